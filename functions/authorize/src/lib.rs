@@ -1,1 +1,85 @@
-//! authorize
+//! A Lambda authorizer (payload 2.0, simple response) that APIs attach to accept access keys.
+//!
+//! The context of an authorized request: `tenant_id`, `user_id`, `key_id`, `role`, `scope`, `exp`. Attach it with a
+//! cache TTL of 0: whatever API Gateway caches outlives a revocation.
+
+use access_keys::{
+    aws::AwsSettings,
+    clock,
+    config::{Environment, KeySettings},
+    edge,
+    error::Error,
+    key::{AccessKey, Realm},
+    operations::validate::{self, Code},
+    signer::Signer,
+    store::Store,
+};
+use aws_lambda_events::apigw::ApiGatewayV2CustomAuthorizerV2Request;
+use lambda_runtime::{Diagnostic, LambdaEvent};
+use serde_json::{Value, json};
+
+/// What the function works with.
+pub struct App {
+    /// The KMS keys.
+    pub signer: Signer,
+    store: Store,
+    realm: Realm,
+}
+
+impl App {
+    /// Reads the settings.
+    pub fn read(environment: &mut Environment<'_>) -> Self {
+        let aws = AwsSettings::read(environment);
+        let keys = KeySettings::read(environment);
+        Self {
+            signer: Signer::new(aws.kms(), keys.signing_keys),
+            store: Store::new(aws.dynamodb(), environment.required("TABLE_NAME")),
+            realm: keys.realm,
+        }
+    }
+}
+
+/// Says whether the request's access key is good.
+///
+/// # Errors
+/// When that cannot be told: API Gateway then answers 500, so it fails closed.
+pub async fn handle(
+    app: &App,
+    event: LambdaEvent<ApiGatewayV2CustomAuthorizerV2Request>,
+) -> Result<Value, Diagnostic> {
+    let headers = &event.payload.headers;
+    let key = headers.get("authorization").and_then(|value| value.to_str().ok()).and_then(edge::bearer_token);
+    let Some(key) = key else { return Ok(json!({ "isAuthorized": false })) };
+    let key = AccessKey::new(key.to_owned());
+    let answer = validate::validate((&app.store, &app.signer, &app.realm), &key, None, clock::now()).await;
+    let answer = answer.map_err(|error| unavailable(&error))?.and_then(|grant| {
+        let named = headers.get("x-tenant-id").map(|tenant| tenant.as_bytes());
+        if named.is_none_or(|named| named == grant.tenant_id.as_str().as_bytes()) {
+            Ok(grant)
+        } else {
+            Err(Code::Forbidden)
+        }
+    });
+    Ok(match answer {
+        Ok(grant) => json!({
+            "isAuthorized": true,
+            "context": {
+                "tenant_id": grant.tenant_id,
+                "user_id": grant.sub,
+                "key_id": grant.jti,
+                "role": grant.role,
+                "scope": grant.scope,
+                "exp": grant.exp,
+            },
+        }),
+        Err(code) => {
+            tracing::info!(refusal.code = code.as_str(), "refused");
+            json!({ "isAuthorized": false })
+        }
+    })
+}
+
+fn unavailable(error: &Error) -> Diagnostic {
+    tracing::error!(error.cause = edge::cause(error), "failed");
+    Diagnostic { error_type: "Unavailable".into(), error_message: "the key could not be checked".into() }
+}

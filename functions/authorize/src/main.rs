@@ -1,1 +1,12 @@
-fn main() {}
+//! Authorizes requests by access key.
+
+use access_keys::{config, telemetry};
+use lambda_runtime::{LambdaEvent, service_fn};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), lambda_runtime::Error> {
+    telemetry::init();
+    let app = &config::read(authorize::App::read)?;
+    app.signer.warm_up().await;
+    lambda_runtime::run(service_fn(move |event: LambdaEvent<_>| authorize::handle(app, event))).await
+}

@@ -1,1 +1,10 @@
-fn main() {}
+//! Lists access keys.
+
+use access_keys::{config, edge, telemetry};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), lambda_http::Error> {
+    telemetry::init();
+    let app = config::read(list::App::read)?;
+    edge::run(|request| list::handle(&app, request)).await
+}

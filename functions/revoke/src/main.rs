@@ -1,1 +1,11 @@
-fn main() {}
+//! Revokes access keys.
+
+use access_keys::{config, edge, telemetry};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), lambda_http::Error> {
+    telemetry::init();
+    let app = config::read(revoke::App::read)?;
+    app.signer.warm_up().await;
+    edge::run(|request| revoke::handle(&app, request)).await
+}

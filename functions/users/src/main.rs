@@ -1,1 +1,10 @@
-fn main() {}
+//! The directory of users.
+
+use access_keys::{config, edge, telemetry};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), lambda_http::Error> {
+    telemetry::init();
+    let app = config::read(users::App::read)?;
+    edge::run(|request| users::handle(&app, request)).await
+}

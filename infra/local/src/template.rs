@@ -1,0 +1,423 @@
+//! The CloudFormation template: YAML with its tags, parameters, conditions and intrinsic functions resolved.
+
+use std::collections::BTreeMap;
+
+use saphyr::{LoadableYamlNode, Scalar, Yaml};
+use serde_json::{Map, Value, json};
+
+use crate::error::{Error, Result};
+
+pub(crate) const REGION: &str = "us-east-1";
+pub(crate) const ACCOUNT: &str = "000000000000";
+pub(crate) const STACK: &str = "local";
+
+/// A template with its parameters; `resolve` needs the attributes of every resource that it meets.
+pub(crate) struct Template {
+    conditions: Map<String, Value>,
+    resources: Map<String, Value>,
+    parameters: BTreeMap<String, Value>,
+    attributes: BTreeMap<String, BTreeMap<String, Value>>,
+}
+
+/// One resource, resolved.
+#[derive(Debug, Clone)]
+pub(crate) struct Resource {
+    pub id: String,
+    pub kind: String,
+    pub metadata: Value,
+    pub properties: Value,
+}
+
+impl Template {
+    pub(crate) fn parse(yaml: &str, overrides: &[(String, String)]) -> Result<Self> {
+        let documents = Yaml::load_from_str(yaml).map_err(Error::because("the template is not YAML"))?;
+        let document = documents.first().ok_or_else(|| Error::new("the template is empty"))?;
+        let mut document = to_json(document)?;
+        let mut section = |name: &str| match document.get_mut(name).map(Value::take) {
+            Some(Value::Object(section)) => section,
+            _ => Map::new(),
+        };
+        let parameters = parameters(&section("Parameters"), overrides)?;
+        let globals = section("Globals").remove("Function").unwrap_or_default();
+        let conditions = section("Conditions");
+        let mut resources = section("Resources");
+        for resource in resources.values_mut().filter(|r| r["Type"] == "AWS::Serverless::Function") {
+            let mut properties = globals.clone();
+            merge(&mut properties, resource["Properties"].take());
+            resource["Properties"] = properties;
+        }
+        let mut template = Self { conditions, resources, parameters, attributes: BTreeMap::new() };
+        template.drop_disabled()?;
+        template.name_resources()?;
+        Ok(template)
+    }
+
+    /// The resources of one type, resolved, in the order of their logical ids.
+    pub(crate) fn of_type(&self, kind: &str) -> Result<Vec<Resource>> {
+        let ids = self.resources.iter().filter(|(_, r)| r["Type"] == kind).map(|(id, _)| id);
+        ids.map(|id| self.resource(id)).collect()
+    }
+
+    /// Resolves every resource, so that a mistake anywhere in the template is found at the start.
+    pub(crate) fn check(&self) -> Result<()> {
+        self.resources.keys().try_for_each(|id| self.resource(id).map(drop))
+    }
+
+    /// What `Ref` (attribute `Ref`) or `Fn::GetAtt` answers for a resource.
+    pub(crate) fn set(&mut self, id: &str, attribute: &str, value: impl Into<Value>) {
+        self.attributes.entry(id.to_owned()).or_default().insert(attribute.to_owned(), value.into());
+    }
+
+    pub(crate) fn attribute(&self, id: &str, attribute: &str) -> Option<&Value> {
+        self.attributes.get(id)?.get(attribute)
+    }
+
+    pub(crate) fn parameter(&self, name: &str) -> Option<&str> {
+        self.parameters.get(name)?.as_str()
+    }
+
+    fn resource(&self, id: &str) -> Result<Resource> {
+        let resource = &self.resources[id];
+        let part = |name: &str| -> Result<Value> {
+            Ok(self.resolve(resource.get(name).unwrap_or(&Value::Null), id)?.unwrap_or_default())
+        };
+        let kind = resource["Type"].as_str().unwrap_or_default().to_owned();
+        Ok(Resource { id: id.to_owned(), kind, metadata: part("Metadata")?, properties: part("Properties")? })
+    }
+
+    fn drop_disabled(&mut self) -> Result<()> {
+        let mut disabled = Vec::new();
+        for (id, resource) in &self.resources {
+            if let Some(condition) = resource.get("Condition").and_then(Value::as_str)
+                && !self.named_condition(condition, id)?
+            {
+                disabled.push(id.clone());
+            }
+        }
+        disabled.iter().for_each(|id| drop(self.resources.remove(id)));
+        Ok(())
+    }
+
+    /// Gives every resource the name and ARN that do not depend on its creation.
+    fn name_resources(&mut self) -> Result<()> {
+        let arn = |service: &str, rest: String| format!("arn:aws:{service}:{REGION}:{ACCOUNT}:{rest}");
+        let resources: Vec<_> = self.resources.iter().map(|(id, r)| (id.clone(), r.clone())).collect();
+        for (id, resource) in resources {
+            let named = |property: &str| -> Result<String> {
+                match self.resolve(&resource["Properties"][property], &id)? {
+                    Some(Value::String(name)) => Ok(name),
+                    _ => Ok(format!("{STACK}-{id}")),
+                }
+            };
+            match resource["Type"].as_str().unwrap_or_default() {
+                "AWS::DynamoDB::Table" => {
+                    let name = named("TableName")?;
+                    self.set(&id, "Arn", arn("dynamodb", format!("table/{name}")));
+                    self.set(&id, "Ref", name);
+                }
+                "AWS::Serverless::Function" => {
+                    let name = named("FunctionName")?;
+                    self.set(&id, "Arn", arn("lambda", format!("function:{name}")));
+                    self.set(&id, "Ref", name);
+                    if resource["Properties"]["Role"].is_null() {
+                        let role = format!("{id}Role");
+                        self.set(&role, "Ref", format!("{STACK}-{role}"));
+                        self.set(&role, "Arn", format!("arn:aws:iam::{ACCOUNT}:role/{STACK}-{role}"));
+                    }
+                }
+                "AWS::SQS::Queue" => {
+                    let name = named("QueueName")?;
+                    self.set(&id, "QueueName", name.as_str());
+                    self.set(&id, "Ref", format!("https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/{name}"));
+                    self.set(&id, "Arn", arn("sqs", name));
+                }
+                "AWS::Logs::LogGroup" => {
+                    let name = named("LogGroupName")?;
+                    self.set(&id, "Arn", arn("logs", format!("log-group:{name}:*")));
+                    self.set(&id, "Ref", name);
+                }
+                "AWS::IAM::Role" => {
+                    let name = named("RoleName")?;
+                    self.set(&id, "Arn", format!("arn:aws:iam::{ACCOUNT}:role/{name}"));
+                    self.set(&id, "Ref", name);
+                }
+                // Created by the local KMS, which chooses the id.
+                "AWS::KMS::Key" => {}
+                _ => self.set(&id, "Ref", id.as_str()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Resolves `value`; `None` is `AWS::NoValue`. `at` is the logical id that an error names.
+    fn resolve(&self, value: &Value, at: &str) -> Result<Option<Value>> {
+        match value {
+            Value::Array(items) => {
+                let items = items.iter().filter_map(|item| self.resolve(item, at).transpose());
+                Ok(Some(Value::Array(items.collect::<Result<_>>()?)))
+            }
+            Value::Object(map) => match intrinsic(map) {
+                Some((name, argument)) => self.intrinsic(name, argument, at),
+                None => {
+                    let mut resolved = Map::new();
+                    for (key, value) in map {
+                        if let Some(value) = self.resolve(value, at)? {
+                            resolved.insert(key.clone(), value);
+                        }
+                    }
+                    Ok(Some(Value::Object(resolved)))
+                }
+            },
+            scalar => Ok(Some(scalar.clone())),
+        }
+    }
+
+    fn intrinsic(&self, name: &str, argument: &Value, at: &str) -> Result<Option<Value>> {
+        let wrong = || Error::new(format!("{at}: {name} is not given what it takes: {argument}"));
+        let list = |value: &Value| -> Result<Vec<Value>> {
+            match self.resolve(value, at)? {
+                Some(Value::Array(items)) => Ok(items),
+                _ => Err(wrong()),
+            }
+        };
+        match name {
+            "Ref" => {
+                let name = argument.as_str().ok_or_else(wrong)?;
+                if name == "AWS::NoValue" { Ok(None) } else { self.reference(name, at).map(Some) }
+            }
+            "Fn::GetAtt" => {
+                let path = match argument {
+                    Value::String(path) => path.clone(),
+                    Value::Array(parts) => {
+                        parts.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(".")
+                    }
+                    _ => return Err(wrong()),
+                };
+                self.get_att(&path, at).map(Some)
+            }
+            "Fn::Sub" => self.substitute(argument, at).map(Some),
+            "Fn::Join" => {
+                let [delimiter, items] = argument.as_array().ok_or_else(wrong)?.as_slice() else {
+                    return Err(wrong());
+                };
+                let items = list(items)?.iter().map(|item| text(item).ok_or_else(wrong));
+                let items = items.collect::<Result<Vec<_>>>()?;
+                Ok(Some(items.join(delimiter.as_str().ok_or_else(wrong)?).into()))
+            }
+            "Fn::Split" => {
+                let [delimiter, whole] = argument.as_array().ok_or_else(wrong)?.as_slice() else {
+                    return Err(wrong());
+                };
+                let whole = self.resolve(whole, at)?.as_ref().and_then(text).ok_or_else(wrong)?;
+                Ok(Some(whole.split(delimiter.as_str().ok_or_else(wrong)?).collect()))
+            }
+            "Fn::Select" => {
+                let [index, items] = argument.as_array().ok_or_else(wrong)?.as_slice() else {
+                    return Err(wrong());
+                };
+                let index: usize = text(index).and_then(|index| index.parse().ok()).ok_or_else(wrong)?;
+                list(items)?.get(index).cloned().map(Some).ok_or_else(wrong)
+            }
+            "Fn::If" => {
+                let [condition, yes, no] = argument.as_array().ok_or_else(wrong)?.as_slice() else {
+                    return Err(wrong());
+                };
+                let condition = self.named_condition(condition.as_str().ok_or_else(wrong)?, at)?;
+                self.resolve(if condition { yes } else { no }, at)
+            }
+            "Fn::Equals" | "Fn::Not" | "Fn::And" | "Fn::Or" => {
+                self.condition(&json!({ name: argument }), at).map(|holds| Some(holds.into()))
+            }
+            _ => Err(Error::new(format!("{at}: the local stack does not know {name}"))),
+        }
+    }
+
+    fn named_condition(&self, name: &str, at: &str) -> Result<bool> {
+        let condition = self.conditions.get(name);
+        let condition =
+            condition.ok_or_else(|| Error::new(format!("{at}: there is no condition {name}")))?;
+        self.condition(condition, name)
+    }
+
+    fn condition(&self, condition: &Value, at: &str) -> Result<bool> {
+        let wrong = || Error::new(format!("{at}: not a condition: {condition}"));
+        let (name, argument) = condition.as_object().and_then(intrinsic).ok_or_else(wrong)?;
+        let all = || argument.as_array().ok_or_else(wrong);
+        match name {
+            "Condition" => self.named_condition(argument.as_str().ok_or_else(wrong)?, at),
+            "Fn::Equals" => {
+                let [left, right] = all()?.as_slice() else { return Err(wrong()) };
+                let side = |side| Ok(self.resolve(side, at)?.as_ref().and_then(text));
+                Ok(side(left)? == side(right)?)
+            }
+            "Fn::Not" => {
+                let [inner] = all()?.as_slice() else { return Err(wrong()) };
+                Ok(!self.condition(inner, at)?)
+            }
+            "Fn::And" => all()?.iter().try_fold(true, |held, inner| Ok(held && self.condition(inner, at)?)),
+            "Fn::Or" => all()?.iter().try_fold(false, |held, inner| Ok(held || self.condition(inner, at)?)),
+            _ => Err(wrong()),
+        }
+    }
+
+    fn reference(&self, name: &str, at: &str) -> Result<Value> {
+        let pseudo = match name {
+            "AWS::Region" => Some(REGION),
+            "AWS::AccountId" => Some(ACCOUNT),
+            "AWS::Partition" => Some("aws"),
+            "AWS::StackName" => Some(STACK),
+            "AWS::URLSuffix" => Some("amazonaws.com"),
+            _ => None,
+        };
+        let value = pseudo.map(Value::from).or_else(|| self.parameters.get(name).cloned());
+        value
+            .or_else(|| self.attribute(name, "Ref").cloned())
+            .ok_or_else(|| Error::new(format!("{at}: there is nothing called {name} to refer to")))
+    }
+
+    fn get_att(&self, path: &str, at: &str) -> Result<Value> {
+        let (id, attribute) = path.split_once('.').unwrap_or((path, ""));
+        self.attribute(id, attribute)
+            .cloned()
+            .ok_or_else(|| Error::new(format!("{at}: the local stack has no attribute {path}")))
+    }
+
+    fn substitute(&self, argument: &Value, at: &str) -> Result<Value> {
+        let wrong = || Error::new(format!("{at}: Fn::Sub is not given what it takes: {argument}"));
+        let (pattern, own) = match argument {
+            Value::String(pattern) => (pattern.as_str(), None),
+            Value::Array(parts) => match parts.as_slice() {
+                [Value::String(pattern), Value::Object(own)] => (pattern.as_str(), Some(own)),
+                _ => return Err(wrong()),
+            },
+            _ => return Err(wrong()),
+        };
+        let mut parts = pattern.split("${");
+        let mut whole = parts.next().unwrap_or_default().to_owned();
+        for part in parts {
+            let (name, rest) = part.split_once('}').ok_or_else(wrong)?;
+            if let Some(literal) = name.strip_prefix('!') {
+                whole += &format!("${{{literal}}}");
+            } else {
+                let value = match own.and_then(|own| own.get(name)) {
+                    Some(value) => self.resolve(value, at)?.unwrap_or_default(),
+                    None if name.contains('.') => self.get_att(name, at)?,
+                    None => self.reference(name, at)?,
+                };
+                whole += &text(&value).ok_or_else(wrong)?;
+            }
+            whole += rest;
+        }
+        Ok(whole.into())
+    }
+}
+
+/// A scalar the way CloudFormation writes it into a string.
+pub(crate) fn text(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Bool(flag) => Some(flag.to_string()),
+        _ => None,
+    }
+}
+
+/// A whole number, also when a parameter made it a string.
+pub(crate) fn number(value: &Value) -> Option<u64> {
+    text(value)?.parse().ok()
+}
+
+/// A flag, also when a parameter made it a string.
+pub(crate) fn flag(value: &Value) -> bool {
+    text(value).is_some_and(|text| text == "true")
+}
+
+fn intrinsic(map: &Map<String, Value>) -> Option<(&str, &Value)> {
+    let (name, argument) = map.iter().next().filter(|_| map.len() == 1)?;
+    let known = name.starts_with("Fn::") || name == "Ref" || (name == "Condition" && argument.is_string());
+    known.then_some((name, argument))
+}
+
+/// Globals as SAM merges them: maps key by key, lists appended, anything else replaced.
+fn merge(base: &mut Value, over: Value) {
+    match (base, over) {
+        (Value::Object(base), Value::Object(over)) if intrinsic(base).is_none() && intrinsic(&over).is_none() => {
+            for (key, value) in over {
+                merge(base.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (Value::Array(base), Value::Array(over)) => base.extend(over),
+        (_, Value::Null) => {}
+        (base, over) => *base = over,
+    }
+}
+
+fn parameters(declared: &Map<String, Value>, overrides: &[(String, String)]) -> Result<BTreeMap<String, Value>> {
+    if let Some((name, _)) = overrides.iter().find(|(name, _)| !declared.contains_key(name)) {
+        let known: Vec<_> = declared.keys().map(String::as_str).collect();
+        return Err(Error::new(format!("there is no parameter {name}; the template has {}", known.join(", "))));
+    }
+    let mut values = BTreeMap::new();
+    for (name, parameter) in declared {
+        let given = overrides.iter().rev().find(|(n, _)| n == name).map(|(_, value)| value.clone());
+        let value = given.or_else(|| text(&parameter["Default"]));
+        let value = value.ok_or_else(|| Error::new(format!("the parameter {name} has no default: give it a value")))?;
+        let refuse = |why: String| Err(Error::new(format!("the parameter {name} cannot be {value:?}: {why}")));
+        if let Some(allowed) = parameter["AllowedValues"].as_array() {
+            let allowed: Vec<_> = allowed.iter().filter_map(text).collect();
+            if !allowed.contains(&value) {
+                return refuse(format!("it must be one of {}", allowed.join(", ")));
+            }
+        }
+        match parameter["Type"].as_str().unwrap_or_default() {
+            "Number" => {
+                let Ok(number) = value.parse::<f64>() else { return refuse("it must be a number".into()) };
+                let bound = |bound: &str| text(&parameter[bound]).and_then(|bound| bound.parse::<f64>().ok());
+                if let Some(least) = bound("MinValue").filter(|least| number < *least) {
+                    return refuse(format!("it must be at least {least}"));
+                }
+                if let Some(most) = bound("MaxValue").filter(|most| number > *most) {
+                    return refuse(format!("it must be at most {most}"));
+                }
+                values.insert(name.clone(), value.into());
+            }
+            "CommaDelimitedList" => {
+                values.insert(name.clone(), value.split(',').map(str::trim).collect());
+            }
+            _ => {
+                values.insert(name.clone(), value.into());
+            }
+        }
+    }
+    Ok(values)
+}
+
+/// YAML as JSON, with every tag in its long form.
+fn to_json(yaml: &Yaml<'_>) -> Result<Value> {
+    Ok(match yaml {
+        Yaml::Value(Scalar::Null) => Value::Null,
+        Yaml::Value(Scalar::Boolean(flag)) => (*flag).into(),
+        Yaml::Value(Scalar::Integer(number)) => (*number).into(),
+        Yaml::Value(Scalar::FloatingPoint(number)) => number.into_inner().into(),
+        Yaml::Value(Scalar::String(text)) => text.as_ref().into(),
+        Yaml::Sequence(items) => items.iter().map(to_json).collect::<Result<_>>()?,
+        Yaml::Mapping(entries) => {
+            let mut map = Map::new();
+            for (key, value) in entries {
+                let key = text(&to_json(key)?).ok_or_else(|| Error::new("the template has a key that is no text"))?;
+                map.insert(key, to_json(value)?);
+            }
+            Value::Object(map)
+        }
+        Yaml::Tagged(tag, node) => {
+            let name = match tag.suffix.as_str() {
+                name @ ("Ref" | "Condition") => name.to_owned(),
+                name => format!("Fn::{name}"),
+            };
+            json!({ name: to_json(node)? })
+        }
+        Yaml::Representation(..) | Yaml::Alias(_) | Yaml::BadValue => {
+            return Err(Error::new(format!("the template has YAML that CloudFormation does not take: {yaml:?}")));
+        }
+    })
+}

@@ -1,0 +1,166 @@
+//! Identifiers: types that cannot be mixed up, and whose text cannot break a table key, a path or a log line.
+
+use std::{fmt, str::FromStr};
+
+use rand::{TryRng, rngs::SysRng};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::clock;
+
+/// Why a text is not an identifier. The message is public: it states the rule, never the value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct InvalidId(&'static str);
+
+fn is_made_of(text: &str, longest: usize, punctuation: &str) -> bool {
+    !text.is_empty()
+        && text.len() <= longest
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || punctuation.contains(c))
+}
+
+/// A tenant: 1 to 64 ASCII letters, digits or `-._`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct TenantId(String);
+
+impl FromStr for TenantId {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        if is_made_of(text, 64, "-._") {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(InvalidId("a tenant id is 1 to 64 letters, digits, '-', '.' or '_'"))
+        }
+    }
+}
+
+/// A user: the `sub` of the identity provider, 1 to 128 ASCII letters, digits or `-._|@:+=~`.
+///
+/// `me` is not a user: in a path it stands for the caller.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct UserId(String);
+
+impl FromStr for UserId {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        if text == "me" {
+            Err(InvalidId("'me' stands for the caller and cannot be a user id"))
+        } else if is_made_of(text, 128, "-._|@:+=~") {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(InvalidId("a user id is 1 to 128 letters, digits or any of -._|@:+=~"))
+        }
+    }
+}
+
+/// A key's id, the `jti` of its token: a UUIDv7 (RFC 9562), so that ids sort by the time of creation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct KeyId(Uuid);
+
+impl KeyId {
+    /// A fresh id: the current millisecond and 74 random bits from the operating system.
+    ///
+    /// # Errors
+    /// When the operating system has no randomness to give.
+    pub fn new() -> Result<Self, rand::rngs::SysError> {
+        let mut random = [0; 10];
+        SysRng.try_fill_bytes(&mut random)?;
+        Ok(Self(uuid::Builder::from_unix_timestamp_millis(clock::unix_millis(), &random).into_uuid()))
+    }
+}
+
+impl FromStr for KeyId {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        const RULE: InvalidId = InvalidId("a key id is a UUID of version 7 in lower case with hyphens");
+        let uuid = Uuid::try_parse(text).map_err(|_| RULE)?;
+        // One text per id: no braces, no URN, no capitals.
+        if uuid.get_version_num() == 7 && uuid.to_string() == text { Ok(Self(uuid)) } else { Err(RULE) }
+    }
+}
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl TryFrom<String> for KeyId {
+    type Error = InvalidId;
+
+    fn try_from(text: String) -> Result<Self, InvalidId> {
+        text.parse()
+    }
+}
+
+impl From<KeyId> for String {
+    fn from(id: KeyId) -> Self {
+        id.to_string()
+    }
+}
+
+macro_rules! text_id {
+    ($($id:ident)*) => {$(
+        impl $id {
+            /// The text of the id.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $id {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl TryFrom<String> for $id {
+            type Error = InvalidId;
+
+            fn try_from(text: String) -> Result<Self, InvalidId> {
+                text.parse()
+            }
+        }
+
+        impl From<$id> for String {
+            fn from(id: $id) -> Self {
+                id.0
+            }
+        }
+    )*};
+}
+text_id!(TenantId UserId);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_cannot_break_out_of_its_table_key() {
+        for bad in ["", "a#b", "a/b", "a b", "a\0", "ü", "a\n", "\u{202e}a"] {
+            assert!(bad.parse::<TenantId>().is_err(), "{bad:?}");
+            assert!(bad.parse::<UserId>().is_err(), "{bad:?}");
+        }
+        assert!("x".repeat(65).parse::<TenantId>().is_err());
+        assert!("x".repeat(129).parse::<UserId>().is_err());
+        assert!("auth0|507f1f77".parse::<UserId>().is_ok());
+        assert!("me".parse::<UserId>().is_err());
+    }
+
+    #[test]
+    fn a_key_id_has_one_spelling() {
+        let id = KeyId::new().unwrap();
+        let text = id.to_string();
+        assert_eq!(text.parse(), Ok(id));
+        assert!(text.to_uppercase().parse::<KeyId>().is_err() || text == text.to_uppercase());
+        assert!(format!("{{{text}}}").parse::<KeyId>().is_err());
+        assert!("00000000-0000-4000-8000-000000000000".parse::<KeyId>().is_err());
+    }
+}

@@ -1,0 +1,163 @@
+//! Validating a key: is it good, and for what? What is forged is refused without I/O; what is genuine costs one read.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::{
+    clock::Seconds,
+    error::Error,
+    id::{KeyId, TenantId, UserId},
+    key::{AccessKey, Claims, Realm, Refusal},
+    record::KeyRecord,
+    role::{Permission, Permissions, Role},
+    signer::Signer,
+    store::Store,
+};
+
+/// `last_used_at` is written at most this often.
+const USE_PRECISION: Seconds = 3600;
+/// How long an answer waits for that write, which it does not need.
+const USE_PATIENCE: Duration = Duration::from_millis(300);
+
+/// What a good key may do, for its owner as the owner is now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Grant {
+    /// The owner.
+    pub sub: UserId,
+    /// The tenant.
+    #[serde(rename = "tenant-id")]
+    pub tenant_id: TenantId,
+    /// What is left of the key's role.
+    pub role: Role,
+    /// The permissions of that role.
+    pub scope: Permissions,
+    /// When it was issued.
+    pub iat: Seconds,
+    /// The first second in which it is no longer good.
+    pub exp: Seconds,
+    /// The key's id.
+    pub jti: KeyId,
+    /// The clusters it may onboard.
+    pub max_clusters: u32,
+    /// The clusters it has onboarded.
+    pub clusters_used: u32,
+}
+
+/// Why a key is not good. The codes are stable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Code {
+    /// Malformed, forged or unknown: nobody can tell which.
+    Invalid,
+    /// Its time is over.
+    Expired,
+    /// Ended by someone.
+    Revoked,
+    /// The owner is deactivated or deleted.
+    OwnerInactive,
+    /// Good, but not for what was asked.
+    Forbidden,
+}
+
+impl Code {
+    /// The code on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Invalid => "invalid",
+            Self::Expired => "expired",
+            Self::Revoked => "revoked",
+            Self::OwnerInactive => "owner_inactive",
+            Self::Forbidden => "forbidden",
+        }
+    }
+}
+
+/// Verifies signature, realm and expiry. No I/O, save the first call's fetch of the public keys.
+///
+/// # Errors
+/// When the public keys cannot be had.
+pub async fn verify(
+    signer: &Signer,
+    realm: &Realm,
+    key: &AccessKey,
+    now: Seconds,
+) -> Result<Result<Claims, Code>, Error> {
+    let keyring = signer.keyring().await?;
+    Ok(key.verify(keyring, realm, now).map_err(|refusal| match refusal {
+        Refusal::Expired => Code::Expired,
+        _ => Code::Invalid,
+    }))
+}
+
+/// Says whether `key` is good, and for what; with a `permission`, whether it is good for that.
+///
+/// # Errors
+/// When the public keys or the table cannot be had: it fails closed.
+pub async fn validate(
+    (store, signer, realm): (&Store, &Signer, &Realm),
+    key: &AccessKey,
+    permission: Option<Permission>,
+    now: Seconds,
+) -> Result<Result<Grant, Code>, Error> {
+    let claims = match verify(signer, realm, key, now).await? {
+        Ok(claims) => claims,
+        Err(code) => return Ok(Err(code)),
+    };
+    let (record, owner) = store.key_and_owner(&claims.tenant_id, &claims.user_id, claims.key_id).await?;
+    let Some(record) = record.filter(|record| record.hash == Some(key.hash())) else {
+        return Ok(Err(Code::Invalid));
+    };
+    // Only the holder of the genuine key reaches this point, so what follows tells nothing to others.
+    let Some(owner) = owner else { return Ok(Err(Code::OwnerInactive)) };
+    if !owner.is_active() {
+        return Ok(Err(Code::OwnerInactive));
+    }
+    if record.revoked(Some(&owner)).is_some() {
+        return Ok(Err(Code::Revoked));
+    }
+    let grant = match grant(&claims, &record, owner.role, now) {
+        Ok(grant) => grant,
+        Err(code) => return Ok(Err(code)),
+    };
+    if permission.is_some_and(|permission| !grant.scope.contains(permission)) {
+        return Ok(Err(Code::Forbidden));
+    }
+    note_use(store, &record, now).await;
+    Ok(Ok(grant))
+}
+
+/// The least of what was signed, what the record says and what the owner is: no write to the table can raise it.
+fn grant(claims: &Claims, record: &KeyRecord, owner: Role, now: Seconds) -> Result<Grant, Code> {
+    let exp = claims.expires_at.min(record.expires_at);
+    if now >= exp {
+        return Err(Code::Expired);
+    }
+    let role =
+        claims.role.limited_to(record.role).and_then(|role| role.limited_to(owner)).ok_or(Code::Forbidden)?;
+    Ok(Grant {
+        sub: claims.user_id.clone(),
+        tenant_id: claims.tenant_id.clone(),
+        role,
+        scope: role.permissions(),
+        iat: claims.issued_at,
+        exp,
+        jti: claims.key_id,
+        max_clusters: claims.max_clusters.min(record.max_clusters),
+        clusters_used: record.clusters_used,
+    })
+}
+
+/// A validation must not fail, or wait long, because this could not be written.
+async fn note_use(store: &Store, record: &KeyRecord, now: Seconds) {
+    let since = now - USE_PRECISION;
+    if record.last_used_at.is_some_and(|at| at > since) {
+        return;
+    }
+    match tokio::time::timeout(USE_PATIENCE, store.touch_key(record, since, now)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(error.cause = crate::telemetry::chain(&error), "last use not noted"),
+        Err(_) => tracing::warn!("last use not noted in time"),
+    }
+}

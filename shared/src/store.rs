@@ -1,0 +1,158 @@
+//! The table: every request that is made to DynamoDB, and nothing else.
+//!
+//! | pk | sk | What |
+//! | --- | --- | --- |
+//! | `U#<tenant>#<user>` | `USER` | the user |
+//! | `U#<tenant>#<user>` | `KEY#<key id>` | a key; after its expiry, the same without its hash |
+//! | `U#<tenant>#<user>` | `IDEM#<sha256>` | which key an `Idempotency-Key` made |
+//! | `T#<tenant>` | `ADMINS` | the set of active administrators |
+//!
+//! A key's own claims name its partition, so validation and a user's list are strongly consistent without an index.
+//! The sparse index `tenant` (`tenant_pk`, `tenant_sk`) serves the administrator's lists.
+
+mod item;
+mod keys;
+mod users;
+
+use std::time::Duration;
+
+use aws_sdk_dynamodb::{
+    Client,
+    error::{BuildError, ProvideErrorMetadata, SdkError},
+    types::{CancellationReason, TransactWriteItem},
+};
+use rand::{TryRng, rngs::SysRng};
+
+pub use item::BadItem;
+pub use keys::{Archived, Idempotency, Issued, NewKey, Revoked, key_from_image};
+pub use users::AdminChange;
+
+use crate::cursor::Position;
+
+/// The table, through the SDK's client.
+#[derive(Debug, Clone)]
+pub struct Store {
+    client: Client,
+    table: String,
+}
+
+/// Why DynamoDB did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The request failed, after the SDK's retries.
+    #[error("DynamoDB {action}: {code}")]
+    Request {
+        /// The API action.
+        action: &'static str,
+        /// The error code, or the kind of failure.
+        code: String,
+        /// The SDK's error.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Part of a batch was left unprocessed, again and again.
+    #[error("DynamoDB left part of a batch unprocessed")]
+    Unprocessed,
+    /// Others wrote the same items, again and again.
+    #[error("DynamoDB cancelled a transaction for conflicts, again and again")]
+    Contention,
+    /// An item does not have the shape that we wrote.
+    #[error("the item cannot be read")]
+    Item(#[from] BadItem),
+    /// A request could not be built.
+    #[error("the request could not be built")]
+    Build(#[from] BuildError),
+}
+
+/// A page of a list: the items, and where the next page begins.
+#[derive(Debug)]
+pub struct Page<T> {
+    /// The items.
+    pub items: Vec<T>,
+    /// Where the next page begins; none after the last.
+    pub next: Option<Position>,
+}
+
+/// What became of a transaction.
+enum Outcome {
+    Done,
+    /// One reason per item, in order.
+    Refused(Vec<CancellationReason>),
+}
+
+impl Store {
+    /// The table of that name.
+    #[must_use]
+    pub const fn new(client: Client, table: String) -> Self {
+        Self { client, table }
+    }
+
+    /// Runs a transaction. A conflict with another transaction is tried again with jitter: somebody's succeeds
+    /// each time, so the wait is short.
+    async fn transact(&self, items: Vec<TransactWriteItem>) -> Result<Outcome, StoreError> {
+        for attempt in 0..8_u32 {
+            if attempt > 0 {
+                jitter(Duration::from_millis(20 << attempt.min(5))).await;
+            }
+            match self.client.transact_write_items().set_transact_items(Some(items.clone())).send().await {
+                Ok(_) => return Ok(Outcome::Done),
+                Err(error) => {
+                    let reasons = match error.as_service_error() {
+                        Some(e) if e.is_transaction_in_progress_exception() => continue,
+                        Some(e) => cancellation(e).unwrap_or_default(),
+                        None => Vec::new(),
+                    };
+                    if reasons.iter().any(|r| r.code() == Some("ConditionalCheckFailed")) {
+                        return Ok(Outcome::Refused(reasons));
+                    }
+                    let retryable =
+                        ["TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"];
+                    if !reasons.iter().any(|r| r.code().is_some_and(|code| retryable.contains(&code))) {
+                        return Err(failed("TransactWriteItems")(error));
+                    }
+                }
+            }
+        }
+        Err(StoreError::Contention)
+    }
+}
+
+fn cancellation(
+    error: &aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError,
+) -> Option<Vec<CancellationReason>> {
+    use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError::TransactionCanceledException;
+    match error {
+        TransactionCanceledException(canceled) => Some(canceled.cancellation_reasons().to_vec()),
+        _ => None,
+    }
+}
+
+/// Whether the reason at `index` is a failed condition.
+fn condition_failed(reasons: &[CancellationReason], index: usize) -> bool {
+    reasons.get(index).and_then(CancellationReason::code) == Some("ConditionalCheckFailed")
+}
+
+/// Waits for a random time up to `most`.
+async fn jitter(most: Duration) {
+    let mut byte = [u8::MAX];
+    // Without randomness the full wait is as good.
+    let _ = SysRng.try_fill_bytes(&mut byte);
+    tokio::time::sleep(most.mul_f64(f64::from(byte[0]) / 255.0)).await;
+}
+
+fn failed<E, R>(action: &'static str) -> impl FnOnce(SdkError<E, R>) -> StoreError
+where
+    E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
+    R: std::fmt::Debug + Send + Sync + 'static,
+{
+    move |error| {
+        let kind = match &error {
+            SdkError::TimeoutError(_) => "timeout",
+            SdkError::DispatchFailure(_) => "dispatch failure",
+            SdkError::ResponseError(_) => "unreadable response",
+            _ => "failure",
+        };
+        let code = error.code().unwrap_or(kind).to_owned();
+        StoreError::Request { action, code, source: Box::new(error) }
+    }
+}

@@ -1,0 +1,201 @@
+//! Items: how records are written as attributes and read back.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::{primitives::Blob, types::AttributeValue};
+
+use crate::{
+    clock::Seconds,
+    id::{KeyId, TenantId, UserId},
+    key::KeyHash,
+    record::{KeyRecord, Revocation, User},
+};
+
+pub(super) type Item = HashMap<String, AttributeValue>;
+
+/// An attribute is missing or has another type than we write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("attribute {0} is missing or has another type")]
+pub struct BadItem(pub &'static str);
+
+pub(super) fn s(text: impl ToString) -> AttributeValue {
+    AttributeValue::S(text.to_string())
+}
+
+pub(super) fn n(number: impl ToString) -> AttributeValue {
+    AttributeValue::N(number.to_string())
+}
+
+pub(super) fn b(hash: &KeyHash) -> AttributeValue {
+    AttributeValue::B(Blob::new(hash.as_bytes()))
+}
+
+pub(super) fn user_pk(tenant: &TenantId, user: &UserId) -> String {
+    format!("U#{tenant}#{user}")
+}
+
+pub(super) const USER_SK: &str = "USER";
+pub(super) const KEY_PREFIX: &str = "KEY#";
+
+pub(super) fn key_sk(key: KeyId) -> String {
+    format!("{KEY_PREFIX}{key}")
+}
+
+pub(super) fn user_key(tenant: &TenantId, user: &UserId) -> Item {
+    HashMap::from([("pk".into(), s(user_pk(tenant, user))), ("sk".into(), s(USER_SK))])
+}
+
+pub(super) fn key_key(tenant: &TenantId, user: &UserId, key: KeyId) -> Item {
+    HashMap::from([("pk".into(), s(user_pk(tenant, user))), ("sk".into(), s(key_sk(key)))])
+}
+
+pub(super) fn admins_key(tenant: &TenantId) -> Item {
+    HashMap::from([("pk".into(), s(format!("T#{tenant}"))), ("sk".into(), s("ADMINS"))])
+}
+
+fn text<'a>(item: &'a Item, name: &'static str) -> Result<&'a str, BadItem> {
+    item.get(name).and_then(|v| v.as_s().ok()).map(String::as_str).ok_or(BadItem(name))
+}
+
+fn parsed<T: std::str::FromStr>(item: &Item, name: &'static str) -> Result<T, BadItem> {
+    text(item, name)?.parse().map_err(|_| BadItem(name))
+}
+
+fn number<T: std::str::FromStr>(item: &Item, name: &'static str) -> Result<Option<T>, BadItem> {
+    match item.get(name) {
+        None => Ok(None),
+        Some(AttributeValue::N(number)) => number.parse().map(Some).map_err(|_| BadItem(name)),
+        Some(_) => Err(BadItem(name)),
+    }
+}
+
+fn optional(item: &Item, name: &'static str) -> Option<String> {
+    text(item, name).ok().map(str::to_owned)
+}
+
+/// Reads tenant and user from `U#<tenant>#<user>`: ids cannot contain `#`.
+pub(super) fn owner(item: &Item) -> Result<(TenantId, UserId), BadItem> {
+    let pk = text(item, "pk")?;
+    let ids = pk.strip_prefix("U#").and_then(|rest| rest.split_once('#'));
+    let (tenant, user) = ids.ok_or(BadItem("pk"))?;
+    Ok((tenant.parse().map_err(|_| BadItem("pk"))?, user.parse().map_err(|_| BadItem("pk"))?))
+}
+
+fn revocation(item: &Item) -> Result<Option<Revocation>, BadItem> {
+    let Some(at) = number(item, "revoked_at")? else { return Ok(None) };
+    let by = optional(item, "revoked_by").unwrap_or_default();
+    Ok(Some(Revocation { at, by, reason: optional(item, "revoked_reason") }))
+}
+
+pub(super) fn read_key(item: &Item) -> Result<KeyRecord, BadItem> {
+    let (tenant_id, user_id) = owner(item)?;
+    let key_id = text(item, "sk")?.strip_prefix(KEY_PREFIX).ok_or(BadItem("sk"))?;
+    let hash = item.get("hash").and_then(|v| v.as_b().ok()).and_then(|b| KeyHash::from_bytes(b.as_ref()));
+    Ok(KeyRecord {
+        tenant_id,
+        user_id,
+        key_id: key_id.parse().map_err(|_| BadItem("sk"))?,
+        name: text(item, "name")?.to_owned(),
+        role: parsed(item, "role")?,
+        max_clusters: number(item, "max_clusters")?.ok_or(BadItem("max_clusters"))?,
+        clusters_used: number(item, "clusters_used")?.unwrap_or(0),
+        created_at: number(item, "created_at")?.ok_or(BadItem("created_at"))?,
+        created_by: parsed(item, "created_by")?,
+        expires_at: number(item, "expires_at")?.ok_or(BadItem("expires_at"))?,
+        epoch: number(item, "epoch")?.ok_or(BadItem("epoch"))?,
+        revocation: revocation(item)?,
+        last_used_at: number(item, "last_used_at")?,
+        hash,
+    })
+}
+
+/// The item of a key. It is removed at `ttl`: a live key's expiry, an archived key's end of history.
+pub(super) fn write_key(key: &KeyRecord, ttl: Seconds) -> Item {
+    let mut item = key_key(&key.tenant_id, &key.user_id, key.key_id);
+    item.extend([
+        ("tenant_pk".into(), s(format!("KEYS#{}", key.tenant_id))),
+        ("tenant_sk".into(), s(key.key_id)),
+        ("name".into(), s(&key.name)),
+        ("role".into(), s(key.role)),
+        ("max_clusters".into(), n(key.max_clusters)),
+        ("clusters_used".into(), n(key.clusters_used)),
+        ("created_at".into(), n(key.created_at)),
+        ("created_by".into(), s(&key.created_by)),
+        ("expires_at".into(), n(key.expires_at)),
+        ("epoch".into(), n(key.epoch)),
+        ("ttl".into(), n(ttl)),
+    ]);
+    if let Some(hash) = &key.hash {
+        item.insert("hash".into(), b(hash));
+    }
+    if let Some(at) = key.last_used_at {
+        item.insert("last_used_at".into(), n(at));
+    }
+    if let Some(revocation) = &key.revocation {
+        item.extend(write_revocation(revocation));
+    }
+    item
+}
+
+fn write_revocation(revocation: &Revocation) -> Item {
+    let mut item =
+        HashMap::from([("revoked_at".into(), n(revocation.at)), ("revoked_by".into(), s(&revocation.by))]);
+    if let Some(reason) = &revocation.reason {
+        item.insert("revoked_reason".into(), s(reason));
+    }
+    item
+}
+
+pub(super) fn read_user(item: &Item) -> Result<User, BadItem> {
+    let (tenant_id, user_id) = owner(item)?;
+    let mut revocations = Vec::new();
+    for entry in item.get("revocations").and_then(|v| v.as_l().ok()).into_iter().flatten() {
+        let entry = entry.as_m().map_err(|_| BadItem("revocations"))?;
+        let epoch = number(entry, "epoch")?.ok_or(BadItem("revocations"))?;
+        revocations.push((epoch, revocation(entry)?.ok_or(BadItem("revocations"))?));
+    }
+    Ok(User {
+        tenant_id,
+        user_id,
+        role: parsed(item, "role")?,
+        status: parsed(item, "status")?,
+        email: optional(item, "email"),
+        name: optional(item, "name"),
+        created_at: number(item, "created_at")?.ok_or(BadItem("created_at"))?,
+        last_sign_in_at: number(item, "last_sign_in_at")?,
+        epoch: number(item, "epoch")?.ok_or(BadItem("epoch"))?,
+        revocations,
+    })
+}
+
+pub(super) fn write_user(user: &User) -> Item {
+    let mut item = user_key(&user.tenant_id, &user.user_id);
+    item.extend([
+        ("role".into(), s(user.role)),
+        ("status".into(), s(user.status.as_str())),
+        ("created_at".into(), n(user.created_at)),
+        ("epoch".into(), n(user.epoch)),
+    ]);
+    // A deleted user leaves the tenant's list.
+    if user.status != crate::record::UserStatus::Deleted {
+        item.insert("tenant_pk".into(), s(format!("USERS#{}", user.tenant_id)));
+        item.insert("tenant_sk".into(), s(&user.user_id));
+    }
+    for (name, value) in [("email", &user.email), ("name", &user.name)] {
+        if let Some(value) = value {
+            item.insert(name.into(), s(value));
+        }
+    }
+    if let Some(at) = user.last_sign_in_at {
+        item.insert("last_sign_in_at".into(), n(at));
+    }
+    if !user.revocations.is_empty() {
+        let entries = user.revocations.iter().map(|(epoch, revocation)| {
+            let mut entry = write_revocation(revocation);
+            entry.insert("epoch".into(), n(epoch));
+            AttributeValue::M(entry)
+        });
+        item.insert("revocations".into(), AttributeValue::L(entries.collect()));
+    }
+    item
+}
