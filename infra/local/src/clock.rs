@@ -7,3 +7,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 pub(crate) fn now() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
+
+/// The seconds since the Unix epoch.
+pub fn unix_time() -> i64 {
+    now().as_secs().try_into().unwrap_or(i64::MAX)
+}

@@ -11,12 +11,13 @@ pub struct Error {
 }
 
 impl Error {
-    pub(crate) fn new(message: impl Into<String>) -> Self {
+    /// An error that has no cause below it.
+    pub fn new(message: impl Into<String>) -> Self {
         Self { message: message.into(), source: None }
     }
 
     /// For `map_err`: keeps the cause below what was being done.
-    pub(crate) fn because<E>(message: impl Into<String>) -> impl FnOnce(E) -> Self
+    pub fn because<E>(message: impl Into<String>) -> impl FnOnce(E) -> Self
     where
         E: Into<Box<dyn StdError + Send + Sync>>,
     {

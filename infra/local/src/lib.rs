@@ -1,1 +1,423 @@
-//! The local stack.
+//! The whole AWS deployment on one machine, read from `infra/template.yaml`: gateway, functions, table, keys, events.
+//!
+//! Every function is an OS process of its own that speaks the Lambda Runtime API; nothing is called in-process.
+
+mod authorizer;
+mod cargo;
+mod clock;
+mod dynamo;
+mod error;
+mod events;
+mod files;
+mod gateway;
+mod issuer;
+mod kms;
+mod proxy;
+mod runtime;
+mod template;
+mod web;
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    path::{Path, PathBuf},
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+pub use dynoxide;
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+pub use crate::{
+    clock::unix_time,
+    error::Error,
+    proxy::{Fault, Faults, Request, Rule, RuleGuard, Service},
+    runtime::{InvokeError, LogLine},
+};
+use crate::{
+    dynamo::Dynamo,
+    events::{DeadLetters, Mapping},
+    gateway::Gateway,
+    issuer::Issuer,
+    kms::Kms,
+    runtime::{Function, Logs, Settings},
+    template::{Template, number, text},
+    web::Server,
+};
+
+/// The `iss` of the keys that a local stack issues; it has to survive restarts, so it names no port.
+const KEY_ISSUER: &str = "https://access-keys.local";
+
+/// How a stack is started.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where everything is kept; `None` keeps it in memory.
+    pub data: Option<PathBuf>,
+    /// The gateway's port; 0 takes a free one.
+    pub port: u16,
+    /// Values for the template's parameters.
+    pub parameters: Vec<(String, String)>,
+    /// How often expired items are deleted; `None` leaves it to [`Stack::sweep_ttl`].
+    pub ttl_sweep: Option<Duration>,
+    /// How many invocations of one function run at once.
+    pub processes_per_function: usize,
+    /// Whether the stage's throttling limits hold.
+    pub throttling: bool,
+    /// Whether what the functions log goes to stderr too.
+    pub verbose: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            data: None,
+            port: 0,
+            parameters: Vec::new(),
+            ttl_sweep: None,
+            processes_per_function: 4,
+            throttling: false,
+            verbose: false,
+        }
+    }
+}
+
+/// A running stack. Dropping it ends it; [`Stack::stop`] also waits for the end.
+pub struct Stack {
+    // Declared in the order in which they are to end.
+    gateway: Server,
+    tasks: JoinSet<()>,
+    functions: BTreeMap<String, Arc<Function>>,
+    mappings: Vec<Arc<Mapping>>,
+    _proxies: [Server; 2],
+    kms_server: Server,
+    dynamo: Dynamo,
+    kms: Arc<Kms>,
+    issuer: Issuer,
+    faults: Faults,
+    logs: Logs,
+    dead_letters: DeadLetters,
+    audience: String,
+    signing_key: String,
+    _lock: Option<File>,
+}
+
+impl Stack {
+    /// Builds the functions and starts everything: when it returns, every function waits for its first invocation.
+    pub async fn start(options: Options) -> Result<Self, Error> {
+        let data = options.data.as_deref();
+        let lock = data.map(lock_directory).transpose()?;
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../template.yaml");
+        let yaml = std::fs::read_to_string(&path)
+            .map_err(Error::because(format!("cannot read {}", path.display())))?;
+        // Before anything that takes time, so that a wrong option or a taken port is told at once.
+        let listener = web::bind(options.port).await?;
+        let issuer = Issuer::start(data).await?;
+        let mut parameters = vec![
+            ("OidcIssuer".to_owned(), issuer.server.url.clone()),
+            ("KeyIssuer".to_owned(), KEY_ISSUER.to_owned()),
+        ];
+        parameters.extend(options.parameters.iter().cloned());
+        let mut template = Template::parse(&yaml, &parameters)?;
+        let bin_directory = cargo::build().await?;
+
+        let dynamo = start_table(&mut template, data).await?;
+        let kms = Kms::open(data)?;
+        let signing_key = create_keys(&mut template, &kms).await?;
+        template.check()?;
+
+        let kms_server = kms.serve().await?;
+        let faults = Faults::default();
+        let proxies = [
+            faults.serve(Service::DynamoDb, &dynamo.url).await?,
+            faults.serve(Service::Kms, &kms_server.url).await?,
+        ];
+        let logs = Logs::printing(options.verbose);
+        let functions = functions(&template, &bin_directory, &proxies, &logs, &options)?;
+        let by_reference = |reference: &str| {
+            let found = functions.values().find(|function| function.is(reference)).cloned();
+            found.ok_or_else(|| Error::new(format!("the template has no function {reference}")))
+        };
+        let gateway = Gateway::new(&template, options.throttling, by_reference)?;
+        let dead_letters = DeadLetters::default();
+        let mut mappings = Vec::new();
+        for resource in template.of_type("AWS::Lambda::EventSourceMapping")? {
+            let function = by_reference(resource.properties["FunctionName"].as_str().unwrap_or_default())?;
+            mappings.push(Mapping::new(&resource, &dynamo, function, data, &dead_letters)?);
+        }
+
+        let mut starting = JoinSet::new();
+        for function in functions.values().cloned() {
+            starting.spawn(async move { function.start().await });
+        }
+        while let Some(started) = starting.join_next().await {
+            started.map_err(Error::because("a function did not start"))??;
+        }
+        let mut tasks = JoinSet::new();
+        for mapping in mappings.iter().cloned() {
+            tasks.spawn(async move {
+                if let Err(error) = mapping.poll().await {
+                    eprintln!("the event source mapping has ended: {}", error.chain());
+                }
+            });
+        }
+        if let Some(interval) = options.ttl_sweep {
+            let (database, mappings) = (dynamo.database.clone(), mappings.clone());
+            tasks.spawn(async move { sweep_for_ever(interval, database, mappings).await });
+        }
+        let gateway = web::serve(listener, move |parts, body| gateway.clone().answer(parts, body))?;
+        let audience = template.parameter("OidcAudience").unwrap_or_default().to_owned();
+        Ok(Self {
+            gateway,
+            tasks,
+            functions,
+            mappings,
+            _proxies: proxies,
+            kms_server,
+            dynamo,
+            kms,
+            issuer,
+            faults,
+            logs,
+            dead_letters,
+            audience,
+            signing_key,
+            _lock: lock,
+        })
+    }
+
+    /// The gateway's base URL.
+    pub fn url(&self) -> &str {
+        &self.gateway.url
+    }
+
+    /// The OIDC issuer's URL.
+    pub fn issuer(&self) -> &str {
+        &self.issuer.server.url
+    }
+
+    /// A token of the issuer with these claims; `iss`, `aud`, `iat` and `exp` are added where they are absent.
+    pub fn token(&self, claims: Value) -> String {
+        self.issuer.token(&self.audience, claims)
+    }
+
+    /// The database itself, past DynamoDB's protocol and the proxy.
+    pub fn database(&self) -> &dynoxide::Database {
+        &self.dynamo.database
+    }
+
+    /// The table's name.
+    pub fn table(&self) -> &str {
+        &self.dynamo.table
+    }
+
+    /// DynamoDB itself, not through the proxy.
+    pub fn dynamodb_endpoint(&self) -> &str {
+        &self.dynamo.url
+    }
+
+    /// KMS itself, not through the proxy.
+    pub fn kms_endpoint(&self) -> &str {
+        &self.kms_server.url
+    }
+
+    /// The ARN of the template's key.
+    pub fn signing_key(&self) -> &str {
+        &self.signing_key
+    }
+
+    /// Makes a further KMS key and gives its ARN.
+    pub async fn create_key(&self, spec: &str) -> Result<String, Error> {
+        let answer = self.kms.call("CreateKey", json!({ "KeySpec": spec, "KeyUsage": "SIGN_VERIFY" })).await?;
+        Ok(answer["KeyMetadata"]["Arn"].as_str().unwrap_or_default().to_owned())
+    }
+
+    /// Has KMS sign `message` with the algorithm of the key; for ECDSA the signature is DER.
+    pub async fn sign(&self, key_arn: &str, message: &[u8]) -> Result<Vec<u8>, Error> {
+        let key = self.kms.call("DescribeKey", json!({ "KeyId": key_arn })).await?;
+        let request = json!({
+            "KeyId": key_arn,
+            "Message": STANDARD.encode(message),
+            "MessageType": "RAW",
+            "SigningAlgorithm": key["KeyMetadata"]["SigningAlgorithms"][0],
+        });
+        let answer = self.kms.call("Sign", request).await?;
+        let signature = answer["Signature"].as_str().unwrap_or_default();
+        STANDARD.decode(signature).map_err(Error::because("KMS answered with something other than base64"))
+    }
+
+    /// Where a test breaks things.
+    pub fn faults(&self) -> &Faults {
+        &self.faults
+    }
+
+    /// The latest requests that the functions sent to DynamoDB and KMS, oldest first.
+    pub fn requests(&self) -> Vec<Request> {
+        self.faults.requests()
+    }
+
+    /// How many of the latest requests match.
+    pub fn count(&self, matches: impl Fn(&Request) -> bool) -> usize {
+        self.faults.count(matches)
+    }
+
+    /// The latest lines that the functions wrote, oldest first.
+    pub fn logs(&self) -> Vec<LogLine> {
+        self.logs.all()
+    }
+
+    /// Deletes the expired items, as DynamoDB does when it gets to it, and says how many.
+    pub fn sweep_ttl(&self) -> Result<usize, Error> {
+        let swept = self.dynamo.database.sweep_ttl().map_err(Error::because("cannot delete what has expired"))?;
+        self.mappings.iter().for_each(|mapping| mapping.wake());
+        Ok(swept)
+    }
+
+    /// Resolves when everything that is in the table's stream now has been processed.
+    pub async fn drain_events(&self) {
+        for mapping in &self.mappings {
+            mapping.drain().await;
+        }
+    }
+
+    /// The batches of events that were given up, in the shape in which Lambda sends them to a queue.
+    pub fn dead_letters(&self) -> Vec<Value> {
+        self.dead_letters.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Invokes a function, by its binary's name, as `aws lambda invoke` would.
+    pub async fn invoke(&self, function: &str, event: Value) -> Result<Value, InvokeError> {
+        match self.functions.get(function) {
+            Some(function) => function.invoke(event).await,
+            None => Err(InvokeError::Function {
+                error_type: "ResourceNotFoundException".to_owned(),
+                message: format!("Function not found: {function}"),
+            }),
+        }
+    }
+
+    /// The processes that a function, named by its binary, has now.
+    pub fn process_ids(&self, function: &str) -> Vec<u32> {
+        self.functions.get(function).map(|function| function.process_ids()).unwrap_or_default()
+    }
+
+    /// Ends everything and waits until every process is gone and the database is closed.
+    pub async fn stop(mut self) {
+        self.tasks.shutdown().await;
+        let mut stopping = JoinSet::new();
+        for function in self.functions.values().cloned() {
+            stopping.spawn(async move { function.stop().await });
+        }
+        stopping.join_all().await;
+        self.dynamo.stop().await;
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        self.functions.values().for_each(|function| function.kill());
+    }
+}
+
+/// Makes the data directory and keeps other stacks out of it.
+fn lock_directory(data: &Path) -> Result<File, Error> {
+    let cannot = || format!("cannot use {}", data.display());
+    std::fs::create_dir_all(data).map_err(Error::because(cannot()))?;
+    let lock = File::create(data.join("lock")).map_err(Error::because(cannot()))?;
+    lock.try_lock().map_err(Error::because(format!("{}: does another stack run on it?", cannot())))?;
+    Ok(lock)
+}
+
+async fn start_table(template: &mut Template, data: Option<&Path>) -> Result<Dynamo, Error> {
+    let tables = template.of_type("AWS::DynamoDB::Table")?;
+    let [table] = tables.as_slice() else {
+        return Err(Error::new(format!("the local stack runs one table, the template has {}", tables.len())));
+    };
+    let name = template.attribute(&table.id, "Ref").and_then(text).unwrap_or_default();
+    let dynamo = dynamo::start(data, table, &name).await?;
+    if let Some(stream) = &dynamo.stream {
+        template.set(&table.id, "StreamArn", dynamo::public_arn(stream));
+    }
+    Ok(dynamo)
+}
+
+/// Creates the template's keys and aliases, unless they are there already; gives the ARN of the first key.
+async fn create_keys(template: &mut Template, kms: &Arc<Kms>) -> Result<String, Error> {
+    let mut first = None;
+    for key in template.of_type("AWS::KMS::Key")? {
+        let property = |name: &str| key.properties[name].as_str().unwrap_or_default();
+        let arn = kms.resource(&key.id, property("KeySpec"), property("Description")).await?;
+        template.set(&key.id, "Ref", arn.rsplit('/').next().unwrap_or_default());
+        template.set(&key.id, "Arn", arn.as_str());
+        first.get_or_insert(arn);
+    }
+    for alias in template.of_type("AWS::KMS::Alias")? {
+        let (name, target) = (&alias.properties["AliasName"], &alias.properties["TargetKeyId"]);
+        let aliases = kms.call("ListAliases", json!({ "KeyId": target })).await?;
+        let aliases = aliases["Aliases"].as_array().map(Vec::as_slice).unwrap_or_default();
+        if !aliases.iter().any(|alias| alias["AliasName"] == *name) {
+            kms.call("CreateAlias", json!({ "AliasName": name, "TargetKeyId": target })).await?;
+        }
+    }
+    first.ok_or_else(|| Error::new("the template has no KMS key"))
+}
+
+/// The template's functions by the names of their binaries.
+fn functions(
+    template: &Template,
+    bin_directory: &Path,
+    [dynamodb, kms]: &[Server; 2],
+    logs: &Logs,
+    options: &Options,
+) -> Result<BTreeMap<String, Arc<Function>>, Error> {
+    let mut functions = BTreeMap::new();
+    for resource in template.of_type("AWS::Serverless::Function")? {
+        let (id, properties) = (&resource.id, &resource.properties);
+        if !properties["Events"].is_null() {
+            return Err(Error::new(format!("{id}: the local stack reads routes and event sources, not Events")));
+        }
+        let name = resource.metadata["BuildProperties"]["Binary"].as_str();
+        let name = name.ok_or_else(|| Error::new(format!("{id}: Metadata.BuildProperties.Binary is missing")))?;
+        let variables = properties["Environment"]["Variables"].as_object();
+        let mut environment: Vec<_> = variables
+            .into_iter()
+            .flatten()
+            .map(|(name, value)| {
+                let value = text(value);
+                let value = value.ok_or_else(|| Error::new(format!("{id}: the variable {name} is no text")));
+                Ok((name.clone(), value?))
+            })
+            .collect::<Result<_, Error>>()?;
+        environment.push(("AWS_ENDPOINT_URL_DYNAMODB".to_owned(), dynamodb.url.clone()));
+        environment.push(("AWS_ENDPOINT_URL_KMS".to_owned(), kms.url.clone()));
+        let settings = Settings {
+            name: name.to_owned(),
+            function_name: template.attribute(id, "Ref").and_then(text).unwrap_or_default(),
+            arn: template.attribute(id, "Arn").and_then(text).unwrap_or_default(),
+            executable: bin_directory.join(name),
+            // Lambda's own defaults.
+            timeout: Duration::from_secs(number(&properties["Timeout"]).unwrap_or(3)),
+            memory: number(&properties["MemorySize"]).unwrap_or(128),
+            environment,
+            processes: options.processes_per_function,
+        };
+        functions.insert(name.to_owned(), Function::new(settings, logs.clone()));
+    }
+    Ok(functions)
+}
+
+async fn sweep_for_ever(interval: Duration, database: dynoxide::Database, mappings: Vec<Arc<Mapping>>) {
+    let mut ticks = tokio::time::interval(interval);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let database = database.clone();
+        match tokio::task::spawn_blocking(move || database.sweep_ttl()).await {
+            Ok(Ok(0)) => {}
+            Ok(Ok(_)) => mappings.iter().for_each(|mapping| mapping.wake()),
+            Ok(Err(error)) => eprintln!("cannot delete what has expired: {error}"),
+            Err(_) => return,
+        }
+    }
+}

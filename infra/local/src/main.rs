@@ -1,1 +1,87 @@
-fn main() {}
+//! `cargo run`: the local stack with a few users to try it with.
+
+mod demo;
+
+use std::{path::PathBuf, process::ExitCode, time::Duration};
+
+use clap::Parser;
+use local::{Error, Options, Stack};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Runs the whole service on this machine: gateway, functions, DynamoDB, KMS and an identity provider.
+///
+/// Everything is read from infra/template.yaml, every function is a process of its own, and nothing leaves the
+/// machine. Once all is ready, the users' tokens and a few calls to try are printed. Ctrl-C ends it.
+#[derive(Parser)]
+#[command(name = "local", version)]
+struct Arguments {
+    /// Keep table, keys and logs' positions in this directory; without it they end with the program
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+
+    /// Port of the API on 127.0.0.1; 0 takes a free one
+    #[arg(long, default_value_t = 3000)]
+    port: u16,
+
+    /// Value of a template parameter, for example MinExpirySeconds=60; may be repeated
+    #[arg(long = "parameter", value_name = "KEY=VALUE", value_parser = parameter)]
+    parameters: Vec<(String, String)>,
+
+    /// Print one line of JSON instead of text: url, issuer, and users with their tokens
+    #[arg(long)]
+    json: bool,
+
+    /// Print what the functions log on stderr
+    #[arg(long)]
+    verbose: bool,
+}
+
+fn parameter(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("it is not of the form KEY=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run(Arguments::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {}", error.chain());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(arguments: Arguments) -> Result<(), Error> {
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::because("cannot wait for Ctrl-C"))?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(Error::because("cannot wait for SIGTERM"))?;
+    let options = Options {
+        data: arguments.data,
+        port: arguments.port,
+        parameters: demo::with_admins(arguments.parameters),
+        ttl_sweep: Some(Duration::from_secs(1)),
+        verbose: arguments.verbose,
+        ..Options::default()
+    };
+    let ready = async {
+        let stack = Stack::start(options).await?;
+        let users = demo::users(&stack).await?;
+        Ok::<_, Error>((stack, users))
+    };
+    let (stack, users) = tokio::select! {
+        ready = ready => ready?,
+        _ = interrupt.recv() => return Ok(()),
+        _ = terminate.recv() => return Ok(()),
+    };
+    if arguments.json {
+        println!("{}", demo::json(&stack, &users));
+    } else {
+        println!("{}", demo::text(&stack, &users));
+    }
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    stack.stop().await;
+    Ok(())
+}

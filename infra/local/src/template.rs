@@ -23,7 +23,6 @@ pub(crate) struct Template {
 #[derive(Debug, Clone)]
 pub(crate) struct Resource {
     pub id: String,
-    pub kind: String,
     pub metadata: Value,
     pub properties: Value,
 }
@@ -81,8 +80,8 @@ impl Template {
         let part = |name: &str| -> Result<Value> {
             Ok(self.resolve(resource.get(name).unwrap_or(&Value::Null), id)?.unwrap_or_default())
         };
-        let kind = resource["Type"].as_str().unwrap_or_default().to_owned();
-        Ok(Resource { id: id.to_owned(), kind, metadata: part("Metadata")?, properties: part("Properties")? })
+
+        Ok(Resource { id: id.to_owned(), metadata: part("Metadata")?, properties: part("Properties")? })
     }
 
     fn drop_disabled(&mut self) -> Result<()> {
@@ -200,8 +199,8 @@ impl Template {
                 let [delimiter, items] = argument.as_array().ok_or_else(wrong)?.as_slice() else {
                     return Err(wrong());
                 };
-                let items = list(items)?.iter().map(|item| text(item).ok_or_else(wrong));
-                let items = items.collect::<Result<Vec<_>>>()?;
+                let items = list(items)?;
+                let items: Vec<_> = items.iter().map(|item| text(item).ok_or_else(wrong)).collect::<Result<_>>()?;
                 Ok(Some(items.join(delimiter.as_str().ok_or_else(wrong)?).into()))
             }
             "Fn::Split" => {

@@ -1,0 +1,395 @@
+//! API Gateway: an HTTP API with the template's routes, in front of the functions, in payload format 2.0.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header, request::Parts};
+use http_body_util::Full;
+use percent_encoding::percent_decode_str;
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use crate::{
+    authorizer::{Authorizer, Verdict},
+    clock,
+    error::{Error, Result},
+    runtime::{Function, InvokeError, LARGEST_PAYLOAD},
+    template::{ACCOUNT, Template, number, text},
+    web::{self, Answer},
+};
+
+const LARGEST_BODY: usize = 10 << 20;
+const LARGEST_HEADERS: usize = 10_240;
+/// API Gateway's own patience, unless the integration says less.
+const INTEGRATION_TIMEOUT_MS: u64 = 30_000;
+
+pub(crate) struct Gateway {
+    routes: Vec<Route>,
+}
+
+struct Route {
+    key: RouteKey,
+    function: Arc<Function>,
+    authorizer: Option<Arc<Authorizer>>,
+    timeout: Duration,
+    bucket: Option<Mutex<Bucket>>,
+}
+
+/// `POST /v1/users/{user_id}`, `ANY /{proxy+}` or `$default`.
+#[derive(Debug)]
+struct RouteKey {
+    whole: String,
+    method: Option<String>,
+    path: Option<Vec<Segment>>,
+}
+
+/// In order of precedence.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Segment {
+    Static(String),
+    Parameter(String),
+    Greedy(String),
+}
+
+/// The tokens of a throttled route.
+struct Bucket {
+    rate: f64,
+    burst: f64,
+    tokens: f64,
+    at: Instant,
+}
+
+impl Gateway {
+    /// Reads routes, integrations, authorizers and the stage; `function` finds the function with an ARN.
+    pub(crate) fn new(
+        template: &Template,
+        throttling: bool,
+        function: impl Fn(&str) -> Result<Arc<Function>>,
+    ) -> Result<Arc<Self>> {
+        let mut authorizers = BTreeMap::new();
+        for resource in template.of_type("AWS::ApiGatewayV2::Authorizer")? {
+            authorizers.insert(resource.id.clone(), Arc::new(Authorizer::new(&resource, &function)?));
+        }
+        let mut integrations = BTreeMap::new();
+        for resource in template.of_type("AWS::ApiGatewayV2::Integration")? {
+            let (id, properties) = (resource.id, resource.properties);
+            if properties["IntegrationType"] != "AWS_PROXY" || properties["PayloadFormatVersion"] != "2.0" {
+                return Err(Error::new(format!("{id}: only AWS_PROXY with payload format 2.0 is supported")));
+            }
+            let function = function(properties["IntegrationUri"].as_str().unwrap_or_default())?;
+            let timeout = number(&properties["TimeoutInMillis"]).unwrap_or(INTEGRATION_TIMEOUT_MS);
+            integrations.insert(format!("integrations/{id}"), (function, Duration::from_millis(timeout)));
+        }
+        let stages = template.of_type("AWS::ApiGatewayV2::Stage")?;
+        let limits = stages.first().map(|stage| &stage.properties["DefaultRouteSettings"]);
+        let limit = |name: &str| text(&limits?[name])?.parse::<f64>().ok();
+        let limits = limit("ThrottlingRateLimit").zip(limit("ThrottlingBurstLimit")).filter(|_| throttling);
+        let mut routes = Vec::new();
+        for resource in template.of_type("AWS::ApiGatewayV2::Route")? {
+            let (id, properties) = (resource.id, resource.properties);
+            let named = |name: &str| properties[name].as_str().unwrap_or_default();
+            let missing = |name: &str| Error::new(format!("{id}: there is no {name} {}", properties[name]));
+            let (function, timeout) = integrations.get(named("Target")).ok_or_else(|| missing("Target"))?;
+            let authorizer = match named("AuthorizationType") {
+                "" | "NONE" => None,
+                _ => Some(authorizers.get(named("AuthorizerId")).ok_or_else(|| missing("AuthorizerId"))?),
+            };
+            routes.push(Route {
+                key: RouteKey::parse(named("RouteKey")).ok_or_else(|| missing("RouteKey"))?,
+                function: function.clone(),
+                authorizer: authorizer.cloned(),
+                timeout: *timeout,
+                bucket: limits.map(|(rate, burst)| Mutex::new(Bucket::new(rate, burst))),
+            });
+        }
+        routes.sort_by(|a, b| a.key.precedence().cmp(&b.key.precedence()));
+        Ok(Arc::new(Self { routes }))
+    }
+
+    pub(crate) async fn answer(self: Arc<Self>, parts: Parts, body: Bytes) -> Answer {
+        let id = Uuid::new_v4().to_string();
+        let mut response = self.route(&id, &parts, &body).await;
+        if let Ok(id) = HeaderValue::from_str(&id) {
+            response.headers_mut().insert("apigw-requestid", id);
+        }
+        Ok(response)
+    }
+
+    async fn route(&self, id: &str, parts: &Parts, body: &[u8]) -> Response<Full<Bytes>> {
+        let headers: usize = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+        if headers + parts.uri.path().len() > LARGEST_HEADERS {
+            return web::message(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "Request Header Fields Too Large");
+        }
+        if body.len() > LARGEST_BODY {
+            return web::message(StatusCode::PAYLOAD_TOO_LARGE, "Request Entity Too Large");
+        }
+        let found = self.routes.iter().find_map(|route| {
+            route.key.matches(parts.method.as_str(), parts.uri.path()).map(|parameters| (route, parameters))
+        });
+        let Some((route, parameters)) = found else {
+            return web::message(StatusCode::NOT_FOUND, "Not Found");
+        };
+        if let Some(bucket) = &route.bucket
+            && !bucket.lock().unwrap_or_else(PoisonError::into_inner).take()
+        {
+            return web::message(StatusCode::TOO_MANY_REQUESTS, "Too Many Requests");
+        }
+        let mut event = event(id, &route.key.whole, parts, parameters, body);
+        if let Some(authorizer) = &route.authorizer {
+            match authorizer.check(&event).await {
+                Verdict::Allowed(context) => event["requestContext"]["authorizer"] = context,
+                Verdict::Unauthorized(error) => return unauthorized(error),
+                Verdict::Forbidden => return web::message(StatusCode::FORBIDDEN, "Forbidden"),
+                Verdict::Failed => {
+                    return web::message(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error");
+                }
+            }
+        }
+        if event.to_string().len() > LARGEST_PAYLOAD {
+            return web::message(StatusCode::PAYLOAD_TOO_LARGE, "Request Entity Too Large");
+        }
+        let outcome = tokio::time::timeout(route.timeout, route.function.invoke(event)).await;
+        match outcome.unwrap_or(Err(InvokeError::TimedOut)) {
+            Ok(answer) => response(answer)
+                .unwrap_or_else(|| web::message(StatusCode::BAD_GATEWAY, "Bad Gateway")),
+            Err(InvokeError::TimedOut) => web::message(StatusCode::GATEWAY_TIMEOUT, "Gateway Timeout"),
+            Err(InvokeError::Crashed | InvokeError::Function { .. }) => {
+                web::message(StatusCode::BAD_GATEWAY, "Bad Gateway")
+            }
+        }
+    }
+}
+
+impl RouteKey {
+    fn parse(whole: &str) -> Option<Self> {
+        if whole == "$default" {
+            return Some(Self { whole: whole.to_owned(), method: None, path: None });
+        }
+        let (method, path) = whole.split_once(' ')?;
+        let segments = path.strip_prefix('/')?.split('/').map(|segment| {
+            match segment.strip_prefix('{').and_then(|segment| segment.strip_suffix('}')) {
+                Some(name) => match name.strip_suffix('+') {
+                    Some(name) => Segment::Greedy(name.to_owned()),
+                    None => Segment::Parameter(name.to_owned()),
+                },
+                None => Segment::Static(segment.to_owned()),
+            }
+        });
+        Some(Self {
+            whole: whole.to_owned(),
+            method: Some(method.to_owned()).filter(|method| method != "ANY"),
+            path: Some(segments.collect()),
+        })
+    }
+
+    /// Sorts what is tried first to the front: no greedy part, then static parts, then a method of its own; `$default` last.
+    fn precedence(&self) -> impl Ord + use<> {
+        let path = self.path.as_deref();
+        let greedy = path.is_some_and(|path| path.iter().any(|s| matches!(s, Segment::Greedy(_))));
+        let kinds: Vec<u8> = path
+            .unwrap_or_default()
+            .iter()
+            .map(|segment| match segment {
+                Segment::Static(_) => 0,
+                Segment::Parameter(_) => 1,
+                Segment::Greedy(_) => 2,
+            })
+            .collect();
+        (path.is_none(), greedy, kinds, self.method.is_none())
+    }
+
+    /// The decoded path parameters, if the route takes this request.
+    fn matches(&self, method: &str, path: &str) -> Option<Map<String, Value>> {
+        let mut parameters = Map::new();
+        let Some(segments) = &self.path else { return Some(parameters) };
+        if self.method.as_deref().is_some_and(|own| own != method) {
+            return None;
+        }
+        let decode = |part: &str| Value::from(percent_decode_str(part).decode_utf8_lossy().into_owned());
+        let mut rest = Some(path.strip_prefix('/')?);
+        for segment in segments {
+            let here = rest?;
+            let (part, after) = here.split_once('/').map_or((here, None), |(part, after)| (part, Some(after)));
+            match segment {
+                Segment::Static(text) if text == part => {}
+                Segment::Parameter(name) if !part.is_empty() => {
+                    parameters.insert(name.clone(), decode(part));
+                }
+                Segment::Greedy(name) if !here.is_empty() => {
+                    parameters.insert(name.clone(), decode(here));
+                    return Some(parameters);
+                }
+                _ => return None,
+            }
+            rest = after;
+        }
+        rest.is_none().then_some(parameters)
+    }
+}
+
+impl Bucket {
+    fn new(rate: f64, burst: f64) -> Self {
+        Self { rate, burst, tokens: burst, at: Instant::now() }
+    }
+
+    fn take(&mut self) -> bool {
+        let now = Instant::now();
+        self.tokens = self.burst.min(self.tokens + self.rate * (now - self.at).as_secs_f64());
+        self.at = now;
+        let enough = self.tokens >= 1.0;
+        if enough {
+            self.tokens -= 1.0;
+        }
+        enough
+    }
+}
+
+/// The event of payload format 2.0.
+fn event(id: &str, route_key: &str, parts: &Parts, parameters: Map<String, Value>, body: &[u8]) -> Value {
+    let now = clock::now();
+    let time = jiff::Timestamp::from_second(now.as_secs().try_into().unwrap_or_default()).unwrap_or_default();
+    let path = parts.uri.path();
+    let query = parts.uri.query().unwrap_or_default();
+    let (headers, cookies) = headers(&parts.headers);
+    let host = headers.get("host").and_then(Value::as_str).unwrap_or("localhost").to_owned();
+    let user_agent = headers.get("user-agent").cloned().unwrap_or_default();
+    let (body, encoded) = encode(&parts.headers, body);
+    let mut event = json!({
+        "version": "2.0",
+        "routeKey": route_key,
+        "rawPath": path,
+        "rawQueryString": query,
+        "headers": headers,
+        "requestContext": {
+            "accountId": ACCOUNT,
+            "apiId": "local",
+            "domainName": host,
+            "domainPrefix": host.split(['.', ':']).next(),
+            "http": {
+                "method": parts.method.as_str(),
+                "path": path,
+                "protocol": "HTTP/1.1",
+                "sourceIp": "127.0.0.1",
+                "userAgent": user_agent,
+            },
+            "requestId": id,
+            "routeKey": route_key,
+            "stage": "$default",
+            "time": time.strftime("%d/%b/%Y:%H:%M:%S %z").to_string(),
+            "timeEpoch": u64::try_from(now.as_millis()).unwrap_or_default(),
+        },
+        "isBase64Encoded": encoded,
+    });
+    // API Gateway leaves out what a request does not have.
+    if !cookies.is_empty() {
+        event["cookies"] = cookies.into();
+    }
+    if !query.is_empty() {
+        let mut pairs = Map::new();
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            append(&mut pairs, &name, &value);
+        }
+        event["queryStringParameters"] = pairs.into();
+    }
+    if !parameters.is_empty() {
+        event["pathParameters"] = parameters.into();
+    }
+    if !body.is_empty() {
+        event["body"] = body.into();
+    }
+    event
+}
+
+/// The headers, joined by commas, and the cookies, which API Gateway keeps apart.
+fn headers(all: &HeaderMap) -> (Map<String, Value>, Vec<String>) {
+    let (mut headers, mut cookies) = (Map::new(), Vec::new());
+    for (name, value) in all {
+        let value = String::from_utf8_lossy(value.as_bytes());
+        if name == header::COOKIE {
+            cookies.extend(value.split("; ").map(str::to_owned));
+        } else {
+            append(&mut headers, name.as_str(), &value);
+        }
+    }
+    for (name, value) in [("x-forwarded-for", "127.0.0.1"), ("x-forwarded-proto", "http")] {
+        append(&mut headers, name, value);
+    }
+    (headers, cookies)
+}
+
+fn append(map: &mut Map<String, Value>, name: &str, value: &str) {
+    let joined = match map.get(name).and_then(Value::as_str) {
+        Some(first) => format!("{first},{value}"),
+        None => value.to_owned(),
+    };
+    map.insert(name.to_owned(), joined.into());
+}
+
+/// A body as text where its type says that it is text and it is, otherwise in base64.
+fn encode(headers: &HeaderMap, body: &[u8]) -> (String, bool) {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let kind = kind.map(|kind| kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
+    let textual = kind.is_none_or(|kind| {
+        kind.starts_with("text/")
+            || ["json", "xml", "javascript", "x-www-form-urlencoded"].iter().any(|text| kind.ends_with(text))
+    });
+    match std::str::from_utf8(body) {
+        Ok(text) if textual => (text.to_owned(), false),
+        _ => (STANDARD.encode(body), true),
+    }
+}
+
+/// A function's answer as an HTTP response; `None` if it is not one.
+fn response(answer: Value) -> Option<Response<Full<Bytes>>> {
+    let Some(status) = answer.as_object().and_then(|answer| answer.get("statusCode")) else {
+        return Some(web::json(StatusCode::OK, &answer));
+    };
+    let status = StatusCode::from_u16(u16::try_from(number(status)?).ok()?).ok()?;
+    let body = match &answer["body"] {
+        Value::Null => Vec::new(),
+        Value::String(body) if answer["isBase64Encoded"] == true => STANDARD.decode(body).ok()?,
+        Value::String(body) => body.clone().into_bytes(),
+        other => other.to_string().into_bytes(),
+    };
+    let mut headers = HeaderMap::new();
+    let mut add = |name: &str, value: &Value| -> Option<()> {
+        let value = HeaderValue::from_bytes(text(value)?.as_bytes()).ok()?;
+        headers.append(HeaderName::from_bytes(name.as_bytes()).ok()?, value);
+        Some(())
+    };
+    for (name, value) in answer["headers"].as_object().into_iter().flatten() {
+        add(name, value)?;
+    }
+    for (name, values) in answer["multiValueHeaders"].as_object().into_iter().flatten() {
+        values.as_array()?.iter().try_for_each(|value| add(name, value))?;
+    }
+    for cookie in answer["cookies"].as_array().into_iter().flatten() {
+        add("set-cookie", cookie)?;
+    }
+    // The length is the server's to say.
+    headers.remove(header::CONTENT_LENGTH);
+    if !body.is_empty() && !headers.contains_key(header::CONTENT_TYPE) {
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain;charset=UTF-8"));
+    }
+    let mut response = Response::new(Full::from(body));
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    Some(response)
+}
+
+fn unauthorized(error: Option<&str>) -> Response<Full<Bytes>> {
+    let mut response = web::message(StatusCode::UNAUTHORIZED, "Unauthorized");
+    let challenge = match error {
+        Some(error) => format!(r#"Bearer scope="" error="invalid_token" error_description="{error}""#),
+        None => "Bearer".to_owned(),
+    };
+    if let Ok(challenge) = HeaderValue::from_str(&challenge) {
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+    }
+    response
+}

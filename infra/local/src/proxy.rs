@@ -1,0 +1,266 @@
+//! A proxy in front of DynamoDB and KMS: it knows which function calls, counts, and breaks what a test asks it to.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, Response, StatusCode, header, request::Parts};
+use http_body_util::Full;
+use serde_json::{Value, json};
+
+use crate::{
+    error::{Error, Result},
+    kms,
+    web::{self, Answer, Closed, Server},
+};
+
+/// How many of the latest requests are remembered.
+const REMEMBERED: usize = 20_000;
+
+/// A service that functions reach through the proxy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Service {
+    DynamoDb,
+    Kms,
+}
+
+/// A request that a function sent.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The binary's name, or whatever access key id another caller used.
+    pub function: String,
+    pub service: Service,
+    /// For example `GetItem`.
+    pub action: String,
+    pub body: Value,
+    /// The status that the caller saw; 0 if the connection was closed instead.
+    pub status: u16,
+}
+
+/// What happens to a request instead of, or before, being answered.
+#[derive(Debug, Clone)]
+pub enum Fault {
+    /// Waits, then goes on to the next rule that matches.
+    Latency(Duration),
+    /// Closes the connection; the request has no effect.
+    DropBefore,
+    /// Lets the request take effect, then closes the connection without an answer.
+    DropAfter,
+    Throttle,
+    /// A transaction or a write that lost against another one.
+    TransactionConflict,
+    /// A 500 of the service; the request has no effect.
+    InternalError,
+    /// Access denied, which no client retries.
+    Refuse,
+}
+
+/// A fault, and the requests that it meets; what is `None` matches everything.
+#[derive(Debug, Clone)]
+pub struct Rule {
+    pub function: Option<String>,
+    pub service: Option<Service>,
+    pub action: Option<String>,
+    pub fault: Fault,
+    /// How often; `None` is always.
+    pub times: Option<u32>,
+    /// Only requests whose body contains this text.
+    pub tag: Option<String>,
+}
+
+/// The rules in force, and the requests seen.
+#[derive(Clone, Default)]
+pub struct Faults(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    rules: Mutex<Vec<(Rule, Arc<AtomicU32>)>>,
+    requests: Mutex<VecDeque<Request>>,
+}
+
+/// Keeps a rule in force until it is dropped.
+#[must_use = "the rule ends when this is dropped"]
+pub struct RuleGuard {
+    faults: Faults,
+    hits: Arc<AtomicU32>,
+}
+
+impl RuleGuard {
+    /// How many requests the rule has met.
+    pub fn hits(&self) -> u32 {
+        self.hits.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for RuleGuard {
+    fn drop(&mut self) {
+        lock(&self.faults.0.rules).retain(|(_, hits)| !Arc::ptr_eq(hits, &self.hits));
+    }
+}
+
+impl Faults {
+    /// Puts a rule in force, behind those that are.
+    pub fn add(&self, rule: Rule) -> RuleGuard {
+        let hits = Arc::new(AtomicU32::new(0));
+        lock(&self.0.rules).push((rule, hits.clone()));
+        RuleGuard { faults: self.clone(), hits }
+    }
+
+    pub(crate) fn requests(&self) -> Vec<Request> {
+        lock(&self.0.requests).iter().cloned().collect()
+    }
+
+    pub(crate) fn count(&self, matches: impl Fn(&Request) -> bool) -> usize {
+        lock(&self.0.requests).iter().filter(|request| matches(request)).count()
+    }
+
+    fn record(&self, request: Request) {
+        let mut requests = lock(&self.0.requests);
+        if requests.len() == REMEMBERED {
+            requests.pop_front();
+        }
+        requests.push_back(request);
+    }
+
+    /// The delay and the fault that this request meets; counts it.
+    fn meet(&self, function: &str, service: Service, action: &str, body: &str) -> (Duration, Option<Fault>) {
+        let mut delay = Duration::ZERO;
+        for (rule, hits) in lock(&self.0.rules).iter() {
+            let met = rule.function.as_deref().is_none_or(|wanted| wanted == function)
+                && rule.service.is_none_or(|wanted| wanted == service)
+                && rule.action.as_deref().is_none_or(|wanted| wanted == action)
+                && rule.tag.as_deref().is_none_or(|tag| body.contains(tag))
+                && rule.times.is_none_or(|times| hits.load(Ordering::SeqCst) < times);
+            if met {
+                hits.fetch_add(1, Ordering::SeqCst);
+                match &rule.fault {
+                    Fault::Latency(more) => delay += *more,
+                    fault => return (delay, Some(fault.clone())),
+                }
+            }
+        }
+        (delay, None)
+    }
+
+    /// Serves one endpoint: what comes in goes to `upstream`, unless a rule is against it.
+    pub(crate) async fn serve(&self, service: Service, upstream: &str) -> Result<Server> {
+        let client = reqwest::Client::builder().no_proxy().build();
+        let client = client.map_err(Error::because("cannot make an HTTP client"))?;
+        let (faults, upstream) = (self.clone(), upstream.to_owned());
+        web::serve(web::bind(0).await?, move |parts, body| {
+            let proxied = Proxied { faults: faults.clone(), client: client.clone(), service };
+            let upstream = upstream.clone();
+            // A task of its own: a caller that goes away does not take back what it has sent.
+            let task = tokio::spawn(async move { proxied.answer(&upstream, parts, body).await });
+            async move { task.await.unwrap_or(Err(Closed)) }
+        })
+    }
+}
+
+struct Proxied {
+    faults: Faults,
+    client: reqwest::Client,
+    service: Service,
+}
+
+impl Proxied {
+    async fn answer(self, upstream: &str, parts: Parts, body: Bytes) -> Answer {
+        let function = caller(&parts.headers).to_owned();
+        let action = web::operation(&parts).to_owned();
+        let text = String::from_utf8_lossy(&body);
+        let (delay, fault) = self.faults.meet(&function, self.service, &action, &text);
+        let parsed = serde_json::from_str(&text).unwrap_or_default();
+        if !delay.is_zero() {
+            tokio::time::sleep(delay).await;
+        }
+        let answer = match fault {
+            None => self.forward(upstream, parts, body.clone()).await,
+            Some(Fault::DropAfter) => self.forward(upstream, parts, body.clone()).await.and(Err(Closed)),
+            Some(fault) => refusal(self.service, &fault, &action, &parsed),
+        };
+        let status = answer.as_ref().map_or(0, |response| response.status().as_u16());
+        self.faults.record(Request { function, service: self.service, action, body: parsed, status });
+        answer
+    }
+
+    async fn forward(&self, upstream: &str, parts: Parts, body: Bytes) -> Answer {
+        let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+        let mut headers = parts.headers;
+        for hop_by_hop in [header::HOST, header::CONNECTION, header::CONTENT_LENGTH, header::TRANSFER_ENCODING] {
+            headers.remove(hop_by_hop);
+        }
+        let request = self.client.request(parts.method, format!("{upstream}{path}")).headers(headers).body(body);
+        let answer = request.send().await.map_err(|_| Closed)?;
+        let (status, headers) = (answer.status(), answer.headers().clone());
+        let mut response = Response::new(Full::from(answer.bytes().await.map_err(|_| Closed)?));
+        *response.status_mut() = status;
+        *response.headers_mut() = headers;
+        Ok(response)
+    }
+}
+
+/// The access key id of a SigV4 signature: each function is given its own name as one.
+fn caller(headers: &HeaderMap) -> &str {
+    let authorization = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let credential = authorization.and_then(|value| value.split_once("Credential="));
+    credential.and_then(|(_, credential)| credential.split('/').next()).unwrap_or_default()
+}
+
+/// The answer of a service that does not do what it is asked.
+fn refusal(service: Service, fault: &Fault, action: &str, body: &Value) -> Answer {
+    let bad = StatusCode::BAD_REQUEST;
+    if service == Service::Kms {
+        return match fault {
+            Fault::Throttle => Ok(kms::error(bad, "ThrottlingException", "Rate exceeded")),
+            Fault::Refuse => Ok(kms::error(bad, "AccessDeniedException", "injected: access denied")),
+            Fault::InternalError => {
+                let status = StatusCode::INTERNAL_SERVER_ERROR;
+                Ok(kms::error(status, "KMSInternalException", "injected: internal error"))
+            }
+            _ => Err(Closed),
+        };
+    }
+    let error = |status, code: &str, message: &str| {
+        let code = format!("com.amazonaws.dynamodb.v20120810#{code}");
+        Ok(web::json(status, &json!({ "__type": code, "message": message })))
+    };
+    match fault {
+        Fault::Throttle => {
+            error(bad, "ProvisionedThroughputExceededException", "The level of configured throughput was exceeded")
+        }
+        Fault::Refuse => error(bad, "AccessDeniedException", "injected: access denied"),
+        Fault::InternalError => {
+            error(StatusCode::INTERNAL_SERVER_ERROR, "InternalServerError", "injected: internal error")
+        }
+        Fault::TransactionConflict if action == "TransactWriteItems" => {
+            let items = body["TransactItems"].as_array().map_or(1, |items| items.len().max(1));
+            let mut reasons = vec![json!({ "Code": "None" }); items];
+            let message = "Transaction is ongoing for the item";
+            reasons[0] = json!({ "Code": "TransactionConflict", "Message": message });
+            let codes: Vec<_> = reasons.iter().filter_map(|reason| reason["Code"].as_str()).collect();
+            let body = json!({
+                "__type": "com.amazonaws.dynamodb.v20120810#TransactionCanceledException",
+                "Message": format!(
+                    "Transaction cancelled, please refer cancellation reasons for specific reasons [{}]",
+                    codes.join(", ")
+                ),
+                "CancellationReasons": reasons,
+            });
+            Ok(web::json(bad, &body))
+        }
+        Fault::TransactionConflict => {
+            error(bad, "TransactionConflictException", "Transaction is ongoing for the item")
+        }
+        Fault::Latency(_) | Fault::DropBefore | Fault::DropAfter => Err(Closed),
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
