@@ -49,10 +49,7 @@ pub(crate) struct Jwt {
 
 impl Authorizer {
     /// `function` finds the function with an ARN.
-    pub(crate) fn new(
-        resource: &Resource,
-        function: impl Fn(&str) -> Result<Arc<Function>>,
-    ) -> Result<Self> {
+    pub(crate) fn new(resource: &Resource, function: impl Fn(&str) -> Result<Arc<Function>>) -> Result<Self> {
         let (id, properties) = (&resource.id, &resource.properties);
         let sources = properties["IdentitySource"].as_array().map(Vec::as_slice).unwrap_or_default();
         let sources = sources.iter().map(|source| Source::parse(id, source));
@@ -78,7 +75,9 @@ impl Authorizer {
                 if number(&properties["AuthorizerResultTtlInSeconds"]) != Some(0) {
                     return refuse("an AuthorizerResultTtlInSeconds other than 0");
                 }
-                if properties["AuthorizerPayloadFormatVersion"] != "2.0" || properties["EnableSimpleResponses"] != true {
+                if properties["AuthorizerPayloadFormatVersion"] != "2.0"
+                    || properties["EnableSimpleResponses"] != true
+                {
                     return refuse("an authorizer without payload format 2.0 and simple responses");
                 }
                 let uri = properties["AuthorizerUri"].as_str().unwrap_or_default();
@@ -100,7 +99,8 @@ impl Authorizer {
                 None => Verdict::Unauthorized(None),
             },
             Self::Request { identity_source, function } => {
-                let identity: Option<Vec<_>> = identity_source.iter().map(|source| source.find(event)).collect();
+                let identity: Option<Vec<_>> =
+                    identity_source.iter().map(|source| source.find(event)).collect();
                 let Some(identity) = identity else { return Verdict::Unauthorized(None) };
                 match function.invoke(authorizer_event(event, &identity)).await {
                     Ok(answer) if answer["isAuthorized"] == true => match &answer["context"] {
@@ -157,7 +157,8 @@ impl Jwt {
         let claims = jsonwebtoken::decode::<Map<String, Value>>(token, &key, &validation);
         let claims = claims.map_err(|_| "the signature is invalid")?.claims;
         self.check_claims(&claims, clock::now().as_secs_f64())?;
-        let claims: Map<_, _> = claims.iter().map(|(name, value)| (name.clone(), claim(value).into())).collect();
+        let claims: Map<_, _> =
+            claims.iter().map(|(name, value)| (name.clone(), claim(value).into())).collect();
         Ok(json!({ "jwt": { "claims": claims, "scopes": null } }))
     }
 
@@ -166,7 +167,8 @@ impl Jwt {
             return Err("the issuer is invalid");
         }
         let audience = claims.get("aud").or_else(|| claims.get("client_id"));
-        let ours = |audience: &Value| audience.as_str().is_some_and(|a| self.audiences.iter().any(|ours| ours == a));
+        let ours =
+            |audience: &Value| audience.as_str().is_some_and(|a| self.audiences.iter().any(|ours| ours == a));
         let meant = match audience {
             Some(Value::Array(audiences)) => audiences.iter().any(ours),
             Some(audience) => ours(audience),
@@ -175,7 +177,8 @@ impl Jwt {
         if !meant {
             return Err("the audience is invalid");
         }
-        let time = |name: &str| claims.get(name).map(|time| time.as_f64().ok_or("a time is no number")).transpose();
+        let time =
+            |name: &str| claims.get(name).map(|time| time.as_f64().ok_or("a time is no number")).transpose();
         match time("exp")? {
             Some(expiry) if now < expiry => {}
             _ => return Err("the token has expired"),
@@ -200,9 +203,10 @@ impl Jwt {
         let configuration: Value = self.client.get(configuration).send().await.ok()?.json().await.ok()?;
         let published: JwkSet =
             self.client.get(configuration["jwks_uri"].as_str()?).send().await.ok()?.json().await.ok()?;
-        let keys = published.keys.iter().filter_map(|jwk| {
-            Some((jwk.common.key_id.clone()?, DecodingKey::from_jwk(jwk).ok()?))
-        });
+        let keys = published
+            .keys
+            .iter()
+            .filter_map(|jwk| Some((jwk.common.key_id.clone()?, DecodingKey::from_jwk(jwk).ok()?)));
         self.keys.lock().unwrap_or_else(PoisonError::into_inner).extend(keys);
         known()
     }
@@ -232,7 +236,8 @@ fn claim(value: &Value) -> String {
         Value::String(text) => text.clone(),
         Value::Array(items) => format!("[{}]", items.iter().map(claim).collect::<Vec<_>>().join(" ")),
         Value::Object(map) => {
-            let entries: Vec<_> = map.iter().map(|(name, value)| format!("{name}:{}", claim(value))).collect();
+            let entries: Vec<_> =
+                map.iter().map(|(name, value)| format!("{name}:{}", claim(value))).collect();
             format!("map[{}]", entries.join(" "))
         }
         scalar => scalar.to_string(),

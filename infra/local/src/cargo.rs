@@ -27,7 +27,13 @@ pub(crate) async fn build() -> Result<PathBuf> {
     let profile = profile.to_string_lossy();
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()));
     cargo
-        .args(["build", "--workspace", "--bins", "--profile", if profile == "debug" { "dev" } else { &profile }])
+        .args([
+            "build",
+            "--workspace",
+            "--bins",
+            "--profile",
+            if profile == "debug" { "dev" } else { &profile },
+        ])
         .arg("--target-dir")
         .arg(target)
         .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."));

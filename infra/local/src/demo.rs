@@ -9,8 +9,12 @@ const BOOTSTRAP_ADMINS: &str = "BootstrapAdmins";
 const TOKEN_SECONDS: i64 = 12 * 60 * 60;
 
 /// Tenant, user id (and name of the shell variable), role.
-const USERS: [(&str, &str, &str); 4] =
-    [("acme", "admin", "admin"), ("acme", "editor", "editor"), ("acme", "viewer", "viewer"), ("globex", "admin", "admin")];
+const USERS: [(&str, &str, &str); 4] = [
+    ("acme", "admin", "admin"),
+    ("acme", "editor", "editor"),
+    ("acme", "viewer", "viewer"),
+    ("globex", "admin", "admin"),
+];
 
 /// A user with a token.
 pub(crate) struct User {
@@ -22,7 +26,8 @@ pub(crate) struct User {
 
 /// Names the demo's administrators in the template's parameter, beside those that were given.
 pub(crate) fn with_admins(mut parameters: Vec<(String, String)>) -> Vec<(String, String)> {
-    let admins = USERS.iter().filter(|(.., role)| *role == "admin").map(|(tenant, id, _)| format!("{tenant}/{id}"));
+    let admins =
+        USERS.iter().filter(|(.., role)| *role == "admin").map(|(tenant, id, _)| format!("{tenant}/{id}"));
     let given = parameters.iter().filter(|(name, value)| name == BOOTSTRAP_ADMINS && !value.is_empty());
     let admins: Vec<_> = admins.chain(given.map(|(_, value)| value.clone())).collect();
     parameters.retain(|(name, _)| name != BOOTSTRAP_ADMINS);
@@ -32,12 +37,15 @@ pub(crate) fn with_admins(mut parameters: Vec<(String, String)>) -> Vec<(String,
 
 /// Gives every user a token, and has each tenant's admin put the others into the directory.
 pub(crate) async fn users(stack: &Stack) -> Result<Vec<User>, Error> {
-    let users: Vec<_> =
-        USERS.iter().map(|&(tenant, id, role)| User { tenant, id, role, token: token(stack, tenant, id) }).collect();
+    let users: Vec<_> = USERS
+        .iter()
+        .map(|&(tenant, id, role)| User { tenant, id, role, token: token(stack, tenant, id) })
+        .collect();
     let client = reqwest::Client::builder().no_proxy().build();
     let client = client.map_err(Error::because("cannot make an HTTP client"))?;
     for user in users.iter().filter(|user| user.role != "admin") {
-        let Some(admin) = users.iter().find(|admin| admin.tenant == user.tenant && admin.role == "admin") else {
+        let Some(admin) = users.iter().find(|admin| admin.tenant == user.tenant && admin.role == "admin")
+        else {
             continue;
         };
         let cannot = || format!("cannot put the user {} into the directory", user.id);
@@ -96,7 +104,8 @@ pub(crate) fn text(stack: &Stack, users: &[User]) -> String {
             "acme" => user.id.to_uppercase(),
             tenant => format!("{tenant}_{}", user.id).to_uppercase(),
         };
-        let _ = writeln!(text, "# {} of the tenant {}\nexport {variable}={}\n", user.id, user.tenant, user.token);
+        let _ =
+            writeln!(text, "# {} of the tenant {}\nexport {variable}={}\n", user.id, user.tenant, user.token);
     }
     let url = stack.url();
     let _ = write!(

@@ -14,8 +14,8 @@ use tokio::{sync::Notify, task::JoinHandle, time::timeout};
 
 use crate::{
     error::{Error, Result},
-    web,
     template::{REGION, Resource, flag},
+    web,
 };
 
 const GRACE: Duration = Duration::from_secs(2);
@@ -61,9 +61,10 @@ pub(crate) async fn start(data: Option<&Path>, resource: &Resource, name: &str) 
     let url = web::url(&listener)?;
     let stop = Arc::new(Notify::new());
     let stopped = stop.clone();
-    let server = tokio::spawn(dynoxide::server::serve_with_shutdown(listener, database.clone(), async move {
-        stopped.notified().await;
-    }));
+    let server =
+        tokio::spawn(dynoxide::server::serve_with_shutdown(listener, database.clone(), async move {
+            stopped.notified().await;
+        }));
     Ok(Dynamo { database, table: name.to_owned(), stream, url, stop, server })
 }
 
@@ -107,8 +108,13 @@ fn create_table(resource: &Resource, table: &str) -> Result<Value> {
     let mut request = Map::from_iter([("TableName".to_owned(), table.into())]);
     for (name, value) in properties {
         let value = match name.as_str() {
-            "AttributeDefinitions" | "BillingMode" | "GlobalSecondaryIndexes" | "KeySchema"
-            | "LocalSecondaryIndexes" | "ProvisionedThroughput" | "TableName" => value.clone(),
+            "AttributeDefinitions"
+            | "BillingMode"
+            | "GlobalSecondaryIndexes"
+            | "KeySchema"
+            | "LocalSecondaryIndexes"
+            | "ProvisionedThroughput"
+            | "TableName" => value.clone(),
             "DeletionProtectionEnabled" => flag(value).into(),
             "SSESpecification" => json!({ "Enabled": flag(&value["SSEEnabled"]) }),
             "StreamSpecification" => {

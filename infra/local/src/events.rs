@@ -67,7 +67,8 @@ impl Mapping {
         let source = properties["EventSourceArn"].as_str().unwrap_or_default();
         let stream = dynamo.stream.clone().filter(|stream| public_arn(stream) == source);
         let stream = stream.ok_or_else(|| Error::new(format!("{id}: {source} is not the table's stream")))?;
-        let filters = properties["FilterCriteria"]["Filters"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let filters =
+            properties["FilterCriteria"]["Filters"].as_array().map(Vec::as_slice).unwrap_or_default();
         let filters = filters.iter().map(|filter| pattern(id, &filter["Pattern"])).collect::<Result<_>>()?;
         let request = DescribeStreamRequest { stream_arn: stream.clone(), ..Default::default() };
         let description = dynamo.database.describe_stream(request);
@@ -194,7 +195,9 @@ impl Mapping {
 
     async fn iterator(&self) -> Result<String> {
         let kept = match &self.position {
-            Some(path) => files::read(path).map_err(Error::because(format!("cannot read {}", path.display())))?,
+            Some(path) => {
+                files::read(path).map_err(Error::because(format!("cannot read {}", path.display())))?
+            }
             None => None,
         };
         let kept = kept.map(|kept| String::from_utf8_lossy(&kept).into_owned());
@@ -223,7 +226,8 @@ impl Mapping {
         let answer = answer.map_err(Error::because("cannot read the stream"))?;
         let source = public_arn(&self.stream);
         let records = answer.records.iter().map(|record| {
-            let mut record = serde_json::to_value(record).map_err(Error::because("a stream record is no JSON"))?;
+            let mut record =
+                serde_json::to_value(record).map_err(Error::because("a stream record is no JSON"))?;
             record["awsRegion"] = REGION.into();
             record["eventSource"] = "aws:dynamodb".into();
             record["eventSourceARN"] = source.as_str().into();
@@ -289,9 +293,9 @@ fn pattern(id: &str, text: &Value) -> Result<Value> {
 /// EventBridge's rule: every field must match one of its choices.
 fn matches(pattern: &Value, value: Option<&Value>) -> bool {
     match pattern {
-        Value::Object(fields) => fields.iter().all(|(name, pattern)| {
-            matches(pattern, value.and_then(|value| value.get(name)))
-        }),
+        Value::Object(fields) => {
+            fields.iter().all(|(name, pattern)| matches(pattern, value.and_then(|value| value.get(name))))
+        }
         Value::Array(choices) => choices.iter().any(|choice| {
             if let Some(exists) = choice.get("exists") {
                 return *exists == value.is_some();

@@ -107,7 +107,7 @@ impl Gateway {
                 bucket: limits.map(|(rate, burst)| Mutex::new(Bucket::new(rate, burst))),
             });
         }
-        routes.sort_by(|a, b| a.key.precedence().cmp(&b.key.precedence()));
+        routes.sort_by_key(|route| route.key.precedence());
         Ok(Arc::new(Self { routes }))
     }
 
@@ -121,9 +121,13 @@ impl Gateway {
     }
 
     async fn route(&self, id: &str, parts: &Parts, body: &[u8]) -> Response<Full<Bytes>> {
-        let headers: usize = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+        let headers: usize =
+            parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
         if headers + parts.uri.path().len() > LARGEST_HEADERS {
-            return web::message(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "Request Header Fields Too Large");
+            return web::message(
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                "Request Header Fields Too Large",
+            );
         }
         if body.len() > LARGEST_BODY {
             return web::message(StatusCode::PAYLOAD_TOO_LARGE, "Request Entity Too Large");
@@ -155,8 +159,9 @@ impl Gateway {
         }
         let outcome = tokio::time::timeout(route.timeout, route.function.invoke(event)).await;
         match outcome.unwrap_or(Err(InvokeError::TimedOut)) {
-            Ok(answer) => response(answer)
-                .unwrap_or_else(|| web::message(StatusCode::BAD_GATEWAY, "Bad Gateway")),
+            Ok(answer) => {
+                response(answer).unwrap_or_else(|| web::message(StatusCode::BAD_GATEWAY, "Bad Gateway"))
+            }
             Err(InvokeError::TimedOut) => web::message(StatusCode::GATEWAY_TIMEOUT, "Gateway Timeout"),
             Err(InvokeError::Crashed | InvokeError::Function { .. }) => {
                 web::message(StatusCode::BAD_GATEWAY, "Bad Gateway")
@@ -214,7 +219,8 @@ impl RouteKey {
         let mut rest = Some(path.strip_prefix('/')?);
         for segment in segments {
             let here = rest?;
-            let (part, after) = here.split_once('/').map_or((here, None), |(part, after)| (part, Some(after)));
+            let (part, after) =
+                here.split_once('/').map_or((here, None), |(part, after)| (part, Some(after)));
             match segment {
                 Segment::Static(text) if text == part => {}
                 Segment::Parameter(name) if !part.is_empty() => {

@@ -91,7 +91,8 @@ fn key(path: Option<&Path>) -> Result<RsaPrivateKey> {
     if let Some(path) = path
         && let Some(der) = files::read(path).map_err(Error::because(cannot))?
     {
-        return RsaPrivateKey::from_pkcs1_der(&der).map_err(Error::because(format!("{} is damaged", path.display())));
+        return RsaPrivateKey::from_pkcs1_der(&der)
+            .map_err(Error::because(format!("{} is damaged", path.display())));
     }
     let key = RsaPrivateKey::new(&mut OsRng, 2048).map_err(Error::because("cannot make an RSA key"))?;
     if let Some(path) = path {

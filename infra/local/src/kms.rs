@@ -26,8 +26,8 @@ use crate::{
     clock,
     error::{Error, Result},
     files,
-    web::{self, Answer, Closed, Server},
     template::{ACCOUNT, REGION},
+    web::{self, Answer, Closed, Server},
 };
 
 /// The largest message that KMS hashes itself.
@@ -92,7 +92,12 @@ impl Kms {
     }
 
     /// The ARN of the template's key, which is created the first time.
-    pub(crate) async fn resource(self: &Arc<Self>, id: &str, spec: &str, description: &str) -> Result<String> {
+    pub(crate) async fn resource(
+        self: &Arc<Self>,
+        id: &str,
+        spec: &str,
+        description: &str,
+    ) -> Result<String> {
         if let Some(key) = self.lock().resources.get(id) {
             return Ok(arn(key));
         }
@@ -100,7 +105,9 @@ impl Kms {
         let request = json!({ "KeySpec": spec, "KeyUsage": "SIGN_VERIFY", "Description": description });
         let created = tokio::task::spawn_blocking(move || {
             let key = kms.create_key(&request)?;
-            kms.change(|state| { state.resources.insert(logical, key); })?;
+            kms.change(|state| {
+                state.resources.insert(logical, key);
+            })?;
             Ok::<_, Failure>(arn(&key))
         });
         let created = created.await.map_err(Error::because("KMS ended"))?;
@@ -189,7 +196,9 @@ impl Kms {
                     let message = format!("An alias with the name {} already exists", alias_arn(alias));
                     return fail("AlreadyExistsException", message);
                 }
-                self.change(|state| { state.aliases.insert(alias.to_owned(), id); })?;
+                self.change(|state| {
+                    state.aliases.insert(alias.to_owned(), id);
+                })?;
                 Ok(json!({}))
             }
             "DeleteAlias" => {
@@ -197,7 +206,9 @@ impl Kms {
                 if !self.lock().aliases.contains_key(alias) {
                     return fail("NotFoundException", format!("Alias {} is not found.", alias_arn(alias)));
                 }
-                self.change(|state| { state.aliases.remove(alias); })?;
+                self.change(|state| {
+                    state.aliases.remove(alias);
+                })?;
                 Ok(json!({}))
             }
             "ListAliases" => {
@@ -206,7 +217,8 @@ impl Kms {
                     None => None,
                 };
                 let state = self.lock();
-                let aliases = state.aliases.iter().filter(|(_, id)| wanted.is_none_or(|wanted| **id == wanted));
+                let aliases =
+                    state.aliases.iter().filter(|(_, id)| wanted.is_none_or(|wanted| **id == wanted));
                 let aliases: Vec<_> = aliases
                     .map(|(name, id)| {
                         json!({ "AliasName": name, "AliasArn": alias_arn(name), "TargetKeyId": id })
@@ -220,7 +232,10 @@ impl Kms {
 
     fn create_key(&self, request: &Value) -> Result<Uuid, Failure> {
         if request["KeyUsage"] != "SIGN_VERIFY" {
-            return fail("ValidationException", "the local KMS only makes keys whose KeyUsage is SIGN_VERIFY");
+            return fail(
+                "ValidationException",
+                "the local KMS only makes keys whose KeyUsage is SIGN_VERIFY",
+            );
         }
         let private = match request["KeySpec"].as_str().unwrap_or_default() {
             "ECC_NIST_P256" => Private::P256(p256::ecdsa::SigningKey::random(&mut OsRng)),
@@ -232,7 +247,9 @@ impl Kms {
         let description = request["Description"].as_str().unwrap_or_default().to_owned();
         let created = clock::now().as_secs_f64();
         let key = Key { private: Arc::new(private), description, created, enabled: true };
-        self.change(|state| { state.keys.insert(id, key); })?;
+        self.change(|state| {
+            state.keys.insert(id, key);
+        })?;
         Ok(id)
     }
 
@@ -255,7 +272,11 @@ impl Kms {
 
     fn find_enabled(&self, reference: &str) -> Result<(Uuid, Key), Failure> {
         let (id, key) = self.find(reference)?;
-        if key.enabled { Ok((id, key)) } else { fail("DisabledException", format!("{} is disabled.", arn(&id))) }
+        if key.enabled {
+            Ok((id, key))
+        } else {
+            fail("DisabledException", format!("{} is disabled.", arn(&id)))
+        }
     }
 
     /// Changes the state and keeps it before anyone can be told.
@@ -339,7 +360,10 @@ impl Private {
             }
             "DIGEST" if message.len() == 32 => false,
             "DIGEST" => {
-                return fail("ValidationException", format!("Digest is invalid length for algorithm {algorithm}."));
+                return fail(
+                    "ValidationException",
+                    format!("Digest is invalid length for algorithm {algorithm}."),
+                );
             }
             _ => return fail("ValidationException", format!("{kind} is not a MessageType of the local KMS")),
         };
@@ -393,9 +417,7 @@ mod pkcs8 {
         let der = STANDARD.decode(document).map_err(D::Error::custom)?;
         let private = match spec.as_str() {
             "ECC_NIST_P256" => p256::ecdsa::SigningKey::from_pkcs8_der(&der).map(Private::P256),
-            "ECC_NIST_EDWARDS25519" => {
-                ed25519_dalek::SigningKey::from_pkcs8_der(&der).map(Private::Ed25519)
-            }
+            "ECC_NIST_EDWARDS25519" => ed25519_dalek::SigningKey::from_pkcs8_der(&der).map(Private::Ed25519),
             "RSA_2048" => rsa::RsaPrivateKey::from_pkcs8_der(&der).map(Private::Rsa),
             _ => return Err(D::Error::custom(format!("unknown key spec {spec}"))),
         };

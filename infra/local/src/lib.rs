@@ -148,14 +148,16 @@ impl Stack {
         }
 
         let mut starting = JoinSet::new();
-        for function in functions.values().cloned() {
+        for function in functions.values() {
+            let function = function.clone();
             starting.spawn(async move { function.start().await });
         }
         while let Some(started) = starting.join_next().await {
             started.map_err(Error::because("a function did not start"))??;
         }
         let mut tasks = JoinSet::new();
-        for mapping in mappings.iter().cloned() {
+        for mapping in &mappings {
+            let mapping = mapping.clone();
             tasks.spawn(async move {
                 if let Err(error) = mapping.poll().await {
                     eprintln!("the event source mapping has ended: {}", error.chain());
@@ -229,7 +231,8 @@ impl Stack {
 
     /// Makes a further KMS key and gives its ARN.
     pub async fn create_key(&self, spec: &str) -> Result<String, Error> {
-        let answer = self.kms.call("CreateKey", json!({ "KeySpec": spec, "KeyUsage": "SIGN_VERIFY" })).await?;
+        let answer =
+            self.kms.call("CreateKey", json!({ "KeySpec": spec, "KeyUsage": "SIGN_VERIFY" })).await?;
         Ok(answer["KeyMetadata"]["Arn"].as_str().unwrap_or_default().to_owned())
     }
 
@@ -269,7 +272,8 @@ impl Stack {
 
     /// Deletes the expired items, as DynamoDB does when it gets to it, and says how many.
     pub fn sweep_ttl(&self) -> Result<usize, Error> {
-        let swept = self.dynamo.database.sweep_ttl().map_err(Error::because("cannot delete what has expired"))?;
+        let swept =
+            self.dynamo.database.sweep_ttl().map_err(Error::because("cannot delete what has expired"))?;
         self.mappings.iter().for_each(|mapping| mapping.wake());
         Ok(swept)
     }
@@ -306,7 +310,8 @@ impl Stack {
     pub async fn stop(mut self) {
         self.tasks.shutdown().await;
         let mut stopping = JoinSet::new();
-        for function in self.functions.values().cloned() {
+        for function in self.functions.values() {
+            let function = function.clone();
             stopping.spawn(async move { function.stop().await });
         }
         stopping.join_all().await;
@@ -375,10 +380,13 @@ fn functions(
     for resource in template.of_type("AWS::Serverless::Function")? {
         let (id, properties) = (&resource.id, &resource.properties);
         if !properties["Events"].is_null() {
-            return Err(Error::new(format!("{id}: the local stack reads routes and event sources, not Events")));
+            return Err(Error::new(format!(
+                "{id}: the local stack reads routes and event sources, not Events"
+            )));
         }
         let name = resource.metadata["BuildProperties"]["Binary"].as_str();
-        let name = name.ok_or_else(|| Error::new(format!("{id}: Metadata.BuildProperties.Binary is missing")))?;
+        let name =
+            name.ok_or_else(|| Error::new(format!("{id}: Metadata.BuildProperties.Binary is missing")))?;
         let variables = properties["Environment"]["Variables"].as_object();
         let mut environment: Vec<_> = variables
             .into_iter()

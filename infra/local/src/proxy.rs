@@ -192,10 +192,13 @@ impl Proxied {
     async fn forward(&self, upstream: &str, parts: Parts, body: Bytes) -> Answer {
         let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
         let mut headers = parts.headers;
-        for hop_by_hop in [header::HOST, header::CONNECTION, header::CONTENT_LENGTH, header::TRANSFER_ENCODING] {
+        for hop_by_hop in
+            [header::HOST, header::CONNECTION, header::CONTENT_LENGTH, header::TRANSFER_ENCODING]
+        {
             headers.remove(hop_by_hop);
         }
-        let request = self.client.request(parts.method, format!("{upstream}{path}")).headers(headers).body(body);
+        let request =
+            self.client.request(parts.method, format!("{upstream}{path}")).headers(headers).body(body);
         let answer = request.send().await.map_err(|_| Closed)?;
         let (status, headers) = (answer.status(), answer.headers().clone());
         let mut response = Response::new(Full::from(answer.bytes().await.map_err(|_| Closed)?));
@@ -231,9 +234,11 @@ fn refusal(service: Service, fault: &Fault, action: &str, body: &Value) -> Answe
         Ok(web::json(status, &json!({ "__type": code, "message": message })))
     };
     match fault {
-        Fault::Throttle => {
-            error(bad, "ProvisionedThroughputExceededException", "The level of configured throughput was exceeded")
-        }
+        Fault::Throttle => error(
+            bad,
+            "ProvisionedThroughputExceededException",
+            "The level of configured throughput was exceeded",
+        ),
         Fault::Refuse => error(bad, "AccessDeniedException", "injected: access denied"),
         Fault::InternalError => {
             error(StatusCode::INTERNAL_SERVER_ERROR, "InternalServerError", "injected: internal error")

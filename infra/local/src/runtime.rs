@@ -149,7 +149,10 @@ impl Function {
             let last = lines.iter().rev().filter(|line| line.function == self.settings.name).take(5);
             let last: Vec<_> = last.map(|line| line.line.as_str()).collect();
             let last = last.into_iter().rev().collect::<Vec<_>>().join("\n  ");
-            Error::because(format!("the function {} does not start; its last lines:\n  {last}\n", self.settings.name))(error)
+            Error::because(format!(
+                "the function {} does not start; its last lines:\n  {last}\n",
+                self.settings.name
+            ))(error)
         })?;
         lock(&self.idle).push(process);
         Ok(())
@@ -234,9 +237,10 @@ impl Function {
     }
 
     async fn try_process(&self) -> Result<Process, InvokeError> {
-        let mut process = self.spawn().await.map_err(|error| {
-            InvokeError::function("Runtime.InvalidEntrypoint", error.chain())
-        })?;
+        let mut process = self
+            .spawn()
+            .await
+            .map_err(|error| InvokeError::function("Runtime.InvalidEntrypoint", error.chain()))?;
         let ready = tokio::select! {
             ready = timeout(INIT_TIMEOUT, &mut process.ready) => match ready {
                 Ok(Ok(ready)) => ready,
@@ -306,7 +310,15 @@ impl Function {
         }
         let pid = child.id().unwrap_or_default();
         lock(&self.running).insert(pid);
-        Ok(Process { child, pid, events, api: current, ready: is_ready, running: self.running.clone(), _server: server })
+        Ok(Process {
+            child,
+            pid,
+            events,
+            api: current,
+            ready: is_ready,
+            running: self.running.clone(),
+            _server: server,
+        })
     }
 }
 
@@ -401,7 +413,8 @@ impl Api {
         let Some(invocation) = self.queue.lock().await.recv().await else {
             return web::message(StatusCode::GONE, "the process is about to be ended");
         };
-        let trace = format!("Root=1-{:08x}-{}", clock::now().as_secs(), &Uuid::new_v4().simple().to_string()[..24]);
+        let trace =
+            format!("Root=1-{:08x}-{}", clock::now().as_secs(), &Uuid::new_v4().simple().to_string()[..24]);
         let mut response = Response::new(Full::from(invocation.event));
         for (name, value) in [
             ("content-type", "application/json"),
@@ -440,7 +453,8 @@ fn accepted() -> Response<Full<Bytes>> {
 
 fn result(body: &[u8]) -> Outcome {
     if body.len() > LARGEST_PAYLOAD {
-        let message = format!("Response payload size exceeded maximum allowed payload size ({LARGEST_PAYLOAD} bytes).");
+        let message =
+            format!("Response payload size exceeded maximum allowed payload size ({LARGEST_PAYLOAD} bytes).");
         return Err(InvokeError::function("Function.ResponseSizeTooLarge", message));
     }
     serde_json::from_slice(body)

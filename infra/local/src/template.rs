@@ -200,7 +200,8 @@ impl Template {
                     return Err(wrong());
                 };
                 let items = list(items)?;
-                let items: Vec<_> = items.iter().map(|item| text(item).ok_or_else(wrong)).collect::<Result<_>>()?;
+                let items: Vec<_> =
+                    items.iter().map(|item| text(item).ok_or_else(wrong)).collect::<Result<_>>()?;
                 Ok(Some(items.join(delimiter.as_str().ok_or_else(wrong)?).into()))
             }
             "Fn::Split" => {
@@ -233,8 +234,7 @@ impl Template {
 
     fn named_condition(&self, name: &str, at: &str) -> Result<bool> {
         let condition = self.conditions.get(name);
-        let condition =
-            condition.ok_or_else(|| Error::new(format!("{at}: there is no condition {name}")))?;
+        let condition = condition.ok_or_else(|| Error::new(format!("{at}: there is no condition {name}")))?;
         self.condition(condition, name)
     }
 
@@ -340,7 +340,9 @@ fn intrinsic(map: &Map<String, Value>) -> Option<(&str, &Value)> {
 /// Globals as SAM merges them: maps key by key, lists appended, anything else replaced.
 fn merge(base: &mut Value, over: Value) {
     match (base, over) {
-        (Value::Object(base), Value::Object(over)) if intrinsic(base).is_none() && intrinsic(&over).is_none() => {
+        (Value::Object(base), Value::Object(over))
+            if intrinsic(base).is_none() && intrinsic(&over).is_none() =>
+        {
             for (key, value) in over {
                 merge(base.entry(key).or_insert(Value::Null), value);
             }
@@ -351,17 +353,25 @@ fn merge(base: &mut Value, over: Value) {
     }
 }
 
-fn parameters(declared: &Map<String, Value>, overrides: &[(String, String)]) -> Result<BTreeMap<String, Value>> {
+fn parameters(
+    declared: &Map<String, Value>,
+    overrides: &[(String, String)],
+) -> Result<BTreeMap<String, Value>> {
     if let Some((name, _)) = overrides.iter().find(|(name, _)| !declared.contains_key(name)) {
         let known: Vec<_> = declared.keys().map(String::as_str).collect();
-        return Err(Error::new(format!("there is no parameter {name}; the template has {}", known.join(", "))));
+        return Err(Error::new(format!(
+            "there is no parameter {name}; the template has {}",
+            known.join(", ")
+        )));
     }
     let mut values = BTreeMap::new();
     for (name, parameter) in declared {
         let given = overrides.iter().rev().find(|(n, _)| n == name).map(|(_, value)| value.clone());
         let value = given.or_else(|| text(&parameter["Default"]));
-        let value = value.ok_or_else(|| Error::new(format!("the parameter {name} has no default: give it a value")))?;
-        let refuse = |why: String| Err(Error::new(format!("the parameter {name} cannot be {value:?}: {why}")));
+        let value = value
+            .ok_or_else(|| Error::new(format!("the parameter {name} has no default: give it a value")))?;
+        let refuse =
+            |why: String| Err(Error::new(format!("the parameter {name} cannot be {value:?}: {why}")));
         if let Some(allowed) = parameter["AllowedValues"].as_array() {
             let allowed: Vec<_> = allowed.iter().filter_map(text).collect();
             if !allowed.contains(&value) {
@@ -403,7 +413,8 @@ fn to_json(yaml: &Yaml<'_>) -> Result<Value> {
         Yaml::Mapping(entries) => {
             let mut map = Map::new();
             for (key, value) in entries {
-                let key = text(&to_json(key)?).ok_or_else(|| Error::new("the template has a key that is no text"))?;
+                let key = text(&to_json(key)?)
+                    .ok_or_else(|| Error::new("the template has a key that is no text"))?;
                 map.insert(key, to_json(value)?);
             }
             Value::Object(map)
@@ -416,7 +427,9 @@ fn to_json(yaml: &Yaml<'_>) -> Result<Value> {
             json!({ name: to_json(node)? })
         }
         Yaml::Representation(..) | Yaml::Alias(_) | Yaml::BadValue => {
-            return Err(Error::new(format!("the template has YAML that CloudFormation does not take: {yaml:?}")));
+            return Err(Error::new(format!(
+                "the template has YAML that CloudFormation does not take: {yaml:?}"
+            )));
         }
     })
 }

@@ -124,4 +124,3 @@ pub(crate) fn operation(parts: &Parts) -> &str {
     let target = target.and_then(|target| target.to_str().ok()).unwrap_or_default();
     target.rsplit('.').next().unwrap_or_default()
 }
-
