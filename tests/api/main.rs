@@ -1,1 +1,14 @@
-//! e2e
+//! End-to-end tests: through HTTP, against the local stack with the real binaries, which starts once.
+
+mod bad_input;
+mod expiry;
+mod failures;
+mod idempotency;
+mod lifecycle;
+mod lists;
+mod owners;
+mod revocation;
+mod rights;
+mod secrecy;
+mod tampering;
+mod world;

@@ -71,7 +71,7 @@ async fn calling_key(app: &App, request: &Request, now: clock::Seconds) -> Resul
         return Err(REFUSED);
     };
     let authorizer = context.authorizer.as_ref().ok_or(REFUSED)?;
-    let field = |name: &str| authorizer.fields.get("lambda")?.get(name)?.as_str();
+    let field = |name: &str| authorizer.fields.get(name)?.as_str();
     let (tenant, user, key) = (field("tenant_id"), field("user_id"), field("key_id"));
     let tenant = tenant.and_then(|text| text.parse().ok()).ok_or(REFUSED)?;
     let user = user.and_then(|text| text.parse().ok()).ok_or(REFUSED)?;

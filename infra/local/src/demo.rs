@@ -98,7 +98,7 @@ pub(crate) fn json(stack: &Stack, users: &[User]) -> Value {
 
 /// Everything for a person with a shell.
 pub(crate) fn text(stack: &Stack, users: &[User]) -> String {
-    let mut text = format!("The API is at {}\n\nUsers; their tokens live for 12 hours:\n\n", stack.url());
+    let mut text = format!("export URL={}\n\n# Users; their tokens live for 12 hours\n\n", stack.url());
     for user in users {
         let variable = match user.tenant {
             "acme" => user.id.to_uppercase(),
@@ -107,25 +107,23 @@ pub(crate) fn text(stack: &Stack, users: &[User]) -> String {
         let _ =
             writeln!(text, "# {} of the tenant {}\nexport {variable}={}\n", user.id, user.tenant, user.token);
     }
-    let url = stack.url();
-    let _ = write!(
-        text,
+    text.push_str(
         r#"Try it:
 
 # 1. List the users
-curl -H "Authorization: Bearer $ADMIN" {url}/v1/users
+curl -H "Authorization: Bearer $ADMIN" $URL/v1/users
 
 # 2. Pick one
-curl -H "Authorization: Bearer $ADMIN" {url}/v1/users/editor
+curl -H "Authorization: Bearer $ADMIN" $URL/v1/users/editor
 
 # 3. Create a key for that user
-curl -H "Authorization: Bearer $ADMIN" -H 'Content-Type: application/json' -d '{{"name":"ci","role":"viewer","expires_in_days":30,"max_clusters":1}}' {url}/v1/users/editor/access-keys
+curl -H "Authorization: Bearer $ADMIN" -H 'Content-Type: application/json' -d '{"name":"ci","role":"viewer","expires_in_days":30,"max_clusters":1}' $URL/v1/users/editor/access-keys
 
 # 4. Store the answer's access_key, which is shown this once, and validate it
-curl -H 'Content-Type: application/json' -d '{{"access_key":"…"}}' {url}/v1/access-keys/validate
+curl -H 'Content-Type: application/json' -d '{"access_key":"…"}' $URL/v1/access-keys/validate
 
 # 5. Revoke it, by the answer's id, and validate again
-curl -X DELETE -H "Authorization: Bearer $ADMIN" {url}/v1/users/editor/access-keys/ID
+curl -X DELETE -H "Authorization: Bearer $ADMIN" $URL/v1/users/editor/access-keys/ID
 
 Ctrl-C ends it."#
     );

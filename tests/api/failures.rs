@@ -1,0 +1,152 @@
+//! KMS or DynamoDB down, slow, throttling, or losing the answer: an honest 503 in time, or the right answer.
+
+use std::time::{Duration, Instant};
+
+use local::{Fault, Rule, Service};
+use serde_json::json;
+
+use crate::world::{Answer, Tenant, request, run, send, stack, verdict};
+
+/// The function's timeout in the template: no answer may take longer.
+const BUDGET: Duration = Duration::from_secs(5);
+
+fn rule(tenant: &Tenant, service: Service, action: &str, fault: Fault, times: Option<u32>) -> Rule {
+    // KMS requests do not name a tenant: those tests aim at the function instead.
+    let tag = (service == Service::DynamoDb).then(|| format!("#{}", tenant.id));
+    Rule { function: None, service: Some(service), action: Some(action.into()), fault, times, tag }
+}
+
+async fn timed(request: reqwest::RequestBuilder) -> Answer {
+    let started = Instant::now();
+    let answer = send(request).await;
+    assert!(started.elapsed() < BUDGET, "{:?}: {}", started.elapsed(), answer.text);
+    answer
+}
+
+#[track_caller]
+fn expect_unavailable(answer: Answer) {
+    let answer = answer.expect_problem(503, "unavailable");
+    assert_eq!(answer.headers["retry-after"], "1");
+}
+
+fn create(tenant: &Tenant) -> reqwest::RequestBuilder {
+    tenant
+        .request("admin", "POST", "/v1/users/me/access-keys")
+        .json(&json!({ "name": "k", "role": "viewer" }))
+}
+
+#[test]
+fn create_answers_503_in_time_and_leaves_nothing_when_the_table_is_out() {
+    run(async {
+        let tenant = Tenant::new();
+        tenant.get("admin", "/v1/users/me").await.expect(200);
+        let before = tenant.items("admin").await;
+        for fault in [
+            Fault::DropBefore,
+            Fault::Throttle,
+            Fault::InternalError,
+            Fault::Latency(Duration::from_secs(20)),
+        ] {
+            let rule =
+                stack().faults().add(rule(&tenant, Service::DynamoDb, "TransactWriteItems", fault, None));
+            expect_unavailable(timed(create(&tenant)).await);
+            assert!(rule.hits() > 0);
+            drop(rule);
+        }
+        // The slow requests above reach the table after their delay, unless the proxy saw their caller leave.
+        assert_eq!(tenant.items("admin").await, before);
+        create(&tenant).send().await.unwrap();
+    });
+}
+
+#[test]
+fn create_succeeds_once_when_the_answer_of_the_write_is_lost() {
+    run(async {
+        let tenant = Tenant::new();
+        tenant.get("admin", "/v1/users/me").await.expect(200);
+        for fault in [Fault::DropAfter, Fault::TransactionConflict, Fault::Throttle, Fault::DropBefore] {
+            let before = tenant.all("admin", "/v1/users/me/access-keys").await.len();
+            let rule = stack().faults().add(rule(
+                &tenant,
+                Service::DynamoDb,
+                "TransactWriteItems",
+                fault.clone(),
+                Some(1),
+            ));
+            let created = timed(create(&tenant)).await.expect(201).body;
+            assert_eq!(rule.hits(), 1);
+            drop(rule);
+            assert_eq!(verdict(created["access_key"].as_str().unwrap()).await, "active", "{fault:?}");
+            assert_eq!(tenant.all("admin", "/v1/users/me/access-keys").await.len(), before + 1, "{fault:?}");
+        }
+    });
+}
+
+#[test]
+fn validate_fails_closed() {
+    run(async {
+        let tenant = Tenant::new();
+        let (_, key) = tenant.key("admin", "viewer").await;
+        let validate = || request("POST", "/v1/access-keys/validate").json(&json!({ "access_key": key }));
+        for fault in [
+            Fault::DropBefore,
+            Fault::Throttle,
+            Fault::InternalError,
+            Fault::Latency(Duration::from_secs(20)),
+        ] {
+            let rule = stack().faults().add(rule(&tenant, Service::DynamoDb, "BatchGetItem", fault, None));
+            expect_unavailable(timed(validate()).await);
+            let behind = send(request("GET", "/v1/access-keys/self").bearer_auth(&key)).await;
+            assert!(behind.status >= 500, "the authorizer lets nothing pass: {}", behind.text);
+            drop(rule);
+        }
+        for fault in [Fault::DropBefore, Fault::DropAfter, Fault::Throttle] {
+            let rule = stack().faults().add(rule(&tenant, Service::DynamoDb, "BatchGetItem", fault, Some(1)));
+            assert_eq!(timed(validate()).await.expect(200).body["active"], true);
+            assert_eq!(rule.hits(), 1);
+        }
+    });
+}
+
+#[test]
+fn a_validation_does_not_need_its_one_write() {
+    run(async {
+        let tenant = Tenant::new();
+        let (_, key) = tenant.key("admin", "viewer").await;
+        for fault in [Fault::Latency(Duration::from_secs(20)), Fault::Refuse] {
+            let rule = stack().faults().add(rule(&tenant, Service::DynamoDb, "UpdateItem", fault, None));
+            assert_eq!(verdict(&key).await, "active");
+            assert!(rule.hits() > 0);
+        }
+    });
+}
+
+#[test]
+fn revoke_succeeds_when_the_answer_of_the_write_is_lost() {
+    run(async {
+        let tenant = Tenant::new();
+        tenant.user("editor", "editor").await;
+        let (id, key) = tenant.key("editor", "viewer").await;
+        let (_, other) = tenant.key("editor", "viewer").await;
+        for path in [format!("/v1/users/editor/access-keys/{id}"), "/v1/users/editor/access-keys".into()] {
+            let rule = stack().faults().add(rule(
+                &tenant,
+                Service::DynamoDb,
+                "UpdateItem",
+                Fault::DropAfter,
+                Some(1),
+            ));
+            timed(tenant.request("admin", "DELETE", &path)).await.expect(204);
+            assert_eq!(rule.hits(), 1);
+        }
+        assert_eq!((verdict(&key).await, verdict(&other).await), ("revoked".into(), "revoked".into()));
+        let (id, key) = tenant.key("editor", "viewer").await;
+        let rule =
+            stack().faults().add(rule(&tenant, Service::DynamoDb, "UpdateItem", Fault::DropBefore, None));
+        expect_unavailable(
+            timed(tenant.request("admin", "DELETE", &format!("/v1/users/editor/access-keys/{id}"))).await,
+        );
+        drop(rule);
+        assert_eq!(verdict(&key).await, "active");
+    });
+}

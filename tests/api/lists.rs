@@ -1,0 +1,71 @@
+//! Lists come back complete, once each, in order.
+
+use serde_json::json;
+use tokio::task::JoinSet;
+
+use crate::world::{Tenant, run};
+
+#[test]
+fn a_thousand_keys_come_back_by_any_page_size() {
+    run(async {
+        let tenant = Tenant::new();
+        tenant.get("admin", "/v1/users/me").await.expect(200);
+        for _ in 0..100 {
+            let mut batch = JoinSet::new();
+            for _ in 0..10 {
+                let request = tenant.request("admin", "POST", "/v1/users/me/access-keys");
+                batch.spawn(crate::world::send(request.json(&json!({ "name": "k", "role": "viewer" }))));
+            }
+            for answer in batch.join_all().await {
+                answer.expect(201);
+            }
+        }
+        let ids = |items: Vec<serde_json::Value>| -> Vec<String> {
+            items.iter().map(|item| item["id"].as_str().unwrap().to_owned()).collect()
+        };
+        let all = ids(tenant.all("admin", "/v1/users/me/access-keys").await);
+        assert_eq!(all.len(), 1000);
+        assert!(all.is_sorted_by(|a, b| a > b), "newest first, each once");
+        for limit in [1, 7, 99, 100] {
+            let page = format!("/v1/users/me/access-keys?limit={limit}");
+            assert_eq!(ids(tenant.all("admin", &page).await), all, "limit {limit}");
+            if limit > 1 {
+                assert_eq!(ids(tenant.all("admin", &format!("/v1/access-keys?limit={limit}")).await), all);
+                let filtered = format!("/v1/users/me/access-keys?limit={limit}&status=active&role=viewer");
+                assert_eq!(ids(tenant.all("admin", &filtered).await), all);
+            }
+        }
+        assert!(tenant.all("admin", "/v1/users/me/access-keys?role=admin").await.is_empty());
+    });
+}
+
+#[test]
+fn a_cursor_is_good_for_its_own_list_only() {
+    run(async {
+        let tenant = Tenant::new();
+        tenant.user("editor", "editor").await;
+        for _ in 0..2 {
+            tenant.key("admin", "viewer").await;
+            tenant.key("editor", "viewer").await;
+        }
+        let page = tenant.get("admin", "/v1/users/admin/access-keys?limit=1").await.expect(200).body;
+        let cursor = page["next_cursor"].as_str().unwrap();
+        let changed = format!("{}{}", if cursor.starts_with('A') { "B" } else { "A" }, &cursor[1..]);
+        for path in [
+            format!("/v1/users/admin/access-keys?cursor={changed}"),
+            format!("/v1/users/admin/access-keys?cursor={}", &cursor[1..]),
+            format!("/v1/users/editor/access-keys?cursor={cursor}"),
+            format!("/v1/users/admin/access-keys?status=active&cursor={cursor}"),
+            format!("/v1/access-keys?cursor={cursor}"),
+            format!("/v1/users?cursor={cursor}"),
+            "/v1/users/admin/access-keys?cursor=%00".into(),
+            "/v1/users/admin/access-keys?limit=0".into(),
+            "/v1/users/admin/access-keys?limit=101".into(),
+            "/v1/users/admin/access-keys?limit=ten".into(),
+            "/v1/users/admin/access-keys?status=gone".into(),
+            "/v1/access-keys?role=owner".into(),
+        ] {
+            tenant.get("admin", &path).await.expect_problem(400, "invalid_request");
+        }
+    });
+}

@@ -1,0 +1,106 @@
+//! What is revoked is dead now.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicUsize, Ordering},
+};
+
+use serde_json::json;
+use tokio::task::JoinSet;
+
+use crate::world::{Tenant, request, run, send, stack, validate, verdict};
+
+#[test]
+fn no_validation_that_begins_after_a_revocation_succeeds() {
+    run(async {
+        let tenant = Tenant::new();
+        let (id, key) = tenant.key("admin", "viewer").await;
+        let (revoked, successes) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let mut validators = JoinSet::new();
+        for _ in 0..50 {
+            let (key, revoked, successes) = (key.clone(), revoked.clone(), successes.clone());
+            validators.spawn(async move {
+                let mut after = 0;
+                while after < 3 {
+                    let began_after = revoked.load(Ordering::SeqCst);
+                    let active = validate(&key).await["active"] == true;
+                    assert!(!(active && began_after), "a revoked key was good");
+                    successes.fetch_add(usize::from(active), Ordering::SeqCst);
+                    after += usize::from(began_after);
+                }
+            });
+        }
+        while successes.load(Ordering::SeqCst) < 50 {
+            tokio::task::yield_now().await;
+        }
+        tenant.delete("admin", &format!("/v1/users/me/access-keys/{id}")).await.expect(204);
+        revoked.store(true, Ordering::SeqCst);
+        while let Some(validator) = validators.join_next().await {
+            validator.unwrap();
+        }
+    });
+}
+
+#[test]
+fn revoking_again_changes_nothing() {
+    run(async {
+        let tenant = Tenant::new();
+        let (id, _) = tenant.key("admin", "viewer").await;
+        let path = format!("/v1/users/admin/access-keys/{id}");
+        tenant.delete("admin", &format!("{path}?reason=first")).await.expect(204);
+        let first = tenant.get("admin", &path).await.body;
+        tenant.delete("admin", &format!("{path}?reason=second")).await.expect(204);
+        assert_eq!(tenant.get("admin", &path).await.body, first);
+        assert_eq!(first["revoked_reason"], "first");
+    });
+}
+
+#[test]
+fn revoking_all_is_one_write_and_spares_later_keys() {
+    run(async {
+        let tenant = Tenant::new();
+        tenant.user("editor", "editor").await;
+        let mut keys = Vec::new();
+        for _ in 0..200 {
+            keys.push(tenant.key("editor", "viewer").await.1);
+        }
+        let writes = || {
+            stack().count(|r| {
+                r.function == "revoke"
+                    && r.action == "UpdateItem"
+                    && r.body.to_string().contains(&tenant.pk("editor"))
+            })
+        };
+        let before = writes();
+        tenant.delete("editor", "/v1/users/me/access-keys?reason=leak").await.expect(204);
+        assert_eq!(writes(), before + 1);
+        let later = tenant.key("editor", "viewer").await.1;
+        for key in &keys {
+            assert_eq!(verdict(key).await, "revoked");
+        }
+        assert_eq!(verdict(&later).await, "active");
+        let revoked = tenant.all("editor", "/v1/users/me/access-keys?status=revoked").await;
+        assert_eq!(revoked.len(), 200);
+        assert!(revoked.iter().all(|key| key["revoked_by"] == "editor" && key["revoked_reason"] == "leak"));
+        assert_eq!(tenant.all("admin", "/v1/access-keys?status=active").await.len(), 1);
+    });
+}
+
+#[test]
+fn whoever_holds_a_key_can_kill_it() {
+    run(async {
+        let tenant = Tenant::new();
+        let (id, key) = tenant.key("admin", "viewer").await;
+        let revoke = |key: &str| send(request("POST", "/v1/access-keys/revoke").bearer_auth(key));
+        let forged = format!("{}A", &key[..key.len() - 1]);
+        if forged != key {
+            revoke(&forged).await.expect_problem(401, "unauthenticated");
+        }
+        assert_eq!(verdict(&key).await, "active");
+        revoke(&key).await.expect(204);
+        revoke(&key).await.expect(204);
+        assert_eq!(verdict(&key).await, "revoked");
+        let record = tenant.get("admin", &format!("/v1/users/me/access-keys/{id}")).await.body;
+        assert_eq!(record["revoked_by"], json!(format!("key:{id}")));
+    });
+}
