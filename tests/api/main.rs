@@ -1,5 +1,12 @@
 //! End-to-end tests: through HTTP, against the local stack with the real binaries, which starts once.
 
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that cannot go on has failed"
+)]
+
 mod bad_input;
 mod expiry;
 mod failures;

@@ -313,3 +313,51 @@ fn matches(pattern: &Value, value: Option<&Value>) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filter(text: &str) -> Result<Value> {
+        pattern("Mapping", &text.into())
+    }
+
+    #[test]
+    fn a_filter_wants_every_field_and_one_of_its_choices() {
+        let removal =
+            filter(r#"{"eventName":["REMOVE"],"userIdentity":{"type":["Service"]},"x":[{"exists":false}]}"#)
+                .unwrap();
+        let record = json!({ "eventName": "REMOVE", "userIdentity": { "type": "Service" } });
+        assert!(matches(&removal, Some(&record)));
+        for other in [
+            json!({ "eventName": "INSERT", "userIdentity": { "type": "Service" } }),
+            json!({ "eventName": "REMOVE" }),
+            json!({ "eventName": "REMOVE", "userIdentity": { "type": "Service" }, "x": 1 }),
+        ] {
+            assert!(!matches(&removal, Some(&other)), "{other}");
+        }
+        let prefix = filter(r#"{"sk":[{"prefix":"KEY#"}]}"#).unwrap();
+        assert!(matches(&prefix, Some(&json!({ "sk": "KEY#1" }))));
+        assert!(!matches(&prefix, Some(&json!({ "sk": "USER" }))));
+    }
+
+    #[test]
+    fn a_pattern_that_is_not_understood_is_refused_at_the_start() {
+        for bad in ["", "[]", r#"{"a":"b"}"#, r#"{"a":[{"numeric":[">",1]}]}"#] {
+            assert!(filter(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_batch_is_taken_up_again_at_its_first_failure() {
+        let record = |n: u8| json!({ "dynamodb": { "SequenceNumber": n.to_string() } });
+        let batch = [record(1), record(2), record(3)];
+        let failures = |ids: &[&str]| {
+            let items: Vec<_> = ids.iter().map(|id| json!({ "itemIdentifier": id })).collect();
+            first_failure(&json!({ "batchItemFailures": items }), &batch)
+        };
+        assert_eq!(failures(&[]), None);
+        assert_eq!(failures(&["3", "2"]), Some(1));
+        assert_eq!(failures(&["9"]), Some(0));
+    }
+}

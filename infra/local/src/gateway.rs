@@ -399,3 +399,35 @@ fn unauthorized(error: Option<&str>) -> Response<Full<Bytes>> {
     }
     response
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn routes_are_tried_in_the_order_of_api_gateway() {
+        let mut keys: Vec<_> =
+            ["$default", "ANY /a/{proxy+}", "GET /a/{id}", "ANY /a/b", "GET /a/b", "GET /a/{id}/c"]
+                .iter()
+                .map(|key| RouteKey::parse(key).unwrap())
+                .collect();
+        keys.sort_by_key(RouteKey::precedence);
+        let first = |method: &str, path: &str| {
+            keys.iter().find(|key| key.matches(method, path).is_some()).map(|key| key.whole.as_str())
+        };
+        assert_eq!(first("GET", "/a/b"), Some("GET /a/b"));
+        assert_eq!(first("PUT", "/a/b"), Some("ANY /a/b"));
+        assert_eq!(first("GET", "/a/x"), Some("GET /a/{id}"));
+        assert_eq!(first("GET", "/a/x/c"), Some("GET /a/{id}/c"));
+        assert_eq!(first("GET", "/a/x/y/z"), Some("ANY /a/{proxy+}"));
+        assert_eq!(first("GET", "/"), Some("$default"));
+    }
+
+    #[test]
+    fn path_parameters_are_decoded() {
+        let key = RouteKey::parse("GET /users/{id}").unwrap();
+        let parameters = key.matches("GET", "/users/a%7Cb%2Fc").unwrap();
+        assert_eq!(parameters["id"], "a|b/c");
+        assert!(key.matches("GET", "/users/").is_none());
+    }
+}

@@ -424,3 +424,73 @@ mod pkcs8 {
         private.map(Arc::new).map_err(D::Error::custom)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn code(answer: Result<Value, Failure>) -> &'static str {
+        answer.unwrap_err().code
+    }
+
+    #[test]
+    fn signatures_of_every_key_spec_verify() {
+        use jsonwebtoken::crypto::verify;
+        let kms = Kms::open(None).unwrap();
+        for spec in ["ECC_NIST_P256", "ECC_NIST_EDWARDS25519", "RSA_2048"] {
+            let key =
+                kms.execute("CreateKey", &json!({ "KeySpec": spec, "KeyUsage": "SIGN_VERIFY" })).unwrap();
+            let id = key["KeyMetadata"]["KeyId"].clone();
+            let public = kms.execute("GetPublicKey", &json!({ "KeyId": id })).unwrap();
+            let algorithm = public["SigningAlgorithms"][0].clone();
+            let sign = |message: &[u8], kind: &str| {
+                let message = STANDARD.encode(message);
+                kms.execute(
+                    "Sign",
+                    &json!({ "KeyId": id, "Message": message, "MessageType": kind, "SigningAlgorithm": algorithm }),
+                )
+            };
+            let signature =
+                STANDARD.decode(sign(b"hello", "RAW").unwrap()["Signature"].as_str().unwrap()).unwrap();
+            let spki = STANDARD.decode(public["PublicKey"].as_str().unwrap()).unwrap();
+            let is_good = match spec {
+                "ECC_NIST_P256" => {
+                    use p256::{ecdsa::signature::Verifier, pkcs8::DecodePublicKey};
+                    let key = p256::ecdsa::VerifyingKey::from_public_key_der(&spki).unwrap();
+                    key.verify(b"hello", &p256::ecdsa::Signature::from_der(&signature).unwrap()).is_ok()
+                }
+                "RSA_2048" => {
+                    use rsa::pkcs8::DecodePublicKey;
+                    let key = rsa::RsaPublicKey::from_public_key_der(&spki).unwrap();
+                    key.verify(Pkcs1v15Sign::new::<Sha256>(), &Sha256::digest(b"hello"), &signature).is_ok()
+                }
+                _ => {
+                    let key = jsonwebtoken::DecodingKey::from_ed_der(&spki[12..]);
+                    let signature = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(&signature);
+                    verify(&signature, b"hello", &key, jsonwebtoken::Algorithm::EdDSA).unwrap()
+                }
+            };
+            assert!(is_good, "{spec}");
+            assert_eq!(code(sign(&[0; 4097], "RAW")), "ValidationException");
+            assert_eq!(code(sign(&[0; 31], "DIGEST")), "ValidationException");
+        }
+    }
+
+    #[test]
+    fn a_disabled_or_unknown_key_is_refused_with_awss_codes() {
+        let kms = Kms::open(None).unwrap();
+        let key = json!({ "KeySpec": "ECC_NIST_P256", "KeyUsage": "SIGN_VERIFY" });
+        let arn = kms.execute("CreateKey", &key).unwrap()["KeyMetadata"]["Arn"].clone();
+        kms.execute("CreateAlias", &json!({ "AliasName": "alias/a", "TargetKeyId": arn })).unwrap();
+        let by_alias = json!({ "KeyId": "alias/a" });
+        assert!(kms.execute("GetPublicKey", &by_alias).is_ok());
+        kms.execute("DisableKey", &json!({ "KeyId": arn })).unwrap();
+        assert_eq!(code(kms.execute("GetPublicKey", &by_alias)), "DisabledException");
+        kms.execute("EnableKey", &json!({ "KeyId": arn })).unwrap();
+        assert!(kms.execute("GetPublicKey", &by_alias).is_ok());
+        assert_eq!(code(kms.execute("DescribeKey", &json!({ "KeyId": "alias/b" }))), "NotFoundException");
+        assert_eq!(code(kms.execute("Encrypt", &json!({}))), "UnknownOperationException");
+    }
+}

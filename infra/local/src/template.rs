@@ -433,3 +433,68 @@ fn to_json(yaml: &Yaml<'_>) -> Result<Value> {
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEMPLATE: &str = r#"
+Parameters:
+  Names: { Type: CommaDelimitedList, Default: "" }
+  Size: { Type: Number, Default: 5, MinValue: 1 }
+  Mode: { Type: String, Default: on, AllowedValues: [on, off] }
+Conditions:
+  Named: !Not [!Equals [!Join ["", !Ref Names], ""]]
+Resources:
+  Queue:
+    Type: AWS::SQS::Queue
+    Properties:
+      First: !If [Named, !Select [0, !Ref Names], none]
+      Size: !Ref Size
+      Text: !Sub "${AWS::Region}-${Size}-${!Kept}"
+      Gone: !If [Named, x, !Ref AWS::NoValue]
+  Off:
+    Type: AWS::SQS::Queue
+    Condition: Named
+"#;
+
+    fn queue(overrides: &[(&str, &str)]) -> Result<Vec<Resource>> {
+        let overrides: Vec<_> =
+            overrides.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Template::parse(TEMPLATE, &overrides)?.of_type("AWS::SQS::Queue")
+    }
+
+    #[test]
+    fn intrinsics_and_conditions_follow_the_parameters() {
+        let queues = queue(&[]).unwrap();
+        assert_eq!(queues.len(), 1);
+        let properties = queues.iter().find(|queue| queue.id == "Queue").unwrap().properties.clone();
+        assert_eq!(properties["First"], "none");
+        assert_eq!(text(&properties["Size"]).as_deref(), Some("5"));
+        assert_eq!(properties["Text"], "us-east-1-5-${Kept}");
+        assert!(properties.get("Gone").is_none());
+
+        let queues = queue(&[("Names", "a,b"), ("Size", "7")]).unwrap();
+        assert_eq!(queues.len(), 2);
+        let properties = &queues.iter().find(|queue| queue.id == "Queue").unwrap().properties;
+        assert_eq!((&properties["First"], &properties["Gone"]), (&json!("a"), &json!("x")));
+    }
+
+    #[test]
+    fn a_parameter_that_breaks_its_rule_is_named() {
+        for (name, value) in [("Size", "0"), ("Size", "many"), ("Mode", "maybe"), ("Nmaes", "a")] {
+            let error = queue(&[(name, value)]).unwrap_err().chain();
+            assert!(error.contains(name), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_reference_is_named() {
+        let template = "Resources:\n  A:\n    Type: AWS::SQS::Queue\n    Properties: { X: !Ref Nothing }\n";
+        let error = match Template::parse(template, &[]) {
+            Ok(template) => template.check().unwrap_err().chain(),
+            Err(error) => error.chain(),
+        };
+        assert!(error.contains("Nothing") && error.contains('A'), "{error}");
+    }
+}

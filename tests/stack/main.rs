@@ -1,0 +1,255 @@
+//! Tests that need a stack of their own: killed and frozen functions, KMS out, other signing keys, restarts.
+
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that cannot go on has failed"
+)]
+
+use std::{path::Path, process::Stdio, time::Duration};
+
+use local::{Fault, Options, Rule, Service, Stack};
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::Command,
+    time::Instant,
+};
+
+/// The function's timeout in the template.
+const BUDGET: Duration = Duration::from_secs(5);
+
+fn options() -> Options {
+    let parameters = vec![("BootstrapAdmins".to_owned(), "acme/admin".to_owned())];
+    Options { parameters, processes_per_function: 1, ..Options::default() }
+}
+
+async fn start(options: Options) -> Stack {
+    Stack::start(options).await.unwrap_or_else(|error| panic!("{}", error.chain()))
+}
+
+struct Answer {
+    status: u16,
+    retry_after: Option<String>,
+    body: Value,
+}
+
+async fn call(stack: &Stack, path: &str, token: Option<&str>, body: Value) -> Answer {
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let mut request = client.post(format!("{}{path}", stack.url())).json(&body);
+    if let Some(token) = token {
+        request = request.bearer_auth(token);
+    }
+    let response = request.send().await.unwrap();
+    let retry_after = response.headers().get("retry-after").map(|value| value.to_str().unwrap().to_owned());
+    Answer {
+        status: response.status().as_u16(),
+        retry_after,
+        body: response.json().await.unwrap_or_default(),
+    }
+}
+
+async fn create(stack: &Stack) -> Answer {
+    let token = stack.token(json!({ "sub": "admin", "tenant_id": "acme" }));
+    let body = json!({ "name": "k", "role": "viewer" });
+    call(stack, "/v1/users/me/access-keys", Some(&token), body).await
+}
+
+async fn key(stack: &Stack) -> String {
+    let answer = create(stack).await;
+    assert_eq!(answer.status, 201, "{}", answer.body);
+    answer.body["access_key"].as_str().unwrap().to_owned()
+}
+
+async fn validate(stack: &Stack, key: &str) -> Answer {
+    call(stack, "/v1/access-keys/validate", None, json!({ "access_key": key })).await
+}
+
+async fn is_active(stack: &Stack, key: &str) -> bool {
+    let answer = validate(stack, key).await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    answer.body["active"] == true
+}
+
+async fn signal(signal: &str, pid: u32) {
+    // The shell's own `kill`: not every machine has the program.
+    let status = Command::new("sh").args(["-c", &format!("kill {signal} {pid}")]).status().await.unwrap();
+    assert!(status.success());
+}
+
+fn children_of(parent: u32) -> Vec<u32> {
+    let processes = std::fs::read_dir("/proc").unwrap().filter_map(|entry| {
+        let pid: u32 = entry.ok()?.file_name().to_str()?.parse().ok()?;
+        // `pid (name) state parent ...`
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let found: u32 = stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()?;
+        (parent == found).then_some(pid)
+    });
+    processes.collect()
+}
+
+fn is_alive(pid: u32) -> bool {
+    Path::new(&format!("/proc/{pid}")).exists()
+}
+
+fn rule(service: Service, action: &str, fault: Fault, times: Option<u32>) -> Rule {
+    Rule { function: None, service: Some(service), action: Some(action.into()), fault, times, tag: None }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_function_that_dies_is_answered_502_and_one_that_hangs_504_and_both_come_back() {
+    let stack = start(options()).await;
+    let key = key(&stack).await;
+    assert!(is_active(&stack, &key).await);
+
+    let slow = stack.faults().add(rule(
+        Service::DynamoDb,
+        "BatchGetItem",
+        Fault::Latency(Duration::from_millis(900)),
+        None,
+    ));
+    let [pid] = stack.process_ids("validate")[..] else { panic!("one process") };
+    let kill = async {
+        while slow.hits() == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        signal("-KILL", pid).await;
+    };
+    let (answer, ()) = tokio::join!(validate(&stack, &key), kill);
+    assert_eq!(answer.status, 502);
+    drop(slow);
+    assert!(is_active(&stack, &key).await);
+
+    let [pid] = stack.process_ids("validate")[..] else { panic!("one process") };
+    signal("-STOP", pid).await;
+    let started = Instant::now();
+    assert_eq!(validate(&stack, &key).await.status, 504);
+    assert!(started.elapsed() >= BUDGET);
+    assert!(!is_alive(pid));
+    assert!(is_active(&stack, &key).await);
+    stack.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn create_tells_honestly_when_kms_is_out() {
+    let stack = start(options()).await;
+    for fault in [
+        Fault::DropBefore,
+        Fault::DropAfter,
+        Fault::Throttle,
+        Fault::InternalError,
+        Fault::Latency(Duration::from_secs(20)),
+    ] {
+        let out = stack.faults().add(rule(Service::Kms, "Sign", fault.clone(), None));
+        let started = Instant::now();
+        let answer = create(&stack).await;
+        assert!(started.elapsed() < BUDGET, "{fault:?} took {:?}", started.elapsed());
+        assert_eq!((answer.status, &answer.body["code"]), (503, &json!("unavailable")), "{fault:?}");
+        assert_eq!(answer.retry_after.as_deref(), Some("1"));
+        assert!(out.hits() > 0);
+    }
+    assert_eq!(
+        stack.count(
+            |request| request.action == "TransactWriteItems" && request.body.to_string().contains("KEY#")
+        ),
+        0
+    );
+    for fault in [Fault::DropBefore, Fault::DropAfter, Fault::Throttle] {
+        let once = stack.faults().add(rule(Service::Kms, "Sign", fault, Some(1)));
+        let key = key(&stack).await;
+        assert_eq!(once.hits(), 1);
+        assert!(is_active(&stack, &key).await);
+    }
+    stack.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn validate_without_public_keys_fails_closed_and_recovers_by_itself() {
+    let stack = start(options()).await;
+    let key = key(&stack).await;
+    let out = stack.faults().add(rule(Service::Kms, "GetPublicKey", Fault::DropBefore, None));
+    let [pid] = stack.process_ids("validate")[..] else { panic!("one process") };
+    signal("-KILL", pid).await;
+    while is_alive(pid) && !stack.process_ids("validate").is_empty() {
+        // Its end is noticed by the next invocation.
+        if validate(&stack, &key).await.status != 200 {
+            break;
+        }
+    }
+    let answer = validate(&stack, &key).await;
+    assert_eq!((answer.status, answer.retry_after.as_deref()), (503, Some("1")), "{}", answer.body);
+    assert!(out.hits() > 0);
+    drop(out);
+    assert!(is_active(&stack, &key).await);
+    stack.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_survive_a_restart_and_a_rotation_of_the_signing_key() {
+    let directory = tempfile::tempdir().unwrap();
+    let kept = || Options { data: Some(directory.path().to_owned()), ..options() };
+    let stack = start(kept()).await;
+    let es256 = key(&stack).await;
+    let ed25519_key = stack.create_key("ECC_NIST_EDWARDS25519").await.unwrap();
+    let processes: Vec<u32> =
+        ["create", "list", "revoke", "validate", "authorize", "jwks", "users", "cleanup"]
+            .iter()
+            .flat_map(|function| stack.process_ids(function))
+            .collect();
+    assert_eq!(processes.len(), 8);
+    stack.stop().await;
+    assert!(processes.into_iter().all(|pid| !is_alive(pid)));
+
+    let mut rotated = kept();
+    rotated.parameters.push(("RotatedSigningKeys".into(), ed25519_key.clone()));
+    let stack = start(rotated).await;
+    assert!(is_active(&stack, &es256).await);
+    let eddsa = key(&stack).await;
+    assert!(eddsa.split('.').next() != es256.split('.').next());
+    assert!(is_active(&stack, &eddsa).await);
+    let keys = reqwest::get(format!("{}/.well-known/jwks.json", stack.url())).await.unwrap();
+    let keys: Value = keys.json().await.unwrap();
+    let algorithms: Vec<_> =
+        keys["keys"].as_array().unwrap().iter().map(|key| key["alg"].as_str().unwrap()).collect();
+    assert_eq!(algorithms, ["EdDSA", "ES256"]);
+    stack.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_rsa_key_signs_rs256() {
+    let mut rsa = options();
+    rsa.parameters.push(("SigningKeySpec".into(), "RSA_2048".into()));
+    let stack = start(rsa).await;
+    let key = key(&stack).await;
+    assert_eq!(jsonwebtoken::decode_header(&key).unwrap().alg, jsonwebtoken::Algorithm::RS256);
+    assert!(is_active(&stack, &key).await);
+    stack.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_prints_one_line_of_json_and_stops_cleanly() {
+    let here = std::env::current_exe().unwrap();
+    let binary = here.ancestors().nth(2).unwrap().join("local");
+    let mut command = Command::new(binary);
+    command.args(["--json", "--port", "0"]).stdout(Stdio::piped()).kill_on_drop(true);
+    let mut child = command.spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let ready: Value = serde_json::from_str(&lines.next_line().await.unwrap().unwrap()).unwrap();
+    let users: Vec<_> =
+        ready["users"].as_array().unwrap().iter().map(|user| (&user["tenant_id"], &user["role"])).collect();
+    assert_eq!(
+        json!(users),
+        json!([["acme", "admin"], ["acme", "editor"], ["acme", "viewer"], ["globex", "admin"]])
+    );
+    let (url, token) = (ready["url"].as_str().unwrap(), ready["users"][1]["token"].as_str().unwrap());
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let me = client.get(format!("{url}/v1/users/me")).bearer_auth(token).send().await.unwrap();
+    assert_eq!(me.json::<Value>().await.unwrap()["role"], "editor");
+    let children = children_of(child.id().unwrap());
+    assert!(children.len() >= 8, "{children:?}");
+    signal("-INT", child.id().unwrap()).await;
+    assert!(child.wait().await.unwrap().success());
+    assert!(lines.next_line().await.unwrap().is_none(), "one line");
+    assert!(children.into_iter().all(|pid| !is_alive(pid)));
+}
