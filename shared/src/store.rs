@@ -19,6 +19,7 @@ use std::time::Duration;
 use aws_sdk_dynamodb::{
     Client,
     error::{BuildError, ProvideErrorMetadata, SdkError},
+    operation::update_item::{UpdateItemError, UpdateItemOutput},
     types::{CancellationReason, TransactWriteItem},
 };
 use rand::{TryRng, rngs::SysRng};
@@ -27,7 +28,7 @@ pub use item::BadItem;
 pub use keys::{Archived, Idempotency, Issued, NewKey, Revoked, key_from_image};
 pub use users::AdminChange;
 
-use crate::cursor::Position;
+use crate::{aws::AwsSettings, config::Environment, cursor::Position};
 
 /// The table, through the SDK's client.
 #[derive(Debug, Clone)]
@@ -81,10 +82,9 @@ enum Outcome {
 }
 
 impl Store {
-    /// The table of that name.
-    #[must_use]
-    pub const fn new(client: Client, table: String) -> Self {
-        Self { client, table }
+    /// The table that `TABLE_NAME` names.
+    pub fn read(environment: &mut Environment<'_>, aws: &AwsSettings) -> Self {
+        Self { client: aws.dynamodb(), table: environment.required("TABLE_NAME") }
     }
 
     /// Runs a transaction. A conflict with another transaction is tried again with jitter: somebody's succeeds
@@ -124,6 +124,21 @@ fn cancellation(
     match error {
         TransactionCanceledException(canceled) => Some(canceled.cancellation_reasons().to_vec()),
         _ => None,
+    }
+}
+
+/// Whether an update was made; a failed condition is no error.
+fn made(answer: Result<UpdateItemOutput, SdkError<UpdateItemError>>) -> Result<bool, StoreError> {
+    match answer {
+        Ok(_) => Ok(true),
+        Err(error)
+            if error
+                .as_service_error()
+                .is_some_and(UpdateItemError::is_conditional_check_failed_exception) =>
+        {
+            Ok(false)
+        }
+        Err(error) => Err(failed("UpdateItem")(error)),
     }
 }
 

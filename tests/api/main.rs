@@ -8,6 +8,7 @@
 )]
 
 mod bad_input;
+mod events;
 mod expiry;
 mod failures;
 mod idempotency;

@@ -4,54 +4,28 @@
 //! cache TTL of 0: whatever API Gateway caches outlives a revocation.
 
 use access_keys::{
-    aws::AwsSettings,
-    clock,
-    config::{Environment, KeySettings},
-    edge,
+    clock, edge,
     error::Error,
-    key::{AccessKey, Realm},
-    operations::validate::{self, Code},
-    signer::Signer,
-    store::Store,
+    key::AccessKey,
+    operations::validate::{self, Code, Verifier},
 };
 use aws_lambda_events::apigw::ApiGatewayV2CustomAuthorizerV2Request;
 use lambda_runtime::{Diagnostic, LambdaEvent};
 use serde_json::{Value, json};
-
-/// What the function works with.
-pub struct App {
-    /// The KMS keys.
-    pub signer: Signer,
-    store: Store,
-    realm: Realm,
-}
-
-impl App {
-    /// Reads the settings.
-    pub fn read(environment: &mut Environment<'_>) -> Self {
-        let aws = AwsSettings::read(environment);
-        let keys = KeySettings::read(environment);
-        Self {
-            signer: Signer::new(aws.kms(), keys.signing_keys),
-            store: Store::new(aws.dynamodb(), environment.required("TABLE_NAME")),
-            realm: keys.realm,
-        }
-    }
-}
 
 /// Says whether the request's access key is good.
 ///
 /// # Errors
 /// When that cannot be told: API Gateway then answers 500, so it fails closed.
 pub async fn handle(
-    app: &App,
+    verifier: &Verifier,
     event: LambdaEvent<ApiGatewayV2CustomAuthorizerV2Request>,
 ) -> Result<Value, Diagnostic> {
     let headers = &event.payload.headers;
     let key = headers.get("authorization").and_then(|value| value.to_str().ok()).and_then(edge::bearer_token);
     let Some(key) = key else { return Ok(json!({ "isAuthorized": false })) };
     let key = AccessKey::new(key.to_owned());
-    let answer = validate::validate((&app.store, &app.signer, &app.realm), &key, None, clock::now()).await;
+    let answer = validate::validate(verifier, &key, None, clock::now()).await;
     let answer = answer.map_err(|error| unavailable(&error))?.and_then(|grant| {
         let named = headers.get("x-tenant-id").map(|tenant| tenant.as_bytes());
         if named.is_none_or(|named| named == grant.tenant_id.as_str().as_bytes()) {

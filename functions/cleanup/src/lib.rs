@@ -21,10 +21,7 @@ impl App {
     /// Reads the settings.
     pub fn read(environment: &mut Environment<'_>) -> Self {
         let aws = AwsSettings::read(environment);
-        Self {
-            store: Store::new(aws.dynamodb(), environment.required("TABLE_NAME")),
-            history: config::history(environment),
-        }
+        Self { store: Store::read(environment, &aws), history: config::history(environment) }
     }
 }
 

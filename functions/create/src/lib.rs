@@ -1,20 +1,17 @@
 //! `POST /v1/users/{user_id}/access-keys`: issues a key. The only function that may ask KMS to sign.
 
 use access_keys::{
-    aws::AwsSettings,
     caller::Caller,
     clock,
-    config::{CallerSettings, Environment, ExpirySettings, KeySettings},
+    config::{CallerSettings, Environment, ExpirySettings},
     edge,
     error::Error,
     input::{self, Fields},
-    key::Realm,
     operations::{
         create::{self, CreateRequest},
         directory,
+        validate::Verifier,
     },
-    signer::Signer,
-    store::Store,
 };
 use lambda_http::{
     Body, Request, Response,
@@ -24,10 +21,8 @@ use serde_json::json;
 
 /// What the function works with.
 pub struct App {
-    /// The KMS keys.
-    pub signer: Signer,
-    store: Store,
-    realm: Realm,
+    /// The KMS keys and the table.
+    pub verifier: Verifier,
     callers: CallerSettings,
     expiry: ExpirySettings,
 }
@@ -35,12 +30,8 @@ pub struct App {
 impl App {
     /// Reads the settings.
     pub fn read(environment: &mut Environment<'_>) -> Self {
-        let aws = AwsSettings::read(environment);
-        let keys = KeySettings::read(environment);
         Self {
-            signer: Signer::new(aws.kms(), keys.signing_keys),
-            store: Store::new(aws.dynamodb(), environment.required("TABLE_NAME")),
-            realm: keys.realm,
+            verifier: Verifier::read(environment),
             callers: CallerSettings::read(environment),
             expiry: ExpirySettings::read(environment),
         }
@@ -60,9 +51,9 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error
         Some(header) => Some(wanted.idempotency(&caller.user_id, header.as_bytes())?),
         None => None,
     };
-    let me = directory::sign_in(&app.store, &caller, now).await?;
-    let services = (&app.store, &app.signer, &app.realm);
-    let (record, key) = create::create(services, &me, &user_id, &wanted, idempotency.as_ref(), now).await?;
+    let me = directory::sign_in(&app.verifier.store, &caller, now).await?;
+    let (record, key) =
+        create::create(&app.verifier, &me, &user_id, &wanted, idempotency.as_ref(), now).await?;
     let mut body = record.to_json(None, now);
     body["access_key"] = json!(key.reveal());
     let mut response = edge::json(StatusCode::CREATED, &body);

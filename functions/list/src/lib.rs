@@ -24,10 +24,7 @@ impl App {
     /// Reads the settings.
     pub fn read(environment: &mut Environment<'_>) -> Self {
         let aws = AwsSettings::read(environment);
-        Self {
-            store: Store::new(aws.dynamodb(), environment.required("TABLE_NAME")),
-            callers: CallerSettings::read(environment),
-        }
+        Self { store: Store::read(environment, &aws), callers: CallerSettings::read(environment) }
     }
 }
 

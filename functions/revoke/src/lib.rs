@@ -1,41 +1,28 @@
 //! `DELETE …/access-keys`: ends one key or all of a user's; `POST /v1/access-keys/revoke` ends the key presented.
 
 use access_keys::{
-    aws::AwsSettings,
     caller::Caller,
     clock,
-    config::{CallerSettings, Environment, KeySettings},
+    config::{CallerSettings, Environment},
     edge,
     error::Error,
     input::{self, Presented},
-    key::Realm,
-    operations::{directory, revoke},
+    operations::{directory, revoke, validate::Verifier},
     record::Revocation,
-    signer::Signer,
-    store::Store,
 };
 use lambda_http::{Body, Request, Response};
 
 /// What the function works with.
 pub struct App {
-    /// The KMS keys.
-    pub signer: Signer,
-    store: Store,
-    realm: Realm,
+    /// The KMS keys and the table.
+    pub verifier: Verifier,
     callers: CallerSettings,
 }
 
 impl App {
     /// Reads the settings.
     pub fn read(environment: &mut Environment<'_>) -> Self {
-        let aws = AwsSettings::read(environment);
-        let keys = KeySettings::read(environment);
-        Self {
-            signer: Signer::new(aws.kms(), keys.signing_keys),
-            store: Store::new(aws.dynamodb(), environment.required("TABLE_NAME")),
-            realm: keys.realm,
-            callers: CallerSettings::read(environment),
-        }
+        Self { verifier: Verifier::read(environment), callers: CallerSettings::read(environment) }
     }
 }
 
@@ -48,22 +35,22 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error
     let reason = input::reason(&request)?;
     if edge::route(&request) == "POST /v1/access-keys/revoke" {
         let key = Presented::of(&request)?.key;
-        revoke::presented((&app.store, &app.signer, &app.realm), &key, reason, now).await?;
+        revoke::presented(&app.verifier, &key, reason, now).await?;
         return Ok(edge::no_content());
     }
     let caller = Caller::of(&request, &app.callers)?;
     let user_id = input::path_user(&request, &caller.user_id)?;
-    let me = directory::resolve(&app.store, &caller, now).await?;
+    let me = directory::resolve(&app.verifier.store, &caller, now).await?;
     let revocation = Revocation { at: now, by: me.user_id.to_string(), reason };
     match edge::route(&request) {
         "DELETE /v1/users/{user_id}/access-keys" => {
-            let owner = directory::key_owner(&app.store, &me, &user_id).await?;
-            revoke::all(&app.store, &owner, &revocation).await?;
+            let owner = directory::key_owner(&app.verifier.store, &me, &user_id).await?;
+            revoke::all(&app.verifier.store, &owner, &revocation).await?;
         }
         "DELETE /v1/users/{user_id}/access-keys/{key_id}" => {
             let key_id = input::path_key(&request)?;
-            let owner = directory::key_owner(&app.store, &me, &user_id).await?;
-            revoke::one(&app.store, &owner, key_id, &revocation).await?;
+            let owner = directory::key_owner(&app.verifier.store, &me, &user_id).await?;
+            revoke::one(&app.verifier.store, &owner, key_id, &revocation).await?;
         }
         _ => return Err(Error::NotFound),
     }

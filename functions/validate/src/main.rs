@@ -1,11 +1,11 @@
 //! Validates access keys.
 
-use access_keys::{config, edge, telemetry};
+use access_keys::{config, edge, operations::validate::Verifier, telemetry};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_http::Error> {
     telemetry::init();
-    let app = config::read(validate::App::read)?;
-    app.signer.warm_up().await;
-    edge::run(|request| validate::handle(&app, request)).await
+    let verifier = config::read(Verifier::read)?;
+    verifier.signer.warm_up().await;
+    edge::run(|request| validate::handle(&verifier, request)).await
 }

@@ -3,18 +3,18 @@
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
 use ring::digest;
 
-use super::directory;
+use super::{directory, validate::Verifier};
 use crate::{
     clock::{Seconds, parse_rfc3339, rfc3339},
     config::ExpirySettings,
     error::Error,
     id::{KeyId, UserId},
     input::Fields,
-    key::{AccessKey, Claims, Realm, Unsigned},
+    key::{AccessKey, Claims, Unsigned},
     name::Name,
     record::{KeyRecord, User},
     role::Role,
-    signer::{Signer, SignerError},
+    signer::SignerError,
     store::{Idempotency, Issued, NewKey, Store},
 };
 
@@ -125,13 +125,14 @@ fn hash(parts: &[&[u8]]) -> String {
 /// When a rule forbids it, or when the signer or the table does not answer in time: then no key was made, or one
 /// that the same `Idempotency-Key` finds again.
 pub async fn create(
-    (store, signer, realm): (&Store, &Signer, &Realm),
+    verifier: &Verifier,
     me: &User,
     user_id: &UserId,
     request: &CreateRequest,
     idempotency: Option<&Idempotency>,
     now: Seconds,
 ) -> Result<(KeyRecord, AccessKey), Error> {
+    let store = &verifier.store;
     for _ in 0..8 {
         let me =
             store.user(&me.tenant_id, &me.user_id).await?.filter(User::is_active).ok_or(Error::NotFound)?;
@@ -162,7 +163,7 @@ pub async fn create(
             Some((key_id, _)) => (live(store, &owner, key_id, now).await?, false),
             None => (new_record(request, &me, &owner, now)?, true),
         };
-        let key = sign(signer, realm, &record).await?;
+        let key = sign(verifier, &record).await?;
         record.hash = Some(key.hash());
         let issued = if is_new {
             store.create_key(&NewKey { record: &record, owner: &owner, idempotency }).await?
@@ -215,7 +216,7 @@ fn new_record(request: &CreateRequest, me: &User, owner: &User, now: Seconds) ->
     })
 }
 
-async fn sign(signer: &Signer, realm: &Realm, record: &KeyRecord) -> Result<AccessKey, Error> {
+async fn sign(verifier: &Verifier, record: &KeyRecord) -> Result<AccessKey, Error> {
     let claims = Claims {
         tenant_id: record.tenant_id.clone(),
         user_id: record.user_id.clone(),
@@ -225,6 +226,7 @@ async fn sign(signer: &Signer, realm: &Realm, record: &KeyRecord) -> Result<Acce
         issued_at: record.created_at,
         expires_at: record.expires_at,
     };
+    let Verifier { signer, realm, .. } = verifier;
     let public_key = signer.keyring().await?.signing().ok_or(SignerError::NoKey)?;
     Ok(signer.sign(Unsigned::new(claims, realm, public_key)?).await?)
 }

@@ -1,13 +1,12 @@
 //! Revoking: one key, all keys of a user, or the key that is presented.
 
-use super::validate;
+use super::validate::{self, Verifier};
 use crate::{
     clock::Seconds,
     error::Error,
     id::KeyId,
-    key::{AccessKey, Realm},
+    key::AccessKey,
     record::{Revocation, User},
-    signer::Signer,
     store::{Revoked, Store},
 };
 
@@ -47,13 +46,14 @@ pub async fn all(store: &Store, owner: &User, revocation: &Revocation) -> Result
 /// # Errors
 /// When it is no live key.
 pub async fn presented(
-    (store, signer, realm): (&Store, &Signer, &Realm),
+    verifier: &Verifier,
     key: &AccessKey,
     reason: Option<String>,
     now: Seconds,
 ) -> Result<(), Error> {
     const REFUSED: Error = Error::Unauthenticated("the access key is not valid, or has expired");
-    let claims = validate::verify(signer, realm, key, now).await?.map_err(|_| REFUSED)?;
+    let claims = validate::verify(verifier, key, now).await?.map_err(|_| REFUSED)?;
+    let store = &verifier.store;
     let record = store.key(&claims.tenant_id, &claims.user_id, claims.key_id).await?;
     let record = record.filter(|record| record.hash == Some(key.hash())).ok_or(REFUSED)?;
     let revocation = Revocation { at: now, by: format!("key:{}", record.key_id), reason };

@@ -5,7 +5,9 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::{
+    aws::AwsSettings,
     clock::Seconds,
+    config::{Environment, KeySettings},
     error::Error,
     id::{KeyId, TenantId, UserId},
     key::{AccessKey, Claims, Realm, Refusal},
@@ -19,6 +21,29 @@ use crate::{
 const USE_PRECISION: Seconds = 3600;
 /// How long an answer waits for that write, which it does not need.
 const USE_PATIENCE: Duration = Duration::from_millis(300);
+
+/// What it takes to tell whether a key is good.
+pub struct Verifier {
+    /// The KMS keys.
+    pub signer: Signer,
+    /// The table.
+    pub store: Store,
+    /// `iss` and `aud`.
+    pub realm: Realm,
+}
+
+impl Verifier {
+    /// Reads the settings.
+    pub fn read(environment: &mut Environment<'_>) -> Self {
+        let aws = AwsSettings::read(environment);
+        let keys = KeySettings::read(environment);
+        Self {
+            signer: Signer::new(aws.kms(), keys.signing_keys),
+            store: Store::read(environment, &aws),
+            realm: keys.realm,
+        }
+    }
+}
 
 /// What a good key may do, for its owner as the owner is now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -79,13 +104,12 @@ impl Code {
 /// # Errors
 /// When the public keys cannot be had.
 pub async fn verify(
-    signer: &Signer,
-    realm: &Realm,
+    verifier: &Verifier,
     key: &AccessKey,
     now: Seconds,
 ) -> Result<Result<Claims, Code>, Error> {
-    let keyring = signer.keyring().await?;
-    Ok(key.verify(keyring, realm, now).map_err(|refusal| match refusal {
+    let keyring = verifier.signer.keyring().await?;
+    Ok(key.verify(keyring, &verifier.realm, now).map_err(|refusal| match refusal {
         Refusal::Expired => Code::Expired,
         _ => Code::Invalid,
     }))
@@ -96,16 +120,17 @@ pub async fn verify(
 /// # Errors
 /// When the public keys or the table cannot be had: it fails closed.
 pub async fn validate(
-    (store, signer, realm): (&Store, &Signer, &Realm),
+    verifier: &Verifier,
     key: &AccessKey,
     permission: Option<Permission>,
     now: Seconds,
 ) -> Result<Result<Grant, Code>, Error> {
-    let claims = match verify(signer, realm, key, now).await? {
+    let claims = match verify(verifier, key, now).await? {
         Ok(claims) => claims,
         Err(code) => return Ok(Err(code)),
     };
-    let (record, owner) = store.key_and_owner(&claims.tenant_id, &claims.user_id, claims.key_id).await?;
+    let (record, owner) =
+        verifier.store.key_and_owner(&claims.tenant_id, &claims.user_id, claims.key_id).await?;
     let Some(record) = record.filter(|record| record.hash == Some(key.hash())) else {
         return Ok(Err(Code::Invalid));
     };
@@ -124,7 +149,7 @@ pub async fn validate(
     if permission.is_some_and(|permission| !grant.scope.contains(permission)) {
         return Ok(Err(Code::Forbidden));
     }
-    note_use(store, &record, now).await;
+    note_use(&verifier.store, &record, now).await;
     Ok(Ok(grant))
 }
 

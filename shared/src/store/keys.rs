@@ -13,7 +13,7 @@ use aws_sdk_dynamodb::{
 use super::{
     Outcome, Page, Store, StoreError, condition_failed, failed,
     item::{BadItem, Item, KEY_PREFIX, b, key_key, n, read_key, read_user, s, user_key, user_pk, write_key},
-    jitter,
+    jitter, made,
 };
 use crate::{
     clock::Seconds,
@@ -364,18 +364,7 @@ impl Store {
             .expression_attribute_values(":since", n(since))
             .send()
             .await;
-        match answer {
-            Ok(_) => Ok(()),
-            Err(error)
-                if matches!(
-                    error.as_service_error(),
-                    Some(UpdateItemError::ConditionalCheckFailedException(_))
-                ) =>
-            {
-                Ok(())
-            }
-            Err(error) => Err(failed("UpdateItem")(error)),
-        }
+        made(answer).map(drop)
     }
 
     /// Keeps an expired key for the history, without its hash, until `ttl`.

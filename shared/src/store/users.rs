@@ -2,15 +2,13 @@
 
 use std::collections::HashMap;
 
-use aws_sdk_dynamodb::{
-    operation::update_item::UpdateItemError,
-    types::{AttributeValue, Put, TransactWriteItem, Update},
-};
+use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem, Update};
 
 use super::{
     Outcome, Page, Store, StoreError, condition_failed, failed,
     item::{USER_SK, admins_key, n, owner, read_user, s, user_key, write_user},
     keys::page,
+    made,
 };
 use crate::{
     clock::Seconds,
@@ -147,18 +145,7 @@ impl Store {
             .expression_attribute_values(":revocations", entries)
             .send()
             .await;
-        match answer {
-            Ok(_) => Ok(true),
-            Err(error)
-                if matches!(
-                    error.as_service_error(),
-                    Some(UpdateItemError::ConditionalCheckFailedException(_))
-                ) =>
-            {
-                Ok(false)
-            }
-            Err(error) => Err(failed("UpdateItem")(error)),
-        }
+        made(answer)
     }
 
     /// Notes a sign-in, and the name and address that came with it.
@@ -174,18 +161,7 @@ impl Store {
             .expression_attribute_values(":now", n(now))
             .send()
             .await;
-        match answer {
-            Ok(_) => Ok(()),
-            Err(error)
-                if matches!(
-                    error.as_service_error(),
-                    Some(UpdateItemError::ConditionalCheckFailedException(_))
-                ) =>
-            {
-                Ok(())
-            }
-            Err(error) => Err(failed("UpdateItem")(error)),
-        }
+        made(answer).map(drop)
     }
 }
 
