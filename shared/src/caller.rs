@@ -1,5 +1,7 @@
 //! Who calls: read from the claims that the gateway's JWT authorizer verified.
 
+use std::collections::HashMap;
+
 use lambda_http::{Request, RequestExt, request::RequestContext};
 
 use crate::{
@@ -35,8 +37,17 @@ impl Caller {
             return Err(Error::Unauthenticated("the request did not come through the API"));
         };
         let jwt = context.authorizer.as_ref().and_then(|authorizer| authorizer.jwt.as_ref());
-        let claims =
-            &jwt.ok_or(Error::Unauthenticated("a token of the identity provider is required"))?.claims;
+        let jwt = jwt.ok_or(Error::Unauthenticated("a token of the identity provider is required"))?;
+        let caller = Self::from_claims(&jwt.claims, settings)?;
+        same_tenant(request, &caller.tenant_id)?;
+        Ok(caller)
+    }
+
+    /// Reads the caller from the claims of a verified token, all of them as text.
+    ///
+    /// # Errors
+    /// When a claim is missing or not an id.
+    pub fn from_claims(claims: &HashMap<String, String>, settings: &CallerSettings) -> Result<Self, Error> {
         let claim = |name: &str| claims.get(name).map(String::as_str);
         let tenant_id: TenantId =
             claim(&settings.tenant_claim).and_then(|tenant| tenant.parse().ok()).ok_or(
@@ -45,7 +56,6 @@ impl Caller {
         let user_id: UserId = claim("sub")
             .and_then(|sub| sub.parse().ok())
             .ok_or(Error::Unauthenticated("the token's sub is not a valid user id"))?;
-        same_tenant(request, &tenant_id)?;
         let email = claim(&settings.email_claim).filter(|email| is_email(email));
         let verified = claim("email_verified") == Some("true");
         let is_bootstrap_admin = settings.bootstrap_admins.iter().any(|(tenant, who)| {

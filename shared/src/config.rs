@@ -151,11 +151,20 @@ impl CallerSettings {
     }
 }
 
-/// How long an expired key stays in the list: reads `HISTORY_DAYS`, answers seconds.
+/// How long an expired key or a silent node stays in the lists: reads `HISTORY_DAYS`, answers seconds.
 pub fn history(environment: &mut Environment<'_>) -> Seconds {
     environment
         .parsed("HISTORY_DAYS", "a whole number of days, 1 to 3650", |days: &i64| (1..=3650).contains(days))
         * 86_400
+}
+
+/// Silence after which a cluster counts as inactive: reads `CLUSTER_INACTIVE_AFTER_SECONDS`.
+pub fn inactive_after(environment: &mut Environment<'_>) -> Seconds {
+    environment.parsed(
+        "CLUSTER_INACTIVE_AFTER_SECONDS",
+        "a whole number of seconds, at least 1",
+        |seconds: &i64| *seconds > 0,
+    )
 }
 
 #[cfg(test)]

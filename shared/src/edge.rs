@@ -88,7 +88,7 @@ where
                     "refused"
                 );
             }
-            problem.into_response(&request_id)
+            if is_original(&route) { problem.into_original() } else { problem.into_response(&request_id) }
         }
     }
 }
@@ -169,6 +169,7 @@ impl From<&Error> for Problem {
                 (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail)
             }
             Error::Unauthenticated(detail) => (StatusCode::UNAUTHORIZED, "unauthenticated", detail),
+            Error::KeyRefused(code, detail) => (StatusCode::UNAUTHORIZED, code, detail),
             Error::Forbidden(detail) => (StatusCode::FORBIDDEN, "forbidden", detail),
             Error::TenantMismatch => (
                 StatusCode::FORBIDDEN,
@@ -180,7 +181,11 @@ impl From<&Error> for Problem {
             }
             Error::Conflict(code, detail) => (StatusCode::CONFLICT, code, detail),
             Error::Store(StoreError::Item(_) | StoreError::Build(_)) => INTERNAL,
-            Error::Store(_) | Error::Signer(_) | Error::Random(_) | Error::Deadline => (
+            Error::Store(_)
+            | Error::Signer(_)
+            | Error::IdentityProvider(_)
+            | Error::Random(_)
+            | Error::Deadline => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "unavailable",
                 "a service that this call depends on did not answer in time: try again",
@@ -203,18 +208,39 @@ impl Problem {
         if !self.errors.is_null() {
             body["errors"] = self.errors;
         }
+        let content_type = HeaderValue::from_static("application/problem+json");
         let mut response = json(self.status, &body);
-        let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if self.status == StatusCode::UNAUTHORIZED {
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-        }
-        if self.status == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-        }
-        response
+        response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+        with_challenge(response)
     }
+
+    /// The error in the original's words: two strings, which its clients print. A field that breaks a rule gives
+    /// the code its name, such as `invalid_cluster_name`.
+    fn into_original(self) -> Response<Body> {
+        let field = self.errors[0]["field"].as_str();
+        let code = field.map_or_else(|| self.code.to_owned(), |field| format!("invalid_{field}"));
+        with_challenge(json(self.status, &json!({ "error_code": code, "error_message": self.detail })))
+    }
+}
+
+/// Whether a route is one of the original's, whose clients read its own form of errors.
+fn is_original(route: &str) -> bool {
+    let path = route.split_once(' ').map_or(route, |(_, path)| path);
+    ["/access-token/", "/cluster-onboarding/", "/cm/"].iter().any(|prefix| path.starts_with(prefix))
+}
+
+/// Adds the headers that belong to an error's status.
+fn with_challenge(mut response: Response<Body>) -> Response<Body> {
+    let status = response.status();
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if status == StatusCode::UNAUTHORIZED {
+        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    response
 }
 
 /// What the log reads of a failure.
@@ -223,6 +249,7 @@ pub fn cause(error: &Error) -> String {
     match error {
         Error::Store(error) => telemetry::chain(error),
         Error::Signer(error) => telemetry::chain(error),
+        Error::IdentityProvider(error) => telemetry::chain(error.as_ref()),
         Error::Random(error) => telemetry::chain(error),
         Error::Deadline => "the function's time is up".into(),
         _ => String::new(),

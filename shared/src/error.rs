@@ -34,6 +34,8 @@ pub enum Error {
     UnsupportedMediaType(&'static str),
     /// Nobody we know is calling.
     Unauthenticated(&'static str),
+    /// The access key that calls is not good: a stable code and what to do.
+    KeyRefused(&'static str, &'static str),
     /// The caller is known and may not do this.
     Forbidden(&'static str),
     /// Another tenant is named than the one that calls.
@@ -46,6 +48,8 @@ pub enum Error {
     Store(StoreError),
     /// KMS did not do what was asked, in time.
     Signer(SignerError),
+    /// The identity provider's keys cannot be had.
+    IdentityProvider(Box<dyn std::error::Error + Send + Sync>),
     /// The operating system gave no randomness.
     Random(rand::rngs::SysError),
     /// The function's time is up.

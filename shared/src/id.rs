@@ -85,6 +85,73 @@ impl FromStr for KeyId {
     }
 }
 
+const HOST_NAME: InvalidId =
+    InvalidId("must be 1 to 253 letters, digits, '-', '.' or '_', and begin with a letter or digit");
+
+macro_rules! host_name {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        ///
+        /// 1 to 253 ASCII letters, digits or `-._`, the first a letter or digit; case matters. 253 is the length of a
+        /// DNS name (RFC 1035), which such names usually are.
+        #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(String);
+
+        impl FromStr for $name {
+            type Err = InvalidId;
+
+            fn from_str(text: &str) -> Result<Self, InvalidId> {
+                if is_host_name(text) { Ok(Self(text.to_owned())) } else { Err(HOST_NAME) }
+            }
+        }
+    };
+}
+host_name!(
+    /// A cluster's name.
+    ClusterName
+);
+host_name!(
+    /// A node's name.
+    NodeName
+);
+
+/// The first character keeps a name from being `..` in a path or an option on a command line.
+fn is_host_name(text: &str) -> bool {
+    is_made_of(text, 253, "-._") && text.starts_with(|c: char| c.is_ascii_alphanumeric())
+}
+
+/// The number of a cluster or a node, which the original's clients use: 52 random bits, so that a program that reads
+/// numbers as doubles keeps every digit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct Number(u64);
+
+impl Number {
+    /// A fresh number.
+    ///
+    /// # Errors
+    /// When the operating system has no randomness to give.
+    pub fn new() -> Result<Self, rand::rngs::SysError> {
+        let mut random = [0; 8];
+        SysRng.try_fill_bytes(&mut random)?;
+        Ok(Self((u64::from_be_bytes(random) >> 12).max(1)))
+    }
+}
+
+impl FromStr for Number {
+    type Err = std::num::ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map(Self)
+    }
+}
+
+impl fmt::Display for Number {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 impl fmt::Display for KeyId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
@@ -136,7 +203,7 @@ macro_rules! text_id {
         }
     )*};
 }
-text_id!(TenantId UserId);
+text_id!(TenantId UserId ClusterName NodeName);
 
 #[cfg(test)]
 mod tests {
@@ -152,6 +219,28 @@ mod tests {
         assert!("x".repeat(129).parse::<UserId>().is_err());
         assert!("auth0|507f1f77".parse::<UserId>().is_ok());
         assert!("me".parse::<UserId>().is_err());
+    }
+
+    #[test]
+    fn a_cluster_name_fits_in_a_path_and_on_a_command_line() {
+        for bad in ["", ".", "..", "-rf", "_x", "a b", "a/b", "a#b", "ä", &"x".repeat(254)] {
+            assert!(bad.parse::<ClusterName>().is_err(), "{bad:?}");
+            assert!(bad.parse::<NodeName>().is_err(), "{bad:?}");
+        }
+        for good in ["a", "0", "prod-eu_1.example", "host-1732000000", "x-", &"x".repeat(253)] {
+            assert!(good.parse::<ClusterName>().is_ok(), "{good:?}");
+            assert!(good.parse::<NodeName>().is_ok(), "{good:?}");
+        }
+    }
+
+    #[test]
+    fn a_number_survives_a_double() {
+        for _ in 0..1000 {
+            let Number(number) = Number::new().unwrap();
+            #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+            let through_a_double = (number as f64) as u64;
+            assert_eq!((number, number > 0), (through_a_double, true));
+        }
     }
 
     #[test]

@@ -4,10 +4,11 @@ use lambda_http::{Body, Request, RequestExt};
 use serde_json::{Map, Value};
 
 use crate::{
+    cluster::Liveness,
     cursor::Position,
     edge::bearer,
     error::{Error, FieldError},
-    id::{KeyId, UserId},
+    id::{ClusterName, KeyId, TenantId, UserId},
     key::AccessKey,
     record::Status,
     role::{Permission, Role},
@@ -35,6 +36,18 @@ impl Fields {
         if body.iter().all(u8::is_ascii_whitespace) {
             return Err(Error::Malformed("the body is empty: send a JSON object"));
         }
+        Self::parse(body)
+    }
+
+    /// Reads a JSON object from the body of one of the original's clients, which do not say what they send.
+    ///
+    /// # Errors
+    /// When the body is no JSON object.
+    pub fn of_original(request: &Request) -> Result<Self, Error> {
+        Self::parse(request.body())
+    }
+
+    fn parse(body: &[u8]) -> Result<Self, Error> {
         match serde_json::from_slice(body) {
             Ok(Value::Object(map)) => Ok(Self { map, errors: Vec::new() }),
             Ok(_) => Err(Error::Malformed("the body is JSON, but not an object")),
@@ -85,6 +98,14 @@ impl Fields {
         number
     }
 
+    /// A name of one of the original's clients, which send an empty text where they have none.
+    pub fn name<T: std::str::FromStr<Err: ToString>>(&mut self, field: &'static str) -> Option<T> {
+        if self.map.get(field).and_then(Value::as_str) == Some("") {
+            self.map.remove(field);
+        }
+        self.parsed(field)
+    }
+
     /// Whether nothing was wrong with a field so far.
     fn is_fine(&self, field: &str) -> bool {
         self.errors.iter().all(|error| error.field != field)
@@ -107,6 +128,14 @@ impl Fields {
             // The name of an unknown field came from outside: it is not repeated.
             self.refuse("body", format!("has {} unknown field(s); known are {known}", self.map.len()));
         }
+        self.finish_leniently()
+    }
+
+    /// Ends the reading, whatever else was sent.
+    ///
+    /// # Errors
+    /// With everything that was wrong.
+    pub fn finish_leniently(self) -> Result<(), Error> {
         if self.errors.is_empty() { Ok(()) } else { Err(Error::Invalid(self.errors)) }
     }
 }
@@ -150,6 +179,15 @@ pub fn path_key(request: &Request) -> Result<KeyId, Error> {
     text.and_then(|text| text.parse().ok()).ok_or(Error::NotFound)
 }
 
+/// The cluster in the path.
+///
+/// # Errors
+/// When the path names no possible cluster.
+pub fn path_cluster(request: &Request) -> Result<ClusterName, Error> {
+    let text = request.path_parameters_ref().and_then(|path| path.first("name"));
+    text.and_then(|text| text.parse().ok()).ok_or(Error::NotFound)
+}
+
 /// A query parameter, given at most once.
 ///
 /// # Errors
@@ -162,37 +200,28 @@ pub fn query<'a>(request: &'a Request, name: &'static str) -> Result<Option<&'a 
     }
 }
 
-/// What a list is asked for.
+/// Which page of a list is asked for.
 #[derive(Debug, Clone)]
-pub struct ListRequest {
-    /// Only keys of this status.
-    pub status: Option<Status>,
-    /// Only keys of this role.
-    pub role: Option<Role>,
+pub struct PageRequest {
     /// The most items in the answer.
     pub limit: usize,
     /// Where to go on.
     pub after: Option<Position>,
-    /// The name of the list, to which its cursors are bound.
+    /// The name of the list with its filters, to which its cursors are bound.
     pub list: String,
 }
 
-impl ListRequest {
+impl PageRequest {
     /// Items in an answer, unless the request says otherwise.
     pub const DEFAULT_LIMIT: usize = 50;
     /// The most items in an answer.
     pub const LARGEST_LIMIT: usize = 100;
 
-    /// Reads `status`, `role`, `limit` and `cursor` of a list named `list`.
+    /// Reads `limit` and `cursor` of the list with this name.
     ///
     /// # Errors
     /// When a parameter breaks its rule.
-    pub fn of(request: &Request, list: &str) -> Result<Self, Error> {
-        let status = query(request, "status")?;
-        let role = query(request, "role")?;
-        let list = format!("{list}?{}&{}", status.unwrap_or_default(), role.unwrap_or_default());
-        let status = status.map(str::parse).transpose().map_err(|rule| Error::field("status", rule))?;
-        let role = role.map(str::parse).transpose().map_err(|rule| Error::field("role", rule))?;
+    pub fn of(request: &Request, list: String) -> Result<Self, Error> {
         let limit = match query(request, "limit")? {
             None => Self::DEFAULT_LIMIT,
             Some(text) => text
@@ -203,8 +232,63 @@ impl ListRequest {
         };
         let after =
             query(request, "cursor")?.map(|cursor| Position::from_cursor(cursor, &list)).transpose()?;
-        Ok(Self { status, role, limit, after, list })
+        Ok(Self { limit, after, list })
     }
+}
+
+/// Which keys are asked for.
+#[derive(Debug, Clone)]
+pub struct KeysRequest {
+    /// Only keys of this status.
+    pub status: Option<Status>,
+    /// Only keys of this role.
+    pub role: Option<Role>,
+    /// The page.
+    pub page: PageRequest,
+}
+
+impl KeysRequest {
+    /// Reads `status`, `role`, `limit` and `cursor` of a list named `list`.
+    ///
+    /// # Errors
+    /// When a parameter breaks its rule.
+    pub fn of(request: &Request, list: &str) -> Result<Self, Error> {
+        let status = filter(request, "status")?;
+        let role = filter(request, "role")?;
+        let page = PageRequest::of(request, format!("{list}?{status:?}&{role:?}"))?;
+        Ok(Self { status, role, page })
+    }
+}
+
+/// Which clusters are asked for.
+#[derive(Debug, Clone)]
+pub struct ClustersRequest {
+    /// Only clusters in this state.
+    pub status: Option<Liveness>,
+    /// Only clusters that this key has onboarded or holds a slot for.
+    pub key_id: Option<KeyId>,
+    /// The page.
+    pub page: PageRequest,
+}
+
+impl ClustersRequest {
+    /// Reads `status`, `key_id`, `limit` and `cursor` of the tenant's list of clusters.
+    ///
+    /// # Errors
+    /// When a parameter breaks its rule.
+    pub fn of(request: &Request, tenant: &TenantId) -> Result<Self, Error> {
+        let status = filter(request, "status")?;
+        let key_id = filter(request, "key_id")?;
+        let page = PageRequest::of(request, format!("clusters of {tenant}?{status:?}&{key_id:?}"))?;
+        Ok(Self { status, key_id, page })
+    }
+}
+
+fn filter<T: std::str::FromStr<Err: ToString>>(
+    request: &Request,
+    name: &'static str,
+) -> Result<Option<T>, Error> {
+    query(request, name)?.map(str::parse).transpose().map_err(|rule: T::Err| Error::field(name, rule))
 }
 
 /// A key that was sent to be looked at, and what it is to be good for.

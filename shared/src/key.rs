@@ -19,6 +19,9 @@ use crate::{
 /// The longest text that is looked at. A real key has about 700 bytes, with RSA about 950.
 pub const LONGEST: usize = 4096;
 
+/// What every key begins with: base64url of `{"typ":"access-key+jwt",`. Secret scanners look for it.
+pub const PREFIX: &str = "eyJ0eXAiOiJhY2Nlc3Mta2V5K2p3dCIs";
+
 /// A key in plain text: whoever reads it may use it. It prints and serializes itself nowhere, and is wiped when
 /// dropped.
 #[derive(Clone)]
@@ -294,8 +297,7 @@ mod tests {
         let f = fixture();
         let key = f.issue(claims());
         assert_eq!(f.verify(key.reveal()).map(|c| c.max_clusters), Ok(3));
-        // base64url of `{"typ":"access-key+jwt","alg":"`
-        assert!(key.reveal().starts_with("eyJ0eXAiOiJhY2Nlc3Mta2V5K2p3dCIsImFsZyI6I"));
+        assert!(key.reveal().starts_with(PREFIX));
         assert_eq!(format!("{key:?} {:?}", key.hash()), "AccessKey KeyHash");
     }
 

@@ -17,12 +17,14 @@
 pub mod aws;
 pub mod caller;
 pub mod clock;
+pub mod cluster;
 pub mod config;
 pub mod cursor;
 pub mod edge;
 pub mod error;
 pub mod id;
 pub mod input;
+pub mod join;
 pub mod key;
 pub mod keyring;
 pub mod name;

@@ -25,6 +25,8 @@ pub struct KeyRecord {
     pub role: Role,
     /// The clusters it may onboard.
     pub max_clusters: u32,
+    /// The limit that was signed into it, above which `max_clusters` cannot be raised.
+    pub signed_max_clusters: u32,
     /// The clusters it has onboarded.
     pub clusters_used: u32,
     /// When it was created.

@@ -26,15 +26,18 @@ pub enum Permission {
     AccessKeysManage = 1 << 7,
     /// Manage the directory of users.
     UsersManage = 1 << 8,
+    /// Delete clusters.
+    ClustersManage = 1 << 9,
 }
 
 impl Permission {
-    const ALL: [(Self, &'static str); 9] = [
+    const ALL: [(Self, &'static str); 10] = [
         (Self::CspmRead, "cspm:read"),
         (Self::CwppRead, "cwpp:read"),
         (Self::AspmRead, "aspm:read"),
         (Self::ClustersRead, "clusters:read"),
         (Self::ClustersOnboard, "clusters:onboard"),
+        (Self::ClustersManage, "clusters:manage"),
         (Self::WorkflowsRun, "workflows:run"),
         (Self::BundlesManage, "bundles:manage"),
         (Self::AccessKeysManage, "access-keys:manage"),
@@ -53,8 +56,8 @@ impl FromStr for Permission {
     fn from_str(text: &str) -> Result<Self, Unknown> {
         let known = Self::ALL.iter().find(|(_, name)| *name == text);
         known.map(|(permission, _)| *permission).ok_or(Unknown(
-            "must be one of cspm:read, cwpp:read, aspm:read, clusters:read, clusters:onboard, workflows:run, \
-             bundles:manage, access-keys:manage, users:manage",
+            "must be one of cspm:read, cwpp:read, aspm:read, clusters:read, clusters:onboard, clusters:manage, \
+             workflows:run, bundles:manage, access-keys:manage, users:manage",
         ))
     }
 }
@@ -121,7 +124,7 @@ impl Serialize for Permissions {
 pub enum Role {
     /// Everything, and the management of keys and users.
     Admin,
-    /// Reads, onboards, runs workflows, manages bundles.
+    /// Reads, onboards and deletes clusters, runs workflows, manages bundles.
     Editor,
     /// Reads.
     Viewer,
@@ -136,10 +139,13 @@ impl Role {
     /// What the role may do.
     #[must_use]
     pub const fn permissions(self) -> Permissions {
-        use Permission::{AccessKeysManage, BundlesManage, ClustersOnboard, UsersManage, WorkflowsRun};
+        use Permission::{
+            AccessKeysManage, BundlesManage, ClustersManage, ClustersOnboard, UsersManage, WorkflowsRun,
+        };
         let viewer = Permissions::of(&VIEWER);
-        let editor =
-            Permissions(viewer.0 | Permissions::of(&[ClustersOnboard, WorkflowsRun, BundlesManage]).0);
+        let editor = Permissions(
+            viewer.0 | Permissions::of(&[ClustersOnboard, ClustersManage, WorkflowsRun, BundlesManage]).0,
+        );
         match self {
             Self::Viewer => viewer,
             Self::Editor => editor,

@@ -6,10 +6,15 @@
 //! | `U#<tenant>#<user>` | `KEY#<key id>` | a key; after its expiry, the same without its hash |
 //! | `U#<tenant>#<user>` | `IDEM#<sha256>` | which key an `Idempotency-Key` made |
 //! | `T#<tenant>` | `ADMINS` | the set of active administrators |
+//! | `K#<tenant>#<key id>` | `SLOT#<cluster>` | a cluster that counts towards the key's limit |
+//! | `C#<tenant>` | `CLUSTER#<name>` | a cluster, and which keys hold slots for it |
+//! | `C#<tenant>` | `NODE#<cluster's number>#<name>` | a node |
+//! | `J#<sha256>` | `JOIN` | a join token |
 //!
 //! A key's own claims name its partition, so validation and a user's list are strongly consistent without an index.
 //! The sparse index `tenant` (`tenant_pk`, `tenant_sk`) serves the administrator's lists.
 
+mod clusters;
 mod item;
 mod keys;
 mod users;
@@ -24,6 +29,7 @@ use aws_sdk_dynamodb::{
 };
 use rand::{TryRng, rngs::SysRng};
 
+pub use clusters::{Onboarding, Seen};
 pub use item::BadItem;
 pub use keys::{Archived, Idempotency, Issued, NewKey, Revoked, key_from_image};
 pub use users::AdminChange;
@@ -90,30 +96,39 @@ impl Store {
     /// Runs a transaction. A conflict with another transaction is tried again with jitter: somebody's succeeds
     /// each time, so the wait is short.
     async fn transact(&self, items: Vec<TransactWriteItem>) -> Result<Outcome, StoreError> {
-        for attempt in 0..8_u32 {
-            if attempt > 0 {
-                jitter(Duration::from_millis(20 << attempt.min(5))).await;
-            }
-            match self.client.transact_write_items().set_transact_items(Some(items.clone())).send().await {
-                Ok(_) => return Ok(Outcome::Done),
-                Err(error) => {
-                    let reasons = match error.as_service_error() {
-                        Some(e) if e.is_transaction_in_progress_exception() => continue,
-                        Some(e) => cancellation(e).unwrap_or_default(),
-                        None => Vec::new(),
-                    };
-                    if reasons.iter().any(|r| r.code() == Some("ConditionalCheckFailed")) {
-                        return Ok(Outcome::Refused(reasons));
-                    }
-                    let retryable =
-                        ["TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"];
-                    if !reasons.iter().any(|r| r.code().is_some_and(|code| retryable.contains(&code))) {
-                        return Err(failed("TransactWriteItems")(error));
-                    }
-                }
+        for attempt in 0..8 {
+            back_off(attempt).await;
+            if let Some(outcome) = self.try_transact(&items).await? {
+                return Ok(outcome);
             }
         }
         Err(StoreError::Contention)
+    }
+
+    /// Runs a transaction once; none when it was in conflict with another.
+    async fn try_transact(&self, items: &[TransactWriteItem]) -> Result<Option<Outcome>, StoreError> {
+        let request = self.client.transact_write_items().set_transact_items(Some(items.to_vec()));
+        let Err(error) = request.send().await else { return Ok(Some(Outcome::Done)) };
+        let reasons = match error.as_service_error() {
+            Some(e) if e.is_transaction_in_progress_exception() => return Ok(None),
+            Some(e) => cancellation(e).unwrap_or_default(),
+            None => Vec::new(),
+        };
+        let any = |codes: &[&str]| reasons.iter().any(|r| r.code().is_some_and(|code| codes.contains(&code)));
+        if any(&["ConditionalCheckFailed"]) {
+            return Ok(Some(Outcome::Refused(reasons)));
+        }
+        if any(&["TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"]) {
+            return Ok(None);
+        }
+        Err(failed("TransactWriteItems")(error))
+    }
+}
+
+/// Waits before an attempt, the longer the more were made before, and never equally long.
+pub async fn back_off(attempt: u32) {
+    if attempt > 0 {
+        jitter(Duration::from_millis(20 << attempt.min(5))).await;
     }
 }
 

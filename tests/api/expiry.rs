@@ -6,39 +6,6 @@ use serde_json::{Value, json};
 
 use crate::world::{Tenant, dynamodb, now, run, stack, until, validate, verdict};
 
-/// A key that lives `seconds` from now: its id, its text, its last second plus one.
-async fn short_lived(tenant: &Tenant, seconds: i64) -> (String, String, i64) {
-    let end = now() + seconds;
-    let body = json!({ "name": "short", "role": "viewer", "expires_at": local_rfc3339(end) });
-    let (id, key) = tenant.key_of("admin", body).await;
-    (id, key, end)
-}
-
-fn local_rfc3339(seconds: i64) -> String {
-    // Howard Hinnant's days-to-civil algorithm would do; the record's own arithmetic is not what is tested here.
-    let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
-    let (mut year, mut day) = (1970, days);
-    let leap = |y: i64| y % 4 == 0 && (y % 100 != 0 || y % 400 == 0);
-    while day >= 365 + i64::from(leap(year)) {
-        day -= 365 + i64::from(leap(year));
-        year += 1;
-    }
-    let months = [31, 28 + i64::from(leap(year)), 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
-    let mut month = 0;
-    while day >= months[month] {
-        day -= months[month];
-        month += 1;
-    }
-    format!(
-        "{year}-{:02}-{:02}T{:02}:{:02}:{:02}Z",
-        month + 1,
-        day + 1,
-        second / 3600,
-        second / 60 % 60,
-        second % 60
-    )
-}
-
 /// Sweeps until the key's record has left the table as a live key, and the stream is processed.
 async fn archived(tenant: &Tenant, id: &str) -> Value {
     for _ in 0..200 {
@@ -58,7 +25,7 @@ async fn archived(tenant: &Tenant, id: &str) -> Value {
 fn a_key_expires_to_the_second_though_its_record_is_still_there() {
     run(async {
         let tenant = Tenant::new();
-        let (id, key, end) = short_lived(&tenant, 4).await;
+        let (id, key, end) = tenant.short_lived(4).await;
         assert_eq!(validate(&key).await["exp"], end);
         loop {
             let before = now();
@@ -90,7 +57,7 @@ fn a_key_expires_to_the_second_though_its_record_is_still_there() {
 fn what_ttl_removes_stays_in_the_history_without_its_hash() {
     run(async {
         let tenant = Tenant::new();
-        let (id, key, end) = short_lived(&tenant, 2).await;
+        let (id, key, end) = tenant.short_lived(2).await;
         let live = tenant.get("admin", &format!("/v1/users/me/access-keys/{id}")).await.body;
         until(end + 1).await;
         let item = archived(&tenant, &id).await;
@@ -173,7 +140,7 @@ fn a_poison_record_ends_in_the_dead_letter_queue_and_blocks_no_other() {
             "hash": { "B": "AAAA" }, "ttl": { "N": (now() - 5).to_string() },
         });
         dynamodb("PutItem", json!({ "Item": poison })).await;
-        let (id, _, end) = short_lived(&tenant, 1).await;
+        let (id, _, end) = tenant.short_lived(1).await;
         until(end + 1).await;
         archived(&tenant, &id).await;
         stack().drain_events().await;

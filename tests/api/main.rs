@@ -8,12 +8,14 @@
 )]
 
 mod bad_input;
+mod clusters;
 mod events;
 mod expiry;
 mod failures;
 mod idempotency;
 mod lifecycle;
 mod lists;
+mod onboarding;
 mod owners;
 mod revocation;
 mod rights;

@@ -51,6 +51,32 @@ pub async fn until(second: i64) {
     }
 }
 
+/// RFC 3339, worked out apart from the code under test.
+pub fn rfc3339(seconds: i64) -> String {
+    // Howard Hinnant's days-to-civil algorithm would do; the record's own arithmetic is not what is tested here.
+    let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+    let (mut year, mut day) = (1970, days);
+    let leap = |y: i64| y % 4 == 0 && (y % 100 != 0 || y % 400 == 0);
+    while day >= 365 + i64::from(leap(year)) {
+        day -= 365 + i64::from(leap(year));
+        year += 1;
+    }
+    let months = [31, 28 + i64::from(leap(year)), 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+    let mut month = 0;
+    while day >= months[month] {
+        day -= months[month];
+        month += 1;
+    }
+    format!(
+        "{year}-{:02}-{:02}T{:02}:{:02}:{:02}Z",
+        month + 1,
+        day + 1,
+        second / 3600,
+        second / 60 % 60,
+        second % 60
+    )
+}
+
 #[derive(Debug, Clone)]
 pub struct Answer {
     pub status: u16,
@@ -71,6 +97,16 @@ impl Answer {
         self
     }
 
+    /// Insists on the original's two strings.
+    #[track_caller]
+    pub fn expect_original(self, status: u16, code: &str) -> Self {
+        let found = self.body["error_code"].as_str().unwrap_or_default();
+        assert_eq!((self.status, found), (status, code), "{}", self.text);
+        assert!(!self.body["error_message"].as_str().unwrap().is_empty());
+        assert_eq!(self.body.as_object().unwrap().len(), 2, "{}", self.text);
+        self
+    }
+
     /// Insists on problem JSON (RFC 9457) that somebody can act on.
     #[track_caller]
     pub fn expect_problem(self, status: u16, code: &str) -> Self {
@@ -88,8 +124,8 @@ pub async fn send(request: reqwest::RequestBuilder) -> Answer {
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
     let text = response.text().await.unwrap();
     let body: Value = serde_json::from_str(&text).unwrap_or_default();
-    if let Some(secret) = body["access_key"].as_str() {
-        SECRETS.lock().unwrap().push(secret.to_owned());
+    for secret in ["access_key", "join_token"] {
+        SECRETS.lock().unwrap().extend(body[secret].as_str().map(str::to_owned));
     }
     Answer { status, headers, text, body }
 }
@@ -112,6 +148,20 @@ pub async fn verdict(key: &str) -> String {
     if answer["active"] == true { "active".into() } else { answer["code"].as_str().unwrap().into() }
 }
 
+/// What the original's agents send: no Content-Type, the key twice.
+pub fn process(key: &str, mut body: Value) -> reqwest::RequestBuilder {
+    body["token"] = json!(key);
+    request("POST", "/access-token/api/v1/process")
+        .header("accept", "application/json")
+        .bearer_auth(key)
+        .body(body.to_string())
+}
+
+/// Onboards a cluster.
+pub async fn onboard(key: &str, cluster: &str) -> Answer {
+    send(process(key, json!({ "cluster_name": cluster, "type": "K8s" }))).await
+}
+
 /// A request to DynamoDB itself, past the functions: what somebody with access to the table could do.
 pub async fn dynamodb(action: &str, mut body: Value) -> Value {
     body["TableName"] = json!(stack().table());
@@ -123,6 +173,16 @@ pub async fn dynamodb(action: &str, mut body: Value) -> Value {
         .header("x-amz-date", "20260101T000000Z")
         .body(body.to_string());
     send(request).await.expect(200).body
+}
+
+/// The items of a partition, straight from the table.
+pub async fn partition(pk: &str) -> Vec<Value> {
+    let body = json!({
+        "KeyConditionExpression": "pk = :pk",
+        "ExpressionAttributeValues": { ":pk": { "S": pk } },
+        "ConsistentRead": true,
+    });
+    dynamodb("Query", body).await["Items"].as_array().unwrap().clone()
 }
 
 /// A tenant of a test's own, with an administrator.
@@ -177,6 +237,14 @@ impl Tenant {
         (body["id"].as_str().unwrap().into(), body["access_key"].as_str().unwrap().into())
     }
 
+    /// A Viewer key of the administrator that lives `seconds` from now: its id, its text, its last second plus one.
+    pub async fn short_lived(&self, seconds: i64) -> (String, String, i64) {
+        let end = now() + seconds;
+        let body = json!({ "name": "short", "role": "viewer", "expires_at": rfc3339(end) });
+        let (id, key) = self.key_of("admin", body).await;
+        (id, key, end)
+    }
+
     /// All pages of a list, as items.
     pub async fn all(&self, user: &str, path: &str) -> Vec<Value> {
         let (mut items, mut cursor) = (Vec::new(), String::new());
@@ -201,15 +269,25 @@ impl Tenant {
 
     /// The items of a user's partition, straight from the table.
     pub async fn items(&self, user: &str) -> Vec<Value> {
-        let body = dynamodb(
-            "Query",
-            json!({
-                "KeyConditionExpression": "pk = :pk",
-                "ExpressionAttributeValues": { ":pk": { "S": self.pk(user) } },
-                "ConsistentRead": true,
-            }),
-        );
-        body.await["Items"].as_array().unwrap().clone()
+        partition(&self.pk(user)).await
+    }
+
+    /// The clusters for which a key holds slots, straight from the table.
+    pub async fn slots(&self, key_id: &str) -> Vec<String> {
+        let items = partition(&format!("K#{}#{key_id}", self.id)).await;
+        items.iter().map(|item| item["sk"]["S"].as_str().unwrap()["SLOT#".len()..].to_owned()).collect()
+    }
+
+    /// The record of one of the administrator's keys.
+    pub async fn record(&self, key_id: &str) -> Value {
+        self.get("admin", &format!("/v1/users/me/access-keys/{key_id}")).await.expect(200).body
+    }
+
+    /// Insists that a live key's counter is the number of its slots, and gives that number.
+    pub async fn used(&self, key_id: &str) -> u64 {
+        let (record, slots) = (self.record(key_id).await, self.slots(key_id).await);
+        assert_eq!(record["clusters_used"], slots.len(), "{slots:?}");
+        slots.len() as u64
     }
 
     /// Edits an item in the table, past the functions.

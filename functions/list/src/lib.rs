@@ -7,7 +7,7 @@ use access_keys::{
     config::{CallerSettings, Environment},
     edge,
     error::Error,
-    input::{self, ListRequest},
+    input::{self, KeysRequest},
     operations::{directory, list},
     store::Store,
 };
@@ -41,12 +41,12 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error
     let me = directory::resolve(&app.store, &caller, now).await?;
     let body = match edge::route(&request) {
         "GET /v1/access-keys" => {
-            let wanted = ListRequest::of(&request, &format!("keys of {}", me.tenant_id))?;
+            let wanted = KeysRequest::of(&request, &format!("keys of {}", me.tenant_id))?;
             list::tenant_keys(&app.store, &me, &wanted, now).await?
         }
         "GET /v1/users/{user_id}/access-keys" => {
             let user_id = input::path_user(&request, &me.user_id)?;
-            let wanted = ListRequest::of(&request, &format!("keys of {}/{user_id}", me.tenant_id))?;
+            let wanted = KeysRequest::of(&request, &format!("keys of {}/{user_id}", me.tenant_id))?;
             let owner = directory::key_owner(&app.store, &me, &user_id).await?;
             list::user_keys(&app.store, &owner, &wanted, now).await?
         }

@@ -7,7 +7,7 @@ use access_keys::{
     config::{CallerSettings, Environment},
     edge,
     error::Error,
-    input::{self, Fields, ListRequest},
+    input::{self, Fields, PageRequest},
     operations::directory::{self, Change},
     store::Store,
 };
@@ -36,7 +36,7 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error
     let caller = Caller::of(&request, &app.callers)?;
     let me = directory::sign_in(&app.store, &caller, now).await?;
     if edge::route(&request) == "GET /v1/users" {
-        let wanted = ListRequest::of(&request, &format!("users of {}", me.tenant_id))?;
+        let wanted = PageRequest::of(&request, format!("users of {}", me.tenant_id))?;
         return Ok(edge::json(StatusCode::OK, &directory::list(&app.store, &me, &wanted).await?));
     }
     let user_id = input::path_user(&request, &me.user_id)?;

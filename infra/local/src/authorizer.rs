@@ -88,12 +88,13 @@ impl Authorizer {
         }
     }
 
-    /// `event` is the one that the integration would get.
-    pub(crate) async fn check(&self, event: &Value) -> Verdict {
+    /// `event` is the one that the integration would get, `scopes` those of the route.
+    pub(crate) async fn check(&self, event: &Value, scopes: &[String]) -> Verdict {
         match self {
             Self::Jwt(jwt) => match jwt.source.find(event) {
                 Some(token) => match jwt.check(token).await {
-                    Ok(authorizer) => Verdict::Allowed(authorizer),
+                    Ok(claims) if !has_scope(&claims, scopes) => Verdict::Forbidden,
+                    Ok(claims) => Verdict::Allowed(json!({ "jwt": { "claims": claims, "scopes": null } })),
                     Err(error) => Verdict::Unauthorized(Some(error)),
                 },
                 None => Verdict::Unauthorized(None),
@@ -138,7 +139,8 @@ impl Source {
 }
 
 impl Jwt {
-    async fn check(&self, value: &str) -> std::result::Result<Value, &'static str> {
+    /// The claims, all as text.
+    async fn check(&self, value: &str) -> std::result::Result<Map<String, Value>, &'static str> {
         let token = match value.split_once(' ') {
             Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim(),
             _ => value,
@@ -157,9 +159,7 @@ impl Jwt {
         let claims = jsonwebtoken::decode::<Map<String, Value>>(token, &key, &validation);
         let claims = claims.map_err(|_| "the signature is invalid")?.claims;
         self.check_claims(&claims, clock::now().as_secs_f64())?;
-        let claims: Map<_, _> =
-            claims.iter().map(|(name, value)| (name.clone(), claim(value).into())).collect();
-        Ok(json!({ "jwt": { "claims": claims, "scopes": null } }))
+        Ok(claims.iter().map(|(name, value)| (name.clone(), claim(value).into())).collect())
     }
 
     fn check_claims(&self, claims: &Map<String, Value>, now: f64) -> std::result::Result<(), &'static str> {
@@ -210,6 +210,13 @@ impl Jwt {
         self.keys.lock().unwrap_or_else(PoisonError::into_inner).extend(keys);
         known()
     }
+}
+
+/// Whether `scope` or `scp` (the older name) has one of these, if there are any.
+fn has_scope(claims: &Map<String, Value>, wanted: &[String]) -> bool {
+    let granted = claims.get("scope").or_else(|| claims.get("scp")).and_then(Value::as_str);
+    let mut granted = granted.unwrap_or_default().trim_matches(['[', ']']).split(' ');
+    wanted.is_empty() || granted.any(|scope| wanted.iter().any(|wanted| wanted == scope))
 }
 
 /// The request as a Lambda authorizer sees it in payload format 2.0.

@@ -36,6 +36,8 @@ struct Route {
     key: RouteKey,
     function: Arc<Function>,
     authorizer: Option<Arc<Authorizer>>,
+    /// A token must have one of these, if there are any.
+    scopes: Vec<String>,
     timeout: Duration,
     bucket: Option<Mutex<Bucket>>,
 }
@@ -99,10 +101,12 @@ impl Gateway {
                 "" | "NONE" => None,
                 _ => Some(authorizers.get(named("AuthorizerId")).ok_or_else(|| missing("AuthorizerId"))?),
             };
+            let scopes = properties["AuthorizationScopes"].as_array().map(Vec::as_slice).unwrap_or_default();
             routes.push(Route {
                 key: RouteKey::parse(named("RouteKey")).ok_or_else(|| missing("RouteKey"))?,
                 function: function.clone(),
                 authorizer: authorizer.cloned(),
+                scopes: scopes.iter().filter_map(text).collect(),
                 timeout: *timeout,
                 bucket: limits.map(|(rate, burst)| Mutex::new(Bucket::new(rate, burst))),
             });
@@ -145,7 +149,7 @@ impl Gateway {
         }
         let mut event = event(id, &route.key.whole, parts, parameters, body);
         if let Some(authorizer) = &route.authorizer {
-            match authorizer.check(&event).await {
+            match authorizer.check(&event, &route.scopes).await {
                 Verdict::Allowed(context) => event["requestContext"]["authorizer"] = context,
                 Verdict::Unauthorized(error) => return unauthorized(error),
                 Verdict::Forbidden => return web::message(StatusCode::FORBIDDEN, "Forbidden"),

@@ -1,4 +1,4 @@
-//! Cleaning up after TTL: the deletion of a key's record moves it to the history.
+//! Cleaning up after TTL: the deletion of a key's record moves it to the history and removes its slots.
 
 use serde_json::Value;
 
@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// Handles one record of the table's stream (a Lambda event's record). Again, late or out of order is the same:
-/// the history is written only where nothing stands, and not after its own time.
+/// the history is written only where nothing stands, and not after its own time. Clusters stay as they are.
 ///
 /// # Errors
 /// When the record cannot be read, or the table does not answer.
@@ -31,14 +31,20 @@ pub async fn removed(store: &Store, record: &Value, history: Seconds, now: Secon
         return Ok(());
     }
     let key = key_from_image(image).map_err(StoreError::from)?;
-    let ttl = key.expires_at + history;
-    if ttl <= now {
-        return Ok(());
+    let (key_id, tenant_id, ttl) = (key.key_id, key.tenant_id.clone(), key.expires_at + history);
+    if ttl > now {
+        let archived = store.archive_key(key, ttl).await?;
+        tracing::info!(key.id = %key_id, tenant.id = %tenant_id, outcome = ?archived, "expired");
     }
-    let (key_id, tenant_id) = (key.key_id, key.tenant_id.clone());
-    let archived = store.archive_key(key, ttl).await?;
-    tracing::info!(key.id = %key_id, tenant.id = %tenant_id, outcome = ?archived, "expired");
-    Ok(())
+    loop {
+        let clusters = store.slots(&tenant_id, key_id, 100).await?;
+        if clusters.is_empty() {
+            return Ok(());
+        }
+        for cluster in clusters {
+            store.release_slot(&tenant_id, key_id, &cluster).await?;
+        }
+    }
 }
 
 fn unreadable(what: &'static str) -> Error {

@@ -205,6 +205,7 @@ fn new_record(request: &CreateRequest, me: &User, owner: &User, now: Seconds) ->
         name: request.name.to_string(),
         role: request.role,
         max_clusters: request.max_clusters,
+        signed_max_clusters: request.max_clusters,
         clusters_used: 0,
         created_at: now,
         created_by: me.user_id.clone(),
@@ -222,7 +223,7 @@ async fn sign(verifier: &Verifier, record: &KeyRecord) -> Result<AccessKey, Erro
         user_id: record.user_id.clone(),
         key_id: record.key_id,
         role: record.role,
-        max_clusters: record.max_clusters,
+        max_clusters: record.signed_max_clusters,
         issued_at: record.created_at,
         expires_at: record.expires_at,
     };

@@ -7,7 +7,7 @@ use crate::{
     clock::Seconds,
     error::Error,
     id::{TenantId, UserId},
-    input::{Fields, ListRequest},
+    input::{Fields, PageRequest},
     name::Name,
     record::{Revocation, User, UserStatus},
     role::{Permission, Role},
@@ -107,7 +107,7 @@ fn may_manage(me: &User) -> bool {
 ///
 /// # Errors
 /// When `me` is no administrator.
-pub async fn list(store: &Store, me: &User, request: &ListRequest) -> Result<Value, Error> {
+pub async fn list(store: &Store, me: &User, request: &PageRequest) -> Result<Value, Error> {
     if !may_manage(me) {
         return Err(Error::Forbidden("only an administrator may list users"));
     }

@@ -9,7 +9,7 @@ use crate::{
     cursor::Position,
     error::Error,
     id::{KeyId, UserId},
-    input::ListRequest,
+    input::{KeysRequest, PageRequest},
     record::{KeyRecord, User},
     role::Permission,
     store::Store,
@@ -17,44 +17,49 @@ use crate::{
 
 /// Pages of the table that one answer may read: a filter that matches little then answers fewer items than asked
 /// for, and a cursor.
-const PAGES: usize = 10;
+pub(super) const PAGES: usize = 10;
 
 /// What is gathered for an answer.
-struct Gathered<'a> {
-    request: &'a ListRequest,
-    now: Seconds,
+pub(super) struct Gathered<'a> {
+    request: &'a PageRequest,
     items: Vec<Value>,
-    last: Option<Position>,
+    /// Where the next page of the table begins.
+    pub last: Option<Position>,
 }
 
 impl<'a> Gathered<'a> {
-    fn new(request: &'a ListRequest, now: Seconds) -> Self {
-        Self { request, now, items: Vec::with_capacity(request.limit), last: request.after.clone() }
+    pub(super) fn new(request: &'a PageRequest) -> Self {
+        Self { request, items: Vec::with_capacity(request.limit), last: request.after.clone() }
     }
 
-    fn is_filtered(&self) -> bool {
-        self.request.status.is_some() || self.request.role.is_some()
-    }
-
-    /// Takes a record, unless the answer is full.
-    fn take(&mut self, record: &KeyRecord, owner: Option<&User>, position: String) -> bool {
+    /// Takes what stands at a position, if the filters let it pass. False when the answer is full.
+    pub(super) fn take(&mut self, position: String, item: impl FnOnce() -> Option<Value>) -> bool {
         if self.items.len() == self.request.limit {
             return false;
         }
         self.last = Some(Position(position));
-        let status = record.status(owner, self.now);
-        if self.request.status.is_none_or(|s| s == status)
-            && self.request.role.is_none_or(|r| r == record.role)
-        {
-            self.items.push(record.to_json(owner, self.now));
-        }
+        self.items.extend(item());
         true
     }
 
-    fn answer(self, is_complete: bool) -> Value {
+    pub(super) fn answer(self, is_complete: bool) -> Value {
         let next = self.last.filter(|_| !is_complete).map(|last| last.to_cursor(&self.request.list));
         json!({ "items": self.items, "next_cursor": next })
     }
+}
+
+/// The record for the wire, if it is asked for.
+fn shown(request: &KeysRequest, record: &KeyRecord, owner: Option<&User>, now: Seconds) -> Option<Value> {
+    let is_wanted = request.status.is_none_or(|status| status == record.status(owner, now))
+        && request.role.is_none_or(|role| role == record.role);
+    is_wanted.then(|| record.to_json(owner, now))
+}
+
+/// How many items to read at once for a list that shows some of them, or all.
+pub(super) fn page_size(request: &PageRequest, is_filtered: bool) -> i32 {
+    // One more than fits tells whether there is more.
+    let size = if is_filtered { 250 } else { request.limit + 1 };
+    i32::try_from(size).unwrap_or(i32::MAX)
 }
 
 /// The keys of `owner`, read consistently.
@@ -64,17 +69,16 @@ impl<'a> Gathered<'a> {
 pub async fn user_keys(
     store: &Store,
     owner: &User,
-    request: &ListRequest,
+    request: &KeysRequest,
     now: Seconds,
 ) -> Result<Value, Error> {
-    let mut gathered = Gathered::new(request, now);
+    let mut gathered = Gathered::new(&request.page);
+    let size = page_size(&request.page, request.status.is_some() || request.role.is_some());
     for _ in 0..PAGES {
-        // One more than fits tells whether there is more.
-        let size = if gathered.is_filtered() { 250 } else { request.limit + 1 };
-        let size = i32::try_from(size).unwrap_or(i32::MAX);
         let page = store.user_keys(&owner.tenant_id, &owner.user_id, gathered.last.as_ref(), size).await?;
         for record in &page.items {
-            if !gathered.take(record, Some(owner), format!("KEY#{}", record.key_id)) {
+            let position = format!("KEY#{}", record.key_id);
+            if !gathered.take(position, || shown(request, record, Some(owner), now)) {
                 return Ok(gathered.answer(false));
             }
         }
@@ -92,13 +96,13 @@ pub async fn user_keys(
 pub async fn tenant_keys(
     store: &Store,
     me: &User,
-    request: &ListRequest,
+    request: &KeysRequest,
     now: Seconds,
 ) -> Result<Value, Error> {
     if !me.role.permissions().contains(Permission::AccessKeysManage) {
         return Err(Error::Forbidden("only an administrator may list the keys of the tenant"));
     }
-    let mut gathered = Gathered::new(request, now);
+    let mut gathered = Gathered::new(&request.page);
     for _ in 0..PAGES {
         // At most 100: the owners of a page are read with one BatchGetItem.
         let page = store.tenant_keys(&me.tenant_id, gathered.last.as_ref(), 100).await?;
@@ -107,7 +111,8 @@ pub async fn tenant_keys(
         let owners = store.users_of(&me.tenant_id, &ids.iter().collect::<Vec<_>>()).await?;
         for record in &page.items {
             let owner = owners.iter().find(|owner| owner.user_id == record.user_id);
-            if !gathered.take(record, owner, format!("{}#{}", record.user_id, record.key_id)) {
+            let position = format!("{}#{}", record.user_id, record.key_id);
+            if !gathered.take(position, || shown(request, record, owner, now)) {
                 return Ok(gathered.answer(false));
             }
         }

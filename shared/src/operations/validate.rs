@@ -11,7 +11,7 @@ use crate::{
     error::Error,
     id::{KeyId, TenantId, UserId},
     key::{AccessKey, Claims, Realm, Refusal},
-    record::KeyRecord,
+    record::{KeyRecord, User},
     role::{Permission, Permissions, Role},
     signer::Signer,
     store::Store,
@@ -85,6 +85,24 @@ pub enum Code {
     Forbidden,
 }
 
+/// For the calls that a key itself makes. Unlike an answer of `validate`, these errors are read by the key's holder.
+impl From<Code> for Error {
+    fn from(code: Code) -> Self {
+        match code {
+            Code::Invalid => Self::KeyRefused("invalid_key", "the access key is not valid: create a new one"),
+            Code::Expired => Self::KeyRefused("key_expired", "the access key has expired: create a new one"),
+            Code::Revoked => Self::KeyRefused("key_revoked", "the access key was revoked: create a new one"),
+            Code::OwnerInactive => Self::KeyRefused(
+                "owner_inactive",
+                "the owner of the access key is deactivated or deleted: ask an administrator",
+            ),
+            Code::Forbidden => Self::Forbidden(
+                "the role of the access key, or of its owner, does not permit this: use a key whose role does",
+            ),
+        }
+    }
+}
+
 impl Code {
     /// The code on the wire.
     #[must_use]
@@ -131,26 +149,38 @@ pub async fn validate(
     };
     let (record, owner) =
         verifier.store.key_and_owner(&claims.tenant_id, &claims.user_id, claims.key_id).await?;
-    let Some(record) = record.filter(|record| record.hash == Some(key.hash())) else {
-        return Ok(Err(Code::Invalid));
-    };
+    let grant = judge(key, &claims, record.as_ref(), owner.as_ref(), permission, now);
+    if let (Ok(_), Some(record)) = (&grant, &record)
+        && use_is_stale(record, now)
+    {
+        note_use(&verifier.store, record, now).await;
+    }
+    Ok(grant)
+}
+
+/// Judges a verified key by its record and its owner as they are now.
+///
+/// # Errors
+/// When it is not good, or not good for `permission`.
+pub fn judge(
+    key: &AccessKey,
+    claims: &Claims,
+    record: Option<&KeyRecord>,
+    owner: Option<&User>,
+    permission: Option<Permission>,
+    now: Seconds,
+) -> Result<Grant, Code> {
+    let record = record.filter(|record| record.hash == Some(key.hash())).ok_or(Code::Invalid)?;
     // Only the holder of the genuine key reaches this point, so what follows tells nothing to others.
-    let Some(owner) = owner else { return Ok(Err(Code::OwnerInactive)) };
-    if !owner.is_active() {
-        return Ok(Err(Code::OwnerInactive));
+    let owner = owner.filter(|owner| owner.is_active()).ok_or(Code::OwnerInactive)?;
+    if record.revoked(Some(owner)).is_some() {
+        return Err(Code::Revoked);
     }
-    if record.revoked(Some(&owner)).is_some() {
-        return Ok(Err(Code::Revoked));
-    }
-    let grant = match grant(&claims, &record, owner.role, now) {
-        Ok(grant) => grant,
-        Err(code) => return Ok(Err(code)),
-    };
+    let grant = grant(claims, record, owner.role, now)?;
     if permission.is_some_and(|permission| !grant.scope.contains(permission)) {
-        return Ok(Err(Code::Forbidden));
+        return Err(Code::Forbidden);
     }
-    note_use(&verifier.store, &record, now).await;
-    Ok(Ok(grant))
+    Ok(grant)
 }
 
 /// The least of what was signed, what the record says and what the owner is: no write to the table can raise it.
@@ -174,12 +204,15 @@ fn grant(claims: &Claims, record: &KeyRecord, owner: Role, now: Seconds) -> Resu
     })
 }
 
+/// Whether `last_used_at` is to be written.
+#[must_use]
+pub fn use_is_stale(record: &KeyRecord, now: Seconds) -> bool {
+    record.last_used_at.is_none_or(|at| at <= now - USE_PRECISION)
+}
+
 /// A validation must not fail, or wait long, because this could not be written.
 async fn note_use(store: &Store, record: &KeyRecord, now: Seconds) {
     let since = now - USE_PRECISION;
-    if record.last_used_at.is_some_and(|at| at > since) {
-        return;
-    }
     match tokio::time::timeout(USE_PATIENCE, store.touch_key(record, since, now)).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::warn!(error.cause = crate::telemetry::chain(&error), "last use not noted"),

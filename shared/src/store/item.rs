@@ -6,7 +6,9 @@ use aws_sdk_dynamodb::{primitives::Blob, types::AttributeValue};
 
 use crate::{
     clock::Seconds,
-    id::{KeyId, TenantId, UserId},
+    cluster::{Cluster, Node},
+    id::{ClusterName, KeyId, NodeName, Number, TenantId, UserId},
+    join::Binding,
     key::KeyHash,
     record::{KeyRecord, Revocation, User},
 };
@@ -53,12 +55,63 @@ pub(super) fn admins_key(tenant: &TenantId) -> Item {
     HashMap::from([("pk".into(), s(format!("T#{tenant}"))), ("sk".into(), s("ADMINS"))])
 }
 
+pub(super) const SLOT_PREFIX: &str = "SLOT#";
+pub(super) const CLUSTER_PREFIX: &str = "CLUSTER#";
+
+pub(super) fn slots_pk(tenant: &TenantId, key: KeyId) -> String {
+    format!("K#{tenant}#{key}")
+}
+
+pub(super) fn slot_key(tenant: &TenantId, key: KeyId, cluster: &ClusterName) -> Item {
+    HashMap::from([
+        ("pk".into(), s(slots_pk(tenant, key))),
+        ("sk".into(), s(format!("{SLOT_PREFIX}{cluster}"))),
+    ])
+}
+
+pub(super) fn tenant_clusters_pk(tenant: &TenantId) -> String {
+    format!("C#{tenant}")
+}
+
+pub(super) fn cluster_key(tenant: &TenantId, cluster: &ClusterName) -> Item {
+    HashMap::from([
+        ("pk".into(), s(tenant_clusters_pk(tenant))),
+        ("sk".into(), s(format!("{CLUSTER_PREFIX}{cluster}"))),
+    ])
+}
+
+pub(super) fn node_prefix(cluster: Number) -> String {
+    format!("NODE#{cluster}#")
+}
+
+pub(super) fn node_key(tenant: &TenantId, cluster: Number, node: &NodeName) -> Item {
+    HashMap::from([
+        ("pk".into(), s(tenant_clusters_pk(tenant))),
+        ("sk".into(), s(format!("{}{node}", node_prefix(cluster)))),
+    ])
+}
+
+pub(super) fn join_key(hash: &str) -> Item {
+    HashMap::from([("pk".into(), s(format!("J#{hash}"))), ("sk".into(), s("JOIN"))])
+}
+
 fn text<'a>(item: &'a Item, name: &'static str) -> Result<&'a str, BadItem> {
     item.get(name).and_then(|v| v.as_s().ok()).map(String::as_str).ok_or(BadItem(name))
 }
 
 fn parsed<T: std::str::FromStr>(item: &Item, name: &'static str) -> Result<T, BadItem> {
     text(item, name)?.parse().map_err(|_| BadItem(name))
+}
+
+pub(super) fn optional_id<T: std::str::FromStr>(
+    item: &Item,
+    name: &'static str,
+) -> Result<Option<T>, BadItem> {
+    optional(item, name).map(|text| text.parse().map_err(|_| BadItem(name))).transpose()
+}
+
+fn required<T: std::str::FromStr>(item: &Item, name: &'static str) -> Result<T, BadItem> {
+    number(item, name)?.ok_or(BadItem(name))
 }
 
 fn number<T: std::str::FromStr>(item: &Item, name: &'static str) -> Result<Option<T>, BadItem> {
@@ -97,12 +150,13 @@ pub(super) fn read_key(item: &Item) -> Result<KeyRecord, BadItem> {
         key_id: key_id.parse().map_err(|_| BadItem("sk"))?,
         name: text(item, "name")?.to_owned(),
         role: parsed(item, "role")?,
-        max_clusters: number(item, "max_clusters")?.ok_or(BadItem("max_clusters"))?,
-        clusters_used: number(item, "clusters_used")?.unwrap_or(0),
-        created_at: number(item, "created_at")?.ok_or(BadItem("created_at"))?,
+        max_clusters: required(item, "max_clusters")?,
+        signed_max_clusters: required(item, "signed_max_clusters")?,
+        clusters_used: required(item, "clusters_used")?,
+        created_at: required(item, "created_at")?,
         created_by: parsed(item, "created_by")?,
-        expires_at: number(item, "expires_at")?.ok_or(BadItem("expires_at"))?,
-        epoch: number(item, "epoch")?.ok_or(BadItem("epoch"))?,
+        expires_at: required(item, "expires_at")?,
+        epoch: required(item, "epoch")?,
         revocation: revocation(item)?,
         last_used_at: number(item, "last_used_at")?,
         hash,
@@ -118,6 +172,7 @@ pub(super) fn write_key(key: &KeyRecord, ttl: Seconds) -> Item {
         ("name".into(), s(&key.name)),
         ("role".into(), s(key.role)),
         ("max_clusters".into(), n(key.max_clusters)),
+        ("signed_max_clusters".into(), n(key.signed_max_clusters)),
         ("clusters_used".into(), n(key.clusters_used)),
         ("created_at".into(), n(key.created_at)),
         ("created_by".into(), s(&key.created_by)),
@@ -161,9 +216,9 @@ pub(super) fn read_user(item: &Item) -> Result<User, BadItem> {
         status: parsed(item, "status")?,
         email: optional(item, "email"),
         name: optional(item, "name"),
-        created_at: number(item, "created_at")?.ok_or(BadItem("created_at"))?,
+        created_at: required(item, "created_at")?,
         last_sign_in_at: number(item, "last_sign_in_at")?,
-        epoch: number(item, "epoch")?.ok_or(BadItem("epoch"))?,
+        epoch: required(item, "epoch")?,
         revocations,
     })
 }
@@ -198,4 +253,79 @@ pub(super) fn write_user(user: &User) -> Item {
         item.insert("revocations".into(), AttributeValue::L(entries.collect()));
     }
     item
+}
+
+pub(super) fn write_cluster(cluster: &Cluster) -> Item {
+    let mut item = cluster_key(&cluster.tenant_id, &cluster.name);
+    item.extend([
+        ("id".into(), n(cluster.number)),
+        ("type".into(), s(cluster.kind.as_str())),
+        ("key_id".into(), s(cluster.key_id)),
+        ("holders".into(), AttributeValue::Ss(cluster.holders.iter().map(KeyId::to_string).collect())),
+        ("created_at".into(), n(cluster.created_at)),
+        ("last_seen_at".into(), n(cluster.last_seen_at)),
+    ]);
+    item
+}
+
+pub(super) fn read_cluster(item: &Item) -> Result<Cluster, BadItem> {
+    let tenant = text(item, "pk")?.strip_prefix("C#").ok_or(BadItem("pk"))?;
+    let name = text(item, "sk")?.strip_prefix(CLUSTER_PREFIX).ok_or(BadItem("sk"))?;
+    // DynamoDB keeps no empty set: the attribute is absent when nobody holds the cluster.
+    let holders = item.get("holders").and_then(|v| v.as_ss().ok()).map(Vec::as_slice).unwrap_or_default();
+    Ok(Cluster {
+        tenant_id: tenant.parse().map_err(|_| BadItem("pk"))?,
+        name: name.parse().map_err(|_| BadItem("sk"))?,
+        number: required(item, "id")?,
+        kind: parsed(item, "type")?,
+        key_id: parsed(item, "key_id")?,
+        holders: holders
+            .iter()
+            .map(|key| key.parse())
+            .collect::<Result<_, _>>()
+            .map_err(|_| BadItem("holders"))?,
+        created_at: required(item, "created_at")?,
+        last_seen_at: required(item, "last_seen_at")?,
+    })
+}
+
+pub(super) fn read_node(item: &Item) -> Result<Node, BadItem> {
+    let sk = text(item, "sk")?.strip_prefix("NODE#").and_then(|rest| rest.split_once('#'));
+    let (cluster, name) = sk.ok_or(BadItem("sk"))?;
+    Ok(Node {
+        cluster: cluster.parse().map_err(|_| BadItem("sk"))?,
+        name: name.parse().map_err(|_| BadItem("sk"))?,
+        number: required(item, "id")?,
+        created_at: required(item, "created_at")?,
+        last_seen_at: required(item, "last_seen_at")?,
+    })
+}
+
+pub(super) fn write_binding(binding: &Binding, hash: &str) -> Item {
+    let mut item = join_key(hash);
+    item.extend([
+        ("tenant_id".into(), s(&binding.tenant_id)),
+        ("user_id".into(), s(&binding.user_id)),
+        ("key_id".into(), s(binding.key_id)),
+        ("cluster".into(), s(&binding.cluster)),
+        ("id".into(), n(binding.number)),
+        ("expires_at".into(), n(binding.expires_at)),
+        ("ttl".into(), n(binding.expires_at)),
+    ]);
+    if let Some(node) = &binding.node {
+        item.insert("node".into(), s(node));
+    }
+    item
+}
+
+pub(super) fn read_binding(item: &Item) -> Result<Binding, BadItem> {
+    Ok(Binding {
+        tenant_id: parsed(item, "tenant_id")?,
+        user_id: parsed(item, "user_id")?,
+        key_id: parsed(item, "key_id")?,
+        cluster: parsed(item, "cluster")?,
+        number: required(item, "id")?,
+        node: optional_id(item, "node")?,
+        expires_at: required(item, "expires_at")?,
+    })
 }

@@ -1,0 +1,11 @@
+//! Lists and deletes clusters.
+
+use access_keys::{config, edge, telemetry};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), lambda_http::Error> {
+    telemetry::init();
+    let app = config::read(clusters::App::read)?;
+    app.verifier.signer.warm_up().await;
+    edge::run(|request| clusters::handle(&app, request)).await
+}
