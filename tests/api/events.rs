@@ -36,6 +36,13 @@ fn every_handler_answers_its_event() {
             (&validated["statusCode"], body(&validated)),
             (&json!(200), json!({ "active": false, "code": "invalid" }))
         );
+        for function in ["onboard", "clusters"] {
+            let refused = invoke(function).await;
+            assert_eq!(
+                (&refused["statusCode"], &body(&refused)["error_code"]),
+                (&json!(401), &json!("invalid_key"))
+            );
+        }
         assert_eq!(body(&invoke("jwks").await)["keys"][0]["kty"], "EC");
         assert_eq!(invoke("authorize").await, json!({ "isAuthorized": false }));
         assert_eq!(invoke("cleanup").await, json!({ "batchItemFailures": [] }));

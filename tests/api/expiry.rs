@@ -1,25 +1,8 @@
 //! Expiry is to the second, whenever TTL gets to it; what TTL removes stays in the history without its hash.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
 use crate::world::{Tenant, dynamodb, now, run, stack, until, validate, verdict};
-
-/// Sweeps until the key's record has left the table as a live key, and the stream is processed.
-async fn archived(tenant: &Tenant, id: &str) -> Value {
-    for _ in 0..200 {
-        stack().sweep_ttl().unwrap();
-        stack().drain_events().await;
-        let items = tenant.items("admin").await;
-        let item = items.into_iter().find(|item| item["sk"]["S"] == format!("KEY#{id}").as_str());
-        if let Some(item) = item.filter(|item| item.get("hash").is_none()) {
-            return item;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    panic!("the key was not archived");
-}
 
 #[test]
 fn a_key_expires_to_the_second_though_its_record_is_still_there() {
@@ -60,7 +43,7 @@ fn what_ttl_removes_stays_in_the_history_without_its_hash() {
         let (id, key, end) = tenant.short_lived(2).await;
         let live = tenant.get("admin", &format!("/v1/users/me/access-keys/{id}")).await.body;
         until(end + 1).await;
-        let item = archived(&tenant, &id).await;
+        let item = tenant.archived(&id).await;
         assert!(item["ttl"]["N"].as_str().unwrap().parse::<i64>().unwrap() > end + 80 * 86_400);
         assert_eq!(verdict(&key).await, "expired");
         let expired = tenant.all("admin", "/v1/users/me/access-keys?status=expired").await;
@@ -142,7 +125,7 @@ fn a_poison_record_ends_in_the_dead_letter_queue_and_blocks_no_other() {
         dynamodb("PutItem", json!({ "Item": poison })).await;
         let (id, _, end) = tenant.short_lived(1).await;
         until(end + 1).await;
-        archived(&tenant, &id).await;
+        tenant.archived(&id).await;
         stack().drain_events().await;
         let letters = stack().dead_letters();
         assert!(

@@ -250,19 +250,17 @@ fn a_hundred_rounds_of_register_delete_revoke_and_expire() {
             let revoke = tenant.request("admin", "DELETE", &path);
             calls.spawn(async move { send(revoke).await });
         }
-        loop {
+        while let Some(answer) = calls.join_next().await {
+            assert!(answer.as_ref().unwrap().status < 500, "{answer:?}");
             let (counter, slots) = snapshot(&tenant, &id, &CLUSTERS).await;
             assert!(counter.is_none_or(|counter| counter == slots), "{counter:?} counted, {slots} held");
             assert!(slots <= LIMIT);
-            match calls.try_join_next() {
-                Some(answer) => assert!(answer.as_ref().unwrap().status < 500, "{answer:?}"),
-                None if calls.is_empty() => break,
-                None => tokio::task::yield_now().await,
-            }
         }
         let clusters = tenant.all("admin", "/v1/clusters").await;
-        let held: Vec<_> = clusters.iter().filter(|c| c["key_ids"] == json!([id])).collect();
-        assert_eq!(tenant.used(&id).await, held.len() as u64);
+        let held = clusters.iter().filter(|c| c["key_ids"] == json!([id])).count();
+        let (counter, slots) = snapshot(&tenant, &id, &CLUSTERS).await;
+        // Other rounds let TTL run, so an expired key may be gone already.
+        assert!(counter.is_none() && now() >= end || counter == Some(held) && slots == held);
         until(end).await;
         // TTL takes the key while the last calls may still be under way.
         let late = tokio::spawn({
@@ -271,10 +269,7 @@ fn a_hundred_rounds_of_register_delete_revoke_and_expire() {
         });
         stack().sweep_ttl().unwrap();
         late.await.unwrap().expect(401);
-        stack().drain_events().await;
-        let archived = tenant.items("admin").await;
-        let archived = archived.iter().find(|item| item["sk"]["S"] == format!("KEY#{id}").as_str()).unwrap();
-        assert!(archived.get("hash").is_none());
+        tenant.archived(&id).await;
         assert_eq!(tenant.slots(&id).await, [""; 0], "cleaning up releases the slots");
         let after = tenant.all("admin", "/v1/clusters").await;
         assert_eq!(after.len(), clusters.len(), "and leaves the clusters alone");
@@ -282,9 +277,12 @@ fn a_hundred_rounds_of_register_delete_revoke_and_expire() {
         assert_eq!(partition(&format!("K#{}#{id}", tenant.id)).await, [Value::Null; 0]);
     }
     run(async {
-        for batch in 0..10 {
-            let rounds: JoinSet<()> = (0..10).map(|n| round(batch * 10 + n)).collect();
-            rounds.join_all().await;
+        for _ in 0..10 {
+            let mut rounds: JoinSet<()> = (0..10).map(round).collect();
+            while let Some(round) = rounds.join_next().await {
+                // Said here again: what another thread says is lost when it is not this test that captures it.
+                round.map_err(|error| error.into_panic().downcast::<String>()).unwrap();
+            }
         }
     });
 }

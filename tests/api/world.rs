@@ -245,6 +245,21 @@ impl Tenant {
         (id, key, end)
     }
 
+    /// Has TTL remove the administrator's key, and the stream processed: what the history then holds.
+    pub async fn archived(&self, id: &str) -> Value {
+        for _ in 0..200 {
+            stack().sweep_ttl().unwrap();
+            stack().drain_events().await;
+            let items = self.items("admin").await;
+            let item = items.into_iter().find(|item| item["sk"]["S"] == format!("KEY#{id}").as_str());
+            if let Some(item) = item.filter(|item| item.get("hash").is_none()) {
+                return item;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("the key was not archived");
+    }
+
     /// All pages of a list, as items.
     pub async fn all(&self, user: &str, path: &str) -> Vec<Value> {
         let (mut items, mut cursor) = (Vec::new(), String::new());

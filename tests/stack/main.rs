@@ -253,3 +253,148 @@ async fn the_command_prints_one_line_of_json_and_stops_cleanly() {
     assert!(lines.next_line().await.unwrap().is_none(), "one line");
     assert!(children.into_iter().all(|pid| !is_alive(pid)));
 }
+
+/// A request to DynamoDB itself, past the functions.
+async fn dynamodb(stack: &Stack, action: &str, mut body: Value) -> Value {
+    body["TableName"] = json!(stack.table());
+    let request = reqwest::Client::builder().no_proxy().build().unwrap().post(stack.dynamodb_endpoint());
+    let request = request
+        .header("x-amz-target", format!("DynamoDB_20120810.{action}"))
+        .header("content-type", "application/x-amz-json-1.0")
+        .header("authorization", "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/dynamodb/aws4_request, SignedHeaders=host, Signature=0")
+        .header("x-amz-date", "20260101T000000Z");
+    let response = request.body(body.to_string()).send().await.unwrap();
+    assert_eq!(response.status(), 200);
+    response.json().await.unwrap()
+}
+
+async fn partition(stack: &Stack, pk: &str) -> Vec<Value> {
+    let body = json!({
+        "KeyConditionExpression": "pk = :pk",
+        "ExpressionAttributeValues": { ":pk": { "S": pk } },
+        "ConsistentRead": true,
+    });
+    dynamodb(stack, "Query", body).await["Items"].as_array().unwrap().clone()
+}
+
+async fn get(stack: &Stack, path: &str, token: &str) -> Value {
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let response = client.get(format!("{}{path}", stack.url())).bearer_auth(token).send().await.unwrap();
+    assert_eq!(response.status(), 200, "{path}");
+    response.json().await.unwrap()
+}
+
+/// A key's counter and the number of its slots, straight from the table.
+async fn counter_and_slots(stack: &Stack, key_id: &str) -> (u64, u64) {
+    let keys = partition(stack, "U#acme#admin").await;
+    let key = keys.iter().find(|item| item["sk"]["S"] == format!("KEY#{key_id}").as_str()).unwrap();
+    let slots = partition(stack, &format!("K#acme#{key_id}")).await;
+    (key["clusters_used"]["N"].as_str().unwrap().parse().unwrap(), slots.len() as u64)
+}
+
+/// An onboarding key: its id and its text.
+async fn onboarding_key(stack: &Stack, role: &str, max_clusters: u64) -> (String, String) {
+    let token = stack.token(json!({ "sub": "admin", "tenant_id": "acme" }));
+    let body = json!({ "name": "k", "role": role, "max_clusters": max_clusters });
+    let created = call(stack, "/v1/users/me/access-keys", Some(&token), body).await.body;
+    (created["id"].as_str().unwrap().into(), created["access_key"].as_str().unwrap().into())
+}
+
+async fn onboard(stack: &Stack, key: &str, cluster: &str) -> Answer {
+    let body = json!({ "cluster_name": cluster, "node_name": "n", "type": "K8s" });
+    call(stack, "/access-token/api/v1/process", Some(key), body).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_thousand_clusters_list_in_pages_and_cost_an_onboarding_nothing() {
+    let stack = start(options()).await;
+    let (id, key) = onboarding_key(&stack, "editor", 2).await;
+    assert_eq!(onboard(&stack, &key, "first").await.status, 200);
+    let clusters = partition(&stack, "C#acme").await;
+    let template = clusters.iter().find(|item| item["sk"]["S"] == "CLUSTER#first").unwrap();
+    for batch in 0..400 {
+        let puts: Vec<_> = (0..25)
+            .map(|n| {
+                let (mut item, number) = (template.clone(), batch * 25 + n);
+                item["sk"]["S"] = json!(format!("CLUSTER#seeded-{number:05}"));
+                item["id"]["N"] = json!((1_000_000 + number).to_string());
+                json!({ "PutRequest": { "Item": item } })
+            })
+            .collect();
+        dynamodb(&stack, "BatchWriteItem", json!({ "RequestItems": { stack.table(): puts } })).await;
+    }
+    let before = stack.requests().len();
+    assert_eq!(onboard(&stack, &key, "second").await.status, 200);
+    let requests = stack.requests();
+    let actions: Vec<_> = requests[before..].iter().map(|request| request.action.as_str()).collect();
+    assert_eq!(actions, ["BatchGetItem", "TransactWriteItems"]);
+
+    let pages = async |query: &str| {
+        let (mut names, mut cursor, mut count) = (Vec::new(), String::new(), 0);
+        loop {
+            let page = get(&stack, &format!("/v1/clusters?limit=100{query}{cursor}"), &key).await;
+            count += 1;
+            let items = page["items"].as_array().unwrap();
+            names.extend(items.iter().map(|cluster| cluster["name"].as_str().unwrap().to_owned()));
+            match page["next_cursor"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => return (names, count),
+            }
+        }
+    };
+    let mut expected: Vec<_> = (0..10_000).map(|n| format!("seeded-{n:05}")).collect();
+    expected.extend(["first".into(), "second".into()]);
+    expected.sort();
+    assert_eq!(pages("").await, (expected.clone(), 101));
+    assert_eq!(pages(&format!("&key_id={id}")).await.0, expected);
+    assert_eq!(pages("&status=inactive").await.0, [""; 0]);
+    let original = get(&stack, "/cluster-onboarding/api/v1/get-onboarded-clusters", &key).await;
+    assert_eq!(original.as_array().unwrap().len(), 10_002);
+    stack.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_function_killed_while_it_onboards_loses_nothing_and_leaks_no_slot() {
+    const ROUNDS: u64 = 50;
+    let stack = start(options()).await;
+    let (id, key) = onboarding_key(&stack, "cluster_onboarding", ROUNDS).await;
+    let (mut killed, mut killed_after_the_write) = (0, 0);
+    for round in 0..ROUNDS {
+        let cluster = format!("c{round}");
+        // In even rounds before the transaction takes effect, in odd ones after it, before its answer arrives.
+        let transaction = |fault| Rule {
+            function: Some("onboard".into()),
+            service: Some(Service::DynamoDb),
+            action: Some("TransactWriteItems".into()),
+            fault,
+            times: None,
+            tag: None,
+        };
+        let fault = if round % 2 == 0 { Fault::Latency(Duration::from_secs(30)) } else { Fault::DropAfter };
+        let rule = stack.faults().add(transaction(fault));
+        let pids = stack.process_ids("onboard");
+        let kill = async {
+            while rule.hits() == 0 {
+                tokio::task::yield_now().await;
+            }
+            for pid in pids {
+                signal("-9", pid).await;
+            }
+        };
+        let (answer, ()) = tokio::join!(onboard(&stack, &key, &cluster), kill);
+        drop(rule);
+        let (counter, slots) = counter_and_slots(&stack, &id).await;
+        assert_eq!(counter, slots, "round {round}");
+        assert!((round..=round + 1).contains(&slots), "round {round}: {slots}");
+        killed += u64::from(answer.status == 502);
+        killed_after_the_write += u64::from(answer.status == 502 && slots == round + 1);
+        assert!(answer.status == 502 || slots == round + 1, "{} says success", answer.status);
+        // The client tries again.
+        let answer = onboard(&stack, &key, &cluster).await;
+        assert_eq!(answer.body["message"], "success", "round {round}: {}", answer.body);
+        assert_eq!(counter_and_slots(&stack, &id).await, (round + 1, round + 1));
+    }
+    assert!(killed >= ROUNDS / 2, "{killed} killed");
+    assert!(killed_after_the_write > 0, "none was killed between the write and its answer");
+    stack.stop().await;
+}

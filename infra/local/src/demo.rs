@@ -73,6 +73,12 @@ fn token(stack: &Stack, tenant: &str, id: &str) -> String {
     }))
 }
 
+/// A token that may redeem join tokens, for every tenant.
+fn platform_token(stack: &Stack) -> String {
+    let expiry = local::unix_time() + TOKEN_SECONDS;
+    stack.token(json!({ "sub": "platform", "scope": "join-tokens:redeem", "exp": expiry }))
+}
+
 fn email(tenant: &str, id: &str) -> String {
     format!("{id}@{tenant}.example")
 }
@@ -93,7 +99,7 @@ pub(crate) fn json(stack: &Stack, users: &[User]) -> Value {
             "token": user.token,
         })
     });
-    json!({ "url": stack.url(), "issuer": stack.issuer(), "users": users.collect::<Vec<_>>() })
+    json!({ "url": stack.url(), "issuer": stack.issuer(), "platform_token": platform_token(stack), "users": users.collect::<Vec<_>>() })
 }
 
 /// Everything for a person with a shell.
@@ -107,6 +113,8 @@ pub(crate) fn text(stack: &Stack, users: &[User]) -> String {
         let _ =
             writeln!(text, "# {} of the tenant {}\nexport {variable}={}\n", user.id, user.tenant, user.token);
     }
+    let platform = platform_token(stack);
+    let _ = writeln!(text, "# The service that admits agents, of no tenant\nexport PLATFORM={platform}\n");
     text.push_str(
         r#"Try it:
 

@@ -144,15 +144,16 @@ pub(super) fn read_key(item: &Item) -> Result<KeyRecord, BadItem> {
     let (tenant_id, user_id) = owner(item)?;
     let key_id = text(item, "sk")?.strip_prefix(KEY_PREFIX).ok_or(BadItem("sk"))?;
     let hash = item.get("hash").and_then(|v| v.as_b().ok()).and_then(|b| KeyHash::from_bytes(b.as_ref()));
+    let max_clusters = required(item, "max_clusters")?;
     Ok(KeyRecord {
         tenant_id,
         user_id,
         key_id: key_id.parse().map_err(|_| BadItem("sk"))?,
         name: text(item, "name")?.to_owned(),
         role: parsed(item, "role")?,
-        max_clusters: required(item, "max_clusters")?,
-        signed_max_clusters: required(item, "signed_max_clusters")?,
-        clusters_used: required(item, "clusters_used")?,
+        max_clusters,
+        signed_max_clusters: number(item, "signed_max_clusters")?.unwrap_or(max_clusters),
+        clusters_used: number(item, "clusters_used")?.unwrap_or(0),
         created_at: required(item, "created_at")?,
         created_by: parsed(item, "created_by")?,
         expires_at: required(item, "expires_at")?,
