@@ -10,6 +10,7 @@ mod error;
 mod events;
 mod files;
 mod gateway;
+mod iam;
 mod issuer;
 mod kms;
 mod proxy;
@@ -18,7 +19,7 @@ mod template;
 mod web;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::File,
     path::{Path, PathBuf},
     sync::{Arc, PoisonError},
@@ -33,6 +34,7 @@ use tokio::task::JoinSet;
 pub use crate::{
     clock::unix_time,
     error::Error,
+    iam::Permission,
     proxy::{Fault, Faults, Request, Rule, RuleGuard, Service},
     runtime::{InvokeError, LogLine},
 };
@@ -40,6 +42,7 @@ use crate::{
     dynamo::Dynamo,
     events::{DeadLetters, Mapping},
     gateway::Gateway,
+    iam::Permissions,
     issuer::Issuer,
     kms::Kms,
     runtime::{Function, Logs, Settings},
@@ -96,6 +99,7 @@ pub struct Stack {
     kms: Arc<Kms>,
     issuer: Issuer,
     faults: Faults,
+    permissions: Permissions,
     logs: Logs,
     dead_letters: DeadLetters,
     audience: String,
@@ -128,10 +132,10 @@ impl Stack {
         template.check()?;
 
         let kms_server = kms.serve().await?;
-        let faults = Faults::default();
+        let (faults, permissions) = (Faults::default(), Permissions::read(&template)?);
         let proxies = [
-            faults.serve(Service::DynamoDb, &dynamo.url).await?,
-            faults.serve(Service::Kms, &kms_server.url).await?,
+            faults.serve(Service::DynamoDb, &dynamo.url, &permissions).await?,
+            faults.serve(Service::Kms, &kms_server.url, &permissions).await?,
         ];
         let logs = Logs::printing(options.verbose);
         let functions = functions(&template, &bin_directory, &proxies, &logs, &options)?;
@@ -144,7 +148,7 @@ impl Stack {
         let mut mappings = Vec::new();
         for resource in template.of_type("AWS::Lambda::EventSourceMapping")? {
             let function = by_reference(resource.properties["FunctionName"].as_str().unwrap_or_default())?;
-            mappings.push(Mapping::new(&resource, &dynamo, function, data, &dead_letters)?);
+            mappings.push(Mapping::new(&resource, &dynamo, function, data, &dead_letters, &permissions)?);
         }
 
         let mut starting = JoinSet::new();
@@ -181,6 +185,7 @@ impl Stack {
             kms,
             issuer,
             faults,
+            permissions,
             logs,
             dead_letters,
             audience,
@@ -253,6 +258,21 @@ impl Stack {
     /// Where a test breaks things.
     pub fn faults(&self) -> &Faults {
         &self.faults
+    }
+
+    /// What the role of a function, named by its binary, allows in DynamoDB, its stream, KMS and SQS.
+    pub fn allowed_permissions(&self, function: &str) -> BTreeSet<Permission> {
+        self.permissions.allowed(function)
+    }
+
+    /// What a function, named by its binary, has made use of.
+    pub fn used_permissions(&self, function: &str) -> BTreeSet<Permission> {
+        self.permissions.used(function)
+    }
+
+    /// The functions, by the names of their binaries.
+    pub fn function_names(&self) -> impl Iterator<Item = &str> {
+        self.functions.keys().map(String::as_str)
     }
 
     /// The latest requests that the functions sent to DynamoDB and KMS, oldest first.
