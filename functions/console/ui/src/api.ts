@@ -120,6 +120,12 @@ export class Api {
   }
 }
 
+/** What the gateway refuses by itself. */
+const WITHOUT_DETAIL: Record<number, string> = {
+  404: "this deployment does not offer that",
+  429: "too many requests: wait a moment and try again",
+};
+
 function refusal(status: number, text: string): ApiError {
   if (status === 401) return new ApiError("Your session has ended. Sign in again.", status);
   let problem: Problem = {};
@@ -129,7 +135,7 @@ function refusal(status: number, text: string): ApiError {
     // A gateway's own page: its status says enough.
   }
   const fields = Object.fromEntries((problem.errors ?? []).map((e) => [e.field, sentence(e.detail)]));
-  const detail = problem.detail ?? (status === 429 ? "too many requests: wait a moment and try again" : `the service answered with status ${status}`);
+  const detail = problem.detail ?? WITHOUT_DETAIL[status] ?? `the service answered with status ${status}: try again in a moment`;
   const reference = status >= 500 && problem.request_id ? ` Request id: ${problem.request_id}` : "";
   return new ApiError(sentence(detail) + reference, status, fields);
 }

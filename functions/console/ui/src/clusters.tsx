@@ -1,9 +1,9 @@
 // The clusters that keys have onboarded, and their nodes.
 
 import { Fragment } from "preact";
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useState } from "preact/hooks";
 import { type AccessKey, type Cluster, type ClusterDetail, type Page, clusterPath, keysPath, message } from "./api";
-import { Confirm } from "./dialog";
+import { Confirm, useFocusAfterRemoval } from "./dialog";
 import { Icon } from "./icons";
 import { Pager, Placeholder, useList } from "./list";
 import { can } from "./roles";
@@ -20,13 +20,13 @@ export function Clusters() {
   const keyName = useKeyNames(clusters.rows);
   const [expanded, setExpanded] = useState<number[]>([]);
   const [deleting, setDeleting] = useState<Cluster>();
-  const heading = useRef<HTMLHeadingElement>(null);
+  const { heading, noteRemoval } = useFocusAfterRemoval();
   const toggle = (id: number) => setExpanded(expanded.includes(id) ? expanded.filter((one) => one !== id) : [...expanded, id]);
   const remove = async (cluster: Cluster) => {
     await api.delete(clusterPath(cluster.name));
     setDeleting(undefined);
     clusters.replace(cluster, undefined);
-    heading.current?.focus();
+    noteRemoval();
     say(`The cluster ${cluster.name} is deleted`);
   };
   return (

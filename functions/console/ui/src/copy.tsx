@@ -26,7 +26,7 @@ export function Command({ title, text }: { title: string; text: string }) {
   return (
     <div class="command">
       <p>{title}</p>
-      <div><pre tabIndex={0} aria-label={title}>{text}</pre><CopyButton text={text} what={title} /></div>
+      <div><pre>{text}</pre><CopyButton text={text} what={title} /></div>
     </div>
   );
 }

@@ -193,6 +193,9 @@ function Field({ label, isRequired, error, hint, children }: FieldProps) {
   );
 }
 
+/** What stands for the key: while it is hidden, it is not in the document either. */
+const MASK = "•".repeat(40);
+
 interface ResultProps {
   created: CreatedKey;
   warning: ComponentChildren;
@@ -207,13 +210,16 @@ function Result({ created, warning, onKept, onClose }: ResultProps) {
   const copyButton = useRef<HTMLButtonElement>(null);
   const [isShown, setShown] = useState(false);
   useEffect(() => copyButton.current?.focus(), []);
+  useEffect(() => {
+    if (isShown) input.current?.select();
+  }, [isShown]);
   const copy = async () => {
     if (await copied(created.access_key)) {
       onKept();
       say("Token copied to clipboard");
     } else {
       setShown(true);
-      input.current?.select();
+      input.current?.focus();
       say("The browser does not allow copying: the key is selected, copy it by hand");
     }
   };
@@ -223,7 +229,18 @@ function Result({ created, warning, onKept, onClose }: ResultProps) {
       <div class="field">
         <label for={id}>Access Key</label>
         <span class="with-button">
-          <input ref={input} id={id} class="secret" {...(isShown ? ({ type: "text" } as const) : ({ type: "password" } as const))} value={created.access_key} readOnly autocomplete="off" spellcheck={false} onCopy={onKept} />
+          <input
+            ref={input}
+            id={id}
+            class="secret"
+            value={isShown ? created.access_key : MASK}
+            readOnly
+            autocomplete="off"
+            spellcheck={false}
+            onCopy={({ currentTarget: { selectionStart, selectionEnd } }) => {
+              if (isShown && selectionEnd! - selectionStart! === created.access_key.length) onKept();
+            }}
+          />
           <button type="button" class="quiet" aria-pressed={isShown} aria-label="Show the key" onClick={() => setShown(!isShown)}>
             <Icon name={isShown ? "hidden" : "eye"} />
           </button>

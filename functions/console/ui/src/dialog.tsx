@@ -1,7 +1,7 @@
 // Modal dialogs on the browser's own <dialog>, which keeps the focus inside and gives it back.
 
 import type { ComponentChildren } from "preact";
-import { useId, useLayoutEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useId, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { message } from "./api";
 import { Icon } from "./icons";
 import { Announcements } from "./toast";
@@ -23,6 +23,7 @@ export function Dialog({ title, onClose, children }: DialogProps) {
   return (
     <dialog
       ref={ref}
+      closedby="none"
       aria-labelledby={id}
       onKeyDown={(event) => {
         if (event.key !== "Escape") return;
@@ -42,6 +43,17 @@ export function Dialog({ title, onClose, children }: DialogProps) {
       <Announcements />
     </dialog>
   );
+}
+
+/** A heading for the focus to go to when a dialog has removed what it would give the focus back to. */
+export function useFocusAfterRemoval() {
+  const heading = useRef<HTMLHeadingElement>(null);
+  const [removals, setRemovals] = useState(0);
+  // Only after the dialog is gone: until then nothing outside of it takes the focus.
+  useEffect(() => {
+    if (removals > 0) heading.current?.focus();
+  }, [removals]);
+  return { heading, noteRemoval: () => setRemovals(removals + 1) };
 }
 
 interface ConfirmProps extends DialogProps {

@@ -81,7 +81,7 @@ export function useList<T extends { id: unknown }>(path: string, keep: (item: T)
 
 /** Where one is in a list, once it has more than one page. */
 export function Pager({ of: { first, last, known, isComplete, go }, what }: { of: PageOfList; what: string }) {
-  if (isComplete && known <= ROWS) return null;
+  if (known === 0 || (isComplete && known <= ROWS)) return null;
   return (
     <nav class="pager" aria-label={`Pages of ${what}`}>
       <span role="status">{`${first}–${last} of ${isComplete ? known : `more than ${known}`}`}</span>

@@ -1,10 +1,10 @@
 // User Management: the directory, and each user's keys.
 
 import { Fragment } from "preact";
-import { useRef, useState } from "preact/hooks";
+import { useState } from "preact/hooks";
 import { type Role, type User, userPath } from "./api";
 import { CreateKey } from "./create-key";
-import { Confirm, Dialog } from "./dialog";
+import { Confirm, Dialog, useFocusAfterRemoval } from "./dialog";
 import { Icon } from "./icons";
 import { Keys } from "./keys";
 import { Pager, Placeholder, useList } from "./list";
@@ -32,7 +32,7 @@ function Directory() {
   const { me, setMe } = useSession();
   const [tab, setTab] = useState<keyof typeof TABS>("active");
   const [search, setSearch] = useState("");
-  const heading = useRef<HTMLHeadingElement>(null);
+  const { heading, noteRemoval } = useFocusAfterRemoval();
   const words = search.toLowerCase().split(/\s+/);
   const matches = ({ id, name, email, role }: User) => {
     const text = [id, name, email, ROLE_NAMES[role]].join(" ").toLowerCase();
@@ -42,8 +42,7 @@ function Directory() {
   const change = (old: User, user: User | undefined) => {
     users.replace(old, user);
     if (user?.id === me.id) setMe(user);
-    // The row may be gone, and with it the focus.
-    if (user?.status !== tab) heading.current?.focus();
+    if (user?.status !== tab) noteRemoval();
   };
   const none = tab === "active" ? "There are no users yet." : "There are no deactivated users.";
   return (
