@@ -252,7 +252,7 @@ function Result({ created, warning, onKept, onClose }: ResultProps) {
         <div><dt>Expires</dt><dd><Day at={new Date(created.expires_at)} /></dd></div>
         <div><dt>Clusters</dt><dd>{created.max_clusters}</dd></div>
       </dl>
-      <Command title="Keep it out of the shell's history" text="read -rs ACCESS_KEY" />
+      <Command title="Read the key past the shell's history: run this, paste the key, press Enter" text="read -rs ACCESS_KEY" />
       <Command title="Check it" text={`curl -X POST "${location.origin}/v1/access-keys/validate" -H "Authorization: Bearer $ACCESS_KEY"`} />
       {canOnboard(created.role) && <Command title="Onboard a cluster" text={onboarding()} />}
       {warning}

@@ -30,8 +30,11 @@ interface PageOfList {
   go(step: -1 | 1): void;
 }
 
-/** `keep` filters; the API has no search, so filtering reads on until the page is full. */
-export function useList<T extends { id: unknown }>(path: string, keep: (item: T) => boolean = () => true): List<T> {
+/**
+ * `keep` filters; the API has no search, so filtering reads on until the page is full. Another `filter` stands for
+ * another `keep`, and begins at the first page.
+ */
+export function useList<T extends { id: unknown }>(path: string, keep = (_: T) => true, filter = ""): List<T> {
   const { api } = useSession();
   const [items, setItems] = useState<T[]>([]);
   const [cursor, setCursor] = useState<string | null>("");
@@ -54,6 +57,8 @@ export function useList<T extends { id: unknown }>(path: string, keep: (item: T)
     );
     return () => aborter.abort();
   }, [api, path, isLoading, cursor, attempt]);
+
+  useEffect(() => setPage(0), [filter]);
 
   const lastPage = Math.max(0, Math.ceil(kept.length / ROWS) - 1);
   const page = Math.min(wantedPage, lastPage);

@@ -7,7 +7,11 @@ export function Table({ label, columns, children }: { label: string; columns: st
   return (
     <table role="table" aria-label={label}>
       <thead role="rowgroup">
-        <tr role="row">{columns.map((column) => <th key={column} role="columnheader" scope="col">{column}</th>)}</tr>
+        <tr role="row">
+          {columns.map((column) => (
+            <th key={column} role="columnheader" scope="col" class={column === "Actions" ? "actions" : undefined}>{column}</th>
+          ))}
+        </tr>
       </thead>
       <tbody role="rowgroup">{children}</tbody>
     </table>
@@ -24,8 +28,6 @@ export function DetailRow({ id, columns, children }: { id: string; columns: numb
   return <tr role="row" class="detail"><td role="cell" id={id} colSpan={columns}>{children}</td></tr>;
 }
 
-const GOOD = ["active"];
-
 export function Status({ of: status }: { of: string }) {
-  return <span class={GOOD.includes(status) ? "status good" : "status"}>{status.charAt(0).toUpperCase() + status.slice(1)}</span>;
+  return <span class={status === "active" ? "status good" : "status"}>{status.charAt(0).toUpperCase() + status.slice(1)}</span>;
 }

@@ -38,7 +38,7 @@ function Directory() {
     const text = [id, name, email, ROLE_NAMES[role]].join(" ").toLowerCase();
     return words.every((word) => text.includes(word));
   };
-  const users = useList<User>("/v1/users", (user) => user.status === tab && matches(user));
+  const users = useList<User>("/v1/users", (user) => user.status === tab && matches(user), `${tab} ${search}`);
   const change = (old: User, user: User | undefined) => {
     users.replace(old, user);
     if (user?.id === me.id) setMe(user);
