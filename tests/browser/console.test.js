@@ -38,23 +38,22 @@ async function generate(page, user, name) {
   return page.evaluate(() => navigator.clipboard.readText());
 }
 
-/** Everything in which the page could have kept something: document, form values, storage. */
-const kept = (page) =>
-  page.evaluate(async () => {
-    const databases = await indexedDB.databases();
-    const caches_ = await caches.keys();
-    return JSON.stringify([
+/** Everything in which the page could have kept something: document, form values, storage. It has no database at all. */
+async function kept(page) {
+  const stores = await page.evaluate(async () => [...(await indexedDB.databases()), ...(await caches.keys())]);
+  assert.deepEqual(stores, []);
+  return page.evaluate(() =>
+    JSON.stringify([
       document.documentElement.outerHTML,
       [...document.querySelectorAll("input, textarea")].map((input) => input.value),
       { ...sessionStorage },
       { ...localStorage },
-      databases,
-      caches_,
       document.cookie,
       location.href,
       history.state,
-    ]);
-  });
+    ]),
+  );
+}
 
 async function sent(request) {
   return [request.url(), request.postData() ?? "", JSON.stringify(await request.allHeaders())].join("\n");
@@ -129,6 +128,8 @@ test("the five steps to a copied key, which works until it is revoked in the pag
   const line = keys.getByRole("row").filter({ hasText: "nightly-scan" });
   await line.getByText("Active").waitFor();
   assert.equal(await line.getByRole("cell").nth(4).textContent(), "0 / 1");
+  assert.match(await line.locator("time").first().textContent(), /UTC$/);
+  assert.match(await line.locator("time").first().getAttribute("title"), /^Your time: /);
   await inspect(page, "keys of a user");
   await button(page, "Revoke nightly-scan").click();
   await dialog(page).getByText("Whatever uses this key is refused from now on.").waitFor();
@@ -170,6 +171,22 @@ test("a sign-in that is cancelled or was not begun here is explained", async (t)
   await inspect(page, "sign-in cancelled");
   await page.goto(`${world.url}/console?code=stolen&state=forged`);
   await page.getByRole("alert").filter({ hasText: "This sign-in was not begun here." }).waitFor();
+});
+
+test("an account that is deactivated, and a token that the service does not accept, are explained", async (t) => {
+  await world.api("PATCH", "/v1/users/viewer", { status: "inactive" });
+  const { page } = await world.open(t);
+  const signIn = async () => {
+    await page.goto(`${world.url}/console`);
+    await button(page, "Sign in").click();
+    await page.getByRole("link", { name: "viewer@acme.example" }).click();
+  };
+  await signIn();
+  await page.getByRole("alert").filter({ hasText: "Your account is deactivated: ask an administrator." }).waitFor();
+  await world.api("PATCH", "/v1/users/viewer", { status: "active" });
+  await page.route("**/v1/users/me", (route) => route.fulfill({ status: 401, json: { message: "Unauthorized" } }));
+  await signIn();
+  await page.getByRole("alert").filter({ hasText: "does not accept the identity provider's token" }).waitFor();
 });
 
 test("a viewer sees the own account, and no action of an administrator", async (t) => {

@@ -2,7 +2,7 @@
 
 import { render } from "preact";
 import { useCallback, useEffect, useMemo, useRef, useState } from "preact/hooks";
-import { Api, type User, message } from "./api";
+import { Api, ApiError, type User, message } from "./api";
 import { Clusters } from "./clusters";
 import { SignInError, type Settings, beginSignIn, finishSignIn, isReturning, loadSettings } from "./oidc";
 import { ROLE_NAMES } from "./roles";
@@ -14,6 +14,16 @@ const TOAST_MS = 6000;
 const VIEWS = { users: { title: "User Management", View: Users }, clusters: { title: "Clusters", View: Clusters } };
 
 const explain = (error: unknown) => (error instanceof SignInError ? error.message : message(error));
+
+/** What the directory says of the person whom the identity provider has just let in. */
+async function whoAmI(token: string): Promise<User> {
+  try {
+    return await new Api(token, () => {}).get<User>("/v1/users/me");
+  } catch (error) {
+    if (!(error instanceof ApiError) || error.status !== 401) throw error;
+    throw new SignInError("The service does not accept the identity provider's token. Ask its operator to check OidcIssuer, OidcAudience and TenantClaim.");
+  }
+}
 
 function App() {
   const [settings, setSettings] = useState<Settings>();
@@ -31,7 +41,7 @@ function App() {
       setSettings(loaded);
       if (!isReturning()) return;
       const token = await finishSignIn(loaded);
-      setMe(await new Api(token, () => {}).get<User>("/v1/users/me"));
+      setMe(await whoAmI(token));
       setToken(token);
     }).finally(() => setStarting(false));
   }, []);

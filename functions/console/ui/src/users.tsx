@@ -15,13 +15,13 @@ import { Cell, DetailRow, Status, Table } from "./table";
 import { Time } from "./time";
 
 export function Users() {
-  const { me, setMe } = useSession();
+  const { me } = useSession();
   if (can(me, "users:manage")) return <Directory />;
   return (
     <>
       <h1>User Management</h1>
       <p class="hint">You see your own account and keys. Administrators see everyone's.</p>
-      <UserTable users={[me]} onChange={(_, user) => user && setMe(user)} />
+      <UserTable users={[me]} />
     </>
   );
 }
@@ -67,7 +67,7 @@ const COLUMNS = ["Keys", "Name", "Email", "Role", "Recent Login", "Status", "Act
 
 type Open = { what: "create" | "permissions" | "role" | "status" | "delete"; user: User };
 
-function UserTable({ users, onChange }: { users: User[]; onChange(old: User, user: User | undefined): void }) {
+function UserTable({ users, onChange }: { users: User[]; onChange?(old: User, user: User | undefined): void }) {
   const { api, me, say } = useSession();
   const [expanded, setExpanded] = useState<string[]>([]);
   const [created, setCreated] = useState(0);
@@ -78,13 +78,13 @@ function UserTable({ users, onChange }: { users: User[]; onChange(old: User, use
   const patch = async (user: User, change: object, done: string) => {
     const changed = await api.patch<User>(userPath(user.id), change);
     close();
-    onChange(user, changed);
+    onChange?.(user, changed);
     say(done);
   };
   const remove = async (user: User) => {
     await api.delete(userPath(user.id));
     close();
-    onChange(user, undefined);
+    onChange?.(user, undefined);
     say(`${title(user)} is deleted`);
   };
 
