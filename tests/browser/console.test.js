@@ -295,7 +295,16 @@ test("the key is not lost by accident, and can be given up", async (t) => {
   const { page } = await world.signIn(t, "admin@acme.example");
   await openForm(page, "Viewer");
   await dialog(page).getByLabel("Name").fill("given-up");
+  let answer;
+  const held = new Promise((resolve) => (answer = resolve));
+  await page.route("**/access-keys", async (route) => {
+    await held;
+    await route.continue();
+  }, { times: 1 });
   await button(page, "Generate").click();
+  await button(page, "Generating…").waitFor();
+  await page.keyboard.press("Escape");
+  answer();
   await button(page, "Copy").waitFor();
   for (const leave of [() => page.keyboard.press("Escape"), () => button(page, "Close dialog").click(), () => button(page, "Close").click()]) {
     await leave();
@@ -497,16 +506,19 @@ test("no clusters, and a deployment without them, are told apart", async (t) => 
 });
 
 test("an administrator changes how many clusters a key may connect", async (t) => {
-  await world.api("POST", "/v1/users/editor/access-keys", { name: "limited", role: "editor", max_clusters: 5 });
+  const { access_key: _, ...key } = await world.api("POST", "/v1/users/editor/access-keys", { name: "limited", role: "editor", max_clusters: 5 });
   const { page } = await world.signIn(t, "admin@acme.example");
   await button(page, "Access keys of Editor").click();
   await button(page, "Limit clusters of limited").click();
-  await page.route("**/access-keys/*", (route) => route.fulfill({ status: 400, json: { detail: "max_clusters must be at most 5" } }), { times: 1 });
+  await page.route("**/access-keys/*", (route) => route.fulfill({
+    status: 400,
+    json: { detail: "max_clusters must be from 1 to 5", errors: [{ field: "max_clusters", detail: "must be from 1 to 5" }] },
+  }), { times: 1 });
   await dialog(page).getByLabel("Maximum number of clusters").fill("6");
   await button(page, "Save").click();
-  await dialog(page).getByText("Max_clusters must be at most 5.").waitFor();
+  await dialog(page).getByText("Must be from 1 to 5.").waitFor();
   await inspect(page, "limit");
-  await page.route("**/access-keys/*", (route) => route.fulfill({ json: {} }), { times: 1 });
+  await page.route("**/access-keys/*", (route) => route.fulfill({ json: { ...key, max_clusters: 3 } }), { times: 1 });
   await dialog(page).getByLabel("Maximum number of clusters").fill("3");
   const request = page.waitForRequest((request) => request.method() === "PATCH");
   await button(page, "Save").click();

@@ -135,7 +135,7 @@ function refusal(status: number, text: string): ApiError {
     // A gateway's own page: its status says enough.
   }
   const fields = Object.fromEntries((problem.errors ?? []).map((e) => [e.field, sentence(e.detail)]));
-  const detail = problem.detail ?? WITHOUT_DETAIL[status] ?? `the service answered with status ${status}: try again in a moment`;
+  const detail = Object.values(fields).join(" ") || (problem.detail ?? WITHOUT_DETAIL[status] ?? `the service answered with status ${status}: try again in a moment`);
   const reference = status >= 500 && problem.request_id ? ` Request id: ${problem.request_id}` : "";
   return new ApiError(sentence(detail) + reference, status, fields);
 }

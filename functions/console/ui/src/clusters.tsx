@@ -4,11 +4,10 @@ import { Fragment } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import { type AccessKey, type Cluster, type ClusterDetail, type Page, clusterPath, keysPath, message } from "./api";
 import { Confirm, useFocusAfterRemoval } from "./dialog";
-import { Icon } from "./icons";
 import { Pager, Placeholder, useList } from "./list";
 import { can } from "./roles";
 import { useSession } from "./session";
-import { Cell, DetailRow, Status, Table } from "./table";
+import { Cell, DetailRow, Status, Table, ToggleCell, useOpenRows } from "./table";
 import { Time } from "./time";
 
 const COLUMNS = ["Nodes", "Name", "Type", "Status", "Onboarded with", "Onboarded On", "Last seen", "Actions"];
@@ -18,10 +17,9 @@ export function Clusters() {
   const { api, me, say } = useSession();
   const clusters = useList<Cluster>("/v1/clusters");
   const keyName = useKeyNames(clusters.rows);
-  const [expanded, setExpanded] = useState<number[]>([]);
+  const rows = useOpenRows<number>();
   const [deleting, setDeleting] = useState<Cluster>();
   const { heading, noteRemoval } = useFocusAfterRemoval();
-  const toggle = (id: number) => setExpanded(expanded.includes(id) ? expanded.filter((one) => one !== id) : [...expanded, id]);
   const remove = async (cluster: Cluster) => {
     await api.delete(clusterPath(cluster.name));
     setDeleting(undefined);
@@ -37,18 +35,13 @@ export function Clusters() {
           {clusters.rows.map((cluster) => (
             <Fragment key={cluster.id}>
               <tr role="row">
-                <Cell column="Nodes" kind="toggle">
-                  <button
-                    type="button"
-                    class="quiet chevron"
-                    aria-label={`Nodes of ${cluster.name}`}
-                    aria-expanded={expanded.includes(cluster.id)}
-                    aria-controls={`nodes-${cluster.id}`}
-                    onClick={() => toggle(cluster.id)}
-                  >
-                    <Icon name="chevron" />
-                  </button>
-                </Cell>
+                <ToggleCell
+                  column="Nodes"
+                  label={`Nodes of ${cluster.name}`}
+                  controls={`nodes-${cluster.id}`}
+                  isOpen={rows.isOpen(cluster.id)}
+                  onToggle={() => rows.toggle(cluster.id)}
+                />
                 <Cell column="Name"><b>{cluster.name}</b></Cell>
                 <Cell column="Type">{TYPES[cluster.type]}</Cell>
                 <Cell column="Status"><Status of={cluster.status} /></Cell>
@@ -59,7 +52,7 @@ export function Clusters() {
                   {can(me, "clusters:manage") && <button type="button" class="destructive" aria-label={`Delete ${cluster.name}`} onClick={() => setDeleting(cluster)}>Delete</button>}
                 </Cell>
               </tr>
-              {expanded.includes(cluster.id) && (
+              {rows.isOpen(cluster.id) && (
                 <DetailRow id={`nodes-${cluster.id}`} columns={COLUMNS.length}><Nodes of={cluster} /></DetailRow>
               )}
             </Fragment>

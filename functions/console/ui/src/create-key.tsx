@@ -25,19 +25,33 @@ export function CreateKey({ owner, onCreated, onClose }: Props) {
   const [key, setKey] = useState<CreatedKey>();
   const [isKept, setKept] = useState(false);
   const [isWarned, setWarned] = useState(false);
-  const close = () => (key && !isKept ? setWarned(true) : onClose());
+  const [isBusy, setBusy] = useState(false);
+  // Closed while its answer is on the way, a key would be made that nobody holds.
+  const canBeLost = isBusy || (key !== undefined && !isKept);
+  const close = () => {
+    if (!canBeLost) onClose();
+    else if (!isBusy) setWarned(true);
+  };
   useEffect(() => {
-    if (!key || isKept) return;
+    if (!canBeLost) return;
     const warn = (event: Event) => event.preventDefault();
     addEventListener("beforeunload", warn);
     return () => removeEventListener("beforeunload", warn);
-  }, [key, isKept]);
+  }, [canBeLost]);
   return (
     <Dialog title="Create Access Key" onClose={close}>
-      {!key && <Form owner={owner} onClose={onClose} onCreated={(created) => {
-        setKey(created);
-        onCreated();
-      }} />}
+      {!key && (
+        <Form
+          owner={owner}
+          isBusy={isBusy}
+          setBusy={setBusy}
+          onCreated={(created) => {
+            setKey(created);
+            onCreated();
+          }}
+          onClose={close}
+        />
+      )}
       {key && (
         <Result
           created={key}
@@ -62,7 +76,15 @@ export function CreateKey({ owner, onCreated, onClose }: Props) {
 type Expiration = 7 | 15 | 30 | "custom";
 const EXPIRATIONS: Expiration[] = [7, 15, 30, "custom"];
 
-function Form({ owner, onCreated, onClose }: { owner: User; onCreated(key: CreatedKey): void; onClose(): void }) {
+interface FormProps {
+  owner: User;
+  isBusy: boolean;
+  setBusy(isBusy: boolean): void;
+  onCreated(key: CreatedKey): void;
+  onClose(): void;
+}
+
+function Form({ owner, isBusy, setBusy, onCreated, onClose }: FormProps) {
   const { api, me, say } = useSession();
   const roles = keyRoles(me, owner);
   const [name, setName] = useState("");
@@ -71,7 +93,6 @@ function Form({ owner, onCreated, onClose }: { owner: User; onCreated(key: Creat
   const [role, setRole] = useState<Role>(roles[0] ?? "viewer");
   const [clusters, setClusters] = useState("1");
   const [errors, setErrors] = useState<Record<string, string>>({});
-  const [isBusy, setBusy] = useState(false);
   // The same request again, after an answer that was lost, must not make a second key.
   const lastRequest = useRef({ body: "", idempotencyKey: "" });
 
@@ -114,6 +135,7 @@ function Form({ owner, onCreated, onClose }: { owner: User; onCreated(key: Creat
       const fields = failure instanceof ApiError ? failure.fields : {};
       const isBesideFields = Object.keys(fields).length > 0 && Object.keys(fields).every((field) => FIELDS.includes(field));
       setErrors(isBesideFields ? fields : { ...fields, form: message(failure) });
+    } finally {
       setBusy(false);
     }
   };
@@ -160,7 +182,7 @@ function Form({ owner, onCreated, onClose }: { owner: User; onCreated(key: Creat
       </div>
       {errors.form && <p class="error" role="alert">{errors.form}</p>}
       <footer>
-        <button type="button" onClick={onClose}>Cancel</button>
+        <button type="button" disabled={isBusy} onClick={onClose}>Cancel</button>
         <button type="submit" class="primary" disabled={isBusy || name.trim() === ""}>{isBusy ? "Generating…" : "Generate"}</button>
       </footer>
     </form>

@@ -25,8 +25,7 @@ export function Keys({ owner }: { owner: User }) {
     say(`The key ${key.name} is revoked`);
   };
   const limit = async (key: AccessKey, clusters: number) => {
-    await api.patch(keyPath(key), { max_clusters: clusters });
-    keys.replace(key, { ...key, max_clusters: clusters });
+    keys.replace(key, await api.patch<AccessKey>(keyPath(key), { max_clusters: clusters }));
     setLimiting(undefined);
     say(`The key ${key.name} may connect ${count(clusters)}`);
   };

@@ -2,6 +2,8 @@
 // is once it is laid out as something else.
 
 import type { ComponentChildren } from "preact";
+import { useState } from "preact/hooks";
+import { Icon } from "./icons";
 
 export function Table({ label, columns, children }: { label: string; columns: string[]; children: ComponentChildren }) {
   return (
@@ -21,6 +23,33 @@ export function Table({ label, columns, children }: { label: string; columns: st
 /** A cell; on a narrow screen its column's name stands before it. */
 export function Cell({ column, kind, children }: { column: string; kind?: "toggle" | "actions"; children: ComponentChildren }) {
   return <td role="cell" data-column={kind ? undefined : column} class={kind}>{children}</td>;
+}
+
+/** Which rows are open to what belongs to them. */
+export function useOpenRows<Id>() {
+  const [ids, setIds] = useState<Id[]>([]);
+  const isOpen = (id: Id) => ids.includes(id);
+  return { isOpen, toggle: (id: Id) => setIds(isOpen(id) ? ids.filter((one) => one !== id) : [...ids, id]) };
+}
+
+interface ToggleProps {
+  column: string;
+  label: string;
+  /** The id of the row's details. */
+  controls: string;
+  isOpen: boolean;
+  onToggle(): void;
+}
+
+/** The cell with the chevron that opens a row. */
+export function ToggleCell({ column, label, controls, isOpen, onToggle }: ToggleProps) {
+  return (
+    <Cell column={column} kind="toggle">
+      <button type="button" class="quiet chevron" aria-label={label} aria-expanded={isOpen} aria-controls={controls} onClick={onToggle}>
+        <Icon name="chevron" />
+      </button>
+    </Cell>
+  );
 }
 
 /** A row below another one, over its whole width, with what belongs to it. */

@@ -5,13 +5,12 @@ import { useState } from "preact/hooks";
 import { type Role, type User, userPath } from "./api";
 import { CreateKey } from "./create-key";
 import { Confirm, Dialog, useFocusAfterRemoval } from "./dialog";
-import { Icon } from "./icons";
 import { Keys } from "./keys";
 import { Pager, Placeholder, useList } from "./list";
 import { Menu, type MenuItem } from "./menu";
 import { ROLE_NAMES, ROLE_POWERS, USER_ROLES, can, permissions } from "./roles";
 import { useSession } from "./session";
-import { Cell, DetailRow, Status, Table } from "./table";
+import { Cell, DetailRow, Status, Table, ToggleCell, useOpenRows } from "./table";
 import { Time } from "./time";
 
 export function Users() {
@@ -69,11 +68,10 @@ type Open = { what: "create" | "permissions" | "role" | "status" | "delete"; use
 
 function UserTable({ users, onChange }: { users: User[]; onChange?(old: User, user: User | undefined): void }) {
   const { api, me, say } = useSession();
-  const [expanded, setExpanded] = useState<string[]>([]);
+  const rows = useOpenRows<string>();
   const [created, setCreated] = useState(0);
   const [open, setOpen] = useState<Open>();
   const close = () => setOpen(undefined);
-  const toggle = (id: string) => setExpanded(expanded.includes(id) ? expanded.filter((one) => one !== id) : [...expanded, id]);
 
   const patch = async (user: User, change: object, done: string) => {
     const changed = await api.patch<User>(userPath(user.id), change);
@@ -105,18 +103,13 @@ function UserTable({ users, onChange }: { users: User[]; onChange?(old: User, us
         {users.map((user) => (
           <Fragment key={user.id}>
             <tr role="row">
-              <Cell column="Keys" kind="toggle">
-                <button
-                  type="button"
-                  class="quiet chevron"
-                  aria-label={`Access keys of ${title(user)}`}
-                  aria-expanded={expanded.includes(user.id)}
-                  aria-controls={`keys-${user.id}`}
-                  onClick={() => toggle(user.id)}
-                >
-                  <Icon name="chevron" />
-                </button>
-              </Cell>
+              <ToggleCell
+                column="Keys"
+                label={`Access keys of ${title(user)}`}
+                controls={`keys-${user.id}`}
+                isOpen={rows.isOpen(user.id)}
+                onToggle={() => rows.toggle(user.id)}
+              />
               <Cell column="Name"><b>{title(user)}</b></Cell>
               <Cell column="Email">{user.email ?? "–"}</Cell>
               <Cell column="Role">{ROLE_NAMES[user.role]}</Cell>
@@ -124,7 +117,7 @@ function UserTable({ users, onChange }: { users: User[]; onChange?(old: User, us
               <Cell column="Status"><Status of={user.status} /></Cell>
               <Cell column="Actions" kind="actions"><Menu label={`Actions for ${title(user)}`} items={items(user)} /></Cell>
             </tr>
-            {expanded.includes(user.id) && (
+            {rows.isOpen(user.id) && (
               <DetailRow id={`keys-${user.id}`} columns={COLUMNS.length}><Keys key={created} owner={user} /></DetailRow>
             )}
           </Fragment>
@@ -135,7 +128,7 @@ function UserTable({ users, onChange }: { users: User[]; onChange?(old: User, us
           owner={open.user}
           onCreated={() => {
             setCreated(created + 1);
-            if (!expanded.includes(open.user.id)) toggle(open.user.id);
+            if (!rows.isOpen(open.user.id)) rows.toggle(open.user.id);
           }}
           onClose={close}
         />
