@@ -1,6 +1,7 @@
 // The console as people use it, in a real browser on the running local stack.
 
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { after, before, test } from "node:test";
 import { NARROW, inspect, screenshot, startWorld } from "./world.js";
 
@@ -55,6 +56,12 @@ async function kept(page) {
   );
 }
 
+/** Runs a command that the page shows below `title`, as its reader would: with the key in the environment. */
+async function runShown(page, title, key) {
+  const command = await dialog(page).locator(".command", { hasText: title }).locator("pre").textContent();
+  return JSON.parse(execFileSync("bash", ["-c", command], { env: { ...process.env, ACCESS_KEY: key }, stdio: ["ignore", "pipe", "ignore"] }));
+}
+
 async function sent(request) {
   return [request.url(), request.postData() ?? "", JSON.stringify(await request.allHeaders())].join("\n");
 }
@@ -105,8 +112,7 @@ test("the five steps to a copied key, which works until it is revoked in the pag
   const key = await field.inputValue();
   assert.match(key, KEY);
   await button(page, "Show the key").click();
-  await form.getByText('/access-token/api/v1/process" -H "Authorization: Bearer $ACCESS_KEY"').waitFor();
-  await form.getByText('/v1/access-keys/validate" -H "Authorization: Bearer $ACCESS_KEY"').waitFor();
+  assert.equal((await runShown(page, "Check it", key)).active, true);
 
   await page.keyboard.press("Escape");
   await form.getByText("You have not copied the key.").waitFor();
@@ -490,6 +496,35 @@ test("clusters are shown with their nodes and keys, and deleted by those who may
   await viewer.page.getByRole("link", { name: "Clusters" }).click();
   await viewer.page.getByRole("cell", { name: "prod", exact: true }).waitFor();
   assert.equal(await viewer.page.getByRole("button", { name: "Delete" }).count(), 0);
+});
+
+test("a cluster onboarded by the page's command is seen, and its deletion frees the slot", async (t) => {
+  const { status } = await fetch(`${world.url}/v1/clusters`);
+  if (status === 404) return t.skip("this stack does not onboard clusters");
+  const { page } = await world.signIn(t, "admin@acme.example");
+  await openForm(page, "Editor");
+  await dialog(page).getByLabel("Name").fill("agents");
+  await dialog(page).getByLabel("Role").selectOption("Cluster Onboarding");
+  await button(page, "Generate").click();
+  await button(page, "Copy").click();
+  await toast(page, "Token copied to clipboard");
+  const key = await page.evaluate(() => navigator.clipboard.readText());
+  assert.equal((await runShown(page, "Onboard a cluster", key)).message, "success");
+  await button(page, "Close").click();
+  await page.getByRole("table", { name: "Access keys of Editor" }).waitFor();
+
+  await page.getByRole("link", { name: "Clusters" }).click();
+  const cluster = page.getByRole("row").filter({ has: page.getByRole("cell", { name: "my-cluster", exact: true }) });
+  await cluster.getByRole("cell", { name: "agents" }).waitFor();
+  await button(page, "Nodes of my-cluster").click();
+  await page.getByRole("table", { name: "Nodes of my-cluster" }).or(page.getByText("No node has reported yet.")).waitFor();
+  const slots = async () => (await world.validate(key)).clusters_used;
+  assert.equal(await slots(), 1);
+  await button(page, "Delete my-cluster").click();
+  await dialog(page).getByRole("listitem").filter({ hasText: "agents" }).waitFor();
+  await button(page, "Delete").click();
+  await toast(page, "The cluster my-cluster is deleted");
+  assert.equal(await slots(), 0);
 });
 
 test("no clusters, and a deployment without them, are told apart", async (t) => {
