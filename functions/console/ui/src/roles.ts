@@ -15,7 +15,7 @@ export const USER_ROLES: Role[] = ["viewer", "editor", "admin"];
 export const ROLE_POWERS: Record<Role, string> = {
   viewer: "read findings and clusters",
   cluster_onboarding: "onboard clusters and nothing else",
-  editor: "read findings, onboard clusters, run workflows and manage bundles",
+  editor: "read findings, onboard and delete clusters, run workflows and manage bundles",
   admin: "do everything, including the management of users and keys",
 };
 
