@@ -287,6 +287,7 @@ test("a lost answer and a second attempt make one key", async (t) => {
   await dialog(page).getByLabel("Name").fill("once");
   await button(page, "Generate").click();
   await dialog(page).getByText("The service cannot be reached.").waitFor();
+  assert.equal(await page.evaluate(() => document.activeElement.textContent), "Generate", "the focus stays for the next attempt");
   await button(page, "Generate").click();
   await button(page, "Copy").click();
   await toast(page, "Token copied to clipboard");
@@ -310,6 +311,7 @@ test("the key is not lost by accident, and can be given up", async (t) => {
   await button(page, "Generate").click();
   await button(page, "Generating…").waitFor();
   await page.keyboard.press("Escape");
+  await button(page, "Cancel").click({ force: true });
   answer();
   await button(page, "Copy").waitFor();
   for (const leave of [() => page.keyboard.press("Escape"), () => button(page, "Close dialog").click(), () => button(page, "Close").click()]) {

@@ -113,6 +113,7 @@ function Form({ owner, isBusy, setBusy, onCreated, onClose }: FormProps) {
 
   const generate = async (event: Event) => {
     event.preventDefault();
+    if (isBusy) return;
     const found = validate();
     setErrors(found);
     if (Object.keys(found).length > 0) return;
@@ -182,8 +183,8 @@ function Form({ owner, isBusy, setBusy, onCreated, onClose }: FormProps) {
       </div>
       {errors.form && <p class="error" role="alert">{errors.form}</p>}
       <footer>
-        <button type="button" disabled={isBusy} onClick={onClose}>Cancel</button>
-        <button type="submit" class="primary" disabled={isBusy || name.trim() === ""}>{isBusy ? "Generating…" : "Generate"}</button>
+        <button type="button" aria-disabled={isBusy} onClick={onClose}>Cancel</button>
+        <button type="submit" class="primary" aria-disabled={isBusy} disabled={name.trim() === ""}>{isBusy ? "Generating…" : "Generate"}</button>
       </footer>
     </form>
   );

@@ -68,6 +68,7 @@ export function Confirm({ title, action, isDestructive, onConfirm, onClose, chil
   const [error, setError] = useState<string>();
   const confirm = async (event: Event) => {
     event.preventDefault();
+    if (isBusy) return;
     setBusy(true);
     setError(undefined);
     try {
@@ -84,7 +85,7 @@ export function Confirm({ title, action, isDestructive, onConfirm, onClose, chil
         {error && <p class="error" role="alert">{error}</p>}
         <footer>
           <button type="button" onClick={onClose}>Cancel</button>
-          <button type="submit" class={isDestructive ? "danger" : "primary"} disabled={isBusy}>{action}</button>
+          <button type="submit" class={isDestructive ? "danger" : "primary"} aria-disabled={isBusy}>{action}</button>
         </footer>
       </form>
     </Dialog>
