@@ -70,6 +70,8 @@ pub struct Options {
     pub throttling: bool,
     /// Whether what the functions log goes to stderr too.
     pub verbose: bool,
+    /// The claims of the users whom the issuer's sign-in page offers.
+    pub people: Vec<Value>,
 }
 
 impl Default for Options {
@@ -82,6 +84,7 @@ impl Default for Options {
             processes_per_function: 4,
             throttling: false,
             verbose: false,
+            people: Vec::new(),
         }
     }
 }
@@ -117,13 +120,21 @@ impl Stack {
             .map_err(Error::because(format!("cannot read {}", path.display())))?;
         // Before anything that takes time, so that a wrong option or a taken port is told at once.
         let listener = web::bind(options.port).await?;
-        let issuer = Issuer::start(data).await?;
+        let issuer_listener = web::bind(0).await?;
         let mut parameters = vec![
-            ("OidcIssuer".to_owned(), issuer.server.url.clone()),
+            ("OidcIssuer".to_owned(), web::url(&issuer_listener)?),
             ("KeyIssuer".to_owned(), KEY_ISSUER.to_owned()),
         ];
         parameters.extend(options.parameters.iter().cloned());
         let mut template = Template::parse(&yaml, &parameters)?;
+        let audience = template.parameter("OidcAudience").unwrap_or_default().to_owned();
+        let console = issuer::Client {
+            id: template.parameter("ConsoleClientId").unwrap_or_default().to_owned(),
+            origin: web::url(&listener)?,
+            audience: audience.clone(),
+            people: options.people.clone(),
+        };
+        let issuer = Issuer::start(data, issuer_listener, console).await?;
         let bin_directory = cargo::build().await?;
 
         let dynamo = start_table(&mut template, data).await?;
@@ -173,7 +184,6 @@ impl Stack {
             tasks.spawn(async move { sweep_for_ever(interval, database, mappings).await });
         }
         let gateway = web::serve(listener, move |parts, body| gateway.clone().answer(parts, body))?;
-        let audience = template.parameter("OidcAudience").unwrap_or_default().to_owned();
         Ok(Self {
             gateway,
             tasks,
