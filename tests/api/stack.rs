@@ -3,9 +3,9 @@
 use std::{sync::LazyLock, time::Duration};
 
 use local::{Options, Stack};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::world::{self, Tenant};
+use crate::world::{self, Tenant, now, rfc3339};
 
 pub static STACK: LazyLock<Stack> = LazyLock::new(|| {
     let parameters = world::parameters().map(|(name, value)| (name.to_owned(), value)).to_vec();
@@ -36,5 +36,13 @@ impl Tenant {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         panic!("the key was not archived");
+    }
+
+    /// A Viewer key of the administrator that lives `seconds` from now: its id, its text, its last second plus one.
+    pub async fn short_lived(&self, seconds: i64) -> (String, String, i64) {
+        let end = now() + seconds;
+        let body = json!({ "name": "short", "role": "viewer", "expires_at": rfc3339(end) });
+        let (id, key) = self.key_of("admin", body).await;
+        (id, key, end)
     }
 }

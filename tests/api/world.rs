@@ -220,14 +220,6 @@ impl Tenant {
         (body["id"].as_str().unwrap().into(), body["access_key"].as_str().unwrap().into())
     }
 
-    /// A Viewer key of the administrator that lives `seconds` from now: its id, its text, its last second plus one.
-    pub async fn short_lived(&self, seconds: i64) -> (String, String, i64) {
-        let end = now() + seconds;
-        let body = json!({ "name": "short", "role": "viewer", "expires_at": rfc3339(end) });
-        let (id, key) = self.key_of("admin", body).await;
-        (id, key, end)
-    }
-
     /// All pages of a list, as items.
     pub async fn all(&self, user: &str, path: &str) -> Vec<Value> {
         let (mut items, mut cursor) = (Vec::new(), String::new());
