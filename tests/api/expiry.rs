@@ -126,7 +126,7 @@ fn a_poison_record_ends_in_the_dead_letter_queue_and_blocks_no_other() {
             "hash": { "B": "AAAA" }, "ttl": { "N": (now() - 5).to_string() },
         });
         dynamodb("PutItem", json!({ "Item": poison })).await;
-        let (id, _, end) = tenant.short_lived(1).await;
+        let (id, _, end) = tenant.short_lived(2).await;
         until(end + 1).await;
         tenant.archived(&id).await;
         stack().drain_events().await;

@@ -119,7 +119,7 @@ fn every_refusal_has_its_code_in_two_strings() {
         let (_, orphan) = tenant.key("leaver", "cluster_onboarding").await;
         tenant.send("admin", "PATCH", "/v1/users/leaver", json!({ "status": "inactive" })).await.expect(200);
         onboard(&orphan, "a").await.expect_original(401, "owner_inactive");
-        let end = now() + 1;
+        let end = now() + 2;
         let body = json!({ "name": "k", "role": "cluster_onboarding", "expires_at": rfc3339(end) });
         let (_, expired) = tenant.key_of("admin", body).await;
         until(end).await;
