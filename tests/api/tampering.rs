@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     stack::stack,
-    world::{Tenant, run, validate, verdict},
+    world::{Tenant, request, run, send, validate, verdict},
 };
 
 fn parts(key: &str) -> [&str; 3] {
@@ -123,5 +123,13 @@ fn an_edited_record_never_yields_more_than_was_signed() {
         let hash = json!({ ":hash": { "B": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=" } });
         tenant.edit("admin", &format!("KEY#{id}"), "SET #hash = :hash REMOVE revoked_at", hash).await;
         assert_eq!(verdict(&key).await, "invalid");
+    });
+}
+
+#[test]
+fn a_request_without_a_token_is_challenged() {
+    run(async {
+        let answer = send(request("GET", "/v1/users")).await.expect(401);
+        assert!(answer.headers["www-authenticate"].to_str().unwrap().starts_with("Bearer"));
     });
 }
