@@ -9,6 +9,7 @@
 
 mod bad_input;
 mod clusters;
+mod costs;
 mod events;
 mod expiry;
 mod failures;

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use crate::{
     onboarding::{join_token, onboarding_key, platform_token, redeem},
     stack::stack,
-    world::{Tenant, dynamodb, now, onboard, partition, process, request, rfc3339, run, send, until},
+    world::{Tenant, dynamodb, now, onboard, partition, request, rfc3339, run, send, until},
 };
 
 /// A key and its slots in one serializable read: the counter if the key is live, and the slots.
@@ -133,31 +133,6 @@ fn expiry_revocation_and_a_reached_limit_leave_clusters_listed_and_active() {
         // What the key had onboarded stays in its history.
         assert_eq!(tenant.record(&expired_id).await["clusters_used"], 1);
         tenant.delete("admin", "/v1/clusters/expired").await.expect(204);
-    });
-}
-
-#[test]
-fn an_onboarding_is_one_read_and_one_transaction() {
-    run(async {
-        let tenant = Tenant::new();
-        let (_, key) = onboarding_key(&tenant, 5).await;
-        onboard(&key, "warm").await.expect(200);
-        let node = json!({ "cluster_name": "a", "node_name": "n", "type": "K8s" });
-        for body in [node.clone(), node] {
-            let before = stack().requests().len();
-            send(process(&key, body)).await.expect(200);
-            let requests = stack().requests();
-            let ours: Vec<_> = requests[before.min(requests.len())..]
-                .iter()
-                .filter(|r| r.body.to_string().contains(&format!("#{}", tenant.id)))
-                .map(|r| r.action.as_str())
-                .collect();
-            assert_eq!(ours, ["BatchGetItem", "TransactWriteItems"]);
-        }
-        // A key that is refused by its signature costs nothing.
-        let before = tenant.store_requests();
-        onboard(&format!("{}AAAA", &key[..key.len() - 4]), "a").await.expect(401);
-        assert_eq!(tenant.store_requests(), before);
     });
 }
 

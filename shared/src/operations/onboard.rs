@@ -97,9 +97,10 @@ pub async fn onboard(
         let (Some(record), Some(owner)) = (record, owner) else { continue };
         let is_new = cluster.is_none();
         let cluster = match (cluster, kind) {
-            (Some(cluster), _) => cluster,
-            // Deleted between the two looks that one read takes.
+            // The read is no snapshot: where slot and cluster contradict each other, one of them has changed meanwhile.
+            (Some(cluster), _) if cluster.holders.contains(&claims.key_id) != has_slot => continue,
             (None, _) if has_slot => continue,
+            (Some(cluster), _) => cluster,
             (None, Some(kind)) => Cluster {
                 tenant_id: claims.tenant_id.clone(),
                 name: name.clone(),
@@ -120,8 +121,7 @@ pub async fn onboard(
             None
         };
         if let Some(refusal) = refusal.filter(|_| !has_slot) {
-            // The read is no snapshot: another call for this cluster may have taken the slot after we looked for it
-            // and before we saw the counter.
+            // Nor is the counter as old as the slot: another call for this cluster may have taken it in between.
             if store.has_slot(&claims.tenant_id, claims.key_id, &name).await? {
                 continue;
             }
