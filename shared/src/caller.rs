@@ -86,7 +86,9 @@ pub fn is_email(text: &str) -> bool {
 /// When it does.
 pub fn same_tenant(request: &Request, tenant: &TenantId) -> Result<(), Error> {
     match request.headers().get("x-tenant-id") {
-        Some(named) if named.as_bytes() != tenant.as_str().as_bytes() => Err(Error::TenantMismatch),
+        Some(named) if !named.is_empty() && named.as_bytes() != tenant.as_str().as_bytes() => {
+            Err(Error::TenantMismatch)
+        }
         _ => Ok(()),
     }
 }

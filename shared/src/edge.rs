@@ -174,7 +174,7 @@ impl From<&Error> for Problem {
             Error::TenantMismatch => (
                 StatusCode::FORBIDDEN,
                 "tenant_mismatch",
-                "X-Tenant-Id names another tenant than the credentials do",
+                "the request names another tenant, in X-Tenant-Id or as its workspace, than the credentials do",
             ),
             Error::NotFound => {
                 (StatusCode::NOT_FOUND, "not_found", "there is no such resource, or you may not see it")

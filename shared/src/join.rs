@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 use crate::{
     clock::Seconds,
     id::{ClusterName, KeyId, NodeName, Number, TenantId, UserId},
+    key::KeyHash,
 };
 
 /// How long a join token is good.
@@ -63,6 +64,8 @@ pub struct Binding {
     pub user_id: UserId,
     /// That key.
     pub key_id: KeyId,
+    /// The key's hash: a key that was re-issued is another.
+    pub key_hash: KeyHash,
     /// The cluster.
     pub cluster: ClusterName,
     /// The cluster's number: one that is onboarded again under the same name is another.

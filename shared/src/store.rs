@@ -125,6 +125,23 @@ impl Store {
     }
 }
 
+/// Sends a write of one item, again while a transaction on that item is under way: the SDK does not.
+async fn settled<T, E, F>(send: impl Fn() -> F) -> Result<T, SdkError<E>>
+where
+    E: ProvideErrorMetadata,
+    F: Future<Output = Result<T, SdkError<E>>>,
+{
+    let mut attempt = 0;
+    loop {
+        back_off(attempt).await;
+        attempt += 1;
+        match send().await {
+            Err(error) if error.code() == Some("TransactionConflictException") && attempt < 8 => {}
+            answer => return answer,
+        }
+    }
+}
+
 /// Waits before an attempt, the longer the more were made before, and never equally long.
 pub async fn back_off(attempt: u32) {
     if attempt > 0 {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::world::{run, stack};
+use crate::{stack::stack, world::run};
 
 async fn invoke(function: &str) -> Value {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("events/{function}.json"));

@@ -2,7 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::world::{Tenant, dynamodb, now, run, stack, until, validate, verdict};
+use crate::{
+    stack::stack,
+    world::{Tenant, dynamodb, now, run, until, validate, verdict},
+};
 
 #[test]
 fn a_key_expires_to_the_second_though_its_record_is_still_there() {

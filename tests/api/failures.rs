@@ -5,7 +5,10 @@ use std::time::{Duration, Instant};
 use local::{Fault, Rule, Service};
 use serde_json::json;
 
-use crate::world::{Answer, Tenant, request, run, send, stack, verdict};
+use crate::{
+    stack::stack,
+    world::{Answer, Tenant, request, run, send, verdict},
+};
 
 /// The function's timeout in the template: no answer may take longer.
 const BUDGET: Duration = Duration::from_secs(5);
@@ -148,5 +151,30 @@ fn revoke_succeeds_when_the_answer_of_the_write_is_lost() {
         );
         drop(rule);
         assert_eq!(verdict(&key).await, "active");
+    });
+}
+
+#[test]
+fn a_write_that_meets_a_transaction_waits_for_it() {
+    run(async {
+        let tenant = Tenant::new();
+        tenant.user("editor", "editor").await;
+        let (id, key) = tenant.key("editor", "cluster_onboarding").await;
+        let (_, other) = tenant.key("editor", "viewer").await;
+        let key_path = format!("/v1/users/editor/access-keys/{id}");
+        let calls = [
+            tenant.request("admin", "PATCH", &key_path).json(&json!({ "max_clusters": 1 })),
+            tenant.request("admin", "DELETE", &key_path),
+            tenant.request("admin", "DELETE", "/v1/users/editor/access-keys"),
+        ];
+        for call in calls {
+            let conflict =
+                rule(&tenant, Service::DynamoDb, "UpdateItem", Fault::TransactionConflict, Some(2));
+            let conflict = stack().faults().add(conflict);
+            let answer = timed(call).await;
+            assert!(answer.status < 300, "{}", answer.text);
+            assert_eq!(conflict.hits(), 2);
+        }
+        assert_eq!((verdict(&key).await, verdict(&other).await), ("revoked".into(), "revoked".into()));
     });
 }

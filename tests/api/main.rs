@@ -21,5 +21,7 @@ mod owners;
 mod revocation;
 mod rights;
 mod secrecy;
+mod slots;
+mod stack;
 mod tampering;
 mod world;

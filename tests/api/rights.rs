@@ -129,7 +129,7 @@ fn without_a_token_of_the_identity_provider_there_is_no_management() {
             json!({ "sub": "a#b", "tenant_id": tenant.id }),
             json!({ "sub": "admin", "tenant_id": "a b" }),
         ] {
-            let token = crate::world::stack().token(claims);
+            let token = crate::stack::stack().token(claims);
             send(request("GET", path).bearer_auth(token)).await.expect_problem(401, "unauthenticated");
         }
     });

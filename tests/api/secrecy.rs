@@ -3,7 +3,10 @@
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::json;
 
-use crate::world::{SECRETS, Tenant, dynamodb, onboard, request, run, send, stack, validate, verdict};
+use crate::{
+    stack::stack,
+    world::{SECRETS, Tenant, dynamodb, onboard, request, run, send, validate, verdict},
+};
 
 /// With this every key begins.
 const BEGINNING: &str = "eyJ0eXAiOiJhY2Nlc3Mta2V5K2p3dCIsImFsZyI6I";

@@ -4,7 +4,10 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
 use p256::ecdsa::Signature;
 use serde_json::{Value, json};
 
-use crate::world::{Tenant, run, stack, validate, verdict};
+use crate::{
+    stack::stack,
+    world::{Tenant, run, validate, verdict},
+};
 
 fn parts(key: &str) -> [&str; 3] {
     key.split('.').collect::<Vec<_>>().try_into().unwrap()

@@ -1,4 +1,4 @@
-//! The world of a test: one stack for all, one tenant for each.
+//! The world of a test: one stack for all, which `stack.rs` starts, and one tenant for each.
 
 use std::{
     sync::{
@@ -8,35 +8,36 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use local::{Options, Stack};
 use reqwest::{Method, header::HeaderMap};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
-/// How many tenants have `admin` as their first administrator.
-const TENANTS: usize = 200;
+use crate::stack::{STACK, stack};
 
-static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
-static STACK: LazyLock<Stack> = LazyLock::new(|| {
-    let admins: Vec<_> = (0..TENANTS).map(|n| format!("t{n}x/admin")).collect();
-    let parameters = [("BootstrapAdmins", admins.join(",")), ("MinExpirySeconds", "1".into())];
-    let parameters = parameters.map(|(name, value)| (name.to_owned(), value)).to_vec();
-    let options = Options { parameters, processes_per_function: 4, ..Options::default() };
-    RUNTIME.block_on(Stack::start(options)).expect("the local stack starts")
-});
+/// How many tenants have `admin` as their first administrator.
+const TENANTS: usize = 300;
+
 static CLIENT: LazyLock<reqwest::Client> =
     LazyLock::new(|| reqwest::Client::builder().no_proxy().build().unwrap());
 
 /// Every key that was created in this run, for the search in logs and table.
 pub static SECRETS: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
-pub fn stack() -> &'static Stack {
-    &STACK
-}
+static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
 
 pub fn run<T>(test: impl Future<Output = T>) -> T {
     LazyLock::force(&STACK);
-    RUNTIME.block_on(test)
+    block_on(test)
+}
+
+pub fn block_on<T>(future: impl Future<Output = T>) -> T {
+    RUNTIME.block_on(future)
+}
+
+/// The template's parameters for the tests.
+pub fn parameters() -> [(&'static str, String); 2] {
+    let admins: Vec<_> = (0..TENANTS).map(|n| format!("t{n}x/admin")).collect();
+    [("BootstrapAdmins", admins.join(",")), ("MinExpirySeconds", "1".into())]
 }
 
 #[allow(clippy::disallowed_methods, reason = "a test sees the clock that its user sees")]
@@ -51,30 +52,8 @@ pub async fn until(second: i64) {
     }
 }
 
-/// RFC 3339, worked out apart from the code under test.
 pub fn rfc3339(seconds: i64) -> String {
-    // Howard Hinnant's days-to-civil algorithm would do; the record's own arithmetic is not what is tested here.
-    let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
-    let (mut year, mut day) = (1970, days);
-    let leap = |y: i64| y % 4 == 0 && (y % 100 != 0 || y % 400 == 0);
-    while day >= 365 + i64::from(leap(year)) {
-        day -= 365 + i64::from(leap(year));
-        year += 1;
-    }
-    let months = [31, 28 + i64::from(leap(year)), 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
-    let mut month = 0;
-    while day >= months[month] {
-        day -= months[month];
-        month += 1;
-    }
-    format!(
-        "{year}-{:02}-{:02}T{:02}:{:02}:{:02}Z",
-        month + 1,
-        day + 1,
-        second / 3600,
-        second / 60 % 60,
-        second % 60
-    )
+    jiff::Timestamp::from_second(seconds).unwrap().to_string()
 }
 
 #[derive(Debug, Clone)]
@@ -148,6 +127,10 @@ pub async fn verdict(key: &str) -> String {
     if answer["active"] == true { "active".into() } else { answer["code"].as_str().unwrap().into() }
 }
 
+pub fn table() -> &'static str {
+    stack().table()
+}
+
 /// What the original's agents send: no Content-Type, the key twice.
 pub fn process(key: &str, mut body: Value) -> reqwest::RequestBuilder {
     body["token"] = json!(key);
@@ -164,7 +147,7 @@ pub async fn onboard(key: &str, cluster: &str) -> Answer {
 
 /// A request to DynamoDB itself, past the functions: what somebody with access to the table could do.
 pub async fn dynamodb(action: &str, mut body: Value) -> Value {
-    body["TableName"] = json!(stack().table());
+    body["TableName"] = json!(table());
     let request = CLIENT
         .post(stack().dynamodb_endpoint())
         .header("x-amz-target", format!("DynamoDB_20120810.{action}"))
@@ -245,21 +228,6 @@ impl Tenant {
         (id, key, end)
     }
 
-    /// Has TTL remove the administrator's key, and the stream processed: what the history then holds.
-    pub async fn archived(&self, id: &str) -> Value {
-        for _ in 0..200 {
-            stack().sweep_ttl().unwrap();
-            stack().drain_events().await;
-            let items = self.items("admin").await;
-            let item = items.into_iter().find(|item| item["sk"]["S"] == format!("KEY#{id}").as_str());
-            if let Some(item) = item.filter(|item| item.get("hash").is_none()) {
-                return item;
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        panic!("the key was not archived");
-    }
-
     /// All pages of a list, as items.
     pub async fn all(&self, user: &str, path: &str) -> Vec<Value> {
         let (mut items, mut cursor) = (Vec::new(), String::new());
@@ -275,11 +243,6 @@ impl Tenant {
 
     pub fn pk(&self, user: &str) -> String {
         format!("U#{}#{user}", self.id)
-    }
-
-    /// How many requests of functions named this tenant in a DynamoDB request.
-    pub fn store_requests(&self) -> usize {
-        stack().count(|request| request.body.to_string().contains(&format!("#{}", self.id)))
     }
 
     /// The items of a user's partition, straight from the table.

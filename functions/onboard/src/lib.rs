@@ -56,6 +56,7 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error
         }
         "POST /v1/join-tokens/redeem" => {
             let wanted = RedeemRequest::read(Fields::of(&request)?, tenant(app, &request)?)?;
+            same_tenant(&request, &wanted.tenant)?;
             onboard::redeem(&app.verifier.store, &wanted, now).await?
         }
         _ => return Err(Error::NotFound),

@@ -35,6 +35,11 @@ pub(crate) fn with_admins(mut parameters: Vec<(String, String)>) -> Vec<(String,
     parameters
 }
 
+/// The users as the sign-in page offers them.
+pub(crate) fn people() -> Vec<Value> {
+    USERS.iter().map(|(tenant, id, _)| claims(tenant, id)).collect()
+}
+
 /// Gives every user a token, and has each tenant's admin put the others into the directory.
 pub(crate) async fn users(stack: &Stack) -> Result<Vec<User>, Error> {
     let users: Vec<_> = USERS
@@ -62,15 +67,19 @@ pub(crate) async fn users(stack: &Stack) -> Result<Vec<User>, Error> {
 }
 
 fn token(stack: &Stack, tenant: &str, id: &str) -> String {
-    let expiry = local::unix_time() + TOKEN_SECONDS;
-    stack.token(json!({
+    let mut claims = claims(tenant, id);
+    claims["exp"] = (local::unix_time() + TOKEN_SECONDS).into();
+    stack.token(claims)
+}
+
+fn claims(tenant: &str, id: &str) -> Value {
+    json!({
         "sub": id,
         "tenant_id": tenant,
         "email": email(tenant, id),
         "email_verified": true,
         "name": name(id),
-        "exp": expiry,
-    }))
+    })
 }
 
 /// A token that may redeem join tokens, for every tenant.
@@ -104,7 +113,10 @@ pub(crate) fn json(stack: &Stack, users: &[User]) -> Value {
 
 /// Everything for a person with a shell.
 pub(crate) fn text(stack: &Stack, users: &[User]) -> String {
-    let mut text = format!("export URL={}\n\n# Users; their tokens live for 12 hours\n\n", stack.url());
+    let url = stack.url();
+    let mut text = format!(
+        "# The console: {url}/console\n\nexport URL={url}\n\n# Users; their tokens live for 12 hours\n\n"
+    );
     for user in users {
         let variable = match user.tenant {
             "acme" => user.id.to_uppercase(),

@@ -23,8 +23,9 @@ use crate::{
     dynamo::{Dynamo, public_arn},
     error::{Error, Result},
     files,
+    iam::{Permission, Permissions},
     runtime::{Function, InvokeError},
-    template::{REGION, Resource, number},
+    template::{REGION, Resource, number, text},
 };
 
 /// dynoxide does not say when there is something new.
@@ -62,6 +63,7 @@ impl Mapping {
         function: Arc<Function>,
         data: Option<&Path>,
         dead_letters: &DeadLetters,
+        permissions: &Permissions,
     ) -> Result<Arc<Self>> {
         let (id, properties) = (&resource.id, &resource.properties);
         let source = properties["EventSourceArn"].as_str().unwrap_or_default();
@@ -76,6 +78,19 @@ impl Mapping {
         let shard = description.stream_description.shards.first().map(|shard| shard.shard_id.clone());
         let kinds = properties["FunctionResponseTypes"].as_array().map(Vec::as_slice).unwrap_or_default();
         let destination = &properties["DestinationConfig"]["OnFailure"]["Destination"];
+        // Lambda reads the stream and writes the dead letters in the function's name, and refuses a mapping whose
+        // function may not.
+        let mut needed: Vec<_> = ["DescribeStream", "GetRecords", "GetShardIterator"]
+            .map(|action| (format!("dynamodb:{action}"), source.to_owned()))
+            .into();
+        needed.extend(text(destination).map(|queue| ("sqs:SendMessage".to_owned(), queue)));
+        for (action, resource) in needed {
+            let permission = Permission { action, resource };
+            if !permissions.is_allowed(function.name(), &permission) {
+                let Permission { action, resource } = permission;
+                return Err(Error::new(format!("{id}: the function lacks {action} on {resource}")));
+            }
+        }
         Ok(Arc::new(Self {
             database: dynamo.database.clone(),
             function,

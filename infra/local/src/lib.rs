@@ -10,6 +10,7 @@ mod error;
 mod events;
 mod files;
 mod gateway;
+mod iam;
 mod issuer;
 mod kms;
 mod proxy;
@@ -18,7 +19,7 @@ mod template;
 mod web;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::File,
     path::{Path, PathBuf},
     sync::{Arc, PoisonError},
@@ -33,6 +34,7 @@ use tokio::task::JoinSet;
 pub use crate::{
     clock::unix_time,
     error::Error,
+    iam::Permission,
     proxy::{Fault, Faults, Request, Rule, RuleGuard, Service},
     runtime::{InvokeError, LogLine},
 };
@@ -40,6 +42,7 @@ use crate::{
     dynamo::Dynamo,
     events::{DeadLetters, Mapping},
     gateway::Gateway,
+    iam::Permissions,
     issuer::Issuer,
     kms::Kms,
     runtime::{Function, Logs, Settings},
@@ -67,6 +70,8 @@ pub struct Options {
     pub throttling: bool,
     /// Whether what the functions log goes to stderr too.
     pub verbose: bool,
+    /// The claims of the users whom the issuer's sign-in page offers.
+    pub people: Vec<Value>,
 }
 
 impl Default for Options {
@@ -79,6 +84,7 @@ impl Default for Options {
             processes_per_function: 4,
             throttling: false,
             verbose: false,
+            people: Vec::new(),
         }
     }
 }
@@ -96,6 +102,7 @@ pub struct Stack {
     kms: Arc<Kms>,
     issuer: Issuer,
     faults: Faults,
+    permissions: Permissions,
     logs: Logs,
     dead_letters: DeadLetters,
     audience: String,
@@ -113,13 +120,21 @@ impl Stack {
             .map_err(Error::because(format!("cannot read {}", path.display())))?;
         // Before anything that takes time, so that a wrong option or a taken port is told at once.
         let listener = web::bind(options.port).await?;
-        let issuer = Issuer::start(data).await?;
+        let issuer_listener = web::bind(0).await?;
         let mut parameters = vec![
-            ("OidcIssuer".to_owned(), issuer.server.url.clone()),
+            ("OidcIssuer".to_owned(), web::url(&issuer_listener)?),
             ("KeyIssuer".to_owned(), KEY_ISSUER.to_owned()),
         ];
         parameters.extend(options.parameters.iter().cloned());
         let mut template = Template::parse(&yaml, &parameters)?;
+        let audience = template.parameter("OidcAudience").unwrap_or_default().to_owned();
+        let console = issuer::Client {
+            id: template.parameter("ConsoleClientId").unwrap_or_default().to_owned(),
+            origin: web::url(&listener)?,
+            audience: audience.clone(),
+            people: options.people.clone(),
+        };
+        let issuer = Issuer::start(data, issuer_listener, console).await?;
         let bin_directory = cargo::build().await?;
 
         let dynamo = start_table(&mut template, data).await?;
@@ -128,10 +143,10 @@ impl Stack {
         template.check()?;
 
         let kms_server = kms.serve().await?;
-        let faults = Faults::default();
+        let (faults, permissions) = (Faults::default(), Permissions::read(&template)?);
         let proxies = [
-            faults.serve(Service::DynamoDb, &dynamo.url).await?,
-            faults.serve(Service::Kms, &kms_server.url).await?,
+            faults.serve(Service::DynamoDb, &dynamo.url, &permissions).await?,
+            faults.serve(Service::Kms, &kms_server.url, &permissions).await?,
         ];
         let logs = Logs::printing(options.verbose);
         let functions = functions(&template, &bin_directory, &proxies, &logs, &options)?;
@@ -144,7 +159,7 @@ impl Stack {
         let mut mappings = Vec::new();
         for resource in template.of_type("AWS::Lambda::EventSourceMapping")? {
             let function = by_reference(resource.properties["FunctionName"].as_str().unwrap_or_default())?;
-            mappings.push(Mapping::new(&resource, &dynamo, function, data, &dead_letters)?);
+            mappings.push(Mapping::new(&resource, &dynamo, function, data, &dead_letters, &permissions)?);
         }
 
         let mut starting = JoinSet::new();
@@ -169,7 +184,6 @@ impl Stack {
             tasks.spawn(async move { sweep_for_ever(interval, database, mappings).await });
         }
         let gateway = web::serve(listener, move |parts, body| gateway.clone().answer(parts, body))?;
-        let audience = template.parameter("OidcAudience").unwrap_or_default().to_owned();
         Ok(Self {
             gateway,
             tasks,
@@ -181,6 +195,7 @@ impl Stack {
             kms,
             issuer,
             faults,
+            permissions,
             logs,
             dead_letters,
             audience,
@@ -253,6 +268,21 @@ impl Stack {
     /// Where a test breaks things.
     pub fn faults(&self) -> &Faults {
         &self.faults
+    }
+
+    /// What the role of a function, named by its binary, allows in DynamoDB, its stream, KMS and SQS.
+    pub fn allowed_permissions(&self, function: &str) -> BTreeSet<Permission> {
+        self.permissions.allowed(function)
+    }
+
+    /// What a function, named by its binary, has made use of.
+    pub fn used_permissions(&self, function: &str) -> BTreeSet<Permission> {
+        self.permissions.used(function)
+    }
+
+    /// The functions, by the names of their binaries.
+    pub fn function_names(&self) -> impl Iterator<Item = &str> {
+        self.functions.keys().map(String::as_str)
     }
 
     /// The latest requests that the functions sent to DynamoDB and KMS, oldest first.

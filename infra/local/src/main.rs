@@ -61,6 +61,7 @@ async fn run(arguments: Arguments) -> Result<(), Error> {
         parameters: demo::with_admins(arguments.parameters),
         ttl_sweep: Some(Duration::from_secs(1)),
         verbose: arguments.verbose,
+        people: demo::people(),
         ..Options::default()
     };
     let ready = async {

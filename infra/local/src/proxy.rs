@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 use crate::{
     error::{Error, Result},
+    iam::{Permission, Permissions},
     kms,
     web::{self, Answer, Closed, Server},
 };
@@ -148,13 +149,19 @@ impl Faults {
         (delay, None)
     }
 
-    /// Serves one endpoint: what comes in goes to `upstream`, unless a rule is against it.
-    pub(crate) async fn serve(&self, service: Service, upstream: &str) -> Result<Server> {
+    /// Serves one endpoint: what comes in goes to `upstream`, unless a policy or a rule is against it.
+    pub(crate) async fn serve(
+        &self,
+        service: Service,
+        upstream: &str,
+        permissions: &Permissions,
+    ) -> Result<Server> {
         let client = reqwest::Client::builder().no_proxy().build();
         let client = client.map_err(Error::because("cannot make an HTTP client"))?;
-        let (faults, upstream) = (self.clone(), upstream.to_owned());
+        let (faults, upstream, permissions) = (self.clone(), upstream.to_owned(), permissions.clone());
         web::serve(web::bind(0).await?, move |parts, body| {
-            let proxied = Proxied { faults: faults.clone(), client: client.clone(), service };
+            let (faults, permissions) = (faults.clone(), permissions.clone());
+            let proxied = Proxied { faults, permissions, client: client.clone(), service };
             let upstream = upstream.clone();
             // A task of its own: a caller that goes away does not take back what it has sent.
             let task = tokio::spawn(async move { proxied.answer(&upstream, parts, body).await });
@@ -165,6 +172,7 @@ impl Faults {
 
 struct Proxied {
     faults: Faults,
+    permissions: Permissions,
     client: reqwest::Client,
     service: Service,
 }
@@ -174,8 +182,14 @@ impl Proxied {
         let function = caller(&parts.headers).to_owned();
         let action = web::operation(&parts).to_owned();
         let text = String::from_utf8_lossy(&body);
-        let (delay, fault) = self.faults.meet(&function, self.service, &action, &text);
         let parsed = serde_json::from_str(&text).unwrap_or_default();
+        if let Some(missing) = self.permissions.missing(&function, self.service, &action, &parsed) {
+            let answer = denied(self.service, &function, &missing);
+            let status = StatusCode::BAD_REQUEST.as_u16();
+            self.faults.record(Request { function, service: self.service, action, body: parsed, status });
+            return Ok(answer);
+        }
+        let (delay, fault) = self.faults.meet(&function, self.service, &action, &text);
         if !delay.is_zero() {
             tokio::time::sleep(delay).await;
         }
@@ -215,6 +229,22 @@ fn caller(headers: &HeaderMap) -> &str {
     credential.and_then(|(_, credential)| credential.split('/').next()).unwrap_or_default()
 }
 
+/// The answer of a service to a function whose role does not allow what it asks.
+fn denied(service: Service, function: &str, missing: &Permission) -> Response<Full<Bytes>> {
+    let Permission { action, resource } = missing;
+    let message = format!("{function} is not authorized to perform {action} on {resource}");
+    eprintln!("infra/template.yaml: {message}");
+    match service {
+        Service::Kms => kms::error(StatusCode::BAD_REQUEST, "AccessDeniedException", &message),
+        Service::DynamoDb => dynamodb_error(StatusCode::BAD_REQUEST, "AccessDeniedException", &message),
+    }
+}
+
+fn dynamodb_error(status: StatusCode, code: &str, message: &str) -> Response<Full<Bytes>> {
+    let code = format!("com.amazonaws.dynamodb.v20120810#{code}");
+    web::json(status, &json!({ "__type": code, "message": message }))
+}
+
 /// The answer of a service that does not do what it is asked.
 fn refusal(service: Service, fault: &Fault, action: &str, body: &Value) -> Answer {
     let bad = StatusCode::BAD_REQUEST;
@@ -229,10 +259,7 @@ fn refusal(service: Service, fault: &Fault, action: &str, body: &Value) -> Answe
             _ => Err(Closed),
         };
     }
-    let error = |status, code: &str, message: &str| {
-        let code = format!("com.amazonaws.dynamodb.v20120810#{code}");
-        Ok(web::json(status, &json!({ "__type": code, "message": message })))
-    };
+    let error = |status, code: &str, message: &str| Ok(dynamodb_error(status, code, message));
     match fault {
         Fault::Throttle => error(
             bad,

@@ -169,6 +169,10 @@ impl Function {
         &self.settings.arn
     }
 
+    pub(crate) fn name(&self) -> &str {
+        &self.settings.name
+    }
+
     /// Whether the template means this function by a name or an ARN.
     pub(crate) fn is(&self, reference: &str) -> bool {
         reference == self.settings.function_name || reference == self.settings.arn

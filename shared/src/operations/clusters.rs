@@ -1,5 +1,7 @@
 //! Clusters after their onboarding: listing, deleting, and how many a key may still onboard.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::{
@@ -18,8 +20,10 @@ use crate::{
     store::{Store, back_off},
 };
 
-/// Nodes in an answer about one cluster.
+/// Nodes in an answer.
 const NODES_SHOWN: usize = 1000;
+/// Nodes that are read, and counted, for an answer.
+const NODES_READ: usize = 10_000;
 /// The most bytes of an answer in the original's form, which has no pages: Lambda's own limit is 6 MB.
 const LONGEST_ANSWER: usize = 5_500_000;
 
@@ -86,7 +90,7 @@ pub async fn list(
 pub async fn get(store: &Store, viewer: &Viewer, name: &ClusterName, now: Seconds) -> Result<Value, Error> {
     viewer.insist_on(Permission::ClustersRead)?;
     let cluster = store.cluster(&viewer.tenant_id, name).await?.ok_or(Error::NotFound)?;
-    let nodes = all_nodes(store, &viewer.tenant_id, cluster.number).await?;
+    let nodes = nodes_of(store, &viewer.tenant_id, [cluster.number].into()).await?;
     let mut body = cluster.to_json(viewer.inactive_after, now);
     body["nodes_total"] = json!(nodes.len());
     body["nodes"] =
@@ -94,16 +98,21 @@ pub async fn get(store: &Store, viewer: &Viewer, name: &ClusterName, now: Second
     Ok(body)
 }
 
-async fn all_nodes(store: &Store, tenant: &TenantId, cluster: Number) -> Result<Vec<Node>, Error> {
-    let (mut nodes, mut after): (_, Option<Position>) = (Vec::new(), None);
-    loop {
-        let page = store.nodes(tenant, cluster, after.as_ref()).await?;
-        nodes.extend(page.items);
-        match page.next {
-            None => return Ok(nodes),
-            next => after = next,
+async fn nodes_of(store: &Store, tenant: &TenantId, clusters: BTreeSet<Number>) -> Result<Vec<Node>, Error> {
+    let mut nodes = Vec::new();
+    for cluster in clusters {
+        let mut after: Option<Position> = None;
+        while nodes.len() < NODES_READ {
+            let page = store.nodes(tenant, cluster, after.as_ref()).await?;
+            nodes.extend(page.items);
+            match page.next {
+                None => break,
+                next => after = next,
+            }
         }
     }
+    nodes.truncate(NODES_READ);
+    Ok(nodes)
 }
 
 /// Deletes a cluster, and frees the slot of every key that holds it. Stopped half-way, the cluster is still listed
@@ -115,8 +124,8 @@ pub async fn delete(store: &Store, viewer: &Viewer, name: &ClusterName) -> Resul
     viewer.insist_on(Permission::ClustersManage)?;
     let mut cluster = store.cluster(&viewer.tenant_id, name).await?.ok_or(Error::NotFound)?;
     let doomed = cluster.number;
-    // A thousand holders take 25 steps; the rest is for conflicts.
-    for _ in 0..64 {
+    // The most holders take 10 steps; the rest is for conflicts.
+    for _ in 0..40 {
         if store.free_and_delete(&cluster).await? {
             tracing::info!(tenant.id = %viewer.tenant_id, cluster.name = %name, "deleted");
             return Ok(());
@@ -160,7 +169,7 @@ pub async fn original_clusters(store: &Store, viewer: &Viewer, now: Seconds) -> 
 
 /// Which nodes one of the original's clients asks for.
 pub struct NodesRequest {
-    clusters: Vec<Number>,
+    clusters: BTreeSet<Number>,
     page: std::ops::Range<usize>,
 }
 
@@ -176,10 +185,10 @@ impl NodesRequest {
             Value::String(text) => text,
             other => other.to_string(),
         });
-        if workspace.is_some_and(|workspace| workspace != tenant.as_str()) {
+        if workspace.is_some_and(|workspace| !workspace.is_empty() && workspace != tenant.as_str()) {
             return Err(Error::TenantMismatch);
         }
-        let numbers: Option<Vec<Number>> = match fields.take("cluster_id") {
+        let numbers: Option<BTreeSet<Number>> = match fields.take("cluster_id") {
             Some(Value::Array(ids)) if (1..=20).contains(&ids.len()) => {
                 ids.iter().map(|id| id.to_string().trim_matches('"').parse().ok()).collect()
             }
@@ -197,7 +206,8 @@ impl NodesRequest {
     }
 }
 
-/// The nodes of some clusters in the original's form: those from `page_previous` up to `page_next`, at most 1000.
+/// The nodes of some clusters in the original's form: those from `page_previous` up to `page_next`, at most 1000 of
+/// the first 10,000.
 ///
 /// # Errors
 /// When the caller may not see them.
@@ -208,10 +218,7 @@ pub async fn original_nodes(
     now: Seconds,
 ) -> Result<Value, Error> {
     viewer.insist_on(Permission::ClustersRead)?;
-    let mut nodes = Vec::new();
-    for cluster in &request.clusters {
-        nodes.extend(all_nodes(store, &viewer.tenant_id, *cluster).await?);
-    }
+    let nodes = nodes_of(store, &viewer.tenant_id, request.clusters.clone()).await?;
     let page = nodes.iter().skip(request.page.start).take(request.page.len().min(NODES_SHOWN));
     let result: Vec<_> =
         page.map(|node| node.to_original(&viewer.tenant_id, viewer.inactive_after, now)).collect();

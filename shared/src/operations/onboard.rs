@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// How many keys may hold a slot for the same cluster. Bounds the cluster's item.
-const MOST_HOLDERS: usize = 1000;
+const MOST_HOLDERS: usize = 400;
 
 /// What onboards.
 #[derive(Debug, Clone)]
@@ -68,8 +68,8 @@ impl OnboardRequest {
 }
 
 /// Onboards what the request names. The same cluster again is success, and takes no second slot. One signature
-/// check, one read, one transaction; more only when others write the same items at the same moment, or when a node
-/// leaves it to us to find its cluster.
+/// check, one read, one transaction; more only for a refusal, when others write the same items at the same moment, or
+/// when a node leaves it to us to find its cluster.
 ///
 /// # Errors
 /// When the key is not good or its limit is reached, or when the table does not answer in time: then nothing was
@@ -95,7 +95,7 @@ pub async fn onboard(
             store.seen(&claims.tenant_id, &claims.user_id, claims.key_id, &name).await?;
         let permission = Some(Permission::ClustersOnboard);
         let grant = validate::judge(key, claims, record.as_ref(), owner.as_ref(), permission, now)?;
-        let Some(record) = record else { continue };
+        let (Some(record), Some(owner)) = (record, owner) else { continue };
         let is_new = cluster.is_none();
         let cluster = match (cluster, kind) {
             (Some(cluster), _) => cluster,
@@ -113,19 +113,29 @@ pub async fn onboard(
             },
             (None, None) => return Err(NOT_ONBOARDED),
         };
-        if !has_slot {
+        let refusal = if grant.clusters_used >= grant.max_clusters {
+            Some(LIMIT_REACHED)
+        } else if cluster.holders.len() >= MOST_HOLDERS {
+            Some(TOO_MANY_HOLDERS)
+        } else {
+            None
+        };
+        if let Some(refusal) = refusal.filter(|_| !has_slot) {
+            // The read is no snapshot: another call for this cluster may have taken the slot after we looked for it
+            // and before we saw the counter.
+            if store.has_slot(&claims.tenant_id, claims.key_id, &name).await? {
+                continue;
+            }
             if grant.clusters_used >= grant.max_clusters {
                 metrics::count(Metric::Onboarding("limit_reached"));
-                return Err(LIMIT_REACHED);
             }
-            if cluster.holders.len() >= MOST_HOLDERS {
-                return Err(TOO_MANY_HOLDERS);
-            }
+            return Err(refusal);
         }
         let binding = Binding {
             tenant_id: claims.tenant_id.clone(),
             user_id: claims.user_id.clone(),
             key_id: claims.key_id,
+            key_hash: key.hash(),
             cluster: name.clone(),
             number: cluster.number,
             node: node.cloned(),
@@ -148,6 +158,7 @@ pub async fn onboard(
             slot: (!has_slot).then_some(grant.max_clusters),
             note_use: validate::use_is_stale(&record, now),
             key: &record,
+            owner: &owner,
             cluster: &cluster,
             is_new,
             node,
@@ -180,7 +191,7 @@ const LIMIT_REACHED: Error = Error::Conflict(
 );
 const TOO_MANY_HOLDERS: Error = Error::Conflict(
     "cluster_key_limit_reached",
-    "1000 access keys hold this cluster: use one of them, or wait until some have expired",
+    "400 access keys hold this cluster: use one of them, or wait until some have expired",
 );
 
 /// The cluster of a node that names none: the only one that its key has onboarded.
@@ -206,7 +217,8 @@ async fn only_cluster(
 /// Who presents a join token, and for what.
 pub struct RedeemRequest {
     token: JoinToken,
-    tenant: TenantId,
+    /// The tenant that it is redeemed for.
+    pub tenant: TenantId,
     cluster: ClusterName,
 }
 
@@ -261,10 +273,14 @@ pub async fn redeem(store: &Store, request: &RedeemRequest, now: Seconds) -> Res
         return Err(EXPIRED);
     }
     let seen = store.seen(&binding.tenant_id, &binding.user_id, binding.key_id, &binding.cluster).await?;
-    let is_live = seen.key.as_ref().zip(seen.owner.as_ref()).is_some_and(|(key, owner)| {
-        owner.is_active() && key.hash.is_some() && key.revoked(Some(owner)).is_none() && now < key.expires_at
+    let may_onboard = seen.key.as_ref().zip(seen.owner.as_ref()).is_some_and(|(key, owner)| {
+        owner.is_active()
+            && key.hash == Some(binding.key_hash)
+            && key.revoked(Some(owner)).is_none()
+            && now < key.expires_at
+            && key.role.permissions().and(owner.role.permissions()).contains(Permission::ClustersOnboard)
     });
-    if !is_live || seen.cluster.is_none_or(|cluster| cluster.number != binding.number) {
+    if !may_onboard || seen.cluster.is_none_or(|cluster| cluster.number != binding.number) {
         return Err(INVALID);
     }
     if !store.redeem(&request.token, Number::new()?, now).await? {

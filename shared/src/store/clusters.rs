@@ -12,7 +12,7 @@ use super::{
         slot_key, slots_pk, tenant_clusters_pk, user_key, write_binding, write_cluster,
     },
     keys::page,
-    made,
+    made, settled,
 };
 use crate::{
     clock::Seconds,
@@ -44,6 +44,8 @@ pub struct Seen {
 pub struct Onboarding<'a> {
     /// The key as read.
     pub key: &'a KeyRecord,
+    /// Its owner as read.
+    pub owner: &'a User,
     /// The most slots that the key may hold, when it takes one; none when it holds the cluster's slot already.
     pub slot: Option<u32>,
     /// Whether the key's use is to be noted.
@@ -63,7 +65,8 @@ pub struct Onboarding<'a> {
 }
 
 impl Store {
-    /// Reads what an onboarding needs, with one request.
+    /// Reads what an onboarding needs, with one request. Each item is as it is at some moment of the request, not all
+    /// of them at the same.
     ///
     /// # Errors
     /// When DynamoDB does not answer in time, or an item cannot be read.
@@ -90,6 +93,21 @@ impl Store {
             }
         }
         Ok(seen)
+    }
+
+    /// Whether a key holds a slot for a cluster, consistent.
+    ///
+    /// # Errors
+    /// When DynamoDB does not answer in time.
+    pub async fn has_slot(
+        &self,
+        tenant: &TenantId,
+        key: KeyId,
+        cluster: &ClusterName,
+    ) -> Result<bool, StoreError> {
+        let request = self.client.get_item().table_name(&self.table).consistent_read(true);
+        let request = request.set_key(Some(slot_key(tenant, key, cluster)));
+        Ok(request.send().await.map_err(failed("GetItem"))?.item.is_some())
     }
 
     /// The clusters for which a key holds slots, at most `limit`.
@@ -125,9 +143,10 @@ impl Store {
     /// When DynamoDB does not answer in time.
     pub async fn onboard(&self, onboarding: &Onboarding<'_>) -> Result<bool, StoreError> {
         let Onboarding { key, cluster, now, .. } = onboarding;
-        let mut items = Vec::with_capacity(5);
+        let mut items = Vec::with_capacity(6);
         if let Some(limit) = onboarding.slot {
             items.push(self.take_slot(key, limit, *now)?);
+            items.push(self.owner_is_unchanged(onboarding.owner)?);
             let mut slot = slot_key(&key.tenant_id, key.key_id, &cluster.name);
             slot.extend([("user_id".into(), s(&key.user_id)), ("created_at".into(), n(now))]);
             items.push(put(self.put_if_absent(slot)?));
@@ -185,12 +204,11 @@ impl Store {
             .set_key(Some(key_key(&key.tenant_id, &key.user_id, key.key_id)))
             .update_expression("SET clusters_used = clusters_used + :one, last_used_at = :now")
             .condition_expression(
-                "#hash = :hash AND attribute_not_exists(revoked_at) AND epoch = :epoch AND expires_at > :now \
+                "#hash = :hash AND attribute_not_exists(revoked_at) AND expires_at > :now \
                  AND clusters_used < :limit AND clusters_used < max_clusters",
             )
             .expression_attribute_names("#hash", "hash")
             .expression_attribute_values(":hash", key.hash.as_ref().map(b).ok_or(BadItem("hash"))?)
-            .expression_attribute_values(":epoch", n(key.epoch))
             .expression_attribute_values(":limit", n(limit))
             .expression_attribute_values(":now", n(now))
             .expression_attribute_values(":one", n(1));
@@ -295,7 +313,15 @@ impl Store {
             };
             TransactWriteItem::builder().delete(request.build()?).build()
         } else {
-            self.let_go(tenant, &cluster.name, freed)?
+            let request = Update::builder()
+                .table_name(&self.table)
+                .set_key(Some(cluster_key(tenant, &cluster.name)))
+                .update_expression("DELETE holders :freed")
+                .condition_expression("id = :id AND holders = :holders")
+                .expression_attribute_values(":id", n(cluster.number))
+                .expression_attribute_values(":freed", holders(freed))
+                .expression_attribute_values(":holders", holders(cluster.holders.iter().copied()));
+            update(request.build()?)
         }];
         for (key, user) in owners {
             let slot = Delete::builder()
@@ -356,21 +382,6 @@ impl Store {
         Ok(live)
     }
 
-    fn let_go(
-        &self,
-        tenant: &TenantId,
-        cluster: &ClusterName,
-        keys: Vec<KeyId>,
-    ) -> Result<TransactWriteItem, StoreError> {
-        let request = Update::builder()
-            .table_name(&self.table)
-            .set_key(Some(cluster_key(tenant, cluster)))
-            .update_expression("DELETE holders :keys")
-            .condition_expression("attribute_exists(pk)")
-            .expression_attribute_values(":keys", holders(keys));
-        Ok(update(request.build()?))
-    }
-
     /// Removes the slot of a key that is gone. The cluster stays; it only forgets this holder.
     ///
     /// # Errors
@@ -383,10 +394,14 @@ impl Store {
     ) -> Result<(), StoreError> {
         let slot = Delete::builder().table_name(&self.table).set_key(Some(slot_key(tenant, key, cluster)));
         let slot = TransactWriteItem::builder().delete(slot.build()?).build();
-        if matches!(
-            self.transact(vec![slot.clone(), self.let_go(tenant, cluster, vec![key])?]).await?,
-            Outcome::Refused(_)
-        ) {
+        let forget = Update::builder()
+            .table_name(&self.table)
+            .set_key(Some(cluster_key(tenant, cluster)))
+            .update_expression("DELETE holders :key")
+            .condition_expression("attribute_exists(pk)")
+            .expression_attribute_values(":key", holders([key]));
+        let both = vec![slot.clone(), update(forget.build()?)];
+        if matches!(self.transact(both).await?, Outcome::Refused(_)) {
             // The cluster was deleted meanwhile.
             self.transact(vec![slot]).await?;
         }
@@ -399,15 +414,13 @@ impl Store {
     /// When DynamoDB does not answer in time.
     pub async fn limit_clusters(&self, key: &KeyRecord, max_clusters: u32) -> Result<bool, StoreError> {
         let request = self.client.update_item().table_name(&self.table);
-        let answer = request
+        let request = request
             .set_key(Some(key_key(&key.tenant_id, &key.user_id, key.key_id)))
             .update_expression("SET max_clusters = :max")
             .condition_expression("attribute_exists(#hash) AND attribute_not_exists(revoked_at)")
             .expression_attribute_names("#hash", "hash")
-            .expression_attribute_values(":max", n(max_clusters))
-            .send()
-            .await;
-        made(answer)
+            .expression_attribute_values(":max", n(max_clusters));
+        made(settled(|| request.clone().send()).await)
     }
 
     /// What a join token is bound to, and whether it was redeemed.
@@ -433,17 +446,15 @@ impl Store {
         now: Seconds,
     ) -> Result<bool, StoreError> {
         let request = self.client.update_item().table_name(&self.table);
-        let answer = request
+        let request = request
             .set_key(Some(join_key(&token.hash())))
             .update_expression("SET redeemed_at = :now, redemption = :redemption")
             .condition_expression(
                 "expires_at > :now AND (attribute_not_exists(redeemed_at) OR redemption = :redemption)",
             )
             .expression_attribute_values(":now", n(now))
-            .expression_attribute_values(":redemption", n(redemption))
-            .send()
-            .await;
-        made(answer)
+            .expression_attribute_values(":redemption", n(redemption));
+        made(settled(|| request.clone().send()).await)
     }
 }
 

@@ -126,6 +126,10 @@ fn optional(item: &Item, name: &'static str) -> Option<String> {
     text(item, name).ok().map(str::to_owned)
 }
 
+fn hash(item: &Item, name: &'static str) -> Option<KeyHash> {
+    item.get(name)?.as_b().ok().and_then(|bytes| KeyHash::from_bytes(bytes.as_ref()))
+}
+
 /// Reads tenant and user from `U#<tenant>#<user>`: ids cannot contain `#`.
 pub(super) fn owner(item: &Item) -> Result<(TenantId, UserId), BadItem> {
     let pk = text(item, "pk")?;
@@ -143,7 +147,6 @@ fn revocation(item: &Item) -> Result<Option<Revocation>, BadItem> {
 pub(super) fn read_key(item: &Item) -> Result<KeyRecord, BadItem> {
     let (tenant_id, user_id) = owner(item)?;
     let key_id = text(item, "sk")?.strip_prefix(KEY_PREFIX).ok_or(BadItem("sk"))?;
-    let hash = item.get("hash").and_then(|v| v.as_b().ok()).and_then(|b| KeyHash::from_bytes(b.as_ref()));
     let max_clusters = required(item, "max_clusters")?;
     Ok(KeyRecord {
         tenant_id,
@@ -160,7 +163,7 @@ pub(super) fn read_key(item: &Item) -> Result<KeyRecord, BadItem> {
         epoch: required(item, "epoch")?,
         revocation: revocation(item)?,
         last_used_at: number(item, "last_used_at")?,
-        hash,
+        hash: hash(item, "hash"),
     })
 }
 
@@ -308,6 +311,7 @@ pub(super) fn write_binding(binding: &Binding, hash: &str) -> Item {
         ("tenant_id".into(), s(&binding.tenant_id)),
         ("user_id".into(), s(&binding.user_id)),
         ("key_id".into(), s(binding.key_id)),
+        ("key_hash".into(), b(&binding.key_hash)),
         ("cluster".into(), s(&binding.cluster)),
         ("id".into(), n(binding.number)),
         ("expires_at".into(), n(binding.expires_at)),
@@ -324,6 +328,7 @@ pub(super) fn read_binding(item: &Item) -> Result<Binding, BadItem> {
         tenant_id: parsed(item, "tenant_id")?,
         user_id: parsed(item, "user_id")?,
         key_id: parsed(item, "key_id")?,
+        key_hash: hash(item, "key_hash").ok_or(BadItem("key_hash"))?,
         cluster: parsed(item, "cluster")?,
         number: required(item, "id")?,
         node: optional_id(item, "node")?,

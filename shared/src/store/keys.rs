@@ -13,7 +13,7 @@ use aws_sdk_dynamodb::{
 use super::{
     Outcome, Page, Store, StoreError, condition_failed, failed,
     item::{BadItem, Item, KEY_PREFIX, b, key_key, n, read_key, read_user, s, user_key, user_pk, write_key},
-    jitter, made,
+    jitter, made, settled,
 };
 use crate::{
     clock::Seconds,
@@ -198,7 +198,7 @@ impl Store {
         })
     }
 
-    fn owner_is_unchanged(&self, owner: &User) -> Result<TransactWriteItem, StoreError> {
+    pub(super) fn owner_is_unchanged(&self, owner: &User) -> Result<TransactWriteItem, StoreError> {
         let check = ConditionCheck::builder()
             .table_name(&self.table)
             .set_key(Some(user_key(&owner.tenant_id, &owner.user_id)))
@@ -327,16 +327,14 @@ impl Store {
             expression.push_str(", revoked_reason = :reason");
         }
         let request = self.client.update_item().table_name(&self.table);
-        let answer = request
+        let request = request
             .set_key(Some(key_key(tenant, user, key)))
             .update_expression(expression)
             .condition_expression("attribute_exists(#hash) AND attribute_not_exists(revoked_at)")
             .expression_attribute_names("#hash", "hash")
             .set_expression_attribute_values(Some(values))
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .send()
-            .await;
-        match answer {
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        match settled(|| request.clone().send()).await {
             Ok(_) => Ok(Revoked::Now),
             Err(error) => match error.as_service_error() {
                 Some(UpdateItemError::ConditionalCheckFailedException(failure)) => {
@@ -374,7 +372,8 @@ impl Store {
     pub async fn archive_key(&self, key: KeyRecord, ttl: Seconds) -> Result<Archived, StoreError> {
         let item = write_key(&KeyRecord { hash: None, ..key }, ttl);
         let request = self.client.put_item().table_name(&self.table).set_item(Some(item));
-        match request.condition_expression("attribute_not_exists(pk)").send().await {
+        let request = request.condition_expression("attribute_not_exists(pk)");
+        match settled(|| request.clone().send()).await {
             Ok(_) => Ok(Archived::Now),
             Err(error)
                 if matches!(

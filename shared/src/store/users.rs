@@ -8,7 +8,7 @@ use super::{
     Outcome, Page, Store, StoreError, condition_failed, failed,
     item::{USER_SK, admins_key, n, owner, read_user, s, user_key, write_user},
     keys::page,
-    made,
+    made, settled,
 };
 use crate::{
     clock::Seconds,
@@ -136,16 +136,14 @@ impl Store {
         let mut item = write_user(&next);
         let entries = item.remove("revocations").unwrap_or_else(|| AttributeValue::L(Vec::new()));
         let request = self.client.update_item().table_name(&self.table);
-        let answer = request
+        let request = request
             .set_key(Some(user_key(&user.tenant_id, &user.user_id)))
             .update_expression("SET epoch = :next, revocations = :revocations")
             .condition_expression("epoch = :epoch")
             .expression_attribute_values(":epoch", n(user.epoch))
             .expression_attribute_values(":next", n(next.epoch))
-            .expression_attribute_values(":revocations", entries)
-            .send()
-            .await;
-        made(answer)
+            .expression_attribute_values(":revocations", entries);
+        made(settled(|| request.clone().send()).await)
     }
 
     /// Notes a sign-in, and the name and address that came with it.
@@ -154,14 +152,12 @@ impl Store {
     /// When DynamoDB does not answer in time.
     pub async fn note_sign_in(&self, user: &User, now: Seconds) -> Result<(), StoreError> {
         let request = self.client.update_item().table_name(&self.table);
-        let answer = request
+        let request = request
             .set_key(Some(user_key(&user.tenant_id, &user.user_id)))
             .update_expression("SET last_sign_in_at = :now")
             .condition_expression("attribute_exists(pk)")
-            .expression_attribute_values(":now", n(now))
-            .send()
-            .await;
-        made(answer).map(drop)
+            .expression_attribute_values(":now", n(now));
+        made(settled(|| request.clone().send()).await).map(drop)
     }
 }
 

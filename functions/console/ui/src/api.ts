@@ -1,0 +1,155 @@
+// The API as its README describes it, and its errors.
+
+export type Role = "admin" | "editor" | "viewer" | "cluster_onboarding";
+
+export interface User {
+  id: string;
+  tenant_id: string;
+  role: Role;
+  /** Permissions, separated by spaces. */
+  scope: string;
+  status: "active" | "inactive";
+  email: string | null;
+  name: string | null;
+  created_at: string;
+  last_sign_in_at: string | null;
+}
+
+export interface AccessKey {
+  id: string;
+  name: string;
+  user_id: string;
+  role: Role;
+  status: "active" | "expired" | "revoked";
+  created_at: string;
+  created_by: string;
+  expires_at: string;
+  revoked_at: string | null;
+  last_used_at: string | null;
+  max_clusters: number;
+  clusters_used: number;
+}
+
+export interface CreatedKey extends AccessKey {
+  access_key: string;
+}
+
+export interface Cluster {
+  id: number;
+  name: string;
+  type: "k8s" | "vm";
+  status: "active" | "inactive";
+  key_id: string;
+  key_ids: string[];
+  created_at: string;
+  last_seen_at: string;
+}
+
+export interface Node {
+  id: number;
+  name: string;
+  status: "active" | "inactive";
+  agents_version: string | null;
+  last_seen_at: string;
+}
+
+export interface ClusterDetail extends Cluster {
+  nodes: Node[];
+  nodes_total: number;
+}
+
+export interface Page<T> {
+  items: T[];
+  next_cursor: string | null;
+}
+
+/** A refusal in words for the person at the page; `fields` holds what concerns a single field (RFC 9457 `errors`). */
+export class ApiError extends Error {
+  constructor(
+    message: string,
+    readonly status = 0,
+    readonly fields: Record<string, string> = {},
+  ) {
+    super(message);
+  }
+}
+
+interface Problem {
+  detail?: string;
+  request_id?: string;
+  errors?: { field: string; detail: string }[];
+}
+
+export class Api {
+  constructor(
+    private readonly token: string,
+    private readonly onSessionEnd: () => void,
+  ) {}
+
+  get<T>(path: string, signal?: AbortSignal): Promise<T> {
+    return this.send("GET", path, { signal });
+  }
+
+  post<T>(path: string, body: string, headers: Record<string, string>): Promise<T> {
+    return this.send("POST", path, { body, headers });
+  }
+
+  patch<T>(path: string, body: object): Promise<T> {
+    return this.send("PATCH", path, { body: JSON.stringify(body) });
+  }
+
+  delete(path: string): Promise<void> {
+    return this.send("DELETE", path, {});
+  }
+
+  private async send<T>(method: string, path: string, options: RequestInit): Promise<T> {
+    const headers = new Headers(options.headers);
+    headers.set("Authorization", `Bearer ${this.token}`);
+    if (options.body) headers.set("Content-Type", "application/json");
+    let response: Response;
+    try {
+      response = await fetch(path, { ...options, method, headers, cache: "no-store" });
+    } catch (error) {
+      if (options.signal?.aborted) throw error;
+      throw new ApiError("The service cannot be reached. Check your connection and try again.");
+    }
+    const text = await response.text();
+    if (response.ok) return (text ? JSON.parse(text) : undefined) as T;
+    if (response.status === 401) this.onSessionEnd();
+    throw refusal(response.status, text);
+  }
+}
+
+/** What the gateway refuses by itself. */
+const WITHOUT_DETAIL: Record<number, string> = {
+  404: "this deployment does not offer that",
+  429: "too many requests: wait a moment and try again",
+};
+
+function refusal(status: number, text: string): ApiError {
+  if (status === 401) return new ApiError("Your session has ended. Sign in again.", status);
+  let problem: Problem = {};
+  try {
+    problem = JSON.parse(text) as Problem;
+  } catch {
+    // A gateway's own page: its status says enough.
+  }
+  const fields = Object.fromEntries((problem.errors ?? []).map((e) => [e.field, sentence(e.detail)]));
+  const detail = Object.values(fields).join(" ") || (problem.detail ?? WITHOUT_DETAIL[status] ?? `the service answered with status ${status}: try again in a moment`);
+  const reference = status >= 500 && problem.request_id ? ` Request id: ${problem.request_id}` : "";
+  return new ApiError(sentence(detail) + reference, status, fields);
+}
+
+function sentence(text: string): string {
+  return text.charAt(0).toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
+}
+
+export function message(error: unknown): string {
+  return error instanceof ApiError ? error.message : "Something went wrong in this page. Reload it and try again.";
+}
+
+/** Paths of a user and of a key: ids may hold characters that a path may not. */
+export const userPath = (id: string) => `/v1/users/${encodeURIComponent(id)}`;
+export const keysPath = (userId: string) => `${userPath(userId)}/access-keys`;
+export const keyPath = (key: AccessKey) => `${keysPath(key.user_id)}/${key.id}`;
+export const clusterPath = (name: string) => `/v1/clusters/${encodeURIComponent(name)}`;

@@ -1,0 +1,93 @@
+// A menu behind a button, as the ARIA Authoring Practices describe it ("Menu Button").
+
+import { useId, useRef, useState } from "preact/hooks";
+import { Icon } from "./icons";
+
+export interface MenuItem {
+  label: string;
+  isDestructive?: boolean;
+  onSelect(): void;
+}
+
+export function Menu({ label, items }: { label: string; items: MenuItem[] }) {
+  const id = useId();
+  const button = useRef<HTMLButtonElement>(null);
+  const menu = useRef<HTMLDivElement>(null);
+  const [isOpen, setOpen] = useState(false);
+
+  const entries = () => [...(menu.current?.querySelectorAll("button") ?? [])];
+  const open = (at: 0 | -1) => {
+    const [popover, place] = [menu.current, button.current?.getBoundingClientRect()];
+    if (!popover || !place) return;
+    popover.showPopover();
+    const { offsetWidth: width, offsetHeight: height } = popover;
+    const below = place.bottom + height < innerHeight ? place.bottom : Math.max(0, place.top - height);
+    popover.style.top = `${below}px`;
+    popover.style.left = `${Math.max(0, place.right - width)}px`;
+    entries().at(at)?.focus();
+  };
+  const close = () => {
+    menu.current?.hidePopover();
+    button.current?.focus();
+  };
+  const move = (event: KeyboardEvent) => {
+    const all = entries();
+    const here = all.indexOf(document.activeElement as HTMLButtonElement);
+    const targets: Record<string, number> = { ArrowDown: (here + 1) % all.length, ArrowUp: here - 1, Home: 0, End: -1 };
+    const target = targets[event.key];
+    if (target !== undefined) {
+      event.preventDefault();
+      all.at(target)?.focus();
+    } else if (event.key === "Escape" || event.key === "Tab") {
+      event.preventDefault();
+      close();
+    }
+  };
+  return (
+    <>
+      <button
+        ref={button}
+        type="button"
+        class="quiet"
+        aria-label={label}
+        aria-haspopup="menu"
+        aria-expanded={isOpen}
+        aria-controls={id}
+        onClick={() => (isOpen ? close() : open(0))}
+        onKeyDown={(event) => {
+          if (event.key !== "ArrowDown" && event.key !== "ArrowUp") return;
+          event.preventDefault();
+          open(event.key === "ArrowDown" ? 0 : -1);
+        }}
+      >
+        <Icon name="dots" />
+      </button>
+      <div
+        ref={menu}
+        id={id}
+        class="menu"
+        popover="auto"
+        role="menu"
+        aria-label={label}
+        onKeyDown={move}
+        onToggle={(event) => setOpen(event.newState === "open")}
+      >
+        {items.map(({ label, isDestructive, onSelect }) => (
+          <button
+            key={label}
+            type="button"
+            role="menuitem"
+            tabIndex={-1}
+            class={isDestructive ? "destructive" : undefined}
+            onClick={() => {
+              close();
+              onSelect();
+            }}
+          >
+            {label}
+          </button>
+        ))}
+      </div>
+    </>
+  );
+}

@@ -1,0 +1,108 @@
+// Sign-in by Authorization Code with PKCE (RFC 6749, RFC 7636, OpenID Connect Core 1.0). Tokens are never stored: what
+// is, for the time of the redirect, is the verifier, which is worth nothing without the code.
+
+import * as oauth from "oauth4webapi";
+
+export interface Settings {
+  issuer: string;
+  client_id: string;
+  scope: string;
+}
+
+const PENDING = "access-keys.sign-in";
+const REDIRECT_URI = `${location.origin}/console`;
+
+/** A sign-in that did not succeed, in words for the person at the page. */
+export class SignInError extends Error {}
+
+interface Pending {
+  verifier: string;
+  state: string;
+  nonce: string;
+}
+
+export async function loadSettings(): Promise<Settings> {
+  const response = await fetch("/console/config.json");
+  if (!response.ok) throw new SignInError("The console's settings cannot be read. Try again in a moment.");
+  return (await response.json()) as Settings;
+}
+
+/** Leaves the page for the identity provider. */
+export async function beginSignIn(settings: Settings): Promise<void> {
+  const provider = await discover(settings);
+  if (!provider.authorization_endpoint) throw new SignInError("The identity provider has no sign-in page.");
+  const pending: Pending = {
+    verifier: oauth.generateRandomCodeVerifier(),
+    state: oauth.generateRandomState(),
+    nonce: oauth.generateRandomNonce(),
+  };
+  sessionStorage.setItem(PENDING, JSON.stringify(pending));
+  const url = new URL(provider.authorization_endpoint);
+  for (const [name, value] of Object.entries({
+    client_id: settings.client_id,
+    redirect_uri: REDIRECT_URI,
+    response_type: "code",
+    scope: settings.scope,
+    state: pending.state,
+    nonce: pending.nonce,
+    code_challenge: await oauth.calculatePKCECodeChallenge(pending.verifier),
+    code_challenge_method: "S256",
+  })) {
+    url.searchParams.set(name, value);
+  }
+  location.assign(url);
+}
+
+/** Whether the identity provider has sent the browser back. */
+export function isReturning(): boolean {
+  const query = new URLSearchParams(location.search);
+  return query.has("code") || query.has("error");
+}
+
+/** The access token for what the identity provider has sent. The address bar and the storage are clean afterwards. */
+export async function finishSignIn(settings: Settings): Promise<string> {
+  const returned = new URL(location.href);
+  const stored = sessionStorage.getItem(PENDING);
+  sessionStorage.removeItem(PENDING);
+  history.replaceState(null, "", REDIRECT_URI);
+  if (!stored) throw new SignInError("This sign-in was not begun here. Sign in again.");
+  const pending = JSON.parse(stored) as Pending;
+  const provider = await discover(settings);
+  const client: oauth.Client = { client_id: settings.client_id };
+  try {
+    const parameters = oauth.validateAuthResponse(provider, client, returned, pending.state);
+    const response = await oauth.authorizationCodeGrantRequest(
+      provider, client, oauth.None(), parameters, REDIRECT_URI, pending.verifier, insecure(settings),
+    );
+    const tokens = await oauth.processAuthorizationCodeResponse(provider, client, response, {
+      expectedNonce: pending.nonce,
+      requireIdToken: true,
+    });
+    return tokens.access_token;
+  } catch (error) {
+    throw new SignInError(reason(error));
+  }
+}
+
+async function discover(settings: Settings): Promise<oauth.AuthorizationServer> {
+  const issuer = new URL(settings.issuer);
+  try {
+    return await oauth.processDiscoveryResponse(issuer, await oauth.discoveryRequest(issuer, insecure(settings)));
+  } catch {
+    throw new SignInError("The identity provider cannot be reached. Try again in a moment.");
+  }
+}
+
+/** Plain HTTP is for an identity provider on this machine only. */
+function insecure(settings: Settings) {
+  const { protocol, hostname } = new URL(settings.issuer);
+  return { [oauth.allowInsecureRequests]: protocol === "http:" && hostname === "127.0.0.1" };
+}
+
+function reason(error: unknown): string {
+  if (error instanceof oauth.AuthorizationResponseError || error instanceof oauth.ResponseBodyError) {
+    if (error.error === "access_denied") return "You are not signed in: the sign-in was cancelled or refused.";
+    return `The identity provider refused the sign-in: ${error.error_description ?? error.error}.`;
+  }
+  return "The answer of the identity provider does not belong to this sign-in. Sign in again.";
+}

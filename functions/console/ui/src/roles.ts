@@ -1,0 +1,55 @@
+// Roles in words, and which of them one may give. The API decides; this keeps what it would refuse off the page.
+
+import type { Role, User } from "./api";
+
+export const ROLE_NAMES: Record<Role, string> = {
+  viewer: "Viewer",
+  cluster_onboarding: "Cluster Onboarding",
+  editor: "Editor",
+  admin: "Admin",
+};
+
+export const USER_ROLES: Role[] = ["viewer", "editor", "admin"];
+
+/** What a key or a user of the role can do, as the end of "can …". */
+export const ROLE_POWERS: Record<Role, string> = {
+  viewer: "read findings and clusters",
+  cluster_onboarding: "onboard clusters and nothing else",
+  editor: "read findings, onboard and delete clusters, run workflows and manage bundles",
+  admin: "do everything, including the management of users and keys",
+};
+
+const WITHIN: Record<Role, Role[]> = {
+  viewer: ["viewer"],
+  cluster_onboarding: ["cluster_onboarding"],
+  editor: ["viewer", "cluster_onboarding", "editor"],
+  admin: ["viewer", "cluster_onboarding", "editor", "admin"],
+};
+
+/** The roles that a key may have: neither above its maker's nor above its owner's. */
+export function keyRoles(maker: User, owner: User): Role[] {
+  return WITHIN[maker.role].filter((role) => WITHIN[owner.role].includes(role));
+}
+
+export const canOnboard = (role: Role) => WITHIN[role].includes("cluster_onboarding");
+
+const PERMISSIONS: Record<string, string> = {
+  "cspm:read": "Read cloud security posture",
+  "cwpp:read": "Read workload protection",
+  "aspm:read": "Read application security posture",
+  "clusters:read": "See clusters and nodes",
+  "clusters:onboard": "Onboard clusters and nodes",
+  "clusters:manage": "Delete clusters",
+  "workflows:run": "Run workflows from the command line",
+  "bundles:manage": "Manage bundles from the command line",
+  "access-keys:manage": "Manage the access keys of others",
+  "users:manage": "Manage users",
+};
+
+export function permissions(user: User): { name: string; meaning: string }[] {
+  return user.scope.split(" ").map((name) => ({ name, meaning: PERMISSIONS[name] ?? name }));
+}
+
+export function can(user: User, permission: string): boolean {
+  return user.scope.split(" ").includes(permission);
+}

@@ -1,0 +1,287 @@
+//! Slots and join tokens under races, lost answers and expiry: what the table holds, and what it costs.
+
+use std::time::Duration;
+
+use local::{Fault, Rule, Service};
+use serde_json::json;
+use tokio::task::JoinSet;
+
+use crate::{
+    onboarding::{join_token, onboarding_key, platform_token, redeem},
+    stack::stack,
+    world::{Tenant, dynamodb, now, onboard, partition, process, request, rfc3339, run, send, until},
+};
+
+/// A key and its slots in one serializable read: the counter if the key is live, and the slots.
+async fn snapshot(tenant: &Tenant, id: &str, clusters: &[&str]) -> (Option<usize>, usize) {
+    let table = crate::world::table();
+    let get = |pk: String, sk: String| json!({ "Get": { "TableName": table, "Key": { "pk": { "S": pk }, "sk": { "S": sk } } } });
+    let mut items = vec![get(tenant.pk("admin"), format!("KEY#{id}"))];
+    items.extend(clusters.iter().map(|c| get(format!("K#{}#{id}", tenant.id), format!("SLOT#{c}"))));
+    let answer = dynamodb("TransactGetItems", json!({ "TransactItems": items })).await;
+    let items = answer["Responses"].as_array().unwrap();
+    let key = &items[0]["Item"];
+    let counter = key.get("hash").map(|_| key["clusters_used"]["N"].as_str().unwrap().parse().unwrap());
+    (counter, items[1..].iter().filter(|item| item.get("Item").is_some()).count())
+}
+
+#[test]
+fn a_hundred_rounds_of_register_delete_revoke_and_expire() {
+    const CLUSTERS: [&str; 4] = ["a", "b", "c", "d"];
+    const LIMIT: usize = 2;
+    /// The statuses of the calls that raced.
+    async fn round(n: usize) -> Vec<u16> {
+        let tenant = Tenant::new();
+        let body = json!({ "name": "k", "role": "editor", "max_clusters": LIMIT });
+        let (id, key) = tenant.key_of("admin", body).await;
+        let expire = |id: String| {
+            let (pk, now) = (tenant.pk("admin"), json!({ ":now": { "N": (now() - 1).to_string() } }));
+            async move {
+                let body = json!({
+                    "Key": { "pk": { "S": pk }, "sk": { "S": format!("KEY#{id}") } },
+                    "UpdateExpression": "SET expires_at = :now, #ttl = :now",
+                    "ExpressionAttributeNames": { "#ttl": "ttl" },
+                    "ExpressionAttributeValues": now,
+                });
+                dynamodb("UpdateItem", body).await;
+                stack().sweep_ttl().unwrap();
+            }
+        };
+        let mut calls = JoinSet::new();
+        for (i, cluster) in CLUSTERS.into_iter().cycle().take(12).enumerate() {
+            let (key, delete) = (key.clone(), i % 3 == 2);
+            calls.spawn(async move {
+                if delete {
+                    let path = format!("/v1/clusters/{cluster}");
+                    send(request("DELETE", &path).bearer_auth(&key)).await.status
+                } else {
+                    onboard(&key, cluster).await.status
+                }
+            });
+        }
+        if n % 3 == 1 {
+            let path = format!("/v1/users/me/access-keys/{id}");
+            let revoke = tenant.request("admin", "DELETE", &path);
+            calls.spawn(async move { send(revoke).await.expect(204).status });
+        }
+        let mut statuses = Vec::new();
+        while let Some(status) = calls.join_next().await {
+            statuses.push(status.unwrap());
+            if n % 3 == 2 && statuses.len() == 6 {
+                expire(id.clone()).await;
+            }
+            let (counter, slots) = snapshot(&tenant, &id, &CLUSTERS).await;
+            assert!(counter.is_none_or(|counter| counter == slots), "{counter:?} counted, {slots} held");
+            assert!(slots <= LIMIT);
+        }
+        // A busy machine may be told to try again, which changes nothing.
+        assert!(statuses.iter().all(|status| *status < 500 || *status == 503), "{statuses:?}");
+        let clusters = tenant.all("admin", "/v1/clusters").await;
+        if n % 3 != 2 {
+            let held = clusters.iter().filter(|cluster| cluster["key_ids"] == json!([id])).count();
+            assert_eq!(snapshot(&tenant, &id, &CLUSTERS).await, (Some(held), held));
+            expire(id.clone()).await;
+        }
+        tenant.archived(&id).await;
+        assert_ne!(onboard(&key, "d").await.status, 200);
+        assert_eq!(tenant.slots(&id).await, [""; 0], "cleaning up releases the slots");
+        let after = tenant.all("admin", "/v1/clusters").await;
+        assert_eq!(after.len(), clusters.len(), "and leaves the clusters alone");
+        assert!(after.iter().all(|c| c["status"] == "active" && c["key_ids"] == json!([])));
+        statuses
+    }
+    run(async {
+        let mut statuses = Vec::new();
+        for batch in 0..10 {
+            let mut rounds: JoinSet<_> = (0..10).map(|n| round(batch * 10 + n)).collect();
+            while let Some(round) = rounds.join_next().await {
+                // Said here again: what another thread says is lost when it is not this test that captures it.
+                statuses.extend(round.map_err(|error| error.into_panic().downcast::<String>()).unwrap());
+            }
+        }
+        let count = |wanted| statuses.iter().filter(|status| **status == wanted).count();
+        assert!(count(200) >= 100 && count(204) >= 50 && count(409) >= 10, "there was a race: {statuses:?}");
+    });
+}
+
+#[test]
+fn expiry_revocation_and_a_reached_limit_leave_clusters_listed_and_active() {
+    run(async {
+        let tenant = Tenant::new();
+        let end = now() + 2;
+        let body = json!({ "name": "k", "role": "cluster_onboarding", "expires_at": rfc3339(end) });
+        let (expired_id, expired) = tenant.key_of("admin", body).await;
+        onboard(&expired, "expired").await.expect(200);
+        let (revoked_id, revoked) = tenant.key("admin", "cluster_onboarding").await;
+        onboard(&revoked, "revoked").await.expect(200);
+        onboard(&revoked, "over").await.expect_original(409, "cluster_limit_reached");
+        tenant.delete("admin", &format!("/v1/users/me/access-keys/{revoked_id}")).await.expect(204);
+        until(end).await;
+        tenant.archived(&expired_id).await;
+        assert_eq!(tenant.slots(&expired_id).await, [""; 0]);
+        assert_eq!(tenant.record(&expired_id).await["status"], "expired");
+        let listed = tenant.all("admin", "/v1/clusters?status=active").await;
+        let shown: Vec<_> = listed.iter().map(|c| json!([c["name"], c["key_id"], c["key_ids"]])).collect();
+        assert_eq!(shown, [json!(["expired", expired_id, []]), json!(["revoked", revoked_id, [revoked_id]])]);
+        let (_, viewer) = tenant.key("admin", "viewer").await;
+        let original =
+            send(request("GET", "/cluster-onboarding/api/v1/get-onboarded-clusters").bearer_auth(&viewer))
+                .await
+                .expect(200)
+                .body;
+        assert!(original.as_array().unwrap().iter().all(|c| c["Status"] == "Active"), "{original}");
+        // What the key had onboarded stays in its history.
+        assert_eq!(tenant.record(&expired_id).await["clusters_used"], 1);
+        tenant.delete("admin", "/v1/clusters/expired").await.expect(204);
+    });
+}
+
+#[test]
+fn an_onboarding_is_one_read_and_one_transaction() {
+    run(async {
+        let tenant = Tenant::new();
+        let (_, key) = onboarding_key(&tenant, 5).await;
+        onboard(&key, "warm").await.expect(200);
+        let node = json!({ "cluster_name": "a", "node_name": "n", "type": "K8s" });
+        for body in [node.clone(), node] {
+            let before = stack().requests().len();
+            send(process(&key, body)).await.expect(200);
+            let requests = stack().requests();
+            let ours: Vec<_> = requests[before.min(requests.len())..]
+                .iter()
+                .filter(|r| r.body.to_string().contains(&format!("#{}", tenant.id)))
+                .map(|r| r.action.as_str())
+                .collect();
+            assert_eq!(ours, ["BatchGetItem", "TransactWriteItems"]);
+        }
+        // A key that is refused by its signature costs nothing.
+        let before = tenant.store_requests();
+        onboard(&format!("{}AAAA", &key[..key.len() - 4]), "a").await.expect(401);
+        assert_eq!(tenant.store_requests(), before);
+    });
+}
+
+#[test]
+fn an_onboarding_takes_one_slot_when_its_answer_is_lost() {
+    run(async {
+        let tenant = Tenant::new();
+        let (id, key) = onboarding_key(&tenant, 10).await;
+        let faults = [
+            Fault::DropAfter,
+            Fault::DropBefore,
+            Fault::TransactionConflict,
+            Fault::Throttle,
+            Fault::InternalError,
+        ];
+        for (n, fault) in faults.into_iter().enumerate() {
+            let rule = Rule {
+                function: Some("onboard".into()),
+                service: Some(Service::DynamoDb),
+                action: Some("TransactWriteItems".into()),
+                fault: fault.clone(),
+                times: Some(1),
+                tag: Some(format!("#{}", tenant.id)),
+            };
+            let rule = stack().faults().add(rule);
+            onboard(&key, &format!("c{n}")).await.expect(200);
+            assert_eq!(rule.hits(), 1, "{fault:?}");
+            assert_eq!(tenant.used(&id).await, n as u64 + 1, "{fault:?}");
+        }
+        for fault in [Fault::DropBefore, Fault::TransactionConflict, Fault::Latency(Duration::from_secs(20))]
+        {
+            let rule = stack().faults().add(Rule {
+                function: Some("onboard".into()),
+                service: Some(Service::DynamoDb),
+                action: Some("TransactWriteItems".into()),
+                fault,
+                times: None,
+                tag: Some(format!("#{}", tenant.id)),
+            });
+            let answer = onboard(&key, "never").await.expect_original(503, "unavailable");
+            assert_eq!(answer.headers["retry-after"], "1");
+            assert!(rule.hits() > 0);
+        }
+    });
+}
+
+#[test]
+fn a_join_token_dies_with_its_time_its_key_and_its_cluster() {
+    run(async {
+        let tenant = Tenant::new();
+        let (id, key) = onboarding_key(&tenant, 2).await;
+        let platform = platform_token(json!({ "tenant_id": tenant.id }));
+        let body = |token: &str| json!({ "join_token": token, "cluster_name": "a" });
+
+        let token = join_token(&key, "a").await;
+        let hash = stored_hash(&tenant, 1).await.pop().unwrap();
+        let item = partition(&format!("J#{hash}")).await.pop().unwrap();
+        let expires_at: i64 = item["expires_at"]["N"].as_str().unwrap().parse().unwrap();
+        assert!((now() + 590..=now() + 600).contains(&expires_at));
+        assert!(!item.to_string().contains(&token), "only the hash is stored");
+        age(&hash).await;
+        redeem(&platform, body(&token)).await.expect_problem(409, "join_token_expired");
+
+        // A cluster that was deleted, even if it is onboarded again, is not the one that the token is for.
+        let token = join_token(&key, "a").await;
+        tenant.delete("admin", "/v1/clusters/a").await.expect(204);
+        redeem(&platform, body(&token)).await.expect_problem(409, "join_token_invalid");
+        let fresh = join_token(&key, "a").await;
+        redeem(&platform, body(&token)).await.expect_problem(409, "join_token_invalid");
+        tenant.delete("admin", &format!("/v1/users/me/access-keys/{id}")).await.expect(204);
+        redeem(&platform, body(&fresh)).await.expect_problem(409, "join_token_invalid");
+        // Nor is it worth more than the key's owner is now.
+        tenant.user("editor", "editor").await;
+        let (_, key) = tenant.key("editor", "editor").await;
+        let token = join_token(&key, "a").await;
+        tenant.send("admin", "PATCH", "/v1/users/editor", json!({ "role": "viewer" })).await.expect(200);
+        redeem(&platform, body(&token)).await.expect_problem(409, "join_token_invalid");
+    });
+}
+
+#[test]
+fn a_redemption_whose_answer_is_lost_succeeds() {
+    run(async {
+        let tenant = Tenant::new();
+        let (_, key) = onboarding_key(&tenant, 1).await;
+        let platform = platform_token(json!({ "tenant_id": tenant.id }));
+        let token = join_token(&key, "a").await;
+        let hash = stored_hash(&tenant, 1).await.pop().unwrap();
+        let rule = stack().faults().add(Rule {
+            function: Some("onboard".into()),
+            service: Some(Service::DynamoDb),
+            action: Some("UpdateItem".into()),
+            fault: Fault::DropAfter,
+            times: Some(1),
+            tag: Some(hash),
+        });
+        let body = json!({ "join_token": token, "cluster_name": "a" });
+        redeem(&platform, body.clone()).await.expect(200);
+        assert_eq!(rule.hits(), 1);
+        redeem(&platform, body).await.expect_problem(409, "join_token_redeemed");
+    });
+}
+
+/// The hashes of the tenant's join tokens, from what the functions wrote.
+async fn stored_hash(tenant: &Tenant, count: usize) -> Vec<String> {
+    let mut hashes = Vec::new();
+    for request in stack().requests() {
+        for item in request.body["TransactItems"].as_array().into_iter().flatten() {
+            let item = &item["Put"]["Item"];
+            if item["sk"]["S"] == "JOIN" && item["tenant_id"]["S"] == tenant.id.as_str() {
+                hashes.push(item["pk"]["S"].as_str().unwrap()["J#".len()..].to_owned());
+            }
+        }
+    }
+    assert_eq!(hashes.len(), count);
+    hashes
+}
+
+/// Moves a join token's end into the past.
+async fn age(hash: &str) {
+    let body = json!({
+        "Key": { "pk": { "S": format!("J#{hash}") }, "sk": { "S": "JOIN" } },
+        "UpdateExpression": "SET expires_at = :past",
+        "ExpressionAttributeValues": { ":past": { "N": now().to_string() } },
+    });
+    dynamodb("UpdateItem", body).await;
+}

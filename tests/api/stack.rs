@@ -1,0 +1,40 @@
+//! The local stack that all tests share, and what only it can show: its requests, its stream, its clock.
+
+use std::{sync::LazyLock, time::Duration};
+
+use local::{Options, Stack};
+use serde_json::Value;
+
+use crate::world::{self, Tenant};
+
+pub static STACK: LazyLock<Stack> = LazyLock::new(|| {
+    let parameters = world::parameters().map(|(name, value)| (name.to_owned(), value)).to_vec();
+    let options = Options { parameters, processes_per_function: 4, ..Options::default() };
+    world::block_on(Stack::start(options)).expect("the local stack starts")
+});
+
+pub fn stack() -> &'static Stack {
+    &STACK
+}
+
+impl Tenant {
+    /// How many requests of functions named this tenant in a DynamoDB request.
+    pub fn store_requests(&self) -> usize {
+        stack().count(|request| request.body.to_string().contains(&format!("#{}", self.id)))
+    }
+
+    /// Has TTL remove the administrator's key, and the stream processed: what the history then holds.
+    pub async fn archived(&self, id: &str) -> Value {
+        for _ in 0..200 {
+            stack().sweep_ttl().unwrap();
+            stack().drain_events().await;
+            let items = self.items("admin").await;
+            let item = items.into_iter().find(|item| item["sk"]["S"] == format!("KEY#{id}").as_str());
+            if let Some(item) = item.filter(|item| item.get("hash").is_none()) {
+                return item;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("the key was not archived");
+    }
+}

@@ -1,0 +1,91 @@
+#!/usr/bin/env python3
+"""Deploys infra/template.yaml through CloudFormation, as `sam package` and `sam deploy` do, and prints the outputs.
+
+The code of each function is the binary that cargo built for this machine: an emulator runs it as it is.
+"""
+
+import argparse
+import io
+import json
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+import zipfile
+
+from botocore.config import Config
+from botocore.session import Session
+
+BUCKET = "deployment"
+
+
+def zipped(binary: pathlib.Path) -> bytes:
+    """A Lambda deployment package: the binary, without symbols, under the name that provided.al2023 starts."""
+    with tempfile.NamedTemporaryFile() as stripped:
+        subprocess.run(["strip", "-o", stripped.name, binary], check=True)
+        code = pathlib.Path(stripped.name).read_bytes()
+    package = io.BytesIO()
+    with zipfile.ZipFile(package, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        entry = zipfile.ZipInfo("bootstrap")
+        entry.external_attr = 0o755 << 16
+        archive.writestr(entry, code, zipfile.ZIP_DEFLATED)
+    return package.getvalue()
+
+
+def packaged(template: str) -> tuple[str, list[str]]:
+    """The template with each function's CodeUri in the bucket, and the names of the binaries."""
+    template = template.replace("    CodeUri: ..\n", "", 1)
+    pattern = re.compile(r"^(        Binary: (\S+)\n    Properties:\n)", re.MULTILINE)
+    names = [match[2] for match in pattern.finditer(template)]
+    return pattern.sub(rf"\1      CodeUri: s3://{BUCKET}/\2.zip\n", template), names
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--endpoint", required=True, help="the emulator's URL")
+    parser.add_argument("--template", required=True, type=pathlib.Path)
+    parser.add_argument("--binaries", required=True, type=pathlib.Path, help="where cargo built the functions")
+    parser.add_argument("--stack", default="access-keys")
+    parser.add_argument("parameters", nargs="*", help="Name=value")
+    options = parser.parse_args()
+
+    def client(service: str):
+        return Session().create_client(
+            service,
+            region_name="us-east-1",
+            endpoint_url=options.endpoint,
+            aws_access_key_id="test",
+            aws_secret_access_key="test",
+            config=Config(s3={"addressing_style": "path"}, retries={"max_attempts": 1}),
+        )
+
+    template, names = packaged(options.template.read_text())
+    s3 = client("s3")
+    s3.create_bucket(Bucket=BUCKET)
+    for name in names:
+        s3.put_object(Bucket=BUCKET, Key=f"{name}.zip", Body=zipped(options.binaries / name))
+
+    cloudformation = client("cloudformation")
+    parameters = (parameter.split("=", 1) for parameter in options.parameters)
+    cloudformation.create_stack(
+        StackName=options.stack,
+        TemplateBody=template,
+        Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
+        Parameters=[{"ParameterKey": name, "ParameterValue": value} for name, value in parameters],
+    )
+    try:
+        cloudformation.get_waiter("stack_create_complete").wait(
+            StackName=options.stack, WaiterConfig={"Delay": 1, "MaxAttempts": 120}
+        )
+    except Exception as error:
+        for event in cloudformation.describe_stack_events(StackName=options.stack)["StackEvents"]:
+            if "FAILED" in event["ResourceStatus"]:
+                print(event["LogicalResourceId"], event.get("ResourceStatusReason"), file=sys.stderr)
+        sys.exit(str(error))
+    [stack] = cloudformation.describe_stacks(StackName=options.stack)["Stacks"]
+    print(json.dumps({output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}))
+
+
+if __name__ == "__main__":
+    main()

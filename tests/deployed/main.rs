@@ -1,0 +1,33 @@
+//! The end-to-end tests once more, against the template deployed by CloudFormation into an emulator that is not ours.
+//!
+//! Left out are those that look into the local stack: its faults, logs, requests, stream and clock (`events`,
+//! `expiry`, `failures`, `secrecy`, `slots`, `tampering`). `tests/deployed/run` starts the emulator.
+
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that cannot go on has failed"
+)]
+
+#[path = "../api/bad_input.rs"]
+mod bad_input;
+#[path = "../api/clusters.rs"]
+mod clusters;
+#[path = "../api/idempotency.rs"]
+mod idempotency;
+#[path = "../api/lifecycle.rs"]
+mod lifecycle;
+#[path = "../api/lists.rs"]
+mod lists;
+#[path = "../api/onboarding.rs"]
+mod onboarding;
+#[path = "../api/owners.rs"]
+mod owners;
+#[path = "../api/revocation.rs"]
+mod revocation;
+#[path = "../api/rights.rs"]
+mod rights;
+mod stack;
+#[path = "../api/world.rs"]
+mod world;
