@@ -518,9 +518,15 @@ Resources:
                 let found = template.of_type(&format!("AWS::{kind}")).unwrap();
                 assert_eq!(found.len(), usize::from(has_options), "{kind}");
             }
+            let functions = template.of_type("AWS::Serverless::Function").unwrap().len();
             let alarms = template.of_type("AWS::CloudWatch::Alarm").unwrap();
             assert_eq!(alarms.len(), 10);
             for alarm in alarms {
+                if alarm.id == "ThrottlesAlarm" {
+                    // The sum, and every function but the clean-up. CloudWatch takes ten metrics in an alarm.
+                    let metrics = alarm.properties["Metrics"].as_array().unwrap().len();
+                    assert!(metrics == functions && metrics <= 11, "{metrics} of {functions}");
+                }
                 assert_eq!(alarm.properties.get("AlarmActions").is_some(), has_options, "{}", alarm.id);
             }
             for dashboard in template.of_type("AWS::CloudWatch::Dashboard").unwrap() {
