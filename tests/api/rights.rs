@@ -119,8 +119,7 @@ fn without_a_token_of_the_identity_provider_there_is_no_management() {
         let tenant = Tenant::new();
         let (_, key) = tenant.key("admin", "admin").await;
         let path = "/v1/users";
-        let none = send(request("GET", path)).await.expect(401);
-        assert!(none.headers["www-authenticate"].to_str().unwrap().starts_with("Bearer"));
+        send(request("GET", path)).await.expect(401);
         for token in ["nonsense", &key, &format!("{}x", tenant.token("admin"))] {
             send(request("GET", path).bearer_auth(token)).await.expect(401);
         }

@@ -24,7 +24,7 @@ pub static STACK: LazyLock<Deployed> = LazyLock::new(|| {
     let mut deploy = Command::new(env::var("PYTHON").expect("tests/deployed/run sets PYTHON"));
     deploy.arg(tests.join("deployed/deploy.py")).args(["--endpoint", &emulator, "--binaries"]).arg(binaries);
     deploy.arg("--template").arg(tests.join("../infra/template.yaml"));
-    deploy.arg(format!("OidcIssuer={}", issuer.issuer())).arg("KeyIssuer=https://access-keys.example");
+    deploy.arg(format!("OidcIssuer={}", issuer.issuer())).arg("KeyIssuer=https://access-keys.local");
     deploy.args(world::parameters().map(|(name, value)| format!("{name}={value}")));
     let deployed = deploy.stderr(std::process::Stdio::inherit()).output().unwrap();
     assert!(deployed.status.success(), "the template is not deployed");
