@@ -65,7 +65,7 @@ impl Environment<'_> {
 pub struct KeySettings {
     /// `iss` and `aud` of the keys.
     pub realm: Realm,
-    /// KMS key ids or ARNs: the first signs, all verify.
+    /// KMS key ids or ARNs, each once: the first signs, all verify.
     pub signing_keys: Vec<String>,
 }
 
@@ -77,8 +77,13 @@ impl KeySettings {
             audience: environment.required("KEY_AUDIENCE"),
         };
         let keys = environment.required("SIGNING_KEYS");
-        let signing_keys =
-            keys.split(',').map(str::trim).filter(|key| !key.is_empty()).map(str::to_owned).collect();
+        let mut signing_keys: Vec<String> = Vec::new();
+        for key in keys.split(',').map(str::trim).filter(|key| !key.is_empty()) {
+            // A rotation begins with the stack's own key in front, where it signs on while the new one is made known.
+            if !signing_keys.iter().any(|known| known == key) {
+                signing_keys.push(key.to_owned());
+            }
+        }
         Self { realm, signing_keys }
     }
 }

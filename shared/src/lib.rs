@@ -10,7 +10,7 @@
 //! | [`record`], [`store`] | what the table keeps, and every request made to it |
 //! | [`operations`] | one function per thing that can be asked |
 //! | [`caller`], [`edge`], [`input`], [`error`] | the HTTP edge: who calls, what they sent, what they are told |
-//! | [`config`], [`aws`], [`clock`], [`telemetry`] | the process: settings, clients, time, logs |
+//! | [`config`], [`aws`], [`clock`], [`telemetry`], [`metrics`] | the process: settings, clients, time, logs, metrics |
 
 #![warn(missing_docs)]
 
@@ -27,6 +27,7 @@ pub mod input;
 pub mod join;
 pub mod key;
 pub mod keyring;
+pub mod metrics;
 pub mod name;
 pub mod operations;
 pub mod record;

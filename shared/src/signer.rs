@@ -15,6 +15,7 @@ use tokio::sync::OnceCell;
 use crate::{
     key::{AccessKey, Unsigned},
     keyring::{Algorithm, Keyring, PublicKey, UnsupportedKey, ecdsa_fixed},
+    metrics::{self, Metric},
 };
 
 /// The KMS keys of the deployment. Nothing on the path of a validation calls KMS: the public keys are cached.
@@ -78,7 +79,10 @@ impl Signer {
                     tracing::warn!(kms.key = key_id, "the key no longer verifies: it is disabled or gone");
                     continue;
                 }
-                Err(error) => return Err(SignerError::PublicKey(key_id.clone(), Box::new(error))),
+                Err(error) => {
+                    metrics::count(Metric::KmsFailed);
+                    return Err(SignerError::PublicKey(key_id.clone(), Box::new(error)));
+                }
             };
             let spki = answer.public_key.map(Blob::into_inner).unwrap_or_default();
             let key = PublicKey::from_spki(&spki).map_err(|e| SignerError::Unsupported(key_id.clone(), e))?;
@@ -105,7 +109,8 @@ impl Signer {
             Algorithm::EdDsa => (Blob::new(message), MessageType::Raw, SigningAlgorithmSpec::Ed25519Sha512),
         };
         let request = self.client.sign().key_id(key_id).message(message).message_type(message_type);
-        let answer = request.signing_algorithm(spec).send().await.map_err(Box::new)?;
+        let answer = request.signing_algorithm(spec).send().await;
+        let answer = answer.inspect_err(|_| metrics::count(Metric::KmsFailed)).map_err(Box::new)?;
         let signature = answer.signature.ok_or(SignerError::Signature)?.into_inner();
         match algorithm {
             Algorithm::Es256 => {

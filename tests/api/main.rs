@@ -16,6 +16,7 @@ mod failures;
 mod idempotency;
 mod lifecycle;
 mod lists;
+mod metrics;
 mod onboarding;
 mod owners;
 mod revocation;

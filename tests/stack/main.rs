@@ -191,6 +191,7 @@ async fn keys_survive_a_restart_and_a_rotation_of_the_signing_key() {
     let kept = || Options { data: Some(directory.path().to_owned()), ..options() };
     let stack = start(kept()).await;
     let es256 = key(&stack).await;
+    let stack_key = stack.signing_key().to_owned();
     let ed25519_key = stack.create_key("ECC_NIST_EDWARDS25519").await.unwrap();
     let processes: Vec<u32> =
         ["create", "list", "revoke", "validate", "authorize", "jwks", "users", "cleanup"]
@@ -201,6 +202,15 @@ async fn keys_survive_a_restart_and_a_rotation_of_the_signing_key() {
     stack.stop().await;
     assert!(processes.into_iter().all(|pid| !is_alive(pid)));
 
+    // First the new key is only made known: the old one signs on, and is published once.
+    let mut announced = kept();
+    let both = format!("{stack_key},{ed25519_key}");
+    announced.parameters.push(("RotatedSigningKeys".into(), both));
+    let stack = start(announced).await;
+    assert_eq!(key(&stack).await.split('.').next(), es256.split('.').next());
+    assert_eq!(published(&stack).await, ["ES256", "EdDSA"]);
+    stack.stop().await;
+
     let mut rotated = kept();
     rotated.parameters.push(("RotatedSigningKeys".into(), ed25519_key.clone()));
     let stack = start(rotated).await;
@@ -208,12 +218,16 @@ async fn keys_survive_a_restart_and_a_rotation_of_the_signing_key() {
     let eddsa = key(&stack).await;
     assert!(eddsa.split('.').next() != es256.split('.').next());
     assert!(is_active(&stack, &eddsa).await);
+    assert_eq!(published(&stack).await, ["EdDSA", "ES256"]);
+    stack.stop().await;
+}
+
+/// The algorithms of the published keys.
+async fn published(stack: &Stack) -> Vec<String> {
     let keys = reqwest::get(format!("{}/.well-known/jwks.json", stack.url())).await.unwrap();
     let keys: Value = keys.json().await.unwrap();
-    let algorithms: Vec<_> =
-        keys["keys"].as_array().unwrap().iter().map(|key| key["alg"].as_str().unwrap()).collect();
-    assert_eq!(algorithms, ["EdDSA", "ES256"]);
-    stack.stop().await;
+    let keys = keys["keys"].as_array().unwrap().iter();
+    keys.map(|key| key["alg"].as_str().unwrap().to_owned()).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]

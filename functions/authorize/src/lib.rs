@@ -25,16 +25,15 @@ pub async fn handle(
     let key = headers.get("authorization").and_then(|value| value.to_str().ok()).and_then(edge::bearer_token);
     let Some(key) = key else { return Ok(json!({ "isAuthorized": false })) };
     let key = AccessKey::new(key.to_owned());
-    let answer = validate::validate(verifier, &key, None, clock::now()).await;
-    let answer = answer.map_err(|error| unavailable(&error))?.and_then(|grant| {
-        let named = headers.get("x-tenant-id").map(|tenant| tenant.as_bytes());
-        if named.is_none_or(|named| named == grant.tenant_id.as_str().as_bytes()) {
-            Ok(grant)
-        } else {
-            Err(Code::Forbidden)
-        }
-    });
-    Ok(match answer {
+    let mut answer = validate::validate(verifier, &key, None, clock::now()).await;
+    let named = headers.get("x-tenant-id").map(|tenant| tenant.as_bytes());
+    if let Ok(Ok(grant)) = &answer
+        && named.is_some_and(|named| named != grant.tenant_id.as_str().as_bytes())
+    {
+        answer = Ok(Err(Code::Forbidden));
+    }
+    validate::count("authorize", &answer);
+    Ok(match answer.map_err(|error| unavailable(&error))? {
         Ok(grant) => json!({
             "isAuthorized": true,
             "context": {

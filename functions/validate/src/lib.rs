@@ -16,11 +16,14 @@ use serde_json::{Value, json};
 /// When there is no key in the request, or when it cannot be told whether the key is good.
 pub async fn handle(verifier: &Verifier, request: Request) -> Result<Response<Body>, Error> {
     let Presented { key, permission } = Presented::of(&request)?;
-    let mut answer = validate::validate(verifier, &key, permission, clock::now()).await?;
-    if answer.as_ref().is_ok_and(|grant| same_tenant(&request, &grant.tenant_id).is_err()) {
-        answer = Err(Code::Forbidden);
+    let mut answer = validate::validate(verifier, &key, permission, clock::now()).await;
+    if let Ok(Ok(grant)) = &answer
+        && same_tenant(&request, &grant.tenant_id).is_err()
+    {
+        answer = Ok(Err(Code::Forbidden));
     }
-    Ok(edge::json(StatusCode::OK, &body(answer)))
+    validate::count("validate", &answer);
+    Ok(edge::json(StatusCode::OK, &body(answer?)))
 }
 
 fn body(answer: Result<Grant, Code>) -> Value {

@@ -265,6 +265,7 @@ impl Template {
             "AWS::AccountId" => Some(ACCOUNT),
             "AWS::Partition" => Some("aws"),
             "AWS::StackName" => Some(STACK),
+            "AWS::StackId" => Some("arn:aws:cloudformation:us-east-1:000000000000:stack/local/0"),
             "AWS::URLSuffix" => Some("amazonaws.com"),
             _ => None,
         };
@@ -478,6 +479,61 @@ Resources:
         assert_eq!(queues.len(), 2);
         let properties = &queues.iter().find(|queue| queue.id == "Queue").unwrap().properties;
         assert_eq!((&properties["First"], &properties["Gone"]), (&json!("a"), &json!("x")));
+    }
+
+    /// Whatever an operator switches on. What only AWS can name is given here.
+    #[test]
+    fn the_template_resolves_with_every_switch() {
+        let yaml = include_str!("../../template.yaml");
+        let off = [("KeyIssuer", "https://keys.example.com"), ("OidcIssuer", "https://idp.example.com")];
+        let on = [
+            ("KeyIssuer", "https://keys.example.com"),
+            ("CreateUserPool", "true"),
+            ("CreateDashboard", "true"),
+            ("Tracing", "Active"),
+            ("AlarmTopicArn", "arn:aws:sns:us-east-1:000000000000:alarms"),
+            ("DomainName", "keys.example.com"),
+            ("CertificateArn", "arn:aws:acm:us-east-1:000000000000:certificate/1"),
+            ("HostedZoneId", "Z1"),
+            ("RotatedSigningKeys", "arn:aws:kms:us-east-1:000000000000:key/1"),
+        ];
+        for (switches, has_options) in [(&off[..], false), (&on[..], true)] {
+            let switches: Vec<_> =
+                switches.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            let mut template = Template::parse(yaml, &switches).unwrap();
+            for (id, attribute) in [
+                ("Api", "ApiEndpoint"),
+                ("Domain", "RegionalDomainName"),
+                ("Domain", "RegionalHostedZoneId"),
+                ("SigningKey", "Arn"),
+                ("SigningKey", "Ref"),
+                ("Table", "StreamArn"),
+                ("UserPool", "Arn"),
+                ("UserPoolClaims", "Arn"),
+            ] {
+                template.set(id, attribute, format!("{id}.{attribute}"));
+            }
+            template.check().unwrap();
+            for kind in ["Cognito::UserPool", "CloudWatch::Dashboard", "ApiGatewayV2::DomainName"] {
+                let found = template.of_type(&format!("AWS::{kind}")).unwrap();
+                assert_eq!(found.len(), usize::from(has_options), "{kind}");
+            }
+            let functions = template.of_type("AWS::Serverless::Function").unwrap().len();
+            let alarms = template.of_type("AWS::CloudWatch::Alarm").unwrap();
+            assert_eq!(alarms.len(), 10);
+            for alarm in alarms {
+                if alarm.id == "ThrottlesAlarm" {
+                    // The sum, and every function but the clean-up. CloudWatch takes ten metrics in an alarm.
+                    let metrics = alarm.properties["Metrics"].as_array().unwrap().len();
+                    assert!(metrics == functions && metrics <= 11, "{metrics} of {functions}");
+                }
+                assert_eq!(alarm.properties.get("AlarmActions").is_some(), has_options, "{}", alarm.id);
+            }
+            for dashboard in template.of_type("AWS::CloudWatch::Dashboard").unwrap() {
+                let body = dashboard.properties["DashboardBody"].as_str().unwrap();
+                assert!(serde_json::from_str::<Value>(body).unwrap()["widgets"].is_array());
+            }
+        }
     }
 
     #[test]

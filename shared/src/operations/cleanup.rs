@@ -5,7 +5,8 @@ use serde_json::Value;
 use crate::{
     clock::Seconds,
     error::Error,
-    store::{Store, StoreError, key_from_image},
+    metrics::{self, Metric},
+    store::{Archived, Store, StoreError, key_from_image},
 };
 
 /// Handles one record of the table's stream (a Lambda event's record). Again, late or out of order is the same:
@@ -35,6 +36,9 @@ pub async fn removed(store: &Store, record: &Value, history: Seconds, now: Secon
     if ttl > now {
         let archived = store.archive_key(key, ttl).await?;
         tracing::info!(key.id = %key_id, tenant.id = %tenant_id, outcome = ?archived, "expired");
+        if archived == Archived::Now {
+            metrics::count(Metric::KeyExpired);
+        }
     }
     loop {
         let clusters = store.slots(&tenant_id, key_id, 100).await?;

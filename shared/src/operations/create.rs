@@ -11,6 +11,7 @@ use crate::{
     id::{KeyId, UserId},
     input::Fields,
     key::{AccessKey, Claims, Unsigned},
+    metrics::{self, Metric},
     name::Name,
     record::{KeyRecord, User},
     role::Role,
@@ -171,7 +172,12 @@ pub async fn create(
             store.reissue_key(&record, &owner).await?
         };
         match issued {
-            Issued::Done => return Ok((record, key)),
+            Issued::Done => {
+                if is_new {
+                    metrics::count(Metric::KeyCreated);
+                }
+                return Ok((record, key));
+            }
             Issued::Gone => return Err(GONE),
             // The rules are checked again against what the owner is now.
             Issued::OwnerChanged | Issued::IdempotencyUsed => {}

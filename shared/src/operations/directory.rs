@@ -237,6 +237,7 @@ pub async fn provision(
         }
         change.apply(&mut new);
         if written(store.write_user(old.as_ref(), &new).await?)? {
+            note(&new);
             return Ok((new, is_new));
         }
     }
@@ -254,6 +255,7 @@ pub async fn change(store: &Store, me: &User, user_id: &UserId, change: &Change)
         let mut new = old.clone();
         change.apply(&mut new);
         if written(store.write_user(Some(&old), &new).await?)? {
+            note(&new);
             return Ok(new);
         }
     }
@@ -274,10 +276,23 @@ pub async fn delete(store: &Store, me: &User, user_id: &UserId, now: Seconds) ->
         new.status = UserStatus::Deleted;
         (new.email, new.name) = (None, None);
         if written(store.write_user(Some(&old), &new).await?)? {
+            note(&new);
             return Ok(());
         }
     }
     Err(CONTENDED)
+}
+
+/// What the runbook reads after a restore, which brings back what users were before.
+fn note(user: &User) {
+    let (role, status) = (user.role.as_str(), user.status.as_str());
+    tracing::info!(
+        tenant.id = %user.tenant_id,
+        user.id = %user.user_id,
+        user.role = role,
+        user.status = status,
+        "user written"
+    );
 }
 
 /// Whether the change was written; it is tried again when the user changed meanwhile.

@@ -13,6 +13,7 @@ use crate::{
     input::Fields,
     join::{self, Binding, JoinToken},
     key::{AccessKey, Claims},
+    metrics::{self, Metric},
     role::Permission,
     store::{Onboarding, Seen, Store, StoreError, back_off},
 };
@@ -125,6 +126,9 @@ pub async fn onboard(
             if store.has_slot(&claims.tenant_id, claims.key_id, &name).await? {
                 continue;
             }
+            if grant.clusters_used >= grant.max_clusters {
+                metrics::count(Metric::Onboarding("limit_reached"));
+            }
             return Err(refusal);
         }
         let binding = Binding {
@@ -170,6 +174,7 @@ pub async fn onboard(
                 slot.is_new = !has_slot,
                 "onboarded"
             );
+            metrics::count(Metric::Onboarding(if has_slot { "repeated" } else { "onboarded" }));
             return Ok(token);
         }
     }
@@ -261,6 +266,7 @@ pub async fn redeem(store: &Store, request: &RedeemRequest, now: Seconds) -> Res
     }
     if is_redeemed {
         tracing::warn!(key.id = %binding.key_id, tenant.id = %binding.tenant_id, "join token replayed");
+        metrics::count(Metric::JoinToken("replayed"));
         return Err(REDEEMED);
     }
     if now >= binding.expires_at {
@@ -278,8 +284,10 @@ pub async fn redeem(store: &Store, request: &RedeemRequest, now: Seconds) -> Res
         return Err(INVALID);
     }
     if !store.redeem(&request.token, Number::new()?, now).await? {
+        metrics::count(Metric::JoinToken("replayed"));
         return Err(REDEEMED);
     }
+    metrics::count(Metric::JoinToken("redeemed"));
     Ok(json!({
         "tenant_id": binding.tenant_id,
         "cluster_name": binding.cluster,

@@ -4,8 +4,9 @@ use super::validate::{self, Verifier};
 use crate::{
     clock::Seconds,
     error::Error,
-    id::KeyId,
+    id::{KeyId, TenantId, UserId},
     key::AccessKey,
+    metrics::{self, Metric},
     record::{Revocation, User},
     store::{Revoked, Store},
 };
@@ -16,7 +17,11 @@ use crate::{
 /// When there is no such key.
 pub async fn one(store: &Store, owner: &User, key_id: KeyId, revocation: &Revocation) -> Result<(), Error> {
     match store.revoke_key(&owner.tenant_id, &owner.user_id, key_id, revocation).await? {
-        Revoked::Now | Revoked::Before => Ok(()),
+        Revoked::Now => {
+            note(&owner.tenant_id, &owner.user_id, key_id, "key");
+            Ok(())
+        }
+        Revoked::Before => Ok(()),
         Revoked::NotFound => Err(Error::NotFound),
     }
 }
@@ -29,6 +34,8 @@ pub async fn all(store: &Store, owner: &User, revocation: &Revocation) -> Result
     let mut owner = owner.clone();
     for _ in 0..5 {
         if store.revoke_all(&owner, revocation.clone()).await? {
+            tracing::info!(tenant.id = %owner.tenant_id, user.id = %owner.user_id, "revoked all keys of the user");
+            metrics::count(Metric::Revoked("user"));
             return Ok(());
         }
         match store.user(&owner.tenant_id, &owner.user_id).await? {
@@ -58,7 +65,17 @@ pub async fn presented(
     let record = record.filter(|record| record.hash == Some(key.hash())).ok_or(REFUSED)?;
     let revocation = Revocation { at: now, by: format!("key:{}", record.key_id), reason };
     match store.revoke_key(&record.tenant_id, &record.user_id, record.key_id, &revocation).await? {
-        Revoked::Now | Revoked::Before => Ok(()),
+        Revoked::Now => {
+            note(&record.tenant_id, &record.user_id, record.key_id, "holder");
+            Ok(())
+        }
+        Revoked::Before => Ok(()),
         Revoked::NotFound => Err(REFUSED),
     }
+}
+
+/// What the runbook reads after a restore, which brings back to life what was revoked since.
+fn note(tenant_id: &TenantId, user_id: &UserId, key_id: KeyId, kind: &'static str) {
+    tracing::info!(tenant.id = %tenant_id, user.id = %user_id, key.id = %key_id, "revoked");
+    metrics::count(Metric::Revoked(kind));
 }

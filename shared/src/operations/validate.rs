@@ -11,6 +11,7 @@ use crate::{
     error::Error,
     id::{KeyId, TenantId, UserId},
     key::{AccessKey, Claims, Realm, Refusal},
+    metrics::{self, Metric},
     record::{KeyRecord, User},
     role::{Permission, Permissions, Role},
     signer::Signer,
@@ -156,6 +157,16 @@ pub async fn validate(
         note_use(&verifier.store, record, now).await;
     }
     Ok(grant)
+}
+
+/// Counts what `function` found: `active`, a [`Code`], or `unavailable` when it could not tell.
+pub fn count(function: &'static str, answer: &Result<Result<Grant, Code>, Error>) {
+    let code = match answer {
+        Ok(Ok(_)) => "active",
+        Ok(Err(code)) => code.as_str(),
+        Err(_) => "unavailable",
+    };
+    metrics::count(Metric::Validated(function, code));
 }
 
 /// Judges a verified key by its record and its owner as they are now.
