@@ -1,6 +1,10 @@
 //! `infra/openapi.yaml` and `infra/template.yaml`, as the tests read them.
 
-use std::{collections::BTreeSet, path::Path};
+use std::{
+    cell::RefCell,
+    collections::{BTreeSet, HashMap},
+    path::Path,
+};
 
 use jsonschema::Validator;
 use reqwest::header::HeaderMap;
@@ -60,16 +64,20 @@ impl Operation {
 }
 
 /// The document.
-pub struct Document(pub Value);
+pub struct Document {
+    pub whole: Value,
+    /// By the text of their schema: making one takes longer than any call.
+    validators: RefCell<HashMap<String, Validator>>,
+}
 
 impl Document {
     pub fn read() -> Self {
-        Self(yaml("infra/openapi.yaml"))
+        Self { whole: yaml("infra/openapi.yaml"), validators: RefCell::default() }
     }
 
     pub fn operations(&self) -> Vec<Operation> {
         let mut operations = Vec::new();
-        for (path, item) in self.0["paths"].as_object().unwrap() {
+        for (path, item) in self.whole["paths"].as_object().unwrap() {
             for (method, definition) in item.as_object().unwrap() {
                 if method == "parameters" {
                     continue;
@@ -91,7 +99,7 @@ impl Document {
     /// What stands behind a `$ref`.
     pub fn resolve<'a>(&'a self, value: &'a Value) -> &'a Value {
         match value["$ref"].as_str().and_then(|reference| reference.strip_prefix('#')) {
-            Some(pointer) => self.0.pointer(pointer).unwrap_or_else(|| panic!("there is no {pointer}")),
+            Some(pointer) => self.whole.pointer(pointer).unwrap_or_else(|| panic!("there is no {pointer}")),
             None => value,
         }
     }
@@ -104,8 +112,8 @@ impl Document {
         }
     }
 
-    pub fn validator(&self, schema: &Value) -> Validator {
-        let schema = json!({ "allOf": [schema], "components": self.0["components"] });
+    fn validator(&self, schema: &Value) -> Validator {
+        let schema = json!({ "allOf": [schema], "components": self.whole["components"] });
         let options = jsonschema::options().with_draft(jsonschema::Draft::Draft202012);
         options.should_validate_formats(true).build(&schema).unwrap_or_else(|error| panic!("{error}"))
     }
@@ -167,7 +175,8 @@ impl Document {
 
     /// Insists that `value` is as `schema` says.
     pub fn insist(&self, schema: &Value, value: &Value, at: &str) {
-        let validator = self.validator(schema);
+        let mut validators = self.validators.borrow_mut();
+        let validator = validators.entry(schema.to_string()).or_insert_with(|| self.validator(schema));
         let errors: Vec<_> =
             validator.iter_errors(value).map(|error| format!("{}: {error}", error.instance_path())).collect();
         assert!(errors.is_empty(), "{at}\n{}", errors.join("\n"));

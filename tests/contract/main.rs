@@ -34,7 +34,7 @@ fn the_document_has_the_routes_of_the_template() {
 fn every_parameter_header_and_body_has_an_example_and_every_example_is_valid() {
     let document = Document::read();
     let mut holders = Vec::new();
-    described(&document.0, "", &mut holders);
+    described(&document.whole, "", &mut holders);
     assert!(!holders.is_empty());
     for (at, holder) in holders {
         let mut examples: Vec<&Value> = holder.get("example").into_iter().collect();
@@ -49,7 +49,7 @@ fn every_parameter_header_and_body_has_an_example_and_every_example_is_valid() {
 
 #[test]
 fn the_document_has_the_version_of_the_packages() {
-    assert_eq!(Document::read().0["info"]["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(Document::read().whole["info"]["version"], env!("CARGO_PKG_VERSION"));
 }
 
 #[test]
