@@ -1,0 +1,207 @@
+//! `infra/openapi.yaml` and `infra/template.yaml`, as the tests read them.
+
+use std::{
+    cell::RefCell,
+    collections::{BTreeSet, HashMap},
+    path::Path,
+};
+
+use jsonschema::Validator;
+use reqwest::header::HeaderMap;
+use saphyr::{LoadableYamlNode, Scalar, Yaml};
+use serde_json::{Map, Value, json};
+
+/// The label of what API Gateway answers by itself, which has no code.
+pub const GATEWAY: &str = "message";
+
+/// A file of the repository, by its path from the root.
+pub fn file(path: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// A YAML file as JSON; tags, such as CloudFormation's functions, are left out.
+pub fn yaml(path: &str) -> Value {
+    to_json(&Yaml::load_from_str(&file(path)).unwrap()[0])
+}
+
+fn to_json(yaml: &Yaml<'_>) -> Value {
+    match yaml {
+        Yaml::Value(Scalar::Null) => Value::Null,
+        Yaml::Value(Scalar::Boolean(flag)) => json!(flag),
+        Yaml::Value(Scalar::Integer(number)) => json!(number),
+        Yaml::Value(Scalar::FloatingPoint(number)) => json!(number.into_inner()),
+        Yaml::Value(Scalar::String(text)) => json!(text),
+        Yaml::Sequence(items) => items.iter().map(to_json).collect(),
+        Yaml::Mapping(entries) => {
+            let entry = |(key, value): (&Yaml<'_>, &Yaml<'_>)| {
+                (key.as_str().unwrap_or_else(|| panic!("{key:?}")).to_owned(), to_json(value))
+            };
+            Value::Object(entries.iter().map(entry).collect())
+        }
+        Yaml::Tagged(_, node) => to_json(node),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// One operation of the document.
+#[derive(Debug, Clone)]
+pub struct Operation {
+    pub id: String,
+    pub method: String,
+    pub path: String,
+    /// With the parameters of its path.
+    pub parameters: Vec<Value>,
+    pub definition: Value,
+}
+
+impl Operation {
+    /// Whether a call may come with credentials of this scheme.
+    pub fn takes(&self, scheme: &str) -> bool {
+        let alternatives = self.definition["security"].as_array().unwrap();
+        alternatives.iter().any(|alternative| alternative.get(scheme).is_some())
+    }
+}
+
+/// The document.
+pub struct Document {
+    pub whole: Value,
+    /// By the text of their schema: making one takes longer than any call.
+    validators: RefCell<HashMap<String, Validator>>,
+}
+
+impl Document {
+    pub fn read() -> Self {
+        Self { whole: yaml("infra/openapi.yaml"), validators: RefCell::default() }
+    }
+
+    pub fn operations(&self) -> Vec<Operation> {
+        let mut operations = Vec::new();
+        for (path, item) in self.whole["paths"].as_object().unwrap() {
+            for (method, definition) in item.as_object().unwrap() {
+                if method == "parameters" {
+                    continue;
+                }
+                let parameters = [&item["parameters"], &definition["parameters"]].into_iter();
+                let parameters = parameters.filter_map(Value::as_array).flatten();
+                operations.push(Operation {
+                    id: definition["operationId"].as_str().unwrap().to_owned(),
+                    method: method.to_uppercase(),
+                    path: path.clone(),
+                    parameters: parameters.map(|parameter| self.resolve(parameter).clone()).collect(),
+                    definition: definition.clone(),
+                });
+            }
+        }
+        operations
+    }
+
+    /// What stands behind a `$ref`.
+    pub fn resolve<'a>(&'a self, value: &'a Value) -> &'a Value {
+        match value["$ref"].as_str().and_then(|reference| reference.strip_prefix('#')) {
+            Some(pointer) => self.whole.pointer(pointer).unwrap_or_else(|| panic!("there is no {pointer}")),
+            None => value,
+        }
+    }
+
+    /// The example of a parameter, header or media type, or the first of several.
+    pub fn example<'a>(&self, holder: &'a Value) -> &'a Value {
+        match &holder["examples"] {
+            Value::Object(examples) => &examples.values().next().unwrap()["value"],
+            _ => &holder["example"],
+        }
+    }
+
+    fn validator(&self, schema: &Value) -> Validator {
+        let schema = json!({ "allOf": [schema], "components": self.whole["components"] });
+        let options = jsonschema::options().with_draft(jsonschema::Draft::Draft202012);
+        options.should_validate_formats(true).build(&schema).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Status and label of every answer that an operation may give. A label is the code of an error, [`GATEWAY`], or
+    /// empty.
+    pub fn outcomes(&self, operation: &Operation) -> BTreeSet<(String, String)> {
+        let mut outcomes = BTreeSet::new();
+        for (status, response) in operation.definition["responses"].as_object().unwrap() {
+            let content = self.resolve(response)["content"].as_object();
+            let labels: BTreeSet<String> = match content {
+                Some(content) => content.values().flat_map(|media| self.labels(&media["schema"])).collect(),
+                None => BTreeSet::from([String::new()]),
+            };
+            outcomes.extend(labels.into_iter().map(|label| (status.clone(), label)));
+        }
+        outcomes
+    }
+
+    fn labels(&self, schema: &Value) -> BTreeSet<String> {
+        if schema["$ref"] == "#/components/schemas/GatewayMessage" {
+            return BTreeSet::from([GATEWAY.to_owned()]);
+        }
+        let schema = self.resolve(schema);
+        if let Some(alternatives) = schema["oneOf"].as_array() {
+            return alternatives.iter().flat_map(|schema| self.labels(schema)).collect();
+        }
+        let parts = schema["allOf"].as_array().map_or(std::slice::from_ref(schema), Vec::as_slice);
+        let codes = parts.iter().flat_map(codes).collect::<BTreeSet<_>>();
+        if codes.is_empty() { BTreeSet::from([String::new()]) } else { codes }
+    }
+
+    /// Insists that an answer is one that the document allows, and says under which status it stands there.
+    pub fn check(&self, operation: &Operation, status: u16, headers: &HeaderMap, body: &str) -> String {
+        let at = format!("{} answered {status} {body}", operation.id);
+        let responses = &operation.definition["responses"];
+        let range = format!("{}XX", status / 100);
+        let documented =
+            [status.to_string(), range].into_iter().find(|status| responses.get(status).is_some());
+        let documented = documented.unwrap_or_else(|| panic!("{at}: the status is not documented"));
+        let response = self.resolve(&responses[&documented]);
+        for (name, header) in response["headers"].as_object().into_iter().flatten() {
+            let header = self.resolve(header);
+            match headers.get(name).map(|value| json!(value.to_str().unwrap())) {
+                Some(value) => self.insist(&header["schema"], &value, &format!("{at}: {name}")),
+                None => assert!(header["required"] != true, "{at}: there is no {name}"),
+            }
+        }
+        let Some(content) = response["content"].as_object() else {
+            assert_eq!((body, headers.get("content-type")), ("", None), "{at}");
+            return documented;
+        };
+        let content_type = headers.get("content-type").map(|value| value.to_str().unwrap());
+        let media = content_type.and_then(|content_type| content.get(content_type));
+        let media = media.unwrap_or_else(|| panic!("{at}: {content_type:?} is not documented"));
+        self.insist(&media["schema"], &serde_json::from_str(body).expect(&at), &at);
+        documented
+    }
+
+    /// Insists that `value` is as `schema` says.
+    pub fn insist(&self, schema: &Value, value: &Value, at: &str) {
+        let mut validators = self.validators.borrow_mut();
+        let validator = validators.entry(schema.to_string()).or_insert_with(|| self.validator(schema));
+        let errors: Vec<_> =
+            validator.iter_errors(value).map(|error| format!("{}: {error}", error.instance_path())).collect();
+        assert!(errors.is_empty(), "{at}\n{}", errors.join("\n"));
+    }
+}
+
+/// The codes that a schema lists for an error.
+fn codes(schema: &Value) -> Vec<String> {
+    let lists = ["code", "error_code"].map(|name| schema["properties"][name]["enum"].as_array());
+    lists.into_iter().flatten().flatten().map(|code| code.as_str().unwrap().to_owned()).collect()
+}
+
+/// Every object in the document that has a schema: parameters, headers, media types. With where it stands.
+pub fn described<'a>(value: &'a Value, at: &str, found: &mut Vec<(String, &'a Map<String, Value>)>) {
+    let entries: Vec<(String, &Value)> = match value {
+        Value::Object(map) => {
+            if map.contains_key("schema") {
+                found.push((at.to_owned(), map));
+            }
+            map.iter().map(|(name, value)| (name.clone(), value)).collect()
+        }
+        Value::Array(items) => items.iter().enumerate().map(|(n, value)| (n.to_string(), value)).collect(),
+        _ => Vec::new(),
+    };
+    for (name, value) in entries {
+        described(value, &format!("{at}/{name}"), found);
+    }
+}
