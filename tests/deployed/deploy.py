@@ -53,6 +53,7 @@ def main() -> None:
     parser.add_argument("--template", required=True, type=pathlib.Path)
     parser.add_argument("--binaries", required=True, type=pathlib.Path, help="where cargo built the functions")
     parser.add_argument("--stack", default="access-keys")
+    parser.add_argument("--signing-key-spec", help="have a further KMS key of this spec sign, as after a rotation")
     parser.add_argument("parameters", nargs="*", help="Name=value")
     options = parser.parse_args()
 
@@ -75,8 +76,12 @@ def main() -> None:
     # A request takes 51,200 bytes of template, a bucket a megabyte.
     s3.put_object(Bucket=BUCKET, Key="template.yaml", Body=template.encode())
 
+    parameters = [parameter.split("=", 1) for parameter in options.parameters]
+    if options.signing_key_spec:
+        key = client("kms").create_key(KeySpec=options.signing_key_spec, KeyUsage="SIGN_VERIFY")
+        parameters.append(["RotatedSigningKeys", key["KeyMetadata"]["Arn"]])
+
     cloudformation = client("cloudformation")
-    parameters = (parameter.split("=", 1) for parameter in options.parameters)
     cloudformation.create_stack(
         StackName=options.stack,
         TemplateURL=f"{options.endpoint}/{BUCKET}/template.yaml",

@@ -31,3 +31,16 @@ mod rights;
 mod stack;
 #[path = "../api/world.rs"]
 mod world;
+
+#[test]
+fn kms_of_the_emulator_signs_by_the_algorithm_that_was_asked_for() {
+    world::run(async {
+        let algorithm = match std::env::var("SIGNING_KEY_SPEC").as_deref() {
+            Err(_) | Ok("ECC_NIST_P256") => jsonwebtoken::Algorithm::ES256,
+            Ok("ECC_NIST_EDWARDS25519") => jsonwebtoken::Algorithm::EdDSA,
+            Ok(spec) => panic!("no algorithm is known for SIGNING_KEY_SPEC={spec}"),
+        };
+        let (_, key) = world::Tenant::new().key("admin", "viewer").await;
+        assert_eq!(jsonwebtoken::decode_header(&key).unwrap().alg, algorithm);
+    });
+}

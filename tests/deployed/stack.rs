@@ -24,6 +24,9 @@ pub static STACK: LazyLock<Deployed> = LazyLock::new(|| {
     let mut deploy = Command::new(env::var("PYTHON").expect("tests/deployed/run sets PYTHON"));
     deploy.arg(tests.join("deployed/deploy.py")).args(["--endpoint", &emulator, "--binaries"]).arg(binaries);
     deploy.arg("--template").arg(tests.join("../infra/template.yaml"));
+    if let Ok(spec) = env::var("SIGNING_KEY_SPEC") {
+        deploy.args(["--signing-key-spec", &spec]);
+    }
     deploy.arg(format!("OidcIssuer={}", issuer.issuer())).arg("KeyIssuer=https://access-keys.local");
     deploy.args(world::parameters().map(|(name, value)| format!("{name}={value}")));
     let deployed = deploy.stderr(std::process::Stdio::inherit()).output().unwrap();

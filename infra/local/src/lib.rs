@@ -331,6 +331,12 @@ impl Stack {
         }
     }
 
+    /// The environment of a function's processes, for one that is started elsewhere; `AWS_LAMBDA_RUNTIME_API` is for
+    /// who starts it to add.
+    pub fn environment(&self, function: &str) -> Vec<(String, String)> {
+        self.functions.get(function).map(|function| function.environment()).unwrap_or_default()
+    }
+
     /// The processes that a function, named by its binary, has now.
     pub fn process_ids(&self, function: &str) -> Vec<u32> {
         self.functions.get(function).map(|function| function.process_ids()).unwrap_or_default()

@@ -119,6 +119,31 @@ pub(crate) struct Settings {
     pub processes: usize,
 }
 
+impl Settings {
+    /// What Lambda tells a process of the function, but for where its Runtime API is.
+    fn process_environment(&self) -> Vec<(String, String)> {
+        let log_group = format!("/aws/lambda/{}", self.function_name);
+        let variables = [
+            ("AWS_ACCESS_KEY_ID", self.name.as_str()),
+            ("AWS_SECRET_ACCESS_KEY", "local"),
+            ("AWS_DEFAULT_REGION", REGION),
+            ("AWS_EC2_METADATA_DISABLED", "true"),
+            // What has no endpoint of its own must not reach the cloud: nothing listens here.
+            ("AWS_ENDPOINT_URL", "http://127.0.0.1:1"),
+            ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", &self.memory.to_string()),
+            ("AWS_LAMBDA_FUNCTION_NAME", &self.function_name),
+            ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST"),
+            ("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand"),
+            ("AWS_LAMBDA_LOG_GROUP_NAME", &log_group),
+            ("AWS_LAMBDA_LOG_STREAM_NAME", "local"),
+            ("AWS_REGION", REGION),
+            ("_HANDLER", "bootstrap"),
+        ];
+        let variables = variables.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
+        variables.chain(self.environment.iter().cloned()).collect()
+    }
+}
+
 /// A function, and its processes.
 pub(crate) struct Function {
     settings: Settings,
@@ -176,6 +201,10 @@ impl Function {
     /// Whether the template means this function by a name or an ARN.
     pub(crate) fn is(&self, reference: &str) -> bool {
         reference == self.settings.function_name || reference == self.settings.arn
+    }
+
+    pub(crate) fn environment(&self) -> Vec<(String, String)> {
+        self.settings.process_environment()
     }
 
     pub(crate) fn process_ids(&self) -> Vec<u32> {
@@ -274,7 +303,6 @@ impl Function {
         let current = api.clone();
         let server = web::serve(web::bind(0).await?, move |parts, body| api.clone().answer(parts, body))?;
         let address = server.url.trim_start_matches("http://");
-        let log_group = format!("/aws/lambda/{}", settings.function_name);
         let mut command = Command::new(&settings.executable);
         command.env_clear();
         for kept in ["PATH", "LLVM_PROFILE_FILE"] {
@@ -283,24 +311,8 @@ impl Function {
             }
         }
         command
-            .envs([
-                ("AWS_ACCESS_KEY_ID", settings.name.as_str()),
-                ("AWS_SECRET_ACCESS_KEY", "local"),
-                ("AWS_DEFAULT_REGION", REGION),
-                ("AWS_EC2_METADATA_DISABLED", "true"),
-                // What has no endpoint of its own must not reach the cloud: nothing listens here.
-                ("AWS_ENDPOINT_URL", "http://127.0.0.1:1"),
-                ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", &settings.memory.to_string()),
-                ("AWS_LAMBDA_FUNCTION_NAME", &settings.function_name),
-                ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST"),
-                ("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand"),
-                ("AWS_LAMBDA_LOG_GROUP_NAME", &log_group),
-                ("AWS_LAMBDA_LOG_STREAM_NAME", "local"),
-                ("AWS_LAMBDA_RUNTIME_API", address),
-                ("AWS_REGION", REGION),
-                ("_HANDLER", "bootstrap"),
-            ])
-            .envs(settings.environment.iter().map(|(name, value)| (name, value)))
+            .envs(settings.process_environment())
+            .env("AWS_LAMBDA_RUNTIME_API", address)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

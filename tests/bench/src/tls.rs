@@ -1,0 +1,61 @@
+//! TLS in front of the local DynamoDB and KMS, with a certificate that only the measured process trusts.
+
+use std::{fmt::Write, path::Path, sync::Arc};
+
+use anyhow::{Context, Result};
+use rustls::{ServerConfig, pki_types::PrivatePkcs8KeyDer};
+use tokio::{
+    io::copy_bidirectional,
+    net::{TcpListener, TcpStream},
+};
+use tokio_rustls::TlsAcceptor;
+
+/// Where systems keep the authorities that they trust; Amazon Linux 2023 has the second.
+const BUNDLES: [&str; 2] = ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt"];
+
+/// What terminates TLS for `127.0.0.1`.
+pub struct Front {
+    config: Arc<ServerConfig>,
+}
+
+impl Front {
+    /// Makes a certificate, and writes a bundle that trusts it to `bundle`.
+    ///
+    /// The system's authorities are in the bundle too: a function reads them all when it starts, so leaving them out
+    /// would flatter the cold start.
+    pub fn new(bundle: &Path) -> Result<Self> {
+        let certified = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()])?;
+        let mut trusted = String::new();
+        for system in BUNDLES {
+            trusted.push_str(&std::fs::read_to_string(system).unwrap_or_default());
+        }
+        write!(trusted, "\n{}", certified.cert.pem())?;
+        std::fs::write(bundle, trusted)?;
+        let key = PrivatePkcs8KeyDer::from(certified.signing_key.serialize_der());
+        let config = ServerConfig::builder()
+            .with_no_client_auth()
+            .with_single_cert(vec![certified.cert.der().clone()], key.into())?;
+        Ok(Self { config: Arc::new(config) })
+    }
+
+    /// Serves `upstream`, `http://host:port`, by TLS; gives the URL.
+    pub async fn serve(&self, upstream: &str) -> Result<String> {
+        let upstream = upstream.strip_prefix("http://").context("the upstream is no http URL")?.to_owned();
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let url = format!("https://{}", listener.local_addr()?);
+        let acceptor = TlsAcceptor::from(self.config.clone());
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let (acceptor, upstream) = (acceptor.clone(), upstream.clone());
+                tokio::spawn(async move {
+                    stream.set_nodelay(true)?;
+                    let mut inner = TcpStream::connect(&upstream).await?;
+                    inner.set_nodelay(true)?;
+                    let mut outer = acceptor.accept(stream).await?;
+                    copy_bidirectional(&mut outer, &mut inner).await
+                });
+            }
+        });
+        Ok(url)
+    }
+}

@@ -1,0 +1,190 @@
+//! What a warm call costs: CPU time of the function, waiting time of the caller, requests to DynamoDB and KMS.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use crate::{
+    function::Function,
+    report::{Sample, megabytes, milliseconds, table},
+    world::{ADMIN, World, authorization, build, event, forged, validation},
+};
+
+const ROUNDS: usize = 7;
+const WARM_UP: usize = 100;
+
+/// A kind of call, and how to tell that it was answered as it should be.
+pub struct Mix {
+    pub name: &'static str,
+    pub function: &'static str,
+    pub events: Vec<Bytes>,
+    pub expected: fn(&Value) -> bool,
+}
+
+/// What one kind of call costs.
+pub struct Cost {
+    /// CPU-milliseconds of the function per call, by rounds.
+    pub cpu: Sample,
+    /// Milliseconds from the event to the answer.
+    pub wall: Sample,
+    pub dynamodb: f64,
+    pub kms: f64,
+    pub resident: u64,
+    pub calls_per_second: f64,
+}
+
+/// Measures a kind of call on a function that is warm.
+#[allow(clippy::cast_precision_loss)]
+pub async fn measure(world: &World, function: &mut Function, mix: &Mix, calls: usize) -> Result<Cost> {
+    let mut events = mix.events.iter().cycle();
+    let mut next = move || events.next().cloned().unwrap_or_default();
+    for _ in 0..WARM_UP {
+        let answer = function.invoke(&next()).await?.body;
+        ensure!((mix.expected)(&answer), "{}: unexpected answer {answer}", mix.name);
+    }
+    let (mut cpu, mut wall, mut total) = (Vec::new(), Vec::new(), Duration::ZERO);
+    let (mut dynamodb, mut kms) = (0, 0);
+    for _ in 0..ROUNDS {
+        let before = (function.cpu_at_rest().await?, world.requests(mix.function));
+        for _ in 0..calls {
+            let answer = function.invoke(&next()).await?;
+            ensure!((mix.expected)(&answer.body), "{}: unexpected answer {}", mix.name, answer.body);
+            total += answer.wall;
+            wall.push(milliseconds(answer.wall));
+        }
+        let after = world.requests(mix.function);
+        dynamodb += after.0 - before.1.0;
+        kms += after.1 - before.1.1;
+        cpu.push(milliseconds(function.cpu_at_rest().await?.saturating_sub(before.0)) / calls as f64);
+    }
+    let all = (calls * ROUNDS) as f64;
+    Ok(Cost {
+        cpu: Sample::new(cpu),
+        wall: Sample::new(wall),
+        dynamodb: dynamodb as f64 / all,
+        kms: kms as f64 / all,
+        resident: function.resident()?,
+        calls_per_second: all / total.as_secs_f64(),
+    })
+}
+
+/// A body of the gateway's response.
+fn body(answer: &Value) -> Value {
+    serde_json::from_str(answer["body"].as_str().unwrap_or_default()).unwrap_or_default()
+}
+
+pub fn active(answer: &Value) -> bool {
+    body(answer)["active"] == true
+}
+
+fn expired(answer: &Value) -> bool {
+    body(answer)["code"] == "expired"
+}
+
+fn revoked(answer: &Value) -> bool {
+    body(answer)["code"] == "revoked"
+}
+
+pub fn invalid(answer: &Value) -> bool {
+    body(answer)["code"] == "invalid"
+}
+
+fn authorized(answer: &Value) -> bool {
+    answer["isAuthorized"] == true
+}
+
+fn refused(answer: &Value) -> bool {
+    answer["isAuthorized"] == false
+}
+
+fn ok(answer: &Value) -> bool {
+    answer["statusCode"] == 200
+}
+
+fn created(answer: &Value) -> bool {
+    answer["statusCode"] == 201
+}
+
+/// Runs every mix in turn.
+pub async fn run(calls: usize, folder: &std::path::Path) -> Result<()> {
+    let functions = ["validate", "authorize", "create", "list", "onboard"];
+    let binaries = build(&functions)?;
+    let world = World::start(Duration::ZERO).await?;
+
+    let expiring = world.key("expired", Some(local::unix_time() + 2)).await?;
+    let doomed = world.key("revoked", None).await?;
+    world.call("DELETE", &format!("/v1/users/me/access-keys/{}", doomed.id), Value::Null).await?;
+    let mut valid = Vec::new();
+    for n in 0..100 {
+        valid.push(world.key(&format!("valid {n}"), None).await?.text);
+    }
+    while local::unix_time() <= expiring.expires_at {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let forgeries = valid.iter().map(|key| forged(key)).collect::<Result<Vec<_>>>()?;
+    let oversize = vec!["A".repeat(50_000)];
+    let garbage = vec!["not-a-key".to_owned()];
+    let one = |key: &str| vec![key.to_owned()];
+
+    let mut mixes = Vec::new();
+    type Expected = fn(&Value) -> bool;
+    let kinds: [(&str, &[String], Expected, Expected); 6] = [
+        ("valid", &valid, active, authorized),
+        ("expired", &one(&expiring.text), expired, refused),
+        ("revoked", &one(&doomed.text), revoked, refused),
+        ("forged", &forgeries, invalid, refused),
+        ("garbage", &garbage, invalid, refused),
+        ("oversize", &oversize, invalid, refused),
+    ];
+    for (name, keys, expected, authorized) in kinds {
+        let events = keys.iter().map(|key| validation(key, None)).collect::<Result<_>>()?;
+        mixes.push(Mix { name, function: "validate", events, expected });
+        let events = keys.iter().map(|key| authorization(key)).collect::<Result<_>>()?;
+        mixes.push(Mix { name, function: "authorize", events, expected: authorized });
+    }
+    let remembered = valid.iter().map(|key| validation(key, Some(60))).collect::<Result<_>>()?;
+    mixes.push(Mix { name: "valid, remembered", function: "validate", events: remembered, expected: active });
+    mixes.sort_by_key(|mix| mix.function != "validate");
+    let path = format!("/v1/users/{ADMIN}/access-keys");
+    let create = event("create", "POST /v1/users/{user_id}/access-keys", &path, &json!({ "name": "n", "role": "viewer" }))?;
+    mixes.push(Mix { name: "a key", function: "create", events: vec![create.to_string().into()], expected: created });
+    let list = event("list", "GET /v1/users/{user_id}/access-keys", &path, &Value::Null)?;
+    mixes.push(Mix { name: "50 keys", function: "list", events: vec![list.to_string().into()], expected: ok });
+    let node = json!({ "cluster_name": "a", "node_name": "n", "type": "K8s" });
+    let path = "/access-token/api/v1/process";
+    let mut process = event("onboard", &format!("POST {path}"), path, &node)?;
+    process["headers"]["authorization"] = format!("Bearer {}", valid[0]).into();
+    mixes.push(Mix { name: "the same node", function: "onboard", events: vec![process.to_string().into()], expected: ok });
+
+    let mut rows = Vec::new();
+    let mut figures = Vec::new();
+    for name in functions {
+        let mut function = world.function(&binaries, name).await?;
+        for mix in mixes.iter().filter(|mix| mix.function == name) {
+            let cost = measure(&world, &mut function, mix, calls).await?;
+            rows.push(vec![
+                name.to_owned(),
+                mix.name.to_owned(),
+                cost.cpu.to_string(),
+                format!("{:.2}", cost.wall.median()),
+                format!("{:.2}", cost.wall.quantile(0.99)),
+                format!("{}", cost.dynamodb),
+                format!("{}", cost.kms),
+                format!("{:.1}", megabytes(cost.resident)),
+            ]);
+            figures.push(json!({
+                "function": name, "call": mix.name, "cpu_ms": cost.cpu.json(),
+                "p50_ms": cost.wall.median(), "p99_ms": cost.wall.quantile(0.99),
+                "dynamodb_requests": cost.dynamodb, "kms_requests": cost.kms, "resident_bytes": cost.resident,
+            }));
+        }
+        function.stop().await?;
+    }
+    world.stop().await;
+    println!("warm calls: CPU-ms of the function per call (min / median / max of {ROUNDS} rounds of {calls})\n");
+    let headings = ["function", "call", "CPU-ms", "p50 ms", "p99 ms", "DynamoDB", "KMS", "resident MB"];
+    table(&headings, &rows);
+    crate::report::write(folder, "warm", &json!(figures))
+}
