@@ -90,3 +90,10 @@ fn timeouts() -> TimeoutConfig {
 fn retries() -> RetryConfig {
     RetryConfig::standard().with_max_attempts(3).with_initial_backoff(Duration::from_millis(100))
 }
+
+/// Runs what spares the first request its connection, for a second at most: INIT has ten.
+pub(crate) async fn warmed_up(service: &'static str, connect: impl Future<Output = bool>) {
+    if !matches!(tokio::time::timeout(Duration::from_secs(1), connect).await, Ok(true)) {
+        tracing::warn!(service, "not reached during init");
+    }
+}

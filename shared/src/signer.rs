@@ -1,7 +1,5 @@
 //! AWS KMS: signs keys, and gives the public halves once per process.
 
-use std::time::Duration;
-
 use aws_sdk_kms::{
     Client,
     error::SdkError,
@@ -13,6 +11,7 @@ use ring::digest;
 use tokio::sync::OnceCell;
 
 use crate::{
+    aws::warmed_up,
     key::{AccessKey, Unsigned},
     keyring::{Algorithm, Keyring, PublicKey, UnsupportedKey, ecdsa_fixed},
     metrics::{self, Metric},
@@ -63,9 +62,7 @@ impl Signer {
     /// Fetches the public keys in the init phase, so that the first request need not. If KMS does not answer at
     /// once, the first request tries again.
     pub async fn warm_up(&self) {
-        if !matches!(tokio::time::timeout(Duration::from_secs(1), self.keyring()).await, Ok(Ok(_))) {
-            tracing::warn!("public keys not fetched during init");
-        }
+        warmed_up("KMS", async { self.keyring().await.is_ok() }).await;
     }
 
     /// A key that is disabled or gone no longer verifies; that must not stop those that are left. But the first is

@@ -19,13 +19,13 @@ mod item;
 mod keys;
 mod users;
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use aws_sdk_dynamodb::{
     Client,
     error::{BuildError, ProvideErrorMetadata, SdkError},
     operation::update_item::{UpdateItemError, UpdateItemOutput},
-    types::{CancellationReason, TransactWriteItem},
+    types::{AttributeValue, CancellationReason, TransactWriteItem},
 };
 use rand::{TryRng, rngs::SysRng};
 
@@ -34,7 +34,7 @@ pub use item::BadItem;
 pub use keys::{Archived, Idempotency, Issued, NewKey, Revoked, key_from_image};
 pub use users::AdminChange;
 
-use crate::{aws::AwsSettings, config::Environment, cursor::Position};
+use crate::{aws::{AwsSettings, warmed_up}, config::Environment, cursor::Position};
 
 /// The table, through the SDK's client.
 #[derive(Debug, Clone)]
@@ -93,6 +93,21 @@ impl Store {
         Self { client: aws.dynamodb(), table: environment.required("TABLE_NAME") }
     }
 
+    /// Connects to DynamoDB in the init phase, where a function has a whole CPU: by a `GetItem` of nothing. If DynamoDB
+    /// does not answer at once, the first request tries again.
+    pub async fn warm_up(&self) {
+        let (pk, sk) = nothing();
+        let read = self.client.get_item().table_name(&self.table).key("pk", pk).key("sk", sk).send();
+        warmed_up("DynamoDB", async { read.await.is_ok() }).await;
+    }
+
+    /// [`Self::warm_up`] for a function whose role has `BatchGetItem` instead.
+    pub async fn warm_up_by_batch(&self) {
+        let (pk, sk) = nothing();
+        let keys = vec![HashMap::from([("pk".to_owned(), pk), ("sk".to_owned(), sk)])];
+        warmed_up("DynamoDB", async { self.batch_get(keys, false).await.is_ok() }).await;
+    }
+
     /// Runs a transaction. A conflict with another transaction is tried again with jitter: somebody's succeeds
     /// each time, so the wait is short.
     async fn transact(&self, items: Vec<TransactWriteItem>) -> Result<Outcome, StoreError> {
@@ -123,6 +138,11 @@ impl Store {
         }
         Err(failed("TransactWriteItems")(error))
     }
+}
+
+/// The key of an item that does not exist.
+fn nothing() -> (AttributeValue, AttributeValue) {
+    (AttributeValue::S("WARM".into()), AttributeValue::S("UP".into()))
 }
 
 /// Sends a write of one item, again while a transaction on that item is under way: the SDK does not.

@@ -2,23 +2,28 @@
 
 use std::error::Error;
 
-use tracing_subscriber::{EnvFilter, fmt::format::FmtSpan};
+use tracing_subscriber::{
+    filter::{LevelFilter, Targets},
+    fmt::{self, format::FmtSpan},
+    layer::SubscriberExt,
+    util::SubscriberInitExt,
+};
 
 /// Sends events to the standard output. `LOG_LEVEL` may name another level than `info`.
 pub fn init() {
-    let level = std::env::var("LOG_LEVEL").unwrap_or_else(|_| "info".into());
-    tracing_subscriber::fmt()
+    let level = std::env::var("LOG_LEVEL").ok().and_then(|level| level.parse().ok());
+    let level = level.unwrap_or(LevelFilter::INFO);
+    // Our own events alone: the SDK's would print requests at lower levels.
+    let ours = ["access_keys", "authorize", "cleanup"].map(|target| (target, level));
+    let filter = Targets::new().with_default(LevelFilter::WARN).with_targets(ours);
+    let lines = fmt::layer()
         .json()
         .flatten_event(true)
         .with_current_span(false)
         .with_span_list(false)
         .with_span_events(FmtSpan::NONE)
-        .with_target(false)
-        // Our own events alone: the SDK's would print requests at lower levels.
-        .with_env_filter(EnvFilter::new(format!(
-            "warn,access_keys={level},cleanup={level},authorize={level}"
-        )))
-        .init();
+        .with_target(false);
+    tracing_subscriber::registry().with(filter).with(lines).init();
 }
 
 /// An error and its sources in one line, for the log only: `KMS Sign: dispatch failure: ...`.

@@ -7,6 +7,6 @@ use lambda_runtime::{LambdaEvent, service_fn};
 async fn main() -> Result<(), lambda_runtime::Error> {
     telemetry::init();
     let verifier = &config::read(Verifier::read)?;
-    verifier.signer.warm_up().await;
+    verifier.warm_up().await;
     lambda_runtime::run(service_fn(move |event: LambdaEvent<_>| authorize::handle(verifier, event))).await
 }

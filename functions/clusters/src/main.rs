@@ -6,6 +6,6 @@ use access_keys::{config, edge, telemetry};
 async fn main() -> Result<(), lambda_http::Error> {
     telemetry::init();
     let app = config::read(clusters::App::read)?;
-    app.verifier.signer.warm_up().await;
+    app.verifier.warm_up().await;
     edge::run(|request| clusters::handle(&app, request)).await
 }

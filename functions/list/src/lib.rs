@@ -16,7 +16,8 @@ use serde_json::Value;
 
 /// What the function works with.
 pub struct App {
-    store: Store,
+    /// The table.
+    pub store: Store,
     callers: CallerSettings,
 }
 

@@ -6,6 +6,6 @@ use access_keys::{config, edge, telemetry};
 async fn main() -> Result<(), lambda_http::Error> {
     telemetry::init();
     let app = config::read(revoke::App::read)?;
-    app.verifier.signer.warm_up().await;
+    tokio::join!(app.verifier.signer.warm_up(), app.verifier.store.warm_up());
     edge::run(|request| revoke::handle(&app, request)).await
 }

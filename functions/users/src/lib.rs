@@ -15,7 +15,8 @@ use lambda_http::{Body, Request, Response, http::StatusCode};
 
 /// What the function works with.
 pub struct App {
-    store: Store,
+    /// The table.
+    pub store: Store,
     callers: CallerSettings,
 }
 

@@ -6,5 +6,6 @@ use access_keys::{config, edge, telemetry};
 async fn main() -> Result<(), lambda_http::Error> {
     telemetry::init();
     let app = config::read(users::App::read)?;
+    app.store.warm_up().await;
     edge::run(|request| users::handle(&app, request)).await
 }

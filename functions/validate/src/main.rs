@@ -6,6 +6,6 @@ use access_keys::{config, edge, operations::validate::Verifier, telemetry};
 async fn main() -> Result<(), lambda_http::Error> {
     telemetry::init();
     let verifier = config::read(Verifier::read)?;
-    verifier.signer.warm_up().await;
+    verifier.warm_up().await;
     edge::run(|request| validate::handle(&verifier, request)).await
 }

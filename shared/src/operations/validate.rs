@@ -44,6 +44,11 @@ impl Verifier {
             realm: keys.realm,
         }
     }
+
+    /// Fetches the public keys and connects to DynamoDB, at the same time, in the init phase.
+    pub async fn warm_up(&self) {
+        tokio::join!(self.signer.warm_up(), self.store.warm_up_by_batch());
+    }
 }
 
 /// What a good key may do, for its owner as the owner is now.

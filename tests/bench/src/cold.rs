@@ -168,14 +168,17 @@ pub async fn run(rounds: usize, latency: Duration, folder: &Path) -> Result<()> 
     write(folder, "cold", &Value::from(figures))
 }
 
-/// Builds it from a copy of this checkout, in a folder of its own; gives the folder of the binaries.
+/// Builds it from a copy of this checkout; gives the folder of the binaries. What the builds have in common is compiled
+/// once.
 fn prepare(build: &Build) -> Result<PathBuf> {
     let root = root().canonicalize()?;
-    let folder = root.join("target/bench").join(build.name);
-    let source = folder.join("source");
+    let folder = root.join("target/bench");
+    let (source, binaries) = (folder.join("source"), folder.join(build.name));
     let _ = fs::remove_dir_all(&source);
-    fs::create_dir_all(&source)?;
-    let files = Command::new("git").current_dir(&root).args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]).output()?;
+    let files = Command::new("git")
+        .current_dir(&root)
+        .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
+        .output()?;
     ensure!(files.status.success(), "git ls-files: {}", String::from_utf8_lossy(&files.stderr));
     for file in String::from_utf8(files.stdout)?.split_terminator('\0') {
         let to = source.join(file);
@@ -184,13 +187,17 @@ fn prepare(build: &Build) -> Result<PathBuf> {
     }
     if let Some(patch) = build.patch {
         let patch = root.join("tests/bench/builds").join(format!("{patch}.patch"));
-        // Outside the repository as far as git knows: it would take the paths as the repository's otherwise.
+        // Not `git apply`, which would look for the repository above.
         let status = Command::new("patch").current_dir(&source).args(["-p1", "--input"]).arg(&patch).status()?;
         ensure!(status.success(), "{} does not apply: it is to follow the sources", patch.display());
     }
     println!("build {}: {}", build.name, build.about);
-    build_in(&source, &folder, &FUNCTIONS, build.environment)?;
-    Ok(folder.join("release"))
+    build_in(&source, &root.join("target"), &FUNCTIONS, build.environment)?;
+    fs::create_dir_all(&binaries)?;
+    for function in FUNCTIONS {
+        fs::copy(root.join("target/release").join(function), binaries.join(function))?;
+    }
+    Ok(binaries)
 }
 
 /// The size of a Lambda deployment package, but for a few hundred bytes of its directory.

@@ -2,13 +2,17 @@
 //!
 //! CPU time is the figure to compare: it hardly depends on what else the machine does. Waiting time does.
 
+mod cold;
 mod function;
+mod growth;
+mod peers;
+mod plot;
 mod report;
 mod tls;
 mod warm;
 mod world;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -24,6 +28,29 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum What {
+    /// What the first call of a process costs, by four builds of `validate` and `create`.
+    Cold {
+        /// How often each build is started.
+        #[arg(long, default_value_t = 9)]
+        rounds: usize,
+        /// After how many milliseconds DynamoDB and KMS answer.
+        #[arg(long, default_value_t = 2)]
+        latency: u64,
+    },
+    /// Whether calls cost more as keys become more.
+    Growth,
+    /// Ours beside other key checkers, which it installs into `target/peers`.
+    Peers {
+        /// How often each is measured.
+        #[arg(long, default_value_t = 3)]
+        rounds: usize,
+        /// For how long at a time.
+        #[arg(long, default_value_t = 3)]
+        seconds: u64,
+        /// Another folder for the peers.
+        #[arg(long)]
+        directory: Option<PathBuf>,
+    },
     /// What a warm call costs.
     Warm {
         /// How many calls a round has.
@@ -36,6 +63,14 @@ enum What {
 async fn main() -> Result<()> {
     let arguments = Arguments::parse();
     match arguments.what {
+        What::Cold { rounds, latency } => {
+            cold::run(rounds, Duration::from_millis(latency), &arguments.out).await
+        }
+        What::Growth => growth::run(&arguments.out).await,
+        What::Peers { rounds, seconds, directory } => {
+            let directory = directory.unwrap_or_else(peers::directory);
+            peers::run(rounds, seconds, &directory, &arguments.out).await
+        }
         What::Warm { calls } => warm::run(calls, &arguments.out).await,
     }
 }

@@ -99,11 +99,11 @@ fn refused(answer: &Value) -> bool {
     answer["isAuthorized"] == false
 }
 
-fn ok(answer: &Value) -> bool {
+pub fn ok(answer: &Value) -> bool {
     answer["statusCode"] == 200
 }
 
-fn created(answer: &Value) -> bool {
+pub fn created(answer: &Value) -> bool {
     answer["statusCode"] == 201
 }
 

@@ -141,7 +141,7 @@ impl World {
 /// Builds release binaries of this checkout; gives the folder they are in.
 pub fn build(functions: &[&str]) -> Result<PathBuf> {
     let root = root();
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    let target = root.join("target");
     build_in(&root, &target, functions, &[])?;
     Ok(target.join("release"))
 }

@@ -1,0 +1,108 @@
+//! Whether the cost of a call depends on how many keys there are: in the table, and of one user.
+
+use std::{path::Path, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+use bytes::Bytes;
+use local::dynoxide::{ImportOptions, types::AttributeValue};
+use serde_json::{Value, json};
+
+use crate::{
+    report::{table, write},
+    warm::{Mix, active, created, measure, ok},
+    world::{ADMIN, Key, TENANT, World, build, event, validation},
+};
+
+const IN_TABLE: [usize; 4] = [10, 1_000, 100_000, 1_000_000];
+const OF_USER: [usize; 4] = [1, 100, 1_000, 10_000];
+const CALLS: usize = 100;
+/// How many items are written at once.
+const BATCH: usize = 50_000;
+
+/// Fills the table, and then one user's partition, and measures at each size.
+pub async fn run(folder: &Path) -> Result<()> {
+    let functions = ["validate", "list", "create"];
+    let binaries = build(&functions)?;
+    let world = World::start(Duration::ZERO).await?;
+    let key = world.key("growth", None).await?;
+    let path = format!("/v1/users/{ADMIN}/access-keys");
+    let list = event("list", "GET /v1/users/{user_id}/access-keys", &path, &Value::Null)?;
+    let body = json!({ "name": "n", "role": "viewer" });
+    let create = event("create", "POST /v1/users/{user_id}/access-keys", &path, &body)?;
+    let text = |event: Value| vec![Bytes::from(event.to_string())];
+    let mixes = [
+        Mix {
+            name: "valid",
+            function: "validate",
+            events: vec![validation(&key.text, None)?],
+            expected: active,
+        },
+        Mix { name: "50 keys", function: "list", events: text(list), expected: ok },
+        Mix { name: "a key", function: "create", events: text(create), expected: created },
+    ];
+    let mut processes = Vec::new();
+    for function in functions {
+        processes.push(world.function(&binaries, function).await?);
+    }
+
+    let (mut rows, mut figures) = (Vec::new(), Vec::new());
+    let sizes = IN_TABLE.map(|keys| ("in the table", keys)).into_iter();
+    let mut filled = [0, 0];
+    for (n, (place, keys)) in sizes.chain(OF_USER.map(|keys| ("of the user", keys))).enumerate() {
+        let of_user = n >= IN_TABLE.len();
+        let filled = &mut filled[usize::from(of_user)];
+        fill(&world, &key, *filled..keys, of_user).await?;
+        *filled = keys;
+        let mut row = vec![place.to_owned(), keys.to_string()];
+        for (mix, process) in mixes.iter().zip(&mut processes) {
+            let cost = measure(&world, process, mix, CALLS).await?;
+            row.push(format!("{:.2}", cost.cpu.median()));
+            row.push(format!("{:.2}", cost.wall.median()));
+            row.push(cost.dynamodb.to_string());
+            figures.push(json!({
+                "keys": keys, "place": place, "function": mix.function, "cpu_ms": cost.cpu.json(),
+                "p50_ms": cost.wall.median(), "dynamodb_requests": cost.dynamodb,
+            }));
+        }
+        rows.push(row);
+    }
+    for process in processes {
+        process.stop().await?;
+    }
+    world.stop().await;
+    println!("growth: median CPU-ms of the function, p50 in ms and requests to DynamoDB, per call\n");
+    let headings = ["keys", "how many", "validate CPU", "p50", "requests", "list 50 CPU", "p50", "requests", "create CPU", "p50", "requests"];
+    table(&headings, &rows);
+    write(folder, "growth", &Value::from(figures))
+}
+
+/// Writes copies of a key's item past the functions: of the same user, or ten each of other users of the tenant.
+async fn fill(world: &World, key: &Key, numbers: std::ops::Range<usize>, of_user: bool) -> Result<()> {
+    let read = json!({
+        "TableName": world.stack.table(),
+        "Key": { "pk": { "S": format!("U#{TENANT}#{ADMIN}") }, "sk": { "S": format!("KEY#{}", key.id) } },
+    });
+    let database = world.stack.database();
+    let item = database.get_item(serde_json::from_value(read)?)?.item.context("the key has no item")?;
+    ensure!(item.contains_key("tenant_pk"), "the item is not in the index: the copies would not be either");
+    let numbers: Vec<_> = numbers.collect();
+    for numbers in numbers.chunks(BATCH) {
+        let copy = |n: &usize| {
+            let id = format!("{}{n:012x}", &key.id[..key.id.len() - 12]);
+            let user = if of_user { ADMIN.to_owned() } else { format!("user{}", n / 10) };
+            let mut item = item.clone();
+            for (name, value) in &mut item {
+                if let AttributeValue::S(text) = value {
+                    *text = text.replace(&key.id, &id);
+                    if name == "pk" {
+                        *text = format!("U#{TENANT}#{user}");
+                    }
+                }
+            }
+            item
+        };
+        let items = numbers.iter().map(copy).collect();
+        database.import_items(world.stack.table(), items, ImportOptions::default())?;
+    }
+    Ok(())
+}
