@@ -49,9 +49,10 @@ settings.configure(
             },
         }
     },
-    # No sessions, no users and no middleware: a service that knows keys only. This is to the peer's advantage.
+    # No sessions and no users: a service that knows keys only. This is to the peer's advantage.
     INSTALLED_APPS=["rest_framework", "rest_framework_api_key"],
-    MIDDLEWARE=[],
+    # It gives the answers their length.
+    MIDDLEWARE=["django.middleware.common.CommonMiddleware"],
     REST_FRAMEWORK={
         "DEFAULT_AUTHENTICATION_CLASSES": [],
         "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],

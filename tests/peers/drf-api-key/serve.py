@@ -14,7 +14,18 @@ from gunicorn.app.base import BaseApplication
 def stop_with_input() -> None:
     while os.read(0, 1024):
         pass
-    os.kill(os.getpid(), signal.SIGTERM)
+    stop_at_once()
+
+
+def stop_at_once(*_) -> None:
+    """SIGTERM alone would let gunicorn wait for the clients to close their connections."""
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def watch(_) -> None:
+    """In the arbiter, with its signal handlers in place and no worker yet."""
+    signal.signal(signal.SIGTERM, stop_at_once)
+    threading.Thread(target=stop_with_input, daemon=True).start()
 
 
 class Server(BaseApplication):
@@ -26,11 +37,9 @@ class Server(BaseApplication):
             "worker_class": "gthread",
             "threads": 1,
             "keepalive": 75,
-            "graceful_timeout": 1,
             "control_socket_disable": True,
             "loglevel": "warning",
-            # In the arbiter, before it forks: its signal handlers are in place by then.
-            "when_ready": lambda _: threading.Thread(target=stop_with_input, daemon=True).start(),
+            "when_ready": watch,
             "post_worker_init": announce,
         }.items():
             self.cfg.set(option, value)
