@@ -1,0 +1,99 @@
+"""A Django project in one module, as small as the library's guide allows, with its keys in SQLite."""
+
+import argparse
+import atexit
+import os
+import shutil
+import string
+import tempfile
+from datetime import timedelta
+from importlib.metadata import version as installed
+
+import django
+from django.conf import settings
+from django.core.management import call_command
+from django.db import transaction
+from django.utils import timezone
+from django.utils.crypto import get_random_string
+
+parser = argparse.ArgumentParser()
+parser.add_argument("dir")
+parser.add_argument("--keys", type=int, required=True)
+parser.add_argument("--synchronous", choices=["NORMAL", "FULL"], default="NORMAL")
+arguments = parser.parse_args()
+if arguments.keys < 200:
+    parser.error("--keys: at least 200")
+
+folder = tempfile.mkdtemp(prefix="run.", dir=os.path.join(arguments.dir, "drf-api-key"))
+owner = os.getpid()
+
+
+@atexit.register
+def remove_folder() -> None:
+    # gunicorn's workers are forks and run this too.
+    if os.getpid() == owner:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+settings.configure(
+    ALLOWED_HOSTS=["127.0.0.1"],
+    DATABASES={
+        "default": {
+            "ENGINE": "django.db.backends.sqlite3",
+            "NAME": os.path.join(folder, "keys.sqlite"),
+            # One connection for all requests instead of one for each.
+            "CONN_MAX_AGE": None,
+            "OPTIONS": {
+                "init_command": f"PRAGMA journal_mode=WAL; PRAGMA synchronous={arguments.synchronous};",
+                "transaction_mode": "IMMEDIATE",
+            },
+        }
+    },
+    # No sessions and no users: a service that knows keys only. This is to the peer's advantage.
+    INSTALLED_APPS=["rest_framework", "rest_framework_api_key"],
+    # It gives the answers their length.
+    MIDDLEWARE=["django.middleware.common.CommonMiddleware"],
+    REST_FRAMEWORK={
+        "DEFAULT_AUTHENTICATION_CLASSES": [],
+        "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+        "UNAUTHENTICATED_USER": None,
+    },
+    ROOT_URLCONF="views",
+    SECRET_KEY=get_random_string(50),
+    USE_TZ=True,
+)
+django.setup()
+
+from rest_framework_api_key.models import APIKey  # noqa: E402  (models need the set-up)
+
+name = "drf-api-key"
+version = installed("djangorestframework-api-key")
+storage = f"SQLite WAL, synchronous={arguments.synchronous}, in process"
+
+
+def create(**fields) -> str:
+    return APIKey.objects.create_key(name="peer", **fields)[1]
+
+
+def forged() -> str:
+    """A key in the library's form that was never issued."""
+    letters = string.ascii_letters + string.digits
+    return f"{get_random_string(8, letters)}.{get_random_string(32, letters)}"
+
+
+def fill() -> dict[str, list[str]]:
+    """Creates the tables and the keys; answers the samples."""
+    call_command("migrate", verbosity=0)
+    past = timezone.now() - timedelta(days=1)
+    # One transaction around all of them: only the set-up is quicker for it.
+    with transaction.atomic():
+        valid = [create() for _ in range(arguments.keys)]
+        expired = [create(expiry_date=past) for _ in range(20)]
+        revoked = [create(revoked=True) for _ in range(20)]
+    return {
+        "valid": valid[:: arguments.keys // 200][:200],
+        "expired": expired,
+        "revoked": revoked,
+        "unknown": [forged() for _ in range(20)],
+        "garbage": ["garbage", "a.b.c", "not a key", "x" * 300, "'; --"],
+    }
