@@ -34,7 +34,11 @@ pub use item::BadItem;
 pub use keys::{Archived, Idempotency, Issued, NewKey, Revoked, key_from_image};
 pub use users::AdminChange;
 
-use crate::{aws::{AwsSettings, warmed_up}, config::Environment, cursor::Position};
+use crate::{
+    aws::{AwsSettings, warmed_up},
+    config::Environment,
+    cursor::Position,
+};
 
 /// The table, through the SDK's client.
 #[derive(Debug, Clone)]

@@ -110,7 +110,8 @@ pub async fn run(rounds: usize, latency: Duration, folder: &Path) -> Result<()> 
             let zip = deflated(&binary)?;
             let size = |bytes: usize| megabytes(bytes as u64);
             let [init, init_wall, first, first_wall, second] =
-                [runs.init_cpu, runs.init_wall, runs.first_cpu, runs.first_wall, runs.second_cpu].map(Sample::new);
+                [runs.init_cpu, runs.init_wall, runs.first_cpu, runs.first_wall, runs.second_cpu]
+                    .map(Sample::new);
             let [dynamodb, kms, resident] = [runs.dynamodb, runs.kms, runs.resident].map(Sample::new);
             rows.push(vec![
                 function.to_owned(),
@@ -153,7 +154,17 @@ pub async fn run(rounds: usize, latency: Duration, folder: &Path) -> Result<()> 
         latency.as_millis()
     );
     table(
-        &["function", "build", "exec to /next", "first call", "second call", "DynamoDB + KMS", "resident MB", "MB", "zip MB"],
+        &[
+            "function",
+            "build",
+            "exec to /next",
+            "first call",
+            "second call",
+            "DynamoDB + KMS",
+            "resident MB",
+            "MB",
+            "zip MB",
+        ],
         &rows,
     );
     println!("first call on Lambda in ms, by memory (the INIT phase has a whole CPU at every size)\n");
@@ -188,7 +199,8 @@ fn prepare(build: &Build) -> Result<PathBuf> {
     if let Some(patch) = build.patch {
         let patch = root.join("tests/bench/builds").join(format!("{patch}.patch"));
         // Not `git apply`, which would look for the repository above.
-        let status = Command::new("patch").current_dir(&source).args(["-p1", "--input"]).arg(&patch).status()?;
+        let status =
+            Command::new("patch").current_dir(&source).args(["-p1", "--input"]).arg(&patch).status()?;
         ensure!(status.success(), "{} does not apply: it is to follow the sources", patch.display());
     }
     println!("build {}: {}", build.name, build.about);

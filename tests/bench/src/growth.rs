@@ -71,7 +71,19 @@ pub async fn run(folder: &Path) -> Result<()> {
     }
     world.stop().await;
     println!("growth: median CPU-ms of the function, p50 in ms and requests to DynamoDB, per call\n");
-    let headings = ["keys", "how many", "validate CPU", "p50", "requests", "list 50 CPU", "p50", "requests", "create CPU", "p50", "requests"];
+    let headings = [
+        "keys",
+        "how many",
+        "validate CPU",
+        "p50",
+        "requests",
+        "list 50 CPU",
+        "p50",
+        "requests",
+        "create CPU",
+        "p50",
+        "requests",
+    ];
     table(&headings, &rows);
     write(folder, "growth", &Value::from(figures))
 }

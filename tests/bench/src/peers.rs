@@ -50,7 +50,8 @@ impl Peer {
         let mut line = String::new();
         BufReader::new(child.stdout.take().context("no stdout")?).read_line(&mut line).await?;
         let ready: Value = serde_json::from_str(&line).with_context(|| format!("{name} said {line:?}"))?;
-        let text = |name: &str| ready[name].as_str().map(str::to_owned).context("the peer's line is incomplete");
+        let text =
+            |name: &str| ready[name].as_str().map(str::to_owned).context("the peer's line is incomplete");
         let pids = ready["pids"].as_array().into_iter().flatten().filter_map(Value::as_i64);
         Ok(Self {
             name: text("name")?,
@@ -105,7 +106,8 @@ pub async fn run(rounds: usize, seconds: u64, directory: &Path, folder: &Path) -
     for n in 0..200 {
         keys.push(world.key(&format!("key {n}"), None).await?.text);
     }
-    let validations = |staleness| keys.iter().map(move |key| validation(key, staleness)).collect::<Result<Vec<_>>>();
+    let validations =
+        |staleness| keys.iter().map(move |key| validation(key, staleness)).collect::<Result<Vec<_>>>();
     let forged = keys.iter().map(|key| validation(&forged(key)?, None)).collect::<Result<Vec<_>>>()?;
     let path = format!("/v1/users/{ADMIN}/access-keys");
     let body = json!({ "name": "n", "role": "viewer" });
@@ -174,7 +176,12 @@ impl Figures {
 }
 
 #[allow(clippy::cast_precision_loss)]
-async fn ours(function: &mut Function, events: &[Bytes], expected: fn(&Value) -> bool, limit: Duration) -> Result<Figures> {
+async fn ours(
+    function: &mut Function,
+    events: &[Bytes],
+    expected: fn(&Value) -> bool,
+    limit: Duration,
+) -> Result<Figures> {
     let mut wall = Vec::new();
     let (before, harness) = (function.cpu_at_rest().await?, own_cpu()?);
     let started = Instant::now();
@@ -209,7 +216,8 @@ async fn theirs(peer: &Peer, client: &reqwest::Client, mix: &str, limit: Duratio
         let answer = client.execute(request).await?;
         let (status, body) = (answer.status(), answer.text().await?);
         wall.push(milliseconds(sent.elapsed()));
-        let valid = status == 200 && serde_json::from_str::<Value>(&body).is_ok_and(|body| body["valid"] == true);
+        let valid =
+            status == 200 && serde_json::from_str::<Value>(&body).is_ok_and(|body| body["valid"] == true);
         let as_expected = if mix == "create" { status == 201 } else { valid == (mix == "valid") };
         ensure!(as_expected && !status.is_server_error(), "{}, {mix}: {status} {body}", peer.name);
     }
@@ -252,7 +260,8 @@ fn print(
             if calls == 0.0 {
                 continue;
             }
-            let (cpu, sum, wall) = (Sample::new(figure.cpu), Sample::new(figure.cpu_with_store), Sample::new(figure.wall));
+            let (cpu, sum, wall) =
+                (Sample::new(figure.cpu), Sample::new(figure.cpu_with_store), Sample::new(figure.wall));
             median[m] = cpu.median();
             rows.push(vec![
                 name.clone(),
@@ -276,12 +285,29 @@ fn print(
                 "garbage" => "garbage",
                 _ => continue,
             };
-            bars.push(plot::Bar { group: group.to_owned(), name: name.split(" (").next().unwrap_or(name).to_owned(), parts: vec![cpu.median()] });
+            bars.push(plot::Bar {
+                group: group.to_owned(),
+                name: name.split(" (").next().unwrap_or(name).to_owned(),
+                parts: vec![cpu.median()],
+            });
         }
         medians.push(median);
     }
     println!("peers over HTTP: one process, one call at a time, {rounds} rounds of {seconds} s in turn\n");
-    table(&["system", "call", "CPU-ms", "with our store and the harness", "per CPU-second", "per second", "p50 ms", "p99 ms", "resident MB"], &rows);
+    table(
+        &[
+            "system",
+            "call",
+            "CPU-ms",
+            "with our store and the harness",
+            "per CPU-second",
+            "per second",
+            "p50 ms",
+            "p99 ms",
+            "resident MB",
+        ],
+        &rows,
+    );
     let fastest = |m: usize| medians.iter().skip(1).map(|of| of[m]).fold(f64::INFINITY, f64::min);
     let [valid, remembered, unknown, garbage, _] = medians[0];
     let ratios = [
@@ -290,26 +316,58 @@ fn print(
         ("forged", fastest(2) / unknown, 3.0),
         ("garbage", fastest(3) / garbage, 6.0),
     ];
-    let rows: Vec<_> = ratios.iter().map(|(mix, ratio, budget)| vec![(*mix).to_owned(), format!("{ratio:.1}"), format!("{budget:.0}")]).collect();
+    let rows: Vec<_> = ratios
+        .iter()
+        .map(|(mix, ratio, budget)| vec![(*mix).to_owned(), format!("{ratio:.1}"), format!("{budget:.0}")])
+        .collect();
     println!("times the fastest peer, per CPU-second of the process that answers\n");
     table(&["call", "ours", "at least"], &rows);
     println!("library calls, without HTTP\n");
-    let names = ["name", "create_per_s", "verify_per_s", "forged_per_s", "create_cpu_ms", "verify_cpu_ms", "forged_cpu_ms", "expired_cpu_ms", "revoked_cpu_ms", "statements_per_verify", "statements_per_forged", "rss_mb"];
-    let rows: Vec<Vec<_>> = libraries.iter().map(|peer| names.map(|name| match &peer[name] {
-        Value::String(text) => text.clone(),
-        Value::Null => "-".to_owned(),
-        number => format!("{:.3}", number.as_f64().unwrap_or(f64::NAN)).trim_end_matches('0').trim_end_matches('.').to_owned(),
-    }).to_vec()).collect();
+    let names = [
+        "name",
+        "create_per_s",
+        "verify_per_s",
+        "forged_per_s",
+        "create_cpu_ms",
+        "verify_cpu_ms",
+        "forged_cpu_ms",
+        "expired_cpu_ms",
+        "revoked_cpu_ms",
+        "statements_per_verify",
+        "statements_per_forged",
+        "rss_mb",
+    ];
+    let rows: Vec<Vec<_>> = libraries
+        .iter()
+        .map(|peer| {
+            names
+                .map(|name| match &peer[name] {
+                    Value::String(text) => text.clone(),
+                    Value::Null => "-".to_owned(),
+                    number => format!("{:.3}", number.as_f64().unwrap_or(f64::NAN))
+                        .trim_end_matches('0')
+                        .trim_end_matches('.')
+                        .to_owned(),
+                })
+                .to_vec()
+        })
+        .collect();
     table(&names, &rows);
 
-    bars.sort_by_key(|bar| ["valid key", "forged key", "garbage"].iter().position(|group| *group == bar.group));
+    bars.sort_by_key(|bar| {
+        ["valid key", "forged key", "garbage"].iter().position(|group| *group == bar.group)
+    });
     std::fs::create_dir_all(folder)?;
     plot::bars(&folder.join("peers.svg"), "CPU-milliseconds per verification over HTTP", &[], &bars)?;
-    write(folder, "peers", &json!({
-        "http": figures,
-        "ratios": ratios.map(|(mix, ratio, budget)| json!({ "call": mix, "times_the_fastest_peer": ratio, "at_least": budget })),
-        "libraries": libraries,
-    }))
+    write(
+        folder,
+        "peers",
+        &json!({
+            "http": figures,
+            "ratios": ratios.map(|(mix, ratio, budget)| json!({ "call": mix, "times_the_fastest_peer": ratio, "at_least": budget })),
+            "libraries": libraries,
+        }),
+    )
 }
 
 /// Where the peers are installed, unless told otherwise.

@@ -32,7 +32,6 @@ pub struct Cost {
     pub dynamodb: f64,
     pub kms: f64,
     pub resident: u64,
-    pub calls_per_second: f64,
 }
 
 /// Measures a kind of call on a function that is warm.
@@ -44,14 +43,13 @@ pub async fn measure(world: &World, function: &mut Function, mix: &Mix, calls: u
         let answer = function.invoke(&next()).await?.body;
         ensure!((mix.expected)(&answer), "{}: unexpected answer {answer}", mix.name);
     }
-    let (mut cpu, mut wall, mut total) = (Vec::new(), Vec::new(), Duration::ZERO);
+    let (mut cpu, mut wall) = (Vec::new(), Vec::new());
     let (mut dynamodb, mut kms) = (0, 0);
     for _ in 0..ROUNDS {
         let before = (function.cpu_at_rest().await?, world.requests(mix.function));
         for _ in 0..calls {
             let answer = function.invoke(&next()).await?;
             ensure!((mix.expected)(&answer.body), "{}: unexpected answer {}", mix.name, answer.body);
-            total += answer.wall;
             wall.push(milliseconds(answer.wall));
         }
         let after = world.requests(mix.function);
@@ -66,7 +64,6 @@ pub async fn measure(world: &World, function: &mut Function, mix: &Mix, calls: u
         dynamodb: dynamodb as f64 / all,
         kms: kms as f64 / all,
         resident: function.resident()?,
-        calls_per_second: all / total.as_secs_f64(),
     })
 }
 
@@ -148,15 +145,35 @@ pub async fn run(calls: usize, folder: &std::path::Path) -> Result<()> {
     mixes.push(Mix { name: "valid, remembered", function: "validate", events: remembered, expected: active });
     mixes.sort_by_key(|mix| mix.function != "validate");
     let path = format!("/v1/users/{ADMIN}/access-keys");
-    let create = event("create", "POST /v1/users/{user_id}/access-keys", &path, &json!({ "name": "n", "role": "viewer" }))?;
-    mixes.push(Mix { name: "a key", function: "create", events: vec![create.to_string().into()], expected: created });
+    let create = event(
+        "create",
+        "POST /v1/users/{user_id}/access-keys",
+        &path,
+        &json!({ "name": "n", "role": "viewer" }),
+    )?;
+    mixes.push(Mix {
+        name: "a key",
+        function: "create",
+        events: vec![create.to_string().into()],
+        expected: created,
+    });
     let list = event("list", "GET /v1/users/{user_id}/access-keys", &path, &Value::Null)?;
-    mixes.push(Mix { name: "50 keys", function: "list", events: vec![list.to_string().into()], expected: ok });
+    mixes.push(Mix {
+        name: "50 keys",
+        function: "list",
+        events: vec![list.to_string().into()],
+        expected: ok,
+    });
     let node = json!({ "cluster_name": "a", "node_name": "n", "type": "K8s" });
     let path = "/access-token/api/v1/process";
     let mut process = event("onboard", &format!("POST {path}"), path, &node)?;
     process["headers"]["authorization"] = format!("Bearer {}", valid[0]).into();
-    mixes.push(Mix { name: "the same node", function: "onboard", events: vec![process.to_string().into()], expected: ok });
+    mixes.push(Mix {
+        name: "the same node",
+        function: "onboard",
+        events: vec![process.to_string().into()],
+        expected: ok,
+    });
 
     let mut rows = Vec::new();
     let mut figures = Vec::new();
@@ -183,7 +200,9 @@ pub async fn run(calls: usize, folder: &std::path::Path) -> Result<()> {
         function.stop().await?;
     }
     world.stop().await;
-    println!("warm calls: CPU-ms of the function per call (min / median / max of {ROUNDS} rounds of {calls})\n");
+    println!(
+        "warm calls: CPU-ms of the function per call (min / median / max of {ROUNDS} rounds of {calls})\n"
+    );
     let headings = ["function", "call", "CPU-ms", "p50 ms", "p99 ms", "DynamoDB", "KMS", "resident MB"];
     table(&headings, &rows);
     crate::report::write(folder, "warm", &json!(figures))

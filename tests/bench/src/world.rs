@@ -147,12 +147,7 @@ pub fn build(functions: &[&str]) -> Result<PathBuf> {
 }
 
 /// Builds release binaries of the workspace in `root` into `target`.
-pub fn build_in(
-    root: &Path,
-    target: &Path,
-    functions: &[&str],
-    environment: &[(&str, &str)],
-) -> Result<()> {
+pub fn build_in(root: &Path, target: &Path, functions: &[&str], environment: &[(&str, &str)]) -> Result<()> {
     let mut cargo = Command::new("cargo");
     cargo.current_dir(root).args(["build", "--release", "--target-dir"]).arg(target);
     for function in functions {
