@@ -1,4 +1,5 @@
-//! Tests that need a stack of their own: killed and frozen functions, KMS out, other signing keys, restarts.
+//! Tests that need a stack of their own: killed and frozen functions, KMS out, other signing keys, restarts, and what
+//! one process remembers.
 
 #![allow(
     clippy::expect_used,
@@ -128,6 +129,67 @@ async fn a_function_that_dies_is_answered_502_and_one_that_hangs_504_and_both_co
     assert!(started.elapsed() >= BUDGET);
     assert!(!is_alive(pid));
     assert!(is_active(&stack, &key).await);
+    stack.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_remembers_as_long_as_it_may_and_never_goes_back() {
+    const BOUND: Duration = Duration::from_secs(3);
+    let mut options = options();
+    options.parameters.push(("MaxStalenessSeconds".to_owned(), BOUND.as_secs().to_string()));
+    let stack = start(options).await;
+    let recall = async |key: &str| {
+        let body = json!({ "access_key": key, "max_staleness": 300 });
+        let answer = call(&stack, "/v1/access-keys/validate", None, body).await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        answer.body
+    };
+    let revoke = async |key: &str| {
+        let answer = call(&stack, "/v1/access-keys/revoke", None, json!({ "access_key": key })).await;
+        assert_eq!(answer.status, 204, "{}", answer.body);
+    };
+    let reads = || stack.count(|request| request.function == "validate" && request.action == "BatchGetItem");
+
+    // More is asked for than the bound: what was read is good until then, whatever happened to the key.
+    let forgotten = key(&stack).await;
+    let before = Instant::now();
+    let first = recall(&forgotten).await;
+    let after = Instant::now();
+    assert_eq!(first["active"], true);
+    revoke(&forgotten).await;
+    let read = reads();
+    let mut remembered = 0;
+    let last = loop {
+        let asked = after.elapsed();
+        let answer = recall(&forgotten).await;
+        if reads() > read {
+            break answer;
+        }
+        assert_eq!(answer, first, "it states the age of what it remembers");
+        assert!(asked < BOUND, "remembered for {asked:?}");
+        remembered += 1;
+    };
+    assert_eq!((&last["active"], &last["code"]), (&json!(false), &json!("revoked")));
+    assert!(before.elapsed() >= BOUND && remembered > 0);
+    assert!(last["checked_at"].as_i64() >= first["checked_at"].as_i64().map(|at| at + 3));
+
+    // A reading for anybody is news for all.
+    let seen = key(&stack).await;
+    assert_eq!(recall(&seen).await["active"], true);
+    revoke(&seen).await;
+    assert_eq!(recall(&seen).await["active"], true);
+    assert_eq!(validate(&stack, &seen).await.body["code"], "revoked");
+    let read = reads();
+    assert_eq!(recall(&seen).await["code"], "revoked");
+    assert_eq!(reads(), read);
+
+    // Without the table there is what is remembered, for those who accept it.
+    let known = key(&stack).await;
+    assert_eq!(recall(&known).await["active"], true);
+    let out = stack.faults().add(rule(Service::DynamoDb, "BatchGetItem", Fault::Refuse, None));
+    assert_eq!(recall(&known).await["active"], true);
+    assert_eq!(validate(&stack, &known).await.status, 503);
+    drop(out);
     stack.stop().await;
 }
 
