@@ -1,5 +1,7 @@
 //! Expiry is to the second, whenever TTL gets to it; what TTL removes stays in the history without its hash.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::{
@@ -60,6 +62,7 @@ fn a_remembered_key_expires_to_the_second_too() {
                 if code(&answer) == "expired" {
                     break;
                 }
+                tokio::time::sleep(Duration::from_millis(10)).await;
             }
         }
     });

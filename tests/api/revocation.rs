@@ -72,6 +72,7 @@ fn a_revocation_is_seen_no_later_than_a_caller_accepts() {
             } else {
                 assert_eq!(code, "revoked");
             }
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
         assert_eq!(verdict(&key).await, "revoked");
     });
