@@ -8,7 +8,13 @@ pub type Seconds = i64;
 /// The current second. Operations take it as an argument, so that one request sees one time.
 #[must_use]
 pub fn now() -> Seconds {
-    unix_millis() as Seconds / 1000
+    seconds(unix_millis())
+}
+
+/// The second of a time in milliseconds since the Unix epoch.
+#[must_use]
+pub fn seconds(millis: u64) -> Seconds {
+    (millis / 1000) as Seconds
 }
 
 /// The current time in milliseconds since the Unix epoch: the unit of Lambda's deadline and of a UUIDv7.

@@ -172,6 +172,13 @@ pub fn inactive_after(environment: &mut Environment<'_>) -> Seconds {
     )
 }
 
+/// The oldest reading that `validate` may answer from, whatever a request allows: reads `MAX_STALENESS_SECONDS`.
+pub fn max_staleness(environment: &mut Environment<'_>) -> Seconds {
+    environment.parsed("MAX_STALENESS_SECONDS", "a whole number of seconds, 0 to 300", |seconds: &i64| {
+        (0..=300).contains(seconds)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

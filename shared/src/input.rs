@@ -4,6 +4,7 @@ use lambda_http::{Body, Request, RequestExt};
 use serde_json::{Map, Value};
 
 use crate::{
+    clock::Seconds,
     cluster::Liveness,
     cursor::Position,
     edge::bearer,
@@ -297,10 +298,12 @@ pub struct Presented {
     pub key: AccessKey,
     /// The permission asked about.
     pub permission: Option<Permission>,
+    /// How old what the answer rests on may be. 0 is a reading of its own.
+    pub max_staleness: Seconds,
 }
 
 impl Presented {
-    /// Reads a JSON body `{"access_key", "permission"?}`, a form `token=…` (RFC 7662, RFC 7009) or, without a body,
+    /// Reads a JSON body `{"access_key", "permission"?, "max_staleness"?}`, a form `token=…` (RFC 7662, RFC 7009) or, without a body,
     /// the bearer token.
     ///
     /// # Errors
@@ -310,27 +313,30 @@ impl Presented {
             let key = bearer(request).ok_or(Error::Malformed(
                 "send the key as JSON {\"access_key\": …}, as form token=…, or as bearer token",
             ))?;
-            return Ok(Self { key: AccessKey::new(key.to_owned()), permission: None });
+            return Ok(Self::alone(key.to_owned()));
         }
         if media_type(request).as_deref() == Some("application/x-www-form-urlencoded") {
             let mut tokens = form_urlencoded::parse(request.body()).filter(|(name, _)| name == "token");
             return match (tokens.next(), tokens.next()) {
-                (Some((_, token)), None) => {
-                    Ok(Self { key: AccessKey::new(token.into_owned()), permission: None })
-                }
+                (Some((_, token)), None) => Ok(Self::alone(token.into_owned())),
                 _ => Err(Error::field("token", "is required, once")),
             };
         }
         let mut fields = Fields::of(request)?;
         let key = fields.text("access_key").map(AccessKey::new);
         let permission = fields.parsed("permission");
+        let max_staleness = fields.integer("max_staleness", 0..=i32::MAX.into()).unwrap_or(0);
         let key = fields
             .require("access_key", key.or_else(|| bearer(request).map(|k| AccessKey::new(k.to_owned()))));
-        fields.finish("access_key, permission")?;
+        fields.finish("access_key, permission, max_staleness")?;
         match key {
-            Some(key) => Ok(Self { key, permission }),
+            Some(key) => Ok(Self { key, permission, max_staleness }),
             None => Err(Error::field("access_key", "is required")),
         }
+    }
+
+    fn alone(key: String) -> Self {
+        Self { key: AccessKey::new(key), permission: None, max_staleness: 0 }
     }
 }
 

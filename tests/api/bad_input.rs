@@ -55,6 +55,27 @@ fn a_bad_request_to_create_is_told_every_field_and_writes_nothing() {
 }
 
 #[test]
+fn a_staleness_is_a_whole_number_of_seconds() {
+    run(async {
+        let tenant = Tenant::new();
+        let (_, key) = tenant.key("admin", "viewer").await;
+        let ask = |max_staleness: Value| {
+            let body = json!({ "access_key": key, "max_staleness": max_staleness });
+            send(request("POST", "/v1/access-keys/validate").json(&body))
+        };
+        for wrong in
+            [json!(-1), json!(0.5), json!(30.0), json!("30"), json!(true), json!([30]), json!(1_i64 << 31)]
+        {
+            let answer = ask(wrong.clone()).await.expect_problem(400, "invalid_request");
+            assert_eq!(answer.body["errors"][0]["field"], "max_staleness", "{wrong}");
+        }
+        for right in [json!(null), json!(0), json!(60), json!(i32::MAX)] {
+            assert_eq!(ask(right).await.expect(200).body["active"], true);
+        }
+    });
+}
+
+#[test]
 fn a_name_may_be_in_any_script() {
     run(async {
         let tenant = Tenant::new();

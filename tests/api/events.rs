@@ -32,10 +32,7 @@ fn every_handler_answers_its_event() {
         let user = invoke("users").await;
         assert_eq!((&user["statusCode"], &body(&user)["role"]), (&json!(200), &json!("viewer")));
         let validated = invoke("validate").await;
-        assert_eq!(
-            (&validated["statusCode"], body(&validated)),
-            (&json!(200), json!({ "active": false, "code": "invalid" }))
-        );
+        assert_eq!((&validated["statusCode"], &body(&validated)["code"]), (&json!(200), &json!("invalid")));
         for function in ["onboard", "clusters"] {
             let refused = invoke(function).await;
             assert_eq!(

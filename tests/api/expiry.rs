@@ -1,10 +1,12 @@
 //! Expiry is to the second, whenever TTL gets to it; what TTL removes stays in the history without its hash.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::{
     stack::stack,
-    world::{Tenant, dynamodb, now, run, until, validate, verdict},
+    world::{Tenant, code, dynamodb, now, recall, run, send, until, validate, verdict},
 };
 
 #[test]
@@ -36,6 +38,33 @@ fn a_key_expires_to_the_second_though_its_record_is_still_there() {
         assert_eq!(verdict(&key).await, "expired");
         let record = tenant.get("admin", &format!("/v1/users/me/access-keys/{id}")).await.expect(200).body;
         assert_eq!(record["status"], "expired");
+    });
+}
+
+#[test]
+fn a_remembered_key_expires_to_the_second_too() {
+    run(async {
+        let tenant = Tenant::new();
+        let (_, signed, end) = tenant.short_lived(6).await;
+        let (id, shortened) = tenant.key("admin", "viewer").await;
+        let values = json!({ ":end": { "N": end.to_string() } });
+        tenant.edit("admin", &format!("KEY#{id}"), "SET expires_at = :end", values).await;
+        for key in [&signed, &shortened] {
+            assert_eq!(tenant.remembered(|| recall(key, 60)).await.expect(200).body["exp"], end);
+        }
+        for key in [&signed, &shortened] {
+            loop {
+                let before = now();
+                let answer = send(recall(key, 60)).await.expect(200).body;
+                let after = now();
+                assert!(!(code(&answer) == "active" && before >= end), "good after its time");
+                assert!(!(code(&answer) == "expired" && after < end), "expired before its time");
+                if code(&answer) == "expired" {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        }
     });
 }
 

@@ -16,6 +16,7 @@ mod failures;
 mod idempotency;
 mod lifecycle;
 mod lists;
+mod memory;
 mod metrics;
 mod onboarding;
 mod owners;

@@ -1,14 +1,17 @@
 //! What is revoked is dead now.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use crate::world::{Tenant, request, run, send, validate, verdict};
+use crate::world::{Tenant, code, now, recall, request, run, send, validate, verdict};
 
 #[test]
 fn no_validation_that_begins_after_a_revocation_succeeds() {
@@ -37,6 +40,55 @@ fn no_validation_that_begins_after_a_revocation_succeeds() {
         revoked.store(true, Ordering::SeqCst);
         while let Some(validator) = validators.join_next().await {
             validator.unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_revocation_is_seen_no_later_than_a_caller_accepts() {
+    const ACCEPTED: i64 = 2;
+    run(async {
+        let tenant = Tenant::new();
+        let (id, key) = tenant.key("admin", "viewer").await;
+        let ask = async || {
+            let asked_at = now();
+            let answer = send(recall(&key, ACCEPTED)).await.expect(200).body;
+            let checked_at = answer["checked_at"].as_i64().unwrap();
+            assert!((asked_at - ACCEPTED..=now()).contains(&checked_at), "{answer} {asked_at}");
+            (code(&answer).to_owned(), checked_at)
+        };
+        for _ in 0..10 {
+            assert_eq!(ask().await.0, "active");
+        }
+        tenant.delete("admin", &format!("/v1/users/me/access-keys/{id}")).await.expect(204);
+        let (revoked, revoked_at) = (Instant::now(), now());
+        // To the end, and not to the first refusal: every process has a memory of its own.
+        while revoked.elapsed() < Duration::from_secs(ACCEPTED as u64 + 1) {
+            let asked = revoked.elapsed();
+            let (code, checked_at) = ask().await;
+            if code == "active" {
+                assert!(asked < Duration::from_secs(ACCEPTED as u64), "good {asked:?} after its revocation");
+                assert!(checked_at <= revoked_at, "good by a reading from after its revocation");
+            } else {
+                assert_eq!(code, "revoked");
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert_eq!(verdict(&key).await, "revoked");
+    });
+}
+
+#[test]
+fn a_revocation_is_seen_at_once_by_those_who_accept_nothing_older() {
+    run(async {
+        let tenant = Tenant::new();
+        let (id, key) = tenant.key("admin", "viewer").await;
+        for _ in 0..10 {
+            assert_eq!(code(&send(recall(&key, 60)).await.expect(200).body), "active");
+        }
+        tenant.delete("admin", &format!("/v1/users/me/access-keys/{id}")).await.expect(204);
+        for _ in 0..10 {
+            assert_eq!(verdict(&key).await, "revoked");
         }
     });
 }

@@ -123,8 +123,17 @@ pub async fn validate(key: &str) -> Value {
 
 /// The code of a refusal, or `active`.
 pub async fn verdict(key: &str) -> String {
-    let answer = validate(key).await;
-    if answer["active"] == true { "active".into() } else { answer["code"].as_str().unwrap().into() }
+    code(&validate(key).await).into()
+}
+
+/// The code of a refusal, or `active`.
+pub fn code(answer: &Value) -> &str {
+    if answer["active"] == true { "active" } else { answer["code"].as_str().unwrap() }
+}
+
+/// A validation that accepts what was read less than `seconds` ago.
+pub fn recall(key: &str, seconds: i64) -> reqwest::RequestBuilder {
+    request("POST", "/v1/access-keys/validate").json(&json!({ "access_key": key, "max_staleness": seconds }))
 }
 
 pub fn table() -> &'static str {

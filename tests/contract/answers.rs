@@ -109,6 +109,8 @@ async fn keys(world: &World) {
     let validate = |body: Value| world.call("validateKey").json(&body);
     world.send(world.call("validateKey").form(&format!("token={presented}"))).await.expect(200, "");
     world.send(world.call("validateKey").without_body().bearer(&presented)).await.expect(200, "");
+    let recent = json!({ "access_key": presented, "max_staleness": 30 });
+    world.send(validate(recent)).await.expect(200, "");
     let permission = json!({ "access_key": presented, "permission": "users:manage" });
     world.send(validate(permission)).await.expect(200, "forbidden");
     let revoke = world.call("revokePresentedKey").json(&json!({ "access_key": presented }));

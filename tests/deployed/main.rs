@@ -1,7 +1,7 @@
 //! The end-to-end tests once more, against the template deployed by CloudFormation into an emulator that is not ours.
 //!
 //! Left out are those that look into the local stack: its faults, logs, requests, stream and clock (`costs`,
-//! `events`, `expiry`, `failures`, `secrecy`, `slots`, `tampering`). `tests/deployed/run` starts the emulator.
+//! `events`, `expiry`, `failures`, `memory`, `secrecy`, `slots`, `tampering`). `tests/deployed/run` starts the emulator.
 
 #![allow(
     clippy::expect_used,

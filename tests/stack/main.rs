@@ -1,4 +1,5 @@
-//! Tests that need a stack of their own: killed and frozen functions, KMS out, other signing keys, restarts.
+//! Tests that need a stack of their own: killed and frozen functions, KMS out, other signing keys, restarts, and what
+//! one process remembers.
 
 #![allow(
     clippy::expect_used,
@@ -9,7 +10,7 @@
 
 use std::{path::Path, process::Stdio, time::Duration};
 
-use local::{Fault, Options, Rule, Service, Stack};
+use local::{Fault, Options, Rule, Service, Stack, unix_time};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
@@ -128,6 +129,84 @@ async fn a_function_that_dies_is_answered_502_and_one_that_hangs_504_and_both_co
     assert!(started.elapsed() >= BUDGET);
     assert!(!is_alive(pid));
     assert!(is_active(&stack, &key).await);
+    stack.stop().await;
+}
+
+/// A validation that accepts whatever the function may remember.
+async fn recall(stack: &Stack, key: &str) -> Value {
+    let body = json!({ "access_key": key, "max_staleness": 300 });
+    let answer = call(stack, "/v1/access-keys/validate", None, body).await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    answer.body
+}
+
+async fn revoke(stack: &Stack, key: &str) {
+    let answer = call(stack, "/v1/access-keys/revoke", None, json!({ "access_key": key })).await;
+    assert_eq!(answer.status, 204, "{}", answer.body);
+}
+
+fn reads(stack: &Stack) -> usize {
+    stack.count(|request| request.function == "validate" && request.action == "BatchGetItem")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_process_remembers_is_as_old_as_it_says_and_no_older_than_the_bound() {
+    const BOUND: Duration = Duration::from_secs(4);
+    // An attempt to read is given up after it.
+    const SLOW: Duration = Duration::from_secs(1);
+    let mut options = options();
+    options.parameters.push(("MaxStalenessSeconds".to_owned(), BOUND.as_secs().to_string()));
+    let stack = start(options).await;
+    let key = key(&stack).await;
+
+    // Its age counts from before the reading, however long that takes.
+    let lost = Fault::Latency(Duration::from_secs(20));
+    let slow = stack.faults().add(rule(Service::DynamoDb, "BatchGetItem", lost, Some(1)));
+    let before = Instant::now();
+    let first = recall(&stack, &key).await;
+    let after = Instant::now();
+    assert_eq!((&first["active"], slow.hits()), (&json!(true), 1));
+    let checked_at = first["checked_at"].as_i64().unwrap();
+    assert!(unix_time() > checked_at);
+
+    revoke(&stack, &key).await;
+    let read = reads(&stack);
+    let mut remembered = 0;
+    let last = loop {
+        let age = SLOW + after.elapsed();
+        let answer = recall(&stack, &key).await;
+        if reads(&stack) > read {
+            break answer;
+        }
+        assert_eq!(answer, first);
+        assert!(age < BOUND, "remembered for {age:?}");
+        remembered += 1;
+    };
+    assert_eq!((&last["active"], &last["code"]), (&json!(false), &json!("revoked")));
+    assert!(before.elapsed() >= BOUND && remembered > 0);
+    assert!(last["checked_at"].as_i64().unwrap() >= checked_at + 4);
+    stack.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_never_goes_back_behind_what_it_has_read_for_anybody() {
+    let stack = start(options()).await;
+    let known = key(&stack).await;
+    assert_eq!(recall(&stack, &known).await["active"], true);
+    revoke(&stack, &known).await;
+    assert_eq!(recall(&stack, &known).await["active"], true);
+    assert_eq!(validate(&stack, &known).await.body["code"], "revoked");
+    let read = reads(&stack);
+    assert_eq!(recall(&stack, &known).await["code"], "revoked");
+    assert_eq!(reads(&stack), read);
+
+    // What cannot be read changes nothing: those who accept what is remembered need no table.
+    let known = key(&stack).await;
+    assert_eq!(recall(&stack, &known).await["active"], true);
+    let out = stack.faults().add(rule(Service::DynamoDb, "BatchGetItem", Fault::Refuse, None));
+    assert_eq!(validate(&stack, &known).await.status, 503);
+    assert_eq!(recall(&stack, &known).await["active"], true);
+    drop(out);
     stack.stop().await;
 }
 

@@ -32,7 +32,7 @@ pub async fn handle(
     {
         answer = Ok(Err(Code::Forbidden));
     }
-    validate::count("authorize", &answer);
+    validate::count("authorize", answer.as_ref());
     Ok(match answer.map_err(|error| unavailable(&error))? {
         Ok(grant) => json!({
             "isAuthorized": true,

@@ -2,32 +2,51 @@
 
 use access_keys::{
     caller::same_tenant,
-    clock, edge,
+    clock,
+    config::Environment,
+    edge,
     error::Error,
     input::Presented,
-    operations::validate::{self, Code, Grant, Verifier},
+    operations::validate::{self, Checked, Code, Memory, Verifier},
 };
 use lambda_http::{Body, Request, Response, http::StatusCode};
 use serde_json::{Value, json};
+
+/// What the function works with.
+pub struct App {
+    /// The KMS keys and the table.
+    pub verifier: Verifier,
+    memory: Memory,
+}
+
+impl App {
+    /// Reads the settings.
+    pub fn read(environment: &mut Environment<'_>) -> Self {
+        Self { verifier: Verifier::read(environment), memory: Memory::read(environment) }
+    }
+}
 
 /// Answers 200 with `active` true or false, as RFC 7662 has it.
 ///
 /// # Errors
 /// When there is no key in the request, or when it cannot be told whether the key is good.
-pub async fn handle(verifier: &Verifier, request: Request) -> Result<Response<Body>, Error> {
-    let Presented { key, permission } = Presented::of(&request)?;
-    let mut answer = validate::validate(verifier, &key, permission, clock::now()).await;
-    if let Ok(Ok(grant)) = &answer
-        && same_tenant(&request, &grant.tenant_id).is_err()
+pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error> {
+    let Presented { key, permission, max_staleness } = Presented::of(&request)?;
+    let App { verifier, memory } = app;
+    let now = clock::unix_millis();
+    let mut checked =
+        validate::validate_recalling(verifier, memory, &key, permission, max_staleness, now).await;
+    if let Ok(Checked { verdict, .. }) = &mut checked
+        && verdict.as_ref().is_ok_and(|grant| same_tenant(&request, &grant.tenant_id).is_err())
     {
-        answer = Ok(Err(Code::Forbidden));
+        *verdict = Err(Code::Forbidden);
     }
-    validate::count("validate", &answer);
-    Ok(edge::json(StatusCode::OK, &body(answer?)))
+    validate::count("validate", checked.as_ref().map(|checked| &checked.verdict));
+    Ok(edge::json(StatusCode::OK, &body(checked?)))
 }
 
-fn body(answer: Result<Grant, Code>) -> Value {
-    match answer {
+fn body(checked: Checked) -> Value {
+    let mut body = match checked.verdict {
         Ok(grant) => {
             let mut body = json!(grant);
             body["active"] = json!(true);
@@ -35,5 +54,7 @@ fn body(answer: Result<Grant, Code>) -> Value {
             body
         }
         Err(code) => json!({ "active": false, "code": code }),
-    }
+    };
+    body["checked_at"] = json!(checked.at);
+    body
 }

@@ -94,7 +94,7 @@ pub async fn onboard(
         let Seen { key: record, owner, cluster, has_slot } =
             store.seen(&claims.tenant_id, &claims.user_id, claims.key_id, &name).await?;
         let permission = Some(Permission::ClustersOnboard);
-        let grant = validate::judge(key, claims, record.as_ref(), owner.as_ref(), permission, now)?;
+        let grant = validate::judge(key.hash(), claims, record.as_ref(), owner.as_ref(), permission, now)?;
         let (Some(record), Some(owner)) = (record, owner) else { continue };
         let is_new = cluster.is_none();
         let cluster = match (cluster, kind) {

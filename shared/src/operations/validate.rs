@@ -1,16 +1,20 @@
-//! Validating a key: is it good, and for what? What is forged is refused without I/O; what is genuine costs one read.
+//! Validating a key: is it good, and for what? What is forged is refused without I/O; what is genuine costs one read,
+//! or none for a caller who accepts what was read a moment ago.
 
-use std::time::Duration;
+mod memory;
+
+use std::{sync::Arc, time::Duration};
 
 use serde::Serialize;
 
+pub use self::memory::Memory;
 use crate::{
     aws::AwsSettings,
-    clock::Seconds,
+    clock::{self, Seconds},
     config::{Environment, KeySettings},
     error::Error,
     id::{KeyId, TenantId, UserId},
-    key::{AccessKey, Claims, Realm, Refusal},
+    key::{AccessKey, Claims, KeyHash, Realm, Refusal},
     metrics::{self, Metric},
     record::{KeyRecord, User},
     role::{Permission, Permissions, Role},
@@ -149,23 +153,92 @@ pub async fn validate(
     permission: Option<Permission>,
     now: Seconds,
 ) -> Result<Result<Grant, Code>, Error> {
+    let reading = match read(verifier, key, now).await? {
+        Ok(reading) => reading,
+        Err(code) => return Ok(Err(code)),
+    };
+    let verdict = reading.judge(key.hash(), permission, now);
+    reading.note_use(&verifier.store, &verdict, now).await;
+    Ok(verdict)
+}
+
+/// A verdict, and how old what it rests on is.
+#[derive(Debug)]
+pub struct Checked {
+    /// What the key is good for, or why it is not good.
+    pub verdict: Result<Grant, Code>,
+    /// The second in which the reading began that the verdict rests on; that of the request if nothing was read.
+    pub at: Seconds,
+}
+
+/// [`validate`], which may rest on what `memory` holds if its reading began less than `max_staleness` ago.
+///
+/// Only the reading is remembered: time, permission and owner are judged by it anew. `now` is in milliseconds since
+/// the Unix epoch, and from before the call.
+///
+/// # Errors
+/// When the public keys or the table are needed and cannot be had: it fails closed.
+pub async fn validate_recalling(
+    verifier: &Verifier,
+    memory: &Memory,
+    key: &AccessKey,
+    permission: Option<Permission>,
+    max_staleness: Seconds,
+    now: u64,
+) -> Result<Checked, Error> {
+    let (began, now) = (now, clock::seconds(now));
+    let hash = key.hash();
+    if let Some((at, reading)) = memory.recall(&hash, max_staleness, began) {
+        return Ok(Checked { verdict: reading.judge(hash, permission, now), at });
+    }
+    let reading = match read(verifier, key, now).await? {
+        Ok(reading) => Arc::new(reading),
+        Err(code) => return Ok(Checked { verdict: Err(code), at: now }),
+    };
+    memory.keep(hash, &reading, began);
+    let verdict = reading.judge(hash, permission, now);
+    reading.note_use(&verifier.store, &verdict, now).await;
+    Ok(Checked { verdict, at: now })
+}
+
+/// What was signed into a key, and what the table said of it.
+#[derive(Debug)]
+struct Reading {
+    claims: Claims,
+    record: Option<KeyRecord>,
+    owner: Option<User>,
+}
+
+async fn read(verifier: &Verifier, key: &AccessKey, now: Seconds) -> Result<Result<Reading, Code>, Error> {
     let claims = match verify(verifier, key, now).await? {
         Ok(claims) => claims,
         Err(code) => return Ok(Err(code)),
     };
-    let (record, owner) =
+    let (record, mut owner) =
         verifier.store.key_and_owner(&claims.tenant_id, &claims.user_id, claims.key_id).await?;
-    let grant = judge(key, &claims, record.as_ref(), owner.as_ref(), permission, now);
-    if let (Ok(_), Some(record)) = (&grant, &record)
-        && use_is_stale(record, now)
-    {
-        note_use(&verifier.store, record, now).await;
+    if let Some(owner) = &mut owner {
+        // Judging takes the epoch only; the particulars are most of what would be remembered.
+        owner.revocations = Vec::new();
     }
-    Ok(grant)
+    Ok(Ok(Reading { claims, record, owner }))
+}
+
+impl Reading {
+    fn judge(&self, hash: KeyHash, permission: Option<Permission>, now: Seconds) -> Result<Grant, Code> {
+        judge(hash, &self.claims, self.record.as_ref(), self.owner.as_ref(), permission, now)
+    }
+
+    async fn note_use(&self, store: &Store, verdict: &Result<Grant, Code>, now: Seconds) {
+        if let (Ok(_), Some(record)) = (verdict, &self.record)
+            && use_is_stale(record, now)
+        {
+            note_use(store, record, now).await;
+        }
+    }
 }
 
 /// Counts what `function` found: `active`, a [`Code`], or `unavailable` when it could not tell.
-pub fn count(function: &'static str, answer: &Result<Result<Grant, Code>, Error>) {
+pub fn count(function: &'static str, answer: Result<&Result<Grant, Code>, &Error>) {
     let code = match answer {
         Ok(Ok(_)) => "active",
         Ok(Err(code)) => code.as_str(),
@@ -174,19 +247,19 @@ pub fn count(function: &'static str, answer: &Result<Result<Grant, Code>, Error>
     metrics::count(Metric::Validated(function, code));
 }
 
-/// Judges a verified key by its record and its owner as they are now.
+/// Judges a verified key, of which this is the hash, by its record and its owner as they were read.
 ///
 /// # Errors
 /// When it is not good, or not good for `permission`.
 pub fn judge(
-    key: &AccessKey,
+    hash: KeyHash,
     claims: &Claims,
     record: Option<&KeyRecord>,
     owner: Option<&User>,
     permission: Option<Permission>,
     now: Seconds,
 ) -> Result<Grant, Code> {
-    let record = record.filter(|record| record.hash == Some(key.hash())).ok_or(Code::Invalid)?;
+    let record = record.filter(|record| record.hash == Some(hash)).ok_or(Code::Invalid)?;
     // Only the holder of the genuine key reaches this point, so what follows tells nothing to others.
     let owner = owner.filter(|owner| owner.is_active()).ok_or(Code::OwnerInactive)?;
     if record.revoked(Some(owner)).is_some() {
