@@ -50,7 +50,8 @@ where
     match result {
         Ok(mut response) => {
             let status = response.status().as_u16();
-            tracing::info!(
+            // API Gateway's access log tells this too; to write it twice would be a good part of a validation's cost.
+            tracing::debug!(
                 request.id = request_id,
                 http.route = route,
                 http.status = status,

@@ -92,8 +92,8 @@ pub async fn run(rounds: usize, latency: Duration, folder: &Path) -> Result<()> 
                     runs.first_cpu.push(milliseconds(first.saturating_sub(init.cpu)));
                     runs.first_wall.push(milliseconds(answer.wall));
                     runs.second_cpu.push(milliseconds(second.saturating_sub(first)));
-                    runs.dynamodb.push(f64::from(u32::try_from(after.0 - before.0)?));
-                    runs.kms.push(f64::from(u32::try_from(after.1 - before.1)?));
+                    runs.dynamodb.push(f64::from(after.0 - before.0));
+                    runs.kms.push(f64::from(after.1 - before.1));
                     runs.resident.push(megabytes(process.resident()?));
                 }
                 process.stop().await?;

@@ -52,11 +52,7 @@ enum What {
         directory: Option<PathBuf>,
     },
     /// What a warm call costs.
-    Warm {
-        /// How many calls a round has.
-        #[arg(long, default_value_t = 300)]
-        calls: usize,
-    },
+    Warm(warm::Options),
 }
 
 #[tokio::main]
@@ -71,6 +67,6 @@ async fn main() -> Result<()> {
             let directory = directory.unwrap_or_else(peers::directory);
             peers::run(rounds, seconds, &directory, &arguments.out).await
         }
-        What::Warm { calls } => warm::run(calls, &arguments.out).await,
+        What::Warm(options) => warm::run(&options, &arguments.out).await,
     }
 }

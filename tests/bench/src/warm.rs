@@ -1,6 +1,9 @@
 //! What a warm call costs: CPU time of the function, waiting time of the caller, requests to DynamoDB and KMS.
 
-use std::time::Duration;
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Result, ensure};
 use bytes::Bytes;
@@ -61,8 +64,8 @@ pub async fn measure(world: &World, function: &mut Function, mix: &Mix, calls: u
     Ok(Cost {
         cpu: Sample::new(cpu),
         wall: Sample::new(wall),
-        dynamodb: dynamodb as f64 / all,
-        kms: kms as f64 / all,
+        dynamodb: f64::from(dynamodb) / all,
+        kms: f64::from(kms) / all,
         resident: function.resident()?,
     })
 }
@@ -104,10 +107,34 @@ pub fn created(answer: &Value) -> bool {
     answer["statusCode"] == 201
 }
 
+/// What is measured.
+#[derive(clap::Args)]
+pub struct Options {
+    /// How many calls a round has.
+    #[arg(long, default_value_t = 300)]
+    calls: usize,
+    /// Only these functions, separated by commas.
+    #[arg(long, value_delimiter = ',')]
+    functions: Vec<String>,
+    /// Only this kind of call.
+    #[arg(long)]
+    call: Option<String>,
+    /// Other binaries than the release build of this checkout.
+    #[arg(long)]
+    binaries: Option<PathBuf>,
+}
+
 /// Runs every mix in turn.
-pub async fn run(calls: usize, folder: &std::path::Path) -> Result<()> {
-    let functions = ["validate", "authorize", "create", "list", "onboard"];
-    let binaries = build(&functions)?;
+pub async fn run(options: &Options, folder: &Path) -> Result<()> {
+    let calls = options.calls;
+    let mut functions = vec!["validate", "authorize", "create", "list", "onboard"];
+    if !options.functions.is_empty() {
+        functions.retain(|function| options.functions.iter().any(|wanted| wanted == function));
+    }
+    let binaries = match &options.binaries {
+        Some(binaries) => binaries.clone(),
+        None => build(&functions)?,
+    };
     let world = World::start(Duration::ZERO).await?;
 
     let expiring = world.key("expired", Some(local::unix_time() + 2)).await?;
@@ -179,7 +206,9 @@ pub async fn run(calls: usize, folder: &std::path::Path) -> Result<()> {
     let mut figures = Vec::new();
     for name in functions {
         let mut function = world.function(&binaries, name).await?;
-        for mix in mixes.iter().filter(|mix| mix.function == name) {
+        let wanted =
+            |mix: &&Mix| mix.function == name && options.call.as_deref().is_none_or(|call| call == mix.name);
+        for mix in mixes.iter().filter(wanted) {
             let cost = measure(&world, &mut function, mix, calls).await?;
             rows.push(vec![
                 name.to_owned(),
