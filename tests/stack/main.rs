@@ -189,6 +189,33 @@ async fn what_a_process_remembers_is_as_old_as_it_says_and_no_older_than_the_bou
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_validation_is_one_read_a_refusal_none_a_list_one_query_and_kms_is_not_asked() {
+    let stack = start(options()).await;
+    let key = key(&stack).await;
+    // The first use is written, and the administrator's sign-in.
+    assert!(is_active(&stack, &key).await);
+    let token = stack.token(json!({ "sub": "admin", "tenant_id": "acme" }));
+    get(&stack, "/v1/users/me/access-keys", &token).await;
+
+    let forged = format!("{}AAAA", &key[..key.len() - 4]);
+    let oversize = "A".repeat(50_000);
+    for (text, expected) in
+        [(&*key, &["BatchGetItem"][..]), (&forged, &[]), ("nonsense", &[]), (&oversize, &[])]
+    {
+        let before = stack.requests().len();
+        validate(&stack, text).await;
+        let requests = stack.requests();
+        let actions: Vec<_> = requests[before..].iter().map(|request| request.action.as_str()).collect();
+        assert_eq!(actions, expected);
+    }
+    let before = stack.requests().len();
+    get(&stack, "/v1/users/me/access-keys", &token).await;
+    let requests = stack.requests();
+    let actions: Vec<_> = requests[before..].iter().map(|request| request.action.as_str()).collect();
+    assert_eq!(actions, ["GetItem", "Query"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_process_never_goes_back_behind_what_it_has_read_for_anybody() {
     let stack = start(options()).await;
     let known = key(&stack).await;

@@ -187,14 +187,17 @@ pub async fn validate_recalling(
     now: u64,
 ) -> Result<Checked, Error> {
     let (began, now) = (now, clock::seconds(now));
-    let hash = key.hash();
-    if let Some((at, reading)) = memory.recall(&hash, max_staleness, began) {
-        return Ok(Checked { verdict: reading.judge(hash, permission, now), at });
+    if max_staleness > 0 {
+        let hash = key.hash();
+        if let Some((at, reading)) = memory.recall(&hash, max_staleness, began) {
+            return Ok(Checked { verdict: reading.judge(hash, permission, now), at });
+        }
     }
     let reading = match read(verifier, key, now).await? {
         Ok(reading) => Arc::new(reading),
         Err(code) => return Ok(Checked { verdict: Err(code), at: now }),
     };
+    let hash = key.hash();
     memory.keep(hash, &reading, began);
     let verdict = reading.judge(hash, permission, now);
     reading.note_use(&verifier.store, &verdict, now).await;
@@ -237,7 +240,8 @@ impl Reading {
     }
 }
 
-/// Counts what `function` found: `active`, a [`Code`], or `unavailable` when it could not tell.
+/// Counts what `function` found: `active`, a [`Code`], or `unavailable` when it could not tell. A request whose time
+/// is up before that is not counted: it is a 503 in the metrics of the API.
 pub fn count(function: &'static str, answer: Result<&Result<Grant, Code>, &Error>) {
     let code = match answer {
         Ok(Ok(_)) => "active",

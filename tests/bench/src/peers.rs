@@ -295,6 +295,7 @@ fn print(
                 "system": name, "mix": mix, "cpu_ms": cpu.json(), "cpu_ms_with_store": sum.json(),
                 "calls_per_second": calls / figure.seconds, "p50_ms": wall.median(), "p99_ms": wall.quantile(0.99),
                 "resident_bytes": resident,
+                "store_requests": (!figure.store_requests.is_nan()).then_some(figure.store_requests),
             }));
             let group = match mix {
                 "valid" => "valid key",
@@ -321,6 +322,7 @@ fn print(
             "per second",
             "p50 ms",
             "p99 ms",
+            "store requests",
             "resident MB",
         ],
         &rows,
@@ -384,7 +386,11 @@ fn print(
             "ratios": ratios.map(|(mix, ratio, budget)| json!({ "call": mix, "times_the_fastest_peer": ratio, "at_least": budget })),
             "libraries": libraries,
         }),
-    )
+    )?;
+    let missed: Vec<_> =
+        ratios.iter().filter(|(_, ratio, budget)| ratio < budget).map(|(mix, ..)| *mix).collect();
+    ensure!(missed.is_empty(), "below the budget: {}", missed.join(", "));
+    Ok(())
 }
 
 /// What a peer has counted.

@@ -67,6 +67,9 @@ impl Memory {
     ///
     /// Lambda gives a process one request at a time, so what comes last was read last.
     pub(super) fn keep(&self, hash: KeyHash, reading: &Arc<Reading>, began: u64) {
+        if self.bound == 0 {
+            return;
+        }
         if reading.record.as_ref().is_some_and(|record| record.hash == Some(hash)) {
             self.readings().put(hash, (began, Arc::clone(reading)));
         } else {
