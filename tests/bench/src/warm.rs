@@ -83,7 +83,7 @@ fn expired(answer: &Value) -> bool {
     body(answer)["code"] == "expired"
 }
 
-fn revoked(answer: &Value) -> bool {
+pub fn revoked(answer: &Value) -> bool {
     body(answer)["code"] == "revoked"
 }
 
