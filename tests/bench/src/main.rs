@@ -47,6 +47,9 @@ enum What {
         /// For how long at a time.
         #[arg(long, default_value_t = 3)]
         seconds: u64,
+        /// Over how many connections a peer is asked.
+        #[arg(long, default_value_t = 8)]
+        connections: usize,
         /// Another folder for the peers.
         #[arg(long)]
         directory: Option<PathBuf>,
@@ -63,9 +66,9 @@ async fn main() -> Result<()> {
             cold::run(rounds, Duration::from_millis(latency), &arguments.out).await
         }
         What::Growth => growth::run(&arguments.out).await,
-        What::Peers { rounds, seconds, directory } => {
+        What::Peers { rounds, seconds, connections, directory } => {
             let directory = directory.unwrap_or_else(peers::directory);
-            peers::run(rounds, seconds, &directory, &arguments.out).await
+            peers::run(rounds, seconds, connections, &directory, &arguments.out).await
         }
         What::Warm(options) => warm::run(&options, &arguments.out).await,
     }
