@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use http::HeaderMap;
 use lambda_http::{Request, RequestExt, request::RequestContext};
 
 use crate::{
@@ -39,7 +40,7 @@ impl Caller {
         let jwt = context.authorizer.as_ref().and_then(|authorizer| authorizer.jwt.as_ref());
         let jwt = jwt.ok_or(Error::Unauthenticated("a token of the identity provider is required"))?;
         let caller = Self::from_claims(&jwt.claims, settings)?;
-        same_tenant(request, &caller.tenant_id)?;
+        same_tenant(request.headers(), &caller.tenant_id)?;
         Ok(caller)
     }
 
@@ -84,8 +85,8 @@ pub fn is_email(text: &str) -> bool {
 ///
 /// # Errors
 /// When it does.
-pub fn same_tenant(request: &Request, tenant: &TenantId) -> Result<(), Error> {
-    match request.headers().get("x-tenant-id") {
+pub fn same_tenant(headers: &HeaderMap, tenant: &TenantId) -> Result<(), Error> {
+    match headers.get("x-tenant-id") {
         Some(named) if !named.is_empty() && named.as_bytes() != tenant.as_str().as_bytes() => {
             Err(Error::TenantMismatch)
         }

@@ -303,8 +303,8 @@ pub struct Presented {
 }
 
 impl Presented {
-    /// Reads a JSON body `{"access_key", "permission"?, "max_staleness"?}`, a form `token=…` (RFC 7662, RFC 7009) or, without a body,
-    /// the bearer token.
+    /// Reads a JSON body `{"access_key", "permission"?, "max_staleness"?}`, a form `token=…` (RFC 7662, RFC 7009)
+    /// or, without a body, the bearer token.
     ///
     /// # Errors
     /// When there is no key, or a field breaks a rule.

@@ -19,13 +19,13 @@ mod item;
 mod keys;
 mod users;
 
-use std::{collections::HashMap, time::Duration};
+use std::time::Duration;
 
 use aws_sdk_dynamodb::{
     Client,
     error::{BuildError, ProvideErrorMetadata, SdkError},
     operation::update_item::{UpdateItemError, UpdateItemOutput},
-    types::{AttributeValue, CancellationReason, TransactWriteItem},
+    types::{CancellationReason, TransactWriteItem},
 };
 use rand::{TryRng, rngs::SysRng};
 
@@ -100,16 +100,13 @@ impl Store {
     /// Connects to DynamoDB in the init phase, where a function has a whole CPU: by a `GetItem` of nothing. If DynamoDB
     /// does not answer at once, the first request tries again.
     pub async fn warm_up(&self) {
-        let (pk, sk) = nothing();
-        let read = self.client.get_item().table_name(&self.table).key("pk", pk).key("sk", sk).send();
+        let read = self.client.get_item().table_name(&self.table).set_key(Some(nothing())).send();
         warmed_up("DynamoDB", async { read.await.is_ok() }).await;
     }
 
     /// [`Self::warm_up`] for a function whose role has `BatchGetItem` instead.
     pub async fn warm_up_by_batch(&self) {
-        let (pk, sk) = nothing();
-        let keys = vec![HashMap::from([("pk".to_owned(), pk), ("sk".to_owned(), sk)])];
-        warmed_up("DynamoDB", async { self.batch_get(keys, false).await.is_ok() }).await;
+        warmed_up("DynamoDB", async { self.batch_get(vec![nothing()], false).await.is_ok() }).await;
     }
 
     /// Runs a transaction. A conflict with another transaction is tried again with jitter: somebody's succeeds
@@ -145,8 +142,8 @@ impl Store {
 }
 
 /// The key of an item that does not exist.
-fn nothing() -> (AttributeValue, AttributeValue) {
-    (AttributeValue::S("WARM".into()), AttributeValue::S("UP".into()))
+fn nothing() -> item::Item {
+    [("pk", "WARM"), ("sk", "UP")].map(|(name, value)| (name.to_owned(), item::s(value))).into()
 }
 
 /// Sends a write of one item, again while a transaction on that item is under way: the SDK does not.

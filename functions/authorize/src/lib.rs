@@ -4,6 +4,7 @@
 //! cache TTL of 0: whatever API Gateway caches outlives a revocation.
 
 use access_keys::{
+    caller::same_tenant,
     clock, edge,
     error::Error,
     key::AccessKey,
@@ -26,9 +27,8 @@ pub async fn handle(
     let Some(key) = key else { return Ok(json!({ "isAuthorized": false })) };
     let key = AccessKey::new(key.to_owned());
     let mut answer = validate::validate(verifier, &key, None, clock::now()).await;
-    let named = headers.get("x-tenant-id").map(|tenant| tenant.as_bytes());
     if let Ok(Ok(grant)) = &answer
-        && named.is_some_and(|named| named != grant.tenant_id.as_str().as_bytes())
+        && same_tenant(headers, &grant.tenant_id).is_err()
     {
         answer = Ok(Err(Code::Forbidden));
     }

@@ -95,7 +95,7 @@ async fn key_only(app: &App, request: &Request, now: Seconds) -> Result<Viewer, 
     ))?;
     let key = AccessKey::new(key.to_owned());
     let grant = validate::validate(&app.verifier, &key, None, now).await??;
-    same_tenant(request, &grant.tenant_id)?;
+    same_tenant(request.headers(), &grant.tenant_id)?;
     Ok(Viewer { tenant_id: grant.tenant_id, scope: grant.scope, inactive_after: app.inactive_after })
 }
 
@@ -109,7 +109,7 @@ async fn key_or_user(app: &App, request: &Request, now: Seconds) -> Result<Viewe
     }
     let claims = app.issuer.verify(token).await?;
     let caller = Caller::from_claims(&claims, &app.callers)?;
-    same_tenant(request, &caller.tenant_id)?;
+    same_tenant(request.headers(), &caller.tenant_id)?;
     let me = directory::resolve(&app.verifier.store, &caller, now).await?;
     Ok(Viewer { tenant_id: me.tenant_id, scope: me.role.permissions(), inactive_after: app.inactive_after })
 }

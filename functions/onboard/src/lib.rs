@@ -48,7 +48,7 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error
             let mut fields = Fields::of_original(&request)?;
             let key = presented(edge::bearer(&request), fields.text("token"))?;
             let claims = validate::verify(&app.verifier, &key, now).await??;
-            same_tenant(&request, &claims.tenant_id)?;
+            same_tenant(request.headers(), &claims.tenant_id)?;
             let wanted = OnboardRequest::read(fields)?;
             let token =
                 onboard::onboard(&app.verifier, &key, &claims, &wanted, app.node_history, now).await?;
@@ -56,7 +56,7 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error
         }
         "POST /v1/join-tokens/redeem" => {
             let wanted = RedeemRequest::read(Fields::of(&request)?, tenant(app, &request)?)?;
-            same_tenant(&request, &wanted.tenant)?;
+            same_tenant(request.headers(), &wanted.tenant)?;
             onboard::redeem(&app.verifier.store, &wanted, now).await?
         }
         _ => return Err(Error::NotFound),

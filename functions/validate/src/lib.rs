@@ -37,7 +37,7 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error
     let mut checked =
         validate::validate_recalling(verifier, memory, &key, permission, max_staleness, now).await;
     if let Ok(Checked { verdict, .. }) = &mut checked
-        && verdict.as_ref().is_ok_and(|grant| same_tenant(&request, &grant.tenant_id).is_err())
+        && verdict.as_ref().is_ok_and(|grant| same_tenant(request.headers(), &grant.tenant_id).is_err())
     {
         *verdict = Err(Code::Forbidden);
     }

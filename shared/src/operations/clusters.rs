@@ -251,5 +251,12 @@ pub async fn limit(
     if !is_live || !store.limit_clusters(&record, max_clusters).await? {
         return Err(Error::Conflict("key_gone", "the key was revoked or has expired: create a new one"));
     }
+    tracing::info!(
+        tenant.id = %owner.tenant_id,
+        user.id = %owner.user_id,
+        key.id = %key_id,
+        key.max_clusters = max_clusters,
+        "limit written"
+    );
     Ok(KeyRecord { max_clusters, ..record }.to_json(Some(&owner), now))
 }

@@ -231,11 +231,19 @@ impl Reading {
         judge(hash, &self.claims, self.record.as_ref(), self.owner.as_ref(), permission, now)
     }
 
+    /// A validation must not fail, or wait long, because this could not be written.
     async fn note_use(&self, store: &Store, verdict: &Result<Grant, Code>, now: Seconds) {
-        if let (Ok(_), Some(record)) = (verdict, &self.record)
-            && use_is_stale(record, now)
-        {
-            note_use(store, record, now).await;
+        let (Ok(_), Some(record)) = (verdict, &self.record) else { return };
+        if !use_is_stale(record, now) {
+            return;
+        }
+        let since = now - USE_PRECISION;
+        match tokio::time::timeout(USE_PATIENCE, store.touch_key(record, since, now)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(error.cause = crate::telemetry::chain(&error), "last use not noted")
+            }
+            Err(_) => tracing::warn!("last use not noted in time"),
         }
     }
 }
@@ -301,14 +309,4 @@ fn grant(claims: &Claims, record: &KeyRecord, owner: Role, now: Seconds) -> Resu
 #[must_use]
 pub fn use_is_stale(record: &KeyRecord, now: Seconds) -> bool {
     record.last_used_at.is_none_or(|at| at <= now - USE_PRECISION)
-}
-
-/// A validation must not fail, or wait long, because this could not be written.
-async fn note_use(store: &Store, record: &KeyRecord, now: Seconds) {
-    let since = now - USE_PRECISION;
-    match tokio::time::timeout(USE_PATIENCE, store.touch_key(record, since, now)).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::warn!(error.cause = crate::telemetry::chain(&error), "last use not noted"),
-        Err(_) => tracing::warn!("last use not noted in time"),
-    }
 }
