@@ -1,6 +1,7 @@
 //! Measures the release binaries of the functions, each as Lambda would run it; README, "Performance".
 //!
-//! CPU time is the figure to compare: it hardly depends on what else the machine does. Waiting time does.
+//! CPU time is the figure to compare, within one run: it depends less than waiting time on what else the machine does,
+//! but it depends on it.
 
 mod cold;
 mod function;
