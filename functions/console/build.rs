@@ -15,19 +15,25 @@ fn main() -> Result<()> {
     println!("cargo::rerun-if-changed=dist");
     let dist = Path::new(env!("CARGO_MANIFEST_DIR")).join("dist");
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or(Error::other("run this with cargo"))?);
-    let mut paths: Vec<_> = fs::read_dir(dist)?.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
+    let mut paths: Vec<_> = fs::read_dir(dist)?
+        .map(|entry| Ok(entry?.path()))
+        .collect::<Result<_>>()?;
     paths.sort();
     let mut table = String::from("&[\n");
     for path in paths {
-        let name =
-            path.file_name().and_then(|name| name.to_str()).ok_or(Error::other("a name is no text"))?;
+        let name = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .ok_or(Error::other("a name is no text"))?;
         let plain = fs::read(&path)?;
         let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
         encoder.write_all(&plain)?;
         let gzip = out.join(format!("{name}.gz"));
         fs::write(&gzip, encoder.finish()?)?;
         let digest = Sha256::digest(&plain);
-        let hash = digest[..16].iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
+        let hash = digest[..16]
+            .iter()
+            .fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
         let entry = format!(
             "File {{ name: {name:?}, hash: {hash:?}, plain: include_bytes!({path:?}), gzip: include_bytes!({gzip:?}) }},"
         );

@@ -30,8 +30,11 @@ impl AwsSettings {
             None,
             "environment",
         );
-        let endpoint =
-            |name: &str| environment.optional(name).or_else(|| environment.optional("AWS_ENDPOINT_URL"));
+        let endpoint = |name: &str| {
+            environment
+                .optional(name)
+                .or_else(|| environment.optional("AWS_ENDPOINT_URL"))
+        };
         let dynamodb_endpoint = endpoint("AWS_ENDPOINT_URL_DYNAMODB");
         let kms_endpoint = endpoint("AWS_ENDPOINT_URL_KMS");
         let http = aws_smithy_http_client::Builder::new()
@@ -49,7 +52,9 @@ impl AwsSettings {
     /// The DynamoDB client.
     #[must_use]
     pub fn dynamodb(&self) -> aws_sdk_dynamodb::Client {
-        use aws_sdk_dynamodb::config::{BehaviorVersion, Config, Region, StalledStreamProtectionConfig};
+        use aws_sdk_dynamodb::config::{
+            BehaviorVersion, Config, Region, StalledStreamProtectionConfig,
+        };
         let mut config = Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new(self.region.clone()))
@@ -88,12 +93,17 @@ fn timeouts() -> TimeoutConfig {
 }
 
 fn retries() -> RetryConfig {
-    RetryConfig::standard().with_max_attempts(3).with_initial_backoff(Duration::from_millis(100))
+    RetryConfig::standard()
+        .with_max_attempts(3)
+        .with_initial_backoff(Duration::from_millis(100))
 }
 
 /// Runs what spares the first request its connection, for a second at most: INIT has ten.
 pub(crate) async fn warmed_up(service: &'static str, connect: impl Future<Output = bool>) {
-    if !matches!(tokio::time::timeout(Duration::from_secs(1), connect).await, Ok(true)) {
+    if !matches!(
+        tokio::time::timeout(Duration::from_secs(1), connect).await,
+        Ok(true)
+    ) {
         tracing::warn!(service, "not reached during init");
     }
 }

@@ -35,10 +35,17 @@ impl Caller {
     pub fn of(request: &Request, settings: &CallerSettings) -> Result<Self, Error> {
         let context = request.request_context_ref();
         let Some(RequestContext::ApiGatewayV2(context)) = context else {
-            return Err(Error::Unauthenticated("the request did not come through the API"));
+            return Err(Error::Unauthenticated(
+                "the request did not come through the API",
+            ));
         };
-        let jwt = context.authorizer.as_ref().and_then(|authorizer| authorizer.jwt.as_ref());
-        let jwt = jwt.ok_or(Error::Unauthenticated("a token of the identity provider is required"))?;
+        let jwt = context
+            .authorizer
+            .as_ref()
+            .and_then(|authorizer| authorizer.jwt.as_ref());
+        let jwt = jwt.ok_or(Error::Unauthenticated(
+            "a token of the identity provider is required",
+        ))?;
         let caller = Self::from_claims(&jwt.claims, settings)?;
         same_tenant(request.headers(), &caller.tenant_id)?;
         Ok(caller)
@@ -48,19 +55,27 @@ impl Caller {
     ///
     /// # Errors
     /// When a claim is missing or not an id.
-    pub fn from_claims(claims: &HashMap<String, String>, settings: &CallerSettings) -> Result<Self, Error> {
+    pub fn from_claims(
+        claims: &HashMap<String, String>,
+        settings: &CallerSettings,
+    ) -> Result<Self, Error> {
         let claim = |name: &str| claims.get(name).map(String::as_str);
-        let tenant_id: TenantId =
-            claim(&settings.tenant_claim).and_then(|tenant| tenant.parse().ok()).ok_or(
-                Error::Unauthenticated("the token has no valid tenant claim: see the parameter TenantClaim"),
-            )?;
-        let user_id: UserId = claim("sub")
-            .and_then(|sub| sub.parse().ok())
-            .ok_or(Error::Unauthenticated("the token's sub is not a valid user id"))?;
+        let tenant_id: TenantId = claim(&settings.tenant_claim)
+            .and_then(|tenant| tenant.parse().ok())
+            .ok_or(Error::Unauthenticated(
+                "the token has no valid tenant claim: see the parameter TenantClaim",
+            ))?;
+        let user_id: UserId =
+            claim("sub")
+                .and_then(|sub| sub.parse().ok())
+                .ok_or(Error::Unauthenticated(
+                    "the token's sub is not a valid user id",
+                ))?;
         let email = claim(&settings.email_claim).filter(|email| is_email(email));
         let verified = claim("email_verified") == Some("true");
         let is_bootstrap_admin = settings.bootstrap_admins.iter().any(|(tenant, who)| {
-            *tenant == tenant_id && (who == user_id.as_str() || verified && Some(who.as_str()) == email)
+            *tenant == tenant_id
+                && (who == user_id.as_str() || verified && Some(who.as_str()) == email)
         });
         let name = claim(&settings.name_claim).and_then(|name| name.parse::<Name>().ok());
         Ok(Self {
@@ -78,7 +93,9 @@ impl Caller {
 pub fn is_email(text: &str) -> bool {
     text.len() <= 254
         && !text.chars().any(|c| c.is_control() || c.is_whitespace())
-        && text.rsplit_once('@').is_some_and(|(user, host)| !user.is_empty() && !host.is_empty())
+        && text
+            .rsplit_once('@')
+            .is_some_and(|(user, host)| !user.is_empty() && !host.is_empty())
 }
 
 /// Refuses a request whose `X-Tenant-Id` names another tenant than its credentials do.

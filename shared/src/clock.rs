@@ -23,13 +23,17 @@ pub fn seconds(millis: u64) -> Seconds {
 pub fn unix_millis() -> u64 {
     std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
-        .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+        .map_or(0, |since| {
+            u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+        })
 }
 
 /// Writes `seconds` as RFC 3339 in UTC, such as `2026-01-31T09:30:00Z`.
 #[must_use]
 pub fn rfc3339(seconds: Seconds) -> String {
-    Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX).to_string()
+    Timestamp::from_second(seconds)
+        .unwrap_or(Timestamp::MAX)
+        .to_string()
 }
 
 /// Reads an RFC 3339 time with any offset. A fraction of a second is dropped: expiry is to the second.

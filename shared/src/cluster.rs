@@ -57,7 +57,11 @@ impl Liveness {
     /// What somebody last seen at `last_seen_at` is at `now`.
     #[must_use]
     pub const fn of(last_seen_at: Seconds, inactive_after: Seconds, now: Seconds) -> Self {
-        if now - last_seen_at < inactive_after { Self::Active } else { Self::Inactive }
+        if now - last_seen_at < inactive_after {
+            Self::Active
+        } else {
+            Self::Inactive
+        }
     }
 
     /// The word that the original's clients read.
@@ -194,7 +198,11 @@ mod tests {
 
     #[test]
     fn a_numeric_tenant_is_a_number_on_the_originals_wire() {
-        for (tenant, expected) in [("167", json!(167)), ("acme", json!("acme")), ("007", json!("007"))] {
+        for (tenant, expected) in [
+            ("167", json!(167)),
+            ("acme", json!("acme")),
+            ("007", json!("007")),
+        ] {
             assert_eq!(workspace(&tenant.parse().unwrap()), expected);
         }
     }

@@ -27,9 +27,16 @@ fn read_from<T>(
     lookup: &dyn Fn(&str) -> Option<String>,
     read: impl FnOnce(&mut Environment<'_>) -> T,
 ) -> Result<T, ConfigError> {
-    let mut environment = Environment { lookup, problems: Vec::new() };
+    let mut environment = Environment {
+        lookup,
+        problems: Vec::new(),
+    };
     let settings = read(&mut environment);
-    if environment.problems.is_empty() { Ok(settings) } else { Err(ConfigError(environment.problems)) }
+    if environment.problems.is_empty() {
+        Ok(settings)
+    } else {
+        Err(ConfigError(environment.problems))
+    }
 }
 
 impl Environment<'_> {
@@ -46,7 +53,12 @@ impl Environment<'_> {
         })
     }
 
-    fn parsed<T: FromStr + Default>(&mut self, name: &str, rule: &str, valid: impl Fn(&T) -> bool) -> T {
+    fn parsed<T: FromStr + Default>(
+        &mut self,
+        name: &str,
+        rule: &str,
+        valid: impl Fn(&T) -> bool,
+    ) -> T {
         let text = self.required(name);
         match text.parse() {
             Ok(value) if valid(&value) => value,
@@ -84,7 +96,10 @@ impl KeySettings {
                 signing_keys.push(key.to_owned());
             }
         }
-        Self { realm, signing_keys }
+        Self {
+            realm,
+            signing_keys,
+        }
     }
 }
 
@@ -103,7 +118,11 @@ impl ExpirySettings {
     /// Reads `MIN_EXPIRY_SECONDS`, `MAX_EXPIRY_SECONDS` and `DEFAULT_EXPIRY_SECONDS`.
     pub fn read(environment: &mut Environment<'_>) -> Self {
         let mut seconds = |name| {
-            environment.parsed(name, "a whole number of seconds, at least 1", |seconds: &i64| *seconds > 0)
+            environment.parsed(
+                name,
+                "a whole number of seconds, at least 1",
+                |seconds: &i64| *seconds > 0,
+            )
         };
         let settings = Self {
             shortest: seconds("MIN_EXPIRY_SECONDS"),
@@ -111,9 +130,10 @@ impl ExpirySettings {
             default: seconds("DEFAULT_EXPIRY_SECONDS"),
         };
         if !(settings.shortest..=settings.longest).contains(&settings.default) {
-            environment
-                .problems
-                .push("MIN_EXPIRY_SECONDS <= DEFAULT_EXPIRY_SECONDS <= MAX_EXPIRY_SECONDS must hold".into());
+            environment.problems.push(
+                "MIN_EXPIRY_SECONDS <= DEFAULT_EXPIRY_SECONDS <= MAX_EXPIRY_SECONDS must hold"
+                    .into(),
+            );
         }
         settings
     }
@@ -137,8 +157,15 @@ impl CallerSettings {
     pub fn read(environment: &mut Environment<'_>) -> Self {
         let admins = environment.optional("BOOTSTRAP_ADMINS").unwrap_or_default();
         let mut bootstrap_admins = Vec::new();
-        for entry in admins.split(',').map(str::trim).filter(|entry| !entry.is_empty()) {
-            match entry.split_once('/').map(|(tenant, user)| (tenant.parse(), user)) {
+        for entry in admins
+            .split(',')
+            .map(str::trim)
+            .filter(|entry| !entry.is_empty())
+        {
+            match entry
+                .split_once('/')
+                .map(|(tenant, user)| (tenant.parse(), user))
+            {
                 Some((Ok(tenant), user)) if !user.is_empty() => {
                     bootstrap_admins.push((tenant, user.to_owned()))
                 }
@@ -158,9 +185,11 @@ impl CallerSettings {
 
 /// How long an expired key or a silent node stays in the lists: reads `HISTORY_DAYS`, answers seconds.
 pub fn history(environment: &mut Environment<'_>) -> Seconds {
-    environment
-        .parsed("HISTORY_DAYS", "a whole number of days, 1 to 3650", |days: &i64| (1..=3650).contains(days))
-        * 86_400
+    environment.parsed(
+        "HISTORY_DAYS",
+        "a whole number of days, 1 to 3650",
+        |days: &i64| (1..=3650).contains(days),
+    ) * 86_400
 }
 
 /// Silence after which a cluster counts as inactive: reads `CLUSTER_INACTIVE_AFTER_SECONDS`.
@@ -174,9 +203,11 @@ pub fn inactive_after(environment: &mut Environment<'_>) -> Seconds {
 
 /// The oldest reading that `validate` may answer from, whatever a request allows: reads `MAX_STALENESS_SECONDS`.
 pub fn max_staleness(environment: &mut Environment<'_>) -> Seconds {
-    environment.parsed("MAX_STALENESS_SECONDS", "a whole number of seconds, 0 to 300", |seconds: &i64| {
-        (0..=300).contains(seconds)
-    })
+    environment.parsed(
+        "MAX_STALENESS_SECONDS",
+        "a whole number of seconds, 0 to 300",
+        |seconds: &i64| (0..=300).contains(seconds),
+    )
 }
 
 #[cfg(test)]
@@ -197,9 +228,12 @@ mod tests {
             CallerSettings::read(environment);
         });
         let text = error.unwrap_err().to_string();
-        for name in
-            ["MIN_EXPIRY_SECONDS", "DEFAULT_EXPIRY_SECONDS is not set", "BOOTSTRAP_ADMINS", "NAME_CLAIM"]
-        {
+        for name in [
+            "MIN_EXPIRY_SECONDS",
+            "DEFAULT_EXPIRY_SECONDS is not set",
+            "BOOTSTRAP_ADMINS",
+            "NAME_CLAIM",
+        ] {
             assert!(text.contains(name), "{text}");
         }
         assert!(!text.contains("EMAIL_CLAIM"), "{text}");

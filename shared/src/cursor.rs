@@ -35,9 +35,14 @@ impl Position {
     /// # Errors
     /// When the cursor was changed or belongs to another list.
     pub fn from_cursor(cursor: &str, list: &str) -> Result<Self, Error> {
-        const RULE: &str = "must be the next_cursor of the same list with the same filters, unchanged";
-        let bytes = BASE64URL.decode(cursor).map_err(|_| Error::field("cursor", RULE))?;
-        let (found, position) = bytes.split_at_checked(SUM).ok_or_else(|| Error::field("cursor", RULE))?;
+        const RULE: &str =
+            "must be the next_cursor of the same list with the same filters, unchanged";
+        let bytes = BASE64URL
+            .decode(cursor)
+            .map_err(|_| Error::field("cursor", RULE))?;
+        let (found, position) = bytes
+            .split_at_checked(SUM)
+            .ok_or_else(|| Error::field("cursor", RULE))?;
         let position = std::str::from_utf8(position).map_err(|_| Error::field("cursor", RULE))?;
         if found == sum(list, position) {
             Ok(Self(position.to_owned()))
@@ -55,7 +60,10 @@ mod tests {
     fn a_cursor_belongs_to_its_list() {
         let position = Position("KEY#1".into());
         let cursor = position.to_cursor("acme#editor");
-        assert_eq!(Position::from_cursor(&cursor, "acme#editor").unwrap(), position);
+        assert_eq!(
+            Position::from_cursor(&cursor, "acme#editor").unwrap(),
+            position
+        );
         assert!(Position::from_cursor(&cursor, "acme#viewer").is_err());
         assert!(Position::from_cursor(&cursor[1..], "acme#editor").is_err());
         assert!(Position::from_cursor("", "acme#editor").is_err());

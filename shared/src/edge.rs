@@ -23,9 +23,11 @@ where
     A: Future<Output = Result<Response<Body>, Error>> + Send,
 {
     let handle = &handle;
-    lambda_http::run(lambda_http::service_fn(move |request: Request| async move {
-        Ok::<_, std::convert::Infallible>(answer(request, handle).await)
-    }))
+    lambda_http::run(lambda_http::service_fn(
+        move |request: Request| async move {
+            Ok::<_, std::convert::Infallible>(answer(request, handle).await)
+        },
+    ))
     .await
 }
 
@@ -35,16 +37,22 @@ where
     A: Future<Output = Result<Response<Body>, Error>>,
 {
     let started = clock::unix_millis();
-    let deadline = request.lambda_context_ref().map_or(0, |context| context.deadline);
-    let budget =
-        deadline.checked_sub(started).map_or(FALLBACK, Duration::from_millis).saturating_sub(RESERVE);
+    let deadline = request
+        .lambda_context_ref()
+        .map_or(0, |context| context.deadline);
+    let budget = deadline
+        .checked_sub(started)
+        .map_or(FALLBACK, Duration::from_millis)
+        .saturating_sub(RESERVE);
     let route = route(&request).to_owned();
     let request_id = request_id(&request);
 
     let result = if request.body().len() > LONGEST_BODY {
         Err(Error::TooLarge)
     } else {
-        tokio::time::timeout(budget, handle(request)).await.unwrap_or(Err(Error::Deadline))
+        tokio::time::timeout(budget, handle(request))
+            .await
+            .unwrap_or(Err(Error::Deadline))
     };
     let duration_ms = clock::unix_millis().saturating_sub(started);
     match result {
@@ -89,7 +97,11 @@ where
                     "refused"
                 );
             }
-            if is_original(&route) { problem.into_original() } else { problem.into_response(&request_id) }
+            if is_original(&route) {
+                problem.into_original()
+            } else {
+                problem.into_response(&request_id)
+            }
         }
     }
 }
@@ -98,7 +110,9 @@ where
 #[must_use]
 pub fn route(request: &Request) -> &str {
     match request.request_context_ref() {
-        Some(RequestContext::ApiGatewayV2(context)) => context.route_key.as_deref().unwrap_or_default(),
+        Some(RequestContext::ApiGatewayV2(context)) => {
+            context.route_key.as_deref().unwrap_or_default()
+        }
         _ => "",
     }
 }
@@ -108,20 +122,30 @@ fn request_id(request: &Request) -> String {
         Some(RequestContext::ApiGatewayV2(context)) => context.request_id.clone(),
         _ => None,
     };
-    gateway.or_else(|| request.lambda_context_ref().map(|c| c.request_id.clone())).unwrap_or_default()
+    gateway
+        .or_else(|| request.lambda_context_ref().map(|c| c.request_id.clone()))
+        .unwrap_or_default()
 }
 
 /// The bearer token of the request (RFC 6750).
 #[must_use]
 pub fn bearer(request: &Request) -> Option<&str> {
-    request.headers().get(header::AUTHORIZATION)?.to_str().ok().and_then(bearer_token)
+    request
+        .headers()
+        .get(header::AUTHORIZATION)?
+        .to_str()
+        .ok()
+        .and_then(bearer_token)
 }
 
 /// The token in the value of an `Authorization` header.
 #[must_use]
 pub fn bearer_token(authorization: &str) -> Option<&str> {
     let (scheme, token) = authorization.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim()).filter(|token| !token.is_empty())
+    scheme
+        .eq_ignore_ascii_case("bearer")
+        .then(|| token.trim())
+        .filter(|token| !token.is_empty())
 }
 
 /// A JSON answer.
@@ -129,7 +153,10 @@ pub fn bearer_token(authorization: &str) -> Option<&str> {
 pub fn json(status: StatusCode, body: &Value) -> Response<Body> {
     let mut response = Response::new(Body::Text(body.to_string()));
     *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
     response
 }
 
@@ -150,12 +177,18 @@ struct Problem {
 
 impl From<&Error> for Problem {
     fn from(error: &Error) -> Self {
-        const INTERNAL: (StatusCode, &str, &str) =
-            (StatusCode::INTERNAL_SERVER_ERROR, "internal", "report the request id to the operator");
+        const INTERNAL: (StatusCode, &str, &str) = (
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            "report the request id to the operator",
+        );
         let (status, code, detail): (_, _, &str) = match error {
             Error::Malformed(detail) => (StatusCode::BAD_REQUEST, "malformed_body", detail),
             Error::Invalid(fields) => {
-                let detail: Vec<_> = fields.iter().map(|e| format!("{} {}", e.field, e.detail)).collect();
+                let detail: Vec<_> = fields
+                    .iter()
+                    .map(|e| format!("{} {}", e.field, e.detail))
+                    .collect();
                 return Self {
                     status: StatusCode::BAD_REQUEST,
                     code: "invalid_request",
@@ -163,12 +196,16 @@ impl From<&Error> for Problem {
                     errors: json!(fields),
                 };
             }
-            Error::TooLarge => {
-                (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "the body may have at most 65536 bytes")
-            }
-            Error::UnsupportedMediaType(detail) => {
-                (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail)
-            }
+            Error::TooLarge => (
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "body_too_large",
+                "the body may have at most 65536 bytes",
+            ),
+            Error::UnsupportedMediaType(detail) => (
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported_media_type",
+                detail,
+            ),
             Error::Unauthenticated(detail) => (StatusCode::UNAUTHORIZED, "unauthenticated", detail),
             Error::KeyRefused(code, detail) => (StatusCode::UNAUTHORIZED, code, detail),
             Error::Forbidden(detail) => (StatusCode::FORBIDDEN, "forbidden", detail),
@@ -177,9 +214,11 @@ impl From<&Error> for Problem {
                 "tenant_mismatch",
                 "the request names another tenant, in X-Tenant-Id or as its workspace, than the credentials do",
             ),
-            Error::NotFound => {
-                (StatusCode::NOT_FOUND, "not_found", "there is no such resource, or you may not see it")
-            }
+            Error::NotFound => (
+                StatusCode::NOT_FOUND,
+                "not_found",
+                "there is no such resource, or you may not see it",
+            ),
             Error::Conflict(code, detail) => (StatusCode::CONFLICT, code, detail),
             Error::Store(StoreError::Item(_) | StoreError::Build(_)) => INTERNAL,
             Error::Store(_)
@@ -192,7 +231,12 @@ impl From<&Error> for Problem {
                 "a service that this call depends on did not answer in time: try again",
             ),
         };
-        Self { status, code, detail: detail.to_owned(), errors: Value::Null }
+        Self {
+            status,
+            code,
+            detail: detail.to_owned(),
+            errors: Value::Null,
+        }
     }
 }
 
@@ -211,7 +255,9 @@ impl Problem {
         }
         let content_type = HeaderValue::from_static("application/problem+json");
         let mut response = json(self.status, &body);
-        response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+        response
+            .headers_mut()
+            .insert(header::CONTENT_TYPE, content_type);
         with_challenge(response)
     }
 
@@ -220,14 +266,19 @@ impl Problem {
     fn into_original(self) -> Response<Body> {
         let field = self.errors[0]["field"].as_str();
         let code = field.map_or_else(|| self.code.to_owned(), |field| format!("invalid_{field}"));
-        with_challenge(json(self.status, &json!({ "error_code": code, "error_message": self.detail })))
+        with_challenge(json(
+            self.status,
+            &json!({ "error_code": code, "error_message": self.detail }),
+        ))
     }
 }
 
 /// Whether a route is one of the original's, whose clients read its own form of errors.
 fn is_original(route: &str) -> bool {
     let path = route.split_once(' ').map_or(route, |(_, path)| path);
-    ["/access-token/", "/cluster-onboarding/", "/cm/"].iter().any(|prefix| path.starts_with(prefix))
+    ["/access-token/", "/cluster-onboarding/", "/cm/"]
+        .iter()
+        .any(|prefix| path.starts_with(prefix))
 }
 
 /// Adds the headers that belong to an error's status.

@@ -15,7 +15,10 @@ impl FieldError {
     /// A field and the rule that it breaks.
     #[must_use]
     pub fn new(field: &'static str, detail: impl ToString) -> Self {
-        Self { field, detail: detail.to_string() }
+        Self {
+            field,
+            detail: detail.to_string(),
+        }
     }
 }
 

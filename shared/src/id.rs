@@ -16,7 +16,9 @@ pub struct InvalidId(&'static str);
 fn is_made_of(text: &str, longest: usize, punctuation: &str) -> bool {
     !text.is_empty()
         && text.len() <= longest
-        && text.chars().all(|c| c.is_ascii_alphanumeric() || punctuation.contains(c))
+        && text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || punctuation.contains(c))
 }
 
 /// A tenant: 1 to 64 ASCII letters, digits or `-._`.
@@ -31,7 +33,9 @@ impl FromStr for TenantId {
         if is_made_of(text, 64, "-._") {
             Ok(Self(text.to_owned()))
         } else {
-            Err(InvalidId("a tenant id is 1 to 64 letters, digits, '-', '.' or '_'"))
+            Err(InvalidId(
+                "a tenant id is 1 to 64 letters, digits, '-', '.' or '_'",
+            ))
         }
     }
 }
@@ -48,11 +52,15 @@ impl FromStr for UserId {
 
     fn from_str(text: &str) -> Result<Self, InvalidId> {
         if text == "me" {
-            Err(InvalidId("'me' stands for the caller and cannot be a user id"))
+            Err(InvalidId(
+                "'me' stands for the caller and cannot be a user id",
+            ))
         } else if is_made_of(text, 128, "-._|@:+=~") {
             Ok(Self(text.to_owned()))
         } else {
-            Err(InvalidId("a user id is 1 to 128 letters, digits or any of -._|@:+=~"))
+            Err(InvalidId(
+                "a user id is 1 to 128 letters, digits or any of -._|@:+=~",
+            ))
         }
     }
 }
@@ -70,7 +78,9 @@ impl KeyId {
     pub fn new() -> Result<Self, rand::rngs::SysError> {
         let mut random = [0; 10];
         SysRng.try_fill_bytes(&mut random)?;
-        Ok(Self(uuid::Builder::from_unix_timestamp_millis(clock::unix_millis(), &random).into_uuid()))
+        Ok(Self(
+            uuid::Builder::from_unix_timestamp_millis(clock::unix_millis(), &random).into_uuid(),
+        ))
     }
 }
 
@@ -78,15 +88,21 @@ impl FromStr for KeyId {
     type Err = InvalidId;
 
     fn from_str(text: &str) -> Result<Self, InvalidId> {
-        const RULE: InvalidId = InvalidId("a key id is a UUID of version 7 in lower case with hyphens");
+        const RULE: InvalidId =
+            InvalidId("a key id is a UUID of version 7 in lower case with hyphens");
         let uuid = Uuid::try_parse(text).map_err(|_| RULE)?;
         // One text per id: no braces, no URN, no capitals.
-        if uuid.get_version_num() == 7 && uuid.to_string() == text { Ok(Self(uuid)) } else { Err(RULE) }
+        if uuid.get_version_num() == 7 && uuid.to_string() == text {
+            Ok(Self(uuid))
+        } else {
+            Err(RULE)
+        }
     }
 }
 
-const HOST_NAME: InvalidId =
-    InvalidId("must be 1 to 253 letters, digits, '-', '.' or '_', and begin with a letter or digit");
+const HOST_NAME: InvalidId = InvalidId(
+    "must be 1 to 253 letters, digits, '-', '.' or '_', and begin with a letter or digit",
+);
 
 macro_rules! host_name {
     ($(#[$doc:meta])* $name:ident) => {
@@ -223,11 +239,29 @@ mod tests {
 
     #[test]
     fn a_cluster_name_fits_in_a_path_and_on_a_command_line() {
-        for bad in ["", ".", "..", "-rf", "_x", "a b", "a/b", "a#b", "ä", &"x".repeat(254)] {
+        for bad in [
+            "",
+            ".",
+            "..",
+            "-rf",
+            "_x",
+            "a b",
+            "a/b",
+            "a#b",
+            "ä",
+            &"x".repeat(254),
+        ] {
             assert!(bad.parse::<ClusterName>().is_err(), "{bad:?}");
             assert!(bad.parse::<NodeName>().is_err(), "{bad:?}");
         }
-        for good in ["a", "0", "prod-eu_1.example", "host-1732000000", "x-", &"x".repeat(253)] {
+        for good in [
+            "a",
+            "0",
+            "prod-eu_1.example",
+            "host-1732000000",
+            "x-",
+            &"x".repeat(253),
+        ] {
             assert!(good.parse::<ClusterName>().is_ok(), "{good:?}");
             assert!(good.parse::<NodeName>().is_ok(), "{good:?}");
         }
@@ -237,7 +271,11 @@ mod tests {
     fn a_number_survives_a_double() {
         for _ in 0..1000 {
             let Number(number) = Number::new().unwrap();
-            #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+            #[allow(
+                clippy::cast_precision_loss,
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss
+            )]
             let through_a_double = (number as f64) as u64;
             assert_eq!((number, number > 0), (through_a_double, true));
         }
@@ -250,6 +288,10 @@ mod tests {
         assert_eq!(text.parse(), Ok(id));
         assert!(text.to_uppercase().parse::<KeyId>().is_err() || text == text.to_uppercase());
         assert!(format!("{{{text}}}").parse::<KeyId>().is_err());
-        assert!("00000000-0000-4000-8000-000000000000".parse::<KeyId>().is_err());
+        assert!(
+            "00000000-0000-4000-8000-000000000000"
+                .parse::<KeyId>()
+                .is_err()
+        );
     }
 }

@@ -31,7 +31,9 @@ impl Fields {
     /// When the body is no JSON object, or says that it is something else.
     pub fn of(request: &Request) -> Result<Self, Error> {
         if media_type(request).is_some_and(|media_type| !is_json(&media_type)) {
-            return Err(Error::UnsupportedMediaType("send Content-Type: application/json"));
+            return Err(Error::UnsupportedMediaType(
+                "send Content-Type: application/json",
+            ));
         }
         let body: &[u8] = request.body();
         if body.iter().all(u8::is_ascii_whitespace) {
@@ -50,7 +52,10 @@ impl Fields {
 
     fn parse(body: &[u8]) -> Result<Self, Error> {
         match serde_json::from_slice(body) {
-            Ok(Value::Object(map)) => Ok(Self { map, errors: Vec::new() }),
+            Ok(Value::Object(map)) => Ok(Self {
+                map,
+                errors: Vec::new(),
+            }),
             Ok(_) => Err(Error::Malformed("the body is JSON, but not an object")),
             Err(_) => Err(Error::Malformed("the body is not valid JSON")),
         }
@@ -78,7 +83,10 @@ impl Fields {
     }
 
     /// A text that is parsed.
-    pub fn parsed<T: std::str::FromStr<Err: ToString>>(&mut self, field: &'static str) -> Option<T> {
+    pub fn parsed<T: std::str::FromStr<Err: ToString>>(
+        &mut self,
+        field: &'static str,
+    ) -> Option<T> {
         let text = self.text(field)?;
         match text.parse() {
             Ok(value) => Some(value),
@@ -90,11 +98,22 @@ impl Fields {
     }
 
     /// A whole number in a range.
-    pub fn integer(&mut self, field: &'static str, range: std::ops::RangeInclusive<i64>) -> Option<i64> {
+    pub fn integer(
+        &mut self,
+        field: &'static str,
+        range: std::ops::RangeInclusive<i64>,
+    ) -> Option<i64> {
         let value = self.take(field)?;
         let number = value.as_i64().filter(|number| range.contains(number));
         if number.is_none() {
-            self.refuse(field, format!("must be a whole number from {} to {}", range.start(), range.end()));
+            self.refuse(
+                field,
+                format!(
+                    "must be a whole number from {} to {}",
+                    range.start(),
+                    range.end()
+                ),
+            );
         }
         number
     }
@@ -127,7 +146,10 @@ impl Fields {
     pub fn finish(mut self, known: &'static str) -> Result<(), Error> {
         if !self.map.is_empty() {
             // The name of an unknown field came from outside: it is not repeated.
-            self.refuse("body", format!("has {} unknown field(s); known are {known}", self.map.len()));
+            self.refuse(
+                "body",
+                format!("has {} unknown field(s); known are {known}", self.map.len()),
+            );
         }
         self.finish_leniently()
     }
@@ -137,15 +159,30 @@ impl Fields {
     /// # Errors
     /// With everything that was wrong.
     pub fn finish_leniently(self) -> Result<(), Error> {
-        if self.errors.is_empty() { Ok(()) } else { Err(Error::Invalid(self.errors)) }
+        if self.errors.is_empty() {
+            Ok(())
+        } else {
+            Err(Error::Invalid(self.errors))
+        }
     }
 }
 
 /// The media type of the body, in lower case and without parameters.
 #[must_use]
 pub fn media_type(request: &Request) -> Option<String> {
-    let value = request.headers().get(http::header::CONTENT_TYPE)?.to_str().unwrap_or_default();
-    Some(value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
+    let value = request
+        .headers()
+        .get(http::header::CONTENT_TYPE)?
+        .to_str()
+        .unwrap_or_default();
+    Some(
+        value
+            .split(';')
+            .next()
+            .unwrap_or_default()
+            .trim()
+            .to_ascii_lowercase(),
+    )
 }
 
 fn is_json(media_type: &str) -> bool {
@@ -164,7 +201,10 @@ pub fn has_body(request: &Request) -> bool {
 /// # Errors
 /// When the path names no possible user.
 pub fn path_user(request: &Request, me: &UserId) -> Result<UserId, Error> {
-    match request.path_parameters_ref().and_then(|path| path.first("user_id")) {
+    match request
+        .path_parameters_ref()
+        .and_then(|path| path.first("user_id"))
+    {
         Some("me") => Ok(me.clone()),
         Some(text) => text.parse().map_err(|_| Error::NotFound),
         None => Err(Error::NotFound),
@@ -176,8 +216,11 @@ pub fn path_user(request: &Request, me: &UserId) -> Result<UserId, Error> {
 /// # Errors
 /// When the path names no possible key.
 pub fn path_key(request: &Request) -> Result<KeyId, Error> {
-    let text = request.path_parameters_ref().and_then(|path| path.first("key_id"));
-    text.and_then(|text| text.parse().ok()).ok_or(Error::NotFound)
+    let text = request
+        .path_parameters_ref()
+        .and_then(|path| path.first("key_id"));
+    text.and_then(|text| text.parse().ok())
+        .ok_or(Error::NotFound)
 }
 
 /// The cluster in the path.
@@ -185,8 +228,11 @@ pub fn path_key(request: &Request) -> Result<KeyId, Error> {
 /// # Errors
 /// When the path names no possible cluster.
 pub fn path_cluster(request: &Request) -> Result<ClusterName, Error> {
-    let text = request.path_parameters_ref().and_then(|path| path.first("name"));
-    text.and_then(|text| text.parse().ok()).ok_or(Error::NotFound)
+    let text = request
+        .path_parameters_ref()
+        .and_then(|path| path.first("name"));
+    text.and_then(|text| text.parse().ok())
+        .ok_or(Error::NotFound)
 }
 
 /// A query parameter, given at most once.
@@ -194,7 +240,11 @@ pub fn path_cluster(request: &Request) -> Result<ClusterName, Error> {
 /// # Errors
 /// When it is given more than once.
 pub fn query<'a>(request: &'a Request, name: &'static str) -> Result<Option<&'a str>, Error> {
-    match request.query_string_parameters_ref().and_then(|query| query.all(name)).as_deref() {
+    match request
+        .query_string_parameters_ref()
+        .and_then(|query| query.all(name))
+        .as_deref()
+    {
         None | Some([]) => Ok(None),
         Some([value]) => Ok(Some(*value)),
         Some(_) => Err(Error::field(name, "must be given once")),
@@ -231,8 +281,9 @@ impl PageRequest {
                 .filter(|limit| (1..=Self::LARGEST_LIMIT).contains(limit))
                 .ok_or_else(|| Error::field("limit", "must be a whole number from 1 to 100"))?,
         };
-        let after =
-            query(request, "cursor")?.map(|cursor| Position::from_cursor(cursor, &list)).transpose()?;
+        let after = query(request, "cursor")?
+            .map(|cursor| Position::from_cursor(cursor, &list))
+            .transpose()?;
         Ok(Self { limit, after, list })
     }
 }
@@ -280,8 +331,15 @@ impl ClustersRequest {
     pub fn of(request: &Request, tenant: &TenantId) -> Result<Self, Error> {
         let status = filter(request, "status")?;
         let key_id = filter(request, "key_id")?;
-        let page = PageRequest::of(request, format!("clusters of {tenant}?{status:?}&{key_id:?}"))?;
-        Ok(Self { status, key_id, page })
+        let page = PageRequest::of(
+            request,
+            format!("clusters of {tenant}?{status:?}&{key_id:?}"),
+        )?;
+        Ok(Self {
+            status,
+            key_id,
+            page,
+        })
     }
 }
 
@@ -289,7 +347,10 @@ fn filter<T: std::str::FromStr<Err: ToString>>(
     request: &Request,
     name: &'static str,
 ) -> Result<Option<T>, Error> {
-    query(request, name)?.map(str::parse).transpose().map_err(|rule: T::Err| Error::field(name, rule))
+    query(request, name)?
+        .map(str::parse)
+        .transpose()
+        .map_err(|rule: T::Err| Error::field(name, rule))
 }
 
 /// A key that was sent to be looked at, and what it is to be good for.
@@ -316,7 +377,8 @@ impl Presented {
             return Ok(Self::alone(key.to_owned()));
         }
         if media_type(request).as_deref() == Some("application/x-www-form-urlencoded") {
-            let mut tokens = form_urlencoded::parse(request.body()).filter(|(name, _)| name == "token");
+            let mut tokens =
+                form_urlencoded::parse(request.body()).filter(|(name, _)| name == "token");
             return match (tokens.next(), tokens.next()) {
                 (Some((_, token)), None) => Ok(Self::alone(token.into_owned())),
                 _ => Err(Error::field("token", "is required, once")),
@@ -325,18 +387,30 @@ impl Presented {
         let mut fields = Fields::of(request)?;
         let key = fields.text("access_key").map(AccessKey::new);
         let permission = fields.parsed("permission");
-        let max_staleness = fields.integer("max_staleness", 0..=i32::MAX.into()).unwrap_or(0);
-        let key = fields
-            .require("access_key", key.or_else(|| bearer(request).map(|k| AccessKey::new(k.to_owned()))));
+        let max_staleness = fields
+            .integer("max_staleness", 0..=i32::MAX.into())
+            .unwrap_or(0);
+        let key = fields.require(
+            "access_key",
+            key.or_else(|| bearer(request).map(|k| AccessKey::new(k.to_owned()))),
+        );
         fields.finish("access_key, permission, max_staleness")?;
         match key {
-            Some(key) => Ok(Self { key, permission, max_staleness }),
+            Some(key) => Ok(Self {
+                key,
+                permission,
+                max_staleness,
+            }),
             None => Err(Error::field("access_key", "is required")),
         }
     }
 
     fn alone(key: String) -> Self {
-        Self { key: AccessKey::new(key), permission: None, max_staleness: 0 }
+        Self {
+            key: AccessKey::new(key),
+            permission: None,
+            max_staleness: 0,
+        }
     }
 }
 
@@ -350,6 +424,9 @@ pub fn reason(request: &Request) -> Result<Option<String>, Error> {
         Some(text) if text.chars().count() <= 200 && !text.chars().any(char::is_control) => {
             Ok(Some(text.to_owned()))
         }
-        Some(_) => Err(Error::field("reason", "must have at most 200 characters and no control characters")),
+        Some(_) => Err(Error::field(
+            "reason",
+            "must have at most 200 characters and no control characters",
+        )),
     }
 }

@@ -27,7 +27,11 @@ impl JoinToken {
     pub fn new() -> Result<Self, rand::rngs::SysError> {
         let mut random = Zeroizing::new([0; 16]);
         SysRng.try_fill_bytes(random.as_mut_slice())?;
-        Ok(Self(Zeroizing::new(uuid::Builder::from_random_bytes(*random).into_uuid().to_string())))
+        Ok(Self(Zeroizing::new(
+            uuid::Builder::from_random_bytes(*random)
+                .into_uuid()
+                .to_string(),
+        )))
     }
 
     /// Takes a text that claims to be a token.

@@ -59,7 +59,12 @@ impl AccessKey {
     ///
     /// # Errors
     /// One variant per reason. All but [`Refusal::Expired`] answer `invalid` to the outside.
-    pub fn verify(&self, keyring: &Keyring, realm: &Realm, now: Seconds) -> Result<Claims, Refusal> {
+    pub fn verify(
+        &self,
+        keyring: &Keyring,
+        realm: &Realm,
+        now: Seconds,
+    ) -> Result<Claims, Refusal> {
         let text = self.reveal();
         if text.len() > LONGEST {
             return Err(Refusal::TooLong);
@@ -69,9 +74,12 @@ impl AccessKey {
         let public_key = keyring.for_header(header).ok_or(Refusal::Header)?;
         // Strict: no padding, no stray bits. One key has one spelling.
         let signature = BASE64URL.decode(signature).map_err(|_| Refusal::Encoding)?;
-        public_key.verify(signed.as_bytes(), &signature).map_err(|_| Refusal::Signature)?;
+        public_key
+            .verify(signed.as_bytes(), &signature)
+            .map_err(|_| Refusal::Signature)?;
         let payload = Zeroizing::new(BASE64URL.decode(payload).map_err(|_| Refusal::Encoding)?);
-        let claims: SignedClaims<'_> = serde_json::from_slice(&payload).map_err(|_| Refusal::Claims)?;
+        let claims: SignedClaims<'_> =
+            serde_json::from_slice(&payload).map_err(|_| Refusal::Claims)?;
         if claims.iss != realm.issuer || claims.aud != realm.audience {
             return Err(Refusal::Realm);
         }
@@ -209,7 +217,11 @@ impl Unsigned {
     ///
     /// # Errors
     /// When the operating system has no randomness to give.
-    pub fn new(claims: Claims, realm: &Realm, public_key: &PublicKey) -> Result<Self, rand::rngs::SysError> {
+    pub fn new(
+        claims: Claims,
+        realm: &Realm,
+        public_key: &PublicKey,
+    ) -> Result<Self, rand::rngs::SysError> {
         let mut bytes = Zeroizing::new([0; 32]);
         SysRng.try_fill_bytes(bytes.as_mut_slice())?;
         let secret = Zeroizing::new(BASE64URL.encode(bytes.as_slice()));
@@ -269,8 +281,15 @@ mod tests {
         let signing = SigningKey::from_slice(&[7; 32]).unwrap();
         let spki = signing.verifying_key().to_public_key_der().unwrap();
         let keyring = Keyring::new(vec![PublicKey::from_spki(spki.as_bytes()).unwrap()]);
-        let realm = Realm { issuer: "https://keys.example".into(), audience: "access-keys".into() };
-        Fixture { signing, keyring, realm }
+        let realm = Realm {
+            issuer: "https://keys.example".into(),
+            audience: "access-keys".into(),
+        };
+        Fixture {
+            signing,
+            keyring,
+            realm,
+        }
     }
 
     fn claims() -> Claims {
@@ -292,7 +311,8 @@ mod tests {
         }
 
         fn issue(&self, claims: Claims) -> AccessKey {
-            let unsigned = Unsigned::new(claims, &self.realm, self.keyring.signing().unwrap()).unwrap();
+            let unsigned =
+                Unsigned::new(claims, &self.realm, self.keyring.signing().unwrap()).unwrap();
             self.sign(unsigned)
         }
 
@@ -330,17 +350,24 @@ mod tests {
         let f = fixture();
         let key = f.issue(claims());
         assert!(key.verify(&f.keyring, &f.realm, NOW + 59).is_ok());
-        assert_eq!(key.verify(&f.keyring, &f.realm, NOW + 60), Err(Refusal::Expired));
+        assert_eq!(
+            key.verify(&f.keyring, &f.realm, NOW + 60),
+            Err(Refusal::Expired)
+        );
     }
 
     #[test]
     fn a_key_for_another_realm_is_refused() {
         let f = fixture();
         let key = f.issue(claims());
-        for (issuer, audience) in
-            [("https://other.example", "access-keys"), ("https://keys.example", "other")]
-        {
-            let other = Realm { issuer: issuer.into(), audience: audience.into() };
+        for (issuer, audience) in [
+            ("https://other.example", "access-keys"),
+            ("https://keys.example", "other"),
+        ] {
+            let other = Realm {
+                issuer: issuer.into(),
+                audience: audience.into(),
+            };
             assert_eq!(key.verify(&f.keyring, &other, NOW), Err(Refusal::Realm));
         }
     }

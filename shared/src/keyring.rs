@@ -68,16 +68,28 @@ impl PublicKey {
             (EC_PUBLIC_KEY, [4, point @ ..]) if curve == Some(P256) && point.len() == 64 => {
                 let (x, y) = point.split_at(32);
                 let (x, y) = (BASE64URL.encode(x), BASE64URL.encode(y));
-                (Algorithm::Es256, format!(r#"{{"crv":"P-256","kty":"EC","x":"{x}","y":"{y}"}}"#))
+                (
+                    Algorithm::Es256,
+                    format!(r#"{{"crv":"P-256","kty":"EC","x":"{x}","y":"{y}"}}"#),
+                )
             }
             (RSA, _) => {
                 let (n, e) = two_integers(bytes)?;
-                let (n, e) = (BASE64URL.encode(n.as_bytes()), BASE64URL.encode(e.as_bytes()));
-                (Algorithm::Rs256, format!(r#"{{"e":"{e}","kty":"RSA","n":"{n}"}}"#))
+                let (n, e) = (
+                    BASE64URL.encode(n.as_bytes()),
+                    BASE64URL.encode(e.as_bytes()),
+                );
+                (
+                    Algorithm::Rs256,
+                    format!(r#"{{"e":"{e}","kty":"RSA","n":"{n}"}}"#),
+                )
             }
             (ED25519, _) => {
                 let x = BASE64URL.encode(bytes);
-                (Algorithm::EdDsa, format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{x}"}}"#))
+                (
+                    Algorithm::EdDsa,
+                    format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{x}"}}"#),
+                )
             }
             (other, _) => return Err(UnsupportedKey::Algorithm(other)),
         };
@@ -87,8 +99,17 @@ impl PublicKey {
         jwk["kid"] = json!(kid);
         jwk["use"] = json!("sig");
         // `typ` first: every key then begins with the same characters, which secret scanners can match.
-        let header = format!(r#"{{"typ":"access-key+jwt","alg":"{}","kid":"{kid}"}}"#, algorithm.name());
-        Ok(Self { algorithm, kid, header: BASE64URL.encode(header), bytes: bytes.to_vec(), jwk })
+        let header = format!(
+            r#"{{"typ":"access-key+jwt","alg":"{}","kid":"{kid}"}}"#,
+            algorithm.name()
+        );
+        Ok(Self {
+            algorithm,
+            kid,
+            header: BASE64URL.encode(header),
+            bytes: bytes.to_vec(),
+            jwk,
+        })
     }
 
     /// The algorithm that this key signs with.
@@ -126,7 +147,8 @@ impl PublicKey {
 /// Two INTEGERs in a SEQUENCE: an RSAPublicKey (RFC 8017) and an ECDSA-Sig-Value (RFC 3279).
 fn two_integers(der: &[u8]) -> Result<(UintRef<'_>, UintRef<'_>), der::Error> {
     let mut reader = der::SliceReader::new(der)?;
-    let pair = reader.sequence(|reader| Ok((UintRef::decode(reader)?, UintRef::decode(reader)?)))?;
+    let pair =
+        reader.sequence(|reader| Ok((UintRef::decode(reader)?, UintRef::decode(reader)?)))?;
     reader.finish(pair)
 }
 
@@ -139,7 +161,10 @@ pub fn ecdsa_fixed(signature: &[u8]) -> Result<[u8; 64], der::Error> {
     let mut fixed = [0; 64];
     for (half, integer) in fixed.chunks_exact_mut(32).zip([r, s]) {
         let integer = integer.as_bytes();
-        let start = half.len().checked_sub(integer.len()).ok_or(der::ErrorKind::Overflow)?;
+        let start = half
+            .len()
+            .checked_sub(integer.len())
+            .ok_or(der::ErrorKind::Overflow)?;
         half[start..].copy_from_slice(integer);
     }
     Ok(fixed)
@@ -190,8 +215,14 @@ mod tests {
     #[test]
     fn the_thumbprint_is_that_of_rfc_7638() {
         // The key and the thumbprint of RFC 8037, appendix A.2 and A.3.
-        let mut spki = vec![0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
-        spki.extend(BASE64URL.decode("11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo").unwrap());
+        let mut spki = vec![
+            0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00,
+        ];
+        spki.extend(
+            BASE64URL
+                .decode("11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo")
+                .unwrap(),
+        );
         let key = PublicKey::from_spki(&spki).unwrap();
         assert_eq!(key.kid(), "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k");
         assert_eq!(key.algorithm(), Algorithm::EdDsa);

@@ -45,7 +45,9 @@ fn line(metric: Metric, namespace: &str, timestamp: u64) -> String {
         Metric::KeyCreated => ("KeysCreated", &[]),
         Metric::Revoked(kind) => ("Revocations", &[("Kind", kind)]),
         Metric::KeyExpired => ("KeysExpired", &[]),
-        Metric::Validated(function, code) => ("Validations", &[("Function", function), ("Code", code)]),
+        Metric::Validated(function, code) => {
+            ("Validations", &[("Function", function), ("Code", code)])
+        }
         Metric::Onboarding(code) => ("Onboardings", &[("Code", code)]),
         Metric::JoinToken(code) => ("JoinTokens", &[("Code", code)]),
         Metric::KmsFailed => ("KmsFailures", &[]),
@@ -61,7 +63,10 @@ fn line(metric: Metric, namespace: &str, timestamp: u64) -> String {
         let comma = if n == 0 { "" } else { "," };
         let _ = write!(line, r#"{comma}"{dimension}""#);
     }
-    let _ = write!(line, r#"]],"Metrics":[{{"Name":"{name}","Unit":"Count"}}]}}]}}"#);
+    let _ = write!(
+        line,
+        r#"]],"Metrics":[{{"Name":"{name}","Unit":"Count"}}]}}]}}"#
+    );
     for (dimension, value) in dimensions {
         let _ = write!(line, r#","{dimension}":"{value}""#);
     }
@@ -96,7 +101,10 @@ mod tests {
             "Code": "expired",
             "Validations": 1,
         });
-        assert_eq!(written(Metric::Validated("validate", "expired")), with_dimensions);
+        assert_eq!(
+            written(Metric::Validated("validate", "expired")),
+            with_dimensions
+        );
         let without = json!({
             "_aws": {
                 "Timestamp": 1_700_000_000_123_u64,
@@ -126,9 +134,22 @@ mod tests {
             let line = written(metric);
             let directive = &line["_aws"]["CloudWatchMetrics"][0];
             let dimensions = directive["Dimensions"][0].as_array().unwrap();
-            assert!(dimensions.iter().all(|name| line[name.as_str().unwrap()].is_string()), "{line}");
-            assert_eq!(line[directive["Metrics"][0]["Name"].as_str().unwrap()], 1, "{line}");
-            assert_eq!(line.as_object().unwrap().len(), 2 + dimensions.len(), "{line}");
+            assert!(
+                dimensions
+                    .iter()
+                    .all(|name| line[name.as_str().unwrap()].is_string()),
+                "{line}"
+            );
+            assert_eq!(
+                line[directive["Metrics"][0]["Name"].as_str().unwrap()],
+                1,
+                "{line}"
+            );
+            assert_eq!(
+                line.as_object().unwrap().len(),
+                2 + dimensions.len(),
+                "{line}"
+            );
         }
     }
 }

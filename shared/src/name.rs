@@ -67,7 +67,10 @@ mod tests {
 
     #[test]
     fn a_name_is_counted_in_characters_and_trimmed() {
-        assert_eq!("  ci ".parse::<Name>().map(|n| n.to_string()), Ok("ci".into()));
+        assert_eq!(
+            "  ci ".parse::<Name>().map(|n| n.to_string()),
+            Ok("ci".into())
+        );
         assert!("🔑".repeat(64).parse::<Name>().is_ok());
         assert_eq!("🔑".repeat(65).parse::<Name>(), Err(InvalidName::TooLong));
         assert_eq!(" \t ".parse::<Name>(), Err(InvalidName::Empty));

@@ -85,7 +85,9 @@ impl KeyRecord {
     /// The revocation that ended the key: its own, or one of all its owner's keys.
     #[must_use]
     pub fn revoked(&self, owner: Option<&User>) -> Option<Revocation> {
-        self.revocation.clone().or_else(|| owner.and_then(|owner| owner.revoked_before(self.epoch)))
+        self.revocation
+            .clone()
+            .or_else(|| owner.and_then(|owner| owner.revoked_before(self.epoch)))
     }
 
     /// What the key is at `now`. A revoked key stays revoked in the list when its time is over.
@@ -200,10 +202,17 @@ impl User {
         }
         // The first revocation after the key's creation ended it. Beyond the latest few the particulars are
         // forgotten; the fact is not.
-        let ended =
-            self.revocations.iter().filter(|(began, _)| *began > epoch).min_by_key(|(began, _)| *began);
+        let ended = self
+            .revocations
+            .iter()
+            .filter(|(began, _)| *began > epoch)
+            .min_by_key(|(began, _)| *began);
         Some(ended.map_or_else(
-            || Revocation { at: self.created_at, by: "unknown".into(), reason: None },
+            || Revocation {
+                at: self.created_at,
+                by: "unknown".into(),
+                reason: None,
+            },
             |(_, revocation)| revocation.clone(),
         ))
     }

@@ -104,7 +104,10 @@ impl Permissions {
 
 impl fmt::Display for Permissions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut names = Permission::ALL.iter().filter(|(p, _)| self.contains(*p)).map(|(_, name)| name);
+        let mut names = Permission::ALL
+            .iter()
+            .filter(|(p, _)| self.contains(*p))
+            .map(|(_, name)| name);
         if let Some(first) = names.next() {
             f.write_str(first)?;
         }
@@ -132,24 +135,33 @@ pub enum Role {
     ClusterOnboarding,
 }
 
-const VIEWER: [Permission; 4] =
-    [Permission::CspmRead, Permission::CwppRead, Permission::AspmRead, Permission::ClustersRead];
+const VIEWER: [Permission; 4] = [
+    Permission::CspmRead,
+    Permission::CwppRead,
+    Permission::AspmRead,
+    Permission::ClustersRead,
+];
 
 impl Role {
     /// What the role may do.
     #[must_use]
     pub const fn permissions(self) -> Permissions {
         use Permission::{
-            AccessKeysManage, BundlesManage, ClustersManage, ClustersOnboard, UsersManage, WorkflowsRun,
+            AccessKeysManage, BundlesManage, ClustersManage, ClustersOnboard, UsersManage,
+            WorkflowsRun,
         };
         let viewer = Permissions::of(&VIEWER);
         let editor = Permissions(
-            viewer.0 | Permissions::of(&[ClustersOnboard, ClustersManage, WorkflowsRun, BundlesManage]).0,
+            viewer.0
+                | Permissions::of(&[ClustersOnboard, ClustersManage, WorkflowsRun, BundlesManage])
+                    .0,
         );
         match self {
             Self::Viewer => viewer,
             Self::Editor => editor,
-            Self::Admin => Permissions(editor.0 | Permissions::of(&[AccessKeysManage, UsersManage]).0),
+            Self::Admin => {
+                Permissions(editor.0 | Permissions::of(&[AccessKeysManage, UsersManage]).0)
+            }
             Self::ClusterOnboarding => Permissions::of(&[ClustersOnboard]),
         }
     }
@@ -195,10 +207,17 @@ impl FromStr for Role {
     type Err = Unknown;
 
     fn from_str(text: &str) -> Result<Self, Unknown> {
-        [Self::Admin, Self::Editor, Self::Viewer, Self::ClusterOnboarding]
-            .into_iter()
-            .find(|role| role.as_str() == text)
-            .ok_or(Unknown("must be one of admin, editor, viewer, cluster_onboarding"))
+        [
+            Self::Admin,
+            Self::Editor,
+            Self::Viewer,
+            Self::ClusterOnboarding,
+        ]
+        .into_iter()
+        .find(|role| role.as_str() == text)
+        .ok_or(Unknown(
+            "must be one of admin, editor, viewer, cluster_onboarding",
+        ))
     }
 }
 
@@ -208,7 +227,10 @@ mod tests {
 
     #[test]
     fn cluster_onboarding_can_onboard_and_nothing_else() {
-        assert_eq!(Role::ClusterOnboarding.permissions().to_string(), "clusters:onboard");
+        assert_eq!(
+            Role::ClusterOnboarding.permissions().to_string(),
+            "clusters:onboard"
+        );
         assert!(Role::ClusterOnboarding.is_within(Role::Editor));
         assert!(!Role::ClusterOnboarding.is_within(Role::Viewer));
         assert_eq!(Role::ClusterOnboarding.limited_to(Role::Viewer), None);
@@ -216,7 +238,12 @@ mod tests {
 
     #[test]
     fn what_is_left_of_a_role_is_exactly_the_permissions_in_common() {
-        let roles = [Role::Admin, Role::Editor, Role::Viewer, Role::ClusterOnboarding];
+        let roles = [
+            Role::Admin,
+            Role::Editor,
+            Role::Viewer,
+            Role::ClusterOnboarding,
+        ];
         for key in roles {
             for owner in roles {
                 let common = key.permissions().and(owner.permissions());

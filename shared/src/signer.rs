@@ -48,7 +48,11 @@ impl Signer {
     /// Keys by id or ARN: the first signs, all verify.
     #[must_use]
     pub fn new(client: Client, key_ids: Vec<String>) -> Self {
-        Self { client, key_ids, keyring: OnceCell::new() }
+        Self {
+            client,
+            key_ids,
+            keyring: OnceCell::new(),
+        }
     }
 
     /// The public keys: fetched on the first call, kept for the life of the process.
@@ -73,7 +77,10 @@ impl Signer {
             let answer = match self.client.get_public_key().key_id(key_id).send().await {
                 Ok(answer) => answer,
                 Err(error) if !keys.is_empty() && is_final(&error) => {
-                    tracing::warn!(kms.key = key_id, "the key no longer verifies: it is disabled or gone");
+                    tracing::warn!(
+                        kms.key = key_id,
+                        "the key no longer verifies: it is disabled or gone"
+                    );
                     continue;
                 }
                 Err(error) => {
@@ -82,7 +89,8 @@ impl Signer {
                 }
             };
             let spki = answer.public_key.map(Blob::into_inner).unwrap_or_default();
-            let key = PublicKey::from_spki(&spki).map_err(|e| SignerError::Unsupported(key_id.clone(), e))?;
+            let key = PublicKey::from_spki(&spki)
+                .map_err(|e| SignerError::Unsupported(key_id.clone(), e))?;
             keys.push(key);
         }
         Ok(Keyring::new(keys))
@@ -93,21 +101,43 @@ impl Signer {
     /// # Errors
     /// When KMS does not, in time.
     pub async fn sign(&self, unsigned: Unsigned) -> Result<AccessKey, SignerError> {
-        let algorithm = self.keyring().await?.signing().ok_or(SignerError::NoKey)?.algorithm();
+        let algorithm = self
+            .keyring()
+            .await?
+            .signing()
+            .ok_or(SignerError::NoKey)?
+            .algorithm();
         let key_id = self.key_ids.first().ok_or(SignerError::NoKey)?;
         let message = unsigned.as_bytes();
         // A digest keeps the secret out of KMS, and the message below its limit of 4,096 bytes. Ed25519 signs only
         // the message itself (RFC 8032).
         let (message, message_type, spec) = match algorithm {
-            Algorithm::Es256 => (sha256(message), MessageType::Digest, SigningAlgorithmSpec::EcdsaSha256),
-            Algorithm::Rs256 => {
-                (sha256(message), MessageType::Digest, SigningAlgorithmSpec::RsassaPkcs1V15Sha256)
-            }
-            Algorithm::EdDsa => (Blob::new(message), MessageType::Raw, SigningAlgorithmSpec::Ed25519Sha512),
+            Algorithm::Es256 => (
+                sha256(message),
+                MessageType::Digest,
+                SigningAlgorithmSpec::EcdsaSha256,
+            ),
+            Algorithm::Rs256 => (
+                sha256(message),
+                MessageType::Digest,
+                SigningAlgorithmSpec::RsassaPkcs1V15Sha256,
+            ),
+            Algorithm::EdDsa => (
+                Blob::new(message),
+                MessageType::Raw,
+                SigningAlgorithmSpec::Ed25519Sha512,
+            ),
         };
-        let request = self.client.sign().key_id(key_id).message(message).message_type(message_type);
+        let request = self
+            .client
+            .sign()
+            .key_id(key_id)
+            .message(message)
+            .message_type(message_type);
         let answer = request.signing_algorithm(spec).send().await;
-        let answer = answer.inspect_err(|_| metrics::count(Metric::KmsFailed)).map_err(Box::new)?;
+        let answer = answer
+            .inspect_err(|_| metrics::count(Metric::KmsFailed))
+            .map_err(Box::new)?;
         let signature = answer.signature.ok_or(SignerError::Signature)?.into_inner();
         match algorithm {
             Algorithm::Es256 => {

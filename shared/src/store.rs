@@ -94,19 +94,30 @@ enum Outcome {
 impl Store {
     /// The table that `TABLE_NAME` names.
     pub fn read(environment: &mut Environment<'_>, aws: &AwsSettings) -> Self {
-        Self { client: aws.dynamodb(), table: environment.required("TABLE_NAME") }
+        Self {
+            client: aws.dynamodb(),
+            table: environment.required("TABLE_NAME"),
+        }
     }
 
     /// Connects to DynamoDB in the init phase, where a function has a whole CPU: by a `GetItem` of nothing. If DynamoDB
     /// does not answer at once, the first request tries again.
     pub async fn warm_up(&self) {
-        let read = self.client.get_item().table_name(&self.table).set_key(Some(nothing())).send();
+        let read = self
+            .client
+            .get_item()
+            .table_name(&self.table)
+            .set_key(Some(nothing()))
+            .send();
         warmed_up("DynamoDB", async { read.await.is_ok() }).await;
     }
 
     /// [`Self::warm_up`] for a function whose role has `BatchGetItem` instead.
     pub async fn warm_up_by_batch(&self) {
-        warmed_up("DynamoDB", async { self.batch_get(vec![nothing()], false).await.is_ok() }).await;
+        warmed_up("DynamoDB", async {
+            self.batch_get(vec![nothing()], false).await.is_ok()
+        })
+        .await;
     }
 
     /// Runs a transaction. A conflict with another transaction is tried again with jitter: somebody's succeeds
@@ -122,19 +133,35 @@ impl Store {
     }
 
     /// Runs a transaction once; none when it was in conflict with another.
-    async fn try_transact(&self, items: &[TransactWriteItem]) -> Result<Option<Outcome>, StoreError> {
-        let request = self.client.transact_write_items().set_transact_items(Some(items.to_vec()));
-        let Err(error) = request.send().await else { return Ok(Some(Outcome::Done)) };
+    async fn try_transact(
+        &self,
+        items: &[TransactWriteItem],
+    ) -> Result<Option<Outcome>, StoreError> {
+        let request = self
+            .client
+            .transact_write_items()
+            .set_transact_items(Some(items.to_vec()));
+        let Err(error) = request.send().await else {
+            return Ok(Some(Outcome::Done));
+        };
         let reasons = match error.as_service_error() {
             Some(e) if e.is_transaction_in_progress_exception() => return Ok(None),
             Some(e) => cancellation(e).unwrap_or_default(),
             None => Vec::new(),
         };
-        let any = |codes: &[&str]| reasons.iter().any(|r| r.code().is_some_and(|code| codes.contains(&code)));
+        let any = |codes: &[&str]| {
+            reasons
+                .iter()
+                .any(|r| r.code().is_some_and(|code| codes.contains(&code)))
+        };
         if any(&["ConditionalCheckFailed"]) {
             return Ok(Some(Outcome::Refused(reasons)));
         }
-        if any(&["TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"]) {
+        if any(&[
+            "TransactionConflict",
+            "ThrottlingError",
+            "ProvisionedThroughputExceeded",
+        ]) {
             return Ok(None);
         }
         Err(failed("TransactWriteItems")(error))
@@ -143,7 +170,9 @@ impl Store {
 
 /// The key of an item that does not exist.
 fn nothing() -> item::Item {
-    [("pk", "WARM"), ("sk", "UP")].map(|(name, value)| (name.to_owned(), item::s(value))).into()
+    [("pk", "WARM"), ("sk", "UP")]
+        .map(|(name, value)| (name.to_owned(), item::s(value)))
+        .into()
 }
 
 /// Sends a write of one item, again while a transaction on that item is under way: the SDK does not.
@@ -221,6 +250,10 @@ where
             _ => "failure",
         };
         let code = error.code().unwrap_or(kind).to_owned();
-        StoreError::Request { action, code, source: Box::new(error) }
+        StoreError::Request {
+            action,
+            code,
+            source: Box::new(error),
+        }
     }
 }

@@ -11,11 +11,15 @@ use tracing_subscriber::{
 
 /// Sends events to the standard output. `LOG_LEVEL` may name another level than `info`.
 pub fn init() {
-    let level = std::env::var("LOG_LEVEL").ok().and_then(|level| level.parse().ok());
+    let level = std::env::var("LOG_LEVEL")
+        .ok()
+        .and_then(|level| level.parse().ok());
     let level = level.unwrap_or(LevelFilter::INFO);
     // Our own events alone: the SDK's would print requests at lower levels.
     let ours = ["access_keys", "authorize", "cleanup"].map(|target| (target, level));
-    let filter = Targets::new().with_default(LevelFilter::WARN).with_targets(ours);
+    let filter = Targets::new()
+        .with_default(LevelFilter::WARN)
+        .with_targets(ours);
     let lines = fmt::layer()
         .json()
         .flatten_event(true)
@@ -23,7 +27,10 @@ pub fn init() {
         .with_span_list(false)
         .with_span_events(FmtSpan::NONE)
         .with_target(false);
-    tracing_subscriber::registry().with(filter).with(lines).init();
+    tracing_subscriber::registry()
+        .with(filter)
+        .with(lines)
+        .init();
 }
 
 /// An error and its sources in one line, for the log only: `KMS Sign: dispatch failure: ...`.

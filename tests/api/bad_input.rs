@@ -23,32 +23,83 @@ fn a_bad_request_to_create_is_told_every_field_and_writes_nothing() {
             (json!({ "name": "\u{202e}nimda", "role": "viewer" }), "name"),
             (json!({ "name": "k", "role": "owner" }), "role"),
             (json!({ "name": "k", "role": ["viewer"] }), "role"),
-            (json!({ "name": "k", "role": "viewer", "max_clusters": 0 }), "max_clusters"),
-            (json!({ "name": "k", "role": "viewer", "max_clusters": 101 }), "max_clusters"),
-            (json!({ "name": "k", "role": "viewer", "max_clusters": -1 }), "max_clusters"),
-            (json!({ "name": "k", "role": "viewer", "max_clusters": 1.5 }), "max_clusters"),
-            (json!({ "name": "k", "role": "viewer", "max_clusters": "1" }), "max_clusters"),
-            (json!({ "name": "k", "role": "viewer", "expires_in_days": 0 }), "expires_in_days"),
-            (json!({ "name": "k", "role": "viewer", "expires_in_days": 366 }), "expires_in_days"),
-            (json!({ "name": "k", "role": "viewer", "expires_in_days": 1e300 }), "expires_in_days"),
-            (json!({ "name": "k", "role": "viewer", "expires_at": "2020-01-01T00:00:00Z" }), "expires_at"),
-            (json!({ "name": "k", "role": "viewer", "expires_at": "9999-01-01T00:00:00Z" }), "expires_at"),
-            (json!({ "name": "k", "role": "viewer", "expires_at": "never" }), "expires_at"),
-            (json!({ "name": "k", "role": "viewer", "expires_at": 1 }), "expires_at"),
+            (
+                json!({ "name": "k", "role": "viewer", "max_clusters": 0 }),
+                "max_clusters",
+            ),
+            (
+                json!({ "name": "k", "role": "viewer", "max_clusters": 101 }),
+                "max_clusters",
+            ),
+            (
+                json!({ "name": "k", "role": "viewer", "max_clusters": -1 }),
+                "max_clusters",
+            ),
+            (
+                json!({ "name": "k", "role": "viewer", "max_clusters": 1.5 }),
+                "max_clusters",
+            ),
+            (
+                json!({ "name": "k", "role": "viewer", "max_clusters": "1" }),
+                "max_clusters",
+            ),
+            (
+                json!({ "name": "k", "role": "viewer", "expires_in_days": 0 }),
+                "expires_in_days",
+            ),
+            (
+                json!({ "name": "k", "role": "viewer", "expires_in_days": 366 }),
+                "expires_in_days",
+            ),
+            (
+                json!({ "name": "k", "role": "viewer", "expires_in_days": 1e300 }),
+                "expires_in_days",
+            ),
+            (
+                json!({ "name": "k", "role": "viewer", "expires_at": "2020-01-01T00:00:00Z" }),
+                "expires_at",
+            ),
+            (
+                json!({ "name": "k", "role": "viewer", "expires_at": "9999-01-01T00:00:00Z" }),
+                "expires_at",
+            ),
+            (
+                json!({ "name": "k", "role": "viewer", "expires_at": "never" }),
+                "expires_at",
+            ),
+            (
+                json!({ "name": "k", "role": "viewer", "expires_at": 1 }),
+                "expires_at",
+            ),
             (
                 json!({ "name": "k", "role": "viewer", "expires_in_days": 1, "expires_at": "2030-01-01T00:00:00Z" }),
                 "expires_at",
             ),
-            (json!({ "name": "k", "role": "viewer", "admin": true }), "body"),
+            (
+                json!({ "name": "k", "role": "viewer", "admin": true }),
+                "body",
+            ),
         ];
         for (body, field) in cases {
-            let answer = tenant.send("admin", "POST", "/v1/users/me/access-keys", body.clone()).await;
+            let answer = tenant
+                .send("admin", "POST", "/v1/users/me/access-keys", body.clone())
+                .await;
             let answer = answer.expect_problem(400, "invalid_request");
             let errors = answer.body["errors"].as_array().unwrap();
-            assert!(errors.iter().any(|error| error["field"] == field), "{body}: {}", answer.text);
+            assert!(
+                errors.iter().any(|error| error["field"] == field),
+                "{body}: {}",
+                answer.text
+            );
         }
-        let both =
-            tenant.send("admin", "POST", "/v1/users/me/access-keys", json!({ "max_clusters": 0 })).await;
+        let both = tenant
+            .send(
+                "admin",
+                "POST",
+                "/v1/users/me/access-keys",
+                json!({ "max_clusters": 0 }),
+            )
+            .await;
         assert_eq!(both.body["errors"].as_array().unwrap().len(), 3);
         assert_eq!(tenant.items("admin").await, before);
     });
@@ -63,11 +114,22 @@ fn a_staleness_is_a_whole_number_of_seconds() {
             let body = json!({ "access_key": key, "max_staleness": max_staleness });
             send(request("POST", "/v1/access-keys/validate").json(&body))
         };
-        for wrong in
-            [json!(-1), json!(0.5), json!(30.0), json!("30"), json!(true), json!([30]), json!(1_i64 << 31)]
-        {
-            let answer = ask(wrong.clone()).await.expect_problem(400, "invalid_request");
-            assert_eq!(answer.body["errors"][0]["field"], "max_staleness", "{wrong}");
+        for wrong in [
+            json!(-1),
+            json!(0.5),
+            json!(30.0),
+            json!("30"),
+            json!(true),
+            json!([30]),
+            json!(1_i64 << 31),
+        ] {
+            let answer = ask(wrong.clone())
+                .await
+                .expect_problem(400, "invalid_request");
+            assert_eq!(
+                answer.body["errors"][0]["field"], "max_staleness",
+                "{wrong}"
+            );
         }
         for right in [json!(null), json!(0), json!(60), json!(i32::MAX)] {
             assert_eq!(ask(right).await.expect(200).body["active"], true);
@@ -79,11 +141,22 @@ fn a_staleness_is_a_whole_number_of_seconds() {
 fn a_name_may_be_in_any_script() {
     run(async {
         let tenant = Tenant::new();
-        for name in ["مفتاح", "מפתח", "🔑 deploy 👩‍💻", "<img src=x onerror=alert(1)>", "x", &"é".repeat(64)]
-        {
-            let (id, _) = tenant.key_of("admin", json!({ "name": name, "role": "viewer" })).await;
+        for name in [
+            "مفتاح",
+            "מפתח",
+            "🔑 deploy 👩‍💻",
+            "<img src=x onerror=alert(1)>",
+            "x",
+            &"é".repeat(64),
+        ] {
+            let (id, _) = tenant
+                .key_of("admin", json!({ "name": name, "role": "viewer" }))
+                .await;
             assert_eq!(
-                tenant.get("admin", &format!("/v1/users/me/access-keys/{id}")).await.body["name"],
+                tenant
+                    .get("admin", &format!("/v1/users/me/access-keys/{id}"))
+                    .await
+                    .body["name"],
                 name
             );
         }
@@ -103,7 +176,11 @@ fn a_body_that_cannot_be_read_is_a_client_error_everywhere() {
             ("application/json", b"null".to_vec(), 400),
             ("application/json", vec![0xff, 0xfe, 0x00], 400),
             ("application/json", "[".repeat(50_000).into_bytes(), 400),
-            ("application/json", format!("{{\"name\":\"{}\"}}", "x".repeat(1 << 20)).into_bytes(), 413),
+            (
+                "application/json",
+                format!("{{\"name\":\"{}\"}}", "x".repeat(1 << 20)).into_bytes(),
+                413,
+            ),
             ("text/html", b"{}".to_vec(), 415),
             ("application/octet-stream", vec![0; 1 << 20], 413),
         ];
@@ -114,15 +191,28 @@ fn a_body_that_cannot_be_read_is_a_client_error_everywhere() {
                 ("PATCH", "/v1/users/editor"),
             ] {
                 let request = tenant.request("admin", method, path);
-                let answer = send(request.header("content-type", content_type).body(body.clone())).await;
-                assert_eq!(answer.status, status, "{method} {path} {content_type}: {}", answer.text);
+                let answer = send(
+                    request
+                        .header("content-type", content_type)
+                        .body(body.clone()),
+                )
+                .await;
+                assert_eq!(
+                    answer.status, status,
+                    "{method} {path} {content_type}: {}",
+                    answer.text
+                );
                 assert!(answer.body["detail"].is_string(), "{}", answer.text);
             }
-            let call = request("POST", "/v1/access-keys/validate").header("content-type", content_type);
+            let call =
+                request("POST", "/v1/access-keys/validate").header("content-type", content_type);
             let answer = send(call.body(body.clone())).await;
             assert!((400..500).contains(&answer.status), "{}", answer.text);
         }
-        assert_eq!((tenant.items("admin").await, tenant.items("editor").await), before);
+        assert_eq!(
+            (tenant.items("admin").await, tenant.items("editor").await),
+            before
+        );
     });
 }
 
@@ -145,7 +235,10 @@ fn strange_paths_and_parameters_are_client_errors() {
         let (id, _) = tenant.key("admin", "viewer").await;
         for reason in ["x".repeat(201), "a%00b".into(), "a%0Ab".into()] {
             let path = format!("/v1/users/me/access-keys/{id}?reason={reason}");
-            tenant.delete("admin", &path).await.expect_problem(400, "invalid_request");
+            tenant
+                .delete("admin", &path)
+                .await
+                .expect_problem(400, "invalid_request");
         }
         for body in [
             json!({}),
@@ -158,7 +251,10 @@ fn strange_paths_and_parameters_are_client_errors() {
                 .await
                 .expect_problem(400, "invalid_request");
         }
-        for body in [json!({ "role": "viewer", "email": "nobody" }), json!({ "name": "x" })] {
+        for body in [
+            json!({ "role": "viewer", "email": "nobody" }),
+            json!({ "name": "x" }),
+        ] {
             tenant
                 .send("admin", "PUT", "/v1/users/someone", body)
                 .await

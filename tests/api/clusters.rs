@@ -4,7 +4,9 @@ use serde_json::{Value, json};
 
 use crate::{
     stack::stack,
-    world::{Answer, Tenant, dynamodb, now, onboard, partition, process, request, run, send, validate},
+    world::{
+        Answer, Tenant, dynamodb, now, onboard, partition, process, request, run, send, validate,
+    },
 };
 
 const CLUSTERS: &str = "/cluster-onboarding/api/v1/get-onboarded-clusters";
@@ -18,8 +20,12 @@ async fn with_key(key: &str, method: &str, path: &str) -> Answer {
 fn the_originals_lists_have_the_originals_shapes() {
     run(async {
         let tenant = Tenant::new();
-        let (id, key) =
-            tenant.key_of("admin", json!({ "name": "k", "role": "editor", "max_clusters": 2 })).await;
+        let (id, key) = tenant
+            .key_of(
+                "admin",
+                json!({ "name": "k", "role": "editor", "max_clusters": 2 }),
+            )
+            .await;
         let (_, viewer) = tenant.key("admin", "viewer").await;
         onboard(&key, "b").await.expect(200);
         for node in ["n1", "n2", "n3"] {
@@ -28,29 +34,54 @@ fn the_originals_lists_have_the_originals_shapes() {
         }
         let path = format!("{CLUSTERS}?wsid={}", tenant.id);
         let listed = with_key(&viewer, "GET", &path).await.expect(200).body;
-        let [a, b] = listed.as_array().unwrap().as_slice() else { panic!("{listed}") };
+        let [a, b] = listed.as_array().unwrap().as_slice() else {
+            panic!("{listed}")
+        };
         for (cluster, name, kind) in [(a, "a", "vm"), (b, "b", "k8s")] {
-            assert!(cluster["ID"].as_u64().is_some_and(|id| id > 0 && id < 1 << 53));
-            let shape = ["WorkspaceID", "ClusterName", "Status", "type", "token_id"].map(|f| &cluster[f]);
+            assert!(
+                cluster["ID"]
+                    .as_u64()
+                    .is_some_and(|id| id > 0 && id < 1 << 53)
+            );
+            let shape =
+                ["WorkspaceID", "ClusterName", "Status", "type", "token_id"].map(|f| &cluster[f]);
             assert_eq!(json!(shape), json!([tenant.id, name, "Active", kind, id]));
             for time in ["created_at", "last_updated_time"] {
                 assert!(cluster[time].as_str().unwrap().ends_with('Z'), "{cluster}");
             }
         }
         assert_ne!(a["ID"], b["ID"]);
-        assert_eq!(with_key(&viewer, "GET", CLUSTERS).await.body, listed, "numbers are stable");
+        assert_eq!(
+            with_key(&viewer, "GET", CLUSTERS).await.body,
+            listed,
+            "numbers are stable"
+        );
 
-        let ask = |body: Value| send(request("POST", NODES).bearer_auth(&viewer).body(body.to_string()));
-        let all =
-            json!({ "workspace_id": tenant.id, "cluster_id": [a["ID"]], "from_time": [], "to_time": [] });
+        let ask = |body: Value| {
+            send(
+                request("POST", NODES)
+                    .bearer_auth(&viewer)
+                    .body(body.to_string()),
+            )
+        };
+        let all = json!({ "workspace_id": tenant.id, "cluster_id": [a["ID"]], "from_time": [], "to_time": [] });
         let nodes = ask(all.clone()).await.expect(200).body;
         assert_eq!(nodes["total_record"], 3);
-        let names: Vec<_> =
-            nodes["result"].as_array().unwrap().iter().map(|n| n["NodeName"].clone()).collect();
+        let names: Vec<_> = nodes["result"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|n| n["NodeName"].clone())
+            .collect();
         assert_eq!(names, ["n1", "n2", "n3"]);
         let node = &nodes["result"][0];
         assert_eq!(
-            json!([node["Status"], node["ClusterID"], node["agents_version"], node["ID"].is_u64()]),
+            json!([
+                node["Status"],
+                node["ClusterID"],
+                node["agents_version"],
+                node["ID"].is_u64()
+            ]),
             json!(["Active", a["ID"], "", true])
         );
         let page = |previous: i64, next: i64| {
@@ -59,19 +90,28 @@ fn the_originals_lists_have_the_originals_shapes() {
             body["page_next"] = json!(next);
             body
         };
-        for (body, expected) in
-            [(page(0, 2), vec!["n1", "n2"]), (page(2, 4), vec!["n3"]), (page(4, 6), vec![])]
-        {
+        for (body, expected) in [
+            (page(0, 2), vec!["n1", "n2"]),
+            (page(2, 4), vec!["n3"]),
+            (page(4, 6), vec![]),
+        ] {
             let page = ask(body).await.expect(200).body;
-            let names: Vec<_> =
-                page["result"].as_array().unwrap().iter().map(|n| n["NodeName"].as_str().unwrap()).collect();
+            let names: Vec<_> = page["result"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|n| n["NodeName"].as_str().unwrap())
+                .collect();
             assert_eq!((names, &page["total_record"]), (expected, &json!(3)));
         }
         let both = json!({ "cluster_id": [a["ID"], b["ID"]] });
         assert_eq!(ask(both).await.expect(200).body["total_record"], 3);
         let twice = json!({ "cluster_id": [a["ID"], a["ID"]], "workspace_id": "" });
         assert_eq!(ask(twice).await.expect(200).body["total_record"], 3);
-        assert_eq!(ask(json!({ "cluster_id": [1] })).await.expect(200).body["total_record"], 0);
+        assert_eq!(
+            ask(json!({ "cluster_id": [1] })).await.expect(200).body["total_record"],
+            0
+        );
         for bad in [
             json!({}),
             json!({ "cluster_id": [] }),
@@ -80,14 +120,24 @@ fn the_originals_lists_have_the_originals_shapes() {
         ] {
             ask(bad).await.expect_original(400, "invalid_cluster_id");
         }
-        ask(json!({ "cluster_id": [1], "workspace_id": 7 })).await.expect_original(403, "tenant_mismatch");
+        ask(json!({ "cluster_id": [1], "workspace_id": 7 }))
+            .await
+            .expect_original(403, "tenant_mismatch");
         with_key(&viewer, "GET", &format!("{CLUSTERS}?wsid=other"))
             .await
             .expect_original(403, "tenant_mismatch");
-        let elsewhere = request("GET", CLUSTERS).bearer_auth(&viewer).header("x-tenant-id", "other");
-        send(elsewhere).await.expect_original(403, "tenant_mismatch");
-        with_key("nonsense", "GET", CLUSTERS).await.expect_original(401, "invalid_key");
-        send(request("POST", NODES).body("{}")).await.expect_original(401, "invalid_key");
+        let elsewhere = request("GET", CLUSTERS)
+            .bearer_auth(&viewer)
+            .header("x-tenant-id", "other");
+        send(elsewhere)
+            .await
+            .expect_original(403, "tenant_mismatch");
+        with_key("nonsense", "GET", CLUSTERS)
+            .await
+            .expect_original(401, "invalid_key");
+        send(request("POST", NODES).body("{}"))
+            .await
+            .expect_original(401, "invalid_key");
     });
 }
 
@@ -97,17 +147,25 @@ fn an_onboarding_key_can_onboard_and_nothing_else() {
         let tenant = Tenant::new();
         let (_, key) = tenant.key("admin", "cluster_onboarding").await;
         onboard(&key, "a").await.expect(200);
-        with_key(&key, "GET", CLUSTERS).await.expect_original(403, "forbidden");
-        send(request("POST", NODES).bearer_auth(&key).body(r#"{"cluster_id":[1]}"#))
+        with_key(&key, "GET", CLUSTERS)
             .await
             .expect_original(403, "forbidden");
+        send(
+            request("POST", NODES)
+                .bearer_auth(&key)
+                .body(r#"{"cluster_id":[1]}"#),
+        )
+        .await
+        .expect_original(403, "forbidden");
         for (method, path) in [
             ("GET", "/v1/clusters"),
             ("GET", "/v1/clusters/a"),
             ("DELETE", "/v1/clusters/a"),
             ("DELETE", "/v1/clusters/x"),
         ] {
-            with_key(&key, method, path).await.expect_problem(403, "forbidden");
+            with_key(&key, method, path)
+                .await
+                .expect_problem(403, "forbidden");
         }
         // The management API takes tokens of the identity provider only.
         for (method, path) in [
@@ -121,17 +179,30 @@ fn an_onboarding_key_can_onboard_and_nothing_else() {
             ("GET", "/v1/users/me/access-keys"),
             ("POST", "/v1/users/me/access-keys"),
             ("DELETE", "/v1/users/me/access-keys"),
-            ("GET", "/v1/users/me/access-keys/01890a5d-ac96-774b-bcce-b302099a8057"),
-            ("DELETE", "/v1/users/me/access-keys/01890a5d-ac96-774b-bcce-b302099a8057"),
-            ("PATCH", "/v1/users/me/access-keys/01890a5d-ac96-774b-bcce-b302099a8057"),
+            (
+                "GET",
+                "/v1/users/me/access-keys/01890a5d-ac96-774b-bcce-b302099a8057",
+            ),
+            (
+                "DELETE",
+                "/v1/users/me/access-keys/01890a5d-ac96-774b-bcce-b302099a8057",
+            ),
+            (
+                "PATCH",
+                "/v1/users/me/access-keys/01890a5d-ac96-774b-bcce-b302099a8057",
+            ),
             ("POST", "/v1/join-tokens/redeem"),
         ] {
             with_key(&key, method, path).await.expect(401);
         }
         // What any key may ask about itself.
         assert_eq!(validate(&key).await["scope"], "clusters:onboard");
-        with_key(&key, "GET", "/v1/access-keys/self").await.expect(200);
-        with_key(&key, "POST", "/v1/access-keys/revoke").await.expect(204);
+        with_key(&key, "GET", "/v1/access-keys/self")
+            .await
+            .expect(200);
+        with_key(&key, "POST", "/v1/access-keys/revoke")
+            .await
+            .expect(204);
     });
 }
 
@@ -144,7 +215,9 @@ fn rights_follow_the_role_of_the_key_or_of_the_user() {
         let (_, admin) = tenant.key("admin", "admin").await;
         let (_, editor) = tenant.key("admin", "editor").await;
         let (_, viewer) = tenant.key("admin", "viewer").await;
-        onboard(&viewer, "a").await.expect_original(403, "forbidden");
+        onboard(&viewer, "a")
+            .await
+            .expect_original(403, "forbidden");
         for (credential, may_delete) in [
             (admin.clone(), true),
             (editor.clone(), true),
@@ -156,22 +229,48 @@ fn rights_follow_the_role_of_the_key_or_of_the_user() {
             (tenant.token("stranger"), false),
         ] {
             onboard(&admin, "a").await.expect(200);
-            with_key(&credential, "GET", "/v1/clusters").await.expect(200);
-            with_key(&credential, "GET", "/v1/clusters/a").await.expect(200);
+            with_key(&credential, "GET", "/v1/clusters")
+                .await
+                .expect(200);
+            with_key(&credential, "GET", "/v1/clusters/a")
+                .await
+                .expect(200);
             let deleted = with_key(&credential, "DELETE", "/v1/clusters/a").await;
             if may_delete {
                 deleted.expect(204);
-                with_key(&credential, "GET", "/v1/clusters/a").await.expect_problem(404, "not_found");
-                with_key(&credential, "DELETE", "/v1/clusters/a").await.expect_problem(404, "not_found");
+                with_key(&credential, "GET", "/v1/clusters/a")
+                    .await
+                    .expect_problem(404, "not_found");
+                with_key(&credential, "DELETE", "/v1/clusters/a")
+                    .await
+                    .expect_problem(404, "not_found");
             } else {
                 deleted.expect_problem(403, "forbidden");
             }
         }
         // Demoted, the owner takes the key along.
-        tenant.send("admin", "PUT", "/v1/users/second", json!({ "role": "admin" })).await.expect(201);
-        tenant.send("second", "PATCH", "/v1/users/admin", json!({ "role": "viewer" })).await.expect(200);
+        tenant
+            .send(
+                "admin",
+                "PUT",
+                "/v1/users/second",
+                json!({ "role": "admin" }),
+            )
+            .await
+            .expect(201);
+        tenant
+            .send(
+                "second",
+                "PATCH",
+                "/v1/users/admin",
+                json!({ "role": "viewer" }),
+            )
+            .await
+            .expect(200);
         onboard(&admin, "b").await.expect_original(403, "forbidden");
-        with_key(&admin, "DELETE", "/v1/clusters/a").await.expect_problem(403, "forbidden");
+        with_key(&admin, "DELETE", "/v1/clusters/a")
+            .await
+            .expect_problem(403, "forbidden");
     });
 }
 
@@ -185,18 +284,36 @@ fn tenants_do_not_see_each_others_clusters() {
         onboard(&foreign, "same").await.expect(200);
         let numbers = [&key, &foreign].map(|key| with_key(key, "GET", CLUSTERS));
         let [ours, theirs] = numbers;
-        let (ours, theirs) = (ours.await.body[0]["ID"].clone(), theirs.await.body[0]["ID"].clone());
+        let (ours, theirs) = (
+            ours.await.body[0]["ID"].clone(),
+            theirs.await.body[0]["ID"].clone(),
+        );
         assert_ne!(ours, theirs);
         let body = json!({ "cluster_id": [ours] }).to_string();
-        let nodes = send(request("POST", NODES).bearer_auth(&foreign).body(body)).await.expect(200).body;
+        let nodes = send(request("POST", NODES).bearer_auth(&foreign).body(body))
+            .await
+            .expect(200)
+            .body;
         assert_eq!(nodes, json!({ "total_record": 0, "result": [] }));
-        assert_eq!(other.all("admin", &format!("/v1/clusters?key_id={id}")).await, [Value::Null; 0]);
-        with_key(&foreign, "DELETE", "/v1/clusters/same").await.expect(204);
+        assert_eq!(
+            other
+                .all("admin", &format!("/v1/clusters?key_id={id}"))
+                .await,
+            [Value::Null; 0]
+        );
+        with_key(&foreign, "DELETE", "/v1/clusters/same")
+            .await
+            .expect(204);
         with_key(&key, "GET", "/v1/clusters/same").await.expect(200);
         let unseen = other.get("admin", "/v1/clusters/same").await;
         let absent = other.get("admin", "/v1/clusters/absent").await;
-        assert_eq!((unseen.status, unseen.code()), (absent.status, absent.code()));
-        let elsewhere = other.request("admin", "GET", "/v1/clusters").header("x-tenant-id", &tenant.id);
+        assert_eq!(
+            (unseen.status, unseen.code()),
+            (absent.status, absent.code())
+        );
+        let elsewhere = other
+            .request("admin", "GET", "/v1/clusters")
+            .header("x-tenant-id", &tenant.id);
         send(elsewhere).await.expect_problem(403, "tenant_mismatch");
     });
 }
@@ -207,21 +324,29 @@ fn a_token_of_the_identity_provider_is_verified_where_keys_may_call_too() {
         let tenant = Tenant::new();
         let claims = |extra: Value| {
             let mut claims = json!({ "sub": "admin", "tenant_id": tenant.id });
-            claims.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+            claims
+                .as_object_mut()
+                .unwrap()
+                .extend(extra.as_object().unwrap().clone());
             stack().token(claims)
         };
         let good = claims(json!({}));
         with_key(&good, "GET", "/v1/clusters").await.expect(200);
-        with_key(&claims(json!({ "aud": ["other", "access-keys-api"] })), "GET", "/v1/clusters")
-            .await
-            .expect(200);
+        with_key(
+            &claims(json!({ "aud": ["other", "access-keys-api"] })),
+            "GET",
+            "/v1/clusters",
+        )
+        .await
+        .expect(200);
         let (head, rest) = good.split_once('.').unwrap();
         let (payload, signature) = rest.split_once('.').unwrap();
         use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
         let none = URL_SAFE_NO_PAD.encode(r#"{"alg":"none","kid":"local"}"#);
         let symmetric = URL_SAFE_NO_PAD.encode(r#"{"alg":"HS256","kid":"local"}"#);
         let unknown = URL_SAFE_NO_PAD.encode(r#"{"alg":"RS256","kid":"unknown"}"#);
-        let admin = URL_SAFE_NO_PAD.encode(json!({ "sub": "admin", "tenant_id": "other" }).to_string());
+        let admin =
+            URL_SAFE_NO_PAD.encode(json!({ "sub": "admin", "tenant_id": "other" }).to_string());
         for bad in [
             String::new(),
             "x".into(),
@@ -238,8 +363,13 @@ fn a_token_of_the_identity_provider_is_verified_where_keys_may_call_too() {
             assert_eq!(answer.headers["www-authenticate"], "Bearer");
             answer.expect_problem(401, "unauthenticated");
         }
-        send(request("GET", "/v1/clusters")).await.expect_problem(401, "unauthenticated");
-        for claims in [json!({ "sub": "admin" }), json!({ "sub": "a#b", "tenant_id": tenant.id })] {
+        send(request("GET", "/v1/clusters"))
+            .await
+            .expect_problem(401, "unauthenticated");
+        for claims in [
+            json!({ "sub": "admin" }),
+            json!({ "sub": "a#b", "tenant_id": tenant.id }),
+        ] {
             with_key(&stack().token(claims), "GET", "/v1/clusters")
                 .await
                 .expect_problem(401, "unauthenticated");
@@ -254,24 +384,47 @@ fn deleting_a_cluster_frees_the_slot_of_every_key_that_held_it() {
         // More than one transaction takes.
         let mut keys = Vec::new();
         for _ in 0..45 {
-            keys.push(tenant.key_of("admin", json!({ "name": "k", "role": "cluster_onboarding" })).await);
+            keys.push(
+                tenant
+                    .key_of(
+                        "admin",
+                        json!({ "name": "k", "role": "cluster_onboarding" }),
+                    )
+                    .await,
+            );
         }
         for (_, key) in &keys {
             onboard(key, "shared").await.expect(200);
         }
         let (revoked, _) = &keys[0];
-        tenant.delete("admin", &format!("/v1/users/me/access-keys/{revoked}")).await.expect(204);
-        let listed = tenant.get("admin", "/v1/clusters/shared").await.expect(200).body;
+        tenant
+            .delete("admin", &format!("/v1/users/me/access-keys/{revoked}"))
+            .await
+            .expect(204);
+        let listed = tenant
+            .get("admin", "/v1/clusters/shared")
+            .await
+            .expect(200)
+            .body;
         assert_eq!(listed["key_ids"].as_array().unwrap().len(), 45);
-        onboard(&keys[1].1, "next").await.expect_original(409, "cluster_limit_reached");
-        tenant.delete("admin", "/v1/clusters/shared").await.expect(204);
+        onboard(&keys[1].1, "next")
+            .await
+            .expect_original(409, "cluster_limit_reached");
+        tenant
+            .delete("admin", "/v1/clusters/shared")
+            .await
+            .expect(204);
         for (id, _) in &keys {
             assert_eq!(tenant.used(id).await, 0);
         }
         onboard(&keys[1].1, "next").await.expect(200);
         let again = onboard(&keys[2].1, "shared").await.expect(200);
         assert_eq!(again.body["message"], "success");
-        let anew = tenant.get("admin", "/v1/clusters/shared").await.expect(200).body;
+        let anew = tenant
+            .get("admin", "/v1/clusters/shared")
+            .await
+            .expect(200)
+            .body;
         assert_ne!(anew["id"], listed["id"]);
         assert_eq!(anew["key_ids"], json!([keys[2].0]));
     });
@@ -289,16 +442,40 @@ fn silence_makes_a_cluster_inactive_until_its_next_sign_of_life() {
             "ExpressionAttributeValues": { ":past": { "N": (now() - 2_592_000).to_string() } },
         });
         dynamodb("UpdateItem", silent).await;
-        assert_eq!(with_key(&key, "GET", CLUSTERS).await.body[0]["Status"], "Inactive");
-        assert_eq!(tenant.all("admin", "/v1/clusters?status=active").await.len(), 0);
-        assert_eq!(tenant.all("admin", "/v1/clusters?status=inactive").await.len(), 1);
+        assert_eq!(
+            with_key(&key, "GET", CLUSTERS).await.body[0]["Status"],
+            "Inactive"
+        );
+        assert_eq!(
+            tenant
+                .all("admin", "/v1/clusters?status=active")
+                .await
+                .len(),
+            0
+        );
+        assert_eq!(
+            tenant
+                .all("admin", "/v1/clusters?status=inactive")
+                .await
+                .len(),
+            1
+        );
         let node = json!({ "cluster_name": "a", "node_name": "n", "type": "Node" });
         send(process(&key, node)).await.expect(200);
-        assert_eq!(with_key(&key, "GET", CLUSTERS).await.body[0]["Status"], "Active");
+        assert_eq!(
+            with_key(&key, "GET", CLUSTERS).await.body[0]["Status"],
+            "Active"
+        );
         let nodes = partition(&format!("C#{}", tenant.id)).await;
-        let node = nodes.iter().find(|item| item["sk"]["S"].as_str().unwrap().starts_with("NODE#")).unwrap();
+        let node = nodes
+            .iter()
+            .find(|item| item["sk"]["S"].as_str().unwrap().starts_with("NODE#"))
+            .unwrap();
         let ttl: i64 = node["ttl"]["N"].as_str().unwrap().parse().unwrap();
-        assert!((now() + 90 * 86_400 - 5..=now() + 90 * 86_400).contains(&ttl), "a silent node is forgotten");
+        assert!(
+            (now() + 90 * 86_400 - 5..=now() + 90 * 86_400).contains(&ttl),
+            "a silent node is forgotten"
+        );
     });
 }
 
@@ -311,22 +488,49 @@ fn the_list_goes_on_where_its_cursor_says_and_takes_no_other() {
         for cluster in ["e", "a", "c", "b", "d"] {
             onboard(&key, cluster).await.expect(200);
         }
-        for query in ["limit=1", "limit=2", "limit=5", "limit=100", "status=active&limit=2"] {
+        for query in [
+            "limit=1",
+            "limit=2",
+            "limit=5",
+            "limit=100",
+            "status=active&limit=2",
+        ] {
             let items = tenant.all("admin", &format!("/v1/clusters?{query}")).await;
-            let names: Vec<_> = items.iter().map(|cluster| cluster["name"].clone()).collect();
+            let names: Vec<_> = items
+                .iter()
+                .map(|cluster| cluster["name"].clone())
+                .collect();
             assert_eq!(names, ["a", "b", "c", "d", "e"], "{query}");
         }
-        let page = tenant.get("admin", "/v1/clusters?limit=2").await.expect(200).body;
+        let page = tenant
+            .get("admin", "/v1/clusters?limit=2")
+            .await
+            .expect(200)
+            .body;
         let cursor = page["next_cursor"].as_str().unwrap();
         let other = Tenant::new();
-        for (tenant, query) in
-            [(&tenant, "status=active"), (&tenant, &format!("key_id={id}")), (&other, "limit=2")]
-        {
+        for (tenant, query) in [
+            (&tenant, "status=active"),
+            (&tenant, &format!("key_id={id}")),
+            (&other, "limit=2"),
+        ] {
             let path = format!("/v1/clusters?{query}&cursor={cursor}");
-            tenant.get("admin", &path).await.expect_problem(400, "invalid_request");
+            tenant
+                .get("admin", &path)
+                .await
+                .expect_problem(400, "invalid_request");
         }
-        for bad in ["limit=0", "limit=101", "status=Active", "key_id=x", "cursor=x"] {
-            tenant.get("admin", &format!("/v1/clusters?{bad}")).await.expect_problem(400, "invalid_request");
+        for bad in [
+            "limit=0",
+            "limit=101",
+            "status=Active",
+            "key_id=x",
+            "cursor=x",
+        ] {
+            tenant
+                .get("admin", &format!("/v1/clusters?{bad}"))
+                .await
+                .expect_problem(400, "invalid_request");
         }
     });
 }

@@ -28,7 +28,9 @@ fn an_onboarding_is_one_read_and_one_transaction() {
         }
         // A key that is refused by its signature costs nothing.
         let before = tenant.store_requests();
-        onboard(&format!("{}AAAA", &key[..key.len() - 4]), "a").await.expect(401);
+        onboard(&format!("{}AAAA", &key[..key.len() - 4]), "a")
+            .await
+            .expect(401);
         assert_eq!(tenant.store_requests(), before);
     });
 }
@@ -49,7 +51,10 @@ fn revoking_all_is_one_write_however_many_keys_there_are() {
             })
         };
         let before = writes();
-        tenant.delete("editor", "/v1/users/me/access-keys").await.expect(204);
+        tenant
+            .delete("editor", "/v1/users/me/access-keys")
+            .await
+            .expect(204);
         assert_eq!(writes(), before + 1);
     });
 }

@@ -20,7 +20,10 @@ fn body(answer: &Value) -> Value {
 fn every_handler_answers_its_event() {
     run(async {
         let created = invoke("create").await;
-        assert_eq!((&created["statusCode"], &body(&created)["tenant_id"]), (&json!(201), &json!("fixtures")));
+        assert_eq!(
+            (&created["statusCode"], &body(&created)["tenant_id"]),
+            (&json!(201), &json!("fixtures"))
+        );
         let listed = invoke("list").await;
         assert_eq!(
             (&listed["statusCode"], &body(&listed)["items"][0]["id"]),
@@ -30,9 +33,15 @@ fn every_handler_answers_its_event() {
         assert_eq!(revoked["statusCode"], 204);
         assert_eq!(body(&invoke("list").await)["items"][0]["status"], "revoked");
         let user = invoke("users").await;
-        assert_eq!((&user["statusCode"], &body(&user)["role"]), (&json!(200), &json!("viewer")));
+        assert_eq!(
+            (&user["statusCode"], &body(&user)["role"]),
+            (&json!(200), &json!("viewer"))
+        );
         let validated = invoke("validate").await;
-        assert_eq!((&validated["statusCode"], &body(&validated)["code"]), (&json!(200), &json!("invalid")));
+        assert_eq!(
+            (&validated["statusCode"], &body(&validated)["code"]),
+            (&json!(200), &json!("invalid"))
+        );
         for function in ["onboard", "clusters"] {
             let refused = invoke(function).await;
             assert_eq!(
@@ -50,9 +59,13 @@ fn every_handler_answers_its_event() {
 fn an_event_without_a_caller_is_nobodys() {
     run(async {
         for function in ["create", "list", "revoke", "users"] {
-            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("events/{function}.json"));
+            let path =
+                Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("events/{function}.json"));
             let mut event: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
-            event["requestContext"].as_object_mut().unwrap().remove("authorizer");
+            event["requestContext"]
+                .as_object_mut()
+                .unwrap()
+                .remove("authorizer");
             let answer = stack().invoke(function, event).await.unwrap();
             assert_eq!(answer["statusCode"], 401, "{function}");
         }

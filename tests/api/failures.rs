@@ -16,13 +16,25 @@ const BUDGET: Duration = Duration::from_secs(5);
 fn rule(tenant: &Tenant, service: Service, action: &str, fault: Fault, times: Option<u32>) -> Rule {
     // KMS requests do not name a tenant: those tests aim at the function instead.
     let tag = (service == Service::DynamoDb).then(|| format!("#{}", tenant.id));
-    Rule { function: None, service: Some(service), action: Some(action.into()), fault, times, tag }
+    Rule {
+        function: None,
+        service: Some(service),
+        action: Some(action.into()),
+        fault,
+        times,
+        tag,
+    }
 }
 
 async fn timed(request: reqwest::RequestBuilder) -> Answer {
     let started = Instant::now();
     let answer = send(request).await;
-    assert!(started.elapsed() < BUDGET, "{:?}: {}", started.elapsed(), answer.text);
+    assert!(
+        started.elapsed() < BUDGET,
+        "{:?}: {}",
+        started.elapsed(),
+        answer.text
+    );
     answer
 }
 
@@ -50,8 +62,13 @@ fn create_answers_503_in_time_and_leaves_nothing_when_the_table_is_out() {
             Fault::InternalError,
             Fault::Latency(Duration::from_secs(20)),
         ] {
-            let rule =
-                stack().faults().add(rule(&tenant, Service::DynamoDb, "TransactWriteItems", fault, None));
+            let rule = stack().faults().add(rule(
+                &tenant,
+                Service::DynamoDb,
+                "TransactWriteItems",
+                fault,
+                None,
+            ));
             expect_unavailable(timed(create(&tenant)).await);
             assert!(rule.hits() > 0);
             drop(rule);
@@ -67,7 +84,12 @@ fn create_succeeds_once_when_the_answer_of_the_write_is_lost() {
     run(async {
         let tenant = Tenant::new();
         tenant.get("admin", "/v1/users/me").await.expect(200);
-        for fault in [Fault::DropAfter, Fault::TransactionConflict, Fault::Throttle, Fault::DropBefore] {
+        for fault in [
+            Fault::DropAfter,
+            Fault::TransactionConflict,
+            Fault::Throttle,
+            Fault::DropBefore,
+        ] {
             let before = tenant.all("admin", "/v1/users/me/access-keys").await.len();
             let rule = stack().faults().add(rule(
                 &tenant,
@@ -79,8 +101,16 @@ fn create_succeeds_once_when_the_answer_of_the_write_is_lost() {
             let created = timed(create(&tenant)).await.expect(201).body;
             assert_eq!(rule.hits(), 1);
             drop(rule);
-            assert_eq!(verdict(created["access_key"].as_str().unwrap()).await, "active", "{fault:?}");
-            assert_eq!(tenant.all("admin", "/v1/users/me/access-keys").await.len(), before + 1, "{fault:?}");
+            assert_eq!(
+                verdict(created["access_key"].as_str().unwrap()).await,
+                "active",
+                "{fault:?}"
+            );
+            assert_eq!(
+                tenant.all("admin", "/v1/users/me/access-keys").await.len(),
+                before + 1,
+                "{fault:?}"
+            );
         }
     });
 }
@@ -90,21 +120,38 @@ fn validate_fails_closed() {
     run(async {
         let tenant = Tenant::new();
         let (_, key) = tenant.key("admin", "viewer").await;
-        let validate = || request("POST", "/v1/access-keys/validate").json(&json!({ "access_key": key }));
+        let validate =
+            || request("POST", "/v1/access-keys/validate").json(&json!({ "access_key": key }));
         for fault in [
             Fault::DropBefore,
             Fault::Throttle,
             Fault::InternalError,
             Fault::Latency(Duration::from_secs(20)),
         ] {
-            let rule = stack().faults().add(rule(&tenant, Service::DynamoDb, "BatchGetItem", fault, None));
+            let rule = stack().faults().add(rule(
+                &tenant,
+                Service::DynamoDb,
+                "BatchGetItem",
+                fault,
+                None,
+            ));
             expect_unavailable(timed(validate()).await);
             let behind = send(request("GET", "/v1/access-keys/self").bearer_auth(&key)).await;
-            assert!(behind.status >= 500, "the authorizer lets nothing pass: {}", behind.text);
+            assert!(
+                behind.status >= 500,
+                "the authorizer lets nothing pass: {}",
+                behind.text
+            );
             drop(rule);
         }
         for fault in [Fault::DropBefore, Fault::DropAfter, Fault::Throttle] {
-            let rule = stack().faults().add(rule(&tenant, Service::DynamoDb, "BatchGetItem", fault, Some(1)));
+            let rule = stack().faults().add(rule(
+                &tenant,
+                Service::DynamoDb,
+                "BatchGetItem",
+                fault,
+                Some(1),
+            ));
             assert_eq!(timed(validate()).await.expect(200).body["active"], true);
             assert_eq!(rule.hits(), 1);
         }
@@ -117,7 +164,10 @@ fn a_validation_does_not_need_its_one_write() {
         let tenant = Tenant::new();
         let (_, key) = tenant.key("admin", "viewer").await;
         for fault in [Fault::Latency(Duration::from_secs(20)), Fault::Refuse] {
-            let rule = stack().faults().add(rule(&tenant, Service::DynamoDb, "UpdateItem", fault, None));
+            let rule =
+                stack()
+                    .faults()
+                    .add(rule(&tenant, Service::DynamoDb, "UpdateItem", fault, None));
             assert_eq!(verdict(&key).await, "active");
             assert!(rule.hits() > 0);
         }
@@ -131,7 +181,10 @@ fn revoke_succeeds_when_the_answer_of_the_write_is_lost() {
         tenant.user("editor", "editor").await;
         let (id, key) = tenant.key("editor", "viewer").await;
         let (_, other) = tenant.key("editor", "viewer").await;
-        for path in [format!("/v1/users/editor/access-keys/{id}"), "/v1/users/editor/access-keys".into()] {
+        for path in [
+            format!("/v1/users/editor/access-keys/{id}"),
+            "/v1/users/editor/access-keys".into(),
+        ] {
             let rule = stack().faults().add(rule(
                 &tenant,
                 Service::DynamoDb,
@@ -139,15 +192,30 @@ fn revoke_succeeds_when_the_answer_of_the_write_is_lost() {
                 Fault::DropAfter,
                 Some(1),
             ));
-            timed(tenant.request("admin", "DELETE", &path)).await.expect(204);
+            timed(tenant.request("admin", "DELETE", &path))
+                .await
+                .expect(204);
             assert_eq!(rule.hits(), 1);
         }
-        assert_eq!((verdict(&key).await, verdict(&other).await), ("revoked".into(), "revoked".into()));
+        assert_eq!(
+            (verdict(&key).await, verdict(&other).await),
+            ("revoked".into(), "revoked".into())
+        );
         let (id, key) = tenant.key("editor", "viewer").await;
-        let rule =
-            stack().faults().add(rule(&tenant, Service::DynamoDb, "UpdateItem", Fault::DropBefore, None));
+        let rule = stack().faults().add(rule(
+            &tenant,
+            Service::DynamoDb,
+            "UpdateItem",
+            Fault::DropBefore,
+            None,
+        ));
         expect_unavailable(
-            timed(tenant.request("admin", "DELETE", &format!("/v1/users/editor/access-keys/{id}"))).await,
+            timed(tenant.request(
+                "admin",
+                "DELETE",
+                &format!("/v1/users/editor/access-keys/{id}"),
+            ))
+            .await,
         );
         drop(rule);
         assert_eq!(verdict(&key).await, "active");
@@ -163,18 +231,28 @@ fn a_write_that_meets_a_transaction_waits_for_it() {
         let (_, other) = tenant.key("editor", "viewer").await;
         let key_path = format!("/v1/users/editor/access-keys/{id}");
         let calls = [
-            tenant.request("admin", "PATCH", &key_path).json(&json!({ "max_clusters": 1 })),
+            tenant
+                .request("admin", "PATCH", &key_path)
+                .json(&json!({ "max_clusters": 1 })),
             tenant.request("admin", "DELETE", &key_path),
             tenant.request("admin", "DELETE", "/v1/users/editor/access-keys"),
         ];
         for call in calls {
-            let conflict =
-                rule(&tenant, Service::DynamoDb, "UpdateItem", Fault::TransactionConflict, Some(2));
+            let conflict = rule(
+                &tenant,
+                Service::DynamoDb,
+                "UpdateItem",
+                Fault::TransactionConflict,
+                Some(2),
+            );
             let conflict = stack().faults().add(conflict);
             let answer = timed(call).await;
             assert!(answer.status < 300, "{}", answer.text);
             assert_eq!(conflict.hits(), 2);
         }
-        assert_eq!((verdict(&key).await, verdict(&other).await), ("revoked".into(), "revoked".into()));
+        assert_eq!(
+            (verdict(&key).await, verdict(&other).await),
+            ("revoked".into(), "revoked".into())
+        );
     });
 }

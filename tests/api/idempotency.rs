@@ -6,7 +6,10 @@ use tokio::task::JoinSet;
 use crate::world::{Tenant, run, send, verdict};
 
 fn create(tenant: &Tenant, header: &str, body: &Value) -> reqwest::RequestBuilder {
-    tenant.request("admin", "POST", "/v1/users/me/access-keys").header("idempotency-key", header).json(body)
+    tenant
+        .request("admin", "POST", "/v1/users/me/access-keys")
+        .header("idempotency-key", header)
+        .json(body)
 }
 
 #[test]
@@ -16,21 +19,42 @@ fn a_retry_gives_the_same_key_a_fresh_secret() {
         let body = json!({ "name": "ci", "role": "viewer" });
         let first = send(create(&tenant, "one", &body)).await.expect(201).body;
         let second = send(create(&tenant, "one", &body)).await.expect(201).body;
-        assert_eq!((&first["id"], &first["expires_at"]), (&second["id"], &second["expires_at"]));
-        assert_eq!(verdict(first["access_key"].as_str().unwrap()).await, "invalid");
-        assert_eq!(verdict(second["access_key"].as_str().unwrap()).await, "active");
-        assert_eq!(tenant.all("admin", "/v1/users/me/access-keys").await.len(), 1);
+        assert_eq!(
+            (&first["id"], &first["expires_at"]),
+            (&second["id"], &second["expires_at"])
+        );
+        assert_eq!(
+            verdict(first["access_key"].as_str().unwrap()).await,
+            "invalid"
+        );
+        assert_eq!(
+            verdict(second["access_key"].as_str().unwrap()).await,
+            "active"
+        );
+        assert_eq!(
+            tenant.all("admin", "/v1/users/me/access-keys").await.len(),
+            1
+        );
 
         let other = json!({ "name": "other", "role": "viewer" });
-        send(create(&tenant, "one", &other)).await.expect_problem(409, "idempotency_key_reused");
+        send(create(&tenant, "one", &other))
+            .await
+            .expect_problem(409, "idempotency_key_reused");
         let third = send(create(&tenant, "two", &body)).await.expect(201).body;
         assert_ne!(first["id"], third["id"]);
 
         let id = second["id"].as_str().unwrap();
-        tenant.delete("admin", &format!("/v1/users/me/access-keys/{id}")).await.expect(204);
-        send(create(&tenant, "one", &body)).await.expect_problem(409, "key_gone");
+        tenant
+            .delete("admin", &format!("/v1/users/me/access-keys/{id}"))
+            .await
+            .expect(204);
+        send(create(&tenant, "one", &body))
+            .await
+            .expect_problem(409, "key_gone");
         for bad in ["", "a b", &"x".repeat(256)] {
-            send(create(&tenant, bad, &body)).await.expect_problem(400, "invalid_request");
+            send(create(&tenant, bad, &body))
+                .await
+                .expect_problem(400, "invalid_request");
         }
     });
 }
@@ -52,7 +76,8 @@ fn twenty_at_once_leave_one_key_with_one_good_secret() {
         for answer in answers {
             let answer = answer.expect(201);
             assert_eq!(answer.body["id"], records[0]["id"]);
-            good += usize::from(verdict(answer.body["access_key"].as_str().unwrap()).await == "active");
+            good +=
+                usize::from(verdict(answer.body["access_key"].as_str().unwrap()).await == "active");
         }
         assert_eq!(good, 1);
     });

@@ -14,14 +14,19 @@ fn a_thousand_keys_come_back_by_any_page_size() {
             let mut batch = JoinSet::new();
             for _ in 0..10 {
                 let request = tenant.request("admin", "POST", "/v1/users/me/access-keys");
-                batch.spawn(crate::world::send(request.json(&json!({ "name": "k", "role": "viewer" }))));
+                batch.spawn(crate::world::send(
+                    request.json(&json!({ "name": "k", "role": "viewer" })),
+                ));
             }
             for answer in batch.join_all().await {
                 answer.expect(201);
             }
         }
         let ids = |items: Vec<serde_json::Value>| -> Vec<String> {
-            items.iter().map(|item| item["id"].as_str().unwrap().to_owned()).collect()
+            items
+                .iter()
+                .map(|item| item["id"].as_str().unwrap().to_owned())
+                .collect()
         };
         let all = ids(tenant.all("admin", "/v1/users/me/access-keys").await);
         assert_eq!(all.len(), 1000);
@@ -30,12 +35,23 @@ fn a_thousand_keys_come_back_by_any_page_size() {
             let page = format!("/v1/users/me/access-keys?limit={limit}");
             assert_eq!(ids(tenant.all("admin", &page).await), all, "limit {limit}");
             if limit > 1 {
-                assert_eq!(ids(tenant.all("admin", &format!("/v1/access-keys?limit={limit}")).await), all);
-                let filtered = format!("/v1/users/me/access-keys?limit={limit}&status=active&role=viewer");
+                assert_eq!(
+                    ids(tenant
+                        .all("admin", &format!("/v1/access-keys?limit={limit}"))
+                        .await),
+                    all
+                );
+                let filtered =
+                    format!("/v1/users/me/access-keys?limit={limit}&status=active&role=viewer");
                 assert_eq!(ids(tenant.all("admin", &filtered).await), all);
             }
         }
-        assert!(tenant.all("admin", "/v1/users/me/access-keys?role=admin").await.is_empty());
+        assert!(
+            tenant
+                .all("admin", "/v1/users/me/access-keys?role=admin")
+                .await
+                .is_empty()
+        );
     });
 }
 
@@ -48,9 +64,17 @@ fn a_cursor_is_good_for_its_own_list_only() {
             tenant.key("admin", "viewer").await;
             tenant.key("editor", "viewer").await;
         }
-        let page = tenant.get("admin", "/v1/users/admin/access-keys?limit=1").await.expect(200).body;
+        let page = tenant
+            .get("admin", "/v1/users/admin/access-keys?limit=1")
+            .await
+            .expect(200)
+            .body;
         let cursor = page["next_cursor"].as_str().unwrap();
-        let changed = format!("{}{}", if cursor.starts_with('A') { "B" } else { "A" }, &cursor[1..]);
+        let changed = format!(
+            "{}{}",
+            if cursor.starts_with('A') { "B" } else { "A" },
+            &cursor[1..]
+        );
         for path in [
             format!("/v1/users/admin/access-keys?cursor={changed}"),
             format!("/v1/users/admin/access-keys?cursor={}", &cursor[1..]),
@@ -65,7 +89,10 @@ fn a_cursor_is_good_for_its_own_list_only() {
             "/v1/users/admin/access-keys?status=gone".into(),
             "/v1/access-keys?role=owner".into(),
         ] {
-            tenant.get("admin", &path).await.expect_problem(400, "invalid_request");
+            tenant
+                .get("admin", &path)
+                .await
+                .expect_problem(400, "invalid_request");
         }
     });
 }

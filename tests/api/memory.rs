@@ -22,7 +22,11 @@ fn what_is_remembered_costs_no_request_and_says_the_same() {
         let key = used_key(&tenant, "viewer").await;
         let began = now();
         let fresh = send(recall(&key, 0)).await.expect(200).body;
-        let mut remembered = tenant.remembered(|| recall(&key, 60)).await.expect(200).body;
+        let mut remembered = tenant
+            .remembered(|| recall(&key, 60))
+            .await
+            .expect(200)
+            .body;
         assert!((began..=now()).contains(&remembered["checked_at"].as_i64().unwrap()));
         remembered["checked_at"] = fresh["checked_at"].clone();
         assert_eq!(remembered, fresh);
@@ -38,7 +42,8 @@ fn who_does_not_accept_what_is_remembered_is_answered_by_a_reading() {
         let ways = || {
             [
                 request("POST", VALIDATE).json(&json!({ "access_key": key })),
-                request("POST", VALIDATE).json(&json!({ "access_key": key, "max_staleness": null })),
+                request("POST", VALIDATE)
+                    .json(&json!({ "access_key": key, "max_staleness": null })),
                 request("POST", VALIDATE).form(&[("token", &key)]),
                 request("POST", VALIDATE).bearer_auth(&key),
                 recall(&key, 0),
@@ -63,14 +68,25 @@ fn permission_and_tenant_are_judged_on_what_is_remembered() {
             request("POST", VALIDATE).json(&body)
         };
         for _ in 0..2 {
-            for (permission, verdict) in [("clusters:onboard", "active"), ("clusters:read", "forbidden")] {
-                let answer = tenant.remembered(|| asking(permission)).await.expect(200).body;
+            for (permission, verdict) in [
+                ("clusters:onboard", "active"),
+                ("clusters:read", "forbidden"),
+            ] {
+                let answer = tenant
+                    .remembered(|| asking(permission))
+                    .await
+                    .expect(200)
+                    .body;
                 assert_eq!(code(&answer), verdict, "{permission}");
                 assert!(answer["checked_at"].is_i64());
             }
             for (named, verdict) in [(tenant.id.as_str(), "active"), ("other", "forbidden")] {
                 let ask = || recall(&key, 60).header("x-tenant-id", named);
-                assert_eq!(code(&tenant.remembered(ask).await.expect(200).body), verdict, "{named}");
+                assert_eq!(
+                    code(&tenant.remembered(ask).await.expect(200).body),
+                    verdict,
+                    "{named}"
+                );
             }
         }
     });

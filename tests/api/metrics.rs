@@ -18,15 +18,28 @@ struct World {
 impl World {
     async fn start() -> Self {
         let parameters = [("BootstrapAdmins", "acme/admin"), ("MinExpirySeconds", "1")];
-        let parameters = parameters.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
-        let options = Options { parameters, processes_per_function: 1, ..Options::default() };
+        let parameters = parameters
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .to_vec();
+        let options = Options {
+            parameters,
+            processes_per_function: 1,
+            ..Options::default()
+        };
         let stack = Stack::start(options).await.expect("the local stack starts");
-        Self { stack, client: reqwest::Client::builder().no_proxy().build().unwrap() }
+        Self {
+            stack,
+            client: reqwest::Client::builder().no_proxy().build().unwrap(),
+        }
     }
 
     async fn send(&self, method: Method, path: &str, bearer: &str, body: Value) -> (u16, Value) {
-        let request = self.client.request(method, format!("{}{path}", self.stack.url()));
-        let request = request.header("authorization", format!("Bearer {bearer}")).json(&body);
+        let request = self
+            .client
+            .request(method, format!("{}{path}", self.stack.url()));
+        let request = request
+            .header("authorization", format!("Bearer {bearer}"))
+            .json(&body);
         let response = request.send().await.expect("the gateway answers");
         (
             response.status().as_u16(),
@@ -35,38 +48,61 @@ impl World {
     }
 
     async fn as_admin(&self, method: Method, path: &str, body: Value) -> (u16, Value) {
-        let admin = self.stack.token(json!({ "sub": "admin", "tenant_id": "acme" }));
+        let admin = self
+            .stack
+            .token(json!({ "sub": "admin", "tenant_id": "acme" }));
         self.send(method, path, &admin, body).await
     }
 
     async fn key(&self, body: Value) -> (String, String) {
-        let (status, key) = self.as_admin(Method::POST, "/v1/users/me/access-keys", body).await;
+        let (status, key) = self
+            .as_admin(Method::POST, "/v1/users/me/access-keys", body)
+            .await;
         assert_eq!(status, 201, "{key}");
-        (key["id"].as_str().unwrap().to_owned(), key["access_key"].as_str().unwrap().to_owned())
+        (
+            key["id"].as_str().unwrap().to_owned(),
+            key["access_key"].as_str().unwrap().to_owned(),
+        )
     }
 
     async fn validate(&self, key: &str) -> u16 {
-        self.send(Method::POST, "/v1/access-keys/validate", "", json!({ "access_key": key })).await.0
+        self.send(
+            Method::POST,
+            "/v1/access-keys/validate",
+            "",
+            json!({ "access_key": key }),
+        )
+        .await
+        .0
     }
 
     async fn onboard(&self, key: &str, cluster: &str) -> (u16, Value) {
         let body = json!({ "cluster_name": cluster, "type": "K8s", "token": key });
-        self.send(Method::POST, "/access-token/api/v1/process", key, body).await
+        self.send(Method::POST, "/access-token/api/v1/process", key, body)
+            .await
     }
 
     /// How often each metric was counted, by function, name and dimensions.
     fn counts(&self) -> BTreeMap<String, u64> {
         let mut counts = BTreeMap::new();
         for line in self.stack.logs() {
-            let Ok(metric) = serde_json::from_str::<Value>(&line.line) else { continue };
-            let Some(directive) = metric["_aws"]["CloudWatchMetrics"].get(0) else { continue };
+            let Ok(metric) = serde_json::from_str::<Value>(&line.line) else {
+                continue;
+            };
+            let Some(directive) = metric["_aws"]["CloudWatchMetrics"].get(0) else {
+                continue;
+            };
             assert_eq!(directive["Namespace"], "access-keys/local");
             let age = now() - metric["_aws"]["Timestamp"].as_i64().unwrap() / 1000;
             assert!((0..600).contains(&age), "{metric}");
             let dimensions = directive["Dimensions"][0].as_array().unwrap();
             let name = directive["Metrics"][0]["Name"].as_str().unwrap();
             let mut path = vec![line.function.as_str(), name];
-            path.extend(dimensions.iter().map(|name| metric[name.as_str().unwrap()].as_str().unwrap()));
+            path.extend(
+                dimensions
+                    .iter()
+                    .map(|name| metric[name.as_str().unwrap()].as_str().unwrap()),
+            );
             *counts.entry(path.join(" ")).or_default() += metric[name].as_u64().unwrap();
         }
         counts

@@ -17,12 +17,17 @@ fn a_key_follows_its_owner_down_and_up_again() {
         let grant = validate(&key).await;
         assert_eq!(
             (&grant["role"], &grant["scope"]),
-            (&json!("viewer"), &json!("cspm:read cwpp:read aspm:read clusters:read"))
+            (
+                &json!("viewer"),
+                &json!("cspm:read cwpp:read aspm:read clusters:read")
+            )
         );
 
         patch(json!({ "status": "inactive" })).await.expect(200);
         assert_eq!(verdict(&key).await, "owner_inactive");
-        patch(json!({ "status": "active", "role": "admin" })).await.expect(200);
+        patch(json!({ "status": "active", "role": "admin" }))
+            .await
+            .expect(200);
         assert_eq!(validate(&key).await["role"], "admin");
     });
 }
@@ -35,13 +40,28 @@ fn the_keys_of_a_deleted_user_stay_dead() {
         let (_, key) = tenant.key("owner", "viewer").await;
         tenant.delete("admin", "/v1/users/owner").await.expect(204);
         assert_eq!(verdict(&key).await, "owner_inactive");
-        tenant.get("owner", "/v1/users/me").await.expect_problem(403, "forbidden");
-        tenant.get("admin", "/v1/users/owner").await.expect_problem(404, "not_found");
-        assert!(tenant.all("admin", "/v1/users").await.iter().all(|user| user["id"] != "owner"));
+        tenant
+            .get("owner", "/v1/users/me")
+            .await
+            .expect_problem(403, "forbidden");
+        tenant
+            .get("admin", "/v1/users/owner")
+            .await
+            .expect_problem(404, "not_found");
+        assert!(
+            tenant
+                .all("admin", "/v1/users")
+                .await
+                .iter()
+                .all(|user| user["id"] != "owner")
+        );
 
         tenant.user("owner", "editor").await;
         assert_eq!(verdict(&key).await, "revoked");
-        assert_eq!(verdict(&tenant.key("owner", "viewer").await.1).await, "active");
+        assert_eq!(
+            verdict(&tenant.key("owner", "viewer").await.1).await,
+            "active"
+        );
     });
 }
 
@@ -52,9 +72,15 @@ fn the_last_administrator_cannot_be_lost() {
         tenant.get("admin", "/v1/users/me").await.expect(200);
         let demote = json!({ "role": "viewer" });
         for body in [demote.clone(), json!({ "status": "inactive" })] {
-            tenant.send("admin", "PATCH", "/v1/users/admin", body).await.expect_problem(409, "last_admin");
+            tenant
+                .send("admin", "PATCH", "/v1/users/admin", body)
+                .await
+                .expect_problem(409, "last_admin");
         }
-        tenant.delete("admin", "/v1/users/me").await.expect_problem(409, "last_admin");
+        tenant
+            .delete("admin", "/v1/users/me")
+            .await
+            .expect_problem(409, "last_admin");
 
         // Two administrators who demote each other at once: one of them stays.
         tenant.user("second", "admin").await;
@@ -62,7 +88,10 @@ fn the_last_administrator_cannot_be_lost() {
             tenant.send("admin", "PATCH", "/v1/users/second", demote.clone()),
             tenant.send("second", "PATCH", "/v1/users/admin", demote.clone()),
         );
-        let done = [&first, &second].iter().filter(|answer| answer.status == 200).count();
+        let done = [&first, &second]
+            .iter()
+            .filter(|answer| answer.status == 200)
+            .count();
         assert_eq!(done, 1, "{} {}", first.text, second.text);
     });
 }
@@ -71,12 +100,22 @@ fn the_last_administrator_cannot_be_lost() {
 fn a_first_sign_in_creates_a_viewer() {
     run(async {
         let tenant = Tenant::new();
-        let user = tenant.get("newcomer", "/v1/users/me").await.expect(200).body;
-        assert_eq!((&user["role"], &user["status"]), (&json!("viewer"), &json!("active")));
+        let user = tenant
+            .get("newcomer", "/v1/users/me")
+            .await
+            .expect(200)
+            .body;
+        assert_eq!(
+            (&user["role"], &user["status"]),
+            (&json!("viewer"), &json!("active"))
+        );
         assert!(user["last_sign_in_at"].is_string());
         let users = tenant.all("admin", "/v1/users").await;
         assert_eq!(
-            users.iter().map(|user| user["id"].as_str().unwrap()).collect::<Vec<_>>(),
+            users
+                .iter()
+                .map(|user| user["id"].as_str().unwrap())
+                .collect::<Vec<_>>(),
             ["admin", "newcomer"]
         );
         let body = json!({ "name": "k", "role": "editor" });

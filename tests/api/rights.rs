@@ -13,11 +13,16 @@ fn nobody_creates_a_key_above_their_own_role() {
         for (user, allowed) in [
             ("viewer", vec!["viewer"]),
             ("editor", vec!["viewer", "editor", "cluster_onboarding"]),
-            ("admin", vec!["viewer", "editor", "cluster_onboarding", "admin"]),
+            (
+                "admin",
+                vec!["viewer", "editor", "cluster_onboarding", "admin"],
+            ),
         ] {
             for role in ["viewer", "editor", "cluster_onboarding", "admin"] {
                 let body = json!({ "name": "k", "role": role });
-                let answer = tenant.send(user, "POST", "/v1/users/me/access-keys", body).await;
+                let answer = tenant
+                    .send(user, "POST", "/v1/users/me/access-keys", body)
+                    .await;
                 let expected = if allowed.contains(&role) { 201 } else { 403 };
                 assert_eq!(answer.status, expected, "{role} by {user}: {}", answer.text);
             }
@@ -59,20 +64,43 @@ fn what_others_own_answers_like_what_does_not_exist() {
             ("editor", "only-there", "nobody"),
             ("editor", "admin", "nobody"),
         ] {
-            let key = if known_user == "admin" { &colleagues } else { &theirs };
+            let key = if known_user == "admin" {
+                &colleagues
+            } else {
+                &theirs
+            };
             let calls = |user: &str, key: &str| -> Vec<(&str, String, Value)> {
                 vec![
                     ("GET", format!("/v1/users/{user}"), Value::Null),
                     ("GET", format!("/v1/users/{user}/access-keys"), Value::Null),
-                    ("GET", format!("/v1/users/{user}/access-keys/{key}"), Value::Null),
-                    ("DELETE", format!("/v1/users/{user}/access-keys"), Value::Null),
-                    ("DELETE", format!("/v1/users/{user}/access-keys/{key}"), Value::Null),
-                    ("POST", format!("/v1/users/{user}/access-keys"), key_body.clone()),
+                    (
+                        "GET",
+                        format!("/v1/users/{user}/access-keys/{key}"),
+                        Value::Null,
+                    ),
+                    (
+                        "DELETE",
+                        format!("/v1/users/{user}/access-keys"),
+                        Value::Null,
+                    ),
+                    (
+                        "DELETE",
+                        format!("/v1/users/{user}/access-keys/{key}"),
+                        Value::Null,
+                    ),
+                    (
+                        "POST",
+                        format!("/v1/users/{user}/access-keys"),
+                        key_body.clone(),
+                    ),
                     ("PATCH", format!("/v1/users/{user}"), change.clone()),
                     ("DELETE", format!("/v1/users/{user}"), Value::Null),
                 ]
             };
-            for (known, unknown) in calls(known_user, key).into_iter().zip(calls(unknown_user, unknown)) {
+            for (known, unknown) in calls(known_user, key)
+                .into_iter()
+                .zip(calls(unknown_user, unknown))
+            {
                 let mut answers = Vec::new();
                 for (method, path, body) in [known, unknown] {
                     let mut request = tenant.request(caller, method, &path);
@@ -87,10 +115,22 @@ fn what_others_own_answers_like_what_does_not_exist() {
             // A key id of another's under one's own user.
             let path = |id: &str| format!("/v1/users/me/access-keys/{id}");
             let known = tenant.get("editor", &path(key)).await.expect(404);
-            assert_eq!(comparable(&known), comparable(&tenant.get("editor", &path(unknown)).await));
+            assert_eq!(
+                comparable(&known),
+                comparable(&tenant.get("editor", &path(unknown)).await)
+            );
         }
-        assert_eq!(other.get("only-there", "/v1/users/me").await.body["role"], "viewer");
-        assert_eq!(other.all("only-there", "/v1/users/me/access-keys?status=active").await.len(), 1);
+        assert_eq!(
+            other.get("only-there", "/v1/users/me").await.body["role"],
+            "viewer"
+        );
+        assert_eq!(
+            other
+                .all("only-there", "/v1/users/me/access-keys?status=active")
+                .await
+                .len(),
+            1
+        );
     });
 }
 
@@ -102,13 +142,22 @@ fn the_tenants_lists_are_for_administrators_of_the_tenant() {
         tenant.key("editor", "viewer").await;
         other.key("admin", "viewer").await;
         for path in ["/v1/users", "/v1/access-keys"] {
-            tenant.get("editor", path).await.expect_problem(403, "forbidden");
+            tenant
+                .get("editor", path)
+                .await
+                .expect_problem(403, "forbidden");
             assert!(
-                tenant.all("admin", path).await.iter().all(|item| item["tenant_id"] == tenant.id.as_str())
+                tenant
+                    .all("admin", path)
+                    .await
+                    .iter()
+                    .all(|item| item["tenant_id"] == tenant.id.as_str())
             );
         }
         assert_eq!(tenant.all("admin", "/v1/access-keys").await.len(), 1);
-        let elsewhere = tenant.request("admin", "GET", "/v1/users").header("x-tenant-id", &other.id);
+        let elsewhere = tenant
+            .request("admin", "GET", "/v1/users")
+            .header("x-tenant-id", &other.id);
         send(elsewhere).await.expect_problem(403, "tenant_mismatch");
     });
 }
@@ -121,7 +170,9 @@ fn without_a_token_of_the_identity_provider_there_is_no_management() {
         let path = "/v1/users";
         send(request("GET", path)).await.expect(401);
         for token in ["nonsense", &key, &format!("{}x", tenant.token("admin"))] {
-            send(request("GET", path).bearer_auth(token)).await.expect(401);
+            send(request("GET", path).bearer_auth(token))
+                .await
+                .expect(401);
         }
         for claims in [
             json!({ "sub": "admin" }),
@@ -129,7 +180,9 @@ fn without_a_token_of_the_identity_provider_there_is_no_management() {
             json!({ "sub": "admin", "tenant_id": "a b" }),
         ] {
             let token = crate::stack::stack().token(claims);
-            send(request("GET", path).bearer_auth(token)).await.expect_problem(401, "unauthenticated");
+            send(request("GET", path).bearer_auth(token))
+                .await
+                .expect_problem(401, "unauthenticated");
         }
     });
 }

@@ -19,11 +19,20 @@ fn the_secret_is_in_no_log_record_list_or_error() {
         onboard(&key, "a").await.expect(200);
         let mut answers = vec![
             tenant.get("admin", "/v1/users/me/access-keys").await.text,
-            tenant.get("admin", &format!("/v1/users/me/access-keys/{id}")).await.text,
+            tenant
+                .get("admin", &format!("/v1/users/me/access-keys/{id}"))
+                .await
+                .text,
             tenant.get("admin", "/v1/access-keys").await.text,
             validate(&key).await.to_string(),
-            send(request("GET", "/v1/access-keys/self").bearer_auth(&key)).await.expect(200).text,
-            send(request("GET", "/v1/users").bearer_auth(&key)).await.expect(401).text,
+            send(request("GET", "/v1/access-keys/self").bearer_auth(&key))
+                .await
+                .expect(200)
+                .text,
+            send(request("GET", "/v1/users").bearer_auth(&key))
+                .await
+                .expect(401)
+                .text,
             send(request("POST", "/v1/access-keys/validate").json(&json!({ "access_key": [key] })))
                 .await
                 .expect(400)
@@ -36,13 +45,24 @@ fn the_secret_is_in_no_log_record_list_or_error() {
             .expect(400)
             .text,
             tenant
-                .send("admin", "POST", "/v1/users/me/access-keys", json!({ "name": key, "role": key }))
+                .send(
+                    "admin",
+                    "POST",
+                    "/v1/users/me/access-keys",
+                    json!({ "name": key, "role": key }),
+                )
                 .await
                 .expect(400)
                 .text,
-            tenant.get("admin", &format!("/v1/users/me/access-keys?cursor={key}")).await.expect(400).text,
+            tenant
+                .get("admin", &format!("/v1/users/me/access-keys?cursor={key}"))
+                .await
+                .expect(400)
+                .text,
         ];
-        send(request("POST", "/v1/access-keys/revoke").bearer_auth(&key)).await.expect(204);
+        send(request("POST", "/v1/access-keys/revoke").bearer_auth(&key))
+            .await
+            .expect(204);
         assert_eq!(verdict(&key).await, "revoked");
         let outside = answers.len();
         let mut start = json!(null);
@@ -60,7 +80,9 @@ fn the_secret_is_in_no_log_record_list_or_error() {
         }
         let lines: Vec<_> = stack().logs().into_iter().map(|line| line.line).collect();
         assert!(
-            lines.iter().any(|line| line.contains("\"http.route\":\"POST /v1/users/{user_id}/access-keys\""))
+            lines.iter().any(
+                |line| line.contains("\"http.route\":\"POST /v1/users/{user_id}/access-keys\"")
+            )
         );
         let secrets = SECRETS.lock().unwrap().clone();
         assert!(secrets.contains(&key));

@@ -17,12 +17,24 @@ async fn snapshot(tenant: &Tenant, id: &str, clusters: &[&str]) -> (Option<usize
     let table = crate::world::table();
     let get = |pk: String, sk: String| json!({ "Get": { "TableName": table, "Key": { "pk": { "S": pk }, "sk": { "S": sk } } } });
     let mut items = vec![get(tenant.pk("admin"), format!("KEY#{id}"))];
-    items.extend(clusters.iter().map(|c| get(format!("K#{}#{id}", tenant.id), format!("SLOT#{c}"))));
+    items.extend(
+        clusters
+            .iter()
+            .map(|c| get(format!("K#{}#{id}", tenant.id), format!("SLOT#{c}"))),
+    );
     let answer = dynamodb("TransactGetItems", json!({ "TransactItems": items })).await;
     let items = answer["Responses"].as_array().unwrap();
     let key = &items[0]["Item"];
-    let counter = key.get("hash").map(|_| key["clusters_used"]["N"].as_str().unwrap().parse().unwrap());
-    (counter, items[1..].iter().filter(|item| item.get("Item").is_some()).count())
+    let counter = key
+        .get("hash")
+        .map(|_| key["clusters_used"]["N"].as_str().unwrap().parse().unwrap());
+    (
+        counter,
+        items[1..]
+            .iter()
+            .filter(|item| item.get("Item").is_some())
+            .count(),
+    )
 }
 
 #[test]
@@ -35,7 +47,10 @@ fn a_hundred_rounds_of_register_delete_revoke_and_expire() {
         let body = json!({ "name": "k", "role": "editor", "max_clusters": LIMIT });
         let (id, key) = tenant.key_of("admin", body).await;
         let expire = |id: String| {
-            let (pk, now) = (tenant.pk("admin"), json!({ ":now": { "N": (now() - 1).to_string() } }));
+            let (pk, now) = (
+                tenant.pk("admin"),
+                json!({ ":now": { "N": (now() - 1).to_string() } }),
+            );
             async move {
                 let body = json!({
                     "Key": { "pk": { "S": pk }, "sk": { "S": format!("KEY#{id}") } },
@@ -53,7 +68,9 @@ fn a_hundred_rounds_of_register_delete_revoke_and_expire() {
             calls.spawn(async move {
                 if delete {
                     let path = format!("/v1/clusters/{cluster}");
-                    send(request("DELETE", &path).bearer_auth(&key)).await.status
+                    send(request("DELETE", &path).bearer_auth(&key))
+                        .await
+                        .status
                 } else {
                     onboard(&key, cluster).await.status
                 }
@@ -71,23 +88,42 @@ fn a_hundred_rounds_of_register_delete_revoke_and_expire() {
                 expire(id.clone()).await;
             }
             let (counter, slots) = snapshot(&tenant, &id, &CLUSTERS).await;
-            assert!(counter.is_none_or(|counter| counter == slots), "{counter:?} counted, {slots} held");
+            assert!(
+                counter.is_none_or(|counter| counter == slots),
+                "{counter:?} counted, {slots} held"
+            );
             assert!(slots <= LIMIT);
         }
         // A busy machine may be told to try again, which changes nothing.
-        assert!(statuses.iter().all(|status| *status < 500 || *status == 503), "{statuses:?}");
+        assert!(
+            statuses
+                .iter()
+                .all(|status| *status < 500 || *status == 503),
+            "{statuses:?}"
+        );
         let clusters = tenant.all("admin", "/v1/clusters").await;
         if n % 3 != 2 {
-            let held = clusters.iter().filter(|cluster| cluster["key_ids"] == json!([id])).count();
+            let held = clusters
+                .iter()
+                .filter(|cluster| cluster["key_ids"] == json!([id]))
+                .count();
             assert_eq!(snapshot(&tenant, &id, &CLUSTERS).await, (Some(held), held));
             expire(id.clone()).await;
         }
         tenant.archived(&id).await;
         assert_ne!(onboard(&key, "d").await.status, 200);
-        assert_eq!(tenant.slots(&id).await, [""; 0], "cleaning up releases the slots");
+        assert_eq!(
+            tenant.slots(&id).await,
+            [""; 0],
+            "cleaning up releases the slots"
+        );
         let after = tenant.all("admin", "/v1/clusters").await;
         assert_eq!(after.len(), clusters.len(), "and leaves the clusters alone");
-        assert!(after.iter().all(|c| c["status"] == "active" && c["key_ids"] == json!([])));
+        assert!(
+            after
+                .iter()
+                .all(|c| c["status"] == "active" && c["key_ids"] == json!([]))
+        );
         statuses
     }
     run(async {
@@ -96,11 +132,18 @@ fn a_hundred_rounds_of_register_delete_revoke_and_expire() {
             let mut rounds: JoinSet<_> = (0..10).map(|n| round(batch * 10 + n)).collect();
             while let Some(round) = rounds.join_next().await {
                 // Said here again: what another thread says is lost when it is not this test that captures it.
-                statuses.extend(round.map_err(|error| error.into_panic().downcast::<String>()).unwrap());
+                statuses.extend(
+                    round
+                        .map_err(|error| error.into_panic().downcast::<String>())
+                        .unwrap(),
+                );
             }
         }
         let count = |wanted| statuses.iter().filter(|status| **status == wanted).count();
-        assert!(count(200) >= 100 && count(204) >= 50 && count(409) >= 10, "there was a race: {statuses:?}");
+        assert!(
+            count(200) >= 100 && count(204) >= 50 && count(409) >= 10,
+            "there was a race: {statuses:?}"
+        );
     });
 }
 
@@ -114,25 +157,51 @@ fn expiry_revocation_and_a_reached_limit_leave_clusters_listed_and_active() {
         onboard(&expired, "expired").await.expect(200);
         let (revoked_id, revoked) = tenant.key("admin", "cluster_onboarding").await;
         onboard(&revoked, "revoked").await.expect(200);
-        onboard(&revoked, "over").await.expect_original(409, "cluster_limit_reached");
-        tenant.delete("admin", &format!("/v1/users/me/access-keys/{revoked_id}")).await.expect(204);
+        onboard(&revoked, "over")
+            .await
+            .expect_original(409, "cluster_limit_reached");
+        tenant
+            .delete("admin", &format!("/v1/users/me/access-keys/{revoked_id}"))
+            .await
+            .expect(204);
         until(end).await;
         tenant.archived(&expired_id).await;
         assert_eq!(tenant.slots(&expired_id).await, [""; 0]);
         assert_eq!(tenant.record(&expired_id).await["status"], "expired");
         let listed = tenant.all("admin", "/v1/clusters?status=active").await;
-        let shown: Vec<_> = listed.iter().map(|c| json!([c["name"], c["key_id"], c["key_ids"]])).collect();
-        assert_eq!(shown, [json!(["expired", expired_id, []]), json!(["revoked", revoked_id, [revoked_id]])]);
+        let shown: Vec<_> = listed
+            .iter()
+            .map(|c| json!([c["name"], c["key_id"], c["key_ids"]]))
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                json!(["expired", expired_id, []]),
+                json!(["revoked", revoked_id, [revoked_id]])
+            ]
+        );
         let (_, viewer) = tenant.key("admin", "viewer").await;
-        let original =
-            send(request("GET", "/cluster-onboarding/api/v1/get-onboarded-clusters").bearer_auth(&viewer))
-                .await
-                .expect(200)
-                .body;
-        assert!(original.as_array().unwrap().iter().all(|c| c["Status"] == "Active"), "{original}");
+        let original = send(
+            request("GET", "/cluster-onboarding/api/v1/get-onboarded-clusters")
+                .bearer_auth(&viewer),
+        )
+        .await
+        .expect(200)
+        .body;
+        assert!(
+            original
+                .as_array()
+                .unwrap()
+                .iter()
+                .all(|c| c["Status"] == "Active"),
+            "{original}"
+        );
         // What the key had onboarded stays in its history.
         assert_eq!(tenant.record(&expired_id).await["clusters_used"], 1);
-        tenant.delete("admin", "/v1/clusters/expired").await.expect(204);
+        tenant
+            .delete("admin", "/v1/clusters/expired")
+            .await
+            .expect(204);
     });
 }
 
@@ -162,8 +231,11 @@ fn an_onboarding_takes_one_slot_when_its_answer_is_lost() {
             assert_eq!(rule.hits(), 1, "{fault:?}");
             assert_eq!(tenant.used(&id).await, n as u64 + 1, "{fault:?}");
         }
-        for fault in [Fault::DropBefore, Fault::TransactionConflict, Fault::Latency(Duration::from_secs(20))]
-        {
+        for fault in [
+            Fault::DropBefore,
+            Fault::TransactionConflict,
+            Fault::Latency(Duration::from_secs(20)),
+        ] {
             let rule = stack().faults().add(Rule {
                 function: Some("onboard".into()),
                 service: Some(Service::DynamoDb),
@@ -172,7 +244,9 @@ fn an_onboarding_takes_one_slot_when_its_answer_is_lost() {
                 times: None,
                 tag: Some(format!("#{}", tenant.id)),
             });
-            let answer = onboard(&key, "never").await.expect_original(503, "unavailable");
+            let answer = onboard(&key, "never")
+                .await
+                .expect_original(503, "unavailable");
             assert_eq!(answer.headers["retry-after"], "1");
             assert!(rule.hits() > 0);
         }
@@ -192,24 +266,48 @@ fn a_join_token_dies_with_its_time_its_key_and_its_cluster() {
         let item = partition(&format!("J#{hash}")).await.pop().unwrap();
         let expires_at: i64 = item["expires_at"]["N"].as_str().unwrap().parse().unwrap();
         assert!((now() + 590..=now() + 600).contains(&expires_at));
-        assert!(!item.to_string().contains(&token), "only the hash is stored");
+        assert!(
+            !item.to_string().contains(&token),
+            "only the hash is stored"
+        );
         age(&hash).await;
-        redeem(&platform, body(&token)).await.expect_problem(409, "join_token_expired");
+        redeem(&platform, body(&token))
+            .await
+            .expect_problem(409, "join_token_expired");
 
         // A cluster that was deleted, even if it is onboarded again, is not the one that the token is for.
         let token = join_token(&key, "a").await;
         tenant.delete("admin", "/v1/clusters/a").await.expect(204);
-        redeem(&platform, body(&token)).await.expect_problem(409, "join_token_invalid");
+        redeem(&platform, body(&token))
+            .await
+            .expect_problem(409, "join_token_invalid");
         let fresh = join_token(&key, "a").await;
-        redeem(&platform, body(&token)).await.expect_problem(409, "join_token_invalid");
-        tenant.delete("admin", &format!("/v1/users/me/access-keys/{id}")).await.expect(204);
-        redeem(&platform, body(&fresh)).await.expect_problem(409, "join_token_invalid");
+        redeem(&platform, body(&token))
+            .await
+            .expect_problem(409, "join_token_invalid");
+        tenant
+            .delete("admin", &format!("/v1/users/me/access-keys/{id}"))
+            .await
+            .expect(204);
+        redeem(&platform, body(&fresh))
+            .await
+            .expect_problem(409, "join_token_invalid");
         // Nor is it worth more than the key's owner is now.
         tenant.user("editor", "editor").await;
         let (_, key) = tenant.key("editor", "editor").await;
         let token = join_token(&key, "a").await;
-        tenant.send("admin", "PATCH", "/v1/users/editor", json!({ "role": "viewer" })).await.expect(200);
-        redeem(&platform, body(&token)).await.expect_problem(409, "join_token_invalid");
+        tenant
+            .send(
+                "admin",
+                "PATCH",
+                "/v1/users/editor",
+                json!({ "role": "viewer" }),
+            )
+            .await
+            .expect(200);
+        redeem(&platform, body(&token))
+            .await
+            .expect_problem(409, "join_token_invalid");
     });
 }
 
@@ -232,7 +330,9 @@ fn a_redemption_whose_answer_is_lost_succeeds() {
         let body = json!({ "join_token": token, "cluster_name": "a" });
         redeem(&platform, body.clone()).await.expect(200);
         assert_eq!(rule.hits(), 1);
-        redeem(&platform, body).await.expect_problem(409, "join_token_redeemed");
+        redeem(&platform, body)
+            .await
+            .expect_problem(409, "join_token_redeemed");
     });
 }
 
@@ -240,7 +340,11 @@ fn a_redemption_whose_answer_is_lost_succeeds() {
 async fn stored_hash(tenant: &Tenant, count: usize) -> Vec<String> {
     let mut hashes = Vec::new();
     for request in stack().requests() {
-        for item in request.body["TransactItems"].as_array().into_iter().flatten() {
+        for item in request.body["TransactItems"]
+            .as_array()
+            .into_iter()
+            .flatten()
+        {
             let item = &item["Put"]["Item"];
             if item["sk"]["S"] == "JOIN" && item["tenant_id"]["S"] == tenant.id.as_str() {
                 hashes.push(item["pk"]["S"].as_str().unwrap()["J#".len()..].to_owned());

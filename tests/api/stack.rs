@@ -11,8 +11,14 @@ use crate::world::{self, Answer, Tenant, now, rfc3339, send};
 const PROCESSES: usize = 4;
 
 pub static STACK: LazyLock<Stack> = LazyLock::new(|| {
-    let parameters = world::parameters().map(|(name, value)| (name.to_owned(), value)).to_vec();
-    let options = Options { parameters, processes_per_function: PROCESSES, ..Options::default() };
+    let parameters = world::parameters()
+        .map(|(name, value)| (name.to_owned(), value))
+        .to_vec();
+    let options = Options {
+        parameters,
+        processes_per_function: PROCESSES,
+        ..Options::default()
+    };
     world::block_on(Stack::start(options)).expect("the local stack starts")
 });
 
@@ -44,7 +50,9 @@ impl Tenant {
             stack().sweep_ttl().unwrap();
             stack().drain_events().await;
             let items = self.items("admin").await;
-            let item = items.into_iter().find(|item| item["sk"]["S"] == format!("KEY#{id}").as_str());
+            let item = items
+                .into_iter()
+                .find(|item| item["sk"]["S"] == format!("KEY#{id}").as_str());
             if let Some(item) = item.filter(|item| item.get("hash").is_none()) {
                 return item;
             }

@@ -19,7 +19,10 @@ async fn signed_elsewhere(key: &str, change: impl FnOnce(&mut Value)) -> String 
     let mut claims: Value = serde_json::from_slice(&BASE64URL.decode(payload).unwrap()).unwrap();
     change(&mut claims);
     let signed = format!("{header}.{}", BASE64URL.encode(claims.to_string()));
-    let der = stack().sign(stack().signing_key(), signed.as_bytes()).await.unwrap();
+    let der = stack()
+        .sign(stack().signing_key(), signed.as_bytes())
+        .await
+        .unwrap();
     let signature = Signature::from_der(&der).unwrap();
     format!("{signed}.{}", BASE64URL.encode(signature.to_bytes()))
 }
@@ -32,7 +35,10 @@ fn what_is_forged_is_refused_without_a_request_to_the_store() {
         let [header, payload, signature] = parts(&key);
         let decoded = String::from_utf8(BASE64URL.decode(header).unwrap()).unwrap();
         let other_header = |from: &str, to: &str| {
-            format!("{}.{payload}.{signature}", BASE64URL.encode(decoded.replace(from, to)))
+            format!(
+                "{}.{payload}.{signature}",
+                BASE64URL.encode(decoded.replace(from, to))
+            )
         };
         let mut forged = vec![
             other_header("ES256", "none"),
@@ -45,7 +51,10 @@ fn what_is_forged_is_refused_without_a_request_to_the_store() {
             format!("{payload}.{header}.{signature}"),
             "x".repeat(5000),
             format!("{key}{}", "A".repeat(5000)),
-            signed_elsewhere(&key, |claims| claims["iss"] = json!("https://elsewhere.example")).await,
+            signed_elsewhere(&key, |claims| {
+                claims["iss"] = json!("https://elsewhere.example")
+            })
+            .await,
             signed_elsewhere(&key, |claims| claims["aud"] = json!("elsewhere")).await,
         ];
         // Every seventh character here; each single one in the crate's own test of the parser.
@@ -59,7 +68,10 @@ fn what_is_forged_is_refused_without_a_request_to_the_store() {
         }
         assert_eq!(tenant.store_requests(), before);
         assert_eq!(verdict(&key).await, "active");
-        assert!(tenant.store_requests() > before, "the genuine key is counted");
+        assert!(
+            tenant.store_requests() > before,
+            "the genuine key is counted"
+        );
     });
 }
 
@@ -73,7 +85,11 @@ fn the_second_valid_signature_of_a_key_is_refused_by_its_hash() {
         let twin = Signature::from_scalars(signature.r(), -*signature.s()).unwrap();
         let before = tenant.store_requests();
         assert_eq!(
-            verdict(&format!("{header}.{payload}.{}", BASE64URL.encode(twin.to_bytes()))).await,
+            verdict(&format!(
+                "{header}.{payload}.{}",
+                BASE64URL.encode(twin.to_bytes())
+            ))
+            .await,
             "invalid"
         );
         // It did verify: the record was read.
@@ -103,8 +119,12 @@ fn a_key_that_kms_signed_but_that_was_never_issued_is_refused() {
 fn an_edited_record_never_yields_more_than_was_signed() {
     run(async {
         let tenant = Tenant::new();
-        let (id, key) =
-            tenant.key_of("admin", json!({ "name": "k", "role": "viewer", "max_clusters": 2 })).await;
+        let (id, key) = tenant
+            .key_of(
+                "admin",
+                json!({ "name": "k", "role": "viewer", "max_clusters": 2 }),
+            )
+            .await;
         let signed = validate(&key).await;
         tenant
             .edit(
@@ -119,9 +139,19 @@ fn an_edited_record_never_yields_more_than_was_signed() {
             assert_eq!(grant[claim], signed[claim], "{claim}");
         }
 
-        tenant.delete("admin", &format!("/v1/users/me/access-keys/{id}")).await.expect(204);
+        tenant
+            .delete("admin", &format!("/v1/users/me/access-keys/{id}"))
+            .await
+            .expect(204);
         let hash = json!({ ":hash": { "B": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=" } });
-        tenant.edit("admin", &format!("KEY#{id}"), "SET #hash = :hash REMOVE revoked_at", hash).await;
+        tenant
+            .edit(
+                "admin",
+                &format!("KEY#{id}"),
+                "SET #hash = :hash REMOVE revoked_at",
+                hash,
+            )
+            .await;
         assert_eq!(verdict(&key).await, "invalid");
     });
 }
@@ -130,6 +160,11 @@ fn an_edited_record_never_yields_more_than_was_signed() {
 fn a_request_without_a_token_is_challenged() {
     run(async {
         let answer = send(request("GET", "/v1/users")).await.expect(401);
-        assert!(answer.headers["www-authenticate"].to_str().unwrap().starts_with("Bearer"));
+        assert!(
+            answer.headers["www-authenticate"]
+                .to_str()
+                .unwrap()
+                .starts_with("Bearer")
+        );
     });
 }

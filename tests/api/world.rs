@@ -37,12 +37,21 @@ pub fn block_on<T>(future: impl Future<Output = T>) -> T {
 /// The template's parameters for the tests.
 pub fn parameters() -> [(&'static str, String); 2] {
     let admins: Vec<_> = (0..TENANTS).map(|n| format!("t{n}x/admin")).collect();
-    [("BootstrapAdmins", admins.join(",")), ("MinExpirySeconds", "1".into())]
+    [
+        ("BootstrapAdmins", admins.join(",")),
+        ("MinExpirySeconds", "1".into()),
+    ]
 }
 
-#[allow(clippy::disallowed_methods, reason = "a test sees the clock that its user sees")]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a test sees the clock that its user sees"
+)]
 pub fn now() -> i64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs() as i64
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap()
+        .as_secs() as i64
 }
 
 /// Waits until the clock shows `second`.
@@ -104,9 +113,17 @@ pub async fn send(request: reqwest::RequestBuilder) -> Answer {
     let text = response.text().await.unwrap();
     let body: Value = serde_json::from_str(&text).unwrap_or_default();
     for secret in ["access_key", "join_token"] {
-        SECRETS.lock().unwrap().extend(body[secret].as_str().map(str::to_owned));
+        SECRETS
+            .lock()
+            .unwrap()
+            .extend(body[secret].as_str().map(str::to_owned));
     }
-    Answer { status, headers, text, body }
+    Answer {
+        status,
+        headers,
+        text,
+        body,
+    }
 }
 
 pub fn request(method: &str, path: &str) -> reqwest::RequestBuilder {
@@ -128,12 +145,17 @@ pub async fn verdict(key: &str) -> String {
 
 /// The code of a refusal, or `active`.
 pub fn code(answer: &Value) -> &str {
-    if answer["active"] == true { "active" } else { answer["code"].as_str().unwrap() }
+    if answer["active"] == true {
+        "active"
+    } else {
+        answer["code"].as_str().unwrap()
+    }
 }
 
 /// A validation that accepts what was read less than `seconds` ago.
 pub fn recall(key: &str, seconds: i64) -> reqwest::RequestBuilder {
-    request("POST", "/v1/access-keys/validate").json(&json!({ "access_key": key, "max_staleness": seconds }))
+    request("POST", "/v1/access-keys/validate")
+        .json(&json!({ "access_key": key, "max_staleness": seconds }))
 }
 
 pub fn table() -> &'static str {
@@ -151,7 +173,11 @@ pub fn process(key: &str, mut body: Value) -> reqwest::RequestBuilder {
 
 /// Onboards a cluster.
 pub async fn onboard(key: &str, cluster: &str) -> Answer {
-    send(process(key, json!({ "cluster_name": cluster, "type": "K8s" }))).await
+    send(process(
+        key,
+        json!({ "cluster_name": cluster, "type": "K8s" }),
+    ))
+    .await
 }
 
 /// A request to DynamoDB itself, past the functions: what somebody with access to the table could do.
@@ -174,7 +200,10 @@ pub async fn partition(pk: &str) -> Vec<Value> {
         "ExpressionAttributeValues": { ":pk": { "S": pk } },
         "ConsistentRead": true,
     });
-    dynamodb("Query", body).await["Items"].as_array().unwrap().clone()
+    dynamodb("Query", body).await["Items"]
+        .as_array()
+        .unwrap()
+        .clone()
 }
 
 /// A tenant of a test's own, with an administrator.
@@ -187,7 +216,9 @@ impl Tenant {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         let n = NEXT.fetch_add(1, Ordering::SeqCst);
         assert!(n < TENANTS);
-        Self { id: format!("t{n}x") }
+        Self {
+            id: format!("t{n}x"),
+        }
     }
 
     pub fn token(&self, user: &str) -> String {
@@ -212,31 +243,56 @@ impl Tenant {
 
     /// Makes a user with that role.
     pub async fn user(&self, id: &str, role: &str) {
-        self.send("admin", "PUT", &format!("/v1/users/{id}"), json!({ "role": role })).await.expect(201);
+        self.send(
+            "admin",
+            "PUT",
+            &format!("/v1/users/{id}"),
+            json!({ "role": role }),
+        )
+        .await
+        .expect(201);
     }
 
     /// A key of `owner`, made by the administrator: its id and its text.
     pub async fn key(&self, owner: &str, role: &str) -> (String, String) {
-        self.key_of(owner, json!({ "name": "test", "role": role })).await
+        self.key_of(owner, json!({ "name": "test", "role": role }))
+            .await
     }
 
     pub async fn key_of(&self, owner: &str, body: Value) -> (String, String) {
         let body = self
-            .send("admin", "POST", &format!("/v1/users/{owner}/access-keys"), body)
+            .send(
+                "admin",
+                "POST",
+                &format!("/v1/users/{owner}/access-keys"),
+                body,
+            )
             .await
             .expect(201)
             .body;
-        (body["id"].as_str().unwrap().into(), body["access_key"].as_str().unwrap().into())
+        (
+            body["id"].as_str().unwrap().into(),
+            body["access_key"].as_str().unwrap().into(),
+        )
     }
 
     /// All pages of a list, as items.
     pub async fn all(&self, user: &str, path: &str) -> Vec<Value> {
         let (mut items, mut cursor) = (Vec::new(), String::new());
         loop {
-            let page = self.get(user, &format!("{path}{cursor}")).await.expect(200).body;
+            let page = self
+                .get(user, &format!("{path}{cursor}"))
+                .await
+                .expect(200)
+                .body;
             items.extend(page["items"].as_array().unwrap().clone());
             match page["next_cursor"].as_str() {
-                Some(next) => cursor = format!("{}cursor={next}", if path.contains('?') { "&" } else { "?" }),
+                Some(next) => {
+                    cursor = format!(
+                        "{}cursor={next}",
+                        if path.contains('?') { "&" } else { "?" }
+                    )
+                }
                 None => return items,
             }
         }
@@ -254,12 +310,18 @@ impl Tenant {
     /// The clusters for which a key holds slots, straight from the table.
     pub async fn slots(&self, key_id: &str) -> Vec<String> {
         let items = partition(&format!("K#{}#{key_id}", self.id)).await;
-        items.iter().map(|item| item["sk"]["S"].as_str().unwrap()["SLOT#".len()..].to_owned()).collect()
+        items
+            .iter()
+            .map(|item| item["sk"]["S"].as_str().unwrap()["SLOT#".len()..].to_owned())
+            .collect()
     }
 
     /// The record of one of the administrator's keys.
     pub async fn record(&self, key_id: &str) -> Value {
-        self.get("admin", &format!("/v1/users/me/access-keys/{key_id}")).await.expect(200).body
+        self.get("admin", &format!("/v1/users/me/access-keys/{key_id}"))
+            .await
+            .expect(200)
+            .body
     }
 
     /// Insists that a live key's counter is the number of its slots, and gives that number.

@@ -7,18 +7,31 @@ use crate::calls::{Answer, Call, World};
 
 /// A key of `owner` in the tenant acme: its id and its text.
 async fn key(world: &World, owner: &str, body: Value) -> (String, String) {
-    let call = world.call("createKey").with("user_id", owner).bearer(&world.token("admin")).json(&body);
+    let call = world
+        .call("createKey")
+        .with("user_id", owner)
+        .bearer(&world.token("admin"))
+        .json(&body);
     let body = world.send(call).await.expect(201, "");
-    (body["id"].as_str().unwrap().into(), body["access_key"].as_str().unwrap().into())
+    (
+        body["id"].as_str().unwrap().into(),
+        body["access_key"].as_str().unwrap().into(),
+    )
 }
 
 async fn provision(world: &World, user: &str, role: &str) -> Answer {
-    let call = world.call("provisionUser").with("user_id", user).bearer(&world.token("admin"));
+    let call = world
+        .call("provisionUser")
+        .with("user_id", user)
+        .bearer(&world.token("admin"));
     world.send(call.json(&json!({ "role": role }))).await
 }
 
 async fn change(world: &World, user: &str, change: Value) -> Answer {
-    let call = world.call("changeUser").with("user_id", user).bearer(&world.token("admin"));
+    let call = world
+        .call("changeUser")
+        .with("user_id", user)
+        .bearer(&world.token("admin"));
     world.send(call.json(&change)).await
 }
 
@@ -26,11 +39,20 @@ async fn change(world: &World, user: &str, change: Value) -> Answer {
 async fn every_answer_is_documented_and_every_documented_answer_is_given() {
     let world = World::start().await;
     world
-        .send(world.call("getUser").with("user_id", "me").bearer(&world.token("admin")))
+        .send(
+            world
+                .call("getUser")
+                .with("user_id", "me")
+                .bearer(&world.token("admin")),
+        )
         .await
         .expect(200, "");
-    for (user, role) in [("editor", "editor"), ("viewer", "viewer"), ("gone", "editor"), ("broken", "editor")]
-    {
+    for (user, role) in [
+        ("editor", "editor"),
+        ("viewer", "viewer"),
+        ("gone", "editor"),
+        ("broken", "editor"),
+    ] {
         provision(&world, user, role).await.expect(201, "");
     }
     keys(&world).await;
@@ -38,7 +60,11 @@ async fn every_answer_is_documented_and_every_documented_answer_is_given() {
     clusters(&world).await;
     join_tokens(&world).await;
     bad_calls(&world).await;
-    let unseen: Vec<_> = world.unseen().into_iter().filter(|outcome| !is_out_of_reach(outcome)).collect();
+    let unseen: Vec<_> = world
+        .unseen()
+        .into_iter()
+        .filter(|outcome| !is_out_of_reach(outcome))
+        .collect();
     assert!(unseen.is_empty(), "documented and not seen: {unseen:#?}");
     world.stack.stop().await;
 }
@@ -66,24 +92,45 @@ async fn keys(world: &World) {
     let admin = world.token("admin");
     let create = |body: Value| world.call("createKey").bearer(&admin).json(&body);
     let wanted = json!({ "name": "k", "role": "viewer" });
-    world.send(create(wanted.clone()).with("user_id", "nobody")).await.expect(404, "not_found");
-    world.send(create(json!({ "name": "", "max_clusters": 0 }))).await.expect(400, "invalid_request");
+    world
+        .send(create(wanted.clone()).with("user_id", "nobody"))
+        .await
+        .expect(404, "not_found");
+    world
+        .send(create(json!({ "name": "", "max_clusters": 0 })))
+        .await
+        .expect(400, "invalid_request");
     let above = create(json!({ "name": "k", "role": "admin" }));
     world.send(above).await.expect(403, "forbidden");
-    change(world, "gone", json!({ "status": "inactive" })).await.expect(200, "");
-    world.send(create(wanted.clone()).with("user_id", "gone")).await.expect(409, "owner_inactive");
+    change(world, "gone", json!({ "status": "inactive" }))
+        .await
+        .expect(200, "");
+    world
+        .send(create(wanted.clone()).with("user_id", "gone"))
+        .await
+        .expect(409, "owner_inactive");
 
     let once = || create(wanted.clone()).header("Idempotency-Key", "once");
     let first = world.send(once()).await.expect(201, "");
     assert_eq!(world.send(once()).await.expect(201, "")["id"], first["id"]);
     let other = once().json(&json!({ "name": "other", "role": "viewer" }));
-    world.send(other).await.expect(409, "idempotency_key_reused");
+    world
+        .send(other)
+        .await
+        .expect(409, "idempotency_key_reused");
 
-    let (id, _) =
-        key(world, "editor", json!({ "name": "listed", "role": "editor", "max_clusters": 3 })).await;
+    let (id, _) = key(
+        world,
+        "editor",
+        json!({ "name": "listed", "role": "editor", "max_clusters": 3 }),
+    )
+    .await;
     let of_key = |operation: &str| world.call(operation).with("key_id", &id).bearer(&admin);
     world.send(of_key("getKey")).await.expect(200, "");
-    world.send(of_key("limitKey").json(&json!({ "max_clusters": 2 }))).await.expect(200, "");
+    world
+        .send(of_key("limitKey").json(&json!({ "max_clusters": 2 })))
+        .await
+        .expect(200, "");
     let above = of_key("limitKey").json(&json!({ "max_clusters": 4 }));
     world.send(above).await.expect(400, "invalid_request");
     for list in ["listUserKeys", "listTenantKeys"] {
@@ -91,47 +138,109 @@ async fn keys(world: &World) {
         let next = world.send(page.clone()).await.expect(200, "")["next_cursor"].clone();
         let next = page.query("cursor", next.as_str().unwrap());
         world.send(next).await.expect(200, "");
-        let filtered = world.call(list).bearer(&admin).query("role", "editor").query("status", "active");
+        let filtered = world
+            .call(list)
+            .bearer(&admin)
+            .query("role", "editor")
+            .query("status", "active");
         world.send(filtered).await.expect(200, "");
     }
-    world.send(of_key("revokeKey").query("reason", "leaked")).await.expect(204, "");
-    assert_eq!(world.send(of_key("getKey")).await.expect(200, "")["revoked_reason"], "leaked");
+    world
+        .send(of_key("revokeKey").query("reason", "leaked"))
+        .await
+        .expect(204, "");
+    assert_eq!(
+        world.send(of_key("getKey")).await.expect(200, "")["revoked_reason"],
+        "leaked"
+    );
     let late = of_key("limitKey").json(&json!({ "max_clusters": 1 }));
     world.send(late).await.expect(409, "key_gone");
-    world.send(world.call("revokeUserKeys").bearer(&admin)).await.expect(204, "");
+    world
+        .send(world.call("revokeUserKeys").bearer(&admin))
+        .await
+        .expect(204, "");
     world.send(once()).await.expect(409, "key_gone");
-    for keys in ["publicKeys", "originalPublicKeys", "originalPublicKeysSlash"] {
+    for keys in [
+        "publicKeys",
+        "originalPublicKeys",
+        "originalPublicKeysSlash",
+    ] {
         world.send(world.call(keys)).await.expect(200, "");
     }
 
     let (_, presented) = key(world, "editor", wanted.clone()).await;
-    world.send(world.call("getCallingKey").bearer(&presented)).await.expect(200, "");
+    world
+        .send(world.call("getCallingKey").bearer(&presented))
+        .await
+        .expect(200, "");
     let validate = |body: Value| world.call("validateKey").json(&body);
-    world.send(world.call("validateKey").form(&format!("token={presented}"))).await.expect(200, "");
-    world.send(world.call("validateKey").without_body().bearer(&presented)).await.expect(200, "");
+    world
+        .send(
+            world
+                .call("validateKey")
+                .form(&format!("token={presented}")),
+        )
+        .await
+        .expect(200, "");
+    world
+        .send(world.call("validateKey").without_body().bearer(&presented))
+        .await
+        .expect(200, "");
     let recent = json!({ "access_key": presented, "max_staleness": 30 });
     world.send(validate(recent)).await.expect(200, "");
     let permission = json!({ "access_key": presented, "permission": "users:manage" });
-    world.send(validate(permission)).await.expect(200, "forbidden");
-    let revoke = world.call("revokePresentedKey").json(&json!({ "access_key": presented }));
+    world
+        .send(validate(permission))
+        .await
+        .expect(200, "forbidden");
+    let revoke = world
+        .call("revokePresentedKey")
+        .json(&json!({ "access_key": presented }));
     world.send(revoke).await.expect(204, "");
 }
 
 async fn users(world: &World) {
     let admin = world.token("admin");
-    world.send(world.call("getUser").bearer(&admin)).await.expect(200, "");
+    world
+        .send(world.call("getUser").bearer(&admin))
+        .await
+        .expect(200, "");
     let page = world.call("listUsers").bearer(&admin).query("limit", "1");
     let next = world.send(page.clone()).await.expect(200, "")["next_cursor"].clone();
-    world.send(page.query("cursor", next.as_str().unwrap())).await.expect(200, "");
-    world.send(world.call("provisionUser").bearer(&admin)).await.expect(200, "");
+    world
+        .send(page.query("cursor", next.as_str().unwrap()))
+        .await
+        .expect(200, "");
+    world
+        .send(world.call("provisionUser").bearer(&admin))
+        .await
+        .expect(200, "");
     provision(world, "short", "viewer").await.expect(201, "");
-    world.send(world.call("deleteUser").with("user_id", "short").bearer(&admin)).await.expect(204, "");
-    change(world, "admin", json!({ "role": "viewer" })).await.expect(409, "last_admin");
-    provision(world, "admin", "viewer").await.expect(409, "last_admin");
-    let last = world.call("deleteUser").with("user_id", "admin").bearer(&admin);
+    world
+        .send(
+            world
+                .call("deleteUser")
+                .with("user_id", "short")
+                .bearer(&admin),
+        )
+        .await
+        .expect(204, "");
+    change(world, "admin", json!({ "role": "viewer" }))
+        .await
+        .expect(409, "last_admin");
+    provision(world, "admin", "viewer")
+        .await
+        .expect(409, "last_admin");
+    let last = world
+        .call("deleteUser")
+        .with("user_id", "admin")
+        .bearer(&admin);
     world.send(last).await.expect(409, "last_admin");
     for operation in ["changeUser", "provisionUser", "deleteUser"] {
-        let oneself = world.call(operation).with("user_id", "viewer").bearer(&world.token("viewer"));
+        let oneself = world
+            .call(operation)
+            .with("user_id", "viewer")
+            .bearer(&world.token("viewer"));
         world.send(oneself).await.expect(403, "forbidden");
     }
 }
@@ -142,69 +251,168 @@ async fn clusters(world: &World) {
     let (_, key_text) = key(world, "editor", onboarding).await;
     let onboard = |body: Value| world.call("onboard").bearer(&key_text).json(&body);
     let node_first = json!({ "type": "Node", "cluster_name": "prod", "node_name": "n" });
-    world.send(onboard(node_first)).await.expect(409, "cluster_not_onboarded");
-    world.send(world.call("onboard").bearer(&key_text)).await.expect(200, "");
+    world
+        .send(onboard(node_first))
+        .await
+        .expect(409, "cluster_not_onboarded");
+    world
+        .send(world.call("onboard").bearer(&key_text))
+        .await
+        .expect(200, "");
     let in_the_body = json!({ "type": "vm", "node_name": "n2", "token": key_text });
-    world.send(world.call("onboard").json(&in_the_body)).await.expect(200, "");
+    world
+        .send(world.call("onboard").json(&in_the_body))
+        .await
+        .expect(200, "");
     let second = json!({ "type": "vm", "cluster_name": "second" });
-    world.send(onboard(second)).await.expect(409, "cluster_limit_reached");
+    world
+        .send(onboard(second))
+        .await
+        .expect(409, "cluster_limit_reached");
     for (body, field) in [
-        (json!({ "type": "K8s", "cluster_name": "-x" }), "cluster_name"),
-        (json!({ "type": "Node", "cluster_name": "prod" }), "node_name"),
+        (
+            json!({ "type": "K8s", "cluster_name": "-x" }),
+            "cluster_name",
+        ),
+        (
+            json!({ "type": "Node", "cluster_name": "prod" }),
+            "node_name",
+        ),
         (json!({ "type": "ship", "cluster_name": "prod" }), "type"),
-        (json!({ "type": "K8s", "cluster_name": "prod", "token": "another" }), "token"),
+        (
+            json!({ "type": "K8s", "cluster_name": "prod", "token": "another" }),
+            "token",
+        ),
     ] {
-        world.send(onboard(body)).await.expect(400, &format!("invalid_{field}"));
+        world
+            .send(onboard(body))
+            .await
+            .expect(400, &format!("invalid_{field}"));
     }
 
     for credentials in [&key_text, &admin] {
-        let list = world.call("listClusters").bearer(credentials).query("status", "active");
-        assert_eq!(world.send(list).await.expect(200, "")["items"].as_array().unwrap().len(), 1);
-        world.send(world.call("getCluster").bearer(credentials)).await.expect(200, "");
+        let list = world
+            .call("listClusters")
+            .bearer(credentials)
+            .query("status", "active");
+        assert_eq!(
+            world.send(list).await.expect(200, "")["items"]
+                .as_array()
+                .unwrap()
+                .len(),
+            1
+        );
+        world
+            .send(world.call("getCluster").bearer(credentials))
+            .await
+            .expect(200, "");
     }
-    let original = world.send(world.call("originalClusters").bearer(&key_text).query("wsid", "acme")).await;
+    let original = world
+        .send(
+            world
+                .call("originalClusters")
+                .bearer(&key_text)
+                .query("wsid", "acme"),
+        )
+        .await;
     let cluster = original.expect(200, "")[0]["ID"].clone();
-    let twice = world.call("originalClusters").bearer(&key_text).query("wsid", "acme").query("wsid", "acme");
+    let twice = world
+        .call("originalClusters")
+        .bearer(&key_text)
+        .query("wsid", "acme")
+        .query("wsid", "acme");
     world.send(twice).await.expect(400, "invalid_wsid");
     let nodes = |body: Value| world.call("originalNodes").bearer(&key_text).json(&body);
-    let found = world.send(nodes(json!({ "cluster_id": [cluster] }))).await.expect(200, "");
+    let found = world
+        .send(nodes(json!({ "cluster_id": [cluster] })))
+        .await
+        .expect(200, "");
     assert_eq!(found["total_record"], 2);
     for field in ["cluster_id", "page_previous", "page_next"] {
         let mut body = json!({ "cluster_id": [1] });
         body[field] = json!(-1);
-        world.send(nodes(body)).await.expect(400, &format!("invalid_{field}"));
+        world
+            .send(nodes(body))
+            .await
+            .expect(400, &format!("invalid_{field}"));
     }
-    world.send(world.call("deleteCluster").bearer(&key_text)).await.expect(204, "");
+    world
+        .send(world.call("deleteCluster").bearer(&key_text))
+        .await
+        .expect(204, "");
 }
 
 async fn join_tokens(world: &World) {
-    let platform = world.stack.token(json!({ "sub": "platform", "scope": "join-tokens:redeem" }));
-    let (_, key_text) = key(world, "editor", json!({ "name": "k", "role": "cluster_onboarding" })).await;
-    let joined = world.send(world.call("onboard").bearer(&key_text)).await.expect(200, "");
+    let platform = world
+        .stack
+        .token(json!({ "sub": "platform", "scope": "join-tokens:redeem" }));
+    let (_, key_text) = key(
+        world,
+        "editor",
+        json!({ "name": "k", "role": "cluster_onboarding" }),
+    )
+    .await;
+    let joined = world
+        .send(world.call("onboard").bearer(&key_text))
+        .await
+        .expect(200, "");
     let redeem = |body: Value| world.call("redeemJoinToken").bearer(&platform).json(&body);
-    let good = json!({ "join_token": joined["join_token"], "cluster_name": "prod", "tenant_id": "acme" });
+    let good =
+        json!({ "join_token": joined["join_token"], "cluster_name": "prod", "tenant_id": "acme" });
     let elsewhere =
         json!({ "join_token": joined["join_token"], "cluster_name": "other", "tenant_id": "acme" });
-    world.send(redeem(elsewhere)).await.expect(409, "join_token_invalid");
+    world
+        .send(redeem(elsewhere))
+        .await
+        .expect(409, "join_token_invalid");
     world.send(redeem(good.clone())).await.expect(200, "");
-    world.send(redeem(good.clone())).await.expect(409, "join_token_redeemed");
+    world
+        .send(redeem(good.clone()))
+        .await
+        .expect(409, "join_token_redeemed");
 
-    let joined = world.send(world.call("onboard").bearer(&key_text)).await.expect(200, "");
+    let joined = world
+        .send(world.call("onboard").bearer(&key_text))
+        .await
+        .expect(200, "");
     let hash = world.stack.requests().iter().rev().find_map(|request| {
         let items = request.body["TransactItems"].as_array()?;
-        let item = items.iter().map(|item| &item["Put"]["Item"]).find(|item| item["sk"]["S"] == "JOIN")?;
+        let item = items
+            .iter()
+            .map(|item| &item["Put"]["Item"])
+            .find(|item| item["sk"]["S"] == "JOIN")?;
         item["pk"]["S"].as_str().map(str::to_owned)
     });
-    edit(world, &hash.unwrap(), "JOIN", "SET expires_at = :value", json!({ "N": "1" })).await;
-    let late = json!({ "join_token": joined["join_token"], "cluster_name": "prod", "tenant_id": "acme" });
-    world.send(redeem(late)).await.expect(409, "join_token_expired");
-    let of_acme =
-        world.stack.token(json!({ "sub": "p", "scope": "join-tokens:redeem", "tenant_id": "acme" }));
+    edit(
+        world,
+        &hash.unwrap(),
+        "JOIN",
+        "SET expires_at = :value",
+        json!({ "N": "1" }),
+    )
+    .await;
+    let late =
+        json!({ "join_token": joined["join_token"], "cluster_name": "prod", "tenant_id": "acme" });
+    world
+        .send(redeem(late))
+        .await
+        .expect(409, "join_token_expired");
+    let of_acme = world
+        .stack
+        .token(json!({ "sub": "p", "scope": "join-tokens:redeem", "tenant_id": "acme" }));
     let mut other = good;
     other["tenant_id"] = json!("globex");
-    world.send(redeem(other).bearer(&of_acme)).await.expect(403, "tenant_mismatch");
-    let without_scope = world.stack.token(json!({ "sub": "admin", "tenant_id": "acme" }));
-    world.send(world.call("redeemJoinToken").bearer(&without_scope)).await.expect(403, "message");
+    world
+        .send(redeem(other).bearer(&of_acme))
+        .await
+        .expect(403, "tenant_mismatch");
+    let without_scope = world
+        .stack
+        .token(json!({ "sub": "admin", "tenant_id": "acme" }));
+    world
+        .send(world.call("redeemJoinToken").bearer(&without_scope))
+        .await
+        .expect(403, "message");
 }
 
 /// Edits an item in the table, past the functions.
@@ -215,14 +423,25 @@ async fn edit(world: &World, pk: &str, sk: &str, update: &str, value: Value) {
         "UpdateExpression": update,
         "ExpressionAttributeValues": { ":value": value },
     });
-    let request =
-        reqwest::Client::builder().no_proxy().build().unwrap().post(world.stack.dynamodb_endpoint());
+    let request = reqwest::Client::builder()
+        .no_proxy()
+        .build()
+        .unwrap()
+        .post(world.stack.dynamodb_endpoint());
     let request = request
         .header("x-amz-target", "DynamoDB_20120810.UpdateItem")
         .header("content-type", "application/x-amz-json-1.0")
         .header("authorization", "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/dynamodb/aws4_request, SignedHeaders=host, Signature=0")
         .header("x-amz-date", "20260101T000000Z");
-    assert_eq!(request.body(body.to_string()).send().await.unwrap().status(), 200);
+    assert_eq!(
+        request
+            .body(body.to_string())
+            .send()
+            .await
+            .unwrap()
+            .status(),
+        200
+    );
 }
 
 /// What is wrong with a call beside its credentials.
@@ -244,9 +463,13 @@ const DISTURBANCES: [fn(Call) -> Call; 12] = [
 /// Sends every operation with every kind of credentials, and with everything else that can be wrong: what the answer is,
 /// is the document's to say.
 async fn bad_calls(world: &World) {
-    let mut tokens = ["admin", "viewer", "gone", "broken"].map(|user| world.token(user)).to_vec();
+    let mut tokens = ["admin", "viewer", "gone", "broken"]
+        .map(|user| world.token(user))
+        .to_vec();
     tokens.push(
-        world.stack.token(json!({ "sub": "admin", "tenant_id": "-/-", "scope": "join-tokens:redeem" })),
+        world
+            .stack
+            .token(json!({ "sub": "admin", "tenant_id": "-/-", "scope": "join-tokens:redeem" })),
     );
     let keys = keys_good_and_bad(world).await;
     without_a_table(world, &keys[0], &tokens[0]).await;
@@ -276,22 +499,49 @@ async fn bad_calls(world: &World) {
 async fn keys_good_and_bad(world: &World) -> Vec<String> {
     let editor = json!({ "name": "k", "role": "editor" });
     let (_, good) = key(world, "admin", editor.clone()).await;
-    let (_, onboards) = key(world, "admin", json!({ "name": "k", "role": "cluster_onboarding" })).await;
+    let (_, onboards) = key(
+        world,
+        "admin",
+        json!({ "name": "k", "role": "cluster_onboarding" }),
+    )
+    .await;
     let (_, reads) = key(world, "admin", json!({ "name": "k", "role": "viewer" })).await;
     let (_, revoked) = key(world, "admin", editor.clone()).await;
-    let revoke = world.call("revokePresentedKey").json(&json!({ "access_key": revoked }));
+    let revoke = world
+        .call("revokePresentedKey")
+        .json(&json!({ "access_key": revoked }));
     world.send(revoke).await.expect(204, "");
-    change(world, "gone", json!({ "status": "active" })).await.expect(200, "");
+    change(world, "gone", json!({ "status": "active" }))
+        .await
+        .expect(200, "");
     let (_, ownerless) = key(world, "gone", editor.clone()).await;
-    change(world, "gone", json!({ "status": "inactive" })).await.expect(200, "");
+    change(world, "gone", json!({ "status": "inactive" }))
+        .await
+        .expect(200, "");
     let (id, broken) = key(world, "broken", editor).await;
     for sk in ["USER", &format!("KEY#{id}")] {
-        edit(world, "U#acme#broken", sk, "SET created_at = :value", json!({ "S": "?" })).await;
+        edit(
+            world,
+            "U#acme#broken",
+            sk,
+            "SET created_at = :value",
+            json!({ "S": "?" }),
+        )
+        .await;
     }
     let (id, expired) = key(world, "admin", json!({ "name": "k", "role": "viewer" })).await;
-    edit(world, "U#acme#admin", &format!("KEY#{id}"), "SET expires_at = :value", json!({ "N": "1" })).await;
+    edit(
+        world,
+        "U#acme#admin",
+        &format!("KEY#{id}"),
+        "SET expires_at = :value",
+        json!({ "N": "1" }),
+    )
+    .await;
     let forged = format!("{}AA", &good[..good.len() - 2]);
-    vec![good, onboards, reads, revoked, ownerless, broken, expired, forged]
+    vec![
+        good, onboards, reads, revoked, ownerless, broken, expired, forged,
+    ]
 }
 
 /// Every operation while the table is out of reach.
@@ -306,7 +556,11 @@ async fn without_a_table(world: &World, key: &str, token: &str) {
     };
     let rule = world.stack.faults().add(out(None));
     for operation in &world.operations {
-        let credentials = if operation.takes("accessKey") { key } else { token };
+        let credentials = if operation.takes("accessKey") {
+            key
+        } else {
+            token
+        };
         let call = world.call(&operation.id).bearer(credentials);
         world.send(call.clone()).await;
         world.send(call.without_body()).await;
@@ -314,5 +568,8 @@ async fn without_a_table(world: &World, key: &str, token: &str) {
     drop(rule);
     // The authorizer has its table, and the function behind it has not.
     let _rule = world.stack.faults().add(out(Some("list")));
-    world.send(world.call("getCallingKey").bearer(key)).await.expect(503, "unavailable");
+    world
+        .send(world.call("getCallingKey").bearer(key))
+        .await
+        .expect(503, "unavailable");
 }

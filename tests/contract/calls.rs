@@ -37,7 +37,12 @@ pub struct Answer {
 impl Answer {
     #[track_caller]
     pub fn expect(self, status: u16, label: &str) -> Value {
-        assert_eq!((self.status, self.label.as_str()), (status, label), "{}", self.body);
+        assert_eq!(
+            (self.status, self.label.as_str()),
+            (status, label),
+            "{}",
+            self.body
+        );
         self.body
     }
 }
@@ -45,42 +50,70 @@ impl Answer {
 impl World {
     pub async fn start() -> Self {
         let parameters = vec![("BootstrapAdmins".to_owned(), "acme/admin".to_owned())];
-        let options = Options { parameters, ..Options::default() };
-        let stack = Stack::start(options).await.unwrap_or_else(|error| panic!("{}", error.chain()));
+        let options = Options {
+            parameters,
+            ..Options::default()
+        };
+        let stack = Stack::start(options)
+            .await
+            .unwrap_or_else(|error| panic!("{}", error.chain()));
         let document = Document::read();
         let operations = document.operations();
         let client = Client::builder().no_proxy().build().unwrap();
-        Self { stack, document, operations, client, seen: RefCell::default() }
+        Self {
+            stack,
+            document,
+            operations,
+            client,
+            seen: RefCell::default(),
+        }
     }
 
     /// A token of a user of the tenant acme, with which join tokens may be redeemed too.
     pub fn token(&self, user: &str) -> String {
-        self.stack.token(json!({ "sub": user, "tenant_id": "acme", "scope": "join-tokens:redeem" }))
+        self.stack
+            .token(json!({ "sub": user, "tenant_id": "acme", "scope": "join-tokens:redeem" }))
     }
 
     /// A call of an operation, with the example of its path parameters and of its body.
     pub fn call(&self, operation: &str) -> Call {
-        let operation = self.operations.iter().find(|o| o.id == operation).expect(operation).clone();
+        let operation = self
+            .operations
+            .iter()
+            .find(|o| o.id == operation)
+            .expect(operation)
+            .clone();
         let mut path = operation.path.clone();
-        for parameter in operation.parameters.iter().filter(|parameter| parameter["in"] == "path") {
+        for parameter in operation
+            .parameters
+            .iter()
+            .filter(|parameter| parameter["in"] == "path")
+        {
             let name = format!("{{{}}}", parameter["name"].as_str().unwrap());
             path = path.replace(&name, parameter["example"].as_str().unwrap());
         }
-        let media =
-            &self.document.resolve(&operation.definition["requestBody"])["content"]["application/json"];
+        let media = &self.document.resolve(&operation.definition["requestBody"])["content"]["application/json"];
         let example = self.document.example(media);
         let body = (!example.is_null()).then(|| example.to_string().into_bytes());
         let mut headers = Vec::new();
         if body.is_some() {
             headers.push(("content-type".to_owned(), "application/json".to_owned()));
         }
-        Call { path, operation, query: Vec::new(), headers, body }
+        Call {
+            path,
+            operation,
+            query: Vec::new(),
+            headers,
+            body,
+        }
     }
 
     /// Sends a call, insists that the document allows the answer, and notes it.
     pub async fn send(&self, call: Call) -> Answer {
         let method = Method::from_bytes(call.operation.method.as_bytes()).unwrap();
-        let mut request = self.client.request(method, format!("{}{}", self.stack.url(), call.path));
+        let mut request = self
+            .client
+            .request(method, format!("{}{}", self.stack.url(), call.path));
         request = request.query(&call.query);
         for (name, value) in &call.headers {
             request = request.header(name, value);
@@ -91,13 +124,23 @@ impl World {
         let response = request.send().await.unwrap();
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let text = response.text().await.unwrap();
-        let documented = self.document.check(&call.operation, status, &headers, &text);
+        let documented = self
+            .document
+            .check(&call.operation, status, &headers, &text);
         let body: Value = serde_json::from_str(&text).unwrap_or_default();
         let code = body["code"].as_str().or(body["error_code"].as_str());
         let is_gateway = status >= 400 && body.get("message").is_some();
-        let label = code.unwrap_or(if is_gateway { GATEWAY } else { "" }).to_owned();
-        self.seen.borrow_mut().insert((call.operation.id, documented, label.clone()));
-        Answer { status, label, body }
+        let label = code
+            .unwrap_or(if is_gateway { GATEWAY } else { "" })
+            .to_owned();
+        self.seen
+            .borrow_mut()
+            .insert((call.operation.id, documented, label.clone()));
+        Answer {
+            status,
+            label,
+            body,
+        }
     }
 
     /// The documented answers that no call has had.
@@ -135,7 +178,12 @@ impl Call {
     /// Puts another value where the example of a path parameter stands.
     pub fn with(mut self, parameter: &str, value: &str) -> Self {
         let name = format!("{{{parameter}}}");
-        let known = self.operation.path.split('/').position(|segment| segment == name).expect(parameter);
+        let known = self
+            .operation
+            .path
+            .split('/')
+            .position(|segment| segment == name)
+            .expect(parameter);
         let mut segments: Vec<_> = self.path.split('/').collect();
         segments[known] = value;
         self.path = segments.join("/");
@@ -156,11 +204,13 @@ impl Call {
     }
 
     pub fn json(self, body: &Value) -> Self {
-        self.header("content-type", "application/json").body(body.to_string())
+        self.header("content-type", "application/json")
+            .body(body.to_string())
     }
 
     pub fn form(self, body: &str) -> Self {
-        self.header("content-type", "application/x-www-form-urlencoded").body(body)
+        self.header("content-type", "application/x-www-form-urlencoded")
+            .body(body)
     }
 
     pub fn without_body(mut self) -> Self {

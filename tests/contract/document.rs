@@ -35,7 +35,10 @@ fn to_json(yaml: &Yaml<'_>) -> Value {
         Yaml::Sequence(items) => items.iter().map(to_json).collect(),
         Yaml::Mapping(entries) => {
             let entry = |(key, value): (&Yaml<'_>, &Yaml<'_>)| {
-                (key.as_str().unwrap_or_else(|| panic!("{key:?}")).to_owned(), to_json(value))
+                (
+                    key.as_str().unwrap_or_else(|| panic!("{key:?}")).to_owned(),
+                    to_json(value),
+                )
             };
             Value::Object(entries.iter().map(entry).collect())
         }
@@ -59,7 +62,9 @@ impl Operation {
     /// Whether a call may come with credentials of this scheme.
     pub fn takes(&self, scheme: &str) -> bool {
         let alternatives = self.definition["security"].as_array().unwrap();
-        alternatives.iter().any(|alternative| alternative.get(scheme).is_some())
+        alternatives
+            .iter()
+            .any(|alternative| alternative.get(scheme).is_some())
     }
 }
 
@@ -72,7 +77,10 @@ pub struct Document {
 
 impl Document {
     pub fn read() -> Self {
-        Self { whole: yaml("infra/openapi.yaml"), validators: RefCell::default() }
+        Self {
+            whole: yaml("infra/openapi.yaml"),
+            validators: RefCell::default(),
+        }
     }
 
     pub fn operations(&self) -> Vec<Operation> {
@@ -88,7 +96,9 @@ impl Document {
                     id: definition["operationId"].as_str().unwrap().to_owned(),
                     method: method.to_uppercase(),
                     path: path.clone(),
-                    parameters: parameters.map(|parameter| self.resolve(parameter).clone()).collect(),
+                    parameters: parameters
+                        .map(|parameter| self.resolve(parameter).clone())
+                        .collect(),
                     definition: definition.clone(),
                 });
             }
@@ -98,8 +108,14 @@ impl Document {
 
     /// What stands behind a `$ref`.
     pub fn resolve<'a>(&'a self, value: &'a Value) -> &'a Value {
-        match value["$ref"].as_str().and_then(|reference| reference.strip_prefix('#')) {
-            Some(pointer) => self.whole.pointer(pointer).unwrap_or_else(|| panic!("there is no {pointer}")),
+        match value["$ref"]
+            .as_str()
+            .and_then(|reference| reference.strip_prefix('#'))
+        {
+            Some(pointer) => self
+                .whole
+                .pointer(pointer)
+                .unwrap_or_else(|| panic!("there is no {pointer}")),
             None => value,
         }
     }
@@ -115,7 +131,10 @@ impl Document {
     fn validator(&self, schema: &Value) -> Validator {
         let schema = json!({ "allOf": [schema], "components": self.whole["components"] });
         let options = jsonschema::options().with_draft(jsonschema::Draft::Draft202012);
-        options.should_validate_formats(true).build(&schema).unwrap_or_else(|error| panic!("{error}"))
+        options
+            .should_validate_formats(true)
+            .build(&schema)
+            .unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// Status and label of every answer that an operation may give. A label is the code of an error, [`GATEWAY`], or
@@ -125,7 +144,10 @@ impl Document {
         for (status, response) in operation.definition["responses"].as_object().unwrap() {
             let content = self.resolve(response)["content"].as_object();
             let labels: BTreeSet<String> = match content {
-                Some(content) => content.values().flat_map(|media| self.labels(&media["schema"])).collect(),
+                Some(content) => content
+                    .values()
+                    .flat_map(|media| self.labels(&media["schema"]))
+                    .collect(),
                 None => BTreeSet::from([String::new()]),
             };
             outcomes.extend(labels.into_iter().map(|label| (status.clone(), label)));
@@ -139,25 +161,44 @@ impl Document {
         }
         let schema = self.resolve(schema);
         if let Some(alternatives) = schema["oneOf"].as_array() {
-            return alternatives.iter().flat_map(|schema| self.labels(schema)).collect();
+            return alternatives
+                .iter()
+                .flat_map(|schema| self.labels(schema))
+                .collect();
         }
-        let parts = schema["allOf"].as_array().map_or(std::slice::from_ref(schema), Vec::as_slice);
+        let parts = schema["allOf"]
+            .as_array()
+            .map_or(std::slice::from_ref(schema), Vec::as_slice);
         let codes = parts.iter().flat_map(codes).collect::<BTreeSet<_>>();
-        if codes.is_empty() { BTreeSet::from([String::new()]) } else { codes }
+        if codes.is_empty() {
+            BTreeSet::from([String::new()])
+        } else {
+            codes
+        }
     }
 
     /// Insists that an answer is one that the document allows, and says under which status it stands there.
-    pub fn check(&self, operation: &Operation, status: u16, headers: &HeaderMap, body: &str) -> String {
+    pub fn check(
+        &self,
+        operation: &Operation,
+        status: u16,
+        headers: &HeaderMap,
+        body: &str,
+    ) -> String {
         let at = format!("{} answered {status} {body}", operation.id);
         let responses = &operation.definition["responses"];
         let range = format!("{}XX", status / 100);
-        let documented =
-            [status.to_string(), range].into_iter().find(|status| responses.get(status).is_some());
+        let documented = [status.to_string(), range]
+            .into_iter()
+            .find(|status| responses.get(status).is_some());
         let documented = documented.unwrap_or_else(|| panic!("{at}: the status is not documented"));
         let response = self.resolve(&responses[&documented]);
         for (name, header) in response["headers"].as_object().into_iter().flatten() {
             let header = self.resolve(header);
-            match headers.get(name).map(|value| json!(value.to_str().unwrap())) {
+            match headers
+                .get(name)
+                .map(|value| json!(value.to_str().unwrap()))
+            {
                 Some(value) => self.insist(&header["schema"], &value, &format!("{at}: {name}")),
                 None => assert!(header["required"] != true, "{at}: there is no {name}"),
             }
@@ -166,19 +207,29 @@ impl Document {
             assert_eq!((body, headers.get("content-type")), ("", None), "{at}");
             return documented;
         };
-        let content_type = headers.get("content-type").map(|value| value.to_str().unwrap());
+        let content_type = headers
+            .get("content-type")
+            .map(|value| value.to_str().unwrap());
         let media = content_type.and_then(|content_type| content.get(content_type));
         let media = media.unwrap_or_else(|| panic!("{at}: {content_type:?} is not documented"));
-        self.insist(&media["schema"], &serde_json::from_str(body).expect(&at), &at);
+        self.insist(
+            &media["schema"],
+            &serde_json::from_str(body).expect(&at),
+            &at,
+        );
         documented
     }
 
     /// Insists that `value` is as `schema` says.
     pub fn insist(&self, schema: &Value, value: &Value, at: &str) {
         let mut validators = self.validators.borrow_mut();
-        let validator = validators.entry(schema.to_string()).or_insert_with(|| self.validator(schema));
-        let errors: Vec<_> =
-            validator.iter_errors(value).map(|error| format!("{}: {error}", error.instance_path())).collect();
+        let validator = validators
+            .entry(schema.to_string())
+            .or_insert_with(|| self.validator(schema));
+        let errors: Vec<_> = validator
+            .iter_errors(value)
+            .map(|error| format!("{}: {error}", error.instance_path()))
+            .collect();
         assert!(errors.is_empty(), "{at}\n{}", errors.join("\n"));
     }
 }
@@ -186,19 +237,34 @@ impl Document {
 /// The codes that a schema lists for an error.
 fn codes(schema: &Value) -> Vec<String> {
     let lists = ["code", "error_code"].map(|name| schema["properties"][name]["enum"].as_array());
-    lists.into_iter().flatten().flatten().map(|code| code.as_str().unwrap().to_owned()).collect()
+    lists
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|code| code.as_str().unwrap().to_owned())
+        .collect()
 }
 
 /// Every object in the document that has a schema: parameters, headers, media types. With where it stands.
-pub fn described<'a>(value: &'a Value, at: &str, found: &mut Vec<(String, &'a Map<String, Value>)>) {
+pub fn described<'a>(
+    value: &'a Value,
+    at: &str,
+    found: &mut Vec<(String, &'a Map<String, Value>)>,
+) {
     let entries: Vec<(String, &Value)> = match value {
         Value::Object(map) => {
             if map.contains_key("schema") {
                 found.push((at.to_owned(), map));
             }
-            map.iter().map(|(name, value)| (name.clone(), value)).collect()
+            map.iter()
+                .map(|(name, value)| (name.clone(), value))
+                .collect()
         }
-        Value::Array(items) => items.iter().enumerate().map(|(n, value)| (n.to_string(), value)).collect(),
+        Value::Array(items) => items
+            .iter()
+            .enumerate()
+            .map(|(n, value)| (n.to_string(), value))
+            .collect(),
         _ => Vec::new(),
     };
     for (name, value) in entries {

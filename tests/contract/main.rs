@@ -24,9 +24,14 @@ fn the_document_has_the_routes_of_the_template() {
     let routes = resources.filter(|resource| resource["Type"] == "AWS::ApiGatewayV2::Route");
     let routes = routes.map(|route| route["Properties"]["RouteKey"].as_str().unwrap().to_owned());
     // The console serves pages to people, and is no part of the API.
-    let routes: BTreeSet<_> = routes.filter(|route| !route.contains(" /console")).collect();
+    let routes: BTreeSet<_> = routes
+        .filter(|route| !route.contains(" /console"))
+        .collect();
     let operations = Document::read().operations();
-    let documented: BTreeSet<_> = operations.iter().map(|o| format!("{} {}", o.method, o.path)).collect();
+    let documented: BTreeSet<_> = operations
+        .iter()
+        .map(|o| format!("{} {}", o.method, o.path))
+        .collect();
     assert_eq!(documented, routes);
 }
 
@@ -39,7 +44,12 @@ fn every_parameter_header_and_body_has_an_example_and_every_example_is_valid() {
     for (at, holder) in holders {
         let mut examples: Vec<&Value> = holder.get("example").into_iter().collect();
         let named = holder.get("examples").and_then(Value::as_object);
-        examples.extend(named.into_iter().flat_map(|named| named.values()).map(|example| &example["value"]));
+        examples.extend(
+            named
+                .into_iter()
+                .flat_map(|named| named.values())
+                .map(|example| &example["value"]),
+        );
         assert!(!examples.is_empty(), "{at} has no example");
         for example in examples {
             document.insist(&holder["schema"], example, &at);
@@ -49,15 +59,27 @@ fn every_parameter_header_and_body_has_an_example_and_every_example_is_valid() {
 
 #[test]
 fn the_document_has_the_version_of_the_packages() {
-    assert_eq!(Document::read().whole["info"]["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(
+        Document::read().whole["info"]["version"],
+        env!("CARGO_PKG_VERSION")
+    );
 }
 
 #[test]
 fn the_documented_codes_are_those_of_the_source() {
     let document = Document::read();
     let mut documented = BTreeSet::new();
-    for operation in document.operations().iter().filter(|operation| operation.id != "validateKey") {
-        documented.extend(document.outcomes(operation).into_iter().map(|(_, label)| label));
+    for operation in document
+        .operations()
+        .iter()
+        .filter(|operation| operation.id != "validateKey")
+    {
+        documented.extend(
+            document
+                .outcomes(operation)
+                .into_iter()
+                .map(|(_, label)| label),
+        );
     }
     documented.retain(|label| !label.is_empty() && label != GATEWAY);
 
@@ -67,23 +89,32 @@ fn the_documented_codes_are_those_of_the_source() {
         codes.extend(source.split(before).skip(1).filter_map(literal));
     }
     // `(StatusCode::CONFLICT, "code", detail)`
-    let after_status = source.split("StatusCode::").skip(1).filter_map(|rest| rest.split_once(','));
+    let after_status = source
+        .split("StatusCode::")
+        .skip(1)
+        .filter_map(|rest| rest.split_once(','));
     codes.extend(after_status.filter_map(|(_, rest)| literal(rest)));
 
     let undocumented: Vec<_> = codes.difference(&documented).collect();
     assert!(undocumented.is_empty(), "{undocumented:?}");
     // The original's answers name the field: invalid_cluster_name.
     let is_field = |code: &str| {
-        code.strip_prefix("invalid_").is_some_and(|field| source.contains(&format!("\"{field}\"")))
+        code.strip_prefix("invalid_")
+            .is_some_and(|field| source.contains(&format!("\"{field}\"")))
     };
-    let invented: Vec<_> = documented.difference(&codes).filter(|code| !is_field(code)).collect();
+    let invented: Vec<_> = documented
+        .difference(&codes)
+        .filter(|code| !is_field(code))
+        .collect();
     assert!(invented.is_empty(), "{invented:?}");
 }
 
 /// The code that a text begins with, if it begins with a literal of that form.
 fn literal(text: &str) -> Option<String> {
     let (code, _) = text.trim_start().strip_prefix('"')?.split_once('"')?;
-    code.chars().all(|c| c.is_ascii_lowercase() || c == '_').then(|| code.to_owned())
+    code.chars()
+        .all(|c| c.is_ascii_lowercase() || c == '_')
+        .then(|| code.to_owned())
 }
 
 /// The source of the shared crate and of the functions, in one text.

@@ -23,8 +23,13 @@ pub async fn handle(
     event: LambdaEvent<ApiGatewayV2CustomAuthorizerV2Request>,
 ) -> Result<Value, Diagnostic> {
     let headers = &event.payload.headers;
-    let key = headers.get("authorization").and_then(|value| value.to_str().ok()).and_then(edge::bearer_token);
-    let Some(key) = key else { return Ok(json!({ "isAuthorized": false })) };
+    let key = headers
+        .get("authorization")
+        .and_then(|value| value.to_str().ok())
+        .and_then(edge::bearer_token);
+    let Some(key) = key else {
+        return Ok(json!({ "isAuthorized": false }));
+    };
     let key = AccessKey::new(key.to_owned());
     let mut answer = validate::validate(verifier, &key, None, clock::now()).await;
     if let Ok(Ok(grant)) = &answer
@@ -54,5 +59,8 @@ pub async fn handle(
 
 fn unavailable(error: &Error) -> Diagnostic {
     tracing::error!(error.cause = edge::cause(error), "failed");
-    Diagnostic { error_type: "Unavailable".into(), error_message: "the key could not be checked".into() }
+    Diagnostic {
+        error_type: "Unavailable".into(),
+        error_message: "the key could not be checked".into(),
+    }
 }

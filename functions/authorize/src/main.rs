@@ -8,5 +8,8 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     telemetry::init();
     let verifier = &config::read(Verifier::read)?;
     verifier.warm_up().await;
-    lambda_runtime::run(service_fn(move |event: LambdaEvent<_>| authorize::handle(verifier, event))).await
+    lambda_runtime::run(service_fn(move |event: LambdaEvent<_>| {
+        authorize::handle(verifier, event)
+    }))
+    .await
 }

@@ -21,7 +21,10 @@ impl App {
     /// Reads the settings.
     pub fn read(environment: &mut Environment<'_>) -> Self {
         let aws = AwsSettings::read(environment);
-        Self { store: Store::read(environment, &aws), history: config::history(environment) }
+        Self {
+            store: Store::read(environment, &aws),
+            history: config::history(environment),
+        }
     }
 }
 
@@ -30,10 +33,13 @@ impl App {
 /// # Errors
 /// When the event is no batch of stream records.
 pub async fn handle(app: &App, event: LambdaEvent<Value>) -> Result<Value, Diagnostic> {
-    let records = event.payload["Records"].as_array().ok_or_else(|| Diagnostic {
-        error_type: "NotAStreamEvent".into(),
-        error_message: "the event has no Records: map this function to a DynamoDB stream".into(),
-    })?;
+    let records = event.payload["Records"]
+        .as_array()
+        .ok_or_else(|| Diagnostic {
+            error_type: "NotAStreamEvent".into(),
+            error_message: "the event has no Records: map this function to a DynamoDB stream"
+                .into(),
+        })?;
     let now = clock::now();
     let mut failures = Vec::new();
     for record in records {

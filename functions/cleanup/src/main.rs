@@ -7,5 +7,8 @@ use lambda_runtime::{LambdaEvent, service_fn};
 async fn main() -> Result<(), lambda_runtime::Error> {
     telemetry::init();
     let app = &config::read(cleanup::App::read)?;
-    lambda_runtime::run(service_fn(move |event: LambdaEvent<_>| cleanup::handle(app, event))).await
+    lambda_runtime::run(service_fn(move |event: LambdaEvent<_>| {
+        cleanup::handle(app, event)
+    }))
+    .await
 }

@@ -67,8 +67,10 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error
         }
         "PATCH /v1/users/{user_id}/access-keys/{key_id}" => {
             let caller = Caller::of(&request, &app.callers)?;
-            let (user_id, key_id) =
-                (input::path_user(&request, &caller.user_id)?, input::path_key(&request)?);
+            let (user_id, key_id) = (
+                input::path_user(&request, &caller.user_id)?,
+                input::path_key(&request)?,
+            );
             let me = directory::resolve(store, &caller, now).await?;
             clusters::limit(store, &me, &user_id, key_id, Fields::of(&request)?, now).await?
         }
@@ -96,14 +98,19 @@ async fn key_only(app: &App, request: &Request, now: Seconds) -> Result<Viewer, 
     let key = AccessKey::new(key.to_owned());
     let grant = validate::validate(&app.verifier, &key, None, now).await??;
     same_tenant(request.headers(), &grant.tenant_id)?;
-    Ok(Viewer { tenant_id: grant.tenant_id, scope: grant.scope, inactive_after: app.inactive_after })
+    Ok(Viewer {
+        tenant_id: grant.tenant_id,
+        scope: grant.scope,
+        inactive_after: app.inactive_after,
+    })
 }
 
 /// The key or the user that calls. A route of the API has one authorizer, which knows either keys or the identity
 /// provider's tokens: where both may call, there is none, and the token is verified here (shared/decisions/0006).
 async fn key_or_user(app: &App, request: &Request, now: Seconds) -> Result<Viewer, Error> {
-    let token = edge::bearer(request)
-        .ok_or(Error::Unauthenticated("an access key or a token of the identity provider is required"))?;
+    let token = edge::bearer(request).ok_or(Error::Unauthenticated(
+        "an access key or a token of the identity provider is required",
+    ))?;
     if token.starts_with(key::PREFIX) {
         return key_only(app, request, now).await;
     }
@@ -111,7 +118,11 @@ async fn key_or_user(app: &App, request: &Request, now: Seconds) -> Result<Viewe
     let caller = Caller::from_claims(&claims, &app.callers)?;
     same_tenant(request.headers(), &caller.tenant_id)?;
     let me = directory::resolve(&app.verifier.store, &caller, now).await?;
-    Ok(Viewer { tenant_id: me.tenant_id, scope: me.role.permissions(), inactive_after: app.inactive_after })
+    Ok(Viewer {
+        tenant_id: me.tenant_id,
+        scope: me.role.permissions(),
+        inactive_after: app.inactive_after,
+    })
 }
 
 fn same_workspace(workspace: Option<&str>, tenant: &TenantId) -> Result<(), Error> {

@@ -19,8 +19,9 @@ const REFETCH_AFTER: Duration = Duration::from_secs(60);
 const PATIENCE: Duration = Duration::from_secs(2);
 const LONGEST_DOCUMENT: usize = 1 << 20;
 
-const REFUSED: Error =
-    Error::Unauthenticated("this is no valid access key and no valid token of the identity provider");
+const REFUSED: Error = Error::Unauthenticated(
+    "this is no valid access key and no valid token of the identity provider",
+);
 
 type Cause = Box<dyn std::error::Error + Send + Sync>;
 
@@ -53,7 +54,10 @@ impl Issuer {
     /// When the token is not good, or the identity provider's keys cannot be had.
     pub async fn verify(&self, token: &str) -> Result<HashMap<String, String>, Error> {
         let header = jsonwebtoken::decode_header(token).map_err(|_| REFUSED)?;
-        let key_id = header.kid.filter(|_| header.alg == Algorithm::RS256).ok_or(REFUSED)?;
+        let key_id = header
+            .kid
+            .filter(|_| header.alg == Algorithm::RS256)
+            .ok_or(REFUSED)?;
         let key = self.key(&key_id).await?.ok_or(REFUSED)?;
         let mut validation = Validation::new(Algorithm::RS256);
         validation.set_issuer(&[&self.url]);
@@ -77,14 +81,19 @@ impl Issuer {
             Value::String(text) => text,
             other => other.to_string(),
         };
-        Ok(claims.into_iter().map(|(name, value)| (name, text(value))).collect())
+        Ok(claims
+            .into_iter()
+            .map(|(name, value)| (name, text(value)))
+            .collect())
     }
 
     /// The key of this id.
     async fn key(&self, id: &str) -> Result<Option<DecodingKey>, Error> {
         {
             let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
-            let is_fresh = keys.fetched_at.is_some_and(|at| at.elapsed() < REFETCH_AFTER);
+            let is_fresh = keys
+                .fetched_at
+                .is_some_and(|at| at.elapsed() < REFETCH_AFTER);
             if is_fresh || keys.by_id.contains_key(id) {
                 return Ok(keys.by_id.get(id).cloned());
             }
@@ -106,15 +115,25 @@ impl Issuer {
     }
 
     async fn fetch(&self) -> Result<HashMap<String, DecodingKey>, Cause> {
-        let configuration = format!("{}/.well-known/openid-configuration", self.url.trim_end_matches('/'));
+        let configuration = format!(
+            "{}/.well-known/openid-configuration",
+            self.url.trim_end_matches('/')
+        );
         let configuration = get(&configuration).await?;
-        let keys = configuration["jwks_uri"].as_str().ok_or("the identity provider names no jwks_uri")?;
+        let keys = configuration["jwks_uri"]
+            .as_str()
+            .ok_or("the identity provider names no jwks_uri")?;
         let keys = get(keys).await?;
         // Keys of kinds that we do not know are none of ours.
         let keys = keys["keys"].as_array().into_iter().flatten();
         let keys = keys.filter_map(|key| serde_json::from_value::<Jwk>(key.clone()).ok());
         Ok(keys
-            .filter_map(|key| Some((key.common.key_id.clone()?, DecodingKey::from_jwk(&key).ok()?)))
+            .filter_map(|key| {
+                Some((
+                    key.common.key_id.clone()?,
+                    DecodingKey::from_jwk(&key).ok()?,
+                ))
+            })
             .collect())
     }
 }
@@ -130,6 +149,9 @@ async fn get(url: &str) -> Result<Value, Cause> {
     if !response.status().is_success() {
         return Err(format!("the identity provider answered {}", response.status()).into());
     }
-    let body = Limited::new(response.into_body(), LONGEST_DOCUMENT).collect().await?.to_bytes();
+    let body = Limited::new(response.into_body(), LONGEST_DOCUMENT)
+        .collect()
+        .await?
+        .to_bytes();
     Ok(serde_json::from_slice(&body)?)
 }

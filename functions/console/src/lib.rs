@@ -30,19 +30,27 @@ impl App {
     /// Reads the settings.
     pub fn read(environment: &mut Environment<'_>) -> Self {
         let issuer = environment.required("OIDC_ISSUER");
-        let token_endpoint = environment.optional("OIDC_TOKEN_ORIGIN").unwrap_or_default();
+        let token_endpoint = environment
+            .optional("OIDC_TOKEN_ORIGIN")
+            .unwrap_or_default();
         let settings = json!({
             "issuer": issuer,
             "client_id": environment.required("CONSOLE_CLIENT_ID"),
             "scope": environment.required("CONSOLE_SCOPE"),
         });
-        Self { settings, content_security_policy: content_security_policy(&[&issuer, &token_endpoint]) }
+        Self {
+            settings,
+            content_security_policy: content_security_policy(&[&issuer, &token_endpoint]),
+        }
     }
 }
 
 /// Nothing but our own files, and connections to the API and to the identity provider.
 fn content_security_policy(identity_provider: &[&str]) -> String {
-    let origins: String = identity_provider.iter().filter_map(|url| origin(url)).collect();
+    let origins: String = identity_provider
+        .iter()
+        .filter_map(|url| origin(url))
+        .collect();
     format!(
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'{origins}; \
          base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -60,7 +68,10 @@ fn origin(url: &str) -> Option<String> {
 /// # Errors
 /// When there is no such asset.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error> {
-    let wanted = request.path_parameters_ref().and_then(|path| path.first("file")).unwrap_or(PAGE);
+    let wanted = request
+        .path_parameters_ref()
+        .and_then(|path| path.first("file"))
+        .unwrap_or(PAGE);
     let mut response = match wanted {
         "config.json" => edge::json(StatusCode::OK, &app.settings),
         name => FILES
@@ -74,9 +85,18 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error
     if let Ok(policy) = HeaderValue::from_str(&app.content_security_policy) {
         headers.insert(header::CONTENT_SECURITY_POLICY, policy);
     }
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    headers.insert("cross-origin-opener-policy", HeaderValue::from_static("same-origin"));
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    headers.insert(
+        header::REFERRER_POLICY,
+        HeaderValue::from_static("no-referrer"),
+    );
+    headers.insert(
+        "cross-origin-opener-policy",
+        HeaderValue::from_static("same-origin"),
+    );
     Ok(response)
 }
 
@@ -90,17 +110,25 @@ impl File {
             Some("html") => ("text/html; charset=utf-8", false),
             _ => ("text/plain; charset=utf-8", false),
         };
-        let response =
-            Response::builder().header(header::ETAG, &etag).header(header::VARY, "accept-encoding").header(
+        let response = Response::builder()
+            .header(header::ETAG, &etag)
+            .header(header::VARY, "accept-encoding")
+            .header(
                 header::CACHE_CONTROL,
-                if has_hashed_name { "public, max-age=31536000, immutable" } else { "no-cache" },
+                if has_hashed_name {
+                    "public, max-age=31536000, immutable"
+                } else {
+                    "no-cache"
+                },
             );
         if listed(request, header::IF_NONE_MATCH).any(|known| known == etag) {
             return response.status(StatusCode::NOT_MODIFIED).body(Body::Empty);
         }
         let response = response.header(header::CONTENT_TYPE, content_type);
         if listed(request, header::ACCEPT_ENCODING).any(accepts_gzip) {
-            return response.header(header::CONTENT_ENCODING, "gzip").body(Body::Binary(self.gzip.to_vec()));
+            return response
+                .header(header::CONTENT_ENCODING, "gzip")
+                .body(Body::Binary(self.gzip.to_vec()));
         }
         response.body(Body::Binary(self.plain.to_vec()))
     }
@@ -108,14 +136,20 @@ impl File {
 
 /// The entries of a header that is a list.
 fn listed(headers: &HeaderMap, name: header::HeaderName) -> impl Iterator<Item = &str> {
-    let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
+    let values = headers
+        .get_all(name)
+        .into_iter()
+        .filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).map(str::trim)
 }
 
 /// Whether an entry of `Accept-Encoding` is gzip, with a weight other than 0.
 fn accepts_gzip(entry: &str) -> bool {
     let (coding, weight) = entry.split_once(';').unwrap_or((entry, "q=1"));
-    let weight = weight.trim().strip_prefix("q=").and_then(|weight| weight.parse::<f32>().ok());
+    let weight = weight
+        .trim()
+        .strip_prefix("q=")
+        .and_then(|weight| weight.parse::<f32>().ok());
     coding.trim().eq_ignore_ascii_case("gzip") && weight.is_some_and(|weight| weight > 0.0)
 }
 
@@ -147,11 +181,18 @@ mod tests {
         for (name, value) in headers {
             event["headers"][name] = json!(value);
         }
-        handle(&app(), lambda_http::request::from_str(&event.to_string()).unwrap()).await
+        handle(
+            &app(),
+            lambda_http::request::from_str(&event.to_string()).unwrap(),
+        )
+        .await
     }
 
     fn header<'a>(response: &'a Response<Body>, name: &str) -> &'a str {
-        response.headers().get(name).map_or("", |value| value.to_str().unwrap())
+        response
+            .headers()
+            .get(name)
+            .map_or("", |value| value.to_str().unwrap())
     }
 
     #[tokio::test]
@@ -160,13 +201,22 @@ mod tests {
         assert_eq!(header(&page, "content-type"), "text/html; charset=utf-8");
         assert_eq!(header(&page, "cache-control"), "no-cache");
         let html = std::str::from_utf8(page.body()).unwrap();
-        let assets: Vec<_> =
-            html.split("/console/").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+        let assets: Vec<_> = html
+            .split("/console/")
+            .skip(1)
+            .filter_map(|rest| rest.split('"').next())
+            .collect();
         assert_eq!(assets.len(), 2, "a script and a style sheet: {html}");
         for (asset, content_type) in assets.iter().zip(["text/css", "text/javascript"]) {
             let answer = get(Some(asset), &[]).await.unwrap();
-            assert_eq!(header(&answer, "content-type"), format!("{content_type}; charset=utf-8"));
-            assert_eq!(header(&answer, "cache-control"), "public, max-age=31536000, immutable");
+            assert_eq!(
+                header(&answer, "content-type"),
+                format!("{content_type}; charset=utf-8")
+            );
+            assert_eq!(
+                header(&answer, "cache-control"),
+                "public, max-age=31536000, immutable"
+            );
         }
     }
 
@@ -176,20 +226,36 @@ mod tests {
         let etag = header(&page, "etag");
         for known in [etag.to_owned(), format!("\"other\", {etag}")] {
             let again = get(None, &[("if-none-match", &known)]).await.unwrap();
-            assert_eq!((again.status(), again.body().len()), (StatusCode::NOT_MODIFIED, 0));
-            assert_eq!((header(&again, "etag"), header(&again, "cache-control")), (etag, "no-cache"));
+            assert_eq!(
+                (again.status(), again.body().len()),
+                (StatusCode::NOT_MODIFIED, 0)
+            );
+            assert_eq!(
+                (header(&again, "etag"), header(&again, "cache-control")),
+                (etag, "no-cache")
+            );
         }
-        assert_eq!(get(None, &[("if-none-match", "\"other\"")]).await.unwrap().status(), StatusCode::OK);
+        assert_eq!(
+            get(None, &[("if-none-match", "\"other\"")])
+                .await
+                .unwrap()
+                .status(),
+            StatusCode::OK
+        );
     }
 
     #[tokio::test]
     async fn gzip_is_sent_to_those_who_take_it() {
         let plain = get(None, &[]).await.unwrap();
         assert_eq!(header(&plain, "content-encoding"), "");
-        let zipped = get(None, &[("accept-encoding", "br, GZIP;q=0.5")]).await.unwrap();
+        let zipped = get(None, &[("accept-encoding", "br, GZIP;q=0.5")])
+            .await
+            .unwrap();
         assert_eq!(header(&zipped, "content-encoding"), "gzip");
         let mut unzipped = Vec::new();
-        GzDecoder::new(&zipped.body()[..]).read_to_end(&mut unzipped).unwrap();
+        GzDecoder::new(&zipped.body()[..])
+            .read_to_end(&mut unzipped)
+            .unwrap();
         assert_eq!(unzipped, &plain.body()[..]);
         let refused = get(None, &[("accept-encoding", "gzip;q=0")]).await.unwrap();
         assert_eq!(header(&refused, "content-encoding"), "");
@@ -225,7 +291,10 @@ mod tests {
     #[tokio::test]
     async fn an_unknown_file_is_not_found() {
         for file in ["app.js", "../Cargo.toml", "index.html.gz"] {
-            assert!(matches!(get(Some(file), &[]).await, Err(Error::NotFound)), "{file}");
+            assert!(
+                matches!(get(Some(file), &[]).await, Err(Error::NotFound)),
+                "{file}"
+            );
         }
     }
 }

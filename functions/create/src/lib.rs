@@ -52,8 +52,15 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error
         None => None,
     };
     let me = directory::sign_in(&app.verifier.store, &caller, now).await?;
-    let (record, key) =
-        create::create(&app.verifier, &me, &user_id, &wanted, idempotency.as_ref(), now).await?;
+    let (record, key) = create::create(
+        &app.verifier,
+        &me,
+        &user_id,
+        &wanted,
+        idempotency.as_ref(),
+        now,
+    )
+    .await?;
     let mut body = record.to_json(None, now);
     body["access_key"] = json!(key.reveal());
     let mut response = edge::json(StatusCode::CREATED, &body);

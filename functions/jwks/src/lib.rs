@@ -22,7 +22,9 @@ impl App {
     /// Reads the settings.
     pub fn read(environment: &mut Environment<'_>) -> Self {
         let aws = AwsSettings::read(environment);
-        Self { signer: Signer::new(aws.kms(), KeySettings::read(environment).signing_keys) }
+        Self {
+            signer: Signer::new(aws.kms(), KeySettings::read(environment).signing_keys),
+        }
     }
 }
 
@@ -33,7 +35,13 @@ impl App {
 pub async fn handle(app: &App, _: Request) -> Result<Response<Body>, Error> {
     let mut response = edge::json(StatusCode::OK, &app.signer.keyring().await?.jwks());
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/jwk-set+json"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=300"));
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/jwk-set+json"),
+    );
+    headers.insert(
+        header::CACHE_CONTROL,
+        HeaderValue::from_static("public, max-age=300"),
+    );
     Ok(response)
 }

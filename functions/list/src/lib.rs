@@ -25,7 +25,10 @@ impl App {
     /// Reads the settings.
     pub fn read(environment: &mut Environment<'_>) -> Self {
         let aws = AwsSettings::read(environment);
-        Self { store: Store::read(environment, &aws), callers: CallerSettings::read(environment) }
+        Self {
+            store: Store::read(environment, &aws),
+            callers: CallerSettings::read(environment),
+        }
     }
 }
 
@@ -36,7 +39,10 @@ impl App {
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error> {
     let now = clock::now();
     if edge::route(&request) == "GET /v1/access-keys/self" {
-        return Ok(edge::json(StatusCode::OK, &calling_key(app, &request, now).await?));
+        return Ok(edge::json(
+            StatusCode::OK,
+            &calling_key(app, &request, now).await?,
+        ));
     }
     let caller = Caller::of(&request, &app.callers)?;
     let me = directory::resolve(&app.store, &caller, now).await?;
@@ -74,6 +80,10 @@ async fn calling_key(app: &App, request: &Request, now: clock::Seconds) -> Resul
     let tenant = tenant.and_then(|text| text.parse().ok()).ok_or(REFUSED)?;
     let user = user.and_then(|text| text.parse().ok()).ok_or(REFUSED)?;
     let key = key.and_then(|text| text.parse().ok()).ok_or(REFUSED)?;
-    let owner = app.store.user(&tenant, &user).await?.ok_or(Error::NotFound)?;
+    let owner = app
+        .store
+        .user(&tenant, &user)
+        .await?
+        .ok_or(Error::NotFound)?;
     list::key(&app.store, &owner, key, now).await
 }

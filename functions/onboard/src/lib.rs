@@ -51,7 +51,8 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error
             same_tenant(request.headers(), &claims.tenant_id)?;
             let wanted = OnboardRequest::read(fields)?;
             let token =
-                onboard::onboard(&app.verifier, &key, &claims, &wanted, app.node_history, now).await?;
+                onboard::onboard(&app.verifier, &key, &claims, &wanted, app.node_history, now)
+                    .await?;
             json!({ "join_token": token.reveal(), "message": "success" })
         }
         "POST /v1/join-tokens/redeem" => {
@@ -67,9 +68,10 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error
 /// The key of the header and of the body, which the clients send in both.
 fn presented(header: Option<&str>, body: Option<String>) -> Result<AccessKey, Error> {
     match (header, body.filter(|token| !token.is_empty())) {
-        (Some(header), Some(body)) if header != body => {
-            Err(Error::field("token", "is another access key than the one in the Authorization header"))
-        }
+        (Some(header), Some(body)) if header != body => Err(Error::field(
+            "token",
+            "is another access key than the one in the Authorization header",
+        )),
         (Some(header), _) => Ok(AccessKey::new(header.to_owned())),
         (None, Some(body)) => Ok(AccessKey::new(body)),
         (None, None) => Err(Error::KeyRefused(
@@ -87,8 +89,13 @@ fn tenant(app: &App, request: &Request) -> Result<Option<TenantId>, Error> {
         _ => None,
     };
     let jwt = context.and_then(|authorizer| authorizer.jwt.as_ref());
-    let jwt = jwt.ok_or(Error::Unauthenticated("a token of the identity provider is required"))?;
-    let tenant = jwt.claims.get(&app.tenant_claim).map(|tenant| tenant.parse());
+    let jwt = jwt.ok_or(Error::Unauthenticated(
+        "a token of the identity provider is required",
+    ))?;
+    let tenant = jwt
+        .claims
+        .get(&app.tenant_claim)
+        .map(|tenant| tenant.parse());
     tenant
         .transpose()
         .map_err(|_| Error::Unauthenticated("the token's tenant claim is not a valid tenant id"))

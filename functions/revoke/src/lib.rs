@@ -22,7 +22,10 @@ pub struct App {
 impl App {
     /// Reads the settings.
     pub fn read(environment: &mut Environment<'_>) -> Self {
-        Self { verifier: Verifier::read(environment), callers: CallerSettings::read(environment) }
+        Self {
+            verifier: Verifier::read(environment),
+            callers: CallerSettings::read(environment),
+        }
     }
 }
 
@@ -41,7 +44,11 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error
     let caller = Caller::of(&request, &app.callers)?;
     let user_id = input::path_user(&request, &caller.user_id)?;
     let me = directory::resolve(&app.verifier.store, &caller, now).await?;
-    let revocation = Revocation { at: now, by: me.user_id.to_string(), reason };
+    let revocation = Revocation {
+        at: now,
+        by: me.user_id.to_string(),
+        reason,
+    };
     match edge::route(&request) {
         "DELETE /v1/users/{user_id}/access-keys" => {
             let owner = directory::key_owner(&app.verifier.store, &me, &user_id).await?;

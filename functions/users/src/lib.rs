@@ -24,7 +24,10 @@ impl App {
     /// Reads the settings.
     pub fn read(environment: &mut Environment<'_>) -> Self {
         let aws = AwsSettings::read(environment);
-        Self { store: Store::read(environment, &aws), callers: CallerSettings::read(environment) }
+        Self {
+            store: Store::read(environment, &aws),
+            callers: CallerSettings::read(environment),
+        }
     }
 }
 
@@ -38,19 +41,36 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error
     let me = directory::sign_in(&app.store, &caller, now).await?;
     if edge::route(&request) == "GET /v1/users" {
         let wanted = PageRequest::of(&request, format!("users of {}", me.tenant_id))?;
-        return Ok(edge::json(StatusCode::OK, &directory::list(&app.store, &me, &wanted).await?));
+        return Ok(edge::json(
+            StatusCode::OK,
+            &directory::list(&app.store, &me, &wanted).await?,
+        ));
     }
     let user_id = input::path_user(&request, &me.user_id)?;
     let (status, user) = match edge::route(&request) {
-        "GET /v1/users/{user_id}" => (StatusCode::OK, directory::get(&app.store, &me, &user_id).await?),
+        "GET /v1/users/{user_id}" => (
+            StatusCode::OK,
+            directory::get(&app.store, &me, &user_id).await?,
+        ),
         "PUT /v1/users/{user_id}" => {
             let change = Change::provision(Fields::of(&request)?)?;
-            let (user, is_new) = directory::provision(&app.store, &me, &user_id, &change, now).await?;
-            (if is_new { StatusCode::CREATED } else { StatusCode::OK }, user)
+            let (user, is_new) =
+                directory::provision(&app.store, &me, &user_id, &change, now).await?;
+            (
+                if is_new {
+                    StatusCode::CREATED
+                } else {
+                    StatusCode::OK
+                },
+                user,
+            )
         }
         "PATCH /v1/users/{user_id}" => {
             let change = Change::patch(Fields::of(&request)?)?;
-            (StatusCode::OK, directory::change(&app.store, &me, &user_id, &change).await?)
+            (
+                StatusCode::OK,
+                directory::change(&app.store, &me, &user_id, &change).await?,
+            )
         }
         "DELETE /v1/users/{user_id}" => {
             directory::delete(&app.store, &me, &user_id, now).await?;

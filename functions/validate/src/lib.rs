@@ -22,7 +22,10 @@ pub struct App {
 impl App {
     /// Reads the settings.
     pub fn read(environment: &mut Environment<'_>) -> Self {
-        Self { verifier: Verifier::read(environment), memory: Memory::read(environment) }
+        Self {
+            verifier: Verifier::read(environment),
+            memory: Memory::read(environment),
+        }
     }
 }
 
@@ -31,13 +34,19 @@ impl App {
 /// # Errors
 /// When there is no key in the request, or when it cannot be told whether the key is good.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error> {
-    let Presented { key, permission, max_staleness } = Presented::of(&request)?;
+    let Presented {
+        key,
+        permission,
+        max_staleness,
+    } = Presented::of(&request)?;
     let App { verifier, memory } = app;
     let now = clock::unix_millis();
     let mut checked =
         validate::validate_recalling(verifier, memory, &key, permission, max_staleness, now).await;
     if let Ok(Checked { verdict, .. }) = &mut checked
-        && verdict.as_ref().is_ok_and(|grant| same_tenant(request.headers(), &grant.tenant_id).is_err())
+        && verdict
+            .as_ref()
+            .is_ok_and(|grant| same_tenant(request.headers(), &grant.tenant_id).is_err())
     {
         *verdict = Err(Code::Forbidden);
     }

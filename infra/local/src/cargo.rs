@@ -14,7 +14,8 @@ use crate::error::{Error, Result};
 /// It builds the whole workspace and not the functions alone: with another selection cargo would unify other
 /// features, and build the dependencies once more.
 pub(crate) async fn build() -> Result<PathBuf> {
-    let program = env::current_exe().map_err(Error::because("cannot tell where this program lies"))?;
+    let program =
+        env::current_exe().map_err(Error::because("cannot tell where this program lies"))?;
     let directory = program.parent().unwrap_or(Path::new("/"));
     // A test's binary lies in `deps`, an example's in `examples`, below the others.
     let directory = match directory.file_name().and_then(|name| name.to_str()) {
@@ -22,7 +23,10 @@ pub(crate) async fn build() -> Result<PathBuf> {
         _ => directory,
     };
     let (Some(target), Some(profile)) = (directory.parent(), directory.file_name()) else {
-        return Err(Error::new(format!("{} does not lie where cargo builds", program.display())));
+        return Err(Error::new(format!(
+            "{} does not lie where cargo builds",
+            program.display()
+        )));
     };
     let profile = profile.to_string_lossy();
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()));
@@ -40,11 +44,28 @@ pub(crate) async fn build() -> Result<PathBuf> {
     // What `cargo run` and `cargo test` tell a program about its package would make build scripts believe that they
     // must run again.
     for (name, _) in env::vars_os() {
-        let of_package = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_PRIMARY_"];
-        if name.to_str().is_some_and(|name| of_package.iter().any(|prefix| name.starts_with(prefix))) {
+        let of_package = [
+            "CARGO_PKG_",
+            "CARGO_MANIFEST_",
+            "CARGO_BIN_",
+            "CARGO_CRATE_",
+            "CARGO_PRIMARY_",
+        ];
+        if name
+            .to_str()
+            .is_some_and(|name| of_package.iter().any(|prefix| name.starts_with(prefix)))
+        {
             cargo.env_remove(name);
         }
     }
-    let status = cargo.kill_on_drop(true).status().await.map_err(Error::because("cannot run cargo"))?;
-    if status.success() { Ok(directory.to_owned()) } else { Err(Error::new("the functions do not build")) }
+    let status = cargo
+        .kill_on_drop(true)
+        .status()
+        .await
+        .map_err(Error::because("cannot run cargo"))?;
+    if status.success() {
+        Ok(directory.to_owned())
+    } else {
+        Err(Error::new("the functions do not build"))
+    }
 }

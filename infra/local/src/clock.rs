@@ -3,9 +3,14 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The time since the Unix epoch.
-#[allow(clippy::disallowed_methods, reason = "the local stack plays AWS, whose clock is the real one")]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the local stack plays AWS, whose clock is the real one"
+)]
 pub(crate) fn now() -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
 }
 
 /// The seconds since the Unix epoch.

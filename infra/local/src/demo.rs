@@ -26,10 +26,16 @@ pub(crate) struct User {
 
 /// Names the demo's administrators in the template's parameter, beside those that were given.
 pub(crate) fn with_admins(mut parameters: Vec<(String, String)>) -> Vec<(String, String)> {
-    let admins =
-        USERS.iter().filter(|(.., role)| *role == "admin").map(|(tenant, id, _)| format!("{tenant}/{id}"));
-    let given = parameters.iter().filter(|(name, value)| name == BOOTSTRAP_ADMINS && !value.is_empty());
-    let admins: Vec<_> = admins.chain(given.map(|(_, value)| value.clone())).collect();
+    let admins = USERS
+        .iter()
+        .filter(|(.., role)| *role == "admin")
+        .map(|(tenant, id, _)| format!("{tenant}/{id}"));
+    let given = parameters
+        .iter()
+        .filter(|(name, value)| name == BOOTSTRAP_ADMINS && !value.is_empty());
+    let admins: Vec<_> = admins
+        .chain(given.map(|(_, value)| value.clone()))
+        .collect();
     parameters.retain(|(name, _)| name != BOOTSTRAP_ADMINS);
     parameters.push((BOOTSTRAP_ADMINS.to_owned(), admins.join(",")));
     parameters
@@ -37,30 +43,47 @@ pub(crate) fn with_admins(mut parameters: Vec<(String, String)>) -> Vec<(String,
 
 /// The users as the sign-in page offers them.
 pub(crate) fn people() -> Vec<Value> {
-    USERS.iter().map(|(tenant, id, _)| claims(tenant, id)).collect()
+    USERS
+        .iter()
+        .map(|(tenant, id, _)| claims(tenant, id))
+        .collect()
 }
 
 /// Gives every user a token, and has each tenant's admin put the others into the directory.
 pub(crate) async fn users(stack: &Stack) -> Result<Vec<User>, Error> {
     let users: Vec<_> = USERS
         .iter()
-        .map(|&(tenant, id, role)| User { tenant, id, role, token: token(stack, tenant, id) })
+        .map(|&(tenant, id, role)| User {
+            tenant,
+            id,
+            role,
+            token: token(stack, tenant, id),
+        })
         .collect();
     let client = reqwest::Client::builder().no_proxy().build();
     let client = client.map_err(Error::because("cannot make an HTTP client"))?;
     for user in users.iter().filter(|user| user.role != "admin") {
-        let Some(admin) = users.iter().find(|admin| admin.tenant == user.tenant && admin.role == "admin")
+        let Some(admin) = users
+            .iter()
+            .find(|admin| admin.tenant == user.tenant && admin.role == "admin")
         else {
             continue;
         };
         let cannot = || format!("cannot put the user {} into the directory", user.id);
         let body = json!({ "role": user.role, "name": name(user.id), "email": email(user.tenant, user.id) });
         let url = format!("{}/v1/users/{}", stack.url(), user.id);
-        let answer = client.put(url).bearer_auth(&admin.token).json(&body).send().await;
+        let answer = client
+            .put(url)
+            .bearer_auth(&admin.token)
+            .json(&body)
+            .send()
+            .await;
         let answer = answer.map_err(Error::because(cannot()))?;
         if let Err(error) = answer.error_for_status_ref() {
             let said = answer.text().await.unwrap_or_default();
-            return Err(Error::because(format!("{} ({})", cannot(), said.trim()))(error));
+            return Err(Error::because(format!("{} ({})", cannot(), said.trim()))(
+                error,
+            ));
         }
     }
     Ok(users)
@@ -94,7 +117,12 @@ fn email(tenant: &str, id: &str) -> String {
 
 fn name(id: &str) -> String {
     let mut letters = id.chars();
-    letters.next().map(|first| first.to_ascii_uppercase()).into_iter().chain(letters).collect()
+    letters
+        .next()
+        .map(|first| first.to_ascii_uppercase())
+        .into_iter()
+        .chain(letters)
+        .collect()
 }
 
 /// Everything on one line.
@@ -122,11 +150,17 @@ pub(crate) fn text(stack: &Stack, users: &[User]) -> String {
             "acme" => user.id.to_uppercase(),
             tenant => format!("{tenant}_{}", user.id).to_uppercase(),
         };
-        let _ =
-            writeln!(text, "# {} of the tenant {}\nexport {variable}={}\n", user.id, user.tenant, user.token);
+        let _ = writeln!(
+            text,
+            "# {} of the tenant {}\nexport {variable}={}\n",
+            user.id, user.tenant, user.token
+        );
     }
     let platform = platform_token(stack);
-    let _ = writeln!(text, "# The service that admits agents, of no tenant\nexport PLATFORM={platform}\n");
+    let _ = writeln!(
+        text,
+        "# The service that admits agents, of no tenant\nexport PLATFORM={platform}\n"
+    );
     text.push_str(
         r#"Try it:
 

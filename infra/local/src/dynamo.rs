@@ -54,39 +54,67 @@ pub(crate) fn public_arn(arn: &str) -> String {
 pub(crate) async fn start(data: Option<&Path>, resource: &Resource, name: &str) -> Result<Dynamo> {
     let path = data.map(|data| data.join("dynamodb.sqlite"));
     let (resource, table) = (resource.clone(), name.to_owned());
-    let (database, stream) = tokio::task::spawn_blocking(move || open(path.as_deref(), &resource, &table))
-        .await
-        .map_err(Error::because("DynamoDB did not start"))??;
+    let (database, stream) =
+        tokio::task::spawn_blocking(move || open(path.as_deref(), &resource, &table))
+            .await
+            .map_err(Error::because("DynamoDB did not start"))??;
     let listener = web::bind(0).await?;
     let url = web::url(&listener)?;
     let stop = Arc::new(Notify::new());
     let stopped = stop.clone();
-    let server =
-        tokio::spawn(dynoxide::server::serve_with_shutdown(listener, database.clone(), async move {
+    let server = tokio::spawn(dynoxide::server::serve_with_shutdown(
+        listener,
+        database.clone(),
+        async move {
             stopped.notified().await;
-        }));
-    Ok(Dynamo { database, table: name.to_owned(), stream, url, stop, server })
+        },
+    ));
+    Ok(Dynamo {
+        database,
+        table: name.to_owned(),
+        stream,
+        url,
+        stop,
+        server,
+    })
 }
 
-fn open(path: Option<&Path>, resource: &Resource, table: &str) -> Result<(Database, Option<String>)> {
+fn open(
+    path: Option<&Path>,
+    resource: &Resource,
+    table: &str,
+) -> Result<(Database, Option<String>)> {
     let database = match path {
         Some(path) => Database::new(&path.to_string_lossy())
             .map_err(Error::because(format!("cannot open {}", path.display())))?,
         None => Database::memory().map_err(Error::because("cannot open a database in memory"))?,
     };
-    let description = match database.describe_table(DescribeTableRequest { table_name: table.to_owned() }) {
+    let description = match database.describe_table(DescribeTableRequest {
+        table_name: table.to_owned(),
+    }) {
         Ok(answer) => answer.table,
         Err(DynoxideError::ResourceNotFoundException(_)) => {
             let cannot = || format!("cannot create the table {}", resource.id);
             let request: CreateTableRequest =
-                serde_json::from_value(create_table(resource, table)?).map_err(Error::because(cannot()))?;
-            database.create_table(request).map_err(Error::because(cannot()))?.table_description
+                serde_json::from_value(create_table(resource, table)?)
+                    .map_err(Error::because(cannot()))?;
+            database
+                .create_table(request)
+                .map_err(Error::because(cannot()))?
+                .table_description
         }
-        Err(error) => return Err(Error::because(format!("cannot read the table {table}"))(error)),
+        Err(error) => {
+            return Err(Error::because(format!("cannot read the table {table}"))(
+                error,
+            ));
+        }
     };
     let ttl = &resource.properties["TimeToLiveSpecification"];
     if flag(&ttl["Enabled"]) {
-        let mut request = UpdateTimeToLiveRequest { table_name: table.to_owned(), ..Default::default() };
+        let mut request = UpdateTimeToLiveRequest {
+            table_name: table.to_owned(),
+            ..Default::default()
+        };
         request.time_to_live_specification.attribute_name =
             ttl["AttributeName"].as_str().unwrap_or_default().to_owned();
         request.time_to_live_specification.enabled = true;
@@ -94,7 +122,9 @@ fn open(path: Option<&Path>, resource: &Resource, table: &str) -> Result<(Databa
         if let Err(error) = database.update_time_to_live(request)
             && !error.to_string().contains("already enabled")
         {
-            return Err(Error::because(format!("cannot enable TTL on {table}"))(error));
+            return Err(Error::because(format!("cannot enable TTL on {table}"))(
+                error,
+            ));
         }
     }
     Ok((database, description.latest_stream_arn))
@@ -103,7 +133,10 @@ fn open(path: Option<&Path>, resource: &Resource, table: &str) -> Result<(Databa
 /// The template's properties as the request that creates the table.
 fn create_table(resource: &Resource, table: &str) -> Result<Value> {
     let Value::Object(properties) = &resource.properties else {
-        return Err(Error::new(format!("the table {} has no properties", resource.id)));
+        return Err(Error::new(format!(
+            "the table {} has no properties",
+            resource.id
+        )));
     };
     let mut request = Map::from_iter([("TableName".to_owned(), table.into())]);
     for (name, value) in properties {
@@ -122,7 +155,12 @@ fn create_table(resource: &Resource, table: &str) -> Result<Value> {
             }
             // The one is set by a call of its own, the others mean nothing on one machine.
             "TimeToLiveSpecification" | "PointInTimeRecoverySpecification" | "Tags" => continue,
-            _ => return Err(Error::new(format!("{}: the local stack does not know {name}", resource.id))),
+            _ => {
+                return Err(Error::new(format!(
+                    "{}: the local stack does not know {name}",
+                    resource.id
+                )));
+            }
         };
         request.insert(name.clone(), value);
     }

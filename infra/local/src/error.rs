@@ -13,7 +13,10 @@ pub struct Error {
 impl Error {
     /// An error that has no cause below it.
     pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), source: None }
+        Self {
+            message: message.into(),
+            source: None,
+        }
     }
 
     /// For `map_err`: keeps the cause below what was being done.
@@ -22,7 +25,10 @@ impl Error {
         E: Into<Box<dyn StdError + Send + Sync>>,
     {
         let message = message.into();
-        move |cause| Self { message, source: Some(cause.into()) }
+        move |cause| Self {
+            message,
+            source: Some(cause.into()),
+        }
     }
 
     /// The message and every cause, on one line.

@@ -67,16 +67,36 @@ impl Mapping {
     ) -> Result<Arc<Self>> {
         let (id, properties) = (&resource.id, &resource.properties);
         let source = properties["EventSourceArn"].as_str().unwrap_or_default();
-        let stream = dynamo.stream.clone().filter(|stream| public_arn(stream) == source);
-        let stream = stream.ok_or_else(|| Error::new(format!("{id}: {source} is not the table's stream")))?;
-        let filters =
-            properties["FilterCriteria"]["Filters"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let filters = filters.iter().map(|filter| pattern(id, &filter["Pattern"])).collect::<Result<_>>()?;
-        let request = DescribeStreamRequest { stream_arn: stream.clone(), ..Default::default() };
+        let stream = dynamo
+            .stream
+            .clone()
+            .filter(|stream| public_arn(stream) == source);
+        let stream = stream
+            .ok_or_else(|| Error::new(format!("{id}: {source} is not the table's stream")))?;
+        let filters = properties["FilterCriteria"]["Filters"]
+            .as_array()
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        let filters = filters
+            .iter()
+            .map(|filter| pattern(id, &filter["Pattern"]))
+            .collect::<Result<_>>()?;
+        let request = DescribeStreamRequest {
+            stream_arn: stream.clone(),
+            ..Default::default()
+        };
         let description = dynamo.database.describe_stream(request);
-        let description = description.map_err(Error::because(format!("{id}: cannot read the stream")))?;
-        let shard = description.stream_description.shards.first().map(|shard| shard.shard_id.clone());
-        let kinds = properties["FunctionResponseTypes"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let description =
+            description.map_err(Error::because(format!("{id}: cannot read the stream")))?;
+        let shard = description
+            .stream_description
+            .shards
+            .first()
+            .map(|shard| shard.shard_id.clone());
+        let kinds = properties["FunctionResponseTypes"]
+            .as_array()
+            .map(Vec::as_slice)
+            .unwrap_or_default();
         let destination = &properties["DestinationConfig"]["OnFailure"]["Destination"];
         // Lambda reads the stream and writes the dead letters in the function's name, and refuses a mapping whose
         // function may not.
@@ -88,7 +108,9 @@ impl Mapping {
             let permission = Permission { action, resource };
             if !permissions.is_allowed(function.name(), &permission) {
                 let Permission { action, resource } = permission;
-                return Err(Error::new(format!("{id}: the function lacks {action} on {resource}")));
+                return Err(Error::new(format!(
+                    "{id}: the function lacks {action} on {resource}"
+                )));
             }
         }
         Ok(Arc::new(Self {
@@ -98,7 +120,9 @@ impl Mapping {
             shard: shard.ok_or_else(|| Error::new(format!("{id}: the stream has no shard")))?,
             from_start: properties["StartingPosition"] != "LATEST",
             filters,
-            batch_size: number(&properties["BatchSize"]).and_then(|size| size.try_into().ok()).unwrap_or(100),
+            batch_size: number(&properties["BatchSize"])
+                .and_then(|size| size.try_into().ok())
+                .unwrap_or(100),
             bisect: properties["BisectBatchOnFunctionError"] == true,
             partial: kinds.iter().any(|kind| kind == "ReportBatchItemFailures"),
             retries: number(&properties["MaximumRetryAttempts"]).unwrap_or(u64::MAX),
@@ -133,9 +157,17 @@ impl Mapping {
             loop {
                 let (records, next) = self.read(iterator).await?;
                 iterator = next;
-                let Some(last) = records.last().map(sequence_number) else { break };
+                let Some(last) = records.last().map(sequence_number) else {
+                    break;
+                };
                 let last = last.to_owned();
-                self.process(records.into_iter().filter(|record| self.wants(record)).collect()).await;
+                self.process(
+                    records
+                        .into_iter()
+                        .filter(|record| self.wants(record))
+                        .collect(),
+                )
+                .await;
                 self.keep(last).await?;
             }
             self.met.send_replace(ask);
@@ -145,13 +177,19 @@ impl Mapping {
     }
 
     fn wants(&self, record: &Value) -> bool {
-        self.filters.is_empty() || self.filters.iter().any(|filter| matches(filter, Some(record)))
+        self.filters.is_empty()
+            || self
+                .filters
+                .iter()
+                .any(|filter| matches(filter, Some(record)))
     }
 
     /// Delivers a batch, in order; what fails too often becomes a dead letter.
     async fn process(&self, batch: Vec<Value>) {
         let mut work = VecDeque::from([(batch, 0)]);
-        while let Some((mut batch, retried)) = work.pop_front().filter(|(batch, _)| !batch.is_empty()) {
+        while let Some((mut batch, retried)) =
+            work.pop_front().filter(|(batch, _)| !batch.is_empty())
+        {
             let outcome = self.function.invoke(json!({ "Records": batch })).await;
             let failed = match &outcome {
                 Ok(answer) if self.partial => first_failure(answer, &batch),
@@ -177,10 +215,13 @@ impl Mapping {
     }
 
     fn give_up(&self, batch: &[Value], invocations: u64, error: Option<InvokeError>) {
-        let (Some(queue), Some(first), Some(last)) = (&self.dead_letters, batch.first(), batch.last()) else {
+        let (Some(queue), Some(first), Some(last)) =
+            (&self.dead_letters, batch.first(), batch.last())
+        else {
             return;
         };
-        let arrival = |record: &Value| timestamp(record["dynamodb"]["ApproximateCreationDateTime"].as_f64());
+        let arrival =
+            |record: &Value| timestamp(record["dynamodb"]["ApproximateCreationDateTime"].as_f64());
         let letter = json!({
             "requestContext": {
                 "requestId": Uuid::new_v4(),
@@ -205,14 +246,16 @@ impl Mapping {
                 "streamArn": public_arn(&self.stream),
             },
         });
-        queue.lock().unwrap_or_else(PoisonError::into_inner).push(letter);
+        queue
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(letter);
     }
 
     async fn iterator(&self) -> Result<String> {
         let kept = match &self.position {
-            Some(path) => {
-                files::read(path).map_err(Error::because(format!("cannot read {}", path.display())))?
-            }
+            Some(path) => files::read(path)
+                .map_err(Error::because(format!("cannot read {}", path.display())))?,
             None => None,
         };
         let kept = kept.map(|kept| String::from_utf8_lossy(&kept).into_owned());
@@ -229,44 +272,59 @@ impl Mapping {
         };
         let answer = self.database.get_shard_iterator(request);
         let answer = answer.map_err(Error::because("cannot read the stream"))?;
-        answer.shard_iterator.ok_or_else(|| Error::new("the stream has ended"))
+        answer
+            .shard_iterator
+            .ok_or_else(|| Error::new("the stream has ended"))
     }
 
     /// The next records, as Lambda would deliver them, and where to go on.
     async fn read(&self, iterator: String) -> Result<(Vec<Value>, String)> {
         let database = self.database.clone();
-        let request = GetRecordsRequest { shard_iterator: iterator, limit: Some(self.batch_size) };
+        let request = GetRecordsRequest {
+            shard_iterator: iterator,
+            limit: Some(self.batch_size),
+        };
         let answer = tokio::task::spawn_blocking(move || database.get_records(request)).await;
         let answer = answer.map_err(Error::because("the stream's reader ended"))?;
         let answer = answer.map_err(Error::because("cannot read the stream"))?;
         let source = public_arn(&self.stream);
         let records = answer.records.iter().map(|record| {
-            let mut record =
-                serde_json::to_value(record).map_err(Error::because("a stream record is no JSON"))?;
+            let mut record = serde_json::to_value(record)
+                .map_err(Error::because("a stream record is no JSON"))?;
             record["awsRegion"] = REGION.into();
             record["eventSource"] = "aws:dynamodb".into();
             record["eventSourceARN"] = source.as_str().into();
             Ok(record)
         });
-        let next = answer.next_shard_iterator.ok_or_else(|| Error::new("the stream has ended"))?;
+        let next = answer
+            .next_shard_iterator
+            .ok_or_else(|| Error::new("the stream has ended"))?;
         Ok((records.collect::<Result<_>>()?, next))
     }
 
     async fn keep(&self, position: String) -> Result<()> {
-        let Some(path) = self.position.clone() else { return Ok(()) };
-        let kept = tokio::task::spawn_blocking(move || files::replace(&path, position.as_bytes())).await;
+        let Some(path) = self.position.clone() else {
+            return Ok(());
+        };
+        let kept =
+            tokio::task::spawn_blocking(move || files::replace(&path, position.as_bytes())).await;
         let kept = kept.map_err(Error::because("the stream's reader ended"))?;
         kept.map_err(Error::because("cannot keep the position in the stream"))
     }
 }
 
 fn sequence_number(record: &Value) -> &str {
-    record["dynamodb"]["SequenceNumber"].as_str().unwrap_or_default()
+    record["dynamodb"]["SequenceNumber"]
+        .as_str()
+        .unwrap_or_default()
 }
 
 fn timestamp(seconds: Option<f64>) -> String {
-    let time = jiff::SignedDuration::try_from_secs_f64(seconds.unwrap_or_default()).unwrap_or_default();
-    jiff::Timestamp::from_duration(time).unwrap_or_default().to_string()
+    let time =
+        jiff::SignedDuration::try_from_secs_f64(seconds.unwrap_or_default()).unwrap_or_default();
+    jiff::Timestamp::from_duration(time)
+        .unwrap_or_default()
+        .to_string()
 }
 
 /// Where the batch must be taken up again: at its first failed record, or at its start if the answer makes no sense.
@@ -274,9 +332,14 @@ fn first_failure(answer: &Value, batch: &[Value]) -> Option<usize> {
     let failures = answer["batchItemFailures"].as_array()?;
     let place = |failure: &Value| {
         let id = failure["itemIdentifier"].as_str()?;
-        batch.iter().position(|record| sequence_number(record) == id)
+        batch
+            .iter()
+            .position(|record| sequence_number(record) == id)
     };
-    failures.iter().map(|failure| place(failure).unwrap_or(0)).min()
+    failures
+        .iter()
+        .map(|failure| place(failure).unwrap_or(0))
+        .min()
 }
 
 /// Reads a filter's pattern and refuses what `matches` does not know.
@@ -297,20 +360,24 @@ fn pattern(id: &str, text: &Value) -> Result<Value> {
         }
     }
     let pattern = serde_json::from_str(text.as_str().unwrap_or_default());
-    let pattern: Value = pattern.map_err(Error::because(format!("{id}: a filter pattern is not JSON")))?;
+    let pattern: Value = pattern.map_err(Error::because(format!(
+        "{id}: a filter pattern is not JSON"
+    )))?;
     if pattern.is_object() && known(&pattern) {
         Ok(pattern)
     } else {
-        Err(Error::new(format!("{id}: the local stack does not know all of the filter pattern {pattern}")))
+        Err(Error::new(format!(
+            "{id}: the local stack does not know all of the filter pattern {pattern}"
+        )))
     }
 }
 
 /// EventBridge's rule: every field must match one of its choices.
 fn matches(pattern: &Value, value: Option<&Value>) -> bool {
     match pattern {
-        Value::Object(fields) => {
-            fields.iter().all(|(name, pattern)| matches(pattern, value.and_then(|value| value.get(name))))
-        }
+        Value::Object(fields) => fields
+            .iter()
+            .all(|(name, pattern)| matches(pattern, value.and_then(|value| value.get(name)))),
         Value::Array(choices) => choices.iter().any(|choice| {
             if let Some(exists) = choice.get("exists") {
                 return *exists == value.is_some();
@@ -368,7 +435,10 @@ mod tests {
         let record = |n: u8| json!({ "dynamodb": { "SequenceNumber": n.to_string() } });
         let batch = [record(1), record(2), record(3)];
         let failures = |ids: &[&str]| {
-            let items: Vec<_> = ids.iter().map(|id| json!({ "itemIdentifier": id })).collect();
+            let items: Vec<_> = ids
+                .iter()
+                .map(|id| json!({ "itemIdentifier": id }))
+                .collect();
             first_failure(&json!({ "batchItemFailures": items }), &batch)
         };
         assert_eq!(failures(&[]), None);

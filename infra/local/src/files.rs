@@ -5,7 +5,12 @@ use std::{fs, io, io::Write, os::unix::fs::OpenOptionsExt, path::Path};
 /// Replaces `path` with `bytes`, readable by its owner only: written aside, flushed, renamed, and the rename flushed.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let aside = path.with_extension("tmp");
-    let mut file = fs::OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&aside)?;
+    let mut file = fs::OpenOptions::new()
+        .create(true)
+        .write(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&aside)?;
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&aside, path)?;

@@ -75,33 +75,57 @@ impl Gateway {
     ) -> Result<Arc<Self>> {
         let mut authorizers = BTreeMap::new();
         for resource in template.of_type("AWS::ApiGatewayV2::Authorizer")? {
-            authorizers.insert(resource.id.clone(), Arc::new(Authorizer::new(&resource, &function)?));
+            authorizers.insert(
+                resource.id.clone(),
+                Arc::new(Authorizer::new(&resource, &function)?),
+            );
         }
         let mut integrations = BTreeMap::new();
         for resource in template.of_type("AWS::ApiGatewayV2::Integration")? {
             let (id, properties) = (resource.id, resource.properties);
-            if properties["IntegrationType"] != "AWS_PROXY" || properties["PayloadFormatVersion"] != "2.0" {
-                return Err(Error::new(format!("{id}: only AWS_PROXY with payload format 2.0 is supported")));
+            if properties["IntegrationType"] != "AWS_PROXY"
+                || properties["PayloadFormatVersion"] != "2.0"
+            {
+                return Err(Error::new(format!(
+                    "{id}: only AWS_PROXY with payload format 2.0 is supported"
+                )));
             }
             let function = function(properties["IntegrationUri"].as_str().unwrap_or_default())?;
             let timeout = number(&properties["TimeoutInMillis"]).unwrap_or(INTEGRATION_TIMEOUT_MS);
-            integrations.insert(format!("integrations/{id}"), (function, Duration::from_millis(timeout)));
+            integrations.insert(
+                format!("integrations/{id}"),
+                (function, Duration::from_millis(timeout)),
+            );
         }
         let stages = template.of_type("AWS::ApiGatewayV2::Stage")?;
-        let limits = stages.first().map(|stage| &stage.properties["DefaultRouteSettings"]);
+        let limits = stages
+            .first()
+            .map(|stage| &stage.properties["DefaultRouteSettings"]);
         let limit = |name: &str| text(&limits?[name])?.parse::<f64>().ok();
-        let limits = limit("ThrottlingRateLimit").zip(limit("ThrottlingBurstLimit")).filter(|_| throttling);
+        let limits = limit("ThrottlingRateLimit")
+            .zip(limit("ThrottlingBurstLimit"))
+            .filter(|_| throttling);
         let mut routes = Vec::new();
         for resource in template.of_type("AWS::ApiGatewayV2::Route")? {
             let (id, properties) = (resource.id, resource.properties);
             let named = |name: &str| properties[name].as_str().unwrap_or_default();
-            let missing = |name: &str| Error::new(format!("{id}: there is no {name} {}", properties[name]));
-            let (function, timeout) = integrations.get(named("Target")).ok_or_else(|| missing("Target"))?;
+            let missing =
+                |name: &str| Error::new(format!("{id}: there is no {name} {}", properties[name]));
+            let (function, timeout) = integrations
+                .get(named("Target"))
+                .ok_or_else(|| missing("Target"))?;
             let authorizer = match named("AuthorizationType") {
                 "" | "NONE" => None,
-                _ => Some(authorizers.get(named("AuthorizerId")).ok_or_else(|| missing("AuthorizerId"))?),
+                _ => Some(
+                    authorizers
+                        .get(named("AuthorizerId"))
+                        .ok_or_else(|| missing("AuthorizerId"))?,
+                ),
             };
-            let scopes = properties["AuthorizationScopes"].as_array().map(Vec::as_slice).unwrap_or_default();
+            let scopes = properties["AuthorizationScopes"]
+                .as_array()
+                .map(Vec::as_slice)
+                .unwrap_or_default();
             routes.push(Route {
                 key: RouteKey::parse(named("RouteKey")).ok_or_else(|| missing("RouteKey"))?,
                 function: function.clone(),
@@ -125,8 +149,11 @@ impl Gateway {
     }
 
     async fn route(&self, id: &str, parts: &Parts, body: &[u8]) -> Response<Full<Bytes>> {
-        let headers: usize =
-            parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+        let headers: usize = parts
+            .headers
+            .iter()
+            .map(|(name, value)| name.as_str().len() + value.len())
+            .sum();
         if headers + parts.uri.path().len() > LARGEST_HEADERS {
             return web::message(
                 StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
@@ -137,7 +164,10 @@ impl Gateway {
             return web::message(StatusCode::PAYLOAD_TOO_LARGE, "Request Entity Too Large");
         }
         let found = self.routes.iter().find_map(|route| {
-            route.key.matches(parts.method.as_str(), parts.uri.path()).map(|parameters| (route, parameters))
+            route
+                .key
+                .matches(parts.method.as_str(), parts.uri.path())
+                .map(|parameters| (route, parameters))
         });
         let Some((route, parameters)) = found else {
             return web::message(StatusCode::NOT_FOUND, "Not Found");
@@ -154,7 +184,10 @@ impl Gateway {
                 Verdict::Unauthorized(error) => return unauthorized(error),
                 Verdict::Forbidden => return web::message(StatusCode::FORBIDDEN, "Forbidden"),
                 Verdict::Failed => {
-                    return web::message(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error");
+                    return web::message(
+                        StatusCode::INTERNAL_SERVER_ERROR,
+                        "Internal Server Error",
+                    );
                 }
             }
         }
@@ -163,10 +196,11 @@ impl Gateway {
         }
         let outcome = tokio::time::timeout(route.timeout, route.function.invoke(event)).await;
         match outcome.unwrap_or(Err(InvokeError::TimedOut)) {
-            Ok(answer) => {
-                response(answer).unwrap_or_else(|| web::message(StatusCode::BAD_GATEWAY, "Bad Gateway"))
+            Ok(answer) => response(answer)
+                .unwrap_or_else(|| web::message(StatusCode::BAD_GATEWAY, "Bad Gateway")),
+            Err(InvokeError::TimedOut) => {
+                web::message(StatusCode::GATEWAY_TIMEOUT, "Gateway Timeout")
             }
-            Err(InvokeError::TimedOut) => web::message(StatusCode::GATEWAY_TIMEOUT, "Gateway Timeout"),
             Err(InvokeError::Crashed | InvokeError::Function { .. }) => {
                 web::message(StatusCode::BAD_GATEWAY, "Bad Gateway")
             }
@@ -177,11 +211,18 @@ impl Gateway {
 impl RouteKey {
     fn parse(whole: &str) -> Option<Self> {
         if whole == "$default" {
-            return Some(Self { whole: whole.to_owned(), method: None, path: None });
+            return Some(Self {
+                whole: whole.to_owned(),
+                method: None,
+                path: None,
+            });
         }
         let (method, path) = whole.split_once(' ')?;
         let segments = path.strip_prefix('/')?.split('/').map(|segment| {
-            match segment.strip_prefix('{').and_then(|segment| segment.strip_suffix('}')) {
+            match segment
+                .strip_prefix('{')
+                .and_then(|segment| segment.strip_suffix('}'))
+            {
                 Some(name) => match name.strip_suffix('+') {
                     Some(name) => Segment::Greedy(name.to_owned()),
                     None => Segment::Parameter(name.to_owned()),
@@ -215,16 +256,20 @@ impl RouteKey {
     /// The decoded path parameters, if the route takes this request.
     fn matches(&self, method: &str, path: &str) -> Option<Map<String, Value>> {
         let mut parameters = Map::new();
-        let Some(segments) = &self.path else { return Some(parameters) };
+        let Some(segments) = &self.path else {
+            return Some(parameters);
+        };
         if self.method.as_deref().is_some_and(|own| own != method) {
             return None;
         }
-        let decode = |part: &str| Value::from(percent_decode_str(part).decode_utf8_lossy().into_owned());
+        let decode =
+            |part: &str| Value::from(percent_decode_str(part).decode_utf8_lossy().into_owned());
         let mut rest = Some(path.strip_prefix('/')?);
         for segment in segments {
             let here = rest?;
-            let (part, after) =
-                here.split_once('/').map_or((here, None), |(part, after)| (part, Some(after)));
+            let (part, after) = here
+                .split_once('/')
+                .map_or((here, None), |(part, after)| (part, Some(after)));
             match segment {
                 Segment::Static(text) if text == part => {}
                 Segment::Parameter(name) if !part.is_empty() => {
@@ -244,12 +289,19 @@ impl RouteKey {
 
 impl Bucket {
     fn new(rate: f64, burst: f64) -> Self {
-        Self { rate, burst, tokens: burst, at: Instant::now() }
+        Self {
+            rate,
+            burst,
+            tokens: burst,
+            at: Instant::now(),
+        }
     }
 
     fn take(&mut self) -> bool {
         let now = Instant::now();
-        self.tokens = self.burst.min(self.tokens + self.rate * (now - self.at).as_secs_f64());
+        self.tokens = self
+            .burst
+            .min(self.tokens + self.rate * (now - self.at).as_secs_f64());
         self.at = now;
         let enough = self.tokens >= 1.0;
         if enough {
@@ -260,13 +312,24 @@ impl Bucket {
 }
 
 /// The event of payload format 2.0.
-fn event(id: &str, route_key: &str, parts: &Parts, parameters: Map<String, Value>, body: &[u8]) -> Value {
+fn event(
+    id: &str,
+    route_key: &str,
+    parts: &Parts,
+    parameters: Map<String, Value>,
+    body: &[u8],
+) -> Value {
     let now = clock::now();
-    let time = jiff::Timestamp::from_second(now.as_secs().try_into().unwrap_or_default()).unwrap_or_default();
+    let time = jiff::Timestamp::from_second(now.as_secs().try_into().unwrap_or_default())
+        .unwrap_or_default();
     let path = parts.uri.path();
     let query = parts.uri.query().unwrap_or_default();
     let (headers, cookies) = headers(&parts.headers);
-    let host = headers.get("host").and_then(Value::as_str).unwrap_or("localhost").to_owned();
+    let host = headers
+        .get("host")
+        .and_then(Value::as_str)
+        .unwrap_or("localhost")
+        .to_owned();
     let user_agent = headers.get("user-agent").cloned().unwrap_or_default();
     let (body, encoded) = encode(&parts.headers, body);
     let mut event = json!({
@@ -326,7 +389,10 @@ fn headers(all: &HeaderMap) -> (Map<String, Value>, Vec<String>) {
             append(&mut headers, name.as_str(), &value);
         }
     }
-    for (name, value) in [("x-forwarded-for", "127.0.0.1"), ("x-forwarded-proto", "http")] {
+    for (name, value) in [
+        ("x-forwarded-for", "127.0.0.1"),
+        ("x-forwarded-proto", "http"),
+    ] {
         append(&mut headers, name, value);
     }
     (headers, cookies)
@@ -342,11 +408,21 @@ fn append(map: &mut Map<String, Value>, name: &str, value: &str) {
 
 /// A body as text where its type says that it is text and it is, otherwise in base64.
 fn encode(headers: &HeaderMap, body: &[u8]) -> (String, bool) {
-    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let kind = kind.map(|kind| kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
+    let kind = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    let kind = kind.map(|kind| {
+        kind.split(';')
+            .next()
+            .unwrap_or_default()
+            .trim()
+            .to_ascii_lowercase()
+    });
     let textual = kind.is_none_or(|kind| {
         kind.starts_with("text/")
-            || ["json", "xml", "javascript", "x-www-form-urlencoded"].iter().any(|text| kind.ends_with(text))
+            || ["json", "xml", "javascript", "x-www-form-urlencoded"]
+                .iter()
+                .any(|text| kind.ends_with(text))
     });
     match std::str::from_utf8(body) {
         Ok(text) if textual => (text.to_owned(), false),
@@ -356,7 +432,10 @@ fn encode(headers: &HeaderMap, body: &[u8]) -> (String, bool) {
 
 /// A function's answer as an HTTP response; `None` if it is not one.
 fn response(answer: Value) -> Option<Response<Full<Bytes>>> {
-    let Some(status) = answer.as_object().and_then(|answer| answer.get("statusCode")) else {
+    let Some(status) = answer
+        .as_object()
+        .and_then(|answer| answer.get("statusCode"))
+    else {
         return Some(web::json(StatusCode::OK, &answer));
     };
     let status = StatusCode::from_u16(u16::try_from(number(status)?).ok()?).ok()?;
@@ -375,8 +454,15 @@ fn response(answer: Value) -> Option<Response<Full<Bytes>>> {
     for (name, value) in answer["headers"].as_object().into_iter().flatten() {
         add(name, value)?;
     }
-    for (name, values) in answer["multiValueHeaders"].as_object().into_iter().flatten() {
-        values.as_array()?.iter().try_for_each(|value| add(name, value))?;
+    for (name, values) in answer["multiValueHeaders"]
+        .as_object()
+        .into_iter()
+        .flatten()
+    {
+        values
+            .as_array()?
+            .iter()
+            .try_for_each(|value| add(name, value))?;
     }
     for cookie in answer["cookies"].as_array().into_iter().flatten() {
         add("set-cookie", cookie)?;
@@ -384,7 +470,10 @@ fn response(answer: Value) -> Option<Response<Full<Bytes>>> {
     // The length is the server's to say.
     headers.remove(header::CONTENT_LENGTH);
     if !body.is_empty() && !headers.contains_key(header::CONTENT_TYPE) {
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain;charset=UTF-8"));
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("text/plain;charset=UTF-8"),
+        );
     }
     let mut response = Response::new(Full::from(body));
     *response.status_mut() = status;
@@ -395,11 +484,15 @@ fn response(answer: Value) -> Option<Response<Full<Bytes>>> {
 fn unauthorized(error: Option<&str>) -> Response<Full<Bytes>> {
     let mut response = web::message(StatusCode::UNAUTHORIZED, "Unauthorized");
     let challenge = match error {
-        Some(error) => format!(r#"Bearer scope="" error="invalid_token" error_description="{error}""#),
+        Some(error) => {
+            format!(r#"Bearer scope="" error="invalid_token" error_description="{error}""#)
+        }
         None => "Bearer".to_owned(),
     };
     if let Ok(challenge) = HeaderValue::from_str(&challenge) {
-        response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+        response
+            .headers_mut()
+            .insert(header::WWW_AUTHENTICATE, challenge);
     }
     response
 }
@@ -410,14 +503,22 @@ mod tests {
 
     #[test]
     fn routes_are_tried_in_the_order_of_api_gateway() {
-        let mut keys: Vec<_> =
-            ["$default", "ANY /a/{proxy+}", "GET /a/{id}", "ANY /a/b", "GET /a/b", "GET /a/{id}/c"]
-                .iter()
-                .map(|key| RouteKey::parse(key).unwrap())
-                .collect();
+        let mut keys: Vec<_> = [
+            "$default",
+            "ANY /a/{proxy+}",
+            "GET /a/{id}",
+            "ANY /a/b",
+            "GET /a/b",
+            "GET /a/{id}/c",
+        ]
+        .iter()
+        .map(|key| RouteKey::parse(key).unwrap())
+        .collect();
         keys.sort_by_key(RouteKey::precedence);
         let first = |method: &str, path: &str| {
-            keys.iter().find(|key| key.matches(method, path).is_some()).map(|key| key.whole.as_str())
+            keys.iter()
+                .find(|key| key.matches(method, path).is_some())
+                .map(|key| key.whole.as_str())
         };
         assert_eq!(first("GET", "/a/b"), Some("GET /a/b"));
         assert_eq!(first("PUT", "/a/b"), Some("ANY /a/b"));

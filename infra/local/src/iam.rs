@@ -37,12 +37,16 @@ impl Permissions {
         let mut tables = Tables::default();
         for table in template.of_type("AWS::DynamoDB::Table")? {
             let attribute = |name: &str| template.attribute(&table.id, name).and_then(text);
-            tables.table_arns.extend(attribute("Ref").zip(attribute("Arn")));
+            tables
+                .table_arns
+                .extend(attribute("Ref").zip(attribute("Arn")));
         }
         let policies = template.of_type("AWS::IAM::Policy")?;
         let keys = template.of_type("AWS::KMS::Key")?;
         for function in template.of_type("AWS::Serverless::Function")? {
-            let binary = function.metadata["BuildProperties"]["Binary"].as_str().unwrap_or_default();
+            let binary = function.metadata["BuildProperties"]["Binary"]
+                .as_str()
+                .unwrap_or_default();
             let role = format!("{}Role", function.id);
             let role_name = template.attribute(&role, "Ref");
             let mut allowed = BTreeSet::new();
@@ -51,15 +55,22 @@ impl Permissions {
             }
             for policy in &policies {
                 if list(&policy.properties["Roles"]).any(|role| Some(role) == role_name) {
-                    allowed.extend(permissions(&policy.id, &policy.properties["PolicyDocument"])?);
+                    allowed.extend(permissions(
+                        &policy.id,
+                        &policy.properties["PolicyDocument"],
+                    )?);
                 }
             }
             // A KMS key's own policy has the last word: it must leave the action to IAM, or name the role.
             for key in &keys {
-                let arn = template.attribute(&key.id, "Arn").and_then(text).unwrap_or_default();
+                let arn = template
+                    .attribute(&key.id, "Arn")
+                    .and_then(text)
+                    .unwrap_or_default();
                 let role_arn = template.attribute(&role, "Arn");
                 allowed.retain(|permission| {
-                    permission.resource != arn || key_allows(&key.properties, &permission.action, role_arn)
+                    permission.resource != arn
+                        || key_allows(&key.properties, &permission.action, role_arn)
                 });
             }
             tables.allowed.insert(binary.to_owned(), allowed);
@@ -90,15 +101,22 @@ impl Permissions {
             Service::DynamoDb => self.needed_of_dynamodb(action, body),
             Service::Kms => {
                 let resource = body["KeyId"].as_str().unwrap_or_default().to_owned();
-                vec![Permission { action: format!("kms:{action}"), resource }]
+                vec![Permission {
+                    action: format!("kms:{action}"),
+                    resource,
+                }]
             }
         };
-        needed.into_iter().find(|permission| !self.is_allowed(function, permission))
+        needed
+            .into_iter()
+            .find(|permission| !self.is_allowed(function, permission))
     }
 
     /// Whether the function may; notes that it has made use of it.
     pub(crate) fn is_allowed(&self, function: &str, permission: &Permission) -> bool {
-        let Some(allowed) = self.0.allowed.get(function) else { return true };
+        let Some(allowed) = self.0.allowed.get(function) else {
+            return true;
+        };
         let is_allowed = allowed.contains(permission);
         if is_allowed {
             let mut used = self.0.used.lock().unwrap_or_else(PoisonError::into_inner);
@@ -119,11 +137,16 @@ impl Permissions {
                 Some(index) => format!("{arn}/index/{index}"),
                 None => arn.to_owned(),
             };
-            Permission { action: format!("dynamodb:{action}"), resource }
+            Permission {
+                action: format!("dynamodb:{action}"),
+                resource,
+            }
         };
         match action {
             "TransactWriteItems" => {
-                let items = list(&body["TransactItems"]).filter_map(Value::as_object).flatten();
+                let items = list(&body["TransactItems"])
+                    .filter_map(Value::as_object)
+                    .flatten();
                 items
                     .map(|(kind, item)| {
                         let action = if kind == "ConditionCheck" {
@@ -138,7 +161,9 @@ impl Permissions {
             "BatchGetItem" | "BatchWriteItem" => {
                 let tables = body["RequestItems"].as_object().into_iter().flatten();
                 tables
-                    .map(|(table, _)| permission(action, &serde_json::json!({ "TableName": table })))
+                    .map(|(table, _)| {
+                        permission(action, &serde_json::json!({ "TableName": table }))
+                    })
                     .collect()
             }
             _ => vec![permission(action, body)],
@@ -159,12 +184,17 @@ fn permissions(id: &str, document: &Value) -> Result<Vec<Permission>> {
                         "{id}: {action} on {resource} is not a plain permission"
                     )));
                 }
-                permissions.push(Permission { action: action.clone(), resource });
+                permissions.push(Permission {
+                    action: action.clone(),
+                    resource,
+                });
             }
         }
     }
     if permissions.is_empty() {
-        return Err(Error::new(format!("{id}: the policy allows nothing, or is not written out")));
+        return Err(Error::new(format!(
+            "{id}: the policy allows nothing, or is not written out"
+        )));
     }
     Ok(permissions)
 }
@@ -173,7 +203,9 @@ fn key_allows(key: &Value, action: &str, role_arn: Option<&Value>) -> bool {
     list(&key["KeyPolicy"]["Statement"]).any(|statement| {
         let principal = &statement["Principal"]["AWS"];
         let names_it = Some(principal) == role_arn
-            || principal.as_str().is_some_and(|principal| principal.ends_with(":root"));
+            || principal
+                .as_str()
+                .is_some_and(|principal| principal.ends_with(":root"));
         let actions = list(&statement["Action"]);
         statement["Effect"] == "Allow"
             && names_it
@@ -184,7 +216,11 @@ fn key_allows(key: &Value, action: &str, role_arn: Option<&Value>) -> bool {
 /// A JSON list, or the one thing that stands for it.
 fn list(value: &Value) -> impl Iterator<Item = &Value> {
     let many = value.as_array().map(Vec::as_slice);
-    let one = if value.is_null() || value.is_array() { None } else { Some(value) };
+    let one = if value.is_null() || value.is_array() {
+        None
+    } else {
+        Some(value)
+    };
     many.into_iter().flatten().chain(one)
 }
 
@@ -195,10 +231,17 @@ mod tests {
     #[test]
     fn only_the_function_that_creates_keys_may_sign() {
         let yaml = include_str!("../../template.yaml");
-        let parameters = [("OidcIssuer", "https://idp.example"), ("KeyIssuer", "https://keys.example")];
+        let parameters = [
+            ("OidcIssuer", "https://idp.example"),
+            ("KeyIssuer", "https://keys.example"),
+        ];
         let parameters = parameters.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let mut template = Template::parse(yaml, &parameters).unwrap();
-        for (id, attribute) in [("SigningKey", "Arn"), ("SigningKey", "Ref"), ("Table", "StreamArn")] {
+        for (id, attribute) in [
+            ("SigningKey", "Arn"),
+            ("SigningKey", "Ref"),
+            ("Table", "StreamArn"),
+        ] {
             template.set(id, attribute, format!("{id}{attribute}"));
         }
         let permissions = Permissions::read(&template).unwrap();
@@ -206,12 +249,20 @@ mod tests {
             .0
             .allowed
             .iter()
-            .filter(|(_, allowed)| allowed.iter().any(|permission| permission.action == "kms:Sign"))
+            .filter(|(_, allowed)| {
+                allowed
+                    .iter()
+                    .any(|permission| permission.action == "kms:Sign")
+            })
             .map(|(function, _)| function.as_str())
             .collect();
         assert_eq!(signers, ["create"]);
         // Nor can an IAM policy that somebody adds: the key leaves signing to its own policy.
-        let [key] = template.of_type("AWS::KMS::Key").unwrap().try_into().unwrap();
+        let [key] = template
+            .of_type("AWS::KMS::Key")
+            .unwrap()
+            .try_into()
+            .unwrap();
         assert!(!key_allows(&key.properties, "kms:Sign", None));
         let role = template.attribute("CreateFunctionRole", "Arn");
         assert!(key_allows(&key.properties, "kms:Sign", role));

@@ -82,11 +82,17 @@ struct Grant {
 
 impl Issuer {
     /// Starts it with the key kept in `data`, so that tokens outlive a restart on the same port.
-    pub(crate) async fn start(data: Option<&Path>, listener: TcpListener, client: Client) -> Result<Self> {
+    pub(crate) async fn start(
+        data: Option<&Path>,
+        listener: TcpListener,
+        client: Client,
+    ) -> Result<Self> {
         let path = data.map(|data| data.join("issuer.der"));
         let key = tokio::task::spawn_blocking(move || key(path.as_deref()));
         let key = key.await.map_err(Error::because("the issuer ended"))??;
-        let der = key.to_pkcs1_der().map_err(Error::because("the issuer's key cannot be encoded"))?;
+        let der = key
+            .to_pkcs1_der()
+            .map_err(Error::because("the issuer's key cannot be encoded"))?;
         let url = web::url(&listener)?;
         let configuration = json!({
             "issuer": url,
@@ -108,8 +114,15 @@ impl Issuer {
             "n": URL_SAFE_NO_PAD.encode(key.n().to_bytes_be()),
             "e": URL_SAFE_NO_PAD.encode(key.e().to_bytes_be()),
         }]});
-        let signer = Arc::new(Signer { issuer: url, key: EncodingKey::from_rsa_der(der.as_bytes()) });
-        let sign_in = SignIn { signer: signer.clone(), client, codes: Mutex::default() };
+        let signer = Arc::new(Signer {
+            issuer: url,
+            key: EncodingKey::from_rsa_der(der.as_bytes()),
+        });
+        let sign_in = SignIn {
+            signer: signer.clone(),
+            client,
+            codes: Mutex::default(),
+        };
         let state = Arc::new((configuration, keys, sign_in));
         let server = web::serve(listener, move |parts, body| {
             let (configuration, keys, sign_in) = &*state;
@@ -146,7 +159,10 @@ impl Signer {
                 claims.entry(name).or_insert(value);
             }
         }
-        let header = Header { kid: Some(KEY_ID.to_owned()), ..Header::new(Algorithm::RS256) };
+        let header = Header {
+            kid: Some(KEY_ID.to_owned()),
+            ..Header::new(Algorithm::RS256)
+        };
         // Signing fails only for a damaged key, and an empty token is refused by everyone.
         jsonwebtoken::encode(&header, &claims, &self.key).unwrap_or_default()
     }
@@ -160,7 +176,9 @@ impl SignIn {
     /// Lets the application's page, and no other, read an answer.
     fn shared(&self, mut response: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
         if let Ok(origin) = HeaderValue::from_str(&self.client.origin) {
-            response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+            response
+                .headers_mut()
+                .insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
         }
         response
     }
@@ -168,7 +186,9 @@ impl SignIn {
     /// The sign-in page, and once a user is picked the way back to the application with a code.
     fn authorize(&self, parts: &Parts) -> Response<Full<Bytes>> {
         let query = parts.uri.query().unwrap_or_default();
-        let asked: HashMap<_, _> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+        let asked: HashMap<_, _> = form_urlencoded::parse(query.as_bytes())
+            .into_owned()
+            .collect();
         let is = |name: &str, value: &str| asked.get(name).is_some_and(|given| given == value);
         for (name, expected) in [
             ("client_id", self.client.id.as_str()),
@@ -189,9 +209,20 @@ impl SignIn {
             return page(StatusCode::BAD_REQUEST, "Sign-in is not possible", missing);
         };
         let state = asked.get("state").map(String::as_str).unwrap_or_default();
-        let Some(user) = asked.get("user") else { return self.choice(query, state) };
-        let Some(person) = self.client.people.iter().find(|person| full_id(person) == *user) else {
-            return page(StatusCode::NOT_FOUND, "Sign-in is not possible", "<p>There is no such user.</p>");
+        let Some(user) = asked.get("user") else {
+            return self.choice(query, state);
+        };
+        let Some(person) = self
+            .client
+            .people
+            .iter()
+            .find(|person| full_id(person) == *user)
+        else {
+            return page(
+                StatusCode::NOT_FOUND,
+                "Sign-in is not possible",
+                "<p>There is no such user.</p>",
+            );
         };
         let code = Uuid::new_v4().to_string();
         let grant = Grant {
@@ -200,10 +231,15 @@ impl SignIn {
             nonce: asked.get("nonce").cloned(),
             issued: Instant::now(),
         };
-        self.codes.lock().unwrap_or_else(PoisonError::into_inner).insert(code.clone(), grant);
+        self.codes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(code.clone(), grant);
         let mut response = Response::new(Full::default());
         *response.status_mut() = StatusCode::SEE_OTHER;
-        if let Ok(location) = HeaderValue::from_str(&self.back(&[("code", &code), ("state", state)])) {
+        if let Ok(location) =
+            HeaderValue::from_str(&self.back(&[("code", &code), ("state", state)]))
+        {
             response.headers_mut().insert(header::LOCATION, location);
         }
         response
@@ -235,7 +271,9 @@ impl SignIn {
 
     /// The application's address with what it is told.
     fn back(&self, told: &[(&str, &str)]) -> String {
-        let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(told).finish();
+        let query = form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(told)
+            .finish();
         format!("{}?{query}", self.redirect_uri())
     }
 
@@ -248,17 +286,30 @@ impl SignIn {
         let sent: HashMap<_, _> = form_urlencoded::parse(body).into_owned().collect();
         let field = |name: &str| sent.get(name).map(String::as_str).unwrap_or_default();
         if field("grant_type") != "authorization_code" {
-            return refuse("unsupported_grant_type", "only authorization_code is supported");
+            return refuse(
+                "unsupported_grant_type",
+                "only authorization_code is supported",
+            );
         }
-        let grant = self.codes.lock().unwrap_or_else(PoisonError::into_inner).remove(field("code"));
+        let grant = self
+            .codes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(field("code"));
         let Some(grant) = grant.filter(|grant| grant.issued.elapsed() < CODE_LIFETIME) else {
             return refuse("invalid_grant", "the code is unknown, used or too old");
         };
         if field("client_id") != self.client.id || field("redirect_uri") != self.redirect_uri() {
-            return refuse("invalid_grant", "the code was issued to another client or redirect_uri");
+            return refuse(
+                "invalid_grant",
+                "the code was issued to another client or redirect_uri",
+            );
         }
         if URL_SAFE_NO_PAD.encode(Sha256::digest(field("code_verifier"))) != grant.challenge {
-            return refuse("invalid_grant", "the code_verifier does not belong to the code");
+            return refuse(
+                "invalid_grant",
+                "the code_verifier does not belong to the code",
+            );
         }
         let mut identity = grant.person.clone();
         if let Some(nonce) = grant.nonce {
@@ -271,7 +322,9 @@ impl SignIn {
             "expires_in": LIFETIME_SECONDS,
         });
         let mut response = web::json(StatusCode::OK, &tokens);
-        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        response
+            .headers_mut()
+            .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         response
     }
 }
@@ -296,9 +349,15 @@ fn page(status: StatusCode, title: &str, body: &str) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::from(html));
     *response.status_mut() = status;
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/html; charset=utf-8"),
+    );
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert(
+        header::REFERRER_POLICY,
+        HeaderValue::from_static("no-referrer"),
+    );
     if let Ok(policy) = HeaderValue::from_str(&policy) {
         headers.insert(header::CONTENT_SECURITY_POLICY, policy);
     }
@@ -328,7 +387,8 @@ fn key(path: Option<&Path>) -> Result<RsaPrivateKey> {
         return RsaPrivateKey::from_pkcs1_der(&der)
             .map_err(Error::because(format!("{} is damaged", path.display())));
     }
-    let key = RsaPrivateKey::new(&mut OsRng, 2048).map_err(Error::because("cannot make an RSA key"))?;
+    let key =
+        RsaPrivateKey::new(&mut OsRng, 2048).map_err(Error::because("cannot make an RSA key"))?;
     if let Some(path) = path {
         let der = key.to_pkcs1_der().map_err(Error::because(cannot))?;
         files::replace(path, der.as_bytes()).map_err(Error::because(cannot))?;
@@ -344,14 +404,26 @@ mod tests {
     const VERIFIER: &str = "a-verifier-of-at-least-forty-three-characters";
 
     async fn issuer() -> Issuer {
-        let people = vec![json!({ "sub": "ada", "tenant_id": "acme", "name": "<b>\"Ada\" & co</b>" })];
-        let client = Client { id: "console".into(), origin: ORIGIN.into(), audience: "api".into(), people };
-        Issuer::start(None, web::bind(0).await.unwrap(), client).await.unwrap()
+        let people =
+            vec![json!({ "sub": "ada", "tenant_id": "acme", "name": "<b>\"Ada\" & co</b>" })];
+        let client = Client {
+            id: "console".into(),
+            origin: ORIGIN.into(),
+            audience: "api".into(),
+            people,
+        };
+        Issuer::start(None, web::bind(0).await.unwrap(), client)
+            .await
+            .unwrap()
     }
 
     fn client() -> reqwest::Client {
         let policy = reqwest::redirect::Policy::none();
-        reqwest::Client::builder().no_proxy().redirect(policy).build().unwrap()
+        reqwest::Client::builder()
+            .no_proxy()
+            .redirect(policy)
+            .build()
+            .unwrap()
     }
 
     /// A request for a code, with some parameters replaced.
@@ -367,14 +439,24 @@ mod tests {
             ("code_challenge_method", "S256"),
         ]);
         query.extend(replaced.iter().copied());
-        client().get(format!("{}/authorize", issuer.server.url)).query(&query).send().await.unwrap()
+        client()
+            .get(format!("{}/authorize", issuer.server.url))
+            .query(&query)
+            .send()
+            .await
+            .unwrap()
     }
 
     async fn code(issuer: &Issuer) -> String {
         let response = authorize(issuer, &[("user", "acme/ada")]).await;
         assert_eq!(response.status(), 303);
         let location = response.headers()["location"].to_str().unwrap();
-        let (code, state) = location.split_once("?code=").unwrap().1.split_once('&').unwrap();
+        let (code, state) = location
+            .split_once("?code=")
+            .unwrap()
+            .1
+            .split_once('&')
+            .unwrap();
         assert_eq!(state, "state=s%261");
         code.to_owned()
     }
@@ -389,9 +471,14 @@ mod tests {
             ("code", code),
         ]);
         form.extend(replaced.iter().copied());
-        let request = client().post(format!("{}/token", issuer.server.url)).form(&form);
+        let request = client()
+            .post(format!("{}/token", issuer.server.url))
+            .form(&form);
         let response = request.send().await.unwrap();
-        let origin = response.headers()["access-control-allow-origin"].to_str().unwrap().to_owned();
+        let origin = response.headers()["access-control-allow-origin"]
+            .to_str()
+            .unwrap()
+            .to_owned();
         (response.json().await.unwrap(), origin)
     }
 
@@ -400,9 +487,18 @@ mod tests {
         let issuer = issuer().await;
         let code = code(&issuer).await;
         let (tokens, origin) = token(&issuer, &code, &[]).await;
-        assert_eq!((&tokens["token_type"], origin.as_str()), (&json!("Bearer"), ORIGIN));
-        let payload = tokens["access_token"].as_str().unwrap().split('.').nth(1).unwrap();
-        let claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap();
+        assert_eq!(
+            (&tokens["token_type"], origin.as_str()),
+            (&json!("Bearer"), ORIGIN)
+        );
+        let payload = tokens["access_token"]
+            .as_str()
+            .unwrap()
+            .split('.')
+            .nth(1)
+            .unwrap();
+        let claims: Value =
+            serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap();
         assert_eq!(
             (&claims["sub"], &claims["tenant_id"], &claims["aud"]),
             (&json!("ada"), &json!("acme"), &json!("api"))
@@ -414,12 +510,19 @@ mod tests {
     async fn a_code_is_worth_nothing_with_another_verifier_client_or_redirect_uri() {
         let issuer = issuer().await;
         for wrong in [
-            ("code_verifier", "another-verifier-of-more-than-forty-three-characters"),
+            (
+                "code_verifier",
+                "another-verifier-of-more-than-forty-three-characters",
+            ),
             ("client_id", "other"),
             ("redirect_uri", "http://127.0.0.1:3000/console/"),
         ] {
             let code = code(&issuer).await;
-            assert_eq!(token(&issuer, &code, &[wrong]).await.0["error"], "invalid_grant", "{wrong:?}");
+            assert_eq!(
+                token(&issuer, &code, &[wrong]).await.0["error"],
+                "invalid_grant",
+                "{wrong:?}"
+            );
         }
     }
 
@@ -443,10 +546,16 @@ mod tests {
         let issuer = issuer().await;
         let response = authorize(&issuer, &[("state", "\"><script>")]).await;
         assert!(
-            response.headers()["content-security-policy"].to_str().unwrap().starts_with("default-src 'none'")
+            response.headers()["content-security-policy"]
+                .to_str()
+                .unwrap()
+                .starts_with("default-src 'none'")
         );
         let html = response.text().await.unwrap();
-        assert!(html.contains("&lt;b&gt;&quot;Ada&quot; &amp; co&lt;/b&gt;"), "{html}");
+        assert!(
+            html.contains("&lt;b&gt;&quot;Ada&quot; &amp; co&lt;/b&gt;"),
+            "{html}"
+        );
         assert!(!html.contains("<script"), "{html}");
     }
 }

@@ -72,7 +72,10 @@ pub(crate) struct Failure {
 }
 
 fn fail<T>(code: &'static str, message: impl Into<String>) -> Result<T, Failure> {
-    Err(Failure { code, message: message.into() })
+    Err(Failure {
+        code,
+        message: message.into(),
+    })
 }
 
 impl Kms {
@@ -83,12 +86,19 @@ impl Kms {
             Some(path) => {
                 let context = || format!("cannot read the KMS keys in {}", path.display());
                 let bytes = files::read(path).map_err(Error::because(context()))?;
-                let state = bytes.map(|bytes| serde_json::from_slice(&bytes)).transpose();
-                state.map_err(Error::because(context()))?.unwrap_or_default()
+                let state = bytes
+                    .map(|bytes| serde_json::from_slice(&bytes))
+                    .transpose();
+                state
+                    .map_err(Error::because(context()))?
+                    .unwrap_or_default()
             }
             None => State::default(),
         };
-        Ok(Arc::new(Self { state: Mutex::new(state), path }))
+        Ok(Arc::new(Self {
+            state: Mutex::new(state),
+            path,
+        }))
     }
 
     /// The ARN of the template's key, which is created the first time.
@@ -102,7 +112,8 @@ impl Kms {
             return Ok(arn(key));
         }
         let (kms, logical) = (self.clone(), id.to_owned());
-        let request = json!({ "KeySpec": spec, "KeyUsage": "SIGN_VERIFY", "Description": description });
+        let request =
+            json!({ "KeySpec": spec, "KeyUsage": "SIGN_VERIFY", "Description": description });
         let created = tokio::task::spawn_blocking(move || {
             let key = kms.create_key(&request)?;
             kms.change(|state| {
@@ -124,7 +135,9 @@ impl Kms {
 
     pub(crate) async fn serve(self: &Arc<Self>) -> Result<Server> {
         let kms = self.clone();
-        web::serve(web::bind(0).await?, move |parts, body| kms.clone().answer(parts, body))
+        web::serve(web::bind(0).await?, move |parts, body| {
+            kms.clone().answer(parts, body)
+        })
     }
 
     async fn answer(self: Arc<Self>, parts: Parts, body: Bytes) -> Answer {
@@ -137,7 +150,9 @@ impl Kms {
             Err(failure) => error(StatusCode::BAD_REQUEST, failure.code, &failure.message),
         };
         let json = http::HeaderValue::from_static("application/x-amz-json-1.1");
-        response.headers_mut().insert(http::header::CONTENT_TYPE, json);
+        response
+            .headers_mut()
+            .insert(http::header::CONTENT_TYPE, json);
         Ok(response)
     }
 
@@ -190,10 +205,14 @@ impl Kms {
                 let (id, _) = self.find(text("TargetKeyId"))?;
                 let alias = text("AliasName");
                 if !alias.starts_with("alias/") || alias.starts_with("alias/aws/") {
-                    return fail("InvalidAliasNameException", "Alias must start with the prefix \"alias/\"");
+                    return fail(
+                        "InvalidAliasNameException",
+                        "Alias must start with the prefix \"alias/\"",
+                    );
                 }
                 if self.lock().aliases.contains_key(alias) {
-                    let message = format!("An alias with the name {} already exists", alias_arn(alias));
+                    let message =
+                        format!("An alias with the name {} already exists", alias_arn(alias));
                     return fail("AlreadyExistsException", message);
                 }
                 self.change(|state| {
@@ -204,7 +223,10 @@ impl Kms {
             "DeleteAlias" => {
                 let alias = text("AliasName");
                 if !self.lock().aliases.contains_key(alias) {
-                    return fail("NotFoundException", format!("Alias {} is not found.", alias_arn(alias)));
+                    return fail(
+                        "NotFoundException",
+                        format!("Alias {} is not found.", alias_arn(alias)),
+                    );
                 }
                 self.change(|state| {
                     state.aliases.remove(alias);
@@ -217,8 +239,10 @@ impl Kms {
                     None => None,
                 };
                 let state = self.lock();
-                let aliases =
-                    state.aliases.iter().filter(|(_, id)| wanted.is_none_or(|wanted| **id == wanted));
+                let aliases = state
+                    .aliases
+                    .iter()
+                    .filter(|(_, id)| wanted.is_none_or(|wanted| **id == wanted));
                 let aliases: Vec<_> = aliases
                     .map(|(name, id)| {
                         json!({ "AliasName": name, "AliasArn": alias_arn(name), "TargetKeyId": id })
@@ -226,7 +250,10 @@ impl Kms {
                     .collect();
                 Ok(json!({ "Aliases": aliases, "Truncated": false }))
             }
-            _ => fail("UnknownOperationException", format!("the local KMS has no {operation}")),
+            _ => fail(
+                "UnknownOperationException",
+                format!("the local KMS has no {operation}"),
+            ),
         }
     }
 
@@ -239,14 +266,31 @@ impl Kms {
         }
         let private = match request["KeySpec"].as_str().unwrap_or_default() {
             "ECC_NIST_P256" => Private::P256(p256::ecdsa::SigningKey::random(&mut OsRng)),
-            "ECC_NIST_EDWARDS25519" => Private::Ed25519(ed25519_dalek::SigningKey::generate(&mut OsRng)),
-            "RSA_2048" => Private::Rsa(rsa::RsaPrivateKey::new(&mut OsRng, 2048).map_err(internal)?),
-            spec => return fail("ValidationException", format!("the local KMS has no KeySpec {spec:?}")),
+            "ECC_NIST_EDWARDS25519" => {
+                Private::Ed25519(ed25519_dalek::SigningKey::generate(&mut OsRng))
+            }
+            "RSA_2048" => {
+                Private::Rsa(rsa::RsaPrivateKey::new(&mut OsRng, 2048).map_err(internal)?)
+            }
+            spec => {
+                return fail(
+                    "ValidationException",
+                    format!("the local KMS has no KeySpec {spec:?}"),
+                );
+            }
         };
         let id = Uuid::new_v4();
-        let description = request["Description"].as_str().unwrap_or_default().to_owned();
+        let description = request["Description"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
         let created = clock::now().as_secs_f64();
-        let key = Key { private: Arc::new(private), description, created, enabled: true };
+        let key = Key {
+            private: Arc::new(private),
+            description,
+            created,
+            enabled: true,
+        };
         self.change(|state| {
             state.keys.insert(id, key);
         })?;
@@ -256,17 +300,23 @@ impl Kms {
     /// Finds a key by its id, its ARN, an alias or an alias's ARN.
     fn find(&self, reference: &str) -> Result<(Uuid, Key), Failure> {
         let state = self.lock();
-        let name = reference.strip_prefix(&format!("arn:aws:kms:{REGION}:{ACCOUNT}:")).unwrap_or(reference);
+        let name = reference
+            .strip_prefix(&format!("arn:aws:kms:{REGION}:{ACCOUNT}:"))
+            .unwrap_or(reference);
         let id = match state.aliases.get(name) {
             Some(id) => Some(*id),
             None => name.strip_prefix("key/").unwrap_or(name).parse().ok(),
         };
         match id.and_then(|id| state.keys.get(&id).map(|key| (id, key.clone()))) {
             Some(found) => Ok(found),
-            None if name.starts_with("alias/") => {
-                fail("NotFoundException", format!("Alias {} is not found.", alias_arn(name)))
-            }
-            None => fail("NotFoundException", format!("Key '{reference}' does not exist")),
+            None if name.starts_with("alias/") => fail(
+                "NotFoundException",
+                format!("Alias {} is not found.", alias_arn(name)),
+            ),
+            None => fail(
+                "NotFoundException",
+                format!("Key '{reference}' does not exist"),
+            ),
         }
     }
 
@@ -356,7 +406,10 @@ impl Private {
                 );
             }
             "DIGEST" if matches!(self, Self::Ed25519(_)) => {
-                return fail("ValidationException", "MessageType DIGEST is invalid for ED25519_SHA_512.");
+                return fail(
+                    "ValidationException",
+                    "MessageType DIGEST is invalid for ED25519_SHA_512.",
+                );
             }
             "DIGEST" if message.len() == 32 => false,
             "DIGEST" => {
@@ -365,16 +418,28 @@ impl Private {
                     format!("Digest is invalid length for algorithm {algorithm}."),
                 );
             }
-            _ => return fail("ValidationException", format!("{kind} is not a MessageType of the local KMS")),
+            _ => {
+                return fail(
+                    "ValidationException",
+                    format!("{kind} is not a MessageType of the local KMS"),
+                );
+            }
         };
-        let digest: Vec<u8> = if raw { Sha256::digest(message).to_vec() } else { message.to_vec() };
+        let digest: Vec<u8> = if raw {
+            Sha256::digest(message).to_vec()
+        } else {
+            message.to_vec()
+        };
         match self {
             Self::P256(key) => {
-                let signature: p256::ecdsa::Signature = key.sign_prehash(&digest).map_err(internal)?;
+                let signature: p256::ecdsa::Signature =
+                    key.sign_prehash(&digest).map_err(internal)?;
                 Ok(signature.to_der().as_bytes().to_vec())
             }
             Self::Ed25519(key) => Ok(key.sign(message).to_vec()),
-            Self::Rsa(key) => key.sign(Pkcs1v15Sign::new::<Sha256>(), &digest).map_err(internal),
+            Self::Rsa(key) => key
+                .sign(Pkcs1v15Sign::new::<Sha256>(), &digest)
+                .map_err(internal),
         }
     }
 }
@@ -385,7 +450,10 @@ pub(crate) fn error(status: StatusCode, code: &str, message: &str) -> Response<F
 }
 
 fn internal(error: impl std::fmt::Display) -> Failure {
-    Failure { code: "KMSInternalException", message: error.to_string() }
+    Failure {
+        code: "KMSInternalException",
+        message: error.to_string(),
+    }
 }
 
 fn arn(id: &Uuid) -> String {
@@ -402,7 +470,10 @@ mod pkcs8 {
 
     use super::*;
 
-    pub(super) fn serialize<S: Serializer>(private: &Private, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<S: Serializer>(
+        private: &Private,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         let document = match private {
             Private::P256(key) => key.to_pkcs8_der(),
             Private::Ed25519(key) => key.to_pkcs8_der(),
@@ -412,12 +483,16 @@ mod pkcs8 {
         (private.spec().0, STANDARD.encode(document.as_bytes())).serialize(serializer)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<Private>, D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Arc<Private>, D::Error> {
         let (spec, document) = <(String, String)>::deserialize(deserializer)?;
         let der = STANDARD.decode(document).map_err(D::Error::custom)?;
         let private = match spec.as_str() {
             "ECC_NIST_P256" => p256::ecdsa::SigningKey::from_pkcs8_der(&der).map(Private::P256),
-            "ECC_NIST_EDWARDS25519" => ed25519_dalek::SigningKey::from_pkcs8_der(&der).map(Private::Ed25519),
+            "ECC_NIST_EDWARDS25519" => {
+                ed25519_dalek::SigningKey::from_pkcs8_der(&der).map(Private::Ed25519)
+            }
             "RSA_2048" => rsa::RsaPrivateKey::from_pkcs8_der(&der).map(Private::Rsa),
             _ => return Err(D::Error::custom(format!("unknown key spec {spec}"))),
         };
@@ -440,10 +515,16 @@ mod tests {
         use jsonwebtoken::crypto::verify;
         let kms = Kms::open(None).unwrap();
         for spec in ["ECC_NIST_P256", "ECC_NIST_EDWARDS25519", "RSA_2048"] {
-            let key =
-                kms.execute("CreateKey", &json!({ "KeySpec": spec, "KeyUsage": "SIGN_VERIFY" })).unwrap();
+            let key = kms
+                .execute(
+                    "CreateKey",
+                    &json!({ "KeySpec": spec, "KeyUsage": "SIGN_VERIFY" }),
+                )
+                .unwrap();
             let id = key["KeyMetadata"]["KeyId"].clone();
-            let public = kms.execute("GetPublicKey", &json!({ "KeyId": id })).unwrap();
+            let public = kms
+                .execute("GetPublicKey", &json!({ "KeyId": id }))
+                .unwrap();
             let algorithm = public["SigningAlgorithms"][0].clone();
             let sign = |message: &[u8], kind: &str| {
                 let message = STANDARD.encode(message);
@@ -452,23 +533,40 @@ mod tests {
                     &json!({ "KeyId": id, "Message": message, "MessageType": kind, "SigningAlgorithm": algorithm }),
                 )
             };
-            let signature =
-                STANDARD.decode(sign(b"hello", "RAW").unwrap()["Signature"].as_str().unwrap()).unwrap();
-            let spki = STANDARD.decode(public["PublicKey"].as_str().unwrap()).unwrap();
+            let signature = STANDARD
+                .decode(
+                    sign(b"hello", "RAW").unwrap()["Signature"]
+                        .as_str()
+                        .unwrap(),
+                )
+                .unwrap();
+            let spki = STANDARD
+                .decode(public["PublicKey"].as_str().unwrap())
+                .unwrap();
             let is_good = match spec {
                 "ECC_NIST_P256" => {
                     use p256::{ecdsa::signature::Verifier, pkcs8::DecodePublicKey};
                     let key = p256::ecdsa::VerifyingKey::from_public_key_der(&spki).unwrap();
-                    key.verify(b"hello", &p256::ecdsa::Signature::from_der(&signature).unwrap()).is_ok()
+                    key.verify(
+                        b"hello",
+                        &p256::ecdsa::Signature::from_der(&signature).unwrap(),
+                    )
+                    .is_ok()
                 }
                 "RSA_2048" => {
                     use rsa::pkcs8::DecodePublicKey;
                     let key = rsa::RsaPublicKey::from_public_key_der(&spki).unwrap();
-                    key.verify(Pkcs1v15Sign::new::<Sha256>(), &Sha256::digest(b"hello"), &signature).is_ok()
+                    key.verify(
+                        Pkcs1v15Sign::new::<Sha256>(),
+                        &Sha256::digest(b"hello"),
+                        &signature,
+                    )
+                    .is_ok()
                 }
                 _ => {
                     let key = jsonwebtoken::DecodingKey::from_ed_der(&spki[12..]);
-                    let signature = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(&signature);
+                    let signature =
+                        base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(&signature);
                     verify(&signature, b"hello", &key, jsonwebtoken::Algorithm::EdDSA).unwrap()
                 }
             };
@@ -483,14 +581,27 @@ mod tests {
         let kms = Kms::open(None).unwrap();
         let key = json!({ "KeySpec": "ECC_NIST_P256", "KeyUsage": "SIGN_VERIFY" });
         let arn = kms.execute("CreateKey", &key).unwrap()["KeyMetadata"]["Arn"].clone();
-        kms.execute("CreateAlias", &json!({ "AliasName": "alias/a", "TargetKeyId": arn })).unwrap();
+        kms.execute(
+            "CreateAlias",
+            &json!({ "AliasName": "alias/a", "TargetKeyId": arn }),
+        )
+        .unwrap();
         let by_alias = json!({ "KeyId": "alias/a" });
         assert!(kms.execute("GetPublicKey", &by_alias).is_ok());
         kms.execute("DisableKey", &json!({ "KeyId": arn })).unwrap();
-        assert_eq!(code(kms.execute("GetPublicKey", &by_alias)), "DisabledException");
+        assert_eq!(
+            code(kms.execute("GetPublicKey", &by_alias)),
+            "DisabledException"
+        );
         kms.execute("EnableKey", &json!({ "KeyId": arn })).unwrap();
         assert!(kms.execute("GetPublicKey", &by_alias).is_ok());
-        assert_eq!(code(kms.execute("DescribeKey", &json!({ "KeyId": "alias/b" }))), "NotFoundException");
-        assert_eq!(code(kms.execute("Encrypt", &json!({}))), "UnknownOperationException");
+        assert_eq!(
+            code(kms.execute("DescribeKey", &json!({ "KeyId": "alias/b" }))),
+            "NotFoundException"
+        );
+        assert_eq!(
+            code(kms.execute("Encrypt", &json!({}))),
+            "UnknownOperationException"
+        );
     }
 }

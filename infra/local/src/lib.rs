@@ -127,9 +127,15 @@ impl Stack {
         ];
         parameters.extend(options.parameters.iter().cloned());
         let mut template = Template::parse(&yaml, &parameters)?;
-        let audience = template.parameter("OidcAudience").unwrap_or_default().to_owned();
+        let audience = template
+            .parameter("OidcAudience")
+            .unwrap_or_default()
+            .to_owned();
         let console = issuer::Client {
-            id: template.parameter("ConsoleClientId").unwrap_or_default().to_owned(),
+            id: template
+                .parameter("ConsoleClientId")
+                .unwrap_or_default()
+                .to_owned(),
             origin: web::url(&listener)?,
             audience: audience.clone(),
             people: options.people.clone(),
@@ -145,21 +151,39 @@ impl Stack {
         let kms_server = kms.serve().await?;
         let (faults, permissions) = (Faults::default(), Permissions::read(&template)?);
         let proxies = [
-            faults.serve(Service::DynamoDb, &dynamo.url, &permissions).await?,
-            faults.serve(Service::Kms, &kms_server.url, &permissions).await?,
+            faults
+                .serve(Service::DynamoDb, &dynamo.url, &permissions)
+                .await?,
+            faults
+                .serve(Service::Kms, &kms_server.url, &permissions)
+                .await?,
         ];
         let logs = Logs::printing(options.verbose);
         let functions = functions(&template, &bin_directory, &proxies, &logs, &options)?;
         let by_reference = |reference: &str| {
-            let found = functions.values().find(|function| function.is(reference)).cloned();
+            let found = functions
+                .values()
+                .find(|function| function.is(reference))
+                .cloned();
             found.ok_or_else(|| Error::new(format!("the template has no function {reference}")))
         };
         let gateway = Gateway::new(&template, options.throttling, by_reference)?;
         let dead_letters = DeadLetters::default();
         let mut mappings = Vec::new();
         for resource in template.of_type("AWS::Lambda::EventSourceMapping")? {
-            let function = by_reference(resource.properties["FunctionName"].as_str().unwrap_or_default())?;
-            mappings.push(Mapping::new(&resource, &dynamo, function, data, &dead_letters, &permissions)?);
+            let function = by_reference(
+                resource.properties["FunctionName"]
+                    .as_str()
+                    .unwrap_or_default(),
+            )?;
+            mappings.push(Mapping::new(
+                &resource,
+                &dynamo,
+                function,
+                data,
+                &dead_letters,
+                &permissions,
+            )?);
         }
 
         let mut starting = JoinSet::new();
@@ -183,7 +207,9 @@ impl Stack {
             let (database, mappings) = (dynamo.database.clone(), mappings.clone());
             tasks.spawn(async move { sweep_for_ever(interval, database, mappings).await });
         }
-        let gateway = web::serve(listener, move |parts, body| gateway.clone().answer(parts, body))?;
+        let gateway = web::serve(listener, move |parts, body| {
+            gateway.clone().answer(parts, body)
+        })?;
         Ok(Self {
             gateway,
             tasks,
@@ -246,14 +272,25 @@ impl Stack {
 
     /// Makes a further KMS key and gives its ARN.
     pub async fn create_key(&self, spec: &str) -> Result<String, Error> {
-        let answer =
-            self.kms.call("CreateKey", json!({ "KeySpec": spec, "KeyUsage": "SIGN_VERIFY" })).await?;
-        Ok(answer["KeyMetadata"]["Arn"].as_str().unwrap_or_default().to_owned())
+        let answer = self
+            .kms
+            .call(
+                "CreateKey",
+                json!({ "KeySpec": spec, "KeyUsage": "SIGN_VERIFY" }),
+            )
+            .await?;
+        Ok(answer["KeyMetadata"]["Arn"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned())
     }
 
     /// Has KMS sign `message` with the algorithm of the key; for ECDSA the signature is DER.
     pub async fn sign(&self, key_arn: &str, message: &[u8]) -> Result<Vec<u8>, Error> {
-        let key = self.kms.call("DescribeKey", json!({ "KeyId": key_arn })).await?;
+        let key = self
+            .kms
+            .call("DescribeKey", json!({ "KeyId": key_arn }))
+            .await?;
         let request = json!({
             "KeyId": key_arn,
             "Message": STANDARD.encode(message),
@@ -262,7 +299,9 @@ impl Stack {
         });
         let answer = self.kms.call("Sign", request).await?;
         let signature = answer["Signature"].as_str().unwrap_or_default();
-        STANDARD.decode(signature).map_err(Error::because("KMS answered with something other than base64"))
+        STANDARD.decode(signature).map_err(Error::because(
+            "KMS answered with something other than base64",
+        ))
     }
 
     /// Where a test breaks things.
@@ -302,8 +341,11 @@ impl Stack {
 
     /// Deletes the expired items, as DynamoDB does when it gets to it, and says how many.
     pub fn sweep_ttl(&self) -> Result<usize, Error> {
-        let swept =
-            self.dynamo.database.sweep_ttl().map_err(Error::because("cannot delete what has expired"))?;
+        let swept = self
+            .dynamo
+            .database
+            .sweep_ttl()
+            .map_err(Error::because("cannot delete what has expired"))?;
         self.mappings.iter().for_each(|mapping| mapping.wake());
         Ok(swept)
     }
@@ -317,7 +359,10 @@ impl Stack {
 
     /// The batches of events that were given up, in the shape in which Lambda sends them to a queue.
     pub fn dead_letters(&self) -> Vec<Value> {
-        self.dead_letters.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.dead_letters
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Invokes a function, by its binary's name, as `aws lambda invoke` would.
@@ -334,12 +379,18 @@ impl Stack {
     /// The environment of a function's processes, for one that is started elsewhere; `AWS_LAMBDA_RUNTIME_API` is for
     /// who starts it to add.
     pub fn environment(&self, function: &str) -> Vec<(String, String)> {
-        self.functions.get(function).map(|function| function.environment()).unwrap_or_default()
+        self.functions
+            .get(function)
+            .map(|function| function.environment())
+            .unwrap_or_default()
     }
 
     /// The processes that a function, named by its binary, has now.
     pub fn process_ids(&self, function: &str) -> Vec<u32> {
-        self.functions.get(function).map(|function| function.process_ids()).unwrap_or_default()
+        self.functions
+            .get(function)
+            .map(|function| function.process_ids())
+            .unwrap_or_default()
     }
 
     /// Ends everything and waits until every process is gone and the database is closed.
@@ -366,16 +417,25 @@ fn lock_directory(data: &Path) -> Result<File, Error> {
     let cannot = || format!("cannot use {}", data.display());
     std::fs::create_dir_all(data).map_err(Error::because(cannot()))?;
     let lock = File::create(data.join("lock")).map_err(Error::because(cannot()))?;
-    lock.try_lock().map_err(Error::because(format!("{}: does another stack run on it?", cannot())))?;
+    lock.try_lock().map_err(Error::because(format!(
+        "{}: does another stack run on it?",
+        cannot()
+    )))?;
     Ok(lock)
 }
 
 async fn start_table(template: &mut Template, data: Option<&Path>) -> Result<Dynamo, Error> {
     let tables = template.of_type("AWS::DynamoDB::Table")?;
     let [table] = tables.as_slice() else {
-        return Err(Error::new(format!("the local stack runs one table, the template has {}", tables.len())));
+        return Err(Error::new(format!(
+            "the local stack runs one table, the template has {}",
+            tables.len()
+        )));
     };
-    let name = template.attribute(&table.id, "Ref").and_then(text).unwrap_or_default();
+    let name = template
+        .attribute(&table.id, "Ref")
+        .and_then(text)
+        .unwrap_or_default();
     let dynamo = dynamo::start(data, table, &name).await?;
     if let Some(stream) = &dynamo.stream {
         template.set(&table.id, "StreamArn", dynamo::public_arn(stream));
@@ -388,17 +448,29 @@ async fn create_keys(template: &mut Template, kms: &Arc<Kms>) -> Result<String, 
     let mut first = None;
     for key in template.of_type("AWS::KMS::Key")? {
         let property = |name: &str| key.properties[name].as_str().unwrap_or_default();
-        let arn = kms.resource(&key.id, property("KeySpec"), property("Description")).await?;
+        let arn = kms
+            .resource(&key.id, property("KeySpec"), property("Description"))
+            .await?;
         template.set(&key.id, "Ref", arn.rsplit('/').next().unwrap_or_default());
         template.set(&key.id, "Arn", arn.as_str());
         first.get_or_insert(arn);
     }
     for alias in template.of_type("AWS::KMS::Alias")? {
-        let (name, target) = (&alias.properties["AliasName"], &alias.properties["TargetKeyId"]);
+        let (name, target) = (
+            &alias.properties["AliasName"],
+            &alias.properties["TargetKeyId"],
+        );
         let aliases = kms.call("ListAliases", json!({ "KeyId": target })).await?;
-        let aliases = aliases["Aliases"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let aliases = aliases["Aliases"]
+            .as_array()
+            .map(Vec::as_slice)
+            .unwrap_or_default();
         if !aliases.iter().any(|alias| alias["AliasName"] == *name) {
-            kms.call("CreateAlias", json!({ "AliasName": name, "TargetKeyId": target })).await?;
+            kms.call(
+                "CreateAlias",
+                json!({ "AliasName": name, "TargetKeyId": target }),
+            )
+            .await?;
         }
     }
     first.ok_or_else(|| Error::new("the template has no KMS key"))
@@ -421,15 +493,17 @@ fn functions(
             )));
         }
         let name = resource.metadata["BuildProperties"]["Binary"].as_str();
-        let name =
-            name.ok_or_else(|| Error::new(format!("{id}: Metadata.BuildProperties.Binary is missing")))?;
+        let name = name.ok_or_else(|| {
+            Error::new(format!("{id}: Metadata.BuildProperties.Binary is missing"))
+        })?;
         let variables = properties["Environment"]["Variables"].as_object();
         let mut environment: Vec<_> = variables
             .into_iter()
             .flatten()
             .map(|(name, value)| {
                 let value = text(value);
-                let value = value.ok_or_else(|| Error::new(format!("{id}: the variable {name} is no text")));
+                let value = value
+                    .ok_or_else(|| Error::new(format!("{id}: the variable {name} is no text")));
                 Ok((name.clone(), value?))
             })
             .collect::<Result<_, Error>>()?;
@@ -437,8 +511,14 @@ fn functions(
         environment.push(("AWS_ENDPOINT_URL_KMS".to_owned(), kms.url.clone()));
         let settings = Settings {
             name: name.to_owned(),
-            function_name: template.attribute(id, "Ref").and_then(text).unwrap_or_default(),
-            arn: template.attribute(id, "Arn").and_then(text).unwrap_or_default(),
+            function_name: template
+                .attribute(id, "Ref")
+                .and_then(text)
+                .unwrap_or_default(),
+            arn: template
+                .attribute(id, "Arn")
+                .and_then(text)
+                .unwrap_or_default(),
             executable: bin_directory.join(name),
             // Lambda's own defaults.
             timeout: Duration::from_secs(number(&properties["Timeout"]).unwrap_or(3)),
@@ -451,7 +531,11 @@ fn functions(
     Ok(functions)
 }
 
-async fn sweep_for_ever(interval: Duration, database: dynoxide::Database, mappings: Vec<Arc<Mapping>>) {
+async fn sweep_for_ever(
+    interval: Duration,
+    database: dynoxide::Database,
+    mappings: Vec<Arc<Mapping>>,
+) {
     let mut ticks = tokio::time::interval(interval);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {

@@ -37,7 +37,9 @@ struct Arguments {
 }
 
 fn parameter(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once('=').ok_or("it is not of the form KEY=VALUE")?;
+    let (name, value) = text
+        .split_once('=')
+        .ok_or("it is not of the form KEY=VALUE")?;
     Ok((name.to_owned(), value.to_owned()))
 }
 
@@ -53,8 +55,10 @@ async fn main() -> ExitCode {
 }
 
 async fn run(arguments: Arguments) -> Result<(), Error> {
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::because("cannot wait for Ctrl-C"))?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(Error::because("cannot wait for SIGTERM"))?;
+    let mut interrupt =
+        signal(SignalKind::interrupt()).map_err(Error::because("cannot wait for Ctrl-C"))?;
+    let mut terminate =
+        signal(SignalKind::terminate()).map_err(Error::because("cannot wait for SIGTERM"))?;
     let options = Options {
         data: arguments.data,
         port: arguments.port,

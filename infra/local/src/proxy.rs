@@ -110,7 +110,10 @@ impl Faults {
     pub fn add(&self, rule: Rule) -> RuleGuard {
         let hits = Arc::new(AtomicU32::new(0));
         lock(&self.0.rules).push((rule, hits.clone()));
-        RuleGuard { faults: self.clone(), hits }
+        RuleGuard {
+            faults: self.clone(),
+            hits,
+        }
     }
 
     pub(crate) fn requests(&self) -> Vec<Request> {
@@ -118,7 +121,10 @@ impl Faults {
     }
 
     pub(crate) fn count(&self, matches: impl Fn(&Request) -> bool) -> usize {
-        lock(&self.0.requests).iter().filter(|request| matches(request)).count()
+        lock(&self.0.requests)
+            .iter()
+            .filter(|request| matches(request))
+            .count()
     }
 
     fn record(&self, request: Request) {
@@ -130,14 +136,25 @@ impl Faults {
     }
 
     /// The delay and the fault that this request meets; counts it.
-    fn meet(&self, function: &str, service: Service, action: &str, body: &str) -> (Duration, Option<Fault>) {
+    fn meet(
+        &self,
+        function: &str,
+        service: Service,
+        action: &str,
+        body: &str,
+    ) -> (Duration, Option<Fault>) {
         let mut delay = Duration::ZERO;
         for (rule, hits) in lock(&self.0.rules).iter() {
-            let met = rule.function.as_deref().is_none_or(|wanted| wanted == function)
+            let met = rule
+                .function
+                .as_deref()
+                .is_none_or(|wanted| wanted == function)
                 && rule.service.is_none_or(|wanted| wanted == service)
                 && rule.action.as_deref().is_none_or(|wanted| wanted == action)
                 && rule.tag.as_deref().is_none_or(|tag| body.contains(tag))
-                && rule.times.is_none_or(|times| hits.load(Ordering::SeqCst) < times);
+                && rule
+                    .times
+                    .is_none_or(|times| hits.load(Ordering::SeqCst) < times);
             if met {
                 hits.fetch_add(1, Ordering::SeqCst);
                 match &rule.fault {
@@ -158,10 +175,16 @@ impl Faults {
     ) -> Result<Server> {
         let client = reqwest::Client::builder().no_proxy().build();
         let client = client.map_err(Error::because("cannot make an HTTP client"))?;
-        let (faults, upstream, permissions) = (self.clone(), upstream.to_owned(), permissions.clone());
+        let (faults, upstream, permissions) =
+            (self.clone(), upstream.to_owned(), permissions.clone());
         web::serve(web::bind(0).await?, move |parts, body| {
             let (faults, permissions) = (faults.clone(), permissions.clone());
-            let proxied = Proxied { faults, permissions, client: client.clone(), service };
+            let proxied = Proxied {
+                faults,
+                permissions,
+                client: client.clone(),
+                service,
+            };
             let upstream = upstream.clone();
             // A task of its own: a caller that goes away does not take back what it has sent.
             let task = tokio::spawn(async move { proxied.answer(&upstream, parts, body).await });
@@ -183,10 +206,19 @@ impl Proxied {
         let action = web::operation(&parts).to_owned();
         let text = String::from_utf8_lossy(&body);
         let parsed = serde_json::from_str(&text).unwrap_or_default();
-        if let Some(missing) = self.permissions.missing(&function, self.service, &action, &parsed) {
+        if let Some(missing) = self
+            .permissions
+            .missing(&function, self.service, &action, &parsed)
+        {
             let answer = denied(self.service, &function, &missing);
             let status = StatusCode::BAD_REQUEST.as_u16();
-            self.faults.record(Request { function, service: self.service, action, body: parsed, status });
+            self.faults.record(Request {
+                function,
+                service: self.service,
+                action,
+                body: parsed,
+                status,
+            });
             return Ok(answer);
         }
         let (delay, fault) = self.faults.meet(&function, self.service, &action, &text);
@@ -195,24 +227,41 @@ impl Proxied {
         }
         let answer = match fault {
             None => self.forward(upstream, parts, body.clone()).await,
-            Some(Fault::DropAfter) => self.forward(upstream, parts, body.clone()).await.and(Err(Closed)),
+            Some(Fault::DropAfter) => self
+                .forward(upstream, parts, body.clone())
+                .await
+                .and(Err(Closed)),
             Some(fault) => refusal(self.service, &fault, &action, &parsed),
         };
-        let status = answer.as_ref().map_or(0, |response| response.status().as_u16());
-        self.faults.record(Request { function, service: self.service, action, body: parsed, status });
+        let status = answer
+            .as_ref()
+            .map_or(0, |response| response.status().as_u16());
+        self.faults.record(Request {
+            function,
+            service: self.service,
+            action,
+            body: parsed,
+            status,
+        });
         answer
     }
 
     async fn forward(&self, upstream: &str, parts: Parts, body: Bytes) -> Answer {
         let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
         let mut headers = parts.headers;
-        for hop_by_hop in
-            [header::HOST, header::CONNECTION, header::CONTENT_LENGTH, header::TRANSFER_ENCODING]
-        {
+        for hop_by_hop in [
+            header::HOST,
+            header::CONNECTION,
+            header::CONTENT_LENGTH,
+            header::TRANSFER_ENCODING,
+        ] {
             headers.remove(hop_by_hop);
         }
-        let request =
-            self.client.request(parts.method, format!("{upstream}{path}")).headers(headers).body(body);
+        let request = self
+            .client
+            .request(parts.method, format!("{upstream}{path}"))
+            .headers(headers)
+            .body(body);
         let answer = request.send().await.map_err(|_| Closed)?;
         let (status, headers) = (answer.status(), answer.headers().clone());
         let mut response = Response::new(Full::from(answer.bytes().await.map_err(|_| Closed)?));
@@ -224,9 +273,13 @@ impl Proxied {
 
 /// The access key id of a SigV4 signature: each function is given its own name as one.
 fn caller(headers: &HeaderMap) -> &str {
-    let authorization = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let authorization = headers
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok());
     let credential = authorization.and_then(|value| value.split_once("Credential="));
-    credential.and_then(|(_, credential)| credential.split('/').next()).unwrap_or_default()
+    credential
+        .and_then(|(_, credential)| credential.split('/').next())
+        .unwrap_or_default()
 }
 
 /// The answer of a service to a function whose role does not allow what it asks.
@@ -236,7 +289,9 @@ fn denied(service: Service, function: &str, missing: &Permission) -> Response<Fu
     eprintln!("infra/template.yaml: {message}");
     match service {
         Service::Kms => kms::error(StatusCode::BAD_REQUEST, "AccessDeniedException", &message),
-        Service::DynamoDb => dynamodb_error(StatusCode::BAD_REQUEST, "AccessDeniedException", &message),
+        Service::DynamoDb => {
+            dynamodb_error(StatusCode::BAD_REQUEST, "AccessDeniedException", &message)
+        }
     }
 }
 
@@ -251,10 +306,18 @@ fn refusal(service: Service, fault: &Fault, action: &str, body: &Value) -> Answe
     if service == Service::Kms {
         return match fault {
             Fault::Throttle => Ok(kms::error(bad, "ThrottlingException", "Rate exceeded")),
-            Fault::Refuse => Ok(kms::error(bad, "AccessDeniedException", "injected: access denied")),
+            Fault::Refuse => Ok(kms::error(
+                bad,
+                "AccessDeniedException",
+                "injected: access denied",
+            )),
             Fault::InternalError => {
                 let status = StatusCode::INTERNAL_SERVER_ERROR;
-                Ok(kms::error(status, "KMSInternalException", "injected: internal error"))
+                Ok(kms::error(
+                    status,
+                    "KMSInternalException",
+                    "injected: internal error",
+                ))
             }
             _ => Err(Closed),
         };
@@ -267,15 +330,22 @@ fn refusal(service: Service, fault: &Fault, action: &str, body: &Value) -> Answe
             "The level of configured throughput was exceeded",
         ),
         Fault::Refuse => error(bad, "AccessDeniedException", "injected: access denied"),
-        Fault::InternalError => {
-            error(StatusCode::INTERNAL_SERVER_ERROR, "InternalServerError", "injected: internal error")
-        }
+        Fault::InternalError => error(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "InternalServerError",
+            "injected: internal error",
+        ),
         Fault::TransactionConflict if action == "TransactWriteItems" => {
-            let items = body["TransactItems"].as_array().map_or(1, |items| items.len().max(1));
+            let items = body["TransactItems"]
+                .as_array()
+                .map_or(1, |items| items.len().max(1));
             let mut reasons = vec![json!({ "Code": "None" }); items];
             let message = "Transaction is ongoing for the item";
             reasons[0] = json!({ "Code": "TransactionConflict", "Message": message });
-            let codes: Vec<_> = reasons.iter().filter_map(|reason| reason["Code"].as_str()).collect();
+            let codes: Vec<_> = reasons
+                .iter()
+                .filter_map(|reason| reason["Code"].as_str())
+                .collect();
             let body = json!({
                 "__type": "com.amazonaws.dynamodb.v20120810#TransactionCanceledException",
                 "Message": format!(
@@ -286,9 +356,11 @@ fn refusal(service: Service, fault: &Fault, action: &str, body: &Value) -> Answe
             });
             Ok(web::json(bad, &body))
         }
-        Fault::TransactionConflict => {
-            error(bad, "TransactionConflictException", "Transaction is ongoing for the item")
-        }
+        Fault::TransactionConflict => error(
+            bad,
+            "TransactionConflictException",
+            "Transaction is ongoing for the item",
+        ),
         Fault::Latency(_) | Fault::DropBefore | Fault::DropAfter => Err(Closed),
     }
 }

@@ -49,7 +49,10 @@ pub enum InvokeError {
 
 impl InvokeError {
     fn function(error_type: &str, message: impl Into<String>) -> Self {
-        Self::Function { error_type: error_type.to_owned(), message: message.into() }
+        Self::Function {
+            error_type: error_type.to_owned(),
+            message: message.into(),
+        }
     }
 }
 
@@ -73,7 +76,10 @@ pub(crate) struct Logs {
 impl Logs {
     /// Logs that also go to stderr, if `print` says so.
     pub(crate) fn printing(print: bool) -> Self {
-        Self { print, ..Self::default() }
+        Self {
+            print,
+            ..Self::default()
+        }
     }
 
     pub(crate) fn all(&self) -> Vec<LogLine> {
@@ -88,7 +94,10 @@ impl Logs {
         if lines.len() == REMEMBERED_LINES {
             lines.pop_front();
         }
-        lines.push_back(LogLine { function: function.to_owned(), line });
+        lines.push_back(LogLine {
+            function: function.to_owned(),
+            line,
+        });
     }
 
     /// Collects what a process writes until it ends.
@@ -98,7 +107,10 @@ impl Logs {
             let mut output = BufReader::new(output);
             let mut line = Vec::new();
             while matches!(output.read_until(b'\n', &mut line).await, Ok(1..)) {
-                logs.add(&function, String::from_utf8_lossy(&line).trim_end().to_owned());
+                logs.add(
+                    &function,
+                    String::from_utf8_lossy(&line).trim_end().to_owned(),
+                );
                 line.clear();
             }
         });
@@ -139,7 +151,9 @@ impl Settings {
             ("AWS_REGION", REGION),
             ("_HANDLER", "bootstrap"),
         ];
-        let variables = variables.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let variables = variables
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value.to_owned()));
         variables.chain(self.environment.iter().cloned()).collect()
     }
 }
@@ -171,7 +185,11 @@ impl Function {
     pub(crate) async fn start(&self) -> Result<()> {
         let process = self.ready_process().await.map_err(|error| {
             let lines = self.logs.all();
-            let last = lines.iter().rev().filter(|line| line.function == self.settings.name).take(5);
+            let last = lines
+                .iter()
+                .rev()
+                .filter(|line| line.function == self.settings.name)
+                .take(5);
             let last: Vec<_> = last.map(|line| line.line.as_str()).collect();
             let last = last.into_iter().rev().collect::<Vec<_>>().join("\n  ");
             Error::because(format!(
@@ -226,11 +244,15 @@ impl Function {
     /// Tells every process to end, without waiting.
     pub(crate) fn kill(&self) {
         self.stop.send_replace(true);
-        lock(&self.idle).iter_mut().for_each(|process| drop(process.child.start_kill()));
+        lock(&self.idle)
+            .iter_mut()
+            .for_each(|process| drop(process.child.start_kill()));
     }
 
     async fn run(&self, event: Bytes) -> Outcome {
-        let Ok(_permit) = self.permits.acquire().await else { return Err(InvokeError::Crashed) };
+        let Ok(_permit) = self.permits.acquire().await else {
+            return Err(InvokeError::Crashed);
+        };
         loop {
             let idle = lock(&self.idle).pop();
             let mut process = match idle {
@@ -301,7 +323,9 @@ impl Function {
             ready: Mutex::new(Some(ready)),
         });
         let current = api.clone();
-        let server = web::serve(web::bind(0).await?, move |parts, body| api.clone().answer(parts, body))?;
+        let server = web::serve(web::bind(0).await?, move |parts, body| {
+            api.clone().answer(parts, body)
+        })?;
         let address = server.url.trim_start_matches("http://");
         let mut command = Command::new(&settings.executable);
         command.env_clear();
@@ -357,7 +381,11 @@ impl Drop for Process {
 
 impl Process {
     /// Runs one invocation: `None` if the process was gone before it took it, `Err` if it is not fit for another.
-    async fn run(&mut self, settings: &Settings, event: Bytes) -> Option<Result<Outcome, InvokeError>> {
+    async fn run(
+        &mut self,
+        settings: &Settings,
+        event: Bytes,
+    ) -> Option<Result<Outcome, InvokeError>> {
         if !matches!(self.child.try_wait(), Ok(None)) {
             return None;
         }
@@ -365,7 +393,15 @@ impl Process {
         let deadline = Instant::now() + settings.timeout;
         let deadline_ms = (clock::now() + settings.timeout).as_millis();
         let id = Uuid::new_v4().to_string();
-        self.events.send(Invocation { id, deadline_ms, event, answer }).await.ok()?;
+        self.events
+            .send(Invocation {
+                id,
+                deadline_ms,
+                event,
+                answer,
+            })
+            .await
+            .ok()?;
         let exited = tokio::select! {
             outcome = timeout_at(deadline, &mut answered) => match outcome {
                 Ok(Ok(outcome)) => return Some(Ok(outcome)),
@@ -403,7 +439,11 @@ struct Api {
 
 impl Api {
     async fn answer(self: Arc<Self>, parts: Parts, body: Bytes) -> Answer {
-        let path = parts.uri.path().strip_prefix("/2018-06-01/runtime/").unwrap_or_default();
+        let path = parts
+            .uri
+            .path()
+            .strip_prefix("/2018-06-01/runtime/")
+            .unwrap_or_default();
         let path: Vec<_> = path.split('/').collect();
         let post = parts.method == Method::POST;
         match path.as_slice() {
@@ -414,7 +454,10 @@ impl Api {
                 self.is_ready(Err(reported(&body)));
                 Ok(accepted())
             }
-            _ => Ok(web::message(StatusCode::NOT_FOUND, "the Runtime API has no such call")),
+            _ => Ok(web::message(
+                StatusCode::NOT_FOUND,
+                "the Runtime API has no such call",
+            )),
         }
     }
 
@@ -429,13 +472,19 @@ impl Api {
         let Some(invocation) = self.queue.lock().await.recv().await else {
             return web::message(StatusCode::GONE, "the process is about to be ended");
         };
-        let trace =
-            format!("Root=1-{:08x}-{}", clock::now().as_secs(), &Uuid::new_v4().simple().to_string()[..24]);
+        let trace = format!(
+            "Root=1-{:08x}-{}",
+            clock::now().as_secs(),
+            &Uuid::new_v4().simple().to_string()[..24]
+        );
         let mut response = Response::new(Full::from(invocation.event));
         for (name, value) in [
             ("content-type", "application/json"),
             ("lambda-runtime-aws-request-id", invocation.id.as_str()),
-            ("lambda-runtime-deadline-ms", &invocation.deadline_ms.to_string()),
+            (
+                "lambda-runtime-deadline-ms",
+                &invocation.deadline_ms.to_string(),
+            ),
             ("lambda-runtime-invoked-function-arn", &self.arn),
             ("lambda-runtime-trace-id", &trace),
         ] {
@@ -469,9 +518,13 @@ fn accepted() -> Response<Full<Bytes>> {
 
 fn result(body: &[u8]) -> Outcome {
     if body.len() > LARGEST_PAYLOAD {
-        let message =
-            format!("Response payload size exceeded maximum allowed payload size ({LARGEST_PAYLOAD} bytes).");
-        return Err(InvokeError::function("Function.ResponseSizeTooLarge", message));
+        let message = format!(
+            "Response payload size exceeded maximum allowed payload size ({LARGEST_PAYLOAD} bytes)."
+        );
+        return Err(InvokeError::function(
+            "Function.ResponseSizeTooLarge",
+            message,
+        ));
     }
     serde_json::from_slice(body)
         .map_err(|error| InvokeError::function("Runtime.MalformedResponse", error.to_string()))

@@ -29,8 +29,11 @@ pub(crate) struct Resource {
 
 impl Template {
     pub(crate) fn parse(yaml: &str, overrides: &[(String, String)]) -> Result<Self> {
-        let documents = Yaml::load_from_str(yaml).map_err(Error::because("the template is not YAML"))?;
-        let document = documents.first().ok_or_else(|| Error::new("the template is empty"))?;
+        let documents =
+            Yaml::load_from_str(yaml).map_err(Error::because("the template is not YAML"))?;
+        let document = documents
+            .first()
+            .ok_or_else(|| Error::new("the template is empty"))?;
         let mut document = to_json(document)?;
         let mut section = |name: &str| match document.get_mut(name).map(Value::take) {
             Some(Value::Object(section)) => section,
@@ -40,12 +43,20 @@ impl Template {
         let globals = section("Globals").remove("Function").unwrap_or_default();
         let conditions = section("Conditions");
         let mut resources = section("Resources");
-        for resource in resources.values_mut().filter(|r| r["Type"] == "AWS::Serverless::Function") {
+        for resource in resources
+            .values_mut()
+            .filter(|r| r["Type"] == "AWS::Serverless::Function")
+        {
             let mut properties = globals.clone();
             merge(&mut properties, resource["Properties"].take());
             resource["Properties"] = properties;
         }
-        let mut template = Self { conditions, resources, parameters, attributes: BTreeMap::new() };
+        let mut template = Self {
+            conditions,
+            resources,
+            parameters,
+            attributes: BTreeMap::new(),
+        };
         template.drop_disabled()?;
         template.name_resources()?;
         Ok(template)
@@ -53,18 +64,27 @@ impl Template {
 
     /// The resources of one type, resolved, in the order of their logical ids.
     pub(crate) fn of_type(&self, kind: &str) -> Result<Vec<Resource>> {
-        let ids = self.resources.iter().filter(|(_, r)| r["Type"] == kind).map(|(id, _)| id);
+        let ids = self
+            .resources
+            .iter()
+            .filter(|(_, r)| r["Type"] == kind)
+            .map(|(id, _)| id);
         ids.map(|id| self.resource(id)).collect()
     }
 
     /// Resolves every resource, so that a mistake anywhere in the template is found at the start.
     pub(crate) fn check(&self) -> Result<()> {
-        self.resources.keys().try_for_each(|id| self.resource(id).map(drop))
+        self.resources
+            .keys()
+            .try_for_each(|id| self.resource(id).map(drop))
     }
 
     /// What `Ref` (attribute `Ref`) or `Fn::GetAtt` answers for a resource.
     pub(crate) fn set(&mut self, id: &str, attribute: &str, value: impl Into<Value>) {
-        self.attributes.entry(id.to_owned()).or_default().insert(attribute.to_owned(), value.into());
+        self.attributes
+            .entry(id.to_owned())
+            .or_default()
+            .insert(attribute.to_owned(), value.into());
     }
 
     pub(crate) fn attribute(&self, id: &str, attribute: &str) -> Option<&Value> {
@@ -78,10 +98,16 @@ impl Template {
     fn resource(&self, id: &str) -> Result<Resource> {
         let resource = &self.resources[id];
         let part = |name: &str| -> Result<Value> {
-            Ok(self.resolve(resource.get(name).unwrap_or(&Value::Null), id)?.unwrap_or_default())
+            Ok(self
+                .resolve(resource.get(name).unwrap_or(&Value::Null), id)?
+                .unwrap_or_default())
         };
 
-        Ok(Resource { id: id.to_owned(), metadata: part("Metadata")?, properties: part("Properties")? })
+        Ok(Resource {
+            id: id.to_owned(),
+            metadata: part("Metadata")?,
+            properties: part("Properties")?,
+        })
     }
 
     fn drop_disabled(&mut self) -> Result<()> {
@@ -93,14 +119,21 @@ impl Template {
                 disabled.push(id.clone());
             }
         }
-        disabled.iter().for_each(|id| drop(self.resources.remove(id)));
+        disabled
+            .iter()
+            .for_each(|id| drop(self.resources.remove(id)));
         Ok(())
     }
 
     /// Gives every resource the name and ARN that do not depend on its creation.
     fn name_resources(&mut self) -> Result<()> {
-        let arn = |service: &str, rest: String| format!("arn:aws:{service}:{REGION}:{ACCOUNT}:{rest}");
-        let resources: Vec<_> = self.resources.iter().map(|(id, r)| (id.clone(), r.clone())).collect();
+        let arn =
+            |service: &str, rest: String| format!("arn:aws:{service}:{REGION}:{ACCOUNT}:{rest}");
+        let resources: Vec<_> = self
+            .resources
+            .iter()
+            .map(|(id, r)| (id.clone(), r.clone()))
+            .collect();
         for (id, resource) in resources {
             let named = |property: &str| -> Result<String> {
                 match self.resolve(&resource["Properties"][property], &id)? {
@@ -121,13 +154,21 @@ impl Template {
                     if resource["Properties"]["Role"].is_null() {
                         let role = format!("{id}Role");
                         self.set(&role, "Ref", format!("{STACK}-{role}"));
-                        self.set(&role, "Arn", format!("arn:aws:iam::{ACCOUNT}:role/{STACK}-{role}"));
+                        self.set(
+                            &role,
+                            "Arn",
+                            format!("arn:aws:iam::{ACCOUNT}:role/{STACK}-{role}"),
+                        );
                     }
                 }
                 "AWS::SQS::Queue" => {
                     let name = named("QueueName")?;
                     self.set(&id, "QueueName", name.as_str());
-                    self.set(&id, "Ref", format!("https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/{name}"));
+                    self.set(
+                        &id,
+                        "Ref",
+                        format!("https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/{name}"),
+                    );
                     self.set(&id, "Arn", arn("sqs", name));
                 }
                 "AWS::Logs::LogGroup" => {
@@ -152,7 +193,9 @@ impl Template {
     fn resolve(&self, value: &Value, at: &str) -> Result<Option<Value>> {
         match value {
             Value::Array(items) => {
-                let items = items.iter().filter_map(|item| self.resolve(item, at).transpose());
+                let items = items
+                    .iter()
+                    .filter_map(|item| self.resolve(item, at).transpose());
                 Ok(Some(Value::Array(items.collect::<Result<_>>()?)))
             }
             Value::Object(map) => match intrinsic(map) {
@@ -172,7 +215,11 @@ impl Template {
     }
 
     fn intrinsic(&self, name: &str, argument: &Value, at: &str) -> Result<Option<Value>> {
-        let wrong = || Error::new(format!("{at}: {name} is not given what it takes: {argument}"));
+        let wrong = || {
+            Error::new(format!(
+                "{at}: {name} is not given what it takes: {argument}"
+            ))
+        };
         let list = |value: &Value| -> Result<Vec<Value>> {
             match self.resolve(value, at)? {
                 Some(Value::Array(items)) => Ok(items),
@@ -182,14 +229,20 @@ impl Template {
         match name {
             "Ref" => {
                 let name = argument.as_str().ok_or_else(wrong)?;
-                if name == "AWS::NoValue" { Ok(None) } else { self.reference(name, at).map(Some) }
+                if name == "AWS::NoValue" {
+                    Ok(None)
+                } else {
+                    self.reference(name, at).map(Some)
+                }
             }
             "Fn::GetAtt" => {
                 let path = match argument {
                     Value::String(path) => path.clone(),
-                    Value::Array(parts) => {
-                        parts.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(".")
-                    }
+                    Value::Array(parts) => parts
+                        .iter()
+                        .filter_map(Value::as_str)
+                        .collect::<Vec<_>>()
+                        .join("."),
                     _ => return Err(wrong()),
                 };
                 self.get_att(&path, at).map(Some)
@@ -200,22 +253,34 @@ impl Template {
                     return Err(wrong());
                 };
                 let items = list(items)?;
-                let items: Vec<_> =
-                    items.iter().map(|item| text(item).ok_or_else(wrong)).collect::<Result<_>>()?;
-                Ok(Some(items.join(delimiter.as_str().ok_or_else(wrong)?).into()))
+                let items: Vec<_> = items
+                    .iter()
+                    .map(|item| text(item).ok_or_else(wrong))
+                    .collect::<Result<_>>()?;
+                Ok(Some(
+                    items.join(delimiter.as_str().ok_or_else(wrong)?).into(),
+                ))
             }
             "Fn::Split" => {
                 let [delimiter, whole] = argument.as_array().ok_or_else(wrong)?.as_slice() else {
                     return Err(wrong());
                 };
-                let whole = self.resolve(whole, at)?.as_ref().and_then(text).ok_or_else(wrong)?;
-                Ok(Some(whole.split(delimiter.as_str().ok_or_else(wrong)?).collect()))
+                let whole = self
+                    .resolve(whole, at)?
+                    .as_ref()
+                    .and_then(text)
+                    .ok_or_else(wrong)?;
+                Ok(Some(
+                    whole.split(delimiter.as_str().ok_or_else(wrong)?).collect(),
+                ))
             }
             "Fn::Select" => {
                 let [index, items] = argument.as_array().ok_or_else(wrong)?.as_slice() else {
                     return Err(wrong());
                 };
-                let index: usize = text(index).and_then(|index| index.parse().ok()).ok_or_else(wrong)?;
+                let index: usize = text(index)
+                    .and_then(|index| index.parse().ok())
+                    .ok_or_else(wrong)?;
                 list(items)?.get(index).cloned().map(Some).ok_or_else(wrong)
             }
             "Fn::If" => {
@@ -225,36 +290,50 @@ impl Template {
                 let condition = self.named_condition(condition.as_str().ok_or_else(wrong)?, at)?;
                 self.resolve(if condition { yes } else { no }, at)
             }
-            "Fn::Equals" | "Fn::Not" | "Fn::And" | "Fn::Or" => {
-                self.condition(&json!({ name: argument }), at).map(|holds| Some(holds.into()))
-            }
-            _ => Err(Error::new(format!("{at}: the local stack does not know {name}"))),
+            "Fn::Equals" | "Fn::Not" | "Fn::And" | "Fn::Or" => self
+                .condition(&json!({ name: argument }), at)
+                .map(|holds| Some(holds.into())),
+            _ => Err(Error::new(format!(
+                "{at}: the local stack does not know {name}"
+            ))),
         }
     }
 
     fn named_condition(&self, name: &str, at: &str) -> Result<bool> {
         let condition = self.conditions.get(name);
-        let condition = condition.ok_or_else(|| Error::new(format!("{at}: there is no condition {name}")))?;
+        let condition =
+            condition.ok_or_else(|| Error::new(format!("{at}: there is no condition {name}")))?;
         self.condition(condition, name)
     }
 
     fn condition(&self, condition: &Value, at: &str) -> Result<bool> {
         let wrong = || Error::new(format!("{at}: not a condition: {condition}"));
-        let (name, argument) = condition.as_object().and_then(intrinsic).ok_or_else(wrong)?;
+        let (name, argument) = condition
+            .as_object()
+            .and_then(intrinsic)
+            .ok_or_else(wrong)?;
         let all = || argument.as_array().ok_or_else(wrong);
         match name {
             "Condition" => self.named_condition(argument.as_str().ok_or_else(wrong)?, at),
             "Fn::Equals" => {
-                let [left, right] = all()?.as_slice() else { return Err(wrong()) };
+                let [left, right] = all()?.as_slice() else {
+                    return Err(wrong());
+                };
                 let side = |side| Ok(self.resolve(side, at)?.as_ref().and_then(text));
                 Ok(side(left)? == side(right)?)
             }
             "Fn::Not" => {
-                let [inner] = all()?.as_slice() else { return Err(wrong()) };
+                let [inner] = all()?.as_slice() else {
+                    return Err(wrong());
+                };
                 Ok(!self.condition(inner, at)?)
             }
-            "Fn::And" => all()?.iter().try_fold(true, |held, inner| Ok(held && self.condition(inner, at)?)),
-            "Fn::Or" => all()?.iter().try_fold(false, |held, inner| Ok(held || self.condition(inner, at)?)),
+            "Fn::And" => all()?
+                .iter()
+                .try_fold(true, |held, inner| Ok(held && self.condition(inner, at)?)),
+            "Fn::Or" => all()?
+                .iter()
+                .try_fold(false, |held, inner| Ok(held || self.condition(inner, at)?)),
             _ => Err(wrong()),
         }
     }
@@ -269,7 +348,9 @@ impl Template {
             "AWS::URLSuffix" => Some("amazonaws.com"),
             _ => None,
         };
-        let value = pseudo.map(Value::from).or_else(|| self.parameters.get(name).cloned());
+        let value = pseudo
+            .map(Value::from)
+            .or_else(|| self.parameters.get(name).cloned());
         value
             .or_else(|| self.attribute(name, "Ref").cloned())
             .ok_or_else(|| Error::new(format!("{at}: there is nothing called {name} to refer to")))
@@ -283,7 +364,11 @@ impl Template {
     }
 
     fn substitute(&self, argument: &Value, at: &str) -> Result<Value> {
-        let wrong = || Error::new(format!("{at}: Fn::Sub is not given what it takes: {argument}"));
+        let wrong = || {
+            Error::new(format!(
+                "{at}: Fn::Sub is not given what it takes: {argument}"
+            ))
+        };
         let (pattern, own) = match argument {
             Value::String(pattern) => (pattern.as_str(), None),
             Value::Array(parts) => match parts.as_slice() {
@@ -334,7 +419,8 @@ pub(crate) fn flag(value: &Value) -> bool {
 
 fn intrinsic(map: &Map<String, Value>) -> Option<(&str, &Value)> {
     let (name, argument) = map.iter().next().filter(|_| map.len() == 1)?;
-    let known = name.starts_with("Fn::") || name == "Ref" || (name == "Condition" && argument.is_string());
+    let known =
+        name.starts_with("Fn::") || name == "Ref" || (name == "Condition" && argument.is_string());
     known.then_some((name, argument))
 }
 
@@ -358,7 +444,10 @@ fn parameters(
     declared: &Map<String, Value>,
     overrides: &[(String, String)],
 ) -> Result<BTreeMap<String, Value>> {
-    if let Some((name, _)) = overrides.iter().find(|(name, _)| !declared.contains_key(name)) {
+    if let Some((name, _)) = overrides
+        .iter()
+        .find(|(name, _)| !declared.contains_key(name))
+    {
         let known: Vec<_> = declared.keys().map(String::as_str).collect();
         return Err(Error::new(format!(
             "there is no parameter {name}; the template has {}",
@@ -367,12 +456,22 @@ fn parameters(
     }
     let mut values = BTreeMap::new();
     for (name, parameter) in declared {
-        let given = overrides.iter().rev().find(|(n, _)| n == name).map(|(_, value)| value.clone());
+        let given = overrides
+            .iter()
+            .rev()
+            .find(|(n, _)| n == name)
+            .map(|(_, value)| value.clone());
         let value = given.or_else(|| text(&parameter["Default"]));
-        let value = value
-            .ok_or_else(|| Error::new(format!("the parameter {name} has no default: give it a value")))?;
-        let refuse =
-            |why: String| Err(Error::new(format!("the parameter {name} cannot be {value:?}: {why}")));
+        let value = value.ok_or_else(|| {
+            Error::new(format!(
+                "the parameter {name} has no default: give it a value"
+            ))
+        })?;
+        let refuse = |why: String| {
+            Err(Error::new(format!(
+                "the parameter {name} cannot be {value:?}: {why}"
+            )))
+        };
         if let Some(allowed) = parameter["AllowedValues"].as_array() {
             let allowed: Vec<_> = allowed.iter().filter_map(text).collect();
             if !allowed.contains(&value) {
@@ -381,8 +480,12 @@ fn parameters(
         }
         match parameter["Type"].as_str().unwrap_or_default() {
             "Number" => {
-                let Ok(number) = value.parse::<f64>() else { return refuse("it must be a number".into()) };
-                let bound = |bound: &str| text(&parameter[bound]).and_then(|bound| bound.parse::<f64>().ok());
+                let Ok(number) = value.parse::<f64>() else {
+                    return refuse("it must be a number".into());
+                };
+                let bound = |bound: &str| {
+                    text(&parameter[bound]).and_then(|bound| bound.parse::<f64>().ok())
+                };
                 if let Some(least) = bound("MinValue").filter(|least| number < *least) {
                     return refuse(format!("it must be at least {least}"));
                 }
@@ -460,8 +563,10 @@ Resources:
 "#;
 
     fn queue(overrides: &[(&str, &str)]) -> Result<Vec<Resource>> {
-        let overrides: Vec<_> =
-            overrides.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let overrides: Vec<_> = overrides
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
         Template::parse(TEMPLATE, &overrides)?.of_type("AWS::SQS::Queue")
     }
 
@@ -469,7 +574,12 @@ Resources:
     fn intrinsics_and_conditions_follow_the_parameters() {
         let queues = queue(&[]).unwrap();
         assert_eq!(queues.len(), 1);
-        let properties = queues.iter().find(|queue| queue.id == "Queue").unwrap().properties.clone();
+        let properties = queues
+            .iter()
+            .find(|queue| queue.id == "Queue")
+            .unwrap()
+            .properties
+            .clone();
         assert_eq!(properties["First"], "none");
         assert_eq!(text(&properties["Size"]).as_deref(), Some("5"));
         assert_eq!(properties["Text"], "us-east-1-5-${Kept}");
@@ -477,15 +587,25 @@ Resources:
 
         let queues = queue(&[("Names", "a,b"), ("Size", "7")]).unwrap();
         assert_eq!(queues.len(), 2);
-        let properties = &queues.iter().find(|queue| queue.id == "Queue").unwrap().properties;
-        assert_eq!((&properties["First"], &properties["Gone"]), (&json!("a"), &json!("x")));
+        let properties = &queues
+            .iter()
+            .find(|queue| queue.id == "Queue")
+            .unwrap()
+            .properties;
+        assert_eq!(
+            (&properties["First"], &properties["Gone"]),
+            (&json!("a"), &json!("x"))
+        );
     }
 
     /// Whatever an operator switches on. What only AWS can name is given here.
     #[test]
     fn the_template_resolves_with_every_switch() {
         let yaml = include_str!("../../template.yaml");
-        let off = [("KeyIssuer", "https://keys.example.com"), ("OidcIssuer", "https://idp.example.com")];
+        let off = [
+            ("KeyIssuer", "https://keys.example.com"),
+            ("OidcIssuer", "https://idp.example.com"),
+        ];
         let on = [
             ("KeyIssuer", "https://keys.example.com"),
             ("CreateUserPool", "true"),
@@ -493,13 +613,21 @@ Resources:
             ("Tracing", "Active"),
             ("AlarmTopicArn", "arn:aws:sns:us-east-1:000000000000:alarms"),
             ("DomainName", "keys.example.com"),
-            ("CertificateArn", "arn:aws:acm:us-east-1:000000000000:certificate/1"),
+            (
+                "CertificateArn",
+                "arn:aws:acm:us-east-1:000000000000:certificate/1",
+            ),
             ("HostedZoneId", "Z1"),
-            ("RotatedSigningKeys", "arn:aws:kms:us-east-1:000000000000:key/1"),
+            (
+                "RotatedSigningKeys",
+                "arn:aws:kms:us-east-1:000000000000:key/1",
+            ),
         ];
         for (switches, has_options) in [(&off[..], false), (&on[..], true)] {
-            let switches: Vec<_> =
-                switches.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            let switches: Vec<_> = switches
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect();
             let mut template = Template::parse(yaml, &switches).unwrap();
             for (id, attribute) in [
                 ("Api", "ApiEndpoint"),
@@ -514,7 +642,11 @@ Resources:
                 template.set(id, attribute, format!("{id}.{attribute}"));
             }
             template.check().unwrap();
-            for kind in ["Cognito::UserPool", "CloudWatch::Dashboard", "ApiGatewayV2::DomainName"] {
+            for kind in [
+                "Cognito::UserPool",
+                "CloudWatch::Dashboard",
+                "ApiGatewayV2::DomainName",
+            ] {
                 let found = template.of_type(&format!("AWS::{kind}")).unwrap();
                 assert_eq!(found.len(), usize::from(has_options), "{kind}");
             }
@@ -525,9 +657,17 @@ Resources:
                 if alarm.id == "ThrottlesAlarm" {
                     // The sum, and every function but the clean-up. CloudWatch takes ten metrics in an alarm.
                     let metrics = alarm.properties["Metrics"].as_array().unwrap().len();
-                    assert!(metrics == functions && metrics <= 11, "{metrics} of {functions}");
+                    assert!(
+                        metrics == functions && metrics <= 11,
+                        "{metrics} of {functions}"
+                    );
                 }
-                assert_eq!(alarm.properties.get("AlarmActions").is_some(), has_options, "{}", alarm.id);
+                assert_eq!(
+                    alarm.properties.get("AlarmActions").is_some(),
+                    has_options,
+                    "{}",
+                    alarm.id
+                );
             }
             for dashboard in template.of_type("AWS::CloudWatch::Dashboard").unwrap() {
                 let body = dashboard.properties["DashboardBody"].as_str().unwrap();
@@ -538,7 +678,12 @@ Resources:
 
     #[test]
     fn a_parameter_that_breaks_its_rule_is_named() {
-        for (name, value) in [("Size", "0"), ("Size", "many"), ("Mode", "maybe"), ("Nmaes", "a")] {
+        for (name, value) in [
+            ("Size", "0"),
+            ("Size", "many"),
+            ("Mode", "maybe"),
+            ("Nmaes", "a"),
+        ] {
             let error = queue(&[(name, value)]).unwrap_err().chain();
             assert!(error.contains(name), "{error}");
         }
@@ -546,7 +691,8 @@ Resources:
 
     #[test]
     fn an_unknown_reference_is_named() {
-        let template = "Resources:\n  A:\n    Type: AWS::SQS::Queue\n    Properties: { X: !Ref Nothing }\n";
+        let template =
+            "Resources:\n  A:\n    Type: AWS::SQS::Queue\n    Properties: { X: !Ref Nothing }\n";
         let error = match Template::parse(template, &[]) {
             Ok(template) => template.check().unwrap_err().chain(),
             Err(error) => error.chain(),

@@ -49,7 +49,9 @@ pub(crate) async fn bind(port: u16) -> Result<TcpListener> {
 
 /// The base URL under which a bound listener is reached.
 pub(crate) fn url(listener: &TcpListener) -> Result<String> {
-    let address = listener.local_addr().map_err(Error::because("a listener has no address"))?;
+    let address = listener
+        .local_addr()
+        .map_err(Error::because("a listener has no address"))?;
     Ok(format!("http://{address}"))
 }
 
@@ -78,7 +80,10 @@ where
             }
         }
     });
-    Ok(Server { url, task: task.abort_handle() })
+    Ok(Server {
+        url,
+        task: task.abort_handle(),
+    })
 }
 
 async fn answer<H, F>(handler: H, request: Request<Incoming>) -> Answer
@@ -89,7 +94,9 @@ where
     let (parts, mut incoming) = request.into_parts();
     let (mut body, mut received) = (Vec::new(), 0);
     while let Some(frame) = incoming.frame().await {
-        let Ok(data) = frame.map_err(|_| Closed)?.into_data() else { continue };
+        let Ok(data) = frame.map_err(|_| Closed)?.into_data() else {
+            continue;
+        };
         received += data.len();
         if received <= LARGEST_BODY {
             body.extend_from_slice(&data);
@@ -99,7 +106,9 @@ where
     }
     if received > LARGEST_BODY {
         let mut refusal = message(StatusCode::PAYLOAD_TOO_LARGE, "Request Entity Too Large");
-        refusal.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        refusal
+            .headers_mut()
+            .insert(header::CONNECTION, HeaderValue::from_static("close"));
         return Ok(refusal);
     }
     handler(parts, body.into()).await
@@ -109,7 +118,10 @@ where
 pub(crate) fn json(status: StatusCode, body: &Value) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::from(body.to_string()));
     *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
     response
 }
 
@@ -120,7 +132,12 @@ pub(crate) fn message(status: StatusCode, message: &str) -> Response<Full<Bytes>
 
 /// The operation that an AWS JSON request names: `Sign` of `X-Amz-Target: TrentService.Sign`.
 pub(crate) fn operation(parts: &Parts) -> &str {
-    let target = parts.headers.get("x-amz-target").filter(|_| parts.method == Method::POST);
-    let target = target.and_then(|target| target.to_str().ok()).unwrap_or_default();
+    let target = parts
+        .headers
+        .get("x-amz-target")
+        .filter(|_| parts.method == Method::POST);
+    let target = target
+        .and_then(|target| target.to_str().ok())
+        .unwrap_or_default();
     target.rsplit('.').next().unwrap_or_default()
 }

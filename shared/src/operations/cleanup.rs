@@ -14,7 +14,12 @@ use crate::{
 ///
 /// # Errors
 /// When the record cannot be read, or the table does not answer.
-pub async fn removed(store: &Store, record: &Value, history: Seconds, now: Seconds) -> Result<(), Error> {
+pub async fn removed(
+    store: &Store,
+    record: &Value,
+    history: Seconds,
+    now: Seconds,
+) -> Result<(), Error> {
     let by_ttl = record["eventName"] == "REMOVE"
         && record["userIdentity"]["type"] == "Service"
         && record["userIdentity"]["principalId"] == "dynamodb.amazonaws.com";
@@ -26,7 +31,9 @@ pub async fn removed(store: &Store, record: &Value, history: Seconds, now: Secon
     if !by_ttl || !is_key {
         return Ok(());
     }
-    let image = record["dynamodb"]["OldImage"].as_object().ok_or_else(|| unreadable("OldImage"))?;
+    let image = record["dynamodb"]["OldImage"]
+        .as_object()
+        .ok_or_else(|| unreadable("OldImage"))?;
     if !image.contains_key("hash") {
         // The end of the history itself.
         return Ok(());

@@ -44,7 +44,9 @@ impl Viewer {
             return Ok(());
         }
         Err(match permission {
-            Permission::ClustersManage => Error::Forbidden("this takes the permission clusters:manage"),
+            Permission::ClustersManage => {
+                Error::Forbidden("this takes the permission clusters:manage")
+            }
             _ => Error::Forbidden("this takes the permission clusters:read"),
         })
     }
@@ -64,13 +66,20 @@ pub async fn list(
     let shown = |cluster: &Cluster| {
         let status = Liveness::of(cluster.last_seen_at, viewer.inactive_after, now);
         let is_wanted = request.status.is_none_or(|wanted| wanted == status)
-            && request.key_id.is_none_or(|key| cluster.key_id == key || cluster.holders.contains(&key));
+            && request
+                .key_id
+                .is_none_or(|key| cluster.key_id == key || cluster.holders.contains(&key));
         is_wanted.then(|| cluster.to_json(viewer.inactive_after, now))
     };
     let mut gathered = Gathered::new(&request.page);
-    let size = page_size(&request.page, request.status.is_some() || request.key_id.is_some());
+    let size = page_size(
+        &request.page,
+        request.status.is_some() || request.key_id.is_some(),
+    );
     for _ in 0..PAGES {
-        let page = store.clusters(&viewer.tenant_id, gathered.last.as_ref(), size).await?;
+        let page = store
+            .clusters(&viewer.tenant_id, gathered.last.as_ref(), size)
+            .await?;
         for cluster in &page.items {
             if !gathered.take(format!("CLUSTER#{}", cluster.name), || shown(cluster)) {
                 return Ok(gathered.answer(false));
@@ -87,18 +96,33 @@ pub async fn list(
 ///
 /// # Errors
 /// When there is no such cluster, or the caller may not see it.
-pub async fn get(store: &Store, viewer: &Viewer, name: &ClusterName, now: Seconds) -> Result<Value, Error> {
+pub async fn get(
+    store: &Store,
+    viewer: &Viewer,
+    name: &ClusterName,
+    now: Seconds,
+) -> Result<Value, Error> {
     viewer.insist_on(Permission::ClustersRead)?;
-    let cluster = store.cluster(&viewer.tenant_id, name).await?.ok_or(Error::NotFound)?;
+    let cluster = store
+        .cluster(&viewer.tenant_id, name)
+        .await?
+        .ok_or(Error::NotFound)?;
     let nodes = nodes_of(store, &viewer.tenant_id, [cluster.number].into()).await?;
     let mut body = cluster.to_json(viewer.inactive_after, now);
     body["nodes_total"] = json!(nodes.len());
-    body["nodes"] =
-        nodes.iter().take(NODES_SHOWN).map(|node| node.to_json(viewer.inactive_after, now)).collect();
+    body["nodes"] = nodes
+        .iter()
+        .take(NODES_SHOWN)
+        .map(|node| node.to_json(viewer.inactive_after, now))
+        .collect();
     Ok(body)
 }
 
-async fn nodes_of(store: &Store, tenant: &TenantId, clusters: BTreeSet<Number>) -> Result<Vec<Node>, Error> {
+async fn nodes_of(
+    store: &Store,
+    tenant: &TenantId,
+    clusters: BTreeSet<Number>,
+) -> Result<Vec<Node>, Error> {
     let mut nodes = Vec::new();
     for cluster in clusters {
         let mut after: Option<Position> = None;
@@ -122,7 +146,10 @@ async fn nodes_of(store: &Store, tenant: &TenantId, clusters: BTreeSet<Number>) 
 /// When there is no such cluster, or the caller may not delete it.
 pub async fn delete(store: &Store, viewer: &Viewer, name: &ClusterName) -> Result<(), Error> {
     viewer.insist_on(Permission::ClustersManage)?;
-    let mut cluster = store.cluster(&viewer.tenant_id, name).await?.ok_or(Error::NotFound)?;
+    let mut cluster = store
+        .cluster(&viewer.tenant_id, name)
+        .await?
+        .ok_or(Error::NotFound)?;
     let doomed = cluster.number;
     // The most holders take 10 steps; the rest is for conflicts.
     for _ in 0..40 {
@@ -137,18 +164,27 @@ pub async fn delete(store: &Store, viewer: &Viewer, name: &ClusterName) -> Resul
             _ => return Ok(()),
         }
     }
-    Err(Error::Conflict("changed_meanwhile", "clusters are joining with this name at this moment: try again"))
+    Err(Error::Conflict(
+        "changed_meanwhile",
+        "clusters are joining with this name at this moment: try again",
+    ))
 }
 
 /// All clusters of the tenant in the original's form, which has no pages.
 ///
 /// # Errors
 /// When the caller may not see them, or they are too many for one answer.
-pub async fn original_clusters(store: &Store, viewer: &Viewer, now: Seconds) -> Result<Value, Error> {
+pub async fn original_clusters(
+    store: &Store,
+    viewer: &Viewer,
+    now: Seconds,
+) -> Result<Value, Error> {
     viewer.insist_on(Permission::ClustersRead)?;
     let (mut clusters, mut bytes, mut after) = (Vec::new(), 0, None);
     loop {
-        let page = store.clusters(&viewer.tenant_id, after.as_ref(), 1000).await?;
+        let page = store
+            .clusters(&viewer.tenant_id, after.as_ref(), 1000)
+            .await?;
         for cluster in &page.items {
             let cluster = cluster.to_original(viewer.inactive_after, now);
             bytes += cluster.to_string().len() + 1;
@@ -185,13 +221,15 @@ impl NodesRequest {
             Value::String(text) => text,
             other => other.to_string(),
         });
-        if workspace.is_some_and(|workspace| !workspace.is_empty() && workspace != tenant.as_str()) {
+        if workspace.is_some_and(|workspace| !workspace.is_empty() && workspace != tenant.as_str())
+        {
             return Err(Error::TenantMismatch);
         }
         let numbers: Option<BTreeSet<Number>> = match fields.take("cluster_id") {
-            Some(Value::Array(ids)) if (1..=20).contains(&ids.len()) => {
-                ids.iter().map(|id| id.to_string().trim_matches('"').parse().ok()).collect()
-            }
+            Some(Value::Array(ids)) if (1..=20).contains(&ids.len()) => ids
+                .iter()
+                .map(|id| id.to_string().trim_matches('"').parse().ok())
+                .collect(),
             _ => None,
         };
         if numbers.is_none() {
@@ -199,10 +237,16 @@ impl NodesRequest {
         }
         let most = i64::MAX >> 1;
         let start = fields.integer("page_previous", 0..=most).unwrap_or(0);
-        let end = fields.integer("page_next", 0..=most).filter(|end| *end > 0).unwrap_or(most);
+        let end = fields
+            .integer("page_next", 0..=most)
+            .filter(|end| *end > 0)
+            .unwrap_or(most);
         fields.finish_leniently()?;
         let index = |position: i64| usize::try_from(position).unwrap_or(usize::MAX);
-        Ok(Self { clusters: numbers.unwrap_or_default(), page: index(start)..index(end.max(start)) })
+        Ok(Self {
+            clusters: numbers.unwrap_or_default(),
+            page: index(start)..index(end.max(start)),
+        })
     }
 }
 
@@ -219,9 +263,13 @@ pub async fn original_nodes(
 ) -> Result<Value, Error> {
     viewer.insist_on(Permission::ClustersRead)?;
     let nodes = nodes_of(store, &viewer.tenant_id, request.clusters.clone()).await?;
-    let page = nodes.iter().skip(request.page.start).take(request.page.len().min(NODES_SHOWN));
-    let result: Vec<_> =
-        page.map(|node| node.to_original(&viewer.tenant_id, viewer.inactive_after, now)).collect();
+    let page = nodes
+        .iter()
+        .skip(request.page.start)
+        .take(request.page.len().min(NODES_SHOWN));
+    let result: Vec<_> = page
+        .map(|node| node.to_original(&viewer.tenant_id, viewer.inactive_after, now))
+        .collect();
     Ok(json!({ "total_record": nodes.len(), "result": result }))
 }
 
@@ -240,16 +288,26 @@ pub async fn limit(
 ) -> Result<Value, Error> {
     let owner = directory::key_owner(store, me, user_id).await?;
     if !me.role.permissions().contains(Permission::AccessKeysManage) {
-        return Err(Error::Forbidden("only an administrator may change the limit of a key"));
+        return Err(Error::Forbidden(
+            "only an administrator may change the limit of a key",
+        ));
     }
-    let record = store.key(&owner.tenant_id, &owner.user_id, key_id).await?.ok_or(Error::NotFound)?;
+    let record = store
+        .key(&owner.tenant_id, &owner.user_id, key_id)
+        .await?
+        .ok_or(Error::NotFound)?;
     let max_clusters = fields.integer("max_clusters", 1..=i64::from(record.signed_max_clusters));
     let max_clusters = fields.require("max_clusters", max_clusters);
     fields.finish("max_clusters")?;
-    let max_clusters = max_clusters.and_then(|max| u32::try_from(max).ok()).unwrap_or(record.max_clusters);
+    let max_clusters = max_clusters
+        .and_then(|max| u32::try_from(max).ok())
+        .unwrap_or(record.max_clusters);
     let is_live = record.status(Some(&owner), now) == Status::Active;
     if !is_live || !store.limit_clusters(&record, max_clusters).await? {
-        return Err(Error::Conflict("key_gone", "the key was revoked or has expired: create a new one"));
+        return Err(Error::Conflict(
+            "key_gone",
+            "the key was revoked or has expired: create a new one",
+        ));
     }
     tracing::info!(
         tenant.id = %owner.tenant_id,
@@ -258,5 +316,9 @@ pub async fn limit(
         key.max_clusters = max_clusters,
         "limit written"
     );
-    Ok(KeyRecord { max_clusters, ..record }.to_json(Some(&owner), now))
+    Ok(KeyRecord {
+        max_clusters,
+        ..record
+    }
+    .to_json(Some(&owner), now))
 }

@@ -53,7 +53,12 @@ impl CreateRequest {
         match (name, role) {
             (Some(name), Some(role)) => {
                 let max_clusters = u32::try_from(max_clusters).unwrap_or(1);
-                Ok(Self { name, expiry, role, max_clusters })
+                Ok(Self {
+                    name,
+                    expiry,
+                    role,
+                    max_clusters,
+                })
             }
             _ => Err(Error::field("body", "must have a name and a role")),
         }
@@ -61,24 +66,38 @@ impl CreateRequest {
 
     fn expiry(fields: &mut Fields, limits: &ExpirySettings, now: Seconds) -> Expiry {
         let (shortest, longest) = (limits.shortest, limits.longest);
-        let (first_day, last_day) =
-            (shortest.div_euclid(DAY) + i64::from(shortest % DAY != 0), longest / DAY);
+        let (first_day, last_day) = (
+            shortest.div_euclid(DAY) + i64::from(shortest % DAY != 0),
+            longest / DAY,
+        );
         let days = fields.integer("expires_in_days", first_day.max(1)..=last_day.max(1));
         let at = fields.text("expires_at");
         if days.is_some() && at.is_some() {
-            fields.refuse("expires_at", "must not be given together with expires_in_days");
+            fields.refuse(
+                "expires_at",
+                "must not be given together with expires_in_days",
+            );
         }
         if let Some(days) = days {
             return Expiry::In(days * DAY);
         }
-        let Some(at) = at else { return Expiry::In(limits.default) };
+        let Some(at) = at else {
+            return Expiry::In(limits.default);
+        };
         match parse_rfc3339(&at) {
             Some(at) if (now + shortest..=now + longest).contains(&at) => return Expiry::At(at),
             Some(_) => fields.refuse(
                 "expires_at",
-                format!("must be from {} to {}", rfc3339(now + shortest), rfc3339(now + longest)),
+                format!(
+                    "must be from {} to {}",
+                    rfc3339(now + shortest),
+                    rfc3339(now + longest)
+                ),
             ),
-            None => fields.refuse("expires_at", "must be an RFC 3339 time such as 2030-01-31T00:00:00Z"),
+            None => fields.refuse(
+                "expires_at",
+                "must be an RFC 3339 time such as 2030-01-31T00:00:00Z",
+            ),
         }
         Expiry::In(limits.default)
     }
@@ -96,7 +115,10 @@ impl CreateRequest {
     /// When the header is not 1 to 255 visible characters.
     pub fn idempotency(&self, caller: &UserId, header: &[u8]) -> Result<Idempotency, Error> {
         if !(1..=255).contains(&header.len()) || !header.iter().all(u8::is_ascii_graphic) {
-            return Err(Error::field("Idempotency-Key", "must be 1 to 255 visible ASCII characters"));
+            return Err(Error::field(
+                "Idempotency-Key",
+                "must be 1 to 255 visible ASCII characters",
+            ));
         }
         Ok(Idempotency {
             id: hash(&[caller.as_str().as_bytes(), header]),
@@ -135,8 +157,11 @@ pub async fn create(
 ) -> Result<(KeyRecord, AccessKey), Error> {
     let store = &verifier.store;
     for _ in 0..8 {
-        let me =
-            store.user(&me.tenant_id, &me.user_id).await?.filter(User::is_active).ok_or(Error::NotFound)?;
+        let me = store
+            .user(&me.tenant_id, &me.user_id)
+            .await?
+            .filter(User::is_active)
+            .ok_or(Error::NotFound)?;
         let owner = directory::key_owner(store, &me, user_id).await?;
         if !request.role.is_within(me.role) {
             return Err(Error::Forbidden("the key's role is above your own"));
@@ -151,7 +176,11 @@ pub async fn create(
             ));
         }
         let earlier = match idempotency {
-            Some(idempotency) => store.idempotent_key(&owner.tenant_id, &owner.user_id, idempotency).await?,
+            Some(idempotency) => {
+                store
+                    .idempotent_key(&owner.tenant_id, &owner.user_id, idempotency)
+                    .await?
+            }
             None => None,
         };
         let (mut record, is_new) = match earlier {
@@ -167,7 +196,13 @@ pub async fn create(
         let key = sign(verifier, &record).await?;
         record.hash = Some(key.hash());
         let issued = if is_new {
-            store.create_key(&NewKey { record: &record, owner: &owner, idempotency }).await?
+            store
+                .create_key(&NewKey {
+                    record: &record,
+                    owner: &owner,
+                    idempotency,
+                })
+                .await?
         } else {
             store.reissue_key(&record, &owner).await?
         };
@@ -194,16 +229,28 @@ const GONE: Error = Error::Conflict(
     "the key of this Idempotency-Key was revoked or has expired: choose a new one",
 );
 
-async fn live(store: &Store, owner: &User, key_id: KeyId, now: Seconds) -> Result<KeyRecord, Error> {
+async fn live(
+    store: &Store,
+    owner: &User,
+    key_id: KeyId,
+    now: Seconds,
+) -> Result<KeyRecord, Error> {
     let record = store.key(&owner.tenant_id, &owner.user_id, key_id).await?;
     record
         .filter(|record| {
-            record.hash.is_some() && record.revoked(Some(owner)).is_none() && now < record.expires_at
+            record.hash.is_some()
+                && record.revoked(Some(owner)).is_none()
+                && now < record.expires_at
         })
         .ok_or(GONE)
 }
 
-fn new_record(request: &CreateRequest, me: &User, owner: &User, now: Seconds) -> Result<KeyRecord, Error> {
+fn new_record(
+    request: &CreateRequest,
+    me: &User,
+    owner: &User,
+    now: Seconds,
+) -> Result<KeyRecord, Error> {
     Ok(KeyRecord {
         tenant_id: owner.tenant_id.clone(),
         user_id: owner.user_id.clone(),
@@ -234,6 +281,12 @@ async fn sign(verifier: &Verifier, record: &KeyRecord) -> Result<AccessKey, Erro
         expires_at: record.expires_at,
     };
     let Verifier { signer, realm, .. } = verifier;
-    let public_key = signer.keyring().await?.signing().ok_or(SignerError::NoKey)?;
-    Ok(signer.sign(Unsigned::new(claims, realm, public_key)?).await?)
+    let public_key = signer
+        .keyring()
+        .await?
+        .signing()
+        .ok_or(SignerError::NoKey)?;
+    Ok(signer
+        .sign(Unsigned::new(claims, realm, public_key)?)
+        .await?)
 }

@@ -42,7 +42,10 @@ pub async fn sign_in(store: &Store, caller: &Caller, now: Seconds) -> Result<Use
             }
         };
         let user = active(user)?;
-        if user.last_sign_in_at.is_none_or(|at| at <= now - SIGN_IN_PRECISION) {
+        if user
+            .last_sign_in_at
+            .is_none_or(|at| at <= now - SIGN_IN_PRECISION)
+        {
             store.note_sign_in(&user, now).await?;
         }
         return Ok(user);
@@ -50,14 +53,20 @@ pub async fn sign_in(store: &Store, caller: &Caller, now: Seconds) -> Result<Use
     Err(CONTENDED)
 }
 
-const CONTENDED: Error =
-    Error::Conflict("changed_meanwhile", "the user is being changed by others at this moment: try again");
+const CONTENDED: Error = Error::Conflict(
+    "changed_meanwhile",
+    "the user is being changed by others at this moment: try again",
+);
 
 fn active(user: User) -> Result<User, Error> {
     match user.status {
         UserStatus::Active => Ok(user),
-        UserStatus::Inactive => Err(Error::Forbidden("your account is deactivated: ask an administrator")),
-        UserStatus::Deleted => Err(Error::Forbidden("your account was deleted: ask an administrator")),
+        UserStatus::Inactive => Err(Error::Forbidden(
+            "your account is deactivated: ask an administrator",
+        )),
+        UserStatus::Deleted => Err(Error::Forbidden(
+            "your account was deleted: ask an administrator",
+        )),
     }
 }
 
@@ -65,7 +74,11 @@ fn first_seen(caller: &Caller, now: Seconds) -> User {
     User {
         tenant_id: caller.tenant_id.clone(),
         user_id: caller.user_id.clone(),
-        role: if caller.is_bootstrap_admin { Role::Admin } else { Role::Viewer },
+        role: if caller.is_bootstrap_admin {
+            Role::Admin
+        } else {
+            Role::Viewer
+        },
         status: UserStatus::Active,
         email: caller.email.clone(),
         name: caller.name.clone(),
@@ -112,7 +125,9 @@ pub async fn list(store: &Store, me: &User, request: &PageRequest) -> Result<Val
         return Err(Error::Forbidden("only an administrator may list users"));
     }
     let limit = i32::try_from(request.limit).unwrap_or(i32::MAX);
-    let page = store.users(&me.tenant_id, request.after.as_ref(), limit).await?;
+    let page = store
+        .users(&me.tenant_id, request.after.as_ref(), limit)
+        .await?;
     Ok(json!({
         "items": page.items.iter().map(User::to_json).collect::<Vec<_>>(),
         "next_cursor": page.next.map(|next| next.to_cursor(&request.list)),
@@ -156,8 +171,10 @@ impl Change {
     fn role(fields: &mut Fields) -> Option<Role> {
         let role = fields.parsed("role");
         if role == Some(Role::ClusterOnboarding) {
-            fields
-                .refuse("role", "must be one of admin, editor, viewer: cluster_onboarding is for keys only");
+            fields.refuse(
+                "role",
+                "must be one of admin, editor, viewer: cluster_onboarding is for keys only",
+            );
         }
         role
     }
@@ -172,10 +189,18 @@ impl Change {
         let name = fields.parsed("name");
         let email = fields.text("email");
         if email.as_deref().is_some_and(|email| !is_email(email)) {
-            fields.refuse("email", "must be an e-mail address of at most 254 characters");
+            fields.refuse(
+                "email",
+                "must be an e-mail address of at most 254 characters",
+            );
         }
         fields.finish("role, name, email")?;
-        Ok(Self { role, status: None, email, name })
+        Ok(Self {
+            role,
+            status: None,
+            email,
+            name,
+        })
     }
 
     /// Reads the body of `PATCH`: `role`, `status` or both.
@@ -186,20 +211,31 @@ impl Change {
         let role = Self::role(&mut fields);
         let status = fields.parsed("status");
         if status == Some(UserStatus::Deleted) {
-            fields.refuse("status", "must be one of active, inactive; use DELETE to delete");
+            fields.refuse(
+                "status",
+                "must be one of active, inactive; use DELETE to delete",
+            );
         }
         fields.finish("role, status")?;
         if role.is_none() && status.is_none() {
             return Err(Error::field("body", "must have a role, a status or both"));
         }
-        Ok(Self { role, status, ..Self::default() })
+        Ok(Self {
+            role,
+            status,
+            ..Self::default()
+        })
     }
 
     fn apply(&self, user: &mut User) {
         user.role = self.role.unwrap_or(user.role);
         user.status = self.status.unwrap_or(user.status);
         user.email = self.email.clone().or(user.email.take());
-        user.name = self.name.as_ref().map(ToString::to_string).or(user.name.take());
+        user.name = self
+            .name
+            .as_ref()
+            .map(ToString::to_string)
+            .or(user.name.take());
     }
 }
 
@@ -217,7 +253,9 @@ pub async fn provision(
     insist_on_admin(me, user_id)?;
     for _ in 0..5 {
         let old = store.user(&me.tenant_id, user_id).await?;
-        let is_new = old.as_ref().is_none_or(|user| user.status == UserStatus::Deleted);
+        let is_new = old
+            .as_ref()
+            .is_none_or(|user| user.status == UserStatus::Deleted);
         let mut new = old.clone().unwrap_or_else(|| User {
             tenant_id: me.tenant_id.clone(),
             user_id: user_id.clone(),
@@ -248,7 +286,12 @@ pub async fn provision(
 ///
 /// # Errors
 /// When there is no such user, `me` is no administrator, or the tenant would lose its last one.
-pub async fn change(store: &Store, me: &User, user_id: &UserId, change: &Change) -> Result<User, Error> {
+pub async fn change(
+    store: &Store,
+    me: &User,
+    user_id: &UserId,
+    change: &Change,
+) -> Result<User, Error> {
     insist_on_admin(me, user_id)?;
     for _ in 0..5 {
         let old = existing(store, &me.tenant_id, user_id).await?;
@@ -270,8 +313,11 @@ pub async fn delete(store: &Store, me: &User, user_id: &UserId, now: Seconds) ->
     insist_on_admin(me, user_id)?;
     for _ in 0..5 {
         let old = existing(store, &me.tenant_id, user_id).await?;
-        let revocation =
-            Revocation { at: now, by: me.user_id.to_string(), reason: Some("the user was deleted".into()) };
+        let revocation = Revocation {
+            at: now,
+            by: me.user_id.to_string(),
+            reason: Some("the user was deleted".into()),
+        };
         let mut new = old.clone().in_next_epoch(revocation);
         new.status = UserStatus::Deleted;
         (new.email, new.name) = (None, None);

@@ -29,7 +29,11 @@ pub(super) struct Gathered<'a> {
 
 impl<'a> Gathered<'a> {
     pub(super) fn new(request: &'a PageRequest) -> Self {
-        Self { request, items: Vec::with_capacity(request.limit), last: request.after.clone() }
+        Self {
+            request,
+            items: Vec::with_capacity(request.limit),
+            last: request.after.clone(),
+        }
     }
 
     /// Takes what stands at a position, if the filters let it pass. False when the answer is full.
@@ -43,14 +47,24 @@ impl<'a> Gathered<'a> {
     }
 
     pub(super) fn answer(self, is_complete: bool) -> Value {
-        let next = self.last.filter(|_| !is_complete).map(|last| last.to_cursor(&self.request.list));
+        let next = self
+            .last
+            .filter(|_| !is_complete)
+            .map(|last| last.to_cursor(&self.request.list));
         json!({ "items": self.items, "next_cursor": next })
     }
 }
 
 /// The record for the wire, if it is asked for.
-fn shown(request: &KeysRequest, record: &KeyRecord, owner: Option<&User>, now: Seconds) -> Option<Value> {
-    let is_wanted = request.status.is_none_or(|status| status == record.status(owner, now))
+fn shown(
+    request: &KeysRequest,
+    record: &KeyRecord,
+    owner: Option<&User>,
+    now: Seconds,
+) -> Option<Value> {
+    let is_wanted = request
+        .status
+        .is_none_or(|status| status == record.status(owner, now))
         && request.role.is_none_or(|role| role == record.role);
     is_wanted.then(|| record.to_json(owner, now))
 }
@@ -73,9 +87,19 @@ pub async fn user_keys(
     now: Seconds,
 ) -> Result<Value, Error> {
     let mut gathered = Gathered::new(&request.page);
-    let size = page_size(&request.page, request.status.is_some() || request.role.is_some());
+    let size = page_size(
+        &request.page,
+        request.status.is_some() || request.role.is_some(),
+    );
     for _ in 0..PAGES {
-        let page = store.user_keys(&owner.tenant_id, &owner.user_id, gathered.last.as_ref(), size).await?;
+        let page = store
+            .user_keys(
+                &owner.tenant_id,
+                &owner.user_id,
+                gathered.last.as_ref(),
+                size,
+            )
+            .await?;
         for record in &page.items {
             let position = format!("KEY#{}", record.key_id);
             if !gathered.take(position, || shown(request, record, Some(owner), now)) {
@@ -100,15 +124,25 @@ pub async fn tenant_keys(
     now: Seconds,
 ) -> Result<Value, Error> {
     if !me.role.permissions().contains(Permission::AccessKeysManage) {
-        return Err(Error::Forbidden("only an administrator may list the keys of the tenant"));
+        return Err(Error::Forbidden(
+            "only an administrator may list the keys of the tenant",
+        ));
     }
     let mut gathered = Gathered::new(&request.page);
     for _ in 0..PAGES {
         // At most 100: the owners of a page are read with one BatchGetItem.
-        let page = store.tenant_keys(&me.tenant_id, gathered.last.as_ref(), 100).await?;
-        let ids: BTreeSet<&str> = page.items.iter().map(|record| record.user_id.as_str()).collect();
+        let page = store
+            .tenant_keys(&me.tenant_id, gathered.last.as_ref(), 100)
+            .await?;
+        let ids: BTreeSet<&str> = page
+            .items
+            .iter()
+            .map(|record| record.user_id.as_str())
+            .collect();
         let ids: Vec<UserId> = ids.into_iter().filter_map(|id| id.parse().ok()).collect();
-        let owners = store.users_of(&me.tenant_id, &ids.iter().collect::<Vec<_>>()).await?;
+        let owners = store
+            .users_of(&me.tenant_id, &ids.iter().collect::<Vec<_>>())
+            .await?;
         for record in &page.items {
             let owner = owners.iter().find(|owner| owner.user_id == record.user_id);
             let position = format!("{}#{}", record.user_id, record.key_id);
@@ -128,6 +162,9 @@ pub async fn tenant_keys(
 /// # Errors
 /// When there is no such key.
 pub async fn key(store: &Store, owner: &User, key_id: KeyId, now: Seconds) -> Result<Value, Error> {
-    let record = store.key(&owner.tenant_id, &owner.user_id, key_id).await?.ok_or(Error::NotFound)?;
+    let record = store
+        .key(&owner.tenant_id, &owner.user_id, key_id)
+        .await?
+        .ok_or(Error::NotFound)?;
     Ok(record.to_json(Some(owner), now))
 }

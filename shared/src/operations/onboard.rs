@@ -50,8 +50,12 @@ impl OnboardRequest {
                 fields.require::<NodeName>("node_name", None);
                 None
             }
-            (Some("vm"), Some(cluster), node) => Some(Joining::Cluster(cluster, ClusterType::Vm, node)),
-            (Some("k8s"), Some(cluster), node) => Some(Joining::Cluster(cluster, ClusterType::K8s, node)),
+            (Some("vm"), Some(cluster), node) => {
+                Some(Joining::Cluster(cluster, ClusterType::Vm, node))
+            }
+            (Some("k8s"), Some(cluster), node) => {
+                Some(Joining::Cluster(cluster, ClusterType::K8s, node))
+            }
             (Some("vm" | "k8s"), None, Some(node)) => Some(Joining::Node(None, node)),
             (Some("node" | "vm" | "k8s"), None, None) => {
                 fields.require::<ClusterName>("cluster_name", None);
@@ -63,7 +67,9 @@ impl OnboardRequest {
             }
         };
         fields.finish_leniently()?;
-        joining.map(|joining| Self { joining }).ok_or(Error::Malformed("the body names nothing to onboard"))
+        joining
+            .map(|joining| Self { joining })
+            .ok_or(Error::Malformed("the body names nothing to onboard"))
     }
 }
 
@@ -86,16 +92,35 @@ pub async fn onboard(
     let (name, kind, node) = match &request.joining {
         Joining::Cluster(name, kind, node) => (name.clone(), Some(*kind), node.as_ref()),
         Joining::Node(Some(name), node) => (name.clone(), None, Some(node)),
-        Joining::Node(None, node) => (only_cluster(verifier, key, claims, now).await?, None, Some(node)),
+        Joining::Node(None, node) => (
+            only_cluster(verifier, key, claims, now).await?,
+            None,
+            Some(node),
+        ),
     };
     let token = JoinToken::new()?;
     for attempt in 0..12 {
         back_off(attempt).await;
-        let Seen { key: record, owner, cluster, has_slot } =
-            store.seen(&claims.tenant_id, &claims.user_id, claims.key_id, &name).await?;
+        let Seen {
+            key: record,
+            owner,
+            cluster,
+            has_slot,
+        } = store
+            .seen(&claims.tenant_id, &claims.user_id, claims.key_id, &name)
+            .await?;
         let permission = Some(Permission::ClustersOnboard);
-        let grant = validate::judge(key.hash(), claims, record.as_ref(), owner.as_ref(), permission, now)?;
-        let (Some(record), Some(owner)) = (record, owner) else { continue };
+        let grant = validate::judge(
+            key.hash(),
+            claims,
+            record.as_ref(),
+            owner.as_ref(),
+            permission,
+            now,
+        )?;
+        let (Some(record), Some(owner)) = (record, owner) else {
+            continue;
+        };
         let is_new = cluster.is_none();
         let cluster = match (cluster, kind) {
             // The read is no snapshot: where slot and cluster contradict each other, one of them has changed meanwhile.
@@ -123,7 +148,10 @@ pub async fn onboard(
         };
         if let Some(refusal) = refusal.filter(|_| !has_slot) {
             // Nor is the counter as old as the slot: another call for this cluster may have taken it in between.
-            if store.has_slot(&claims.tenant_id, claims.key_id, &name).await? {
+            if store
+                .has_slot(&claims.tenant_id, claims.key_id, &name)
+                .await?
+            {
                 continue;
             }
             if grant.clusters_used >= grant.max_clusters {
@@ -174,7 +202,11 @@ pub async fn onboard(
                 slot.is_new = !has_slot,
                 "onboarded"
             );
-            metrics::count(Metric::Onboarding(if has_slot { "repeated" } else { "onboarded" }));
+            metrics::count(Metric::Onboarding(if has_slot {
+                "repeated"
+            } else {
+                "onboarded"
+            }));
             return Ok(token);
         }
     }
@@ -203,7 +235,10 @@ async fn only_cluster(
 ) -> Result<ClusterName, Error> {
     // The slots of a key that is not good are nobody's business.
     validate::validate(verifier, key, Some(Permission::ClustersOnboard), now).await??;
-    let mut names = verifier.store.slots(&claims.tenant_id, claims.key_id, 2).await?;
+    let mut names = verifier
+        .store
+        .slots(&claims.tenant_id, claims.key_id, 2)
+        .await?;
     match (names.pop(), names.is_empty()) {
         (Some(name), true) => Ok(name),
         (None, _) => Err(NOT_ONBOARDED),
@@ -240,8 +275,14 @@ impl RedeemRequest {
         };
         fields.finish("join_token, cluster_name, tenant_id")?;
         match (token, tenant, cluster) {
-            (Some(token), Some(tenant), Some(cluster)) => Ok(Self { token, tenant, cluster }),
-            _ => Err(Error::Malformed("the body must have a join_token and a cluster_name")),
+            (Some(token), Some(tenant), Some(cluster)) => Ok(Self {
+                token,
+                tenant,
+                cluster,
+            }),
+            _ => Err(Error::Malformed(
+                "the body must have a join_token and a cluster_name",
+            )),
         }
     }
 }
@@ -255,10 +296,14 @@ pub async fn redeem(store: &Store, request: &RedeemRequest, now: Seconds) -> Res
         "join_token_invalid",
         "this is no join token of that cluster and tenant whose access key is still good: onboard again",
     );
-    const EXPIRED: Error =
-        Error::Conflict("join_token_expired", "a join token is good for ten minutes: onboard again");
-    const REDEEMED: Error =
-        Error::Conflict("join_token_redeemed", "a join token is good once: onboard again");
+    const EXPIRED: Error = Error::Conflict(
+        "join_token_expired",
+        "a join token is good for ten minutes: onboard again",
+    );
+    const REDEEMED: Error = Error::Conflict(
+        "join_token_redeemed",
+        "a join token is good once: onboard again",
+    );
 
     let (binding, is_redeemed) = store.join_token(&request.token).await?.ok_or(INVALID)?;
     if binding.tenant_id != request.tenant || binding.cluster != request.cluster {
@@ -272,15 +317,34 @@ pub async fn redeem(store: &Store, request: &RedeemRequest, now: Seconds) -> Res
     if now >= binding.expires_at {
         return Err(EXPIRED);
     }
-    let seen = store.seen(&binding.tenant_id, &binding.user_id, binding.key_id, &binding.cluster).await?;
-    let may_onboard = seen.key.as_ref().zip(seen.owner.as_ref()).is_some_and(|(key, owner)| {
-        owner.is_active()
-            && key.hash == Some(binding.key_hash)
-            && key.revoked(Some(owner)).is_none()
-            && now < key.expires_at
-            && key.role.permissions().and(owner.role.permissions()).contains(Permission::ClustersOnboard)
-    });
-    if !may_onboard || seen.cluster.is_none_or(|cluster| cluster.number != binding.number) {
+    let seen = store
+        .seen(
+            &binding.tenant_id,
+            &binding.user_id,
+            binding.key_id,
+            &binding.cluster,
+        )
+        .await?;
+    let may_onboard = seen
+        .key
+        .as_ref()
+        .zip(seen.owner.as_ref())
+        .is_some_and(|(key, owner)| {
+            owner.is_active()
+                && key.hash == Some(binding.key_hash)
+                && key.revoked(Some(owner)).is_none()
+                && now < key.expires_at
+                && key
+                    .role
+                    .permissions()
+                    .and(owner.role.permissions())
+                    .contains(Permission::ClustersOnboard)
+        });
+    if !may_onboard
+        || seen
+            .cluster
+            .is_none_or(|cluster| cluster.number != binding.number)
+    {
         return Err(INVALID);
     }
     if !store.redeem(&request.token, Number::new()?, now).await? {

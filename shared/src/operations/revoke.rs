@@ -15,8 +15,16 @@ use crate::{
 ///
 /// # Errors
 /// When there is no such key.
-pub async fn one(store: &Store, owner: &User, key_id: KeyId, revocation: &Revocation) -> Result<(), Error> {
-    match store.revoke_key(&owner.tenant_id, &owner.user_id, key_id, revocation).await? {
+pub async fn one(
+    store: &Store,
+    owner: &User,
+    key_id: KeyId,
+    revocation: &Revocation,
+) -> Result<(), Error> {
+    match store
+        .revoke_key(&owner.tenant_id, &owner.user_id, key_id, revocation)
+        .await?
+    {
         Revoked::Now => {
             note(&owner.tenant_id, &owner.user_id, key_id, "key");
             Ok(())
@@ -45,7 +53,10 @@ pub async fn all(store: &Store, owner: &User, revocation: &Revocation) -> Result
             None => return Ok(()),
         }
     }
-    Err(Error::Conflict("changed_meanwhile", "the user is being changed by others at this moment: try again"))
+    Err(Error::Conflict(
+        "changed_meanwhile",
+        "the user is being changed by others at this moment: try again",
+    ))
 }
 
 /// Revokes the key that is presented: whoever holds a leaked key can kill it.
@@ -59,12 +70,30 @@ pub async fn presented(
     now: Seconds,
 ) -> Result<(), Error> {
     const REFUSED: Error = Error::Unauthenticated("the access key is not valid, or has expired");
-    let claims = validate::verify(verifier, key, now).await?.map_err(|_| REFUSED)?;
+    let claims = validate::verify(verifier, key, now)
+        .await?
+        .map_err(|_| REFUSED)?;
     let store = &verifier.store;
-    let record = store.key(&claims.tenant_id, &claims.user_id, claims.key_id).await?;
-    let record = record.filter(|record| record.hash == Some(key.hash())).ok_or(REFUSED)?;
-    let revocation = Revocation { at: now, by: format!("key:{}", record.key_id), reason };
-    match store.revoke_key(&record.tenant_id, &record.user_id, record.key_id, &revocation).await? {
+    let record = store
+        .key(&claims.tenant_id, &claims.user_id, claims.key_id)
+        .await?;
+    let record = record
+        .filter(|record| record.hash == Some(key.hash()))
+        .ok_or(REFUSED)?;
+    let revocation = Revocation {
+        at: now,
+        by: format!("key:{}", record.key_id),
+        reason,
+    };
+    match store
+        .revoke_key(
+            &record.tenant_id,
+            &record.user_id,
+            record.key_id,
+            &revocation,
+        )
+        .await?
+    {
         Revoked::Now => {
             note(&record.tenant_id, &record.user_id, record.key_id, "holder");
             Ok(())

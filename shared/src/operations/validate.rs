@@ -99,9 +99,18 @@ pub enum Code {
 impl From<Code> for Error {
     fn from(code: Code) -> Self {
         match code {
-            Code::Invalid => Self::KeyRefused("invalid_key", "the access key is not valid: create a new one"),
-            Code::Expired => Self::KeyRefused("key_expired", "the access key has expired: create a new one"),
-            Code::Revoked => Self::KeyRefused("key_revoked", "the access key was revoked: create a new one"),
+            Code::Invalid => Self::KeyRefused(
+                "invalid_key",
+                "the access key is not valid: create a new one",
+            ),
+            Code::Expired => Self::KeyRefused(
+                "key_expired",
+                "the access key has expired: create a new one",
+            ),
+            Code::Revoked => Self::KeyRefused(
+                "key_revoked",
+                "the access key was revoked: create a new one",
+            ),
             Code::OwnerInactive => Self::KeyRefused(
                 "owner_inactive",
                 "the owner of the access key is deactivated or deleted: ask an administrator",
@@ -137,10 +146,12 @@ pub async fn verify(
     now: Seconds,
 ) -> Result<Result<Claims, Code>, Error> {
     let keyring = verifier.signer.keyring().await?;
-    Ok(key.verify(keyring, &verifier.realm, now).map_err(|refusal| match refusal {
-        Refusal::Expired => Code::Expired,
-        _ => Code::Invalid,
-    }))
+    Ok(key
+        .verify(keyring, &verifier.realm, now)
+        .map_err(|refusal| match refusal {
+            Refusal::Expired => Code::Expired,
+            _ => Code::Invalid,
+        }))
 }
 
 /// Says whether `key` is good, and for what; with a `permission`, whether it is good for that.
@@ -190,12 +201,20 @@ pub async fn validate_recalling(
     if max_staleness > 0 {
         let hash = key.hash();
         if let Some((at, reading)) = memory.recall(&hash, max_staleness, began) {
-            return Ok(Checked { verdict: reading.judge(hash, permission, now), at });
+            return Ok(Checked {
+                verdict: reading.judge(hash, permission, now),
+                at,
+            });
         }
     }
     let reading = match read(verifier, key, now).await? {
         Ok(reading) => Arc::new(reading),
-        Err(code) => return Ok(Checked { verdict: Err(code), at: now }),
+        Err(code) => {
+            return Ok(Checked {
+                verdict: Err(code),
+                at: now,
+            });
+        }
     };
     let hash = key.hash();
     memory.keep(hash, &reading, began);
@@ -212,28 +231,52 @@ struct Reading {
     owner: Option<User>,
 }
 
-async fn read(verifier: &Verifier, key: &AccessKey, now: Seconds) -> Result<Result<Reading, Code>, Error> {
+async fn read(
+    verifier: &Verifier,
+    key: &AccessKey,
+    now: Seconds,
+) -> Result<Result<Reading, Code>, Error> {
     let claims = match verify(verifier, key, now).await? {
         Ok(claims) => claims,
         Err(code) => return Ok(Err(code)),
     };
-    let (record, mut owner) =
-        verifier.store.key_and_owner(&claims.tenant_id, &claims.user_id, claims.key_id).await?;
+    let (record, mut owner) = verifier
+        .store
+        .key_and_owner(&claims.tenant_id, &claims.user_id, claims.key_id)
+        .await?;
     if let Some(owner) = &mut owner {
         // Judging takes the epoch only; the particulars are most of what would be remembered.
         owner.revocations = Vec::new();
     }
-    Ok(Ok(Reading { claims, record, owner }))
+    Ok(Ok(Reading {
+        claims,
+        record,
+        owner,
+    }))
 }
 
 impl Reading {
-    fn judge(&self, hash: KeyHash, permission: Option<Permission>, now: Seconds) -> Result<Grant, Code> {
-        judge(hash, &self.claims, self.record.as_ref(), self.owner.as_ref(), permission, now)
+    fn judge(
+        &self,
+        hash: KeyHash,
+        permission: Option<Permission>,
+        now: Seconds,
+    ) -> Result<Grant, Code> {
+        judge(
+            hash,
+            &self.claims,
+            self.record.as_ref(),
+            self.owner.as_ref(),
+            permission,
+            now,
+        )
     }
 
     /// A validation must not fail, or wait long, because this could not be written.
     async fn note_use(&self, store: &Store, verdict: &Result<Grant, Code>, now: Seconds) {
-        let (Ok(_), Some(record)) = (verdict, &self.record) else { return };
+        let (Ok(_), Some(record)) = (verdict, &self.record) else {
+            return;
+        };
         if !use_is_stale(record, now) {
             return;
         }
@@ -241,7 +284,10 @@ impl Reading {
         match tokio::time::timeout(USE_PATIENCE, store.touch_key(record, since, now)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
-                tracing::warn!(error.cause = crate::telemetry::chain(&error), "last use not noted")
+                tracing::warn!(
+                    error.cause = crate::telemetry::chain(&error),
+                    "last use not noted"
+                )
             }
             Err(_) => tracing::warn!("last use not noted in time"),
         }
@@ -271,9 +317,13 @@ pub fn judge(
     permission: Option<Permission>,
     now: Seconds,
 ) -> Result<Grant, Code> {
-    let record = record.filter(|record| record.hash == Some(hash)).ok_or(Code::Invalid)?;
+    let record = record
+        .filter(|record| record.hash == Some(hash))
+        .ok_or(Code::Invalid)?;
     // Only the holder of the genuine key reaches this point, so what follows tells nothing to others.
-    let owner = owner.filter(|owner| owner.is_active()).ok_or(Code::OwnerInactive)?;
+    let owner = owner
+        .filter(|owner| owner.is_active())
+        .ok_or(Code::OwnerInactive)?;
     if record.revoked(Some(owner)).is_some() {
         return Err(Code::Revoked);
     }
@@ -290,8 +340,11 @@ fn grant(claims: &Claims, record: &KeyRecord, owner: Role, now: Seconds) -> Resu
     if now >= exp {
         return Err(Code::Expired);
     }
-    let role =
-        claims.role.limited_to(record.role).and_then(|role| role.limited_to(owner)).ok_or(Code::Forbidden)?;
+    let role = claims
+        .role
+        .limited_to(record.role)
+        .and_then(|role| role.limited_to(owner))
+        .ok_or(Code::Forbidden)?;
     Ok(Grant {
         sub: claims.user_id.clone(),
         tenant_id: claims.tenant_id.clone(),
@@ -308,5 +361,7 @@ fn grant(claims: &Claims, record: &KeyRecord, owner: Role, now: Seconds) -> Resu
 /// Whether `last_used_at` is to be written.
 #[must_use]
 pub fn use_is_stale(record: &KeyRecord, now: Seconds) -> bool {
-    record.last_used_at.is_none_or(|at| at <= now - USE_PRECISION)
+    record
+        .last_used_at
+        .is_none_or(|at| at <= now - USE_PRECISION)
 }

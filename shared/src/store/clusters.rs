@@ -7,9 +7,10 @@ use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, TransactWriteItem, Up
 use super::{
     Outcome, Page, Store, StoreError, failed,
     item::{
-        BadItem, CLUSTER_PREFIX, Item, KEY_PREFIX, SLOT_PREFIX, b, cluster_key, join_key, key_key, n,
-        node_key, node_prefix, optional_id, read_binding, read_cluster, read_key, read_node, read_user, s,
-        slot_key, slots_pk, tenant_clusters_pk, user_key, write_binding, write_cluster,
+        BadItem, CLUSTER_PREFIX, Item, KEY_PREFIX, SLOT_PREFIX, b, cluster_key, join_key, key_key,
+        n, node_key, node_prefix, optional_id, read_binding, read_cluster, read_key, read_node,
+        read_user, s, slot_key, slots_pk, tenant_clusters_pk, user_key, write_binding,
+        write_cluster,
     },
     keys::page,
     made, settled,
@@ -83,9 +84,19 @@ impl Store {
             slot_key(tenant, key, cluster),
             cluster_key(tenant, cluster),
         ];
-        let mut seen = Seen { key: None, owner: None, cluster: None, has_slot: false };
+        let mut seen = Seen {
+            key: None,
+            owner: None,
+            cluster: None,
+            has_slot: false,
+        };
         for item in self.batch_get(keys, true).await? {
-            match item.get("sk").and_then(|sk| sk.as_s().ok()).map(String::as_str).unwrap_or_default() {
+            match item
+                .get("sk")
+                .and_then(|sk| sk.as_s().ok())
+                .map(String::as_str)
+                .unwrap_or_default()
+            {
                 sk if sk.starts_with(KEY_PREFIX) => seen.key = Some(read_key(&item)?),
                 sk if sk.starts_with(SLOT_PREFIX) => seen.has_slot = true,
                 sk if sk.starts_with(CLUSTER_PREFIX) => seen.cluster = Some(read_cluster(&item)?),
@@ -105,9 +116,18 @@ impl Store {
         key: KeyId,
         cluster: &ClusterName,
     ) -> Result<bool, StoreError> {
-        let request = self.client.get_item().table_name(&self.table).consistent_read(true);
+        let request = self
+            .client
+            .get_item()
+            .table_name(&self.table)
+            .consistent_read(true);
         let request = request.set_key(Some(slot_key(tenant, key, cluster)));
-        Ok(request.send().await.map_err(failed("GetItem"))?.item.is_some())
+        Ok(request
+            .send()
+            .await
+            .map_err(failed("GetItem"))?
+            .item
+            .is_some())
     }
 
     /// The clusters for which a key holds slots, at most `limit`.
@@ -120,7 +140,11 @@ impl Store {
         key: KeyId,
         limit: i32,
     ) -> Result<Vec<ClusterName>, StoreError> {
-        let request = self.client.query().table_name(&self.table).consistent_read(true);
+        let request = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .consistent_read(true);
         let answer = request
             .key_condition_expression("pk = :pk AND begins_with(sk, :prefix)")
             .expression_attribute_values(":pk", s(slots_pk(tenant, key)))
@@ -130,10 +154,18 @@ impl Store {
             .await
             .map_err(failed("Query"))?;
         let name = |item: &Item| {
-            let sk = item.get("sk").and_then(|sk| sk.as_s().ok()).and_then(|sk| sk.strip_prefix(SLOT_PREFIX));
+            let sk = item
+                .get("sk")
+                .and_then(|sk| sk.as_s().ok())
+                .and_then(|sk| sk.strip_prefix(SLOT_PREFIX));
             sk.and_then(|name| name.parse().ok()).ok_or(BadItem("sk"))
         };
-        Ok(answer.items.unwrap_or_default().iter().map(name).collect::<Result<_, _>>()?)
+        Ok(answer
+            .items
+            .unwrap_or_default()
+            .iter()
+            .map(name)
+            .collect::<Result<_, _>>()?)
     }
 
     /// Onboards a cluster or a node, if everything is still as it was read. Does not wait for others: false says
@@ -142,13 +174,18 @@ impl Store {
     /// # Errors
     /// When DynamoDB does not answer in time.
     pub async fn onboard(&self, onboarding: &Onboarding<'_>) -> Result<bool, StoreError> {
-        let Onboarding { key, cluster, now, .. } = onboarding;
+        let Onboarding {
+            key, cluster, now, ..
+        } = onboarding;
         let mut items = Vec::with_capacity(6);
         if let Some(limit) = onboarding.slot {
             items.push(self.take_slot(key, limit, *now)?);
             items.push(self.owner_is_unchanged(onboarding.owner)?);
             let mut slot = slot_key(&key.tenant_id, key.key_id, &cluster.name);
-            slot.extend([("user_id".into(), s(&key.user_id)), ("created_at".into(), n(now))]);
+            slot.extend([
+                ("user_id".into(), s(&key.user_id)),
+                ("created_at".into(), n(now)),
+            ]);
             items.push(put(self.put_if_absent(slot)?));
         } else if onboarding.note_use {
             let request = Update::builder()
@@ -193,12 +230,23 @@ impl Store {
             items.push(update(request.build()?));
         }
         let token = write_binding(onboarding.binding, &onboarding.token.hash());
-        items.push(put(Put::builder().table_name(&self.table).set_item(Some(token)).build()?));
-        Ok(matches!(self.try_transact(&items).await?, Some(Outcome::Done)))
+        items.push(put(Put::builder()
+            .table_name(&self.table)
+            .set_item(Some(token))
+            .build()?));
+        Ok(matches!(
+            self.try_transact(&items).await?,
+            Some(Outcome::Done)
+        ))
     }
 
     /// Counts a slot of a key that is live, under both its limits.
-    fn take_slot(&self, key: &KeyRecord, limit: u32, now: Seconds) -> Result<TransactWriteItem, StoreError> {
+    fn take_slot(
+        &self,
+        key: &KeyRecord,
+        limit: u32,
+        now: Seconds,
+    ) -> Result<TransactWriteItem, StoreError> {
         let request = Update::builder()
             .table_name(&self.table)
             .set_key(Some(key_key(&key.tenant_id, &key.user_id, key.key_id)))
@@ -217,7 +265,9 @@ impl Store {
 
     fn put_if_absent(&self, item: Item) -> Result<Put, StoreError> {
         let put = Put::builder().table_name(&self.table).set_item(Some(item));
-        Ok(put.condition_expression("attribute_not_exists(pk)").build()?)
+        Ok(put
+            .condition_expression("attribute_not_exists(pk)")
+            .build()?)
     }
 
     /// A cluster, consistent.
@@ -229,7 +279,11 @@ impl Store {
         tenant: &TenantId,
         name: &ClusterName,
     ) -> Result<Option<Cluster>, StoreError> {
-        let request = self.client.get_item().table_name(&self.table).consistent_read(true);
+        let request = self
+            .client
+            .get_item()
+            .table_name(&self.table)
+            .consistent_read(true);
         let request = request.set_key(Some(cluster_key(tenant, name)));
         let answer = request.send().await.map_err(failed("GetItem"))?;
         Ok(answer.item.as_ref().map(read_cluster).transpose()?)
@@ -245,7 +299,9 @@ impl Store {
         after: Option<&Position>,
         limit: i32,
     ) -> Result<Page<Cluster>, StoreError> {
-        let (items, last) = self.query_clusters(tenant, CLUSTER_PREFIX, after, Some(limit)).await?;
+        let (items, last) = self
+            .query_clusters(tenant, CLUSTER_PREFIX, after, Some(limit))
+            .await?;
         page(&items, last.as_ref(), read_cluster, sort_key)
     }
 
@@ -259,7 +315,9 @@ impl Store {
         cluster: Number,
         after: Option<&Position>,
     ) -> Result<Page<Node>, StoreError> {
-        let (items, last) = self.query_clusters(tenant, &node_prefix(cluster), after, None).await?;
+        let (items, last) = self
+            .query_clusters(tenant, &node_prefix(cluster), after, None)
+            .await?;
         page(&items, last.as_ref(), read_node, sort_key)
     }
 
@@ -271,9 +329,14 @@ impl Store {
         limit: Option<i32>,
     ) -> Result<(Vec<Item>, Option<Item>), StoreError> {
         let pk = tenant_clusters_pk(tenant);
-        let start =
-            after.map(|Position(sk)| HashMap::from([("pk".to_owned(), s(&pk)), ("sk".to_owned(), s(sk))]));
-        let request = self.client.query().table_name(&self.table).consistent_read(true);
+        let start = after.map(|Position(sk)| {
+            HashMap::from([("pk".to_owned(), s(&pk)), ("sk".to_owned(), s(sk))])
+        });
+        let request = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .consistent_read(true);
         let answer = request
             .key_condition_expression("pk = :pk AND begins_with(sk, :prefix)")
             .expression_attribute_values(":pk", s(&pk))
@@ -294,7 +357,12 @@ impl Store {
     /// When DynamoDB does not answer in time, or an item cannot be read.
     pub async fn free_and_delete(&self, cluster: &Cluster) -> Result<bool, StoreError> {
         let tenant = &cluster.tenant_id;
-        let freed: Vec<KeyId> = cluster.holders.iter().copied().take(FREED_AT_ONCE).collect();
+        let freed: Vec<KeyId> = cluster
+            .holders
+            .iter()
+            .copied()
+            .take(FREED_AT_ONCE)
+            .collect();
         let is_last = freed.len() == cluster.holders.len();
         let owners = self.slot_owners(tenant, &freed, &cluster.name).await?;
         let live = self.live_keys(tenant, &owners).await?;
@@ -311,7 +379,9 @@ impl Store {
                     .condition_expression("id = :id AND holders = :holders")
                     .expression_attribute_values(":holders", holders(freed))
             };
-            TransactWriteItem::builder().delete(request.build()?).build()
+            TransactWriteItem::builder()
+                .delete(request.build()?)
+                .build()
         } else {
             let request = Update::builder()
                 .table_name(&self.table)
@@ -353,12 +423,23 @@ impl Store {
         if keys.is_empty() {
             return Ok(Vec::new());
         }
-        let slots = keys.iter().map(|key| slot_key(tenant, *key, cluster)).collect();
+        let slots = keys
+            .iter()
+            .map(|key| slot_key(tenant, *key, cluster))
+            .collect();
         let slots = self.batch_get(slots, true).await?;
         let read = |item: &Item| {
-            let pk = item.get("pk").and_then(|pk| pk.as_s().ok()).and_then(|pk| pk.rsplit_once('#'));
-            let key = pk.and_then(|(_, key)| key.parse().ok()).ok_or(BadItem("pk"))?;
-            Ok((key, optional_id(item, "user_id")?.ok_or(BadItem("user_id"))?))
+            let pk = item
+                .get("pk")
+                .and_then(|pk| pk.as_s().ok())
+                .and_then(|pk| pk.rsplit_once('#'));
+            let key = pk
+                .and_then(|(_, key)| key.parse().ok())
+                .ok_or(BadItem("pk"))?;
+            Ok((
+                key,
+                optional_id(item, "user_id")?.ok_or(BadItem("user_id"))?,
+            ))
         };
         slots.iter().map(read).collect()
     }
@@ -371,7 +452,10 @@ impl Store {
         if keys.is_empty() {
             return Ok(BTreeSet::new());
         }
-        let keys = keys.iter().map(|(key, user)| key_key(tenant, user, *key)).collect();
+        let keys = keys
+            .iter()
+            .map(|(key, user)| key_key(tenant, user, *key))
+            .collect();
         let mut live = BTreeSet::new();
         for item in self.batch_get(keys, true).await? {
             let record = read_key(&item)?;
@@ -392,7 +476,9 @@ impl Store {
         key: KeyId,
         cluster: &ClusterName,
     ) -> Result<(), StoreError> {
-        let slot = Delete::builder().table_name(&self.table).set_key(Some(slot_key(tenant, key, cluster)));
+        let slot = Delete::builder()
+            .table_name(&self.table)
+            .set_key(Some(slot_key(tenant, key, cluster)));
         let slot = TransactWriteItem::builder().delete(slot.build()?).build();
         let forget = Update::builder()
             .table_name(&self.table)
@@ -412,7 +498,11 @@ impl Store {
     ///
     /// # Errors
     /// When DynamoDB does not answer in time.
-    pub async fn limit_clusters(&self, key: &KeyRecord, max_clusters: u32) -> Result<bool, StoreError> {
+    pub async fn limit_clusters(
+        &self,
+        key: &KeyRecord,
+        max_clusters: u32,
+    ) -> Result<bool, StoreError> {
         let request = self.client.update_item().table_name(&self.table);
         let request = request
             .set_key(Some(key_key(&key.tenant_id, &key.user_id, key.key_id)))
@@ -427,12 +517,24 @@ impl Store {
     ///
     /// # Errors
     /// When DynamoDB does not answer in time, or the item cannot be read.
-    pub async fn join_token(&self, token: &JoinToken) -> Result<Option<(Binding, bool)>, StoreError> {
-        let request = self.client.get_item().table_name(&self.table).consistent_read(true);
+    pub async fn join_token(
+        &self,
+        token: &JoinToken,
+    ) -> Result<Option<(Binding, bool)>, StoreError> {
+        let request = self
+            .client
+            .get_item()
+            .table_name(&self.table)
+            .consistent_read(true);
         let request = request.set_key(Some(join_key(&token.hash())));
         let answer = request.send().await.map_err(failed("GetItem"))?;
-        let Some(item) = answer.item else { return Ok(None) };
-        Ok(Some((read_binding(&item)?, item.contains_key("redeemed_at"))))
+        let Some(item) = answer.item else {
+            return Ok(None);
+        };
+        Ok(Some((
+            read_binding(&item)?,
+            item.contains_key("redeemed_at"),
+        )))
     }
 
     /// Redeems a join token: true for one `redemption` only, however often that one is written.

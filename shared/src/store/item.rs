@@ -44,15 +44,24 @@ pub(super) fn key_sk(key: KeyId) -> String {
 }
 
 pub(super) fn user_key(tenant: &TenantId, user: &UserId) -> Item {
-    HashMap::from([("pk".into(), s(user_pk(tenant, user))), ("sk".into(), s(USER_SK))])
+    HashMap::from([
+        ("pk".into(), s(user_pk(tenant, user))),
+        ("sk".into(), s(USER_SK)),
+    ])
 }
 
 pub(super) fn key_key(tenant: &TenantId, user: &UserId, key: KeyId) -> Item {
-    HashMap::from([("pk".into(), s(user_pk(tenant, user))), ("sk".into(), s(key_sk(key)))])
+    HashMap::from([
+        ("pk".into(), s(user_pk(tenant, user))),
+        ("sk".into(), s(key_sk(key))),
+    ])
 }
 
 pub(super) fn admins_key(tenant: &TenantId) -> Item {
-    HashMap::from([("pk".into(), s(format!("T#{tenant}"))), ("sk".into(), s("ADMINS"))])
+    HashMap::from([
+        ("pk".into(), s(format!("T#{tenant}"))),
+        ("sk".into(), s("ADMINS")),
+    ])
 }
 
 pub(super) const SLOT_PREFIX: &str = "SLOT#";
@@ -92,11 +101,17 @@ pub(super) fn node_key(tenant: &TenantId, cluster: Number, node: &NodeName) -> I
 }
 
 pub(super) fn join_key(hash: &str) -> Item {
-    HashMap::from([("pk".into(), s(format!("J#{hash}"))), ("sk".into(), s("JOIN"))])
+    HashMap::from([
+        ("pk".into(), s(format!("J#{hash}"))),
+        ("sk".into(), s("JOIN")),
+    ])
 }
 
 fn text<'a>(item: &'a Item, name: &'static str) -> Result<&'a str, BadItem> {
-    item.get(name).and_then(|v| v.as_s().ok()).map(String::as_str).ok_or(BadItem(name))
+    item.get(name)
+        .and_then(|v| v.as_s().ok())
+        .map(String::as_str)
+        .ok_or(BadItem(name))
 }
 
 fn parsed<T: std::str::FromStr>(item: &Item, name: &'static str) -> Result<T, BadItem> {
@@ -107,7 +122,9 @@ pub(super) fn optional_id<T: std::str::FromStr>(
     item: &Item,
     name: &'static str,
 ) -> Result<Option<T>, BadItem> {
-    optional(item, name).map(|text| text.parse().map_err(|_| BadItem(name))).transpose()
+    optional(item, name)
+        .map(|text| text.parse().map_err(|_| BadItem(name)))
+        .transpose()
 }
 
 fn required<T: std::str::FromStr>(item: &Item, name: &'static str) -> Result<T, BadItem> {
@@ -127,7 +144,10 @@ fn optional(item: &Item, name: &'static str) -> Option<String> {
 }
 
 fn hash(item: &Item, name: &'static str) -> Option<KeyHash> {
-    item.get(name)?.as_b().ok().and_then(|bytes| KeyHash::from_bytes(bytes.as_ref()))
+    item.get(name)?
+        .as_b()
+        .ok()
+        .and_then(|bytes| KeyHash::from_bytes(bytes.as_ref()))
 }
 
 /// Reads tenant and user from `U#<tenant>#<user>`: ids cannot contain `#`.
@@ -135,18 +155,29 @@ pub(super) fn owner(item: &Item) -> Result<(TenantId, UserId), BadItem> {
     let pk = text(item, "pk")?;
     let ids = pk.strip_prefix("U#").and_then(|rest| rest.split_once('#'));
     let (tenant, user) = ids.ok_or(BadItem("pk"))?;
-    Ok((tenant.parse().map_err(|_| BadItem("pk"))?, user.parse().map_err(|_| BadItem("pk"))?))
+    Ok((
+        tenant.parse().map_err(|_| BadItem("pk"))?,
+        user.parse().map_err(|_| BadItem("pk"))?,
+    ))
 }
 
 fn revocation(item: &Item) -> Result<Option<Revocation>, BadItem> {
-    let Some(at) = number(item, "revoked_at")? else { return Ok(None) };
+    let Some(at) = number(item, "revoked_at")? else {
+        return Ok(None);
+    };
     let by = optional(item, "revoked_by").unwrap_or_default();
-    Ok(Some(Revocation { at, by, reason: optional(item, "revoked_reason") }))
+    Ok(Some(Revocation {
+        at,
+        by,
+        reason: optional(item, "revoked_reason"),
+    }))
 }
 
 pub(super) fn read_key(item: &Item) -> Result<KeyRecord, BadItem> {
     let (tenant_id, user_id) = owner(item)?;
-    let key_id = text(item, "sk")?.strip_prefix(KEY_PREFIX).ok_or(BadItem("sk"))?;
+    let key_id = text(item, "sk")?
+        .strip_prefix(KEY_PREFIX)
+        .ok_or(BadItem("sk"))?;
     let max_clusters = required(item, "max_clusters")?;
     Ok(KeyRecord {
         tenant_id,
@@ -197,8 +228,10 @@ pub(super) fn write_key(key: &KeyRecord, ttl: Seconds) -> Item {
 }
 
 fn write_revocation(revocation: &Revocation) -> Item {
-    let mut item =
-        HashMap::from([("revoked_at".into(), n(revocation.at)), ("revoked_by".into(), s(&revocation.by))]);
+    let mut item = HashMap::from([
+        ("revoked_at".into(), n(revocation.at)),
+        ("revoked_by".into(), s(&revocation.by)),
+    ]);
     if let Some(reason) = &revocation.reason {
         item.insert("revoked_reason".into(), s(reason));
     }
@@ -208,7 +241,12 @@ fn write_revocation(revocation: &Revocation) -> Item {
 pub(super) fn read_user(item: &Item) -> Result<User, BadItem> {
     let (tenant_id, user_id) = owner(item)?;
     let mut revocations = Vec::new();
-    for entry in item.get("revocations").and_then(|v| v.as_l().ok()).into_iter().flatten() {
+    for entry in item
+        .get("revocations")
+        .and_then(|v| v.as_l().ok())
+        .into_iter()
+        .flatten()
+    {
         let entry = entry.as_m().map_err(|_| BadItem("revocations"))?;
         let epoch = number(entry, "epoch")?.ok_or(BadItem("revocations"))?;
         revocations.push((epoch, revocation(entry)?.ok_or(BadItem("revocations"))?));
@@ -265,7 +303,10 @@ pub(super) fn write_cluster(cluster: &Cluster) -> Item {
         ("id".into(), n(cluster.number)),
         ("type".into(), s(cluster.kind.as_str())),
         ("key_id".into(), s(cluster.key_id)),
-        ("holders".into(), AttributeValue::Ss(cluster.holders.iter().map(KeyId::to_string).collect())),
+        (
+            "holders".into(),
+            AttributeValue::Ss(cluster.holders.iter().map(KeyId::to_string).collect()),
+        ),
         ("created_at".into(), n(cluster.created_at)),
         ("last_seen_at".into(), n(cluster.last_seen_at)),
     ]);
@@ -274,9 +315,15 @@ pub(super) fn write_cluster(cluster: &Cluster) -> Item {
 
 pub(super) fn read_cluster(item: &Item) -> Result<Cluster, BadItem> {
     let tenant = text(item, "pk")?.strip_prefix("C#").ok_or(BadItem("pk"))?;
-    let name = text(item, "sk")?.strip_prefix(CLUSTER_PREFIX).ok_or(BadItem("sk"))?;
+    let name = text(item, "sk")?
+        .strip_prefix(CLUSTER_PREFIX)
+        .ok_or(BadItem("sk"))?;
     // DynamoDB keeps no empty set: the attribute is absent when nobody holds the cluster.
-    let holders = item.get("holders").and_then(|v| v.as_ss().ok()).map(Vec::as_slice).unwrap_or_default();
+    let holders = item
+        .get("holders")
+        .and_then(|v| v.as_ss().ok())
+        .map(Vec::as_slice)
+        .unwrap_or_default();
     Ok(Cluster {
         tenant_id: tenant.parse().map_err(|_| BadItem("pk"))?,
         name: name.parse().map_err(|_| BadItem("sk"))?,
@@ -294,7 +341,9 @@ pub(super) fn read_cluster(item: &Item) -> Result<Cluster, BadItem> {
 }
 
 pub(super) fn read_node(item: &Item) -> Result<Node, BadItem> {
-    let sk = text(item, "sk")?.strip_prefix("NODE#").and_then(|rest| rest.split_once('#'));
+    let sk = text(item, "sk")?
+        .strip_prefix("NODE#")
+        .and_then(|rest| rest.split_once('#'));
     let (cluster, name) = sk.ok_or(BadItem("sk"))?;
     Ok(Node {
         cluster: cluster.parse().map_err(|_| BadItem("sk"))?,

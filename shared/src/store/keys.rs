@@ -5,14 +5,17 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::{
     operation::{put_item::PutItemError, update_item::UpdateItemError},
     types::{
-        AttributeValue, ConditionCheck, KeysAndAttributes, Put, ReturnValuesOnConditionCheckFailure,
-        TransactWriteItem, Update,
+        AttributeValue, ConditionCheck, KeysAndAttributes, Put,
+        ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
     },
 };
 
 use super::{
     Outcome, Page, Store, StoreError, condition_failed, failed,
-    item::{BadItem, Item, KEY_PREFIX, b, key_key, n, read_key, read_user, s, user_key, user_pk, write_key},
+    item::{
+        BadItem, Item, KEY_PREFIX, b, key_key, n, read_key, read_user, s, user_key, user_pk,
+        write_key,
+    },
     jitter, made, settled,
 };
 use crate::{
@@ -89,7 +92,11 @@ impl Store {
         let keys = vec![key_key(tenant, user, key), user_key(tenant, user)];
         let (mut record, mut owner) = (None, None);
         for item in self.batch_get(keys, true).await? {
-            if item.get("sk").and_then(|sk| sk.as_s().ok()).is_some_and(|sk| sk.starts_with(KEY_PREFIX)) {
+            if item
+                .get("sk")
+                .and_then(|sk| sk.as_s().ok())
+                .is_some_and(|sk| sk.starts_with(KEY_PREFIX))
+            {
                 record = Some(read_key(&item)?);
             } else {
                 owner = Some(read_user(&item)?);
@@ -98,15 +105,33 @@ impl Store {
         Ok((record, owner))
     }
 
-    pub(super) async fn batch_get(&self, keys: Vec<Item>, consistent: bool) -> Result<Vec<Item>, StoreError> {
+    pub(super) async fn batch_get(
+        &self,
+        keys: Vec<Item>,
+        consistent: bool,
+    ) -> Result<Vec<Item>, StoreError> {
         let mut found = Vec::with_capacity(keys.len());
-        let mut wanted =
-            KeysAndAttributes::builder().set_keys(Some(keys)).consistent_read(consistent).build()?;
+        let mut wanted = KeysAndAttributes::builder()
+            .set_keys(Some(keys))
+            .consistent_read(consistent)
+            .build()?;
         for _ in 0..5 {
-            let request = self.client.batch_get_item().request_items(&self.table, wanted);
+            let request = self
+                .client
+                .batch_get_item()
+                .request_items(&self.table, wanted);
             let answer = request.send().await.map_err(failed("BatchGetItem"))?;
-            found.extend(answer.responses.into_iter().flatten().flat_map(|(_, items)| items));
-            match answer.unprocessed_keys.and_then(|mut tables| tables.remove(&self.table)) {
+            found.extend(
+                answer
+                    .responses
+                    .into_iter()
+                    .flatten()
+                    .flat_map(|(_, items)| items),
+            );
+            match answer
+                .unprocessed_keys
+                .and_then(|mut tables| tables.remove(&self.table))
+            {
                 Some(rest) if !rest.keys().is_empty() => wanted = rest,
                 _ => return Ok(found),
             }
@@ -125,7 +150,11 @@ impl Store {
         user: &UserId,
         key: KeyId,
     ) -> Result<Option<KeyRecord>, StoreError> {
-        let request = self.client.get_item().table_name(&self.table).consistent_read(true);
+        let request = self
+            .client
+            .get_item()
+            .table_name(&self.table)
+            .consistent_read(true);
         let request = request.set_key(Some(key_key(tenant, user, key)));
         let answer = request.send().await.map_err(failed("GetItem"))?;
         Ok(answer.item.as_ref().map(read_key).transpose()?)
@@ -136,14 +165,21 @@ impl Store {
     /// # Errors
     /// When DynamoDB does not answer in time.
     pub async fn create_key(&self, new: &NewKey<'_>) -> Result<Issued, StoreError> {
-        let NewKey { record, owner, idempotency } = new;
+        let NewKey {
+            record,
+            owner,
+            idempotency,
+        } = new;
         let put = Put::builder()
             .table_name(&self.table)
             .set_item(Some(write_key(record, record.expires_at)))
             .condition_expression("attribute_not_exists(pk)")
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .build()?;
-        let mut items = vec![self.owner_is_unchanged(owner)?, TransactWriteItem::builder().put(put).build()];
+        let mut items = vec![
+            self.owner_is_unchanged(owner)?,
+            TransactWriteItem::builder().put(put).build(),
+        ];
         if let Some(idempotency) = idempotency {
             let mut item = idempotency_key(&record.tenant_id, &record.user_id, idempotency);
             item.extend([
@@ -158,10 +194,14 @@ impl Store {
                 .build()?;
             items.push(TransactWriteItem::builder().put(put).build());
         }
-        let Outcome::Refused(reasons) = self.transact(items).await? else { return Ok(Issued::Done) };
+        let Outcome::Refused(reasons) = self.transact(items).await? else {
+            return Ok(Issued::Done);
+        };
         // The answer to an earlier attempt was lost: what stands there is what we wrote.
-        let standing =
-            reasons.get(1).and_then(|reason| reason.item.as_ref()).and_then(|item| read_key(item).ok());
+        let standing = reasons
+            .get(1)
+            .and_then(|reason| reason.item.as_ref())
+            .and_then(|item| read_key(item).ok());
         if standing.is_some_and(|standing| standing.hash == record.hash) {
             Ok(Issued::Done)
         } else if condition_failed(&reasons, 2) {
@@ -175,22 +215,35 @@ impl Store {
     ///
     /// # Errors
     /// When DynamoDB does not answer in time.
-    pub async fn reissue_key(&self, record: &KeyRecord, owner: &User) -> Result<Issued, StoreError> {
+    pub async fn reissue_key(
+        &self,
+        record: &KeyRecord,
+        owner: &User,
+    ) -> Result<Issued, StoreError> {
         let update = Update::builder()
             .table_name(&self.table)
-            .set_key(Some(key_key(&record.tenant_id, &record.user_id, record.key_id)))
+            .set_key(Some(key_key(
+                &record.tenant_id,
+                &record.user_id,
+                record.key_id,
+            )))
             .update_expression("SET #hash = :hash")
             .condition_expression(
                 "attribute_exists(#hash) AND attribute_not_exists(revoked_at) AND epoch = :epoch",
             )
             .expression_attribute_names("#hash", "hash")
             .set_expression_attribute_values(Some(HashMap::from([
-                (":hash".into(), record.hash.as_ref().map(b).ok_or(BadItem("hash"))?),
+                (
+                    ":hash".into(),
+                    record.hash.as_ref().map(b).ok_or(BadItem("hash"))?,
+                ),
                 (":epoch".into(), n(owner.epoch)),
             ])))
             .build()?;
-        let items =
-            vec![self.owner_is_unchanged(owner)?, TransactWriteItem::builder().update(update).build()];
+        let items = vec![
+            self.owner_is_unchanged(owner)?,
+            TransactWriteItem::builder().update(update).build(),
+        ];
         Ok(match self.transact(items).await? {
             Outcome::Done => Issued::Done,
             Outcome::Refused(reasons) if condition_failed(&reasons, 1) => Issued::Gone,
@@ -222,10 +275,20 @@ impl Store {
         user: &UserId,
         idempotency: &Idempotency,
     ) -> Result<Option<(KeyId, String)>, StoreError> {
-        let request = self.client.get_item().table_name(&self.table).consistent_read(true);
+        let request = self
+            .client
+            .get_item()
+            .table_name(&self.table)
+            .consistent_read(true);
         let request = request.set_key(Some(idempotency_key(tenant, user, idempotency)));
-        let Some(item) = request.send().await.map_err(failed("GetItem"))?.item else { return Ok(None) };
-        let text = |name: &'static str| item.get(name).and_then(|v| v.as_s().ok()).ok_or(BadItem(name));
+        let Some(item) = request.send().await.map_err(failed("GetItem"))?.item else {
+            return Ok(None);
+        };
+        let text = |name: &'static str| {
+            item.get(name)
+                .and_then(|v| v.as_s().ok())
+                .ok_or(BadItem(name))
+        };
         let key_id = text("key_id")?.parse().map_err(|_| BadItem("key_id"))?;
         Ok(Some((key_id, text("fingerprint")?.clone())))
     }
@@ -242,10 +305,17 @@ impl Store {
         limit: i32,
     ) -> Result<Page<KeyRecord>, StoreError> {
         let start = after.map(|Position(sk)| {
-            HashMap::from([("pk".to_owned(), s(user_pk(tenant, user))), ("sk".to_owned(), s(sk))])
+            HashMap::from([
+                ("pk".to_owned(), s(user_pk(tenant, user))),
+                ("sk".to_owned(), s(sk)),
+            ])
         });
-        let request =
-            self.client.query().table_name(&self.table).consistent_read(true).scan_index_forward(false);
+        let request = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .consistent_read(true)
+            .scan_index_forward(false);
         let answer = request
             .key_condition_expression("pk = :pk AND begins_with(sk, :prefix)")
             .expression_attribute_values(":pk", s(user_pk(tenant, user)))
@@ -255,9 +325,12 @@ impl Store {
             .send()
             .await
             .map_err(failed("Query"))?;
-        page(&answer.items.unwrap_or_default(), answer.last_evaluated_key.as_ref(), read_key, |key| {
-            key.get("sk").and_then(|sk| sk.as_s().ok()).cloned()
-        })
+        page(
+            &answer.items.unwrap_or_default(),
+            answer.last_evaluated_key.as_ref(),
+            read_key,
+            |key| key.get("sk").and_then(|sk| sk.as_s().ok()).cloned(),
+        )
     }
 
     /// A page of the keys of a whole tenant, newest first. The index may be a moment behind the table.
@@ -272,14 +345,16 @@ impl Store {
     ) -> Result<Page<KeyRecord>, StoreError> {
         let partition = format!("KEYS#{tenant}");
         // Position in the index: `<user>#<key id>`, from which all four key attributes follow.
-        let start = after.and_then(|Position(position)| position.rsplit_once('#')).map(|(user, key)| {
-            HashMap::from([
-                ("tenant_pk".to_owned(), s(&partition)),
-                ("tenant_sk".to_owned(), s(key)),
-                ("pk".to_owned(), s(format!("U#{tenant}#{user}"))),
-                ("sk".to_owned(), s(format!("{KEY_PREFIX}{key}"))),
-            ])
-        });
+        let start = after
+            .and_then(|Position(position)| position.rsplit_once('#'))
+            .map(|(user, key)| {
+                HashMap::from([
+                    ("tenant_pk".to_owned(), s(&partition)),
+                    ("tenant_sk".to_owned(), s(key)),
+                    ("pk".to_owned(), s(format!("U#{tenant}#{user}"))),
+                    ("sk".to_owned(), s(format!("{KEY_PREFIX}{key}"))),
+                ])
+            });
         let answer = self.query_tenant(&partition, start, limit, false).await?;
         page(&answer.0, answer.1.as_ref(), read_key, |key| {
             let (_, user) = super::item::owner(key).ok()?;
@@ -295,8 +370,12 @@ impl Store {
         limit: i32,
         forward: bool,
     ) -> Result<(Vec<Item>, Option<Item>), StoreError> {
-        let request =
-            self.client.query().table_name(&self.table).index_name("tenant").scan_index_forward(forward);
+        let request = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .index_name("tenant")
+            .scan_index_forward(forward);
         let answer = request
             .key_condition_expression("tenant_pk = :partition")
             .expression_attribute_values(":partition", s(partition))
@@ -319,8 +398,10 @@ impl Store {
         key: KeyId,
         revocation: &Revocation,
     ) -> Result<Revoked, StoreError> {
-        let mut values =
-            HashMap::from([(":at".to_owned(), n(revocation.at)), (":by".to_owned(), s(&revocation.by))]);
+        let mut values = HashMap::from([
+            (":at".to_owned(), n(revocation.at)),
+            (":by".to_owned(), s(&revocation.by)),
+        ]);
         let mut expression = "SET revoked_at = :at, revoked_by = :by".to_owned();
         if let Some(reason) = &revocation.reason {
             values.insert(":reason".to_owned(), s(reason));
@@ -338,7 +419,11 @@ impl Store {
             Ok(_) => Ok(Revoked::Now),
             Err(error) => match error.as_service_error() {
                 Some(UpdateItemError::ConditionalCheckFailedException(failure)) => {
-                    Ok(if failure.item.is_some() { Revoked::Before } else { Revoked::NotFound })
+                    Ok(if failure.item.is_some() {
+                        Revoked::Before
+                    } else {
+                        Revoked::NotFound
+                    })
                 }
                 _ => Err(failed("UpdateItem")(error)),
             },
@@ -349,7 +434,12 @@ impl Store {
     ///
     /// # Errors
     /// When DynamoDB does not answer in time.
-    pub async fn touch_key(&self, key: &KeyRecord, since: Seconds, now: Seconds) -> Result<(), StoreError> {
+    pub async fn touch_key(
+        &self,
+        key: &KeyRecord,
+        since: Seconds,
+        now: Seconds,
+    ) -> Result<(), StoreError> {
         let request = self.client.update_item().table_name(&self.table);
         let answer = request
             .set_key(Some(key_key(&key.tenant_id, &key.user_id, key.key_id)))
@@ -371,7 +461,11 @@ impl Store {
     /// When DynamoDB does not answer in time.
     pub async fn archive_key(&self, key: KeyRecord, ttl: Seconds) -> Result<Archived, StoreError> {
         let item = write_key(&KeyRecord { hash: None, ..key }, ttl);
-        let request = self.client.put_item().table_name(&self.table).set_item(Some(item));
+        let request = self
+            .client
+            .put_item()
+            .table_name(&self.table)
+            .set_item(Some(item));
         let request = request.condition_expression("attribute_not_exists(pk)");
         match settled(|| request.clone().send()).await {
             Ok(_) => Ok(Archived::Now),
@@ -409,14 +503,19 @@ pub(super) fn page<T>(
         Some(last) => Some(Position(position(last).ok_or(BadItem("LastEvaluatedKey"))?)),
         None => None,
     };
-    Ok(Page { items: items.iter().map(read).collect::<Result<_, _>>()?, next })
+    Ok(Page {
+        items: items.iter().map(read).collect::<Result<_, _>>()?,
+        next,
+    })
 }
 
 /// Reads a key from the image in a stream record, in DynamoDB's JSON.
 ///
 /// # Errors
 /// When the image is not that of a key.
-pub fn key_from_image(image: &serde_json::Map<String, serde_json::Value>) -> Result<KeyRecord, BadItem> {
+pub fn key_from_image(
+    image: &serde_json::Map<String, serde_json::Value>,
+) -> Result<KeyRecord, BadItem> {
     use base64::{Engine, engine::general_purpose::STANDARD};
     let mut item = Item::new();
     for (name, value) in image {

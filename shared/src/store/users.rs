@@ -41,7 +41,11 @@ impl Store {
     /// # Errors
     /// When DynamoDB does not answer in time, or the item cannot be read.
     pub async fn user(&self, tenant: &TenantId, user: &UserId) -> Result<Option<User>, StoreError> {
-        let request = self.client.get_item().table_name(&self.table).consistent_read(true);
+        let request = self
+            .client
+            .get_item()
+            .table_name(&self.table)
+            .consistent_read(true);
         let request = request.set_key(Some(user_key(tenant, user)));
         let answer = request.send().await.map_err(failed("GetItem"))?;
         Ok(answer.item.as_ref().map(read_user).transpose()?)
@@ -51,7 +55,11 @@ impl Store {
     ///
     /// # Errors
     /// When DynamoDB does not answer in time, or an item cannot be read.
-    pub async fn users_of(&self, tenant: &TenantId, users: &[&UserId]) -> Result<Vec<User>, StoreError> {
+    pub async fn users_of(
+        &self,
+        tenant: &TenantId,
+        users: &[&UserId],
+    ) -> Result<Vec<User>, StoreError> {
         if users.is_empty() {
             return Ok(Vec::new());
         }
@@ -80,7 +88,9 @@ impl Store {
             ])
         });
         let (items, last) = self.query_tenant(&partition, start, limit, true).await?;
-        page(&items, last.as_ref(), read_user, |key| owner(key).ok().map(|(_, user)| user.to_string()))
+        page(&items, last.as_ref(), read_user, |key| {
+            owner(key).ok().map(|(_, user)| user.to_string())
+        })
     }
 
     /// Writes a user in place of `old`, or where there was none, and keeps the set of administrators in step: all
@@ -88,8 +98,14 @@ impl Store {
     ///
     /// # Errors
     /// When DynamoDB does not answer in time.
-    pub async fn write_user(&self, old: Option<&User>, new: &User) -> Result<AdminChange, StoreError> {
-        let put = Put::builder().table_name(&self.table).set_item(Some(write_user(new)));
+    pub async fn write_user(
+        &self,
+        old: Option<&User>,
+        new: &User,
+    ) -> Result<AdminChange, StoreError> {
+        let put = Put::builder()
+            .table_name(&self.table)
+            .set_item(Some(write_user(new)));
         let put = match old {
             None => put.condition_expression("attribute_not_exists(pk)"),
             Some(old) => put
@@ -101,9 +117,13 @@ impl Store {
                 .expression_attribute_values(":epoch", n(old.epoch)),
         };
         let mut items = vec![TransactWriteItem::builder().put(put.build()?).build()];
-        let admins = Update::builder().table_name(&self.table).set_key(Some(admins_key(&new.tenant_id)));
-        let admins =
-            admins.expression_attribute_values(":user", AttributeValue::Ss(vec![new.user_id.to_string()]));
+        let admins = Update::builder()
+            .table_name(&self.table)
+            .set_key(Some(admins_key(&new.tenant_id)));
+        let admins = admins.expression_attribute_values(
+            ":user",
+            AttributeValue::Ss(vec![new.user_id.to_string()]),
+        );
         match (old.is_some_and(is_active_admin), is_active_admin(new)) {
             (false, true) => {
                 let add = admins.update_expression("ADD admins :user").build()?;
@@ -131,10 +151,16 @@ impl Store {
     ///
     /// # Errors
     /// When DynamoDB does not answer in time.
-    pub async fn revoke_all(&self, user: &User, revocation: Revocation) -> Result<bool, StoreError> {
+    pub async fn revoke_all(
+        &self,
+        user: &User,
+        revocation: Revocation,
+    ) -> Result<bool, StoreError> {
         let next = user.clone().in_next_epoch(revocation);
         let mut item = write_user(&next);
-        let entries = item.remove("revocations").unwrap_or_else(|| AttributeValue::L(Vec::new()));
+        let entries = item
+            .remove("revocations")
+            .unwrap_or_else(|| AttributeValue::L(Vec::new()));
         let request = self.client.update_item().table_name(&self.table);
         let request = request
             .set_key(Some(user_key(&user.tenant_id, &user.user_id)))

@@ -29,15 +29,30 @@ struct Build {
 }
 
 const BUILDS: [Build; 4] = [
-    Build { name: "A", about: "SDK defaults (aws-lc)", patch: Some("sdk-defaults"), environment: &[] },
+    Build {
+        name: "A",
+        about: "SDK defaults (aws-lc)",
+        patch: Some("sdk-defaults"),
+        environment: &[],
+    },
     Build {
         name: "B",
         about: "A without jitter entropy",
         patch: Some("sdk-defaults"),
         environment: &[("AWS_LC_SYS_NO_JITTER_ENTROPY", "1")],
     },
-    Build { name: "C", about: "ring", patch: Some("no-warm-up"), environment: &[] },
-    Build { name: "D", about: "ring, warm-up in INIT", patch: None, environment: &[] },
+    Build {
+        name: "C",
+        about: "ring",
+        patch: Some("no-warm-up"),
+        environment: &[],
+    },
+    Build {
+        name: "D",
+        about: "ring, warm-up in INIT",
+        patch: None,
+        environment: &[],
+    },
 ];
 
 const FUNCTIONS: [&str; 2] = ["validate", "create"];
@@ -68,18 +83,32 @@ pub async fn run(rounds: usize, latency: Duration, folder: &Path) -> Result<()> 
     let validate = validation(&key, None)?;
     let path = format!("/v1/users/{ADMIN}/access-keys");
     let route = "POST /v1/users/{user_id}/access-keys";
-    let create = event("create", route, &path, &json!({ "name": "n", "role": "viewer" }))?.to_string().into();
+    let create = event(
+        "create",
+        route,
+        &path,
+        &json!({ "name": "n", "role": "viewer" }),
+    )?
+    .to_string()
+    .into();
     let events: [(&str, Bytes, u16); 2] = [("validate", validate, 200), ("create", create, 201)];
 
-    let mut runs: Vec<Runs> = (0..BUILDS.len() * FUNCTIONS.len()).map(|_| Runs::default()).collect();
+    let mut runs: Vec<Runs> = (0..BUILDS.len() * FUNCTIONS.len())
+        .map(|_| Runs::default())
+        .collect();
     for round in 0..=rounds {
         for (b, directory) in directories.iter().enumerate() {
             for (f, (function, event, status)) in events.iter().enumerate() {
                 let environment = world.environment(function);
                 let before = world.requests(function);
-                let (mut process, init) = Function::start(&directory.join(function), &environment).await?;
+                let (mut process, init) =
+                    Function::start(&directory.join(function), &environment).await?;
                 let answer = process.invoke(event).await?;
-                ensure!(answer.body["statusCode"] == *status, "{function}: {}", answer.body);
+                ensure!(
+                    answer.body["statusCode"] == *status,
+                    "{function}: {}",
+                    answer.body
+                );
                 let first = process.cpu_at_rest().await?;
                 let after = world.requests(function);
                 process.invoke(event).await?;
@@ -89,9 +118,11 @@ pub async fn run(rounds: usize, latency: Duration, folder: &Path) -> Result<()> 
                     let runs = &mut runs[b * FUNCTIONS.len() + f];
                     runs.init_cpu.push(milliseconds(init.cpu));
                     runs.init_wall.push(milliseconds(init.wall));
-                    runs.first_cpu.push(milliseconds(first.saturating_sub(init.cpu)));
+                    runs.first_cpu
+                        .push(milliseconds(first.saturating_sub(init.cpu)));
                     runs.first_wall.push(milliseconds(answer.wall));
-                    runs.second_cpu.push(milliseconds(second.saturating_sub(first)));
+                    runs.second_cpu
+                        .push(milliseconds(second.saturating_sub(first)));
                     runs.dynamodb.push(f64::from(after.0 - before.0));
                     runs.kms.push(f64::from(after.1 - before.1));
                     runs.resident.push(megabytes(process.resident()?));
@@ -102,17 +133,24 @@ pub async fn run(rounds: usize, latency: Duration, folder: &Path) -> Result<()> 
     }
     world.stop().await;
 
-    let (mut rows, mut translated, mut figures, mut bars) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut rows, mut translated, mut figures, mut bars) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for (f, function) in FUNCTIONS.into_iter().enumerate() {
         for (b, build) in BUILDS.iter().enumerate() {
             let runs = std::mem::take(&mut runs[b * FUNCTIONS.len() + f]);
             let binary = fs::read(directories[b].join(function))?;
             let zip = deflated(&binary)?;
             let size = |bytes: usize| megabytes(bytes as u64);
-            let [init, init_wall, first, first_wall, second] =
-                [runs.init_cpu, runs.init_wall, runs.first_cpu, runs.first_wall, runs.second_cpu]
-                    .map(Sample::new);
-            let [dynamodb, kms, resident] = [runs.dynamodb, runs.kms, runs.resident].map(Sample::new);
+            let [init, init_wall, first, first_wall, second] = [
+                runs.init_cpu,
+                runs.init_wall,
+                runs.first_cpu,
+                runs.first_wall,
+                runs.second_cpu,
+            ]
+            .map(Sample::new);
+            let [dynamodb, kms, resident] =
+                [runs.dynamodb, runs.kms, runs.resident].map(Sample::new);
             rows.push(vec![
                 function.to_owned(),
                 format!("{}: {}", build.name, build.about),
@@ -129,10 +167,14 @@ pub async fn run(rounds: usize, latency: Duration, folder: &Path) -> Result<()> 
             let at = |memory: f64| first.median() * (MEGABYTES_PER_CPU / memory).max(1.0) + waits;
             let memories = [128.0, 256.0, 512.0];
             translated.push(
-                [function.to_owned(), build.name.to_owned(), format!("{:.1}", init_wall.median())]
-                    .into_iter()
-                    .chain(memories.map(|memory| format!("{:.1}", at(memory))))
-                    .collect(),
+                [
+                    function.to_owned(),
+                    build.name.to_owned(),
+                    format!("{:.1}", init_wall.median()),
+                ]
+                .into_iter()
+                .chain(memories.map(|memory| format!("{:.1}", at(memory))))
+                .collect(),
             );
             bars.push(plot::Bar {
                 group: function.to_owned(),
@@ -167,8 +209,13 @@ pub async fn run(rounds: usize, latency: Duration, folder: &Path) -> Result<()> 
         ],
         &rows,
     );
-    println!("first call on Lambda in ms, by memory (the INIT phase has a whole CPU at every size)\n");
-    table(&["function", "build", "INIT", "128 MB", "256 MB", "512 MB"], &translated);
+    println!(
+        "first call on Lambda in ms, by memory (the INIT phase has a whole CPU at every size)\n"
+    );
+    table(
+        &["function", "build", "INIT", "128 MB", "256 MB", "512 MB"],
+        &translated,
+    );
     fs::create_dir_all(folder)?;
     plot::bars(
         &folder.join("cold.svg"),
@@ -188,26 +235,48 @@ fn prepare(build: &Build) -> Result<PathBuf> {
     let _ = fs::remove_dir_all(&source);
     let files = Command::new("git")
         .current_dir(&root)
-        .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
+        .args([
+            "ls-files",
+            "-z",
+            "--cached",
+            "--others",
+            "--exclude-standard",
+        ])
         .output()?;
-    ensure!(files.status.success(), "git ls-files: {}", String::from_utf8_lossy(&files.stderr));
+    ensure!(
+        files.status.success(),
+        "git ls-files: {}",
+        String::from_utf8_lossy(&files.stderr)
+    );
     for file in String::from_utf8(files.stdout)?.split_terminator('\0') {
         let to = source.join(file);
         fs::create_dir_all(to.parent().context("a file is in a folder")?)?;
         fs::copy(root.join(file), to).with_context(|| file.to_owned())?;
     }
     if let Some(patch) = build.patch {
-        let patch = root.join("tests/bench/builds").join(format!("{patch}.patch"));
+        let patch = root
+            .join("tests/bench/builds")
+            .join(format!("{patch}.patch"));
         // Not `git apply`, which would look for the repository above.
-        let status =
-            Command::new("patch").current_dir(&source).args(["-p1", "--input"]).arg(&patch).status()?;
-        ensure!(status.success(), "{} does not apply: it is to follow the sources", patch.display());
+        let status = Command::new("patch")
+            .current_dir(&source)
+            .args(["-p1", "--input"])
+            .arg(&patch)
+            .status()?;
+        ensure!(
+            status.success(),
+            "{} does not apply: it is to follow the sources",
+            patch.display()
+        );
     }
     println!("build {}: {}", build.name, build.about);
     build_in(&source, &root.join("target"), &FUNCTIONS, build.environment)?;
     fs::create_dir_all(&binaries)?;
     for function in FUNCTIONS {
-        fs::copy(root.join("target/release").join(function), binaries.join(function))?;
+        fs::copy(
+            root.join("target/release").join(function),
+            binaries.join(function),
+        )?;
     }
     Ok(binaries)
 }

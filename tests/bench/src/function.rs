@@ -65,7 +65,10 @@ impl Function {
         let address = listener.local_addr()?.to_string();
         let (events, queue) = mpsc::channel(1);
         let (said, from_api) = mpsc::channel(8);
-        let api = Arc::new(Api { queue: Mutex::new(queue), said });
+        let api = Arc::new(Api {
+            queue: Mutex::new(queue),
+            said,
+        });
         tokio::spawn(serve(listener, api));
 
         let started = Instant::now();
@@ -87,11 +90,19 @@ impl Function {
             });
         }
         let pid = Pid::from_raw(i32::try_from(child.id().context("the process has ended")?)?);
-        let mut function = Self { child, pid, events, from_api };
+        let mut function = Self {
+            child,
+            pid,
+            events,
+            from_api,
+        };
         function.until_next().await?;
         let wall = started.elapsed();
         tokio::time::sleep(REST).await;
-        let init = Init { cpu: function.cpu()?, wall };
+        let init = Init {
+            cpu: function.cpu()?,
+            wall,
+        };
         Ok((function, init))
     }
 
@@ -106,7 +117,10 @@ impl Function {
         };
         let wall = sent.elapsed();
         self.until_next().await?;
-        Ok(Answer { body: serde_json::from_slice(&body)?, wall })
+        Ok(Answer {
+            body: serde_json::from_slice(&body)?,
+            wall,
+        })
     }
 
     /// The CPU time, user and system, of the process since it began: its CPU-time clock, which has the resolution of
@@ -135,7 +149,10 @@ impl Function {
         match self.hear().await? {
             Said::Next => Ok(()),
             Said::Answer(body) | Said::Error(body) => {
-                bail!("the function does not start: {}", String::from_utf8_lossy(&body))
+                bail!(
+                    "the function does not start: {}",
+                    String::from_utf8_lossy(&body)
+                )
             }
         }
     }
@@ -153,7 +170,10 @@ impl Function {
 /// Resident memory of a process, in bytes.
 pub fn resident(pid: Pid) -> Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .context("no VmRSS")?;
     Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
 }
 
@@ -168,7 +188,9 @@ async fn serve(listener: TcpListener, api: Arc<Api>) {
         let api = api.clone();
         tokio::spawn(async move {
             let service = service_fn(move |request| answer(api.clone(), request));
-            let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+            let _ = http1::Builder::new()
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
         });
     }
 }
@@ -179,25 +201,48 @@ async fn answer(api: Arc<Api>, request: Request<Incoming>) -> Result<Response<Fu
     let path = parts.uri.path();
     if parts.method == Method::GET && path.ends_with("/invocation/next") {
         api.said.send(Said::Next).await?;
-        let event = api.queue.lock().await.recv().await.context("the process is about to be ended")?;
+        let event = api
+            .queue
+            .lock()
+            .await
+            .recv()
+            .await
+            .context("the process is about to be ended")?;
         let response = Response::builder()
             .header("content-type", "application/json")
-            .header("lambda-runtime-aws-request-id", "8476a536-e9f4-11e8-9739-2dfe598c3fcd")
+            .header(
+                "lambda-runtime-aws-request-id",
+                "8476a536-e9f4-11e8-9739-2dfe598c3fcd",
+            )
             .header("lambda-runtime-deadline-ms", deadline_ms().to_string())
             .header(
                 "lambda-runtime-invoked-function-arn",
                 "arn:aws:lambda:us-east-1:000000000000:function:bench",
             )
-            .header("lambda-runtime-trace-id", "Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700;Sampled=0");
+            .header(
+                "lambda-runtime-trace-id",
+                "Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700;Sampled=0",
+            );
         return Ok(response.body(Full::from(event))?);
     }
-    let said = if path.ends_with("/response") { Said::Answer(body) } else { Said::Error(body) };
+    let said = if path.ends_with("/response") {
+        Said::Answer(body)
+    } else {
+        Said::Error(body)
+    };
     api.said.send(said).await?;
-    Ok(Response::builder().status(StatusCode::ACCEPTED).body(Full::default())?)
+    Ok(Response::builder()
+        .status(StatusCode::ACCEPTED)
+        .body(Full::default())?)
 }
 
-#[allow(clippy::disallowed_methods, reason = "the Runtime API tells the deadline by the real clock")]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the Runtime API tells the deadline by the real clock"
+)]
 fn deadline_ms() -> u128 {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let now = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
     (now + Duration::from_secs(5)).as_millis()
 }

@@ -26,9 +26,19 @@ pub async fn run(folder: &Path) -> Result<()> {
     let world = World::start(Duration::ZERO).await?;
     let key = world.key("growth", None).await?;
     let path = format!("/v1/users/{ADMIN}/access-keys");
-    let list = event("list", "GET /v1/users/{user_id}/access-keys", &path, &Value::Null)?;
+    let list = event(
+        "list",
+        "GET /v1/users/{user_id}/access-keys",
+        &path,
+        &Value::Null,
+    )?;
     let body = json!({ "name": "n", "role": "viewer" });
-    let create = event("create", "POST /v1/users/{user_id}/access-keys", &path, &body)?;
+    let create = event(
+        "create",
+        "POST /v1/users/{user_id}/access-keys",
+        &path,
+        &body,
+    )?;
     let text = |event: Value| vec![Bytes::from(event.to_string())];
     let mixes = [
         Mix {
@@ -37,8 +47,18 @@ pub async fn run(folder: &Path) -> Result<()> {
             events: vec![validation(&key.text, None)?],
             expected: active,
         },
-        Mix { name: "50 keys", function: "list", events: text(list), expected: ok },
-        Mix { name: "a key", function: "create", events: text(create), expected: created },
+        Mix {
+            name: "50 keys",
+            function: "list",
+            events: text(list),
+            expected: ok,
+        },
+        Mix {
+            name: "a key",
+            function: "create",
+            events: text(create),
+            expected: created,
+        },
     ];
     let mut processes = Vec::new();
     for function in functions {
@@ -48,7 +68,10 @@ pub async fn run(folder: &Path) -> Result<()> {
     let (mut rows, mut figures) = (Vec::new(), Vec::new());
     let sizes = IN_TABLE.map(|keys| ("in the table", keys)).into_iter();
     let mut filled = [0, 0];
-    for (n, (place, keys)) in sizes.chain(OF_USER.map(|keys| ("of the user", keys))).enumerate() {
+    for (n, (place, keys)) in sizes
+        .chain(OF_USER.map(|keys| ("of the user", keys)))
+        .enumerate()
+    {
         let of_user = n >= IN_TABLE.len();
         let filled = &mut filled[usize::from(of_user)];
         fill(&world, &key, *filled..keys, of_user).await?;
@@ -70,7 +93,9 @@ pub async fn run(folder: &Path) -> Result<()> {
         process.stop().await?;
     }
     world.stop().await;
-    println!("growth: median CPU-ms of the function, p50 in ms and requests to DynamoDB, per call\n");
+    println!(
+        "growth: median CPU-ms of the function, p50 in ms and requests to DynamoDB, per call\n"
+    );
     let headings = [
         "keys",
         "how many",
@@ -89,19 +114,34 @@ pub async fn run(folder: &Path) -> Result<()> {
 }
 
 /// Writes copies of a key's item past the functions: of the same user, or ten each of other users of the tenant.
-async fn fill(world: &World, key: &Key, numbers: std::ops::Range<usize>, of_user: bool) -> Result<()> {
+async fn fill(
+    world: &World,
+    key: &Key,
+    numbers: std::ops::Range<usize>,
+    of_user: bool,
+) -> Result<()> {
     let read = json!({
         "TableName": world.stack.table(),
         "Key": { "pk": { "S": format!("U#{TENANT}#{ADMIN}") }, "sk": { "S": format!("KEY#{}", key.id) } },
     });
     let database = world.stack.database();
-    let item = database.get_item(serde_json::from_value(read)?)?.item.context("the key has no item")?;
-    ensure!(item.contains_key("tenant_pk"), "the item is not in the index: the copies would not be either");
+    let item = database
+        .get_item(serde_json::from_value(read)?)?
+        .item
+        .context("the key has no item")?;
+    ensure!(
+        item.contains_key("tenant_pk"),
+        "the item is not in the index: the copies would not be either"
+    );
     let numbers: Vec<_> = numbers.collect();
     for numbers in numbers.chunks(BATCH) {
         let copy = |n: &usize| {
             let id = format!("{}{n:012x}", &key.id[..key.id.len() - 12]);
-            let user = if of_user { ADMIN.to_owned() } else { format!("user{}", n / 10) };
+            let user = if of_user {
+                ADMIN.to_owned()
+            } else {
+                format!("user{}", n / 10)
+            };
             let mut item = item.clone();
             for (name, value) in &mut item {
                 if let AttributeValue::S(text) = value {

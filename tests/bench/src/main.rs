@@ -67,7 +67,12 @@ async fn main() -> Result<()> {
             cold::run(rounds, Duration::from_millis(latency), &arguments.out).await
         }
         What::Growth => growth::run(&arguments.out).await,
-        What::Peers { rounds, seconds, connections, directory } => {
+        What::Peers {
+            rounds,
+            seconds,
+            connections,
+            directory,
+        } => {
             let directory = directory.unwrap_or_else(peers::directory);
             peers::run(rounds, seconds, connections, &directory, &arguments.out).await
         }

@@ -29,7 +29,14 @@ use crate::{
 const PEERS: [&str; 2] = ["better-auth", "drf-api-key"];
 const LIBRARIES: [&str; 3] = ["better-auth", "drf-api-key", "prefixed-api-key"];
 /// Expired keys are missing: better-auth deletes one when it is shown, so a second call would be about another kind.
-const MIXES: [&str; 6] = ["valid", "remembered", "revoked", "unknown", "garbage", "create"];
+const MIXES: [&str; 6] = [
+    "valid",
+    "remembered",
+    "revoked",
+    "unknown",
+    "garbage",
+    "create",
+];
 const KEYS: &str = "10000";
 
 /// A peer's server.
@@ -52,17 +59,30 @@ impl Peer {
             .stdout(Stdio::piped())
             .spawn()?;
         let mut line = String::new();
-        BufReader::new(child.stdout.take().context("no stdout")?).read_line(&mut line).await?;
-        let ready: Value = serde_json::from_str(&line).with_context(|| format!("{name} said {line:?}"))?;
-        let text =
-            |name: &str| ready[name].as_str().map(str::to_owned).context("the peer's line is incomplete");
-        let pids = ready["pids"].as_array().into_iter().flatten().filter_map(Value::as_i64);
+        BufReader::new(child.stdout.take().context("no stdout")?)
+            .read_line(&mut line)
+            .await?;
+        let ready: Value =
+            serde_json::from_str(&line).with_context(|| format!("{name} said {line:?}"))?;
+        let text = |name: &str| {
+            ready[name]
+                .as_str()
+                .map(str::to_owned)
+                .context("the peer's line is incomplete")
+        };
+        let pids = ready["pids"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_i64);
         Ok(Self {
             name: text("name")?,
             about: text("storage")?,
             child,
             url: text("url")?,
-            pids: pids.map(|pid| Ok(Pid::from_raw(i32::try_from(pid)?))).collect::<Result<_>>()?,
+            pids: pids
+                .map(|pid| Ok(Pid::from_raw(i32::try_from(pid)?)))
+                .collect::<Result<_>>()?,
             request: ready["request"].clone(),
             keys: ready["keys"].clone(),
         })
@@ -74,14 +94,19 @@ impl Peer {
         let request = client.post(url);
         let request = match (text("body"), text("header")) {
             (Some(name), _) => request.json(&json!({ name: key })),
-            (_, Some(name)) => request.header(name, format!("{}{key}", text("prefix").unwrap_or_default())),
+            (_, Some(name)) => {
+                request.header(name, format!("{}{key}", text("prefix").unwrap_or_default()))
+            }
             _ => anyhow::bail!("the peer does not say how it is asked"),
         };
         Ok(request.build()?)
     }
 
     fn cpu(&self) -> Result<Duration> {
-        self.pids.iter().map(|pid| Ok(Duration::from(clock_getcpuclockid(*pid)?.now()?))).sum()
+        self.pids
+            .iter()
+            .map(|pid| Ok(Duration::from(clock_getcpuclockid(*pid)?.now()?)))
+            .sum()
     }
 }
 
@@ -106,7 +131,10 @@ pub async fn run(
     directory: &Path,
     folder: &Path,
 ) -> Result<()> {
-    let status = Command::new(root().join("tests/peers/setup")).arg(directory).status().await?;
+    let status = Command::new(root().join("tests/peers/setup"))
+        .arg(directory)
+        .status()
+        .await?;
     ensure!(status.success(), "tests/peers/setup: {status}");
     let mut libraries = Vec::new();
     for name in LIBRARIES {
@@ -120,13 +148,30 @@ pub async fn run(
         keys.push(world.key(&format!("key {n}"), None).await?.text);
     }
     let doomed = world.key("revoked", None).await?;
-    world.call("DELETE", &format!("/v1/users/me/access-keys/{}", doomed.id), Value::Null).await?;
-    let validations =
-        |staleness| keys.iter().map(move |key| validation(key, staleness)).collect::<Result<Vec<_>>>();
-    let forged = keys.iter().map(|key| validation(&forged(key)?, None)).collect::<Result<Vec<_>>>()?;
+    world
+        .call(
+            "DELETE",
+            &format!("/v1/users/me/access-keys/{}", doomed.id),
+            Value::Null,
+        )
+        .await?;
+    let validations = |staleness| {
+        keys.iter()
+            .map(move |key| validation(key, staleness))
+            .collect::<Result<Vec<_>>>()
+    };
+    let forged = keys
+        .iter()
+        .map(|key| validation(&forged(key)?, None))
+        .collect::<Result<Vec<_>>>()?;
     let path = format!("/v1/users/{ADMIN}/access-keys");
     let body = json!({ "name": "n", "role": "viewer" });
-    let create = event("create", "POST /v1/users/{user_id}/access-keys", &path, &body)?;
+    let create = event(
+        "create",
+        "POST /v1/users/{user_id}/access-keys",
+        &path,
+        &body,
+    )?;
     let events = [
         validations(None)?,
         validations(Some(60))?,
@@ -148,11 +193,20 @@ pub async fn run(
     let mut all: Vec<[Figures; 6]> = (0..=peers.len()).map(|_| Default::default()).collect();
     for round in 0..=rounds {
         for (m, mix) in MIXES.into_iter().enumerate() {
-            let function = if mix == "create" { &mut creator } else { &mut validate };
-            let name = if mix == "create" { "create" } else { "validate" };
+            let function = if mix == "create" {
+                &mut creator
+            } else {
+                &mut validate
+            };
+            let name = if mix == "create" {
+                "create"
+            } else {
+                "validate"
+            };
             let before = world.requests(name).0;
             let mut figures = ours(function, &events[m], expected[m], limit).await?;
-            figures.store_requests = f64::from(world.requests(name).0 - before) / figures.wall.len() as f64;
+            figures.store_requests =
+                f64::from(world.requests(name).0 - before) / figures.wall.len() as f64;
             // The first round warms up, page caches and just-in-time compilers included.
             if round > 0 {
                 all[0][m].add(figures);
@@ -170,7 +224,11 @@ pub async fn run(
     }
     let mut systems = vec![("access-keys".to_owned(), validate.resident()?)];
     for peer in &peers {
-        let resident = peer.pids.iter().map(|pid| resident(*pid)).sum::<Result<u64>>()?;
+        let resident = peer
+            .pids
+            .iter()
+            .map(|pid| resident(*pid))
+            .sum::<Result<u64>>()?;
         systems.push((format!("{} ({})", peer.name, peer.about), resident));
     }
     validate.stop().await?;
@@ -232,8 +290,14 @@ async fn theirs(
     connections: usize,
     limit: Duration,
 ) -> Result<Figures> {
-    let keys = peer.keys[mix].as_array().into_iter().flatten().filter_map(Value::as_str);
-    let mut requests = keys.map(|key| peer.verification(client, key)).collect::<Result<Vec<_>>>()?;
+    let keys = peer.keys[mix]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str);
+    let mut requests = keys
+        .map(|key| peer.verification(client, key))
+        .collect::<Result<Vec<_>>>()?;
     if mix == "create" {
         requests.push(client.post(format!("{}/keys", peer.url)).build()?);
     }
@@ -256,8 +320,15 @@ async fn theirs(
                 wall.push(milliseconds(sent.elapsed()));
                 let body: Value = serde_json::from_str(&body).unwrap_or_default();
                 let valid = status == 200 && body["valid"] == true;
-                let as_expected = if mix == "create" { status == 201 } else { valid == (mix == "valid") };
-                ensure!(as_expected && !status.is_server_error(), "{name}, {mix}: {status} {body}");
+                let as_expected = if mix == "create" {
+                    status == 201
+                } else {
+                    valid == (mix == "valid")
+                };
+                ensure!(
+                    as_expected && !status.is_server_error(),
+                    "{name}, {mix}: {status} {body}"
+                );
             }
             Ok(wall)
         });
@@ -268,7 +339,13 @@ async fn theirs(
     }
     let seconds = started.elapsed().as_secs_f64();
     let cpu = milliseconds(peer.cpu()?.saturating_sub(before)) / wall.len() as f64;
-    Ok(Figures { cpu: vec![cpu], cpu_with_store: vec![cpu], wall, seconds, store_requests: f64::NAN })
+    Ok(Figures {
+        cpu: vec![cpu],
+        cpu_with_store: vec![cpu],
+        wall,
+        seconds,
+        store_requests: f64::NAN,
+    })
 }
 
 fn own_cpu() -> Result<Duration> {
@@ -305,8 +382,11 @@ fn print(
             if calls == 0.0 {
                 continue;
             }
-            let (cpu, sum, wall) =
-                (Sample::new(figure.cpu), Sample::new(figure.cpu_with_store), Sample::new(figure.wall));
+            let (cpu, sum, wall) = (
+                Sample::new(figure.cpu),
+                Sample::new(figure.cpu_with_store),
+                Sample::new(figure.wall),
+            );
             median[m] = cpu.median();
             rows.push(vec![
                 name.clone(),
@@ -361,7 +441,13 @@ fn print(
         ],
         &rows,
     );
-    let fastest = |m: usize| medians.iter().skip(1).map(|of| of[m]).fold(f64::INFINITY, f64::min);
+    let fastest = |m: usize| {
+        medians
+            .iter()
+            .skip(1)
+            .map(|of| of[m])
+            .fold(f64::INFINITY, f64::min)
+    };
     let [valid, remembered, _, unknown, garbage, _] = medians[0];
     let ratios = [
         ("valid", fastest(0) / valid, 2.0),
@@ -371,7 +457,13 @@ fn print(
     ];
     let rows: Vec<_> = ratios
         .iter()
-        .map(|(mix, ratio, budget)| vec![(*mix).to_owned(), format!("{ratio:.1}"), format!("{budget:.0}")])
+        .map(|(mix, ratio, budget)| {
+            vec![
+                (*mix).to_owned(),
+                format!("{ratio:.1}"),
+                format!("{budget:.0}"),
+            ]
+        })
         .collect();
     println!("times the fastest peer, per CPU-second of the process that answers\n");
     table(&["call", "ours", "at least"], &rows);
@@ -408,10 +500,17 @@ fn print(
     table(&names, &rows);
 
     bars.sort_by_key(|bar| {
-        ["valid key", "forged key", "garbage"].iter().position(|group| *group == bar.group)
+        ["valid key", "forged key", "garbage"]
+            .iter()
+            .position(|group| *group == bar.group)
     });
     std::fs::create_dir_all(folder)?;
-    plot::bars(&folder.join("peers.svg"), "CPU-milliseconds per verification over HTTP", &[], &bars)?;
+    plot::bars(
+        &folder.join("peers.svg"),
+        "CPU-milliseconds per verification over HTTP",
+        &[],
+        &bars,
+    )?;
     write(
         folder,
         "peers",
@@ -421,17 +520,24 @@ fn print(
             "libraries": libraries,
         }),
     )?;
-    let missed: Vec<_> =
-        ratios.iter().filter(|(_, ratio, budget)| ratio < budget).map(|(mix, ..)| *mix).collect();
+    let missed: Vec<_> = ratios
+        .iter()
+        .filter(|(_, ratio, budget)| ratio < budget)
+        .map(|(mix, ..)| *mix)
+        .collect();
     ensure!(missed.is_empty(), "below the budget: {}", missed.join(", "));
     Ok(())
 }
 
 /// What a peer has counted.
 fn statements(libraries: &[Value], system: &str, what: &str) -> String {
-    let peer =
-        libraries.iter().find(|peer| peer["name"].as_str().is_some_and(|name| system.starts_with(name)));
-    peer.and_then(|peer| peer[what].as_f64()).map_or_else(|| "-".to_owned(), |count| format!("{count:.0}"))
+    let peer = libraries.iter().find(|peer| {
+        peer["name"]
+            .as_str()
+            .is_some_and(|name| system.starts_with(name))
+    });
+    peer.and_then(|peer| peer[what].as_f64())
+        .map_or_else(|| "-".to_owned(), |count| format!("{count:.0}"))
 }
 
 /// Where the peers are installed, unless told otherwise.

@@ -25,25 +25,52 @@ pub fn bars(file: &Path, title: &str, legend: &[&str], bars: &[Bar]) -> Result<(
     for (n, (name, colour)) in legend.iter().zip(COLOURS).enumerate() {
         #[allow(clippy::cast_precision_loss)]
         let x = LEFT + 230.0 * n as f64;
-        writeln!(body, r#"<rect x="{x}" y="{y}" width="12" height="12" fill="{colour}"/>"#)?;
-        writeln!(body, r#"<text x="{}" y="{}">{name}</text>"#, x + 18.0, y + 11.0)?;
+        writeln!(
+            body,
+            r#"<rect x="{x}" y="{y}" width="12" height="12" fill="{colour}"/>"#
+        )?;
+        writeln!(
+            body,
+            r#"<text x="{}" y="{}">{name}</text>"#,
+            x + 18.0,
+            y + 11.0
+        )?;
     }
     y += 26.0;
     let mut group = "";
     for bar in bars {
         if bar.group != group {
             group = &bar.group;
-            writeln!(body, r#"<text x="8" y="{}" font-weight="bold">{group}</text>"#, y + 14.0)?;
+            writeln!(
+                body,
+                r#"<text x="8" y="{}" font-weight="bold">{group}</text>"#,
+                y + 14.0
+            )?;
             y += ROW;
         }
-        writeln!(body, r#"<text x="{}" y="{}" text-anchor="end">{}</text>"#, LEFT - 8.0, y + 14.0, bar.name)?;
+        writeln!(
+            body,
+            r#"<text x="{}" y="{}" text-anchor="end">{}</text>"#,
+            LEFT - 8.0,
+            y + 14.0,
+            bar.name
+        )?;
         let mut x = LEFT;
         for (part, colour) in bar.parts.iter().zip(COLOURS) {
             let width = part / largest * WIDTH;
-            writeln!(body, r#"<rect x="{x:.1}" y="{y}" width="{width:.1}" height="17" fill="{colour}"/>"#)?;
+            writeln!(
+                body,
+                r#"<rect x="{x:.1}" y="{y}" width="{width:.1}" height="17" fill="{colour}"/>"#
+            )?;
             x += width;
         }
-        writeln!(body, r#"<text x="{:.1}" y="{}">{:.2}</text>"#, x + 6.0, y + 14.0, total(bar))?;
+        writeln!(
+            body,
+            r#"<text x="{:.1}" y="{}">{:.2}</text>"#,
+            x + 6.0,
+            y + 14.0,
+            total(bar)
+        )?;
         y += ROW;
     }
     let (width, height) = (LEFT + WIDTH + 70.0, y + 8.0);

@@ -29,7 +29,11 @@ impl Sample {
     /// The nearest rank; NaN of nothing.
     pub fn quantile(&self, q: f64) -> f64 {
         let last = self.0.len().saturating_sub(1);
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            clippy::cast_precision_loss
+        )]
         let rank = (last as f64 * q).round() as usize;
         self.0.get(rank).copied().unwrap_or(f64::NAN)
     }
@@ -42,7 +46,13 @@ impl Sample {
 /// `min / median / max`.
 impl std::fmt::Display for Sample {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:.2} / {:.2} / {:.2}", self.min(), self.median(), self.max())
+        write!(
+            f,
+            "{:.2} / {:.2} / {:.2}",
+            self.min(),
+            self.median(),
+            self.max()
+        )
     }
 }
 

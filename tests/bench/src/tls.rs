@@ -11,7 +11,10 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 
 /// Where systems keep the authorities that they trust; Amazon Linux 2023 has the second.
-const BUNDLES: [&str; 2] = ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt"];
+const BUNDLES: [&str; 2] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+];
 
 /// What terminates TLS for `127.0.0.1`.
 pub struct Front {
@@ -35,12 +38,17 @@ impl Front {
         let config = ServerConfig::builder()
             .with_no_client_auth()
             .with_single_cert(vec![certified.cert.der().clone()], key.into())?;
-        Ok(Self { config: Arc::new(config) })
+        Ok(Self {
+            config: Arc::new(config),
+        })
     }
 
     /// Serves `upstream`, `http://host:port`, by TLS; gives the URL.
     pub async fn serve(&self, upstream: &str) -> Result<String> {
-        let upstream = upstream.strip_prefix("http://").context("the upstream is no http URL")?.to_owned();
+        let upstream = upstream
+            .strip_prefix("http://")
+            .context("the upstream is no http URL")?
+            .to_owned();
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let url = format!("https://{}", listener.local_addr()?);
         let acceptor = TlsAcceptor::from(self.config.clone());

@@ -39,12 +39,21 @@ pub struct Cost {
 
 /// Measures a kind of call on a function that is warm.
 #[allow(clippy::cast_precision_loss)]
-pub async fn measure(world: &World, function: &mut Function, mix: &Mix, calls: usize) -> Result<Cost> {
+pub async fn measure(
+    world: &World,
+    function: &mut Function,
+    mix: &Mix,
+    calls: usize,
+) -> Result<Cost> {
     let mut events = mix.events.iter().cycle();
     let mut next = move || events.next().cloned().unwrap_or_default();
     for _ in 0..WARM_UP {
         let answer = function.invoke(&next()).await?.body;
-        ensure!((mix.expected)(&answer), "{}: unexpected answer {answer}", mix.name);
+        ensure!(
+            (mix.expected)(&answer),
+            "{}: unexpected answer {answer}",
+            mix.name
+        );
     }
     let (mut cpu, mut wall) = (Vec::new(), Vec::new());
     let (mut dynamodb, mut kms) = (0, 0);
@@ -52,13 +61,20 @@ pub async fn measure(world: &World, function: &mut Function, mix: &Mix, calls: u
         let before = (function.cpu_at_rest().await?, world.requests(mix.function));
         for _ in 0..calls {
             let answer = function.invoke(&next()).await?;
-            ensure!((mix.expected)(&answer.body), "{}: unexpected answer {}", mix.name, answer.body);
+            ensure!(
+                (mix.expected)(&answer.body),
+                "{}: unexpected answer {}",
+                mix.name,
+                answer.body
+            );
             wall.push(milliseconds(answer.wall));
         }
         let after = world.requests(mix.function);
         dynamodb += after.0 - before.1.0;
         kms += after.1 - before.1.1;
-        cpu.push(milliseconds(function.cpu_at_rest().await?.saturating_sub(before.0)) / calls as f64);
+        cpu.push(
+            milliseconds(function.cpu_at_rest().await?.saturating_sub(before.0)) / calls as f64,
+        );
     }
     let all = (calls * ROUNDS) as f64;
     Ok(Cost {
@@ -139,7 +155,13 @@ pub async fn run(options: &Options, folder: &Path) -> Result<()> {
 
     let expiring = world.key("expired", Some(local::unix_time() + 2)).await?;
     let doomed = world.key("revoked", None).await?;
-    world.call("DELETE", &format!("/v1/users/me/access-keys/{}", doomed.id), Value::Null).await?;
+    world
+        .call(
+            "DELETE",
+            &format!("/v1/users/me/access-keys/{}", doomed.id),
+            Value::Null,
+        )
+        .await?;
     let mut valid = Vec::new();
     for n in 0..100 {
         valid.push(world.key(&format!("valid {n}"), None).await?.text);
@@ -147,7 +169,10 @@ pub async fn run(options: &Options, folder: &Path) -> Result<()> {
     while local::unix_time() <= expiring.expires_at {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    let forgeries = valid.iter().map(|key| forged(key)).collect::<Result<Vec<_>>>()?;
+    let forgeries = valid
+        .iter()
+        .map(|key| forged(key))
+        .collect::<Result<Vec<_>>>()?;
     let oversize = vec!["A".repeat(50_000)];
     let garbage = vec!["not-a-key".to_owned()];
     let one = |key: &str| vec![key.to_owned()];
@@ -163,13 +188,37 @@ pub async fn run(options: &Options, folder: &Path) -> Result<()> {
         ("oversize", &oversize, invalid, refused),
     ];
     for (name, keys, expected, authorized) in kinds {
-        let events = keys.iter().map(|key| validation(key, None)).collect::<Result<_>>()?;
-        mixes.push(Mix { name, function: "validate", events, expected });
-        let events = keys.iter().map(|key| authorization(key)).collect::<Result<_>>()?;
-        mixes.push(Mix { name, function: "authorize", events, expected: authorized });
+        let events = keys
+            .iter()
+            .map(|key| validation(key, None))
+            .collect::<Result<_>>()?;
+        mixes.push(Mix {
+            name,
+            function: "validate",
+            events,
+            expected,
+        });
+        let events = keys
+            .iter()
+            .map(|key| authorization(key))
+            .collect::<Result<_>>()?;
+        mixes.push(Mix {
+            name,
+            function: "authorize",
+            events,
+            expected: authorized,
+        });
     }
-    let remembered = valid.iter().map(|key| validation(key, Some(60))).collect::<Result<_>>()?;
-    mixes.push(Mix { name: "valid, remembered", function: "validate", events: remembered, expected: active });
+    let remembered = valid
+        .iter()
+        .map(|key| validation(key, Some(60)))
+        .collect::<Result<_>>()?;
+    mixes.push(Mix {
+        name: "valid, remembered",
+        function: "validate",
+        events: remembered,
+        expected: active,
+    });
     mixes.sort_by_key(|mix| mix.function != "validate");
     let path = format!("/v1/users/{ADMIN}/access-keys");
     let create = event(
@@ -184,7 +233,12 @@ pub async fn run(options: &Options, folder: &Path) -> Result<()> {
         events: vec![create.to_string().into()],
         expected: created,
     });
-    let list = event("list", "GET /v1/users/{user_id}/access-keys", &path, &Value::Null)?;
+    let list = event(
+        "list",
+        "GET /v1/users/{user_id}/access-keys",
+        &path,
+        &Value::Null,
+    )?;
     mixes.push(Mix {
         name: "50 keys",
         function: "list",
@@ -206,8 +260,9 @@ pub async fn run(options: &Options, folder: &Path) -> Result<()> {
     let mut figures = Vec::new();
     for name in functions {
         let mut function = world.function(&binaries, name).await?;
-        let wanted =
-            |mix: &&Mix| mix.function == name && options.call.as_deref().is_none_or(|call| call == mix.name);
+        let wanted = |mix: &&Mix| {
+            mix.function == name && options.call.as_deref().is_none_or(|call| call == mix.name)
+        };
         for mix in mixes.iter().filter(wanted) {
             let cost = measure(&world, &mut function, mix, calls).await?;
             rows.push(vec![
@@ -232,7 +287,16 @@ pub async fn run(options: &Options, folder: &Path) -> Result<()> {
     println!(
         "warm calls: CPU-ms of the function per call (min / median / max of {ROUNDS} rounds of {calls})\n"
     );
-    let headings = ["function", "call", "CPU-ms", "p50 ms", "p99 ms", "DynamoDB", "KMS", "resident MB"];
+    let headings = [
+        "function",
+        "call",
+        "CPU-ms",
+        "p50 ms",
+        "p99 ms",
+        "DynamoDB",
+        "KMS",
+        "resident MB",
+    ];
     table(&headings, &rows);
     crate::report::write(folder, "warm", &json!(figures))
 }

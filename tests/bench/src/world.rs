@@ -46,16 +46,27 @@ pub struct Key {
 impl World {
     /// Starts everything; DynamoDB and KMS answer after `latency`.
     pub async fn start(latency: Duration) -> Result<Self> {
-        let parameters = [("BootstrapAdmins", format!("{TENANT}/{ADMIN}")), ("MinExpirySeconds", "1".into())];
-        let parameters = parameters.map(|(name, value)| (name.to_owned(), value)).to_vec();
-        let stack = Stack::start(Options { parameters, ..Options::default() }).await?;
+        let parameters = [
+            ("BootstrapAdmins", format!("{TENANT}/{ADMIN}")),
+            ("MinExpirySeconds", "1".into()),
+        ];
+        let parameters = parameters
+            .map(|(name, value)| (name.to_owned(), value))
+            .to_vec();
+        let stack = Stack::start(Options {
+            parameters,
+            ..Options::default()
+        })
+        .await?;
         let directory = TempDir::new()?;
         let bundle = directory.path().join("authorities.pem");
         let front = Front::new(&bundle)?;
         let environment = stack.environment("validate");
         let plain = |name: &str| {
             let found = environment.iter().find(|(variable, _)| variable == name);
-            found.map(|(_, value)| value.clone()).with_context(|| format!("no {name}"))
+            found
+                .map(|(_, value)| value.clone())
+                .with_context(|| format!("no {name}"))
         };
         let dynamodb = front.serve(&plain("AWS_ENDPOINT_URL_DYNAMODB")?).await?;
         let kms = front.serve(&plain("AWS_ENDPOINT_URL_KMS")?).await?;
@@ -70,7 +81,11 @@ impl World {
                     times: None,
                     tag: None,
                 };
-                meters.push(Meter { function: function.to_owned(), service, rule: stack.faults().add(rule) });
+                meters.push(Meter {
+                    function: function.to_owned(),
+                    service,
+                    rule: stack.faults().add(rule),
+                });
             }
         }
         let token = stack.token(json!({
@@ -110,14 +125,25 @@ impl World {
 
     /// Starts the release binary of `function`.
     pub async fn function(&self, binaries: &Path, function: &str) -> Result<Function> {
-        Ok(Function::start(&binaries.join(function), &self.environment(function)).await?.0)
+        Ok(
+            Function::start(&binaries.join(function), &self.environment(function))
+                .await?
+                .0,
+        )
     }
 
     /// Asks the API, as the administrator.
     pub async fn call(&self, method: &str, path: &str, body: Value) -> Result<Value> {
         let url = format!("{}{path}", self.stack.url());
-        let request = self.client.request(method.parse()?, url).bearer_auth(&self.token);
-        let request = if body.is_null() { request } else { request.json(&body) };
+        let request = self
+            .client
+            .request(method.parse()?, url)
+            .bearer_auth(&self.token);
+        let request = if body.is_null() {
+            request
+        } else {
+            request.json(&body)
+        };
         let answer = request.send().await?;
         let (status, text) = (answer.status(), answer.text().await?);
         ensure!(status.is_success(), "{method} {path}: {status} {text}");
@@ -131,15 +157,27 @@ impl World {
             body["expires_at"] = jiff::Timestamp::from_second(second)?.to_string().into();
         }
         let answer = self.call("POST", "/v1/users/me/access-keys", body).await?;
-        let text = |name: &str| answer[name].as_str().map(str::to_owned).context("no such member");
+        let text = |name: &str| {
+            answer[name]
+                .as_str()
+                .map(str::to_owned)
+                .context("no such member")
+        };
         let expires_at: jiff::Timestamp = text("expires_at")?.parse()?;
-        Ok(Key { id: text("id")?, text: text("access_key")?, expires_at: expires_at.as_second() })
+        Ok(Key {
+            id: text("id")?,
+            text: text("access_key")?,
+            expires_at: expires_at.as_second(),
+        })
     }
 
     /// How many requests a function has sent to DynamoDB, and to KMS.
     pub fn requests(&self, function: &str) -> (u32, u32) {
         let of = |service| {
-            let meters = self.meters.iter().filter(|m| m.function == function && m.service == service);
+            let meters = self
+                .meters
+                .iter()
+                .filter(|m| m.function == function && m.service == service);
             meters.map(|meter| meter.rule.hits()).sum()
         };
         (of(Service::DynamoDb), of(Service::Kms))
@@ -162,9 +200,17 @@ pub fn build(functions: &[&str]) -> Result<PathBuf> {
 }
 
 /// Builds release binaries of the workspace in `root` into `target`.
-pub fn build_in(root: &Path, target: &Path, functions: &[&str], environment: &[(&str, &str)]) -> Result<()> {
+pub fn build_in(
+    root: &Path,
+    target: &Path,
+    functions: &[&str],
+    environment: &[(&str, &str)],
+) -> Result<()> {
     let mut cargo = Command::new("cargo");
-    cargo.current_dir(root).args(["build", "--release", "--target-dir"]).arg(target);
+    cargo
+        .current_dir(root)
+        .args(["build", "--release", "--target-dir"])
+        .arg(target);
     for function in functions {
         cargo.args(["-p", function]);
     }
@@ -199,7 +245,11 @@ pub fn event(function: &str, route: &str, path: &str, body: &Value) -> Result<Va
         "x-forwarded-port": "443",
         "x-forwarded-proto": "https",
     });
-    event["body"] = if body.is_null() { Value::Null } else { body.to_string().into() };
+    event["body"] = if body.is_null() {
+        Value::Null
+    } else {
+        body.to_string().into()
+    };
     if let Some(claims) = event["requestContext"]["authorizer"]["jwt"]["claims"].as_object_mut() {
         claims.insert("sub".into(), ADMIN.into());
         claims.insert("tenant_id".into(), TENANT.into());
@@ -214,7 +264,9 @@ pub fn validation(key: &str, max_staleness: Option<u32>) -> Result<Bytes> {
         body["max_staleness"] = seconds.into();
     }
     let route = "POST /v1/access-keys/validate";
-    Ok(event("validate", route, "/v1/access-keys/validate", &body)?.to_string().into())
+    Ok(event("validate", route, "/v1/access-keys/validate", &body)?
+        .to_string()
+        .into())
 }
 
 /// A call of the authorizer with this key.
@@ -229,6 +281,14 @@ pub fn authorization(key: &str) -> Result<Bytes> {
 pub fn forged(key: &str) -> Result<String> {
     let (signed, signature) = key.rsplit_once('.').context("a key has three parts")?;
     let middle = signature.len() / 2;
-    let other = if signature.as_bytes()[middle] == b'A' { "B" } else { "A" };
-    Ok(format!("{signed}.{}{other}{}", &signature[..middle], &signature[middle + 1..]))
+    let other = if signature.as_bytes()[middle] == b'A' {
+        "B"
+    } else {
+        "A"
+    };
+    Ok(format!(
+        "{signed}.{}{other}{}",
+        &signature[..middle],
+        &signature[middle + 1..]
+    ))
 }

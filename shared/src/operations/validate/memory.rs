@@ -40,7 +40,10 @@ impl Memory {
 
     /// A memory that answers with nothing older than `bound`.
     fn new(bound: Seconds) -> Self {
-        Self { bound, readings: Mutex::new(LruCache::new(CAPACITY)) }
+        Self {
+            bound,
+            readings: Mutex::new(LruCache::new(CAPACITY)),
+        }
     }
 
     /// What was read of a key, and the second in which the reading began, if that is less than `max_staleness` ago.
@@ -70,7 +73,11 @@ impl Memory {
         if self.bound == 0 {
             return;
         }
-        if reading.record.as_ref().is_some_and(|record| record.hash == Some(hash)) {
+        if reading
+            .record
+            .as_ref()
+            .is_some_and(|record| record.hash == Some(hash))
+        {
             self.readings().put(hash, (began, Arc::clone(reading)));
         } else {
             self.readings().pop(&hash);
@@ -140,12 +147,20 @@ mod tests {
             epoch: 0,
             revocations: Vec::new(),
         };
-        Reading { claims, record: Some(record), owner: Some(owner) }
+        Reading {
+            claims,
+            record: Some(record),
+            owner: Some(owner),
+        }
     }
 
     fn revoked() -> Reading {
         let mut reading = reading();
-        let revocation = Revocation { at: AT, by: "editor".into(), reason: None };
+        let revocation = Revocation {
+            at: AT,
+            by: "editor".into(),
+            reason: None,
+        };
         reading.record.as_mut().unwrap().revocation = Some(revocation);
         reading
     }
@@ -186,7 +201,11 @@ mod tests {
             (0, NOW, false),
             (-1, NOW, false),
         ] {
-            assert_eq!(memory.recalls(max_staleness, now), recalled, "{max_staleness} {now}");
+            assert_eq!(
+                memory.recalls(max_staleness, now),
+                recalled,
+                "{max_staleness} {now}"
+            );
         }
     }
 
@@ -237,7 +256,10 @@ mod tests {
             reading.record.as_mut().unwrap().hash = Some(hash("another"));
             reading
         };
-        let gone = || Reading { record: None, ..reading() };
+        let gone = || Reading {
+            record: None,
+            ..reading()
+        };
         for later in [without_hash(), with_another_secret(), gone()] {
             let memory = Memory::with(300, reading());
             memory.hear(later, NOW + 1);
@@ -271,17 +293,31 @@ mod tests {
     #[test]
     fn what_is_asked_and_who_owns_it_is_judged_by_what_is_remembered() {
         let memory = Memory::with(300, reading());
-        assert!(memory.verdict(Some(Permission::ClustersManage), NOW).unwrap().is_ok());
-        assert_eq!(memory.verdict(Some(Permission::UsersManage), NOW), Some(Err(Code::Forbidden)));
+        assert!(
+            memory
+                .verdict(Some(Permission::ClustersManage), NOW)
+                .unwrap()
+                .is_ok()
+        );
+        assert_eq!(
+            memory.verdict(Some(Permission::UsersManage), NOW),
+            Some(Err(Code::Forbidden))
+        );
 
         let mut demoted = reading();
         demoted.owner.as_mut().unwrap().role = Role::Viewer;
         let memory = Memory::with(300, demoted);
-        assert_eq!(memory.verdict(Some(Permission::ClustersManage), NOW), Some(Err(Code::Forbidden)));
+        assert_eq!(
+            memory.verdict(Some(Permission::ClustersManage), NOW),
+            Some(Err(Code::Forbidden))
+        );
 
         let mut epoch = reading();
         epoch.owner.as_mut().unwrap().epoch = 1;
-        assert_eq!(Memory::with(300, epoch).verdict(None, NOW), Some(Err(Code::Revoked)));
+        assert_eq!(
+            Memory::with(300, epoch).verdict(None, NOW),
+            Some(Err(Code::Revoked))
+        );
     }
 
     #[test]

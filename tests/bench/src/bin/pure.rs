@@ -16,11 +16,16 @@ const NOW: i64 = 1_800_000_000;
 const CALLS: usize = 20;
 
 fn main() -> Result<()> {
-    let kind = std::env::args().nth(1).context("usage: pure valid|expired|forged|garbage|oversize")?;
+    let kind = std::env::args()
+        .nth(1)
+        .context("usage: pure valid|expired|forged|garbage|oversize")?;
     let signing = SigningKey::from_slice(&[7; 32])?;
     let spki = signing.verifying_key().to_public_key_der()?;
     let keyring = Keyring::new(vec![PublicKey::from_spki(spki.as_bytes())?]);
-    let realm = Realm { issuer: "https://keys.example".into(), audience: "access-keys".into() };
+    let realm = Realm {
+        issuer: "https://keys.example".into(),
+        audience: "access-keys".into(),
+    };
     let claims = Claims {
         tenant_id: "acme".parse()?,
         user_id: "editor".parse()?,
@@ -35,10 +40,26 @@ fn main() -> Result<()> {
     let forged: Signature = signing.sign(b"something else");
     let (text, now, expected) = match kind.as_str() {
         "valid" => (unsigned.signed(&signature.to_bytes()), NOW, None),
-        "expired" => (unsigned.signed(&signature.to_bytes()), NOW + 60, Some(Refusal::Expired)),
-        "forged" => (unsigned.signed(&forged.to_bytes()), NOW, Some(Refusal::Signature)),
-        "garbage" => (AccessKey::new("not-a-key".into()), NOW, Some(Refusal::NotAToken)),
-        "oversize" => (AccessKey::new("A".repeat(50_000)), NOW, Some(Refusal::TooLong)),
+        "expired" => (
+            unsigned.signed(&signature.to_bytes()),
+            NOW + 60,
+            Some(Refusal::Expired),
+        ),
+        "forged" => (
+            unsigned.signed(&forged.to_bytes()),
+            NOW,
+            Some(Refusal::Signature),
+        ),
+        "garbage" => (
+            AccessKey::new("not-a-key".into()),
+            NOW,
+            Some(Refusal::NotAToken),
+        ),
+        "oversize" => (
+            AccessKey::new("A".repeat(50_000)),
+            NOW,
+            Some(Refusal::TooLong),
+        ),
         _ => bail!("unknown kind {kind}"),
     };
     for _ in 0..CALLS {
