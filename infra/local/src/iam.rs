@@ -1,4 +1,4 @@
-//! IAM: what a function may ask of DynamoDB and KMS, as the template's policies say. What they do not allow is refused.
+//! IAM: which requests to DynamoDB and KMS the template's policies allow each function. All others are denied.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,9 +9,15 @@ use serde_json::Value;
 
 use crate::{
     error::{Error, Result},
-    proxy::Service,
     template::{Template, text},
 };
+
+/// A service that functions need permission to call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Service {
+    DynamoDb,
+    Kms,
+}
 
 /// An action on a resource, such as `dynamodb:GetItem` on a table.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

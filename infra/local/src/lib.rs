@@ -34,8 +34,8 @@ use tokio::task::JoinSet;
 pub use crate::{
     clock::unix_time,
     error::Error,
-    iam::Permission,
-    proxy::{Fault, Faults, Request, Rule, RuleGuard, Service},
+    iam::{Permission, Service},
+    proxy::{Fault, Faults, Request, Rule, RuleGuard},
     runtime::{InvokeError, LogLine},
 };
 use crate::{

@@ -16,20 +16,13 @@ use serde_json::{Value, json};
 
 use crate::{
     error::{Error, Result},
-    iam::{Permission, Permissions},
+    iam::{Permission, Permissions, Service},
     kms,
     web::{self, Answer, Closed, Server},
 };
 
 /// How many of the latest requests are remembered.
 const REMEMBERED: usize = 20_000;
-
-/// A service that functions reach through the proxy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Service {
-    DynamoDb,
-    Kms,
-}
 
 /// A request that a function sent.
 #[derive(Debug, Clone)]
