@@ -1,4 +1,5 @@
-//! A proxy in front of DynamoDB and KMS: it knows which function calls, counts, and breaks what a test asks it to.
+//! A proxy in front of DynamoDB and KMS: it identifies the calling function, checks its permissions, records every
+//! request, and injects the faults that a test asks for.
 
 use std::{
     collections::VecDeque,
@@ -23,6 +24,8 @@ use crate::{
 
 /// How many of the latest requests are remembered.
 const REMEMBERED: usize = 20_000;
+/// DynamoDB's message for a write that a transaction on the same item blocks.
+const TRANSACTION_CONFLICT: &str = "Transaction is ongoing for the item";
 
 /// A request that a function sent.
 #[derive(Debug, Clone)]
@@ -224,7 +227,10 @@ impl Proxied {
                 .forward(upstream, parts, body.clone())
                 .await
                 .and(Err(Closed)),
-            Some(fault) => refusal(self.service, &fault, &action, &parsed),
+            Some(fault) => match self.service {
+                Service::Kms => kms_refusal(&fault),
+                Service::DynamoDb => dynamodb_refusal(&fault, &action, &parsed),
+            },
         };
         let status = answer
             .as_ref()
@@ -275,7 +281,7 @@ fn caller(headers: &HeaderMap) -> &str {
         .unwrap_or_default()
 }
 
-/// The answer of a service to a function whose role does not allow what it asks.
+/// The answer to a function whose role does not allow its request.
 fn denied(service: Service, function: &str, missing: &Permission) -> Response<Full<Bytes>> {
     let Permission { action, resource } = missing;
     let message = format!("{function} is not authorized to perform {action} on {resource}");
@@ -293,69 +299,82 @@ fn dynamodb_error(status: StatusCode, code: &str, message: &str) -> Response<Ful
     web::json(status, &json!({ "__type": code, "message": message }))
 }
 
-/// The answer of a service that does not do what it is asked.
-fn refusal(service: Service, fault: &Fault, action: &str, body: &Value) -> Answer {
-    let bad = StatusCode::BAD_REQUEST;
-    if service == Service::Kms {
-        return match fault {
-            Fault::Throttle => Ok(kms::error(bad, "ThrottlingException", "Rate exceeded")),
-            Fault::Refuse => Ok(kms::error(
-                bad,
-                "AccessDeniedException",
-                "injected: access denied",
-            )),
-            Fault::InternalError => {
-                let status = StatusCode::INTERNAL_SERVER_ERROR;
-                Ok(kms::error(
-                    status,
-                    "KMSInternalException",
-                    "injected: internal error",
-                ))
-            }
-            _ => Err(Closed),
-        };
-    }
-    let error = |status, code: &str, message: &str| Ok(dynamodb_error(status, code, message));
-    match fault {
-        Fault::Throttle => error(
-            bad,
+/// The answer of KMS to a request that meets a fault.
+fn kms_refusal(fault: &Fault) -> Answer {
+    let (status, code, message) = match fault {
+        Fault::Throttle => (
+            StatusCode::BAD_REQUEST,
+            "ThrottlingException",
+            "Rate exceeded",
+        ),
+        Fault::Refuse => (
+            StatusCode::BAD_REQUEST,
+            "AccessDeniedException",
+            "injected: access denied",
+        ),
+        Fault::InternalError => (
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "KMSInternalException",
+            "injected: internal error",
+        ),
+        Fault::TransactionConflict | Fault::Latency(_) | Fault::DropBefore | Fault::DropAfter => {
+            return Err(Closed);
+        }
+    };
+    Ok(kms::error(status, code, message))
+}
+
+/// The answer of DynamoDB to a request that meets a fault.
+fn dynamodb_refusal(fault: &Fault, action: &str, body: &Value) -> Answer {
+    let (status, code, message) = match fault {
+        Fault::Throttle => (
+            StatusCode::BAD_REQUEST,
             "ProvisionedThroughputExceededException",
             "The level of configured throughput was exceeded",
         ),
-        Fault::Refuse => error(bad, "AccessDeniedException", "injected: access denied"),
-        Fault::InternalError => error(
+        Fault::Refuse => (
+            StatusCode::BAD_REQUEST,
+            "AccessDeniedException",
+            "injected: access denied",
+        ),
+        Fault::InternalError => (
             StatusCode::INTERNAL_SERVER_ERROR,
             "InternalServerError",
             "injected: internal error",
         ),
         Fault::TransactionConflict if action == "TransactWriteItems" => {
-            let items = body["TransactItems"]
-                .as_array()
-                .map_or(1, |items| items.len().max(1));
-            let mut reasons = vec![json!({ "Code": "None" }); items];
-            let message = "Transaction is ongoing for the item";
-            reasons[0] = json!({ "Code": "TransactionConflict", "Message": message });
-            let codes: Vec<_> = reasons
-                .iter()
-                .filter_map(|reason| reason["Code"].as_str())
-                .collect();
-            let body = json!({
-                "__type": "com.amazonaws.dynamodb.v20120810#TransactionCanceledException",
-                "Message": format!(
-                    "Transaction cancelled, please refer cancellation reasons for specific reasons [{}]",
-                    codes.join(", ")
-                ),
-                "CancellationReasons": reasons,
-            });
-            Ok(web::json(bad, &body))
+            return Ok(transaction_canceled(body));
         }
-        Fault::TransactionConflict => error(
-            bad,
+        Fault::TransactionConflict => (
+            StatusCode::BAD_REQUEST,
             "TransactionConflictException",
-            "Transaction is ongoing for the item",
+            TRANSACTION_CONFLICT,
         ),
-        Fault::Latency(_) | Fault::DropBefore | Fault::DropAfter => Err(Closed),
-    }
+        Fault::Latency(_) | Fault::DropBefore | Fault::DropAfter => return Err(Closed),
+    };
+    Ok(dynamodb_error(status, code, message))
+}
+
+/// Cancels a transaction: its first item conflicts with another transaction.
+fn transaction_canceled(body: &Value) -> Response<Full<Bytes>> {
+    let items = body["TransactItems"]
+        .as_array()
+        .map_or(1, |items| items.len().max(1));
+    let mut reasons = vec![json!({ "Code": "None" }); items];
+    reasons[0] = json!({ "Code": "TransactionConflict", "Message": TRANSACTION_CONFLICT });
+    let codes: Vec<_> = reasons
+        .iter()
+        .filter_map(|reason| reason["Code"].as_str())
+        .collect();
+    let body = json!({
+        "__type": "com.amazonaws.dynamodb.v20120810#TransactionCanceledException",
+        "Message": format!(
+            "Transaction cancelled, please refer cancellation reasons for specific reasons [{}]",
+            codes.join(", ")
+        ),
+        "CancellationReasons": reasons,
+    });
+    web::json(StatusCode::BAD_REQUEST, &body)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
