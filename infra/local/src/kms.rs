@@ -101,7 +101,7 @@ impl Kms {
         }))
     }
 
-    /// The ARN of the template's key, which is created the first time.
+    /// The ARN of the template's key `id`. The first call creates the key.
     pub(crate) async fn resource(
         self: &Arc<Self>,
         id: &str,
@@ -115,7 +115,7 @@ impl Kms {
         let request =
             json!({ "KeySpec": spec, "KeyUsage": "SIGN_VERIFY", "Description": description });
         let created = tokio::task::spawn_blocking(move || {
-            let key = kms.create_key(&request)?;
+            let (key, _) = kms.add_key(&request)?;
             kms.change(|state| {
                 state.resources.insert(logical, key);
             })?;
@@ -125,7 +125,7 @@ impl Kms {
         created.map_err(Error::because(format!("cannot create the key {id}")))
     }
 
-    /// One operation, as the AWS CLI would call it. It may take long: RSA keys are made of primes.
+    /// Runs one operation off the async threads, because generating an RSA key takes long.
     pub(crate) async fn call(self: &Arc<Self>, operation: &str, request: Value) -> Result<Value> {
         let (kms, name) = (self.clone(), operation.to_owned());
         let answer = tokio::task::spawn_blocking(move || kms.execute(&name, &request)).await;
@@ -157,99 +157,16 @@ impl Kms {
     }
 
     fn execute(&self, operation: &str, request: &Value) -> Result<Value, Failure> {
-        let text = |name: &str| request[name].as_str().unwrap_or_default();
         match operation {
-            "CreateKey" => {
-                let id = self.create_key(request)?;
-                Ok(json!({ "KeyMetadata": self.find(&id.to_string())?.1.metadata(&id) }))
-            }
-            "DescribeKey" => {
-                let (id, key) = self.find(text("KeyId"))?;
-                Ok(json!({ "KeyMetadata": key.metadata(&id) }))
-            }
-            "GetPublicKey" => {
-                let (id, key) = self.find_enabled(text("KeyId"))?;
-                let (spec, algorithm) = key.private.spec();
-                Ok(json!({
-                    "KeyId": arn(&id),
-                    "PublicKey": STANDARD.encode(key.private.public()?),
-                    "CustomerMasterKeySpec": spec,
-                    "KeySpec": spec,
-                    "KeyUsage": "SIGN_VERIFY",
-                    "SigningAlgorithms": [algorithm],
-                }))
-            }
-            "Sign" => {
-                let (id, key) = self.find_enabled(text("KeyId"))?;
-                let Ok(message) = STANDARD.decode(text("Message")) else {
-                    return fail("SerializationException", "Message is not base64");
-                };
-                let algorithm = text("SigningAlgorithm");
-                let signature = key.private.sign(&message, text("MessageType"), algorithm)?;
-                Ok(json!({
-                    "KeyId": arn(&id),
-                    "Signature": STANDARD.encode(signature),
-                    "SigningAlgorithm": algorithm,
-                }))
-            }
-            "EnableKey" | "DisableKey" => {
-                let (id, _) = self.find(text("KeyId"))?;
-                self.change(|state| {
-                    if let Some(key) = state.keys.get_mut(&id) {
-                        key.enabled = operation == "EnableKey";
-                    }
-                })?;
-                Ok(json!({}))
-            }
-            "CreateAlias" => {
-                let (id, _) = self.find(text("TargetKeyId"))?;
-                let alias = text("AliasName");
-                if !alias.starts_with("alias/") || alias.starts_with("alias/aws/") {
-                    return fail(
-                        "InvalidAliasNameException",
-                        "Alias must start with the prefix \"alias/\"",
-                    );
-                }
-                if self.lock().aliases.contains_key(alias) {
-                    let message =
-                        format!("An alias with the name {} already exists", alias_arn(alias));
-                    return fail("AlreadyExistsException", message);
-                }
-                self.change(|state| {
-                    state.aliases.insert(alias.to_owned(), id);
-                })?;
-                Ok(json!({}))
-            }
-            "DeleteAlias" => {
-                let alias = text("AliasName");
-                if !self.lock().aliases.contains_key(alias) {
-                    return fail(
-                        "NotFoundException",
-                        format!("Alias {} is not found.", alias_arn(alias)),
-                    );
-                }
-                self.change(|state| {
-                    state.aliases.remove(alias);
-                })?;
-                Ok(json!({}))
-            }
-            "ListAliases" => {
-                let wanted = match request["KeyId"].as_str() {
-                    Some(key) => Some(self.find(key)?.0),
-                    None => None,
-                };
-                let state = self.lock();
-                let aliases = state
-                    .aliases
-                    .iter()
-                    .filter(|(_, id)| wanted.is_none_or(|wanted| **id == wanted));
-                let aliases: Vec<_> = aliases
-                    .map(|(name, id)| {
-                        json!({ "AliasName": name, "AliasArn": alias_arn(name), "TargetKeyId": id })
-                    })
-                    .collect();
-                Ok(json!({ "Aliases": aliases, "Truncated": false }))
-            }
+            "CreateKey" => self.create_key(request),
+            "DescribeKey" => self.describe_key(request),
+            "GetPublicKey" => self.get_public_key(request),
+            "Sign" => self.sign(request),
+            "EnableKey" => self.set_enabled(request, true),
+            "DisableKey" => self.set_enabled(request, false),
+            "CreateAlias" => self.create_alias(request),
+            "DeleteAlias" => self.delete_alias(request),
+            "ListAliases" => self.list_aliases(request),
             _ => fail(
                 "UnknownOperationException",
                 format!("the local KMS has no {operation}"),
@@ -257,44 +174,126 @@ impl Kms {
         }
     }
 
-    fn create_key(&self, request: &Value) -> Result<Uuid, Failure> {
+    fn create_key(&self, request: &Value) -> Result<Value, Failure> {
+        let (id, key) = self.add_key(request)?;
+        Ok(json!({ "KeyMetadata": key.metadata(&id) }))
+    }
+
+    fn describe_key(&self, request: &Value) -> Result<Value, Failure> {
+        let (id, key) = self.find(text(request, "KeyId"))?;
+        Ok(json!({ "KeyMetadata": key.metadata(&id) }))
+    }
+
+    fn get_public_key(&self, request: &Value) -> Result<Value, Failure> {
+        let (id, key) = self.find_enabled(text(request, "KeyId"))?;
+        let (spec, algorithm) = key.private.spec();
+        Ok(json!({
+            "KeyId": arn(&id),
+            "PublicKey": STANDARD.encode(key.private.public()?),
+            "CustomerMasterKeySpec": spec,
+            "KeySpec": spec,
+            "KeyUsage": "SIGN_VERIFY",
+            "SigningAlgorithms": [algorithm],
+        }))
+    }
+
+    fn sign(&self, request: &Value) -> Result<Value, Failure> {
+        let (id, key) = self.find_enabled(text(request, "KeyId"))?;
+        let Ok(message) = STANDARD.decode(text(request, "Message")) else {
+            return fail("SerializationException", "Message is not base64");
+        };
+        let algorithm = text(request, "SigningAlgorithm");
+        let signature = key
+            .private
+            .sign(&message, text(request, "MessageType"), algorithm)?;
+        Ok(json!({
+            "KeyId": arn(&id),
+            "Signature": STANDARD.encode(signature),
+            "SigningAlgorithm": algorithm,
+        }))
+    }
+
+    /// `EnableKey` and `DisableKey`.
+    fn set_enabled(&self, request: &Value, enabled: bool) -> Result<Value, Failure> {
+        let (id, _) = self.find(text(request, "KeyId"))?;
+        self.change(|state| {
+            if let Some(key) = state.keys.get_mut(&id) {
+                key.enabled = enabled;
+            }
+        })?;
+        Ok(json!({}))
+    }
+
+    fn create_alias(&self, request: &Value) -> Result<Value, Failure> {
+        let (id, _) = self.find(text(request, "TargetKeyId"))?;
+        let alias = text(request, "AliasName");
+        if !alias.starts_with("alias/") || alias.starts_with("alias/aws/") {
+            return fail(
+                "InvalidAliasNameException",
+                "Alias must start with the prefix \"alias/\"",
+            );
+        }
+        if self.lock().aliases.contains_key(alias) {
+            let message = format!("An alias with the name {} already exists", alias_arn(alias));
+            return fail("AlreadyExistsException", message);
+        }
+        self.change(|state| {
+            state.aliases.insert(alias.to_owned(), id);
+        })?;
+        Ok(json!({}))
+    }
+
+    fn delete_alias(&self, request: &Value) -> Result<Value, Failure> {
+        let alias = text(request, "AliasName");
+        if !self.lock().aliases.contains_key(alias) {
+            return fail(
+                "NotFoundException",
+                format!("Alias {} is not found.", alias_arn(alias)),
+            );
+        }
+        self.change(|state| {
+            state.aliases.remove(alias);
+        })?;
+        Ok(json!({}))
+    }
+
+    fn list_aliases(&self, request: &Value) -> Result<Value, Failure> {
+        let wanted = match request["KeyId"].as_str() {
+            Some(key) => Some(self.find(key)?.0),
+            None => None,
+        };
+        let state = self.lock();
+        let aliases = state
+            .aliases
+            .iter()
+            .filter(|(_, id)| wanted.is_none_or(|wanted| **id == wanted));
+        let aliases: Vec<_> = aliases
+            .map(|(name, id)| {
+                json!({ "AliasName": name, "AliasArn": alias_arn(name), "TargetKeyId": id })
+            })
+            .collect();
+        Ok(json!({ "Aliases": aliases, "Truncated": false }))
+    }
+
+    /// Generates the key that a `CreateKey` request describes, and stores it.
+    fn add_key(&self, request: &Value) -> Result<(Uuid, Key), Failure> {
         if request["KeyUsage"] != "SIGN_VERIFY" {
             return fail(
                 "ValidationException",
                 "the local KMS only makes keys whose KeyUsage is SIGN_VERIFY",
             );
         }
-        let private = match request["KeySpec"].as_str().unwrap_or_default() {
-            "ECC_NIST_P256" => Private::P256(p256::ecdsa::SigningKey::random(&mut OsRng)),
-            "ECC_NIST_EDWARDS25519" => {
-                Private::Ed25519(ed25519_dalek::SigningKey::generate(&mut OsRng))
-            }
-            "RSA_2048" => {
-                Private::Rsa(rsa::RsaPrivateKey::new(&mut OsRng, 2048).map_err(internal)?)
-            }
-            spec => {
-                return fail(
-                    "ValidationException",
-                    format!("the local KMS has no KeySpec {spec:?}"),
-                );
-            }
-        };
         let id = Uuid::new_v4();
-        let description = request["Description"]
-            .as_str()
-            .unwrap_or_default()
-            .to_owned();
-        let created = clock::now().as_secs_f64();
         let key = Key {
-            private: Arc::new(private),
-            description,
-            created,
+            private: Arc::new(Private::generate(text(request, "KeySpec"))?),
+            description: text(request, "Description").to_owned(),
+            created: clock::now().as_secs_f64(),
             enabled: true,
         };
         self.change(|state| {
-            state.keys.insert(id, key);
+            state.keys.insert(id, key.clone());
         })?;
-        Ok(id)
+        Ok((id, key))
     }
 
     /// Finds a key by its id, its ARN, an alias or an alias's ARN.
@@ -371,6 +370,22 @@ impl Key {
 }
 
 impl Private {
+    fn generate(spec: &str) -> Result<Self, Failure> {
+        Ok(match spec {
+            "ECC_NIST_P256" => Self::P256(p256::ecdsa::SigningKey::random(&mut OsRng)),
+            "ECC_NIST_EDWARDS25519" => {
+                Self::Ed25519(ed25519_dalek::SigningKey::generate(&mut OsRng))
+            }
+            "RSA_2048" => Self::Rsa(rsa::RsaPrivateKey::new(&mut OsRng, 2048).map_err(internal)?),
+            _ => {
+                return fail(
+                    "ValidationException",
+                    format!("the local KMS has no KeySpec {spec:?}"),
+                );
+            }
+        })
+    }
+
     /// The key spec, and the one signing algorithm that the local KMS has for it.
     fn spec(&self) -> (&'static str, &'static str) {
         match self {
@@ -447,6 +462,11 @@ impl Private {
 /// An error answer in the form that KMS gives it.
 pub(crate) fn error(status: StatusCode, code: &str, message: &str) -> Response<Full<Bytes>> {
     web::json(status, &json!({ "__type": code, "message": message }))
+}
+
+/// A text field of a request, or `""` if the request has no such text.
+fn text<'request>(request: &'request Value, name: &str) -> &'request str {
+    request[name].as_str().unwrap_or_default()
 }
 
 fn internal(error: impl std::fmt::Display) -> Failure {
