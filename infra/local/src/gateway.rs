@@ -19,13 +19,13 @@ use crate::{
     clock,
     error::{Error, Result},
     runtime::{Function, InvokeError, LARGEST_PAYLOAD},
-    template::{ACCOUNT, Template, number, text},
+    template::{ACCOUNT, Resource, Template, number, text},
     web::{self, Answer},
 };
 
 const LARGEST_BODY: usize = 10 << 20;
 const LARGEST_HEADERS: usize = 10_240;
-/// API Gateway's own patience, unless the integration says less.
+/// API Gateway's timeout for an integration that sets none.
 const INTEGRATION_TIMEOUT_MS: u64 = 30_000;
 
 pub(crate) struct Gateway {
@@ -34,12 +34,18 @@ pub(crate) struct Gateway {
 
 struct Route {
     key: RouteKey,
-    function: Arc<Function>,
+    integration: Integration,
     authorizer: Option<Arc<Authorizer>>,
-    /// A token must have one of these, if there are any.
+    /// Unless this is empty, a token must have one of these scopes.
     scopes: Vec<String>,
-    timeout: Duration,
     bucket: Option<Mutex<Bucket>>,
+}
+
+/// The function that answers a route, and how long the gateway waits for it.
+#[derive(Clone)]
+struct Integration {
+    function: Arc<Function>,
+    timeout: Duration,
 }
 
 /// `POST /v1/users/{user_id}`, `ANY /{proxy+}` or `$default`.
@@ -67,73 +73,18 @@ struct Bucket {
 }
 
 impl Gateway {
-    /// Reads routes, integrations, authorizers and the stage; `function` finds the function with an ARN.
+    /// Reads the template's API. `function` finds the function with an ARN.
     pub(crate) fn new(
         template: &Template,
         throttling: bool,
         function: impl Fn(&str) -> Result<Arc<Function>>,
     ) -> Result<Arc<Self>> {
-        let mut authorizers = BTreeMap::new();
-        for resource in template.of_type("AWS::ApiGatewayV2::Authorizer")? {
-            authorizers.insert(
-                resource.id.clone(),
-                Arc::new(Authorizer::new(&resource, &function)?),
-            );
-        }
-        let mut integrations = BTreeMap::new();
-        for resource in template.of_type("AWS::ApiGatewayV2::Integration")? {
-            let (id, properties) = (resource.id, resource.properties);
-            if properties["IntegrationType"] != "AWS_PROXY"
-                || properties["PayloadFormatVersion"] != "2.0"
-            {
-                return Err(Error::new(format!(
-                    "{id}: only AWS_PROXY with payload format 2.0 is supported"
-                )));
-            }
-            let function = function(properties["IntegrationUri"].as_str().unwrap_or_default())?;
-            let timeout = number(&properties["TimeoutInMillis"]).unwrap_or(INTEGRATION_TIMEOUT_MS);
-            integrations.insert(
-                format!("integrations/{id}"),
-                (function, Duration::from_millis(timeout)),
-            );
-        }
-        let stages = template.of_type("AWS::ApiGatewayV2::Stage")?;
-        let limits = stages
-            .first()
-            .map(|stage| &stage.properties["DefaultRouteSettings"]);
-        let limit = |name: &str| text(&limits?[name])?.parse::<f64>().ok();
-        let limits = limit("ThrottlingRateLimit")
-            .zip(limit("ThrottlingBurstLimit"))
-            .filter(|_| throttling);
+        let authorizers = authorizers(template, &function)?;
+        let integrations = integrations(template, &function)?;
+        let limits = throttling_limits(template)?.filter(|_| throttling);
         let mut routes = Vec::new();
         for resource in template.of_type("AWS::ApiGatewayV2::Route")? {
-            let (id, properties) = (resource.id, resource.properties);
-            let named = |name: &str| properties[name].as_str().unwrap_or_default();
-            let missing =
-                |name: &str| Error::new(format!("{id}: there is no {name} {}", properties[name]));
-            let (function, timeout) = integrations
-                .get(named("Target"))
-                .ok_or_else(|| missing("Target"))?;
-            let authorizer = match named("AuthorizationType") {
-                "" | "NONE" => None,
-                _ => Some(
-                    authorizers
-                        .get(named("AuthorizerId"))
-                        .ok_or_else(|| missing("AuthorizerId"))?,
-                ),
-            };
-            let scopes = properties["AuthorizationScopes"]
-                .as_array()
-                .map(Vec::as_slice)
-                .unwrap_or_default();
-            routes.push(Route {
-                key: RouteKey::parse(named("RouteKey")).ok_or_else(|| missing("RouteKey"))?,
-                function: function.clone(),
-                authorizer: authorizer.cloned(),
-                scopes: scopes.iter().filter_map(text).collect(),
-                timeout: *timeout,
-                bucket: limits.map(|(rate, burst)| Mutex::new(Bucket::new(rate, burst))),
-            });
+            routes.push(Route::new(&resource, &authorizers, &integrations, limits)?);
         }
         routes.sort_by_key(|route| route.key.precedence());
         Ok(Arc::new(Self { routes }))
@@ -194,7 +145,8 @@ impl Gateway {
         if event.to_string().len() > LARGEST_PAYLOAD {
             return web::message(StatusCode::PAYLOAD_TOO_LARGE, "Request Entity Too Large");
         }
-        let outcome = tokio::time::timeout(route.timeout, route.function.invoke(event)).await;
+        let Integration { function, timeout } = &route.integration;
+        let outcome = tokio::time::timeout(*timeout, function.invoke(event)).await;
         match outcome.unwrap_or(Err(InvokeError::TimedOut)) {
             Ok(answer) => response(answer)
                 .unwrap_or_else(|| web::message(StatusCode::BAD_GATEWAY, "Bad Gateway")),
@@ -205,6 +157,90 @@ impl Gateway {
                 web::message(StatusCode::BAD_GATEWAY, "Bad Gateway")
             }
         }
+    }
+}
+
+/// The template's authorizers by their logical ids.
+fn authorizers(
+    template: &Template,
+    function: impl Fn(&str) -> Result<Arc<Function>>,
+) -> Result<BTreeMap<String, Arc<Authorizer>>> {
+    let mut authorizers = BTreeMap::new();
+    for resource in template.of_type("AWS::ApiGatewayV2::Authorizer")? {
+        let authorizer = Authorizer::new(&resource, &function)?;
+        authorizers.insert(resource.id, Arc::new(authorizer));
+    }
+    Ok(authorizers)
+}
+
+/// The template's integrations by the targets of the routes that use them.
+fn integrations(
+    template: &Template,
+    function: impl Fn(&str) -> Result<Arc<Function>>,
+) -> Result<BTreeMap<String, Integration>> {
+    let mut integrations = BTreeMap::new();
+    for resource in template.of_type("AWS::ApiGatewayV2::Integration")? {
+        let (id, properties) = (resource.id, resource.properties);
+        if properties["IntegrationType"] != "AWS_PROXY"
+            || properties["PayloadFormatVersion"] != "2.0"
+        {
+            return Err(Error::new(format!(
+                "{id}: only AWS_PROXY with payload format 2.0 is supported"
+            )));
+        }
+        let timeout = number(&properties["TimeoutInMillis"]).unwrap_or(INTEGRATION_TIMEOUT_MS);
+        let integration = Integration {
+            function: function(properties["IntegrationUri"].as_str().unwrap_or_default())?,
+            timeout: Duration::from_millis(timeout),
+        };
+        integrations.insert(format!("integrations/{id}"), integration);
+    }
+    Ok(integrations)
+}
+
+/// The stage's default limits for a route: requests per second, and burst.
+fn throttling_limits(template: &Template) -> Result<Option<(f64, f64)>> {
+    let stages = template.of_type("AWS::ApiGatewayV2::Stage")?;
+    let settings = stages
+        .first()
+        .map(|stage| &stage.properties["DefaultRouteSettings"]);
+    let limit = |name: &str| text(&settings?[name])?.parse().ok();
+    Ok(limit("ThrottlingRateLimit").zip(limit("ThrottlingBurstLimit")))
+}
+
+impl Route {
+    fn new(
+        resource: &Resource,
+        authorizers: &BTreeMap<String, Arc<Authorizer>>,
+        integrations: &BTreeMap<String, Integration>,
+        limits: Option<(f64, f64)>,
+    ) -> Result<Self> {
+        let (id, properties) = (&resource.id, &resource.properties);
+        let named = |name: &str| properties[name].as_str().unwrap_or_default();
+        let missing =
+            |name: &str| Error::new(format!("{id}: there is no {name} {}", properties[name]));
+        let integration = integrations
+            .get(named("Target"))
+            .ok_or_else(|| missing("Target"))?;
+        let authorizer = match named("AuthorizationType") {
+            "" | "NONE" => None,
+            _ => Some(
+                authorizers
+                    .get(named("AuthorizerId"))
+                    .ok_or_else(|| missing("AuthorizerId"))?,
+            ),
+        };
+        let scopes = properties["AuthorizationScopes"]
+            .as_array()
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        Ok(Self {
+            key: RouteKey::parse(named("RouteKey")).ok_or_else(|| missing("RouteKey"))?,
+            integration: integration.clone(),
+            authorizer: authorizer.cloned(),
+            scopes: scopes.iter().filter_map(text).collect(),
+            bucket: limits.map(|(rate, burst)| Mutex::new(Bucket::new(rate, burst))),
+        })
     }
 }
 
@@ -311,7 +347,7 @@ impl Bucket {
     }
 }
 
-/// The event of payload format 2.0.
+/// The request as an event of payload format 2.0.
 fn event(
     id: &str,
     route_key: &str,
@@ -319,46 +355,20 @@ fn event(
     parameters: Map<String, Value>,
     body: &[u8],
 ) -> Value {
-    let now = clock::now();
-    let time = jiff::Timestamp::from_second(now.as_secs().try_into().unwrap_or_default())
-        .unwrap_or_default();
-    let path = parts.uri.path();
     let query = parts.uri.query().unwrap_or_default();
     let (headers, cookies) = headers(&parts.headers);
-    let host = headers
-        .get("host")
-        .and_then(Value::as_str)
-        .unwrap_or("localhost")
-        .to_owned();
-    let user_agent = headers.get("user-agent").cloned().unwrap_or_default();
     let (body, encoded) = encode(&parts.headers, body);
+    let context = request_context(id, route_key, parts, &headers);
     let mut event = json!({
         "version": "2.0",
         "routeKey": route_key,
-        "rawPath": path,
+        "rawPath": parts.uri.path(),
         "rawQueryString": query,
         "headers": headers,
-        "requestContext": {
-            "accountId": ACCOUNT,
-            "apiId": "local",
-            "domainName": host,
-            "domainPrefix": host.split(['.', ':']).next(),
-            "http": {
-                "method": parts.method.as_str(),
-                "path": path,
-                "protocol": "HTTP/1.1",
-                "sourceIp": "127.0.0.1",
-                "userAgent": user_agent,
-            },
-            "requestId": id,
-            "routeKey": route_key,
-            "stage": "$default",
-            "time": time.strftime("%d/%b/%Y:%H:%M:%S %z").to_string(),
-            "timeEpoch": u64::try_from(now.as_millis()).unwrap_or_default(),
-        },
+        "requestContext": context,
         "isBase64Encoded": encoded,
     });
-    // API Gateway leaves out what a request does not have.
+    // API Gateway omits what the request does not have.
     if !cookies.is_empty() {
         event["cookies"] = cookies.into();
     }
@@ -376,6 +386,40 @@ fn event(
         event["body"] = body.into();
     }
     event
+}
+
+/// The `requestContext` of an event, without its `authorizer`.
+fn request_context(
+    id: &str,
+    route_key: &str,
+    parts: &Parts,
+    headers: &Map<String, Value>,
+) -> Value {
+    let now = clock::now();
+    let time = jiff::Timestamp::from_second(now.as_secs().try_into().unwrap_or_default())
+        .unwrap_or_default();
+    let host = headers
+        .get("host")
+        .and_then(Value::as_str)
+        .unwrap_or("localhost");
+    json!({
+        "accountId": ACCOUNT,
+        "apiId": "local",
+        "domainName": host,
+        "domainPrefix": host.split(['.', ':']).next(),
+        "http": {
+            "method": parts.method.as_str(),
+            "path": parts.uri.path(),
+            "protocol": "HTTP/1.1",
+            "sourceIp": "127.0.0.1",
+            "userAgent": headers.get("user-agent"),
+        },
+        "requestId": id,
+        "routeKey": route_key,
+        "stage": "$default",
+        "time": time.strftime("%d/%b/%Y:%H:%M:%S %z").to_string(),
+        "timeEpoch": u64::try_from(now.as_millis()).unwrap_or_default(),
+    })
 }
 
 /// The headers, joined by commas, and the cookies, which API Gateway keeps apart.
