@@ -1,4 +1,4 @@
-//! Event source mappings: what the table's stream holds, filtered and batched, goes to a function, with Lambda's retries.
+//! Event source mappings: filter and batch the table's stream records, and invoke a function with Lambda's retries.
 
 use std::{
     collections::VecDeque,
@@ -70,54 +70,21 @@ impl Mapping {
         let stream = dynamo
             .stream
             .clone()
-            .filter(|stream| public_arn(stream) == source);
-        let stream = stream
+            .filter(|stream| public_arn(stream) == source)
             .ok_or_else(|| Error::new(format!("{id}: {source} is not the table's stream")))?;
-        let filters = properties["FilterCriteria"]["Filters"]
-            .as_array()
-            .map(Vec::as_slice)
-            .unwrap_or_default();
-        let filters = filters
-            .iter()
-            .map(|filter| pattern(id, &filter["Pattern"]))
-            .collect::<Result<_>>()?;
-        let request = DescribeStreamRequest {
-            stream_arn: stream.clone(),
-            ..Default::default()
-        };
-        let description = dynamo.database.describe_stream(request);
-        let description =
-            description.map_err(Error::because(format!("{id}: cannot read the stream")))?;
-        let shard = description
-            .stream_description
-            .shards
-            .first()
-            .map(|shard| shard.shard_id.clone());
+        let filters = filters(id, &properties["FilterCriteria"])?;
+        let shard = first_shard(id, &dynamo.database, &stream)?;
+        let destination = &properties["DestinationConfig"]["OnFailure"]["Destination"];
+        require_permissions(id, function.name(), source, destination, permissions)?;
         let kinds = properties["FunctionResponseTypes"]
             .as_array()
             .map(Vec::as_slice)
             .unwrap_or_default();
-        let destination = &properties["DestinationConfig"]["OnFailure"]["Destination"];
-        // Lambda reads the stream and writes the dead letters in the function's name, and refuses a mapping whose
-        // function may not.
-        let mut needed: Vec<_> = ["DescribeStream", "GetRecords", "GetShardIterator"]
-            .map(|action| (format!("dynamodb:{action}"), source.to_owned()))
-            .into();
-        needed.extend(text(destination).map(|queue| ("sqs:SendMessage".to_owned(), queue)));
-        for (action, resource) in needed {
-            let permission = Permission { action, resource };
-            if !permissions.is_allowed(function.name(), &permission) {
-                let Permission { action, resource } = permission;
-                return Err(Error::new(format!(
-                    "{id}: the function lacks {action} on {resource}"
-                )));
-            }
-        }
         Ok(Arc::new(Self {
             database: dynamo.database.clone(),
             function,
             stream,
-            shard: shard.ok_or_else(|| Error::new(format!("{id}: the stream has no shard")))?,
+            shard,
             from_start: properties["StartingPosition"] != "LATEST",
             filters,
             batch_size: number(&properties["BatchSize"])
@@ -313,6 +280,52 @@ impl Mapping {
     }
 }
 
+/// The id of the stream's shard. dynoxide gives every stream one shard.
+fn first_shard(id: &str, database: &Database, stream: &str) -> Result<String> {
+    let request = DescribeStreamRequest {
+        stream_arn: stream.to_owned(),
+        ..Default::default()
+    };
+    let description = database
+        .describe_stream(request)
+        .map_err(Error::because(format!("{id}: cannot read the stream")))?
+        .stream_description;
+    let shard = description.shards.into_iter().next();
+    shard
+        .map(|shard| shard.shard_id)
+        .ok_or_else(|| Error::new(format!("{id}: the stream has no shard")))
+}
+
+/// Refuses a mapping whose function lacks a permission that the mapping needs. Lambda does the same, because it uses
+/// the function's role to read the stream and to send dead letters.
+fn require_permissions(
+    id: &str,
+    function: &str,
+    source: &str,
+    destination: &Value,
+    permissions: &Permissions,
+) -> Result<()> {
+    let mut needed: Vec<_> = ["DescribeStream", "GetRecords", "GetShardIterator"]
+        .map(|action| Permission {
+            action: format!("dynamodb:{action}"),
+            resource: source.to_owned(),
+        })
+        .into();
+    needed.extend(text(destination).map(|queue| Permission {
+        action: "sqs:SendMessage".to_owned(),
+        resource: queue,
+    }));
+    for permission in &needed {
+        if !permissions.is_allowed(function, permission) {
+            let Permission { action, resource } = permission;
+            return Err(Error::new(format!(
+                "{id}: the function lacks {action} on {resource}"
+            )));
+        }
+    }
+    Ok(())
+}
+
 fn sequence_number(record: &Value) -> &str {
     record["dynamodb"]["SequenceNumber"]
         .as_str()
@@ -340,6 +353,16 @@ fn first_failure(answer: &Value, batch: &[Value]) -> Option<usize> {
         .iter()
         .map(|failure| place(failure).unwrap_or(0))
         .min()
+}
+
+/// The patterns of a mapping's `FilterCriteria`.
+fn filters(id: &str, criteria: &Value) -> Result<Vec<Value>> {
+    criteria["Filters"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|filter| pattern(id, &filter["Pattern"]))
+        .collect()
 }
 
 /// Reads a filter's pattern and refuses what `matches` does not know.
