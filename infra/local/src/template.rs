@@ -125,68 +125,67 @@ impl Template {
         Ok(())
     }
 
-    /// Gives every resource the name and ARN that do not depend on its creation.
+    /// Gives every resource the names and ARNs that are known before it is created.
     fn name_resources(&mut self) -> Result<()> {
-        let arn =
-            |service: &str, rest: String| format!("arn:aws:{service}:{REGION}:{ACCOUNT}:{rest}");
-        let resources: Vec<_> = self
-            .resources
-            .iter()
-            .map(|(id, r)| (id.clone(), r.clone()))
-            .collect();
-        for (id, resource) in resources {
-            let named = |property: &str| -> Result<String> {
-                match self.resolve(&resource["Properties"][property], &id)? {
-                    Some(Value::String(name)) => Ok(name),
-                    _ => Ok(format!("{STACK}-{id}")),
-                }
-            };
-            match resource["Type"].as_str().unwrap_or_default() {
-                "AWS::DynamoDB::Table" => {
-                    let name = named("TableName")?;
-                    self.set(&id, "Arn", arn("dynamodb", format!("table/{name}")));
-                    self.set(&id, "Ref", name);
-                }
-                "AWS::Serverless::Function" => {
-                    let name = named("FunctionName")?;
-                    self.set(&id, "Arn", arn("lambda", format!("function:{name}")));
-                    self.set(&id, "Ref", name);
-                    if resource["Properties"]["Role"].is_null() {
-                        let role = format!("{id}Role");
-                        self.set(&role, "Ref", format!("{STACK}-{role}"));
-                        self.set(
-                            &role,
-                            "Arn",
-                            format!("arn:aws:iam::{ACCOUNT}:role/{STACK}-{role}"),
-                        );
-                    }
-                }
-                "AWS::SQS::Queue" => {
-                    let name = named("QueueName")?;
-                    self.set(&id, "QueueName", name.as_str());
-                    self.set(
-                        &id,
-                        "Ref",
-                        format!("https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/{name}"),
-                    );
-                    self.set(&id, "Arn", arn("sqs", name));
-                }
-                "AWS::Logs::LogGroup" => {
-                    let name = named("LogGroupName")?;
-                    self.set(&id, "Arn", arn("logs", format!("log-group:{name}:*")));
-                    self.set(&id, "Ref", name);
-                }
-                "AWS::IAM::Role" => {
-                    let name = named("RoleName")?;
-                    self.set(&id, "Arn", format!("arn:aws:iam::{ACCOUNT}:role/{name}"));
-                    self.set(&id, "Ref", name);
-                }
-                // Created by the local KMS, which chooses the id.
-                "AWS::KMS::Key" => {}
-                _ => self.set(&id, "Ref", id.as_str()),
-            }
+        let resources = self.resources.clone();
+        for (id, resource) in &resources {
+            self.name_resource(id, resource)?;
         }
         Ok(())
+    }
+
+    fn name_resource(&mut self, id: &str, resource: &Value) -> Result<()> {
+        let properties = &resource["Properties"];
+        match resource["Type"].as_str().unwrap_or_default() {
+            "AWS::DynamoDB::Table" => {
+                let name = self.physical_name(id, &properties["TableName"])?;
+                self.set(id, "Arn", arn("dynamodb", &format!("table/{name}")));
+                self.set(id, "Ref", name);
+            }
+            "AWS::Serverless::Function" => {
+                let name = self.physical_name(id, &properties["FunctionName"])?;
+                self.set(id, "Arn", arn("lambda", &format!("function:{name}")));
+                self.set(id, "Ref", name);
+                if properties["Role"].is_null() {
+                    let role = format!("{id}Role");
+                    self.name_role(&role, &format!("{STACK}-{role}"));
+                }
+            }
+            "AWS::SQS::Queue" => {
+                let name = self.physical_name(id, &properties["QueueName"])?;
+                let url = format!("https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/{name}");
+                self.set(id, "Arn", arn("sqs", &name));
+                self.set(id, "Ref", url);
+                self.set(id, "QueueName", name);
+            }
+            "AWS::Logs::LogGroup" => {
+                let name = self.physical_name(id, &properties["LogGroupName"])?;
+                self.set(id, "Arn", arn("logs", &format!("log-group:{name}:*")));
+                self.set(id, "Ref", name);
+            }
+            "AWS::IAM::Role" => {
+                let name = self.physical_name(id, &properties["RoleName"])?;
+                self.name_role(id, &name);
+            }
+            // The local KMS chooses the id when it creates the key.
+            "AWS::KMS::Key" => {}
+            _ => self.set(id, "Ref", id),
+        }
+        Ok(())
+    }
+
+    /// IAM is global: a role's ARN has no region.
+    fn name_role(&mut self, id: &str, name: &str) {
+        self.set(id, "Arn", format!("arn:aws:iam::{ACCOUNT}:role/{name}"));
+        self.set(id, "Ref", name);
+    }
+
+    /// The name that the template gives a resource, or one made of its logical id.
+    fn physical_name(&self, id: &str, property: &Value) -> Result<String> {
+        match self.resolve(property, id)? {
+            Some(Value::String(name)) => Ok(name),
+            _ => Ok(format!("{STACK}-{id}")),
+        }
     }
 
     /// Resolves `value`; `None` is `AWS::NoValue`. `at` is the logical id that an error names.
@@ -215,25 +214,12 @@ impl Template {
     }
 
     fn intrinsic(&self, name: &str, argument: &Value, at: &str) -> Result<Option<Value>> {
-        let wrong = || {
-            Error::new(format!(
-                "{at}: {name} is not given what it takes: {argument}"
-            ))
-        };
-        let list = |value: &Value| -> Result<Vec<Value>> {
-            match self.resolve(value, at)? {
-                Some(Value::Array(items)) => Ok(items),
-                _ => Err(wrong()),
-            }
-        };
+        let wrong = || wrong_argument(name, argument, at);
         match name {
+            "Ref" if argument == "AWS::NoValue" => Ok(None),
             "Ref" => {
                 let name = argument.as_str().ok_or_else(wrong)?;
-                if name == "AWS::NoValue" {
-                    Ok(None)
-                } else {
-                    self.reference(name, at).map(Some)
-                }
+                self.reference(name, at).map(Some)
             }
             "Fn::GetAtt" => {
                 let path = match argument {
@@ -248,45 +234,11 @@ impl Template {
                 self.get_att(&path, at).map(Some)
             }
             "Fn::Sub" => self.substitute(argument, at).map(Some),
-            "Fn::Join" => {
-                let [delimiter, items] = argument.as_array().ok_or_else(wrong)?.as_slice() else {
-                    return Err(wrong());
-                };
-                let items = list(items)?;
-                let items: Vec<_> = items
-                    .iter()
-                    .map(|item| text(item).ok_or_else(wrong))
-                    .collect::<Result<_>>()?;
-                Ok(Some(
-                    items.join(delimiter.as_str().ok_or_else(wrong)?).into(),
-                ))
-            }
-            "Fn::Split" => {
-                let [delimiter, whole] = argument.as_array().ok_or_else(wrong)?.as_slice() else {
-                    return Err(wrong());
-                };
-                let whole = self
-                    .resolve(whole, at)?
-                    .as_ref()
-                    .and_then(text)
-                    .ok_or_else(wrong)?;
-                Ok(Some(
-                    whole.split(delimiter.as_str().ok_or_else(wrong)?).collect(),
-                ))
-            }
-            "Fn::Select" => {
-                let [index, items] = argument.as_array().ok_or_else(wrong)?.as_slice() else {
-                    return Err(wrong());
-                };
-                let index: usize = text(index)
-                    .and_then(|index| index.parse().ok())
-                    .ok_or_else(wrong)?;
-                list(items)?.get(index).cloned().map(Some).ok_or_else(wrong)
-            }
+            "Fn::Join" => self.join(argument, at).map(Some),
+            "Fn::Split" => self.split(argument, at).map(Some),
+            "Fn::Select" => self.select(argument, at).map(Some),
             "Fn::If" => {
-                let [condition, yes, no] = argument.as_array().ok_or_else(wrong)?.as_slice() else {
-                    return Err(wrong());
-                };
+                let [condition, yes, no] = arguments(argument).ok_or_else(wrong)?;
                 let condition = self.named_condition(condition.as_str().ok_or_else(wrong)?, at)?;
                 self.resolve(if condition { yes } else { no }, at)
             }
@@ -296,6 +248,44 @@ impl Template {
             _ => Err(Error::new(format!(
                 "{at}: the local stack does not know {name}"
             ))),
+        }
+    }
+
+    fn join(&self, argument: &Value, at: &str) -> Result<Value> {
+        let wrong = || wrong_argument("Fn::Join", argument, at);
+        let [delimiter, items] = arguments(argument).ok_or_else(wrong)?;
+        let items = self.list(items, at)?.ok_or_else(wrong)?;
+        let items: Option<Vec<_>> = items.iter().map(text).collect();
+        let items = items.ok_or_else(wrong)?;
+        Ok(items.join(delimiter.as_str().ok_or_else(wrong)?).into())
+    }
+
+    fn split(&self, argument: &Value, at: &str) -> Result<Value> {
+        let wrong = || wrong_argument("Fn::Split", argument, at);
+        let [delimiter, whole] = arguments(argument).ok_or_else(wrong)?;
+        let whole = self
+            .resolve(whole, at)?
+            .as_ref()
+            .and_then(text)
+            .ok_or_else(wrong)?;
+        Ok(whole.split(delimiter.as_str().ok_or_else(wrong)?).collect())
+    }
+
+    fn select(&self, argument: &Value, at: &str) -> Result<Value> {
+        let wrong = || wrong_argument("Fn::Select", argument, at);
+        let [index, items] = arguments(argument).ok_or_else(wrong)?;
+        let index: usize = text(index)
+            .and_then(|index| index.parse().ok())
+            .ok_or_else(wrong)?;
+        let items = self.list(items, at)?.ok_or_else(wrong)?;
+        items.get(index).cloned().ok_or_else(wrong)
+    }
+
+    /// Resolves `value`; `None` if that gives no list.
+    fn list(&self, value: &Value, at: &str) -> Result<Option<Vec<Value>>> {
+        match self.resolve(value, at)? {
+            Some(Value::Array(items)) => Ok(Some(items)),
+            _ => Ok(None),
         }
     }
 
@@ -316,16 +306,12 @@ impl Template {
         match name {
             "Condition" => self.named_condition(argument.as_str().ok_or_else(wrong)?, at),
             "Fn::Equals" => {
-                let [left, right] = all()?.as_slice() else {
-                    return Err(wrong());
-                };
+                let [left, right] = arguments(argument).ok_or_else(wrong)?;
                 let side = |side| Ok(self.resolve(side, at)?.as_ref().and_then(text));
                 Ok(side(left)? == side(right)?)
             }
             "Fn::Not" => {
-                let [inner] = all()?.as_slice() else {
-                    return Err(wrong());
-                };
+                let [inner] = arguments(argument).ok_or_else(wrong)?;
                 Ok(!self.condition(inner, at)?)
             }
             "Fn::And" => all()?
@@ -364,11 +350,7 @@ impl Template {
     }
 
     fn substitute(&self, argument: &Value, at: &str) -> Result<Value> {
-        let wrong = || {
-            Error::new(format!(
-                "{at}: Fn::Sub is not given what it takes: {argument}"
-            ))
-        };
+        let wrong = || wrong_argument("Fn::Sub", argument, at);
         let (pattern, own) = match argument {
             Value::String(pattern) => (pattern.as_str(), None),
             Value::Array(parts) => match parts.as_slice() {
@@ -417,11 +399,27 @@ pub(crate) fn flag(value: &Value) -> bool {
     text(value).is_some_and(|text| text == "true")
 }
 
+fn arn(service: &str, resource: &str) -> String {
+    format!("arn:aws:{service}:{REGION}:{ACCOUNT}:{resource}")
+}
+
+/// The name and the argument of an intrinsic function, if the object is one.
 fn intrinsic(map: &Map<String, Value>) -> Option<(&str, &Value)> {
     let (name, argument) = map.iter().next().filter(|_| map.len() == 1)?;
     let known =
         name.starts_with("Fn::") || name == "Ref" || (name == "Condition" && argument.is_string());
     known.then_some((name, argument))
+}
+
+/// The arguments of an intrinsic function that takes a list of `COUNT`.
+fn arguments<const COUNT: usize>(argument: &Value) -> Option<&[Value; COUNT]> {
+    argument.as_array()?.as_slice().try_into().ok()
+}
+
+fn wrong_argument(name: &str, argument: &Value, at: &str) -> Error {
+    Error::new(format!(
+        "{at}: {name} is not given what it takes: {argument}"
+    ))
 }
 
 /// Globals as SAM merges them: maps key by key, lists appended, anything else replaced.
@@ -440,6 +438,7 @@ fn merge(base: &mut Value, over: Value) {
     }
 }
 
+/// The values of the declared parameters. The last of several overrides wins.
 fn parameters(
     declared: &Map<String, Value>,
     overrides: &[(String, String)],
@@ -455,54 +454,52 @@ fn parameters(
         )));
     }
     let mut values = BTreeMap::new();
-    for (name, parameter) in declared {
+    for (name, declaration) in declared {
         let given = overrides
             .iter()
             .rev()
             .find(|(n, _)| n == name)
             .map(|(_, value)| value.clone());
-        let value = given.or_else(|| text(&parameter["Default"]));
+        let value = given.or_else(|| text(&declaration["Default"]));
         let value = value.ok_or_else(|| {
             Error::new(format!(
                 "the parameter {name} has no default: give it a value"
             ))
         })?;
-        let refuse = |why: String| {
-            Err(Error::new(format!(
-                "the parameter {name} cannot be {value:?}: {why}"
-            )))
+        check_parameter(declaration, &value).map_err(|why| {
+            Error::new(format!("the parameter {name} cannot be {value:?}: {why}"))
+        })?;
+        let value = match declaration["Type"].as_str() {
+            Some("CommaDelimitedList") => value.split(',').map(str::trim).collect(),
+            _ => value.into(),
         };
-        if let Some(allowed) = parameter["AllowedValues"].as_array() {
-            let allowed: Vec<_> = allowed.iter().filter_map(text).collect();
-            if !allowed.contains(&value) {
-                return refuse(format!("it must be one of {}", allowed.join(", ")));
-            }
-        }
-        match parameter["Type"].as_str().unwrap_or_default() {
-            "Number" => {
-                let Ok(number) = value.parse::<f64>() else {
-                    return refuse("it must be a number".into());
-                };
-                let bound = |bound: &str| {
-                    text(&parameter[bound]).and_then(|bound| bound.parse::<f64>().ok())
-                };
-                if let Some(least) = bound("MinValue").filter(|least| number < *least) {
-                    return refuse(format!("it must be at least {least}"));
-                }
-                if let Some(most) = bound("MaxValue").filter(|most| number > *most) {
-                    return refuse(format!("it must be at most {most}"));
-                }
-                values.insert(name.clone(), value.into());
-            }
-            "CommaDelimitedList" => {
-                values.insert(name.clone(), value.split(',').map(str::trim).collect());
-            }
-            _ => {
-                values.insert(name.clone(), value.into());
-            }
-        }
+        values.insert(name.clone(), value);
     }
     Ok(values)
+}
+
+/// Checks a value against its parameter's declaration. The error says which rule the value breaks.
+fn check_parameter(declaration: &Value, value: &str) -> Result<(), String> {
+    if let Some(allowed) = declaration["AllowedValues"].as_array() {
+        let allowed: Vec<_> = allowed.iter().filter_map(text).collect();
+        if !allowed.iter().any(|allowed| allowed == value) {
+            return Err(format!("it must be one of {}", allowed.join(", ")));
+        }
+    }
+    if declaration["Type"] == "Number" {
+        let Ok(number) = value.parse::<f64>() else {
+            return Err("it must be a number".into());
+        };
+        let bound =
+            |bound: &str| text(&declaration[bound]).and_then(|bound| bound.parse::<f64>().ok());
+        if let Some(least) = bound("MinValue").filter(|least| number < *least) {
+            return Err(format!("it must be at least {least}"));
+        }
+        if let Some(most) = bound("MaxValue").filter(|most| number > *most) {
+            return Err(format!("it must be at most {most}"));
+        }
+    }
+    Ok(())
 }
 
 /// YAML as JSON, with every tag in its long form.
