@@ -91,7 +91,7 @@ impl Default for Options {
 
 /// A running stack. Dropping it ends it; [`Stack::stop`] also waits for the end.
 pub struct Stack {
-    // Declared in the order in which they are to end.
+    // Fields drop in declaration order, so the gateway ends first.
     gateway: Server,
     tasks: JoinSet<()>,
     functions: BTreeMap<String, Arc<Function>>,
@@ -111,35 +111,16 @@ pub struct Stack {
 }
 
 impl Stack {
-    /// Builds the functions and starts everything: when it returns, every function waits for its first invocation.
+    /// Builds the functions and starts everything. Returns when every function waits for its first invocation.
     pub async fn start(options: Options) -> Result<Self, Error> {
         let data = options.data.as_deref();
         let lock = data.map(lock_directory).transpose()?;
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../template.yaml");
-        let yaml = std::fs::read_to_string(&path)
-            .map_err(Error::because(format!("cannot read {}", path.display())))?;
-        // Before anything that takes time, so that a wrong option or a taken port is told at once.
+        // Before anything slow, so that a wrong option or a port in use is reported immediately.
         let listener = web::bind(options.port).await?;
         let issuer_listener = web::bind(0).await?;
-        let mut parameters = vec![
-            ("OidcIssuer".to_owned(), web::url(&issuer_listener)?),
-            ("KeyIssuer".to_owned(), KEY_ISSUER.to_owned()),
-        ];
-        parameters.extend(options.parameters.iter().cloned());
-        let mut template = Template::parse(&yaml, &parameters)?;
-        let audience = template
-            .parameter("OidcAudience")
-            .unwrap_or_default()
-            .to_owned();
-        let console = issuer::Client {
-            id: template
-                .parameter("ConsoleClientId")
-                .unwrap_or_default()
-                .to_owned(),
-            origin: web::url(&listener)?,
-            audience: audience.clone(),
-            people: options.people.clone(),
-        };
+        let mut template = read_template(&web::url(&issuer_listener)?, &options.parameters)?;
+        let console = console_client(&template, web::url(&listener)?, &options.people);
+        let audience = console.audience.clone();
         let issuer = Issuer::start(data, issuer_listener, console).await?;
         let bin_directory = cargo::build().await?;
 
@@ -150,63 +131,24 @@ impl Stack {
 
         let kms_server = kms.serve().await?;
         let (faults, permissions) = (Faults::default(), Permissions::read(&template)?);
-        let proxies = [
-            faults
-                .serve(Service::DynamoDb, &dynamo.url, &permissions)
-                .await?,
-            faults
-                .serve(Service::Kms, &kms_server.url, &permissions)
-                .await?,
-        ];
+        let proxies = start_proxies(&faults, &dynamo, &kms_server, &permissions).await?;
         let logs = Logs::printing(options.verbose);
         let functions = functions(&template, &bin_directory, &proxies, &logs, &options)?;
-        let by_reference = |reference: &str| {
-            let found = functions
-                .values()
-                .find(|function| function.is(reference))
-                .cloned();
-            found.ok_or_else(|| Error::new(format!("the template has no function {reference}")))
-        };
-        let gateway = Gateway::new(&template, options.throttling, by_reference)?;
+        let gateway = Gateway::new(&template, options.throttling, |reference| {
+            find_function(&functions, reference)
+        })?;
         let dead_letters = DeadLetters::default();
-        let mut mappings = Vec::new();
-        for resource in template.of_type("AWS::Lambda::EventSourceMapping")? {
-            let function = by_reference(
-                resource.properties["FunctionName"]
-                    .as_str()
-                    .unwrap_or_default(),
-            )?;
-            mappings.push(Mapping::new(
-                &resource,
-                &dynamo,
-                function,
-                data,
-                &dead_letters,
-                &permissions,
-            )?);
-        }
+        let mappings = mappings(
+            &template,
+            &functions,
+            &dynamo,
+            data,
+            &dead_letters,
+            &permissions,
+        )?;
 
-        let mut starting = JoinSet::new();
-        for function in functions.values() {
-            let function = function.clone();
-            starting.spawn(async move { function.start().await });
-        }
-        while let Some(started) = starting.join_next().await {
-            started.map_err(Error::because("a function did not start"))??;
-        }
-        let mut tasks = JoinSet::new();
-        for mapping in &mappings {
-            let mapping = mapping.clone();
-            tasks.spawn(async move {
-                if let Err(error) = mapping.poll().await {
-                    eprintln!("the event source mapping has ended: {}", error.chain());
-                }
-            });
-        }
-        if let Some(interval) = options.ttl_sweep {
-            let (database, mappings) = (dynamo.database.clone(), mappings.clone());
-            tasks.spawn(async move { sweep_for_ever(interval, database, mappings).await });
-        }
+        start_functions(&functions).await?;
+        let tasks = spawn_tasks(&mappings, &dynamo, options.ttl_sweep);
         let gateway = web::serve(listener, move |parts, body| {
             gateway.clone().answer(parts, body)
         })?;
@@ -424,6 +366,31 @@ fn lock_directory(data: &Path) -> Result<File, Error> {
     Ok(lock)
 }
 
+/// Reads the template of the AWS deployment. `overrides` win over the parameters that the stack itself sets.
+fn read_template(issuer_url: &str, overrides: &[(String, String)]) -> Result<Template, Error> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../template.yaml");
+    let yaml = std::fs::read_to_string(&path)
+        .map_err(Error::because(format!("cannot read {}", path.display())))?;
+    let mut parameters = vec![
+        ("OidcIssuer".to_owned(), issuer_url.to_owned()),
+        ("KeyIssuer".to_owned(), KEY_ISSUER.to_owned()),
+    ];
+    parameters.extend(overrides.iter().cloned());
+    Template::parse(&yaml, &parameters)
+}
+
+/// The console as a client of the issuer. `people` are the users who may sign in to it.
+fn console_client(template: &Template, origin: String, people: &[Value]) -> issuer::Client {
+    let parameter = |name: &str| template.parameter(name).unwrap_or_default().to_owned();
+    issuer::Client {
+        id: parameter("ConsoleClientId"),
+        origin,
+        audience: parameter("OidcAudience"),
+        people: people.to_vec(),
+    }
+}
+
+/// Opens the database with the template's one table, and tells the template the ARN of the table's stream.
 async fn start_table(template: &mut Template, data: Option<&Path>) -> Result<Dynamo, Error> {
     let tables = template.of_type("AWS::DynamoDB::Table")?;
     let [table] = tables.as_slice() else {
@@ -443,7 +410,7 @@ async fn start_table(template: &mut Template, data: Option<&Path>) -> Result<Dyn
     Ok(dynamo)
 }
 
-/// Creates the template's keys and aliases, unless they are there already; gives the ARN of the first key.
+/// Creates the template's keys and aliases that do not exist yet. Returns the ARN of the first key.
 async fn create_keys(template: &mut Template, kms: &Arc<Kms>) -> Result<String, Error> {
     let mut first = None;
     for key in template.of_type("AWS::KMS::Key")? {
@@ -474,6 +441,22 @@ async fn create_keys(template: &mut Template, kms: &Arc<Kms>) -> Result<String, 
         }
     }
     first.ok_or_else(|| Error::new("the template has no KMS key"))
+}
+
+/// Puts a proxy in front of DynamoDB and one in front of KMS, in this order.
+async fn start_proxies(
+    faults: &Faults,
+    dynamo: &Dynamo,
+    kms_server: &Server,
+    permissions: &Permissions,
+) -> Result<[Server; 2], Error> {
+    let dynamodb = faults
+        .serve(Service::DynamoDb, &dynamo.url, permissions)
+        .await?;
+    let kms = faults
+        .serve(Service::Kms, &kms_server.url, permissions)
+        .await?;
+    Ok([dynamodb, kms])
 }
 
 /// The template's functions by the names of their binaries.
@@ -529,6 +512,78 @@ fn functions(
         functions.insert(name.to_owned(), Function::new(settings, logs.clone()));
     }
     Ok(functions)
+}
+
+/// Finds a function by its name in AWS or its ARN.
+fn find_function(
+    functions: &BTreeMap<String, Arc<Function>>,
+    reference: &str,
+) -> Result<Arc<Function>, Error> {
+    functions
+        .values()
+        .find(|function| function.is(reference))
+        .cloned()
+        .ok_or_else(|| Error::new(format!("the template has no function {reference}")))
+}
+
+/// The template's event source mappings.
+fn mappings(
+    template: &Template,
+    functions: &BTreeMap<String, Arc<Function>>,
+    dynamo: &Dynamo,
+    data: Option<&Path>,
+    dead_letters: &DeadLetters,
+    permissions: &Permissions,
+) -> Result<Vec<Arc<Mapping>>, Error> {
+    let mut mappings = Vec::new();
+    for resource in template.of_type("AWS::Lambda::EventSourceMapping")? {
+        let name = resource.properties["FunctionName"].as_str();
+        let function = find_function(functions, name.unwrap_or_default())?;
+        mappings.push(Mapping::new(
+            &resource,
+            dynamo,
+            function,
+            data,
+            dead_letters,
+            permissions,
+        )?);
+    }
+    Ok(mappings)
+}
+
+/// Starts the first process of every function and waits until all of them are ready.
+async fn start_functions(functions: &BTreeMap<String, Arc<Function>>) -> Result<(), Error> {
+    let mut starting = JoinSet::new();
+    for function in functions.values() {
+        let function = function.clone();
+        starting.spawn(async move { function.start().await });
+    }
+    while let Some(started) = starting.join_next().await {
+        started.map_err(Error::because("a function did not start"))??;
+    }
+    Ok(())
+}
+
+/// Spawns the pollers of the mappings and, if there is an interval for it, the deletion of expired items.
+fn spawn_tasks(
+    mappings: &[Arc<Mapping>],
+    dynamo: &Dynamo,
+    ttl_sweep: Option<Duration>,
+) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
+    for mapping in mappings {
+        let mapping = mapping.clone();
+        tasks.spawn(async move {
+            if let Err(error) = mapping.poll().await {
+                eprintln!("the event source mapping has ended: {}", error.chain());
+            }
+        });
+    }
+    if let Some(interval) = ttl_sweep {
+        let (database, mappings) = (dynamo.database.clone(), mappings.to_vec());
+        tasks.spawn(async move { sweep_for_ever(interval, database, mappings).await });
+    }
+    tasks
 }
 
 async fn sweep_for_ever(
