@@ -1,4 +1,4 @@
-//! Clusters after their onboarding: the original's lists, ours, deletion, and who may do what.
+//! Onboarded clusters: the lists for AccuKnox clients, our own lists, deletion, and permissions.
 
 use serde_json::{Value, json};
 
@@ -17,7 +17,7 @@ async fn with_key(key: &str, method: &str, path: &str) -> Answer {
 }
 
 #[test]
-fn the_originals_lists_have_the_originals_shapes() {
+fn the_lists_for_accuknox_clients_have_accuknox_shapes() {
     run(async {
         let tenant = Tenant::new();
         let (id, key) = tenant
@@ -118,26 +118,26 @@ fn the_originals_lists_have_the_originals_shapes() {
             json!({ "cluster_id": ["x"] }),
             json!({ "cluster_id": 1 }),
         ] {
-            ask(bad).await.expect_original(400, "invalid_cluster_id");
+            ask(bad).await.expect_accuknox(400, "invalid_cluster_id");
         }
         ask(json!({ "cluster_id": [1], "workspace_id": 7 }))
             .await
-            .expect_original(403, "tenant_mismatch");
+            .expect_accuknox(403, "tenant_mismatch");
         with_key(&viewer, "GET", &format!("{CLUSTERS}?wsid=other"))
             .await
-            .expect_original(403, "tenant_mismatch");
+            .expect_accuknox(403, "tenant_mismatch");
         let elsewhere = request("GET", CLUSTERS)
             .bearer_auth(&viewer)
             .header("x-tenant-id", "other");
         send(elsewhere)
             .await
-            .expect_original(403, "tenant_mismatch");
+            .expect_accuknox(403, "tenant_mismatch");
         with_key("nonsense", "GET", CLUSTERS)
             .await
-            .expect_original(401, "invalid_key");
+            .expect_accuknox(401, "invalid_key");
         send(request("POST", NODES).body("{}"))
             .await
-            .expect_original(401, "invalid_key");
+            .expect_accuknox(401, "invalid_key");
     });
 }
 
@@ -149,14 +149,14 @@ fn an_onboarding_key_can_onboard_and_nothing_else() {
         onboard(&key, "a").await.expect(200);
         with_key(&key, "GET", CLUSTERS)
             .await
-            .expect_original(403, "forbidden");
+            .expect_accuknox(403, "forbidden");
         send(
             request("POST", NODES)
                 .bearer_auth(&key)
                 .body(r#"{"cluster_id":[1]}"#),
         )
         .await
-        .expect_original(403, "forbidden");
+        .expect_accuknox(403, "forbidden");
         for (method, path) in [
             ("GET", "/v1/clusters"),
             ("GET", "/v1/clusters/a"),
@@ -217,7 +217,7 @@ fn rights_follow_the_role_of_the_key_or_of_the_user() {
         let (_, viewer) = tenant.key("admin", "viewer").await;
         onboard(&viewer, "a")
             .await
-            .expect_original(403, "forbidden");
+            .expect_accuknox(403, "forbidden");
         for (credential, may_delete) in [
             (admin.clone(), true),
             (editor.clone(), true),
@@ -267,7 +267,7 @@ fn rights_follow_the_role_of_the_key_or_of_the_user() {
             )
             .await
             .expect(200);
-        onboard(&admin, "b").await.expect_original(403, "forbidden");
+        onboard(&admin, "b").await.expect_accuknox(403, "forbidden");
         with_key(&admin, "DELETE", "/v1/clusters/a")
             .await
             .expect_problem(403, "forbidden");
@@ -409,7 +409,7 @@ fn deleting_a_cluster_frees_the_slot_of_every_key_that_held_it() {
         assert_eq!(listed["key_ids"].as_array().unwrap().len(), 45);
         onboard(&keys[1].1, "next")
             .await
-            .expect_original(409, "cluster_limit_reached");
+            .expect_accuknox(409, "cluster_limit_reached");
         tenant
             .delete("admin", "/v1/clusters/shared")
             .await

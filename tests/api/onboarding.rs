@@ -1,4 +1,4 @@
-//! `process` as the original's clients speak it, the limit, and join tokens.
+//! `process` as AccuKnox clients call it, the cluster limit, and join tokens.
 
 use std::collections::HashMap;
 
@@ -120,43 +120,43 @@ fn every_refusal_has_its_code_in_two_strings() {
                 "invalid_node_name",
             ),
         ] {
-            send(process(&key, body)).await.expect_original(400, code);
+            send(process(&key, body)).await.expect_accuknox(400, code);
         }
         for text in ["", "{", "[]", "7", "\u{0}"] {
             let request = request("POST", "/access-token/api/v1/process")
                 .bearer_auth(&key)
                 .body(text);
-            send(request).await.expect_original(400, "malformed_body");
+            send(request).await.expect_accuknox(400, "malformed_body");
         }
         let long = request("POST", "/access-token/api/v1/process")
             .bearer_auth(&key)
             .body("x".repeat(70_000));
-        send(long).await.expect_original(413, "body_too_large");
+        send(long).await.expect_accuknox(413, "body_too_large");
 
         let mismatch = request("POST", "/access-token/api/v1/process").bearer_auth(&key);
         let mismatch = mismatch
             .body(json!({ "cluster_name": "a", "type": "vm", "token": foreign }).to_string());
-        send(mismatch).await.expect_original(400, "invalid_token");
+        send(mismatch).await.expect_accuknox(400, "invalid_token");
         let elsewhere = process(&key, k8s("a")).header("x-tenant-id", &other.id);
         send(elsewhere)
             .await
-            .expect_original(403, "tenant_mismatch");
+            .expect_accuknox(403, "tenant_mismatch");
 
         let none = request("POST", "/access-token/api/v1/process").body(k8s("a").to_string());
-        let none = send(none).await.expect_original(401, "invalid_key");
+        let none = send(none).await.expect_accuknox(401, "invalid_key");
         assert_eq!(none.headers["www-authenticate"], "Bearer");
         for bad in ["nonsense", &format!("{key}x"), &tenant.token("admin")] {
-            onboard(bad, "a").await.expect_original(401, "invalid_key");
+            onboard(bad, "a").await.expect_accuknox(401, "invalid_key");
         }
 
         onboard(&key, "a").await.expect(200);
         onboard(&key, "b")
             .await
-            .expect_original(409, "cluster_limit_reached");
+            .expect_accuknox(409, "cluster_limit_reached");
         let (_, viewer) = tenant.key("admin", "viewer").await;
         onboard(&viewer, "a")
             .await
-            .expect_original(403, "forbidden");
+            .expect_accuknox(403, "forbidden");
 
         let (id, revoked) = onboarding_key(&tenant, 1).await;
         tenant
@@ -165,7 +165,7 @@ fn every_refusal_has_its_code_in_two_strings() {
             .expect(204);
         onboard(&revoked, "a")
             .await
-            .expect_original(401, "key_revoked");
+            .expect_accuknox(401, "key_revoked");
         tenant.user("leaver", "editor").await;
         let (_, orphan) = tenant.key("leaver", "cluster_onboarding").await;
         tenant
@@ -179,14 +179,14 @@ fn every_refusal_has_its_code_in_two_strings() {
             .expect(200);
         onboard(&orphan, "a")
             .await
-            .expect_original(401, "owner_inactive");
+            .expect_accuknox(401, "owner_inactive");
         let end = now() + 2;
         let body = json!({ "name": "k", "role": "cluster_onboarding", "expires_at": rfc3339(end) });
         let (_, expired) = tenant.key_of("admin", body).await;
         until(end).await;
         onboard(&expired, "a")
             .await
-            .expect_original(401, "key_expired");
+            .expect_accuknox(401, "key_expired");
         // What was refused left nothing behind.
         let names: Vec<_> = tenant
             .all("admin", "/v1/clusters")
@@ -206,10 +206,10 @@ fn a_node_joins_a_cluster_that_is_there() {
         let node = |cluster: &str, node: &str| json!({ "cluster_name": cluster, "node_name": node, "type": "Node" });
         send(process(&key, node("", "n1")))
             .await
-            .expect_original(409, "cluster_not_onboarded");
+            .expect_accuknox(409, "cluster_not_onboarded");
         send(process(&key, node("a", "n1")))
             .await
-            .expect_original(409, "cluster_not_onboarded");
+            .expect_accuknox(409, "cluster_not_onboarded");
         assert_eq!(tenant.used(&id).await, 0);
         onboard(&key, "a").await.expect(200);
         let before = tenant.get("admin", "/v1/clusters/a").await.expect(200).body;
@@ -241,14 +241,14 @@ fn a_node_joins_a_cluster_that_is_there() {
         onboard(&key, "b").await.expect(200);
         send(process(&key, node("", "n4")))
             .await
-            .expect_original(400, "invalid_cluster_name");
+            .expect_accuknox(400, "invalid_cluster_name");
         // Another key's node takes a slot of that key.
         let (other_id, other) = onboarding_key(&tenant, 1).await;
         send(process(&other, node("a", "n5"))).await.expect(200);
         assert_eq!(tenant.used(&other_id).await, 1);
         send(process(&other, node("b", "n6")))
             .await
-            .expect_original(409, "cluster_limit_reached");
+            .expect_accuknox(409, "cluster_limit_reached");
     });
 }
 
@@ -329,14 +329,14 @@ fn an_administrator_moves_the_limit_within_what_was_signed() {
         );
         onboard(&key, "c")
             .await
-            .expect_original(409, "cluster_limit_reached");
+            .expect_accuknox(409, "cluster_limit_reached");
         onboard(&key, "a").await.expect(200);
         assert_eq!(tenant.slots(&id).await, ["a", "b"]);
         limit(json!(3)).await.expect(200);
         onboard(&key, "c").await.expect(200);
         onboard(&key, "d")
             .await
-            .expect_original(409, "cluster_limit_reached");
+            .expect_accuknox(409, "cluster_limit_reached");
         for bad in [json!(4), json!(0), json!("3"), json!(2.5), Value::Null] {
             limit(bad).await.expect_problem(400, "invalid_request");
         }
@@ -353,7 +353,7 @@ fn an_administrator_moves_the_limit_within_what_was_signed() {
             .await;
         onboard(&key, "d")
             .await
-            .expect_original(409, "cluster_limit_reached");
+            .expect_accuknox(409, "cluster_limit_reached");
 
         let body = json!({ "max_clusters": 2 });
         tenant

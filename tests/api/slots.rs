@@ -159,7 +159,7 @@ fn expiry_revocation_and_a_reached_limit_leave_clusters_listed_and_active() {
         onboard(&revoked, "revoked").await.expect(200);
         onboard(&revoked, "over")
             .await
-            .expect_original(409, "cluster_limit_reached");
+            .expect_accuknox(409, "cluster_limit_reached");
         tenant
             .delete("admin", &format!("/v1/users/me/access-keys/{revoked_id}"))
             .await
@@ -181,7 +181,7 @@ fn expiry_revocation_and_a_reached_limit_leave_clusters_listed_and_active() {
             ]
         );
         let (_, viewer) = tenant.key("admin", "viewer").await;
-        let original = send(
+        let accuknox_list = send(
             request("GET", "/cluster-onboarding/api/v1/get-onboarded-clusters")
                 .bearer_auth(&viewer),
         )
@@ -189,12 +189,12 @@ fn expiry_revocation_and_a_reached_limit_leave_clusters_listed_and_active() {
         .expect(200)
         .body;
         assert!(
-            original
+            accuknox_list
                 .as_array()
                 .unwrap()
                 .iter()
                 .all(|c| c["Status"] == "Active"),
-            "{original}"
+            "{accuknox_list}"
         );
         // What the key had onboarded stays in its history.
         assert_eq!(tenant.record(&expired_id).await["clusters_used"], 1);
@@ -246,7 +246,7 @@ fn an_onboarding_takes_one_slot_when_its_answer_is_lost() {
             });
             let answer = onboard(&key, "never")
                 .await
-                .expect_original(503, "unavailable");
+                .expect_accuknox(503, "unavailable");
             assert_eq!(answer.headers["retry-after"], "1");
             assert!(rule.hits() > 0);
         }

@@ -85,9 +85,9 @@ impl Answer {
         self
     }
 
-    /// Insists on the original's two strings.
+    /// Insists on an AccuKnox error: the strings `error_code` and `error_message`, and nothing else.
     #[track_caller]
-    pub fn expect_original(self, status: u16, code: &str) -> Self {
+    pub fn expect_accuknox(self, status: u16, code: &str) -> Self {
         let found = self.body["error_code"].as_str().unwrap_or_default();
         assert_eq!((self.status, found), (status, code), "{}", self.text);
         assert!(!self.body["error_message"].as_str().unwrap().is_empty());
@@ -162,7 +162,7 @@ pub fn table() -> &'static str {
     stack().table()
 }
 
-/// What the original's agents send: no Content-Type, the key twice.
+/// The request of an AccuKnox agent: no Content-Type, and the key both in the header and in the body.
 pub fn process(key: &str, mut body: Value) -> reqwest::RequestBuilder {
     body["token"] = json!(key);
     request("POST", "/access-token/api/v1/process")

@@ -82,7 +82,7 @@ fn is_out_of_reach((operation, status, label): &(String, String, String)) -> boo
             // The authorizer reads the same records just before.
             | ("getCallingKey", _, "not_found" | "internal")
             // Only KMS, which is asked once, when the process starts.
-            | ("publicKeys" | "originalPublicKeys" | "originalPublicKeysSlash", "500" | "503", _)
+            | ("publicKeys" | "accuknoxPublicKeys" | "accuknoxPublicKeysSlash", "500" | "503", _)
             // A damaged join token.
             | ("redeemJoinToken", "500", "internal")
     )
@@ -162,8 +162,8 @@ async fn keys(world: &World) {
     world.send(once()).await.expect(409, "key_gone");
     for keys in [
         "publicKeys",
-        "originalPublicKeys",
-        "originalPublicKeysSlash",
+        "accuknoxPublicKeys",
+        "accuknoxPublicKeysSlash",
     ] {
         world.send(world.call(keys)).await.expect(200, "");
     }
@@ -307,22 +307,22 @@ async fn clusters(world: &World) {
             .await
             .expect(200, "");
     }
-    let original = world
+    let accuknox_list = world
         .send(
             world
-                .call("originalClusters")
+                .call("accuknoxClusters")
                 .bearer(&key_text)
                 .query("wsid", "acme"),
         )
         .await;
-    let cluster = original.expect(200, "")[0]["ID"].clone();
+    let cluster = accuknox_list.expect(200, "")[0]["ID"].clone();
     let twice = world
-        .call("originalClusters")
+        .call("accuknoxClusters")
         .bearer(&key_text)
         .query("wsid", "acme")
         .query("wsid", "acme");
     world.send(twice).await.expect(400, "invalid_wsid");
-    let nodes = |body: Value| world.call("originalNodes").bearer(&key_text).json(&body);
+    let nodes = |body: Value| world.call("accuknoxNodes").bearer(&key_text).json(&body);
     let found = world
         .send(nodes(json!({ "cluster_id": [cluster] })))
         .await

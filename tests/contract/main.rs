@@ -97,7 +97,7 @@ fn the_documented_codes_are_those_of_the_source() {
 
     let undocumented: Vec<_> = codes.difference(&documented).collect();
     assert!(undocumented.is_empty(), "{undocumented:?}");
-    // The original's answers name the field: invalid_cluster_name.
+    // AccuKnox errors name the field in the code, as in invalid_cluster_name.
     let is_field = |code: &str| {
         code.strip_prefix("invalid_")
             .is_some_and(|field| source.contains(&format!("\"{field}\"")))

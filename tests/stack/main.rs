@@ -634,13 +634,13 @@ async fn ten_thousand_clusters_list_in_pages_and_cost_an_onboarding_nothing() {
     assert_eq!(pages("").await, (expected.clone(), 101));
     assert_eq!(pages(&format!("&key_id={id}")).await.0, expected);
     assert_eq!(pages("&status=inactive").await.0, [""; 0]);
-    let original = get(
+    let accuknox_list = get(
         &stack,
         "/cluster-onboarding/api/v1/get-onboarded-clusters",
         &key,
     )
     .await;
-    assert_eq!(original.as_array().unwrap().len(), 10_002);
+    assert_eq!(accuknox_list.as_array().unwrap().len(), 10_002);
     stack.stop().await;
 }
 
