@@ -1,37 +1,48 @@
 //! Access keys for a multi-tenant SaaS.
 //!
-//! A key is a JWT that AWS KMS signed and that nobody stores: the table keeps its SHA-256. To pass, a key needs a
-//! valid signature *and* a live record, and it is never worth more than its owner is worth now.
+//! A key is a JWT that AWS KMS signed and that nobody stores: the table keeps its SHA-256. A key is accepted only if its
+//! signature verifies **and** its record is live, and it is never worth more than its owner is worth now.
 //!
-//! | Module | What lives there |
+//! # Layers
+//!
+//! A layer uses the layers below it, and never one above.
+//!
+//! | Layer | What lives there |
 //! | --- | --- |
-//! | [`id`], [`name`], [`role`] | the types that cannot be mixed up, and what a role may do |
-//! | [`key`], [`keyring`], [`signer`] | the key: format and parser, public keys, KMS |
-//! | [`record`], [`store`] | what the table keeps, and every request made to it |
-//! | [`operations`] | one function per thing that can be asked |
-//! | [`caller`], [`edge`], [`input`], [`error`] | the HTTP edge: who calls, what they sent, what they are told |
-//! | [`config`], [`aws`], [`clock`], [`telemetry`], [`metrics`] | the process: settings, clients, time, logs, metrics |
+//! | [`accuknox`] | AccuKnox's wire protocol: bodies, shapes, errors. Used by the functions `onboard` and `clusters` |
+//! | [`http`] | requests and answers: callers, bodies, queries, views, problem JSON, the loop that serves them |
+//! | [`service`] | the use cases, one file each |
+//! | [`policy`] | who may do what, and what a key is worth now |
+//! | [`store`] | the DynamoDB table: its schema, and every request to it |
+//! | [`token`] | the key as a token: format, public keys, KMS |
+//! | [`process`] | settings, AWS clients, logs, metrics, clock |
+//! | [`model`] | plain types |
+//!
+//! # One request
+//!
+//! `POST /v1/access-keys/validate` with a key:
+//!
+//! 1. `functions/validate` gets the event from [`http::serve()`], and reads it with [`http::requests::validate_key`].
+//! 2. [`service::validate_key`] verifies the key with [`token::jws`], which needs no I/O.
+//! 3. It reads the key's record and owner in one request, by `store::keys`, whose items `store::schema` declares.
+//! 4. [`policy::evaluate`] decides what the key is worth now.
+//! 5. [`http::views::ValidationView`] is the answer.
+//!
+//! # Invariants
+//!
+//! `tests/layers` checks them in the source:
+//!
+//! - Nothing below [`http`] names `lambda_http` or `serde_json::Value`.
+//! - Nothing outside [`store`] contains a table key.
+//! - [`policy`] uses only [`model`] and [`token`], and does no I/O.
+//! - There is no import cycle.
+//! - Functions use only [`http`], [`service`], [`accuknox`], [`model`] and [`process`].
 
-#![warn(missing_docs)]
-
-pub mod aws;
-pub mod caller;
-pub mod clock;
-pub mod cluster;
-pub mod config;
-pub mod cursor;
-pub mod edge;
-pub mod error;
-pub mod id;
-pub mod input;
-pub mod join;
-pub mod key;
-pub mod keyring;
-pub mod metrics;
-pub mod name;
-pub mod operations;
-pub mod record;
-pub mod role;
-pub mod signer;
+pub mod accuknox;
+pub mod http;
+pub mod model;
+pub mod policy;
+pub mod process;
+pub mod service;
 pub mod store;
-pub mod telemetry;
+pub mod token;

@@ -131,10 +131,14 @@ fn removal(tenant: &Tenant, id: &str, sequence: &str, principal: &str) -> Value 
     let key = json!({ "pk": { "S": tenant.pk("admin") }, "sk": { "S": format!("KEY#{id}") } });
     let mut image = key.clone();
     for (name, value) in [
+        ("tenant_pk", json!({ "S": format!("KEYS#{}", tenant.id) })),
+        ("tenant_sk", json!({ "S": id })),
         ("name", json!({ "S": "old" })),
         ("role", json!({ "S": "viewer" })),
         ("created_by", json!({ "S": "admin" })),
         ("max_clusters", json!({ "N": "1" })),
+        ("signed_max_clusters", json!({ "N": "1" })),
+        ("clusters_used", json!({ "N": "0" })),
         ("created_at", json!({ "N": "1700000000" })),
         ("expires_at", json!({ "N": (now() - 10).to_string() })),
         ("epoch", json!({ "N": "0" })),

@@ -148,7 +148,7 @@ fn an_edited_record_never_yields_more_than_was_signed() {
             .edit(
                 "admin",
                 &format!("KEY#{id}"),
-                "SET #hash = :hash REMOVE revoked_at",
+                "SET #hash = :hash REMOVE revoked_at, revoked_by",
                 hash,
             )
             .await;

@@ -1,66 +1,42 @@
-//! A Lambda authorizer (payload 2.0, simple response) that APIs attach to accept access keys.
+//! A Lambda authorizer (payload 2.0, simple responses) for APIs that accept access keys.
 //!
-//! The context of an authorized request: `tenant_id`, `user_id`, `key_id`, `role`, `scope`, `exp`. Attach it with a
-//! cache TTL of 0: whatever API Gateway caches outlives a revocation.
+//! The API behind it learns `tenant_id`, `user_id`, `key_id`, `role`, `scope` and `exp`. Attach it with a cache TTL of 0:
+//! what API Gateway caches outlives a revocation.
 
 use access_keys::{
-    caller::same_tenant,
-    clock, edge,
-    error::Error,
-    key::AccessKey,
-    operations::validate::{self, Code, Verifier},
+    http::{bearer_key, views::AuthorizerView, within_named_tenant},
+    process::clock,
+    service::{Error, KeyService, ValidateRequest, count_validation, validate_key},
 };
 use aws_lambda_events::apigw::ApiGatewayV2CustomAuthorizerV2Request;
 use lambda_runtime::{Diagnostic, LambdaEvent};
-use serde_json::{Value, json};
 
-/// Says whether the request's access key is good.
+/// Says whether the access key of a request is valid.
 ///
 /// # Errors
-/// When that cannot be told: API Gateway then answers 500, so it fails closed.
+/// When that is unknown: API Gateway then answers 500, so the authorizer fails closed.
 pub async fn handle(
-    verifier: &Verifier,
+    service: &KeyService,
     event: LambdaEvent<ApiGatewayV2CustomAuthorizerV2Request>,
-) -> Result<Value, Diagnostic> {
+) -> Result<AuthorizerView, Diagnostic> {
     let headers = &event.payload.headers;
-    let key = headers
-        .get("authorization")
-        .and_then(|value| value.to_str().ok())
-        .and_then(edge::bearer_token);
-    let Some(key) = key else {
-        return Ok(json!({ "isAuthorized": false }));
+    let Some(key) = bearer_key(headers) else {
+        return Ok(None.into());
     };
-    let key = AccessKey::new(key.to_owned());
-    let mut answer = validate::validate(verifier, &key, None, clock::now()).await;
-    if let Ok(Ok(grant)) = &answer
-        && same_tenant(headers, &grant.tenant_id).is_err()
-    {
-        answer = Ok(Err(Code::Forbidden));
-    }
-    validate::count("authorize", answer.as_ref());
-    Ok(match answer.map_err(|error| unavailable(&error))? {
-        Ok(grant) => json!({
-            "isAuthorized": true,
-            "context": {
-                "tenant_id": grant.tenant_id,
-                "user_id": grant.sub,
-                "key_id": grant.jti,
-                "role": grant.role,
-                "scope": grant.scope,
-                "exp": grant.exp,
-            },
-        }),
-        Err(code) => {
-            tracing::info!(refusal.code = code.as_str(), "refused");
-            json!({ "isAuthorized": false })
-        }
-    })
+    let request = ValidateRequest::new(key);
+    let validation = validate_key(service, None, &request, clock::now()).await;
+    let result = validation.map(|validation| within_named_tenant(headers, validation.result));
+    count_validation("authorize", result.as_ref());
+    let grant = result
+        .map_err(|error| unavailable(&error))?
+        .inspect_err(|code| tracing::info!(refusal.code = code.as_str(), "refused"));
+    Ok(grant.ok().into())
 }
 
 fn unavailable(error: &Error) -> Diagnostic {
-    tracing::error!(error.cause = edge::cause(error), "failed");
+    tracing::error!(error.cause = error.causes(), "failed");
     Diagnostic {
         error_type: "Unavailable".into(),
-        error_message: "the key could not be checked".into(),
+        error_message: "the key could not be validated".into(),
     }
 }

@@ -1,53 +1,78 @@
-//! The table's stream after TTL: moves expired keys to the history.
+//! Archives expired keys: it gets the table's stream records after TTL has removed an item.
+
+use std::time::Duration;
 
 use access_keys::{
-    aws::AwsSettings,
-    clock::{self, Seconds},
-    config::{self, Environment},
-    edge,
-    operations::cleanup,
-    store::Store,
+    process::{
+        clock,
+        config::{self, Environment},
+    },
+    service::{self, Store, StreamRecord, archive_expired_key},
 };
 use lambda_runtime::{Diagnostic, LambdaEvent};
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-/// What the function works with.
 pub struct App {
     store: Store,
-    history: Seconds,
+    history: Duration,
 }
 
 impl App {
     /// Reads the settings.
     pub fn read(environment: &mut Environment<'_>) -> Self {
-        let aws = AwsSettings::read(environment);
         Self {
-            store: Store::read(environment, &aws),
+            store: service::table(environment),
             history: config::history(environment),
         }
     }
 }
 
-/// Handles a batch of stream records, and names those that failed: the others are not delivered again for them.
+/// A partial batch response: Lambda delivers only these records again.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BatchResponse {
+    batch_item_failures: Vec<BatchItemFailure>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct BatchItemFailure {
+    item_identifier: Value,
+}
+
+/// Handles a batch of stream records, each on its own.
 ///
 /// # Errors
-/// When the event is no batch of stream records.
-pub async fn handle(app: &App, event: LambdaEvent<Value>) -> Result<Value, Diagnostic> {
-    let records = event.payload["Records"]
-        .as_array()
-        .ok_or_else(|| Diagnostic {
-            error_type: "NotAStreamEvent".into(),
-            error_message: "the event has no Records: map this function to a DynamoDB stream"
-                .into(),
-        })?;
+/// When the event is not a batch of stream records.
+pub async fn handle(app: &App, event: LambdaEvent<Value>) -> Result<BatchResponse, Diagnostic> {
+    let records = event.payload["Records"].as_array();
+    let records = records.ok_or_else(|| Diagnostic {
+        error_type: "NotAStreamEvent".into(),
+        error_message: "the event has no Records: map this function to a DynamoDB stream".into(),
+    })?;
     let now = clock::now();
-    let mut failures = Vec::new();
+    let mut batch_item_failures = Vec::new();
     for record in records {
-        if let Err(error) = cleanup::removed(&app.store, record, app.history, now).await {
-            let sequence_number = &record["dynamodb"]["SequenceNumber"];
-            tracing::error!(stream.sequence = %sequence_number, error.cause = edge::cause(&error), "record failed");
-            failures.push(json!({ "itemIdentifier": sequence_number }));
+        let item_identifier = &record["dynamodb"]["SequenceNumber"];
+        let archived = match StreamRecord::deserialize(record) {
+            Ok(record) => archive_expired_key(&app.store, record, app.history, now)
+                .await
+                .map_err(|error| error.causes()),
+            Err(error) => Err(error.to_string()),
+        };
+        if let Err(causes) = archived {
+            tracing::error!(
+                stream.sequence = %item_identifier,
+                error.cause = causes,
+                "record failed"
+            );
+            batch_item_failures.push(BatchItemFailure {
+                item_identifier: item_identifier.clone(),
+            });
         }
     }
-    Ok(json!({ "batchItemFailures": failures }))
+    Ok(BatchResponse {
+        batch_item_failures,
+    })
 }

@@ -1,43 +1,39 @@
-//! Clusters after their onboarding: the original's `get-onboarded-clusters` and `nodes-in-cluster`, `/v1/clusters`, and
-//! how many clusters a key may onboard.
+//! Clusters after their onboarding: `/v1/clusters`, AccuKnox's `get-onboarded-clusters` and `nodes-in-cluster`, and how
+//! many clusters a key may onboard.
 
-mod oidc;
+use std::time::Duration;
 
 use access_keys::{
-    caller::{Caller, same_tenant},
-    clock::{self, Seconds},
-    config::{self, CallerSettings, Environment},
-    edge,
-    error::Error,
-    id::TenantId,
-    input::{self, ClustersRequest, Fields},
-    key::{self, AccessKey},
-    operations::{
-        clusters::{self, NodesRequest, Viewer},
-        directory,
-        validate::{self, Verifier},
+    accuknox::lists::{nodes_in_cluster, onboarded_clusters},
+    http::{
+        self, Error, IdentityProvider,
+        query::{self, ListQuery},
+        requests,
+        views::{ClusterView, ClusterWithNodesView, KeyView, PageView},
     },
+    model::Timestamp,
+    process::{
+        clock,
+        config::{self, CallerSettings, Environment},
+    },
+    service::{KeyService, Viewer, delete_cluster, get_cluster, limit_clusters, list_clusters},
 };
 use lambda_http::{Body, Request, Response, http::StatusCode};
 
-use crate::oidc::Issuer;
-
-/// What the function works with.
 pub struct App {
-    /// The KMS keys and the table.
-    pub verifier: Verifier,
+    pub service: KeyService,
     callers: CallerSettings,
-    issuer: Issuer,
-    inactive_after: Seconds,
+    identity_provider: IdentityProvider,
+    inactive_after: Duration,
 }
 
 impl App {
     /// Reads the settings.
     pub fn read(environment: &mut Environment<'_>) -> Self {
         Self {
-            verifier: Verifier::read(environment),
+            service: KeyService::read(environment),
             callers: CallerSettings::read(environment),
-            issuer: Issuer::read(environment),
+            identity_provider: IdentityProvider::read(environment),
             inactive_after: config::inactive_after(environment),
         }
     }
@@ -46,90 +42,69 @@ impl App {
 /// Answers with clusters, nodes or the record of a key.
 ///
 /// # Errors
-/// When there is no such thing, or the caller may not see or change it.
+/// When there is no such resource, or the caller may not see or change it.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error> {
     let now = clock::now();
-    let store = &app.verifier.store;
-    let body = match edge::route(&request) {
-        "GET /v1/clusters" => {
-            let viewer = key_or_user(app, &request, now).await?;
-            let wanted = ClustersRequest::of(&request, &viewer.tenant_id)?;
-            clusters::list(store, &viewer, &wanted, now).await?
-        }
-        "GET /v1/clusters/{name}" => {
-            let viewer = key_or_user(app, &request, now).await?;
-            clusters::get(store, &viewer, &input::path_cluster(&request)?, now).await?
-        }
-        "DELETE /v1/clusters/{name}" => {
-            let viewer = key_or_user(app, &request, now).await?;
-            clusters::delete(store, &viewer, &input::path_cluster(&request)?).await?;
-            return Ok(edge::no_content());
-        }
-        "PATCH /v1/users/{user_id}/access-keys/{key_id}" => {
-            let caller = Caller::of(&request, &app.callers)?;
-            let (user_id, key_id) = (
-                input::path_user(&request, &caller.user_id)?,
-                input::path_key(&request)?,
-            );
-            let me = directory::resolve(store, &caller, now).await?;
-            clusters::limit(store, &me, &user_id, key_id, Fields::of(&request)?, now).await?
-        }
+    match http::route(&request) {
+        "GET /v1/clusters" => list(app, &request, now).await,
+        "GET /v1/clusters/{name}" => get(app, &request, now).await,
+        "DELETE /v1/clusters/{name}" => delete(app, &request, now).await,
+        "PATCH /v1/users/{user_id}/access-keys/{key_id}" => limit(app, &request, now).await,
         "GET /cluster-onboarding/api/v1/get-onboarded-clusters" => {
-            let viewer = key_only(app, &request, now).await?;
-            same_workspace(input::query(&request, "wsid")?, &viewer.tenant_id)?;
-            clusters::original_clusters(store, &viewer, now).await?
+            let (store, inactive_after) = (&app.service.store, app.inactive_after);
+            let viewer = http::calling_key(&request, &app.service, now).await?;
+            let clusters = onboarded_clusters(&request, &viewer, store, inactive_after, now);
+            Ok(http::json(StatusCode::OK, &clusters.await?))
         }
         "POST /cm/api/v1/cluster-management/nodes-in-cluster" => {
-            let viewer = key_only(app, &request, now).await?;
-            let wanted = NodesRequest::read(Fields::of_original(&request)?, &viewer.tenant_id)?;
-            clusters::original_nodes(store, &viewer, &wanted, now).await?
+            let (store, inactive_after) = (&app.service.store, app.inactive_after);
+            let viewer = http::calling_key(&request, &app.service, now).await?;
+            let nodes = nodes_in_cluster(&request, &viewer, store, inactive_after, now);
+            Ok(http::json(StatusCode::OK, &nodes.await?))
         }
-        _ => return Err(Error::NotFound),
-    };
-    Ok(edge::json(StatusCode::OK, &body))
-}
-
-/// The key that calls.
-async fn key_only(app: &App, request: &Request, now: Seconds) -> Result<Viewer, Error> {
-    let key = edge::bearer(request).ok_or(Error::KeyRefused(
-        "invalid_key",
-        "there is no access key: send it as Authorization: Bearer",
-    ))?;
-    let key = AccessKey::new(key.to_owned());
-    let grant = validate::validate(&app.verifier, &key, None, now).await??;
-    same_tenant(request.headers(), &grant.tenant_id)?;
-    Ok(Viewer {
-        tenant_id: grant.tenant_id,
-        scope: grant.scope,
-        inactive_after: app.inactive_after,
-    })
-}
-
-/// The key or the user that calls. A route of the API has one authorizer, which knows either keys or the identity
-/// provider's tokens: where both may call, there is none, and the token is verified here (shared/decisions/0006).
-async fn key_or_user(app: &App, request: &Request, now: Seconds) -> Result<Viewer, Error> {
-    let token = edge::bearer(request).ok_or(Error::Unauthenticated(
-        "an access key or a token of the identity provider is required",
-    ))?;
-    if token.starts_with(key::PREFIX) {
-        return key_only(app, request, now).await;
+        _ => Err(Error::NOT_FOUND),
     }
-    let claims = app.issuer.verify(token).await?;
-    let caller = Caller::from_claims(&claims, &app.callers)?;
-    same_tenant(request.headers(), &caller.tenant_id)?;
-    let me = directory::resolve(&app.verifier.store, &caller, now).await?;
-    Ok(Viewer {
-        tenant_id: me.tenant_id,
-        scope: me.role.permissions(),
-        inactive_after: app.inactive_after,
-    })
 }
 
-fn same_workspace(workspace: Option<&str>, tenant: &TenantId) -> Result<(), Error> {
-    match workspace {
-        Some(workspace) if !workspace.is_empty() && workspace != tenant.as_str() => {
-            Err(Error::TenantMismatch)
-        }
-        _ => Ok(()),
-    }
+async fn viewer(app: &App, request: &Request, now: Timestamp) -> Result<Viewer, Error> {
+    let (service, identity_provider) = (&app.service, &app.identity_provider);
+    http::key_or_person(request, service, identity_provider, &app.callers, now).await
+}
+
+async fn list(app: &App, request: &Request, now: Timestamp) -> Result<Response<Body>, Error> {
+    let viewer = viewer(app, request, now).await?;
+    let list = format!("clusters of {}", viewer.tenant_id);
+    let (filter, query): (_, ListQuery) = query::cluster_list(request, &list)?;
+    let (store, inactive_after) = (&app.service.store, app.inactive_after);
+    let clusters = list_clusters(&viewer, store, filter, &query.page, inactive_after, now).await?;
+    let view = |cluster| ClusterView::new(cluster, inactive_after, now);
+    Ok(http::json(
+        StatusCode::OK,
+        &PageView::new(clusters, &query, view),
+    ))
+}
+
+async fn get(app: &App, request: &Request, now: Timestamp) -> Result<Response<Body>, Error> {
+    let viewer = viewer(app, request, now).await?;
+    let name = query::path_cluster(request)?;
+    let (cluster, nodes) = get_cluster(&viewer, &app.service.store, &name).await?;
+    let view = ClusterWithNodesView::new(cluster, nodes, app.inactive_after, now);
+    Ok(http::json(StatusCode::OK, &view))
+}
+
+async fn delete(app: &App, request: &Request, now: Timestamp) -> Result<Response<Body>, Error> {
+    let viewer = viewer(app, request, now).await?;
+    let name = query::path_cluster(request)?;
+    delete_cluster(&viewer, &app.service.store, &name).await?;
+    Ok(http::no_content())
+}
+
+async fn limit(app: &App, request: &Request, now: Timestamp) -> Result<Response<Body>, Error> {
+    let actor = http::actor(request, &app.callers)?;
+    let owner_id = query::path_user(request, &actor)?;
+    let key_id = query::path_key(request)?;
+    let max_clusters = requests::limit_key(request)?;
+    let store = &app.service.store;
+    let key = limit_clusters(&actor, store, &owner_id, key_id, max_clusters, now).await?;
+    Ok(http::json(StatusCode::OK, &KeyView::from(key)))
 }

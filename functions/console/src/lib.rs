@@ -2,7 +2,10 @@
 //!
 //! Everything is in the binary. The page calls the API like any other client: nothing here reads a table or a key.
 
-use access_keys::{config::Environment, edge, error::Error};
+use access_keys::{
+    http::{self, Error},
+    process::config::Environment,
+};
 use lambda_http::{
     Body, Request, RequestExt, Response,
     http::{HeaderMap, HeaderValue, StatusCode, Uri, header},
@@ -73,13 +76,13 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error
         .and_then(|path| path.first("file"))
         .unwrap_or(PAGE);
     let mut response = match wanted {
-        "config.json" => edge::json(StatusCode::OK, &app.settings),
+        "config.json" => http::json(StatusCode::OK, &app.settings),
         name => FILES
             .iter()
             .find(|file| file.name == name)
-            .ok_or(Error::NotFound)?
+            .ok_or(Error::NOT_FOUND)?
             .answer(request.headers())
-            .map_err(|_| Error::NotFound)?,
+            .map_err(|_| Error::NOT_FOUND)?,
     };
     let headers = response.headers_mut();
     if let Ok(policy) = HeaderValue::from_str(&app.content_security_policy) {
@@ -292,7 +295,10 @@ mod tests {
     async fn an_unknown_file_is_not_found() {
         for file in ["app.js", "../Cargo.toml", "index.html.gz"] {
             assert!(
-                matches!(get(Some(file), &[]).await, Err(Error::NotFound)),
+                matches!(
+                    get(Some(file), &[]).await,
+                    Err(Error::Service(access_keys::service::Error::NotFound))
+                ),
                 "{file}"
             );
         }

@@ -1,28 +1,20 @@
-//! `POST /v1/users/{user_id}/access-keys`: issues a key. The only function that may ask KMS to sign.
+//! `POST /v1/users/{user_id}/access-keys`: creates a key. The only function whose role may call `kms:Sign`.
 
 use access_keys::{
-    caller::Caller,
-    clock,
-    config::{CallerSettings, Environment, ExpirySettings},
-    edge,
-    error::Error,
-    input::{self, Fields},
-    operations::{
-        create::{self, CreateRequest},
-        directory,
-        validate::Verifier,
+    http::{self, Error, query, requests, views::CreatedKeyView},
+    process::{
+        clock,
+        config::{CallerSettings, Environment, ExpirySettings},
     },
+    service::{KeyService, create_key},
 };
 use lambda_http::{
     Body, Request, Response,
     http::{StatusCode, header},
 };
-use serde_json::json;
 
-/// What the function works with.
 pub struct App {
-    /// The KMS keys and the table.
-    pub verifier: Verifier,
+    pub service: KeyService,
     callers: CallerSettings,
     expiry: ExpirySettings,
 }
@@ -31,7 +23,7 @@ impl App {
     /// Reads the settings.
     pub fn read(environment: &mut Environment<'_>) -> Self {
         Self {
-            verifier: Verifier::read(environment),
+            service: KeyService::read(environment),
             callers: CallerSettings::read(environment),
             expiry: ExpirySettings::read(environment),
         }
@@ -41,30 +33,19 @@ impl App {
 /// Answers 201 with the record and, this once, the key.
 ///
 /// # Errors
-/// When a rule forbids it, or a service that it takes does not answer in time.
+/// When the request breaks a rule, or a service that it needs does not answer in time.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error> {
     let now = clock::now();
-    let caller = Caller::of(&request, &app.callers)?;
-    let user_id = input::path_user(&request, &caller.user_id)?;
-    let wanted = CreateRequest::read(Fields::of(&request)?, &app.expiry, now)?;
-    let idempotency = match request.headers().get("idempotency-key") {
-        Some(header) => Some(wanted.idempotency(&caller.user_id, header.as_bytes())?),
-        None => None,
-    };
-    let me = directory::sign_in(&app.verifier.store, &caller, now).await?;
-    let (record, key) = create::create(
-        &app.verifier,
-        &me,
-        &user_id,
-        &wanted,
-        idempotency.as_ref(),
-        now,
-    )
-    .await?;
-    let mut body = record.to_json(None, now);
-    body["access_key"] = json!(key.reveal());
-    let mut response = edge::json(StatusCode::CREATED, &body);
-    let location = format!("/v1/users/{}/access-keys/{}", record.user_id, record.key_id);
+    let actor = http::actor(&request, &app.callers)?;
+    let owner_id = query::path_user(&request, &actor)?;
+    let wanted = requests::create_key(&request, &app.expiry, now)?;
+    let idempotency_key = query::idempotency_key(&request)?;
+    let (service, wanted) = (&app.service, &wanted);
+    let (record, key) =
+        create_key(&actor, service, &owner_id, wanted, idempotency_key, now).await?;
+    let location = format!("/v1/users/{owner_id}/access-keys/{}", record.key_id);
+    let view = CreatedKeyView::new(record.snapshot(None, now), &key);
+    let mut response = http::json(StatusCode::CREATED, &view);
     if let Ok(location) = location.parse() {
         response.headers_mut().insert(header::LOCATION, location);
     }

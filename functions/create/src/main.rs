@@ -1,11 +1,15 @@
-//! Issues access keys.
+//! Creates access keys.
 
-use access_keys::{config, edge, telemetry};
+use access_keys::{
+    http,
+    process::{config, telemetry},
+};
+use create::App;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_http::Error> {
     telemetry::init();
-    let app = config::read(create::App::read)?;
-    tokio::join!(app.verifier.signer.warm_up(), app.verifier.store.warm_up());
-    edge::run(|request| create::handle(&app, request)).await
+    let app = config::read(App::read)?;
+    app.service.warm_up().await;
+    http::serve(|request| create::handle(&app, request), http::problem_json).await
 }

@@ -1,29 +1,24 @@
 //! `GET /.well-known/jwks.json`: the public keys, so that others can verify signatures too.
 
 use access_keys::{
-    aws::AwsSettings,
-    config::{Environment, KeySettings},
-    edge,
-    error::Error,
-    signer::Signer,
+    http::{self, Error},
+    process::config::Environment,
+    service::PublishedKeys,
 };
 use lambda_http::{
     Body, Request, Response,
     http::{HeaderValue, StatusCode, header},
 };
 
-/// What the function works with.
 pub struct App {
-    /// The KMS keys.
-    pub signer: Signer,
+    pub keys: PublishedKeys,
 }
 
 impl App {
     /// Reads the settings.
     pub fn read(environment: &mut Environment<'_>) -> Self {
-        let aws = AwsSettings::read(environment);
         Self {
-            signer: Signer::new(aws.kms(), KeySettings::read(environment).signing_keys),
+            keys: PublishedKeys::read(environment),
         }
     }
 }
@@ -33,15 +28,13 @@ impl App {
 /// # Errors
 /// When KMS does not answer in time.
 pub async fn handle(app: &App, _: Request) -> Result<Response<Body>, Error> {
-    let mut response = edge::json(StatusCode::OK, &app.signer.keyring().await?.jwks());
+    let mut response = http::json(StatusCode::OK, &app.keys.jwks().await?);
     let headers = response.headers_mut();
-    headers.insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("application/jwk-set+json"),
-    );
-    headers.insert(
-        header::CACHE_CONTROL,
-        HeaderValue::from_static("public, max-age=300"),
-    );
+    for (name, value) in [
+        (header::CONTENT_TYPE, "application/jwk-set+json"),
+        (header::CACHE_CONTROL, "public, max-age=300"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
     Ok(response)
 }

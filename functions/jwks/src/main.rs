@@ -1,11 +1,15 @@
 //! Publishes the public keys.
 
-use access_keys::{config, edge, telemetry};
+use access_keys::{
+    http,
+    process::{config, telemetry},
+};
+use jwks::App;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_http::Error> {
     telemetry::init();
-    let app = config::read(jwks::App::read)?;
-    app.signer.warm_up().await;
-    edge::run(|request| jwks::handle(&app, request)).await
+    let app = config::read(App::read)?;
+    app.keys.warm_up().await;
+    http::serve(|request| jwks::handle(&app, request), http::problem_json).await
 }

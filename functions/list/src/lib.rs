@@ -1,22 +1,19 @@
 //! `GET …/access-keys`: a user's keys, one key, the tenant's keys, and the record of the key that calls.
 
 use access_keys::{
-    aws::AwsSettings,
-    caller::Caller,
-    clock,
-    config::{CallerSettings, Environment},
-    edge,
-    error::Error,
-    input::{self, KeysRequest},
-    operations::{directory, list},
-    store::Store,
+    http::{
+        self, Error, query,
+        views::{KeyView, PageView},
+    },
+    process::{
+        clock,
+        config::{CallerSettings, Environment},
+    },
+    service::{self, Store, get_calling_key, get_key, list_tenant_keys, list_user_keys},
 };
-use lambda_http::{Body, Request, RequestExt, Response, http::StatusCode, request::RequestContext};
-use serde_json::Value;
+use lambda_http::{Body, Request, Response, http::StatusCode};
 
-/// What the function works with.
 pub struct App {
-    /// The table.
     pub store: Store,
     callers: CallerSettings,
 }
@@ -24,9 +21,8 @@ pub struct App {
 impl App {
     /// Reads the settings.
     pub fn read(environment: &mut Environment<'_>) -> Self {
-        let aws = AwsSettings::read(environment);
         Self {
-            store: Store::read(environment, &aws),
+            store: service::table(environment),
             callers: CallerSettings::read(environment),
         }
     }
@@ -35,55 +31,37 @@ impl App {
 /// Answers 200 with a record or a page of records.
 ///
 /// # Errors
-/// When there is no such user or key, or the caller may not know.
+/// When there is no such user or key, or the caller may not see it.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error> {
-    let now = clock::now();
-    if edge::route(&request) == "GET /v1/access-keys/self" {
-        return Ok(edge::json(
-            StatusCode::OK,
-            &calling_key(app, &request, now).await?,
-        ));
+    let (store, now) = (&app.store, clock::now());
+    if http::route(&request) == "GET /v1/access-keys/self" {
+        let (tenant_id, owner_id, key_id) = http::authorized_key(&request)?;
+        let key = get_calling_key(store, &tenant_id, &owner_id, key_id, now).await?;
+        return Ok(http::json(StatusCode::OK, &KeyView::from(key)));
     }
-    let caller = Caller::of(&request, &app.callers)?;
-    let me = directory::resolve(&app.store, &caller, now).await?;
-    let body = match edge::route(&request) {
+    let actor = http::actor(&request, &app.callers)?;
+    match http::route(&request) {
         "GET /v1/access-keys" => {
-            let wanted = KeysRequest::of(&request, &format!("keys of {}", me.tenant_id))?;
-            list::tenant_keys(&app.store, &me, &wanted, now).await?
+            let list = format!("keys of {}", actor.tenant_id);
+            let (filter, query) = query::key_list(&request, &list)?;
+            let keys = list_tenant_keys(&actor, store, filter, &query.page, now).await?;
+            let view = PageView::new(keys, &query, KeyView::from);
+            Ok(http::json(StatusCode::OK, &view))
         }
         "GET /v1/users/{user_id}/access-keys" => {
-            let user_id = input::path_user(&request, &me.user_id)?;
-            let wanted = KeysRequest::of(&request, &format!("keys of {}/{user_id}", me.tenant_id))?;
-            let owner = directory::key_owner(&app.store, &me, &user_id).await?;
-            list::user_keys(&app.store, &owner, &wanted, now).await?
+            let owner_id = query::path_user(&request, &actor)?;
+            let list = format!("keys of {}/{owner_id}", actor.tenant_id);
+            let (filter, query) = query::key_list(&request, &list)?;
+            let keys = list_user_keys(&actor, store, &owner_id, filter, &query.page, now).await?;
+            let view = PageView::new(keys, &query, KeyView::from);
+            Ok(http::json(StatusCode::OK, &view))
         }
         "GET /v1/users/{user_id}/access-keys/{key_id}" => {
-            let user_id = input::path_user(&request, &me.user_id)?;
-            let key_id = input::path_key(&request)?;
-            let owner = directory::key_owner(&app.store, &me, &user_id).await?;
-            list::key(&app.store, &owner, key_id, now).await?
+            let owner_id = query::path_user(&request, &actor)?;
+            let key_id = query::path_key(&request)?;
+            let key = get_key(&actor, store, &owner_id, key_id, now).await?;
+            Ok(http::json(StatusCode::OK, &KeyView::from(key)))
         }
-        _ => return Err(Error::NotFound),
-    };
-    Ok(edge::json(StatusCode::OK, &body))
-}
-
-/// The record of the key that the Lambda authorizer let pass.
-async fn calling_key(app: &App, request: &Request, now: clock::Seconds) -> Result<Value, Error> {
-    const REFUSED: Error = Error::Unauthenticated("an access key is required");
-    let Some(RequestContext::ApiGatewayV2(context)) = request.request_context_ref() else {
-        return Err(REFUSED);
-    };
-    let authorizer = context.authorizer.as_ref().ok_or(REFUSED)?;
-    let field = |name: &str| authorizer.fields.get(name)?.as_str();
-    let (tenant, user, key) = (field("tenant_id"), field("user_id"), field("key_id"));
-    let tenant = tenant.and_then(|text| text.parse().ok()).ok_or(REFUSED)?;
-    let user = user.and_then(|text| text.parse().ok()).ok_or(REFUSED)?;
-    let key = key.and_then(|text| text.parse().ok()).ok_or(REFUSED)?;
-    let owner = app
-        .store
-        .user(&tenant, &user)
-        .await?
-        .ok_or(Error::NotFound)?;
-    list::key(&app.store, &owner, key, now).await
+        _ => Err(Error::NOT_FOUND),
+    }
 }

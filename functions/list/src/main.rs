@@ -1,11 +1,15 @@
 //! Lists access keys.
 
-use access_keys::{config, edge, telemetry};
+use access_keys::{
+    http,
+    process::{config, telemetry},
+};
+use list::App;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_http::Error> {
     telemetry::init();
-    let app = config::read(list::App::read)?;
+    let app = config::read(App::read)?;
     app.store.warm_up().await;
-    edge::run(|request| list::handle(&app, request)).await
+    http::serve(|request| list::handle(&app, request), http::problem_json).await
 }

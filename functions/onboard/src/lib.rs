@@ -1,28 +1,22 @@
-//! `POST /access-token/api/v1/process`: a cluster or a node onboards with an access key, as the original's clients do
-//! it; `POST /v1/join-tokens/redeem` takes the join token that it got.
+//! `POST /access-token/api/v1/process`: a cluster or a node onboards with an access key, as AccuKnox's clients do it.
+//! `POST /v1/join-tokens/redeem`: the service that admits agents redeems the join token.
+
+use std::time::Duration;
 
 use access_keys::{
-    caller::same_tenant,
-    clock::{self, Seconds},
-    config::{self, Environment},
-    edge,
-    error::Error,
-    id::TenantId,
-    input::Fields,
-    key::AccessKey,
-    operations::{
-        onboard::{self, OnboardRequest, RedeemRequest},
-        validate::{self, Verifier},
+    accuknox::process::{Process, ProcessAnswer},
+    http::{self, Error, requests, views::RedeemedView},
+    process::{
+        clock,
+        config::{self, Environment},
     },
+    service::{KeyService, onboard_cluster, redeem_join_token, verify_key},
 };
-use lambda_http::{Body, Request, RequestExt, Response, http::StatusCode, request::RequestContext};
-use serde_json::json;
+use lambda_http::{Body, Request, Response, http::StatusCode};
 
-/// What the function works with.
 pub struct App {
-    /// The KMS keys and the table.
-    pub verifier: Verifier,
-    node_history: Seconds,
+    pub service: KeyService,
+    node_history: Duration,
     tenant_claim: String,
 }
 
@@ -30,7 +24,7 @@ impl App {
     /// Reads the settings.
     pub fn read(environment: &mut Environment<'_>) -> Self {
         Self {
-            verifier: Verifier::read(environment),
+            service: KeyService::read(environment),
             node_history: config::history(environment),
             tenant_claim: environment.required("TENANT_CLAIM"),
         }
@@ -40,63 +34,25 @@ impl App {
 /// Answers 200 with a join token, or with what a join token stands for.
 ///
 /// # Errors
-/// When the key or the join token is not good, or a rule forbids it.
+/// When the key or the join token is refused, or the request breaks a rule.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error> {
     let now = clock::now();
-    let body = match edge::route(&request) {
+    match http::route(&request) {
         "POST /access-token/api/v1/process" => {
-            let mut fields = Fields::of_original(&request)?;
-            let key = presented(edge::bearer(&request), fields.text("token"))?;
-            let claims = validate::verify(&app.verifier, &key, now).await??;
-            same_tenant(request.headers(), &claims.tenant_id)?;
-            let wanted = OnboardRequest::read(fields)?;
+            let (key, process) = Process::read(&request)?;
+            let key = verify_key(&app.service, key, now).await?;
+            http::require_tenant(request.headers(), &key.claims.tenant_id)?;
+            let joining = process.joining()?;
             let token =
-                onboard::onboard(&app.verifier, &key, &claims, &wanted, app.node_history, now)
-                    .await?;
-            json!({ "join_token": token.reveal(), "message": "success" })
+                onboard_cluster(&app.service, &key, &joining, app.node_history, now).await?;
+            Ok(http::json(StatusCode::OK, &ProcessAnswer::from(&token)))
         }
         "POST /v1/join-tokens/redeem" => {
-            let wanted = RedeemRequest::read(Fields::of(&request)?, tenant(app, &request)?)?;
-            same_tenant(request.headers(), &wanted.tenant)?;
-            onboard::redeem(&app.verifier.store, &wanted, now).await?
+            let tenant = http::tenant(&request, &app.tenant_claim)?;
+            let wanted = requests::redeem_join_token(&request, tenant)?;
+            let token = redeem_join_token(&app.service.store, &wanted, now).await?;
+            Ok(http::json(StatusCode::OK, &RedeemedView::from(token)))
         }
-        _ => return Err(Error::NotFound),
-    };
-    Ok(edge::json(StatusCode::OK, &body))
-}
-
-/// The key of the header and of the body, which the clients send in both.
-fn presented(header: Option<&str>, body: Option<String>) -> Result<AccessKey, Error> {
-    match (header, body.filter(|token| !token.is_empty())) {
-        (Some(header), Some(body)) if header != body => Err(Error::field(
-            "token",
-            "is another access key than the one in the Authorization header",
-        )),
-        (Some(header), _) => Ok(AccessKey::new(header.to_owned())),
-        (None, Some(body)) => Ok(AccessKey::new(body)),
-        (None, None) => Err(Error::KeyRefused(
-            "invalid_key",
-            "there is no access key: send it as Authorization: Bearer and as the field token",
-        )),
+        _ => Err(Error::NOT_FOUND),
     }
-}
-
-/// The tenant of the caller that the JWT authorizer let pass; none for a service of the platform, which belongs to no
-/// tenant.
-fn tenant(app: &App, request: &Request) -> Result<Option<TenantId>, Error> {
-    let context = match request.request_context_ref() {
-        Some(RequestContext::ApiGatewayV2(context)) => context.authorizer.as_ref(),
-        _ => None,
-    };
-    let jwt = context.and_then(|authorizer| authorizer.jwt.as_ref());
-    let jwt = jwt.ok_or(Error::Unauthenticated(
-        "a token of the identity provider is required",
-    ))?;
-    let tenant = jwt
-        .claims
-        .get(&app.tenant_claim)
-        .map(|tenant| tenant.parse());
-    tenant
-        .transpose()
-        .map_err(|_| Error::Unauthenticated("the token's tenant claim is not a valid tenant id"))
 }

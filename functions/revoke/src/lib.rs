@@ -1,21 +1,17 @@
-//! `DELETE …/access-keys`: ends one key or all of a user's; `POST /v1/access-keys/revoke` ends the key presented.
+//! `DELETE …/access-keys`: revokes one key or all of a user's. `POST /v1/access-keys/revoke` revokes the key presented.
 
 use access_keys::{
-    caller::Caller,
-    clock,
-    config::{CallerSettings, Environment},
-    edge,
-    error::Error,
-    input::{self, Presented},
-    operations::{directory, revoke, validate::Verifier},
-    record::Revocation,
+    http::{self, Error, query, requests},
+    process::{
+        clock,
+        config::{CallerSettings, Environment},
+    },
+    service::{KeyService, revoke_all_keys, revoke_key, revoke_presented_key},
 };
 use lambda_http::{Body, Request, Response};
 
-/// What the function works with.
 pub struct App {
-    /// The KMS keys and the table.
-    pub verifier: Verifier,
+    pub service: KeyService,
     callers: CallerSettings,
 }
 
@@ -23,43 +19,35 @@ impl App {
     /// Reads the settings.
     pub fn read(environment: &mut Environment<'_>) -> Self {
         Self {
-            verifier: Verifier::read(environment),
+            service: KeyService::read(environment),
             callers: CallerSettings::read(environment),
         }
     }
 }
 
-/// Answers 204 when nothing of what was named is good any more.
+/// Answers 204 when nothing that was named is valid any more.
 ///
 /// # Errors
-/// When there is no such user or key, or the caller may not know.
+/// When there is no such user or key, or the caller may not revoke it.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error> {
-    let now = clock::now();
-    let reason = input::reason(&request)?;
-    if edge::route(&request) == "POST /v1/access-keys/revoke" {
-        let key = Presented::of(&request)?.key;
-        revoke::presented(&app.verifier, &key, reason, now).await?;
-        return Ok(edge::no_content());
+    let (service, now) = (&app.service, clock::now());
+    let reason = query::reason(&request)?;
+    if http::route(&request) == "POST /v1/access-keys/revoke" {
+        let key = requests::validate_key(&request)?.key;
+        revoke_presented_key(service, &key, reason, now).await?;
+        return Ok(http::no_content());
     }
-    let caller = Caller::of(&request, &app.callers)?;
-    let user_id = input::path_user(&request, &caller.user_id)?;
-    let me = directory::resolve(&app.verifier.store, &caller, now).await?;
-    let revocation = Revocation {
-        at: now,
-        by: me.user_id.to_string(),
-        reason,
-    };
-    match edge::route(&request) {
+    let actor = http::actor(&request, &app.callers)?;
+    let owner_id = query::path_user(&request, &actor)?;
+    match http::route(&request) {
         "DELETE /v1/users/{user_id}/access-keys" => {
-            let owner = directory::key_owner(&app.verifier.store, &me, &user_id).await?;
-            revoke::all(&app.verifier.store, &owner, &revocation).await?;
+            revoke_all_keys(&actor, &service.store, &owner_id, reason, now).await?;
         }
         "DELETE /v1/users/{user_id}/access-keys/{key_id}" => {
-            let key_id = input::path_key(&request)?;
-            let owner = directory::key_owner(&app.verifier.store, &me, &user_id).await?;
-            revoke::one(&app.verifier.store, &owner, key_id, &revocation).await?;
+            let key_id = query::path_key(&request)?;
+            revoke_key(&actor, &service.store, &owner_id, key_id, reason, now).await?;
         }
-        _ => return Err(Error::NotFound),
+        _ => return Err(Error::NOT_FOUND),
     }
-    Ok(edge::no_content())
+    Ok(http::no_content())
 }

@@ -1,21 +1,21 @@
 //! `/v1/users`: the tenant's directory. A first sign-in creates a Viewer.
 
 use access_keys::{
-    aws::AwsSettings,
-    caller::Caller,
-    clock,
-    config::{CallerSettings, Environment},
-    edge,
-    error::Error,
-    input::{self, Fields, PageRequest},
-    operations::directory::{self, Change},
-    store::Store,
+    http::{
+        self, Error,
+        query::{self, ListQuery},
+        requests,
+        views::{PageView, UserView},
+    },
+    process::{
+        clock,
+        config::{CallerSettings, Environment},
+    },
+    service::{self, Store, change_user, delete_user, get_user, list_users, provision_user},
 };
 use lambda_http::{Body, Request, Response, http::StatusCode};
 
-/// What the function works with.
 pub struct App {
-    /// The table.
     pub store: Store,
     callers: CallerSettings,
 }
@@ -23,9 +23,8 @@ pub struct App {
 impl App {
     /// Reads the settings.
     pub fn read(environment: &mut Environment<'_>) -> Self {
-        let aws = AwsSettings::read(environment);
         Self {
-            store: Store::read(environment, &aws),
+            store: service::table(environment),
             callers: CallerSettings::read(environment),
         }
     }
@@ -34,49 +33,39 @@ impl App {
 /// Answers with a user, a page of users, or nothing after a deletion.
 ///
 /// # Errors
-/// When there is no such user, or the caller may not know or do that.
+/// When there is no such user, or the caller may not see or change it.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error> {
-    let now = clock::now();
-    let caller = Caller::of(&request, &app.callers)?;
-    let me = directory::sign_in(&app.store, &caller, now).await?;
-    if edge::route(&request) == "GET /v1/users" {
-        let wanted = PageRequest::of(&request, format!("users of {}", me.tenant_id))?;
-        return Ok(edge::json(
-            StatusCode::OK,
-            &directory::list(&app.store, &me, &wanted).await?,
-        ));
+    let (store, now) = (&app.store, clock::now());
+    let actor = http::actor(&request, &app.callers)?;
+    if http::route(&request) == "GET /v1/users" {
+        let query = ListQuery::read(&request, format!("users of {}", actor.tenant_id))?;
+        let users = list_users(&actor, store, &query.page, now).await?;
+        let view = PageView::new(users, &query, UserView::from);
+        return Ok(http::json(StatusCode::OK, &view));
     }
-    let user_id = input::path_user(&request, &me.user_id)?;
-    let (status, user) = match edge::route(&request) {
-        "GET /v1/users/{user_id}" => (
-            StatusCode::OK,
-            directory::get(&app.store, &me, &user_id).await?,
-        ),
+    let user_id = query::path_user(&request, &actor)?;
+    let (status, user) = match http::route(&request) {
+        "GET /v1/users/{user_id}" => {
+            let user = get_user(&actor, store, &user_id, now).await?;
+            (StatusCode::OK, user)
+        }
         "PUT /v1/users/{user_id}" => {
-            let change = Change::provision(Fields::of(&request)?)?;
-            let (user, is_new) =
-                directory::provision(&app.store, &me, &user_id, &change, now).await?;
-            (
-                if is_new {
-                    StatusCode::CREATED
-                } else {
-                    StatusCode::OK
-                },
-                user,
-            )
+            let change = requests::provision_user(&request)?;
+            match provision_user(&actor, store, &user_id, &change, now).await? {
+                (user, true) => (StatusCode::CREATED, user),
+                (user, false) => (StatusCode::OK, user),
+            }
         }
         "PATCH /v1/users/{user_id}" => {
-            let change = Change::patch(Fields::of(&request)?)?;
-            (
-                StatusCode::OK,
-                directory::change(&app.store, &me, &user_id, &change).await?,
-            )
+            let change = requests::change_user(&request)?;
+            let user = change_user(&actor, store, &user_id, &change, now).await?;
+            (StatusCode::OK, user)
         }
         "DELETE /v1/users/{user_id}" => {
-            directory::delete(&app.store, &me, &user_id, now).await?;
-            return Ok(edge::no_content());
+            delete_user(&actor, store, &user_id, now).await?;
+            return Ok(http::no_content());
         }
-        _ => return Err(Error::NotFound),
+        _ => return Err(Error::NOT_FOUND),
     };
-    Ok(edge::json(status, &user.to_json()))
+    Ok(http::json(status, &UserView::from(user)))
 }

@@ -1,11 +1,15 @@
-//! The directory of users.
+//! Manages the directory of users.
 
-use access_keys::{config, edge, telemetry};
+use access_keys::{
+    http,
+    process::{config, telemetry},
+};
+use users::App;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_http::Error> {
     telemetry::init();
-    let app = config::read(users::App::read)?;
+    let app = config::read(App::read)?;
     app.store.warm_up().await;
-    edge::run(|request| users::handle(&app, request)).await
+    http::serve(|request| users::handle(&app, request), http::problem_json).await
 }

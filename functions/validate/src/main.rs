@@ -1,12 +1,19 @@
 //! Validates access keys.
 
-use access_keys::{config, edge, telemetry};
+use access_keys::{
+    http,
+    process::{config, telemetry},
+};
 use validate::App;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_http::Error> {
     telemetry::init();
     let app = config::read(App::read)?;
-    app.verifier.warm_up().await;
-    edge::run(|request| validate::handle(&app, request)).await
+    app.service.warm_up().await;
+    http::serve(
+        |request| validate::handle(&app, request),
+        http::problem_json,
+    )
+    .await
 }

@@ -1,29 +1,16 @@
-//! Requests about keys.
-
-use std::collections::HashMap;
-
-use aws_sdk_dynamodb::{
-    operation::{put_item::PutItemError, update_item::UpdateItemError},
-    types::{
-        AttributeValue, ConditionCheck, KeysAndAttributes, Put,
-        ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
-    },
-};
+//! Keys: reads, issue, revocation, use and history.
 
 use super::{
-    Outcome, Page, Store, StoreError, condition_failed, failed,
-    item::{
-        BadItem, Item, KEY_PREFIX, b, key_key, n, read_key, read_user, s, user_key, user_pk,
-        write_key,
+    handle::Store,
+    page::{Page, Position},
+    schema::{
+        EarlierRequest, IdempotencyItem, IdempotencySk, KeyItem, KeySk, PrimaryKey, TenantKeysPk,
+        UserItem, read, user_pk,
     },
-    jitter, made, settled,
+    table::{Outcome, Query, StoreError, Write},
+    users::is_unchanged,
 };
-use crate::{
-    clock::Seconds,
-    cursor::Position,
-    id::{KeyId, TenantId, UserId},
-    record::{KeyRecord, Revocation, User},
-};
+use crate::model::{Actor, KeyId, KeyRecord, Revocation, TenantId, Timestamp, User, UserId};
 
 /// What an `Idempotency-Key` stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,502 +21,264 @@ pub struct Idempotency {
     pub fingerprint: String,
 }
 
-/// A key to be written, and the owner as read before: the write holds only if the owner is still the same.
-#[derive(Debug)]
-pub struct NewKey<'a> {
-    /// The record, with its hash.
-    pub record: &'a KeyRecord,
-    /// Its owner.
-    pub owner: &'a User,
-    /// The request's `Idempotency-Key`.
-    pub idempotency: Option<&'a Idempotency>,
+/// What a creation needs to know, from one consistent read.
+#[derive(Debug, Default)]
+pub struct CreationState {
+    pub actor: Option<User>,
+    pub owner: Option<User>,
+    /// The request that used the `Idempotency-Key` before.
+    pub earlier: Option<EarlierRequest>,
 }
 
-/// What became of a key to be written.
+/// The result of writing a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Issued {
-    /// Written.
     Done,
     /// The owner's role, status or epoch is no longer what was read.
     OwnerChanged,
-    /// The `Idempotency-Key` has made another key meanwhile.
+    /// Another request with the same `Idempotency-Key` was first.
     IdempotencyUsed,
     /// The key to re-issue was revoked or has expired.
     Gone,
 }
 
-/// What a revocation met.
+/// The result of a revocation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Revoked {
-    /// A live key, which is now revoked.
     Now,
-    /// A key that was revoked or expired before.
+    /// The key had been revoked before, or had expired.
     Before,
-    /// No such key.
     NotFound,
 }
 
-/// What an archiving met.
+/// The result of archiving a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Archived {
-    /// The record is in the history now.
     Now,
-    /// It was there before.
     Before,
 }
 
 impl Store {
-    /// A key and its owner in one consistent read: all that a validation needs.
-    ///
-    /// # Errors
-    /// When DynamoDB does not answer in time, or an item cannot be read.
-    pub async fn key_and_owner(
+    /// A key and its owner, consistent: all that a validation reads.
+    pub(crate) async fn key_and_owner(
         &self,
         tenant: &TenantId,
         user: &UserId,
         key: KeyId,
     ) -> Result<(Option<KeyRecord>, Option<User>), StoreError> {
-        let keys = vec![key_key(tenant, user, key), user_key(tenant, user)];
-        let (mut record, mut owner) = (None, None);
-        for item in self.batch_get(keys, true).await? {
-            if item
-                .get("sk")
-                .and_then(|sk| sk.as_s().ok())
-                .is_some_and(|sk| sk.starts_with(KEY_PREFIX))
-            {
-                record = Some(read_key(&item)?);
-            } else {
-                owner = Some(read_user(&item)?);
-            }
-        }
-        Ok((record, owner))
+        let keys = vec![
+            PrimaryKey::key(tenant, user, key),
+            PrimaryKey::user(tenant, user),
+        ];
+        let mut batch = self.table.batch_get(keys).await?;
+        Ok((batch.take::<KeyItem, _>()?, batch.take::<UserItem, _>()?))
     }
 
-    pub(super) async fn batch_get(
-        &self,
-        keys: Vec<Item>,
-        consistent: bool,
-    ) -> Result<Vec<Item>, StoreError> {
-        let mut found = Vec::with_capacity(keys.len());
-        let mut wanted = KeysAndAttributes::builder()
-            .set_keys(Some(keys))
-            .consistent_read(consistent)
-            .build()?;
-        for _ in 0..5 {
-            let request = self
-                .client
-                .batch_get_item()
-                .request_items(&self.table, wanted);
-            let answer = request.send().await.map_err(failed("BatchGetItem"))?;
-            found.extend(
-                answer
-                    .responses
-                    .into_iter()
-                    .flatten()
-                    .flat_map(|(_, items)| items),
-            );
-            match answer
-                .unprocessed_keys
-                .and_then(|mut tables| tables.remove(&self.table))
-            {
-                Some(rest) if !rest.keys().is_empty() => wanted = rest,
-                _ => return Ok(found),
-            }
-            jitter(std::time::Duration::from_millis(100)).await;
-        }
-        Err(StoreError::Unprocessed)
-    }
-
-    /// A key's record.
-    ///
-    /// # Errors
-    /// When DynamoDB does not answer in time, or the item cannot be read.
-    pub async fn key(
+    /// A key, consistent.
+    pub(crate) async fn key(
         &self,
         tenant: &TenantId,
         user: &UserId,
         key: KeyId,
     ) -> Result<Option<KeyRecord>, StoreError> {
-        let request = self
-            .client
-            .get_item()
-            .table_name(&self.table)
-            .consistent_read(true);
-        let request = request.set_key(Some(key_key(tenant, user, key)));
-        let answer = request.send().await.map_err(failed("GetItem"))?;
-        Ok(answer.item.as_ref().map(read_key).transpose()?)
+        let item = self.table.get(PrimaryKey::key(tenant, user, key)).await?;
+        Ok(item.map(read::<KeyItem, _>).transpose()?)
     }
 
-    /// Writes a new key, if its owner is still as read and its `Idempotency-Key` is unused: all or nothing.
-    ///
-    /// # Errors
-    /// When DynamoDB does not answer in time.
-    pub async fn create_key(&self, new: &NewKey<'_>) -> Result<Issued, StoreError> {
-        let NewKey {
-            record,
-            owner,
-            idempotency,
-        } = new;
-        let put = Put::builder()
-            .table_name(&self.table)
-            .set_item(Some(write_key(record, record.expires_at)))
-            .condition_expression("attribute_not_exists(pk)")
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .build()?;
-        let mut items = vec![
-            self.owner_is_unchanged(owner)?,
-            TransactWriteItem::builder().put(put).build(),
-        ];
-        if let Some(idempotency) = idempotency {
-            let mut item = idempotency_key(&record.tenant_id, &record.user_id, idempotency);
-            item.extend([
-                ("key_id".into(), s(record.key_id)),
-                ("fingerprint".into(), s(&idempotency.fingerprint)),
-                ("ttl".into(), n(record.expires_at)),
-            ]);
-            let put = Put::builder()
-                .table_name(&self.table)
-                .set_item(Some(item))
-                .condition_expression("attribute_not_exists(pk)")
-                .build()?;
-            items.push(TransactWriteItem::builder().put(put).build());
+    /// What a creation needs to know, consistent.
+    pub(crate) async fn creation_state(
+        &self,
+        actor: &Actor,
+        owner: &UserId,
+        idempotency: Option<&Idempotency>,
+    ) -> Result<CreationState, StoreError> {
+        let tenant = &actor.tenant_id;
+        let mut keys = vec![PrimaryKey::user(tenant, &actor.user_id)];
+        if *owner != actor.user_id {
+            keys.push(PrimaryKey::user(tenant, owner));
         }
-        let Outcome::Refused(reasons) = self.transact(items).await? else {
+        keys.extend(idempotency.map(|i| PrimaryKey::idempotency(tenant, owner, &i.id)));
+        let mut batch = self.table.batch_get(keys).await?;
+        let mut state = CreationState {
+            earlier: batch.take::<IdempotencyItem, _>()?,
+            ..CreationState::default()
+        };
+        while let Some(user) = batch.take::<UserItem, User>()? {
+            if user.user_id == *owner {
+                state.owner = Some(user.clone());
+            }
+            if user.user_id == actor.user_id {
+                state.actor = Some(user);
+            }
+        }
+        Ok(state)
+    }
+
+    /// Writes a new key, if its owner is still as read and its `Idempotency-Key` is unused.
+    pub(crate) async fn create_key(
+        &self,
+        key: &KeyRecord,
+        owner: &User,
+        idempotency: Option<&Idempotency>,
+    ) -> Result<Issued, StoreError> {
+        let item = KeyItem::new(key, key.expires_at);
+        let mut writes = vec![
+            is_unchanged(owner),
+            Write::put(&item).when_absent().return_item(),
+        ];
+        if let Some(Idempotency { id, fingerprint }) = idempotency {
+            let item = IdempotencyItem {
+                pk: user_pk(&key.tenant_id, &key.user_id),
+                sk: IdempotencySk { hash: id.clone() },
+                key_id: key.key_id,
+                fingerprint: fingerprint.clone(),
+                ttl: key.expires_at,
+            };
+            writes.push(Write::put(&item).when_absent());
+        }
+        let Outcome::Refused(mut refusals) = self.table.transact(&writes).await? else {
             return Ok(Issued::Done);
         };
-        // The answer to an earlier attempt was lost: what stands there is what we wrote.
-        let standing = reasons
-            .get(1)
-            .and_then(|reason| reason.item.as_ref())
-            .and_then(|item| read_key(item).ok());
-        if standing.is_some_and(|standing| standing.hash == record.hash) {
-            Ok(Issued::Done)
-        } else if condition_failed(&reasons, 2) {
-            Ok(Issued::IdempotencyUsed)
-        } else {
-            Ok(Issued::OwnerChanged)
-        }
+        let is_idempotency_used = refusals.has(2);
+        let found = refusals.take_item(1).map(read::<KeyItem, KeyRecord>);
+        Ok(match found {
+            // The answer to an earlier attempt of ours was lost.
+            Some(Ok(found)) if found.hash == key.hash => Issued::Done,
+            _ if is_idempotency_used => Issued::IdempotencyUsed,
+            _ => Issued::OwnerChanged,
+        })
     }
 
     /// Gives a live key another secret.
-    ///
-    /// # Errors
-    /// When DynamoDB does not answer in time.
-    pub async fn reissue_key(
+    pub(crate) async fn reissue_key(
         &self,
-        record: &KeyRecord,
+        key: &KeyRecord,
         owner: &User,
     ) -> Result<Issued, StoreError> {
-        let update = Update::builder()
-            .table_name(&self.table)
-            .set_key(Some(key_key(
-                &record.tenant_id,
-                &record.user_id,
-                record.key_id,
-            )))
-            .update_expression("SET #hash = :hash")
-            .condition_expression(
-                "attribute_exists(#hash) AND attribute_not_exists(revoked_at) AND epoch = :epoch",
-            )
-            .expression_attribute_names("#hash", "hash")
-            .set_expression_attribute_values(Some(HashMap::from([
-                (
-                    ":hash".into(),
-                    record.hash.as_ref().map(b).ok_or(BadItem("hash"))?,
-                ),
-                (":epoch".into(), n(owner.epoch)),
-            ])))
-            .build()?;
-        let items = vec![
-            self.owner_is_unchanged(owner)?,
-            TransactWriteItem::builder().update(update).build(),
-        ];
-        Ok(match self.transact(items).await? {
-            Outcome::Done => Issued::Done,
-            Outcome::Refused(reasons) if condition_failed(&reasons, 1) => Issued::Gone,
+        let key_item = PrimaryKey::key(&key.tenant_id, &key.user_id, key.key_id);
+        let update = Write::update(key_item, "SET #hash = :hash")
+            .when("attribute_exists(#hash) AND attribute_not_exists(revoked_at) AND epoch = :epoch")
+            .value(":hash", key.hash)
+            .value(":epoch", owner.epoch);
+        let writes = [is_unchanged(owner), update];
+        Ok(match self.table.transact(&writes).await? {
+            Outcome::Refused(refusals) if refusals.has(1) => Issued::Gone,
             Outcome::Refused(_) => Issued::OwnerChanged,
+            Outcome::Done => Issued::Done,
         })
-    }
-
-    pub(super) fn owner_is_unchanged(&self, owner: &User) -> Result<TransactWriteItem, StoreError> {
-        let check = ConditionCheck::builder()
-            .table_name(&self.table)
-            .set_key(Some(user_key(&owner.tenant_id, &owner.user_id)))
-            .condition_expression("#role = :role AND #status = :status AND epoch = :epoch")
-            .expression_attribute_names("#role", "role")
-            .expression_attribute_names("#status", "status")
-            .expression_attribute_values(":role", s(owner.role))
-            .expression_attribute_values(":status", s(owner.status.as_str()))
-            .expression_attribute_values(":epoch", n(owner.epoch))
-            .build()?;
-        Ok(TransactWriteItem::builder().condition_check(check).build())
-    }
-
-    /// The key that an `Idempotency-Key` made, and the fingerprint of the request that made it.
-    ///
-    /// # Errors
-    /// When DynamoDB does not answer in time, or the item cannot be read.
-    pub async fn idempotent_key(
-        &self,
-        tenant: &TenantId,
-        user: &UserId,
-        idempotency: &Idempotency,
-    ) -> Result<Option<(KeyId, String)>, StoreError> {
-        let request = self
-            .client
-            .get_item()
-            .table_name(&self.table)
-            .consistent_read(true);
-        let request = request.set_key(Some(idempotency_key(tenant, user, idempotency)));
-        let Some(item) = request.send().await.map_err(failed("GetItem"))?.item else {
-            return Ok(None);
-        };
-        let text = |name: &'static str| {
-            item.get(name)
-                .and_then(|v| v.as_s().ok())
-                .ok_or(BadItem(name))
-        };
-        let key_id = text("key_id")?.parse().map_err(|_| BadItem("key_id"))?;
-        Ok(Some((key_id, text("fingerprint")?.clone())))
     }
 
     /// A page of a user's keys, newest first, consistent.
-    ///
-    /// # Errors
-    /// When DynamoDB does not answer in time, or an item cannot be read.
-    pub async fn user_keys(
+    pub(crate) async fn user_keys(
         &self,
         tenant: &TenantId,
         user: &UserId,
         after: Option<&Position>,
         limit: i32,
     ) -> Result<Page<KeyRecord>, StoreError> {
-        let start = after.map(|Position(sk)| {
-            HashMap::from([
-                ("pk".to_owned(), s(user_pk(tenant, user))),
-                ("sk".to_owned(), s(sk)),
-            ])
-        });
-        let request = self
-            .client
-            .query()
-            .table_name(&self.table)
-            .consistent_read(true)
-            .scan_index_forward(false);
-        let answer = request
-            .key_condition_expression("pk = :pk AND begins_with(sk, :prefix)")
-            .expression_attribute_values(":pk", s(user_pk(tenant, user)))
-            .expression_attribute_values(":prefix", s(KEY_PREFIX))
-            .set_exclusive_start_key(start)
-            .limit(limit)
-            .send()
-            .await
-            .map_err(failed("Query"))?;
-        page(
-            &answer.items.unwrap_or_default(),
-            answer.last_evaluated_key.as_ref(),
-            read_key,
-            |key| key.get("sk").and_then(|sk| sk.as_s().ok()).cloned(),
-        )
+        let pk = user_pk(tenant, user);
+        let query = Query {
+            partition: pk.to_string(),
+            prefix: Some(format!("{}#", KeySk::PREFIX)),
+            descending: true,
+            after: after.map(|position| position.in_partition(&pk)),
+            limit: Some(limit),
+            ..Query::default()
+        };
+        self.table.page::<KeyItem, _>(query).await
     }
 
-    /// A page of the keys of a whole tenant, newest first. The index may be a moment behind the table.
-    ///
-    /// # Errors
-    /// When DynamoDB does not answer in time, or an item cannot be read.
-    pub async fn tenant_keys(
+    /// A page of a tenant's keys, newest first. The index may be a moment behind the table.
+    pub(crate) async fn tenant_keys(
         &self,
         tenant: &TenantId,
         after: Option<&Position>,
         limit: i32,
     ) -> Result<Page<KeyRecord>, StoreError> {
-        let partition = format!("KEYS#{tenant}");
-        // Position in the index: `<user>#<key id>`, from which all four key attributes follow.
-        let start = after
-            .and_then(|Position(position)| position.rsplit_once('#'))
-            .map(|(user, key)| {
-                HashMap::from([
-                    ("tenant_pk".to_owned(), s(&partition)),
-                    ("tenant_sk".to_owned(), s(key)),
-                    ("pk".to_owned(), s(format!("U#{tenant}#{user}"))),
-                    ("sk".to_owned(), s(format!("{KEY_PREFIX}{key}"))),
-                ])
-            });
-        let answer = self.query_tenant(&partition, start, limit, false).await?;
-        page(&answer.0, answer.1.as_ref(), read_key, |key| {
-            let (_, user) = super::item::owner(key).ok()?;
-            let id = key.get("tenant_sk").and_then(|sk| sk.as_s().ok())?;
-            Some(format!("{user}#{id}"))
-        })
+        let tenant = tenant.clone();
+        let query = Query {
+            index: Some("tenant"),
+            after: after.and_then(|position| position.in_tenant_keys(&tenant)),
+            partition: TenantKeysPk { tenant }.to_string(),
+            descending: true,
+            limit: Some(limit),
+            ..Query::default()
+        };
+        self.table.page::<KeyItem, _>(query).await
     }
 
-    pub(super) async fn query_tenant(
-        &self,
-        partition: &str,
-        start: Option<Item>,
-        limit: i32,
-        forward: bool,
-    ) -> Result<(Vec<Item>, Option<Item>), StoreError> {
-        let request = self
-            .client
-            .query()
-            .table_name(&self.table)
-            .index_name("tenant")
-            .scan_index_forward(forward);
-        let answer = request
-            .key_condition_expression("tenant_pk = :partition")
-            .expression_attribute_values(":partition", s(partition))
-            .set_exclusive_start_key(start)
-            .limit(limit)
-            .send()
-            .await
-            .map_err(failed("Query"))?;
-        Ok((answer.items.unwrap_or_default(), answer.last_evaluated_key))
-    }
-
-    /// Revokes a key. The first revocation's particulars stay.
-    ///
-    /// # Errors
-    /// When DynamoDB does not answer in time.
-    pub async fn revoke_key(
+    /// Revokes a key. The first revocation stays.
+    pub(crate) async fn revoke_key(
         &self,
         tenant: &TenantId,
         user: &UserId,
         key: KeyId,
         revocation: &Revocation,
     ) -> Result<Revoked, StoreError> {
-        let mut values = HashMap::from([
-            (":at".to_owned(), n(revocation.at)),
-            (":by".to_owned(), s(&revocation.by)),
-        ]);
         let mut expression = "SET revoked_at = :at, revoked_by = :by".to_owned();
-        if let Some(reason) = &revocation.reason {
-            values.insert(":reason".to_owned(), s(reason));
+        if revocation.reason.is_some() {
             expression.push_str(", revoked_reason = :reason");
         }
-        let request = self.client.update_item().table_name(&self.table);
-        let request = request
-            .set_key(Some(key_key(tenant, user, key)))
-            .update_expression(expression)
-            .condition_expression("attribute_exists(#hash) AND attribute_not_exists(revoked_at)")
-            .expression_attribute_names("#hash", "hash")
-            .set_expression_attribute_values(Some(values))
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-        match settled(|| request.clone().send()).await {
-            Ok(_) => Ok(Revoked::Now),
-            Err(error) => match error.as_service_error() {
-                Some(UpdateItemError::ConditionalCheckFailedException(failure)) => {
-                    Ok(if failure.item.is_some() {
-                        Revoked::Before
-                    } else {
-                        Revoked::NotFound
-                    })
-                }
-                _ => Err(failed("UpdateItem")(error)),
-            },
+        let mut update = Write::update(PrimaryKey::key(tenant, user, key), expression)
+            .when("attribute_exists(#hash) AND attribute_not_exists(revoked_at)")
+            .value(":at", revocation.at)
+            .value(":by", &revocation.by)
+            .return_item();
+        if let Some(reason) = &revocation.reason {
+            update = update.value(":reason", reason);
         }
+        Ok(match self.table.write(&update).await? {
+            Outcome::Done => Revoked::Now,
+            Outcome::Refused(mut refusals) => match refusals.take_item(0) {
+                Some(_) => Revoked::Before,
+                None => Revoked::NotFound,
+            },
+        })
     }
 
-    /// Notes that a key was used, unless that was noted since `since`.
-    ///
-    /// # Errors
-    /// When DynamoDB does not answer in time.
-    pub async fn touch_key(
+    /// Records a use of a key, unless one was recorded since `since`. Does not wait for transactions.
+    pub(crate) async fn record_use(
         &self,
         key: &KeyRecord,
-        since: Seconds,
-        now: Seconds,
+        since: Timestamp,
+        now: Timestamp,
     ) -> Result<(), StoreError> {
-        let request = self.client.update_item().table_name(&self.table);
-        let answer = request
-            .set_key(Some(key_key(&key.tenant_id, &key.user_id, key.key_id)))
-            .update_expression("SET last_used_at = :now")
-            .condition_expression(
-                "attribute_exists(#hash) AND (attribute_not_exists(last_used_at) OR last_used_at <= :since)",
+        let key = PrimaryKey::key(&key.tenant_id, &key.user_id, key.key_id);
+        let update = Write::update(key, "SET last_used_at = :now")
+            .when(
+                "attribute_exists(#hash) AND \
+                 (attribute_not_exists(last_used_at) OR last_used_at <= :since)",
             )
-            .expression_attribute_names("#hash", "hash")
-            .expression_attribute_values(":now", n(now))
-            .expression_attribute_values(":since", n(since))
-            .send()
-            .await;
-        made(answer).map(drop)
+            .value(":now", now)
+            .value(":since", since);
+        self.table.try_write(&update).await.map(drop)
     }
 
-    /// Keeps an expired key for the history, without its hash, until `ttl`.
-    ///
-    /// # Errors
-    /// When DynamoDB does not answer in time.
-    pub async fn archive_key(&self, key: KeyRecord, ttl: Seconds) -> Result<Archived, StoreError> {
-        let item = write_key(&KeyRecord { hash: None, ..key }, ttl);
-        let request = self
-            .client
-            .put_item()
-            .table_name(&self.table)
-            .set_item(Some(item));
-        let request = request.condition_expression("attribute_not_exists(pk)");
-        match settled(|| request.clone().send()).await {
-            Ok(_) => Ok(Archived::Now),
-            Err(error)
-                if matches!(
-                    error.as_service_error(),
-                    Some(PutItemError::ConditionalCheckFailedException(_))
-                ) =>
-            {
-                Ok(Archived::Before)
-            }
-            Err(error) => Err(failed("PutItem")(error)),
-        }
+    /// Changes how many clusters a key may onboard. False if the key is no longer live.
+    pub(crate) async fn limit_clusters(
+        &self,
+        key: &KeyRecord,
+        max_clusters: u32,
+    ) -> Result<bool, StoreError> {
+        let key = PrimaryKey::key(&key.tenant_id, &key.user_id, key.key_id);
+        let update = Write::update(key, "SET max_clusters = :max")
+            .when("attribute_exists(#hash) AND attribute_not_exists(revoked_at)")
+            .value(":max", max_clusters);
+        let outcome = self.table.write(&update).await?;
+        Ok(matches!(outcome, Outcome::Done))
     }
-}
 
-fn idempotency_key(
-    tenant: &TenantId,
-    user: &UserId,
-    idempotency: &Idempotency,
-) -> HashMap<String, AttributeValue> {
-    HashMap::from([
-        ("pk".into(), s(user_pk(tenant, user))),
-        ("sk".into(), s(format!("IDEM#{}", idempotency.id))),
-    ])
-}
-
-pub(super) fn page<T>(
-    items: &[Item],
-    last: Option<&Item>,
-    read: impl Fn(&Item) -> Result<T, BadItem>,
-    position: impl Fn(&Item) -> Option<String>,
-) -> Result<Page<T>, StoreError> {
-    let next = match last {
-        Some(last) => Some(Position(position(last).ok_or(BadItem("LastEvaluatedKey"))?)),
-        None => None,
-    };
-    Ok(Page {
-        items: items.iter().map(read).collect::<Result<_, _>>()?,
-        next,
-    })
-}
-
-/// Reads a key from the image in a stream record, in DynamoDB's JSON.
-///
-/// # Errors
-/// When the image is not that of a key.
-pub fn key_from_image(
-    image: &serde_json::Map<String, serde_json::Value>,
-) -> Result<KeyRecord, BadItem> {
-    use base64::{Engine, engine::general_purpose::STANDARD};
-    let mut item = Item::new();
-    for (name, value) in image {
-        let value = value.as_object().and_then(|value| value.iter().next());
-        let value = match value {
-            Some((kind, serde_json::Value::String(text))) => match kind.as_str() {
-                "S" => AttributeValue::S(text.clone()),
-                "N" => AttributeValue::N(text.clone()),
-                "B" => AttributeValue::B(STANDARD.decode(text).map_err(|_| BadItem("B"))?.into()),
-                _ => continue,
-            },
-            _ => continue,
-        };
-        item.insert(name.clone(), value);
+    /// Keeps an expired key for its history, without its hash, until `ttl`.
+    pub(crate) async fn archive_key(
+        &self,
+        key: KeyRecord,
+        ttl: Timestamp,
+    ) -> Result<Archived, StoreError> {
+        let key = KeyRecord { hash: None, ..key };
+        let put = Write::put(&KeyItem::new(&key, ttl)).when_absent();
+        Ok(match self.table.write(&put).await? {
+            Outcome::Done => Archived::Now,
+            Outcome::Refused(_) => Archived::Before,
+        })
     }
-    read_key(&item)
 }

@@ -1,200 +1,167 @@
-//! Requests about users.
+//! Users, and the set of a tenant's administrators.
 
-use std::collections::HashMap;
-
-use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem, Update};
+use serde_dynamo::string_set::StringSet;
 
 use super::{
-    Outcome, Page, Store, StoreError, condition_failed, failed,
-    item::{USER_SK, admins_key, n, owner, read_user, s, user_key, write_user},
-    keys::page,
-    made, settled,
+    handle::Store,
+    page::{Page, Position},
+    schema::{Batch, PrimaryKey, TenantUsersPk, UserItem, read},
+    table::{Outcome, Query, StoreError, Write},
 };
-use crate::{
-    clock::Seconds,
-    cursor::Position,
-    id::{TenantId, UserId},
-    record::{Revocation, User},
-};
+use crate::model::{Revocation, Role, TenantId, Timestamp, User, UserId};
 
-/// What became of a change to a user.
+/// The result of writing a user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AdminChange {
-    /// Written.
+pub enum UserWritten {
     Done,
     /// The user is no longer what was read.
     Stale,
-    /// It would leave the tenant without an active administrator.
+    /// The tenant would be left without an active administrator.
     LastAdmin,
 }
 
-/// The latest revocations of all keys whose particulars are kept.
-const REVOCATIONS_KEPT: usize = 16;
+/// Fails a transaction unless a user's role, status and epoch are still those of `user`.
+pub(super) fn is_unchanged(user: &User) -> Write {
+    as_read(
+        Write::check(PrimaryKey::user(&user.tenant_id, &user.user_id)),
+        user,
+    )
+}
 
-fn is_active_admin(user: &User) -> bool {
-    user.is_active() && user.role == crate::role::Role::Admin
+fn as_read(write: Write, user: &User) -> Write {
+    write
+        .when("#role = :role AND #status = :status AND epoch = :epoch")
+        .value(":role", user.role)
+        .value(":status", user.status)
+        .value(":epoch", user.epoch)
+}
+
+/// The change to the set of administrators that goes with a change of a user, if any.
+fn change_admins(old: Option<&User>, new: &User) -> Option<Write> {
+    let is_admin = |user: &User| user.is_active() && user.role == Role::Admin;
+    let admins = |expression| {
+        Write::update(PrimaryKey::admins(&new.tenant_id), expression)
+            .value(":user", StringSet([&new.user_id]))
+    };
+    match (old.is_some_and(is_admin), is_admin(new)) {
+        (false, true) => Some(admins("ADD admins :user")),
+        (true, false) => Some(
+            admins("DELETE admins :user")
+                .when("size(admins) > :one AND contains(admins, :id)")
+                .value(":one", 1)
+                .value(":id", &new.user_id),
+        ),
+        _ => None,
+    }
 }
 
 impl Store {
     /// A user, consistent.
-    ///
-    /// # Errors
-    /// When DynamoDB does not answer in time, or the item cannot be read.
-    pub async fn user(&self, tenant: &TenantId, user: &UserId) -> Result<Option<User>, StoreError> {
-        let request = self
-            .client
-            .get_item()
-            .table_name(&self.table)
-            .consistent_read(true);
-        let request = request.set_key(Some(user_key(tenant, user)));
-        let answer = request.send().await.map_err(failed("GetItem"))?;
-        Ok(answer.item.as_ref().map(read_user).transpose()?)
+    pub(crate) async fn user(
+        &self,
+        tenant: &TenantId,
+        user: &UserId,
+    ) -> Result<Option<User>, StoreError> {
+        let item = self.table.get(PrimaryKey::user(tenant, user)).await?;
+        Ok(item.map(read::<UserItem, _>).transpose()?)
     }
 
-    /// The users of these ids, those that exist.
-    ///
-    /// # Errors
-    /// When DynamoDB does not answer in time, or an item cannot be read.
-    pub async fn users_of(
+    /// Those of these users who exist, consistent. Up to 100 different ids.
+    pub(crate) async fn users(
         &self,
         tenant: &TenantId,
         users: &[&UserId],
     ) -> Result<Vec<User>, StoreError> {
-        if users.is_empty() {
-            return Ok(Vec::new());
+        let keys = users
+            .iter()
+            .map(|user| PrimaryKey::user(tenant, user))
+            .collect();
+        let Batch(items) = self.table.batch_get(keys).await?;
+        let users = items.into_iter().map(read::<UserItem, _>);
+        Ok(users.collect::<Result<_, _>>()?)
+    }
+
+    /// Two users in one consistent read; the same one twice if the ids are equal.
+    pub(crate) async fn user_pair(
+        &self,
+        tenant: &TenantId,
+        one: &UserId,
+        other: &UserId,
+    ) -> Result<(Option<User>, Option<User>), StoreError> {
+        if one == other {
+            let user = self.user(tenant, one).await?;
+            return Ok((user.clone(), user));
         }
-        let keys = users.iter().map(|user| user_key(tenant, user)).collect();
-        let items = self.batch_get(keys, true).await?;
-        Ok(items.iter().map(read_user).collect::<Result<_, _>>()?)
+        let users = self.users(tenant, &[one, other]).await?;
+        let find = |id: &UserId| users.iter().find(|user| user.user_id == *id).cloned();
+        Ok((find(one), find(other)))
     }
 
     /// A page of a tenant's users, by id. The index may be a moment behind the table.
-    ///
-    /// # Errors
-    /// When DynamoDB does not answer in time, or an item cannot be read.
-    pub async fn users(
+    pub(crate) async fn tenant_users(
         &self,
         tenant: &TenantId,
         after: Option<&Position>,
         limit: i32,
     ) -> Result<Page<User>, StoreError> {
-        let partition = format!("USERS#{tenant}");
-        let start = after.map(|Position(user)| {
-            HashMap::from([
-                ("tenant_pk".to_owned(), s(&partition)),
-                ("tenant_sk".to_owned(), s(user)),
-                ("pk".to_owned(), s(format!("U#{tenant}#{user}"))),
-                ("sk".to_owned(), s(USER_SK)),
-            ])
-        });
-        let (items, last) = self.query_tenant(&partition, start, limit, true).await?;
-        page(&items, last.as_ref(), read_user, |key| {
-            owner(key).ok().map(|(_, user)| user.to_string())
-        })
+        let tenant = tenant.clone();
+        let query = Query {
+            index: Some("tenant"),
+            after: after.and_then(|position| position.in_tenant_users(&tenant)),
+            partition: TenantUsersPk { tenant }.to_string(),
+            limit: Some(limit),
+            ..Query::default()
+        };
+        self.table.page::<UserItem, _>(query).await
     }
 
-    /// Writes a user in place of `old`, or where there was none, and keeps the set of administrators in step: all
-    /// or nothing.
-    ///
-    /// # Errors
-    /// When DynamoDB does not answer in time.
-    pub async fn write_user(
+    /// Writes a user in place of `old`, or where there was none, and keeps the set of administrators in step.
+    pub(crate) async fn write_user(
         &self,
         old: Option<&User>,
         new: &User,
-    ) -> Result<AdminChange, StoreError> {
-        let put = Put::builder()
-            .table_name(&self.table)
-            .set_item(Some(write_user(new)));
+    ) -> Result<UserWritten, StoreError> {
+        let put = Write::put(&UserItem::from(new));
         let put = match old {
-            None => put.condition_expression("attribute_not_exists(pk)"),
-            Some(old) => put
-                .condition_expression("#role = :role AND #status = :status AND epoch = :epoch")
-                .expression_attribute_names("#role", "role")
-                .expression_attribute_names("#status", "status")
-                .expression_attribute_values(":role", s(old.role))
-                .expression_attribute_values(":status", s(old.status.as_str()))
-                .expression_attribute_values(":epoch", n(old.epoch)),
+            None => put.when_absent(),
+            Some(old) => as_read(put, old),
         };
-        let mut items = vec![TransactWriteItem::builder().put(put.build()?).build()];
-        let admins = Update::builder()
-            .table_name(&self.table)
-            .set_key(Some(admins_key(&new.tenant_id)));
-        let admins = admins.expression_attribute_values(
-            ":user",
-            AttributeValue::Ss(vec![new.user_id.to_string()]),
-        );
-        match (old.is_some_and(is_active_admin), is_active_admin(new)) {
-            (false, true) => {
-                let add = admins.update_expression("ADD admins :user").build()?;
-                items.push(TransactWriteItem::builder().update(add).build());
-            }
-            (true, false) => {
-                let remove = admins
-                    .update_expression("DELETE admins :user")
-                    .condition_expression("size(admins) > :one AND contains(admins, :id)")
-                    .expression_attribute_values(":one", n(1))
-                    .expression_attribute_values(":id", s(&new.user_id))
-                    .build()?;
-                items.push(TransactWriteItem::builder().update(remove).build());
-            }
-            _ => {}
-        }
-        Ok(match self.transact(items).await? {
-            Outcome::Done => AdminChange::Done,
-            Outcome::Refused(reasons) if condition_failed(&reasons, 0) => AdminChange::Stale,
-            Outcome::Refused(_) => AdminChange::LastAdmin,
+        let mut writes = vec![put];
+        writes.extend(change_admins(old, new));
+        Ok(match self.table.transact(&writes).await? {
+            Outcome::Done => UserWritten::Done,
+            Outcome::Refused(refusals) if refusals.has(0) => UserWritten::Stale,
+            Outcome::Refused(_) => UserWritten::LastAdmin,
         })
     }
 
-    /// Revokes every key that the user has now, with one write. False if the user is no longer in the epoch read.
-    ///
-    /// # Errors
-    /// When DynamoDB does not answer in time.
-    pub async fn revoke_all(
+    /// Revokes every key that the user has now, with one write. False if the user's epoch is no longer what was read.
+    pub(crate) async fn revoke_all_keys(
         &self,
         user: &User,
         revocation: Revocation,
     ) -> Result<bool, StoreError> {
-        let next = user.clone().in_next_epoch(revocation);
-        let mut item = write_user(&next);
-        let entries = item
-            .remove("revocations")
-            .unwrap_or_else(|| AttributeValue::L(Vec::new()));
-        let request = self.client.update_item().table_name(&self.table);
-        let request = request
-            .set_key(Some(user_key(&user.tenant_id, &user.user_id)))
-            .update_expression("SET epoch = :next, revocations = :revocations")
-            .condition_expression("epoch = :epoch")
-            .expression_attribute_values(":epoch", n(user.epoch))
-            .expression_attribute_values(":next", n(next.epoch))
-            .expression_attribute_values(":revocations", entries);
-        made(settled(|| request.clone().send()).await)
+        let next = UserItem::from(&user.clone().in_next_epoch(revocation));
+        let key = PrimaryKey::user(&user.tenant_id, &user.user_id);
+        let update = Write::update(key, "SET epoch = :next, revocations = :revocations")
+            .when("epoch = :epoch")
+            .value(":epoch", user.epoch)
+            .value(":next", next.epoch)
+            .value(":revocations", next.revocations);
+        let outcome = self.table.write(&update).await?;
+        Ok(matches!(outcome, Outcome::Done))
     }
 
-    /// Notes a sign-in, and the name and address that came with it.
-    ///
-    /// # Errors
-    /// When DynamoDB does not answer in time.
-    pub async fn note_sign_in(&self, user: &User, now: Seconds) -> Result<(), StoreError> {
-        let request = self.client.update_item().table_name(&self.table);
-        let request = request
-            .set_key(Some(user_key(&user.tenant_id, &user.user_id)))
-            .update_expression("SET last_sign_in_at = :now")
-            .condition_expression("attribute_exists(pk)")
-            .expression_attribute_values(":now", n(now));
-        made(settled(|| request.clone().send()).await).map(drop)
-    }
-}
-
-impl User {
-    /// The user after a revocation of all keys.
-    #[must_use]
-    pub fn in_next_epoch(mut self, revocation: Revocation) -> Self {
-        self.epoch += 1;
-        self.revocations.push((self.epoch, revocation));
-        let surplus = self.revocations.len().saturating_sub(REVOCATIONS_KEPT);
-        self.revocations.drain(..surplus);
-        self
+    /// Records a sign-in.
+    pub(crate) async fn record_sign_in(
+        &self,
+        user: &User,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let key = PrimaryKey::user(&user.tenant_id, &user.user_id);
+        let update = Write::update(key, "SET last_sign_in_at = :now")
+            .when("attribute_exists(pk)")
+            .value(":now", now);
+        self.table.write(&update).await.map(drop)
     }
 }

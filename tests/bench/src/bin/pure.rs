@@ -1,9 +1,10 @@
 //! The pure part of a validation, for `tests/instructions` to count: parse, verify, hash. No I/O, no clock.
 
+use std::time::Duration;
+
 use access_keys::{
-    key::{AccessKey, Claims, KeyHash, Realm, Refusal, Unsigned},
-    keyring::{Keyring, PublicKey},
-    role::Role,
+    model::{KeyHash, Role, Timestamp, TokenIssuer},
+    token::{AccessKey, Claims, PublicKey, PublicKeys, Refusal, SigningInput},
 };
 use anyhow::{Context, Result, bail, ensure};
 use p256::{
@@ -11,7 +12,8 @@ use p256::{
     pkcs8::EncodePublicKey,
 };
 
-const NOW: i64 = 1_800_000_000;
+const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
+const LIFE: Duration = Duration::from_secs(60);
 /// So many calls that the first one's initialisation does not count for much.
 const CALLS: usize = 20;
 
@@ -21,8 +23,8 @@ fn main() -> Result<()> {
         .context("usage: pure valid|expired|forged|garbage|oversize")?;
     let signing = SigningKey::from_slice(&[7; 32])?;
     let spki = signing.verifying_key().to_public_key_der()?;
-    let keyring = Keyring::new(vec![PublicKey::from_spki(spki.as_bytes())?]);
-    let realm = Realm {
+    let public_keys = PublicKeys::new(vec![PublicKey::from_spki(spki.as_bytes())?]);
+    let issuer = TokenIssuer {
         issuer: "https://keys.example".into(),
         audience: "access-keys".into(),
     };
@@ -33,20 +35,20 @@ fn main() -> Result<()> {
         role: Role::Viewer,
         max_clusters: 3,
         issued_at: NOW,
-        expires_at: NOW + 60,
+        expires_at: NOW + LIFE,
     };
-    let unsigned = Unsigned::new(claims, &realm, keyring.signing().context("no key")?)?;
-    let signature: Signature = signing.sign(unsigned.as_bytes());
+    let input = SigningInput::new(claims, &issuer, public_keys.signing().context("no key")?)?;
+    let signature: Signature = signing.sign(input.as_bytes());
     let forged: Signature = signing.sign(b"something else");
     let (text, now, expected) = match kind.as_str() {
-        "valid" => (unsigned.signed(&signature.to_bytes()), NOW, None),
+        "valid" => (input.signed(&signature.to_bytes()), NOW, None),
         "expired" => (
-            unsigned.signed(&signature.to_bytes()),
-            NOW + 60,
+            input.signed(&signature.to_bytes()),
+            NOW + LIFE,
             Some(Refusal::Expired),
         ),
         "forged" => (
-            unsigned.signed(&forged.to_bytes()),
+            input.signed(&forged.to_bytes()),
             NOW,
             Some(Refusal::Signature),
         ),
@@ -63,7 +65,7 @@ fn main() -> Result<()> {
         _ => bail!("unknown kind {kind}"),
     };
     for _ in 0..CALLS {
-        let (refusal, _) = counted(&text, &keyring, &realm, now);
+        let (refusal, _) = counted(&text, &public_keys, &issuer, now);
         ensure!(refusal == expected, "{kind}: {refusal:?}");
     }
     Ok(())
@@ -73,11 +75,11 @@ fn main() -> Result<()> {
 #[inline(never)]
 fn counted(
     key: &AccessKey,
-    keyring: &Keyring,
-    realm: &Realm,
-    now: i64,
+    public_keys: &PublicKeys,
+    issuer: &TokenIssuer,
+    now: Timestamp,
 ) -> (Option<Refusal>, Option<KeyHash>) {
-    match key.verify(keyring, realm, now) {
+    match key.verify(public_keys, issuer, now) {
         Ok(_) => (None, Some(key.hash())),
         Err(refusal) => (Some(refusal), None),
     }

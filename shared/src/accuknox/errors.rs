@@ -1,0 +1,36 @@
+//! AccuKnox's envelope for errors.
+
+use lambda_http::{Body, Response};
+use serde::Serialize;
+
+use crate::http::{Problem, problem_json};
+
+#[derive(Serialize)]
+struct ErrorBody<'a> {
+    error_code: &'a str,
+    error_message: &'a str,
+}
+
+/// Renders an error for functions that serve AccuKnox's routes beside our own: in AccuKnox's envelope on the former, as
+/// problem JSON on the latter. A field that breaks a rule gives its name to the code, as in `invalid_cluster_name`.
+#[must_use]
+pub fn render_error(route: &str, request_id: &str, problem: &Problem) -> Response<Body> {
+    if !is_accuknox(route) {
+        return problem_json(route, request_id, problem);
+    }
+    let of_field = problem
+        .errors
+        .first()
+        .map(|error| format!("invalid_{}", error.field));
+    problem.answer(&ErrorBody {
+        error_code: of_field.as_deref().unwrap_or(problem.code),
+        error_message: &problem.detail,
+    })
+}
+
+fn is_accuknox(route: &str) -> bool {
+    let (_, path) = route.split_once(' ').unwrap_or(("", route));
+    ["/access-token/", "/cluster-onboarding/", "/cm/"]
+        .iter()
+        .any(|prefix| path.starts_with(prefix))
+}

@@ -1,0 +1,243 @@
+//! `GET /cluster-onboarding/api/v1/get-onboarded-clusters` and `POST /cm/api/v1/cluster-management/nodes-in-cluster`.
+
+use std::{collections::BTreeSet, ops::Range, time::Duration};
+
+use lambda_http::Request;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{
+    http::{
+        Error,
+        body::{self, Integer},
+        query,
+    },
+    model::{
+        Cluster, ClusterName, ClusterNumber, ClusterType, KeyId, Liveness, Node, NodeName,
+        NodeNumber, TenantId, Timestamp,
+    },
+    service::{Error as ServiceError, Store, Viewer, all_clusters, list_nodes},
+};
+
+/// The most bytes of an answer, which has no pages: Lambda's limit is 6 MB.
+const LONGEST_ANSWER: usize = 5_500_000;
+/// The most nodes in an answer.
+const NODES_SHOWN: usize = 1000;
+
+/// AccuKnox's tenants are numbers, which its clients send and read without quotes.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+enum Workspace {
+    Number(u64),
+    Text(TenantId),
+}
+
+impl From<&TenantId> for Workspace {
+    fn from(tenant: &TenantId) -> Self {
+        match tenant.as_str().parse::<u64>() {
+            Ok(number) if number.to_string() == tenant.as_str() => Self::Number(number),
+            _ => Self::Text(tenant.clone()),
+        }
+    }
+}
+
+/// A cluster as AccuKnox's clients know it.
+#[derive(Serialize)]
+pub struct ClusterShape {
+    #[serde(rename = "ID")]
+    id: ClusterNumber,
+    #[serde(rename = "WorkspaceID")]
+    workspace_id: Workspace,
+    #[serde(rename = "ClusterName")]
+    cluster_name: ClusterName,
+    #[serde(rename = "Status")]
+    status: &'static str,
+    r#type: ClusterType,
+    token_id: KeyId,
+    created_at: String,
+    last_updated_time: String,
+}
+
+/// A node as AccuKnox's clients know it. Onboarding does not report agents, so their version is empty.
+#[derive(Serialize)]
+pub struct NodeShape {
+    #[serde(rename = "ID")]
+    id: NodeNumber,
+    #[serde(rename = "WorkspaceID")]
+    workspace_id: Workspace,
+    #[serde(rename = "ClusterID")]
+    cluster_id: ClusterNumber,
+    #[serde(rename = "NodeName")]
+    node_name: NodeName,
+    #[serde(rename = "Status")]
+    status: &'static str,
+    agents_version: &'static str,
+    created_at: String,
+    last_updated_time: String,
+}
+
+/// Nodes, and how many there are.
+#[derive(Serialize)]
+pub struct NodesAnswer {
+    total_record: usize,
+    result: Vec<NodeShape>,
+}
+
+fn status(last_seen_at: Timestamp, inactive_after: Duration, now: Timestamp) -> &'static str {
+    match Liveness::at(now, last_seen_at, inactive_after) {
+        Liveness::Active => "Active",
+        Liveness::Inactive => "Inactive",
+    }
+}
+
+/// All clusters of the tenant.
+///
+/// # Errors
+/// When the request names another workspace, the policy denies it, or the clusters do not fit into one answer.
+pub async fn onboarded_clusters(
+    request: &Request,
+    viewer: &Viewer,
+    store: &Store,
+    inactive_after: Duration,
+    now: Timestamp,
+) -> Result<Vec<ClusterShape>, Error> {
+    let workspace = query::parameter(request, "wsid")?;
+    require_workspace(workspace.unwrap_or_default(), &viewer.tenant_id)?;
+    let shape = |cluster: Cluster| ClusterShape {
+        id: cluster.number,
+        workspace_id: Workspace::from(&cluster.tenant_id),
+        cluster_name: cluster.name,
+        status: status(cluster.last_seen_at, inactive_after, now),
+        r#type: cluster.kind,
+        token_id: cluster.key_id,
+        created_at: cluster.created_at.to_string(),
+        last_updated_time: cluster.last_seen_at.to_string(),
+    };
+    let (mut shapes, mut bytes) = (Vec::new(), 0);
+    all_clusters(viewer, store, |clusters| {
+        for cluster in clusters {
+            let shape = shape(cluster);
+            bytes += serde_json::to_string(&shape).map_or(0, |text| text.len() + 1);
+            shapes.push(shape);
+        }
+        if bytes > LONGEST_ANSWER {
+            return Err(ServiceError::Conflict(
+                "too_many_clusters",
+                "the clusters do not fit into one answer: read them in pages from GET /v1/clusters",
+            ));
+        }
+        Ok(())
+    })
+    .await?;
+    Ok(shapes)
+}
+
+/// The clients also send the filters `from_time` and `to_time`, always empty.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct NodesBody {
+    /// A number or a text.
+    workspace_id: Value,
+    /// A list of numbers, each perhaps as a text.
+    cluster_id: Value,
+    page_previous: Integer,
+    page_next: Integer,
+}
+
+/// The nodes from `page_previous` up to `page_next`, at most 1,000 of the first 10,000.
+struct NodesRequest {
+    clusters: BTreeSet<ClusterNumber>,
+    page: Range<usize>,
+}
+
+impl NodesRequest {
+    fn read(request: &Request, tenant: &TenantId) -> Result<Self, Error> {
+        let (body, mut errors) = body::read_leniently::<NodesBody>(request)?;
+        let unquoted = |value: &Value| value.to_string().trim_matches('"').to_owned();
+        if !body.workspace_id.is_null() {
+            require_workspace(&unquoted(&body.workspace_id), tenant)?;
+        }
+        let clusters = match &body.cluster_id {
+            Value::Array(ids) if (1..=20).contains(&ids.len()) => {
+                ids.iter().map(|id| unquoted(id).parse().ok()).collect()
+            }
+            _ => None,
+        };
+        if clusters.is_none() {
+            errors.add(
+                "cluster_id",
+                "must be a list of 1 to 20 numbers of clusters",
+            );
+        }
+        let most = i64::MAX >> 1;
+        let start = errors.integer("page_previous", body.page_previous, 0..=most);
+        let end = errors.integer("page_next", body.page_next, 0..=most);
+        errors.finish()?;
+        let start = start.unwrap_or(0);
+        // 0 is what clients send who want all.
+        let end = end.filter(|end| *end > 0).unwrap_or(most).max(start);
+        let index = |position: i64| usize::try_from(position).unwrap_or(usize::MAX);
+        Ok(Self {
+            clusters: clusters.unwrap_or_default(),
+            page: index(start)..index(end),
+        })
+    }
+}
+
+/// The nodes of some clusters.
+///
+/// # Errors
+/// When a field breaks a rule, the request names another workspace, or the policy denies it.
+pub async fn nodes_in_cluster(
+    request: &Request,
+    viewer: &Viewer,
+    store: &Store,
+    inactive_after: Duration,
+    now: Timestamp,
+) -> Result<NodesAnswer, Error> {
+    let NodesRequest { clusters, page } = NodesRequest::read(request, &viewer.tenant_id)?;
+    let nodes = list_nodes(viewer, store, &clusters).await?;
+    let shape = |node: Node| NodeShape {
+        id: node.number,
+        workspace_id: Workspace::from(&viewer.tenant_id),
+        cluster_id: node.cluster,
+        node_name: node.name,
+        status: status(node.last_seen_at, inactive_after, now),
+        agents_version: "",
+        created_at: node.created_at.to_string(),
+        last_updated_time: node.last_seen_at.to_string(),
+    };
+    let total_record = nodes.len();
+    let shown = page.len().min(NODES_SHOWN);
+    let result = nodes.into_iter().skip(page.start).take(shown);
+    Ok(NodesAnswer {
+        total_record,
+        result: result.map(shape).collect(),
+    })
+}
+
+/// Refuses a workspace that is not the tenant of the key. The clients may leave it empty.
+fn require_workspace(workspace: &str, tenant: &TenantId) -> Result<(), Error> {
+    if workspace.is_empty() || workspace == tenant.as_str() {
+        Ok(())
+    } else {
+        Err(Error::TenantMismatch)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_numeric_tenant_is_a_number_to_accuknox_clients() {
+        for (tenant, is_number) in [("167", true), ("acme", false), ("007", false)] {
+            let workspace = Workspace::from(&tenant.parse().unwrap());
+            assert_eq!(
+                matches!(workspace, Workspace::Number(_)),
+                is_number,
+                "{tenant}"
+            );
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! `POST /access-token/api/v1/process`: a cluster or a node onboards. The clients send no Content-Type, and the key both in
+//! the header and in the body.
+
+use std::str::FromStr;
+
+use lambda_http::Request;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    http::{
+        Error, bearer_key,
+        body::{self, Errors, Text},
+    },
+    model::{ClusterName, ClusterType, JoinToken, NodeName},
+    service::Joining,
+    token::AccessKey,
+};
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct ProcessBody {
+    token: Text<String>,
+    cluster_name: Text<Given<ClusterName>>,
+    node_name: Text<Given<NodeName>>,
+    r#type: Text<String>,
+}
+
+/// A name, or the empty text that the clients send where they have none.
+struct Given<T>(Option<T>);
+
+impl<T: FromStr> FromStr for Given<T> {
+    type Err = T::Err;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let is_given = !text.is_empty();
+        is_given.then(|| text.parse()).transpose().map(Self)
+    }
+}
+
+/// A call without its key, which is verified before the rest is checked.
+pub struct Process {
+    body: ProcessBody,
+    errors: Errors,
+}
+
+impl Process {
+    /// Reads the body and the key.
+    ///
+    /// # Errors
+    /// When the body is not a JSON object, the key is missing, or header and body have different keys.
+    pub fn read(request: &Request) -> Result<(AccessKey, Self), Error> {
+        let (mut body, mut errors) = body::read_leniently::<ProcessBody>(request)?;
+        let in_body = errors.text("token", std::mem::take(&mut body.token));
+        let in_body = in_body.filter(|token| !token.is_empty());
+        let key = match (bearer_key(request.headers()), in_body) {
+            (Some(header), Some(body)) if header.reveal() != body => {
+                return Err(Error::field(
+                    "token",
+                    "is another access key than the one in the Authorization header",
+                ));
+            }
+            (Some(key), _) => key,
+            (None, Some(body)) => AccessKey::new(body),
+            (None, None) => {
+                return Err(Error::MissingKey(
+                    "there is no access key: send it as Authorization: Bearer and as the field token",
+                ));
+            }
+        };
+        Ok((key, Self { body, errors }))
+    }
+
+    /// What joins.
+    ///
+    /// # Errors
+    /// With every field that breaks a rule.
+    pub fn joining(self) -> Result<Joining, Error> {
+        let Self { body, mut errors } = self;
+        let cluster = errors.text("cluster_name", body.cluster_name);
+        let cluster = cluster.and_then(|Given(name)| name);
+        let node = errors.text("node_name", body.node_name);
+        let node = node.and_then(|Given(name)| name);
+        let kind = errors.text("type", body.r#type);
+        let kind = kind.map(|kind| kind.to_ascii_lowercase());
+        let cluster_kind = match kind.as_deref() {
+            Some("vm") => Some(ClusterType::Vm),
+            Some("k8s") => Some(ClusterType::K8s),
+            _ => None,
+        };
+        let joining = match (kind.as_deref(), cluster_kind, cluster, node) {
+            (_, Some(kind), Some(name), node) => Ok(Joining::Cluster { name, kind, node }),
+            (_, Some(_), cluster @ None, Some(node)) | (Some("node"), _, cluster, Some(node)) => {
+                Ok(Joining::Node { cluster, node })
+            }
+            (Some("node"), _, Some(_), None) => Err(("node_name", "is required")),
+            (Some("node"), _, None, None) | (_, Some(_), None, None) => {
+                Err(("cluster_name", "is required"))
+            }
+            _ => Err(("type", "must be vm, Node or K8s, in any case")),
+        };
+        match joining {
+            Ok(joining) => errors.finish().map(|()| joining),
+            Err((field, rule)) => {
+                errors.add_first(field, rule);
+                Err(errors.into_error())
+            }
+        }
+    }
+}
+
+/// The answer of a successful call.
+#[derive(Serialize)]
+pub struct ProcessAnswer<'a> {
+    join_token: &'a str,
+    message: &'static str,
+}
+
+impl<'a> From<&'a JoinToken> for ProcessAnswer<'a> {
+    fn from(token: &'a JoinToken) -> Self {
+        Self {
+            join_token: token.reveal(),
+            message: "success",
+        }
+    }
+}

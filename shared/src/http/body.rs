@@ -1,0 +1,252 @@
+//! JSON bodies: serde structs of [`Field`]s, which remember what is wrong with them, so that one answer can list every
+//! error.
+
+use std::{ops::RangeInclusive, str::FromStr};
+
+use lambda_http::{Body, Request};
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, Visitor},
+    forward_to_deserialize_any,
+};
+use serde_json::{Map, Value};
+
+use super::error::Error;
+use crate::service::{Error as ServiceError, FieldError};
+
+/// The longest body, in bytes.
+pub const LONGEST: usize = 64 * 1024;
+
+/// Reads a JSON object. Its unknown fields are errors.
+///
+/// # Errors
+/// When the body is not a JSON object, or its media type is another one.
+pub fn read<T: DeserializeOwned>(request: &Request) -> Result<(T, Errors), Error> {
+    if media_type(request).is_some_and(|media_type| !is_json(&media_type)) {
+        return Err(Error::UnsupportedMediaType(
+            "send Content-Type: application/json",
+        ));
+    }
+    let body: &[u8] = request.body();
+    if body.iter().all(u8::is_ascii_whitespace) {
+        return Err(Error::MalformedBody(
+            "the body is empty: send a JSON object",
+        ));
+    }
+    let mut errors = Errors::default();
+    let fields = parse(body)?;
+    let strict = Object {
+        fields,
+        errors: Some(&mut errors),
+    };
+    Ok((T::deserialize(strict).map_err(|_| MALFORMED)?, errors))
+}
+
+/// Reads a JSON object, whatever its media type, and ignores unknown fields.
+///
+/// # Errors
+/// When the body is not a JSON object.
+pub fn read_leniently<T: DeserializeOwned>(request: &Request) -> Result<(T, Errors), Error> {
+    let lenient = Object {
+        fields: parse(request.body())?,
+        errors: None,
+    };
+    let body = T::deserialize(lenient).map_err(|_| MALFORMED)?;
+    Ok((body, Errors::default()))
+}
+
+const MALFORMED: Error = Error::MalformedBody("the body is not valid JSON");
+
+fn parse(body: &[u8]) -> Result<Map<String, Value>, Error> {
+    match serde_json::from_slice(body) {
+        Ok(Value::Object(fields)) => Ok(fields),
+        Ok(_) => Err(Error::MalformedBody("the body is JSON, but not an object")),
+        Err(_) => Err(MALFORMED),
+    }
+}
+
+/// An object whose unknown fields are errors, if there is a list for them.
+struct Object<'a> {
+    fields: Map<String, Value>,
+    errors: Option<&'a mut Errors>,
+}
+
+impl<'de> Deserializer<'de> for Object<'_> {
+    type Error = serde_json::Error;
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        known: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Self::Error> {
+        let unknown = self
+            .fields
+            .keys()
+            .filter(|field| !known.contains(&field.as_str()))
+            .count();
+        if let Some(errors) = self.errors.filter(|_| unknown > 0) {
+            // The names of unknown fields came from outside, and are not repeated.
+            let known = known.join(", ");
+            let detail = format!("has {unknown} unknown field(s); known are {known}");
+            errors.add("body", detail);
+        }
+        self.fields.deserialize_any(visitor)
+    }
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
+        self.fields.deserialize_any(visitor)
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option
+        unit unit_struct newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+    }
+}
+
+/// A field, which remembers what is wrong with it. `null` counts as absent.
+pub struct Field<T>(Result<Option<T>, String>);
+
+/// A field with a text, parsed as `T`.
+pub type Text<T> = Field<Parsed<T>>;
+/// A field with a whole number.
+pub type Integer = Field<i64>;
+
+/// A value that is parsed from a text.
+pub struct Parsed<T>(T);
+
+/// How the value of a field is read.
+pub trait FromJson: Sized {
+    /// # Errors
+    /// The rule that the value breaks.
+    fn from_json(value: Value) -> Result<Self, String>;
+}
+
+impl<T: FromStr<Err: ToString>> FromJson for Parsed<T> {
+    fn from_json(value: Value) -> Result<Self, String> {
+        let text = value.as_str().ok_or("must be a string")?;
+        let parsed = text.parse().map_err(|rule: T::Err| rule.to_string());
+        parsed.map(Self)
+    }
+}
+
+/// [`Errors::integer`] states the rule: it knows the range.
+impl FromJson for i64 {
+    fn from_json(value: Value) -> Result<Self, String> {
+        value.as_i64().ok_or_else(String::new)
+    }
+}
+
+impl<T> Default for Field<T> {
+    fn default() -> Self {
+        Self(Ok(None))
+    }
+}
+
+impl<'de, T: FromJson> Deserialize<'de> for Field<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = Option::<Value>::deserialize(deserializer)?;
+        Ok(Self(value.map(T::from_json).transpose()))
+    }
+}
+
+impl<T> Field<T> {
+    /// Whether the field was not given.
+    pub const fn is_absent(&self) -> bool {
+        matches!(self.0, Ok(None))
+    }
+}
+
+/// What is wrong with a request.
+#[derive(Debug, Default)]
+pub struct Errors(Vec<FieldError>);
+
+impl Errors {
+    /// Adds that a field breaks a rule.
+    pub fn add(&mut self, field: &'static str, rule: impl ToString) {
+        self.0.push(FieldError::new(field, rule));
+    }
+
+    /// Adds that a field breaks a rule, unless it is known to break another.
+    pub fn add_first(&mut self, field: &'static str, rule: impl ToString) {
+        if self.0.iter().all(|error| error.field != field) {
+            self.add(field, rule);
+        }
+    }
+
+    /// The value of a text; `None` if it is absent or wrong.
+    pub fn text<T>(&mut self, field: &'static str, text: Text<T>) -> Option<T> {
+        match text.0 {
+            Ok(text) => text.map(|Parsed(value)| value),
+            Err(rule) => {
+                self.add(field, rule);
+                None
+            }
+        }
+    }
+
+    /// The value of a text that must not be absent.
+    pub fn required<T>(&mut self, field: &'static str, text: Text<T>) -> Option<T> {
+        if text.is_absent() {
+            self.add(field, "is required");
+        }
+        self.text(field, text)
+    }
+
+    /// The value of a whole number in a range; `None` if it is absent or wrong.
+    pub fn integer(
+        &mut self,
+        field: &'static str,
+        integer: Integer,
+        range: RangeInclusive<i64>,
+    ) -> Option<i64> {
+        let number = match integer.0 {
+            Ok(None) => return None,
+            Ok(number) => number.filter(|number| range.contains(number)),
+            Err(_) => None,
+        };
+        if number.is_none() {
+            let (start, end) = (range.start(), range.end());
+            let rule = format!("must be a whole number from {start} to {end}");
+            self.add(field, rule);
+        }
+        number
+    }
+
+    /// Ends the reading.
+    ///
+    /// # Errors
+    /// With everything that is wrong.
+    pub fn finish(self) -> Result<(), Error> {
+        if self.0.is_empty() {
+            Ok(())
+        } else {
+            Err(ServiceError::Invalid(self.0).into())
+        }
+    }
+
+    /// The error that a required field is missing, which the list has by now.
+    #[must_use]
+    pub fn into_error(self) -> Error {
+        ServiceError::Invalid(self.0).into()
+    }
+}
+
+/// The media type of the body, in lower case and without parameters.
+#[must_use]
+pub(super) fn media_type(request: &Request) -> Option<String> {
+    let value = request.headers().get(http::header::CONTENT_TYPE)?;
+    let value = value.to_str().unwrap_or_default();
+    let media_type = value.split(';').next().unwrap_or_default();
+    Some(media_type.trim().to_ascii_lowercase())
+}
+
+fn is_json(media_type: &str) -> bool {
+    media_type == "application/json"
+        || media_type.starts_with("application/") && media_type.ends_with("+json")
+}
+
+#[must_use]
+pub(super) fn is_empty(request: &Request) -> bool {
+    matches!(request.body(), Body::Empty) || request.body().is_empty()
+}

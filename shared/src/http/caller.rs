@@ -1,0 +1,189 @@
+//! Who calls: a person with a token of the identity provider, or an access key.
+
+use std::collections::HashMap;
+
+use http::{HeaderMap, header};
+use lambda_http::{
+    Request, RequestExt, aws_lambda_events::apigw::ApiGatewayV2httpRequestContext,
+    request::RequestContext,
+};
+
+use super::{error::Error, oidc::IdentityProvider};
+use crate::{
+    model::{Actor, KeyId, TenantId, Timestamp, UserId, is_email},
+    policy::{Grant, RefusalCode},
+    process::config::CallerSettings,
+    service::{KeyService, ValidateRequest, Viewer, validate_key},
+    token::{AccessKey, PREFIX},
+};
+
+const NO_TOKEN: Error = Error::Unauthenticated("a token of the identity provider is required");
+
+/// The person who calls, from the claims that the gateway's JWT authorizer has verified.
+///
+/// # Errors
+/// When a claim is missing or invalid, or the request names another tenant.
+pub fn actor(request: &Request, settings: &CallerSettings) -> Result<Actor, Error> {
+    let actor = actor_of(jwt_claims(request)?, settings)?;
+    require_tenant(request.headers(), &actor.tenant_id)?;
+    Ok(actor)
+}
+
+/// The person behind the verified claims of a token, all of them as text.
+fn actor_of(claims: &HashMap<String, String>, settings: &CallerSettings) -> Result<Actor, Error> {
+    let claim = |name: &str| claims.get(name).map(String::as_str);
+    let tenant_id: TenantId = claim(&settings.tenant_claim)
+        .and_then(|tenant| tenant.parse().ok())
+        .ok_or(Error::Unauthenticated(
+            "the token has no valid tenant claim: see the parameter TenantClaim",
+        ))?;
+    let user_id: UserId =
+        claim("sub")
+            .and_then(|sub| sub.parse().ok())
+            .ok_or(Error::Unauthenticated(
+                "the token's sub is not a valid user id",
+            ))?;
+    let email = claim(&settings.email_claim).filter(|email| is_email(email));
+    let is_verified = claim("email_verified") == Some("true");
+    let names_actor = |name: &str| name == user_id.as_str() || is_verified && Some(name) == email;
+    let mut admins = settings.bootstrap_admins.iter();
+    let is_bootstrap_admin = admins.any(|(tenant, name)| *tenant == tenant_id && names_actor(name));
+    Ok(Actor {
+        email: email.map(str::to_owned),
+        name: claim(&settings.name_claim).and_then(|name| name.parse().ok()),
+        is_bootstrap_admin,
+        tenant_id,
+        user_id,
+    })
+}
+
+/// The tenant of the caller that the JWT authorizer let pass; `None` for a service of the platform, which belongs to no
+/// tenant.
+///
+/// # Errors
+/// When there is no caller, or the claim is not a tenant id.
+pub fn tenant(request: &Request, tenant_claim: &str) -> Result<Option<TenantId>, Error> {
+    let tenant = jwt_claims(request)?.get(tenant_claim);
+    let tenant = tenant.map(|tenant| tenant.parse()).transpose();
+    tenant.map_err(|_| Error::Unauthenticated("the token's tenant claim is not a valid tenant id"))
+}
+
+fn context(request: &Request) -> Option<&ApiGatewayV2httpRequestContext> {
+    match request.request_context_ref() {
+        Some(RequestContext::ApiGatewayV2(context)) => Some(context),
+        _ => None,
+    }
+}
+
+fn jwt_claims(request: &Request) -> Result<&HashMap<String, String>, Error> {
+    let authorizer = context(request).and_then(|context| context.authorizer.as_ref());
+    let jwt = authorizer.and_then(|authorizer| authorizer.jwt.as_ref());
+    Ok(&jwt.ok_or(NO_TOKEN)?.claims)
+}
+
+/// The key that the Lambda authorizer let pass: its tenant, its owner and its id.
+///
+/// # Errors
+/// When there is none.
+pub fn authorized_key(request: &Request) -> Result<(TenantId, UserId, KeyId), Error> {
+    const REFUSED: Error = Error::Unauthenticated("an access key is required");
+    let authorizer = context(request).and_then(|context| context.authorizer.as_ref());
+    let fields = &authorizer.ok_or(REFUSED)?.fields;
+    let field = |name| {
+        fields
+            .get(name)
+            .and_then(|value| value.as_str())
+            .ok_or(REFUSED)
+    };
+    Ok((
+        field("tenant_id")?.parse().map_err(|_| REFUSED)?,
+        field("user_id")?.parse().map_err(|_| REFUSED)?,
+        field("key_id")?.parse().map_err(|_| REFUSED)?,
+    ))
+}
+
+/// The bearer token of a request (RFC 6750).
+pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    let token = token.trim();
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+}
+
+/// The bearer token, taken for a key.
+#[must_use]
+pub fn bearer_key(headers: &HeaderMap) -> Option<AccessKey> {
+    bearer(headers).map(|token| AccessKey::new(token.to_owned()))
+}
+
+/// The key that calls, validated.
+///
+/// # Errors
+/// When there is none, it is refused, or the request names another tenant.
+pub async fn calling_key(
+    request: &Request,
+    service: &KeyService,
+    now: Timestamp,
+) -> Result<Viewer, Error> {
+    let key = bearer_key(request.headers()).ok_or(Error::MissingKey(
+        "there is no access key: send it as Authorization: Bearer",
+    ))?;
+    let request_of_key = ValidateRequest::new(key);
+    let grant = validate_key(service, None, &request_of_key, now)
+        .await?
+        .result?;
+    require_tenant(request.headers(), &grant.tenant_id)?;
+    Ok(grant.into())
+}
+
+/// The key or the person that calls. A route has one authorizer, which knows either keys or the identity provider's
+/// tokens. A route for both has none, and its function verifies the token (shared/decisions/0006).
+///
+/// # Errors
+/// When there is neither, it is refused, or the request names another tenant.
+pub async fn key_or_person(
+    request: &Request,
+    service: &KeyService,
+    identity_provider: &IdentityProvider,
+    settings: &CallerSettings,
+    now: Timestamp,
+) -> Result<Viewer, Error> {
+    let token = bearer(request.headers()).ok_or(Error::Unauthenticated(
+        "an access key or a token of the identity provider is required",
+    ))?;
+    if token.starts_with(PREFIX) {
+        return calling_key(request, service, now).await;
+    }
+    let claims = identity_provider.verify(token).await?;
+    let actor = actor_of(&claims, settings)?;
+    require_tenant(request.headers(), &actor.tenant_id)?;
+    Ok(Viewer::person(&actor, &service.store, now).await?)
+}
+
+/// Refuses a request whose `X-Tenant-Id` names another tenant than its credentials do.
+///
+/// # Errors
+/// When it does.
+pub fn require_tenant(headers: &HeaderMap, tenant: &TenantId) -> Result<(), Error> {
+    match headers.get("x-tenant-id") {
+        Some(named) if !named.is_empty() && named.as_bytes() != tenant.as_str().as_bytes() => {
+            Err(Error::TenantMismatch)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A validation result for a caller who named a tenant in `X-Tenant-Id`: keys of other tenants are forbidden there.
+///
+/// # Errors
+/// When the key was refused before, or belongs to another tenant.
+pub fn within_named_tenant(
+    headers: &HeaderMap,
+    result: Result<Grant, RefusalCode>,
+) -> Result<Grant, RefusalCode> {
+    let grant = result?;
+    match require_tenant(headers, &grant.tenant_id) {
+        Ok(()) => Ok(grant),
+        Err(_) => Err(RefusalCode::Forbidden),
+    }
+}

@@ -1,0 +1,60 @@
+//! Why a request failed: an error of the domain, or one of HTTP.
+
+use crate::{policy::RefusalCode, process::telemetry, service::Error as ServiceError};
+
+/// Why a request failed.
+///
+/// There is no `Display`: clients get a [`super::Problem`], and the log gets the chain of causes.
+#[derive(Debug)]
+pub enum Error {
+    Service(ServiceError),
+    /// The body cannot be read at all.
+    MalformedBody(&'static str),
+    BodyTooLarge,
+    UnsupportedMediaType(&'static str),
+    Unauthenticated(&'static str),
+    /// The call takes an access key, and has none.
+    MissingKey(&'static str),
+    /// The request names another tenant than its credentials do.
+    TenantMismatch,
+    /// The keys of the identity provider are not available.
+    IdentityProvider(Box<dyn std::error::Error + Send + Sync>),
+    /// The function's time is up.
+    Deadline,
+}
+
+impl Error {
+    /// The path names nothing, as far as the caller may know.
+    pub const NOT_FOUND: Self = Self::Service(ServiceError::NotFound);
+
+    /// The error that a single field breaks a rule.
+    #[must_use]
+    pub fn field(field: &'static str, detail: impl ToString) -> Self {
+        ServiceError::field(field, detail).into()
+    }
+}
+
+impl From<ServiceError> for Error {
+    fn from(error: ServiceError) -> Self {
+        Self::Service(error)
+    }
+}
+
+impl From<RefusalCode> for Error {
+    fn from(code: RefusalCode) -> Self {
+        Self::Service(code.into())
+    }
+}
+
+impl Error {
+    /// The causes in one line, for the log only.
+    #[must_use]
+    pub fn causes(&self) -> String {
+        match self {
+            Self::Service(error) => error.causes(),
+            Self::IdentityProvider(error) => telemetry::chain(error.as_ref()),
+            Self::Deadline => "the function's time is up".into(),
+            _ => String::new(),
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! HTTP: requests become calls of [`crate::service`], and results become answers. Only this module knows `lambda_http`.
+
+mod answer;
+pub mod body;
+mod caller;
+mod cursor;
+mod error;
+mod oidc;
+mod problem;
+pub mod query;
+pub mod requests;
+mod serve;
+pub mod views;
+
+pub use answer::{json, no_content};
+pub use caller::{
+    actor, authorized_key, bearer_key, calling_key, key_or_person, require_tenant, tenant,
+    within_named_tenant,
+};
+pub use error::Error;
+pub use oidc::IdentityProvider;
+pub use problem::{Problem, problem_json};
+pub use serve::{route, serve};

@@ -1,0 +1,183 @@
+//! Errors as answers: problem JSON (RFC 9457) with a stable `code`.
+
+use http::{HeaderValue, StatusCode, header};
+use lambda_http::{Body, Response};
+use serde::Serialize;
+
+use super::{answer::json, error::Error};
+use crate::{
+    policy::RefusalCode,
+    service::{Error as ServiceError, FieldError},
+    store::StoreError,
+};
+
+/// What a client learns of an error.
+#[derive(Debug)]
+pub struct Problem {
+    pub status: StatusCode,
+    pub code: &'static str,
+    pub detail: String,
+    /// The fields that break a rule.
+    pub errors: Vec<FieldError>,
+}
+
+type Row<'a> = (StatusCode, &'static str, &'a str);
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        let (status, code, detail): Row<'_> = match error {
+            Error::Service(ServiceError::Invalid(errors)) => return Self::invalid(errors),
+            Error::Service(error) => of_service(&error),
+            Error::MalformedBody(detail) => (StatusCode::BAD_REQUEST, "malformed_body", detail),
+            Error::BodyTooLarge => (
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "body_too_large",
+                "the body may have at most 65536 bytes",
+            ),
+            Error::UnsupportedMediaType(detail) => (
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported_media_type",
+                detail,
+            ),
+            Error::Unauthenticated(detail) => (StatusCode::UNAUTHORIZED, "unauthenticated", detail),
+            Error::MissingKey(detail) => (StatusCode::UNAUTHORIZED, "invalid_key", detail),
+            Error::TenantMismatch => (
+                StatusCode::FORBIDDEN,
+                "tenant_mismatch",
+                "X-Tenant-Id or the workspace names another tenant than the credentials do",
+            ),
+            Error::IdentityProvider(_) | Error::Deadline => UNAVAILABLE,
+        };
+        Self {
+            status,
+            code,
+            detail: detail.to_owned(),
+            errors: Vec::new(),
+        }
+    }
+}
+
+const INTERNAL: Row<'_> = (
+    StatusCode::INTERNAL_SERVER_ERROR,
+    "internal",
+    "report the request id to the operator",
+);
+const UNAVAILABLE: Row<'_> = (
+    StatusCode::SERVICE_UNAVAILABLE,
+    "unavailable",
+    "a service that this call depends on did not answer in time: try again",
+);
+
+fn of_service(error: &ServiceError) -> Row<'static> {
+    match error {
+        // Shown field by field.
+        ServiceError::Invalid(_) => (StatusCode::BAD_REQUEST, "invalid_request", ""),
+        ServiceError::KeyRefused(code) => of_refusal(*code),
+        ServiceError::NoLiveKey => (
+            StatusCode::UNAUTHORIZED,
+            "unauthenticated",
+            "the access key is not valid, or has expired",
+        ),
+        ServiceError::Forbidden(detail) => (StatusCode::FORBIDDEN, "forbidden", detail),
+        ServiceError::NotFound => (
+            StatusCode::NOT_FOUND,
+            "not_found",
+            "there is no such resource, or you may not see it",
+        ),
+        ServiceError::Conflict(code, detail) => (StatusCode::CONFLICT, code, detail),
+        ServiceError::Store(StoreError::Item(_) | StoreError::Build(_)) => INTERNAL,
+        ServiceError::Store(_) | ServiceError::Kms(_) | ServiceError::Random(_) => UNAVAILABLE,
+    }
+}
+
+/// For calls that a key makes for itself: other than the answers of `validate`, these are for the key's holder.
+fn of_refusal(code: RefusalCode) -> Row<'static> {
+    match code {
+        RefusalCode::Invalid => (
+            StatusCode::UNAUTHORIZED,
+            "invalid_key",
+            "the access key is not valid: create a new one",
+        ),
+        RefusalCode::Expired => (
+            StatusCode::UNAUTHORIZED,
+            "key_expired",
+            "the access key has expired: create a new one",
+        ),
+        RefusalCode::Revoked => (
+            StatusCode::UNAUTHORIZED,
+            "key_revoked",
+            "the access key was revoked: create a new one",
+        ),
+        RefusalCode::OwnerInactive => (
+            StatusCode::UNAUTHORIZED,
+            "owner_inactive",
+            "the owner of the access key is deactivated or deleted: ask an administrator",
+        ),
+        RefusalCode::Forbidden => (
+            StatusCode::FORBIDDEN,
+            "forbidden",
+            "the role of the access key or of its owner does not permit this: use another key",
+        ),
+    }
+}
+
+impl Problem {
+    fn invalid(errors: Vec<FieldError>) -> Self {
+        let detail: Vec<_> = errors
+            .iter()
+            .map(|error| format!("{} {}", error.field, error.detail))
+            .collect();
+        Self {
+            status: StatusCode::BAD_REQUEST,
+            code: "invalid_request",
+            detail: detail.join("; "),
+            errors,
+        }
+    }
+
+    /// An answer with this body, and with the headers that belong to the status.
+    #[must_use]
+    pub fn answer(&self, body: &impl Serialize) -> Response<Body> {
+        let mut response = json(self.status, body);
+        let headers = response.headers_mut();
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
+    }
+}
+
+#[derive(Serialize)]
+struct ProblemBody<'a> {
+    r#type: &'static str,
+    title: Option<&'static str>,
+    status: u16,
+    detail: &'a str,
+    code: &'static str,
+    request_id: &'a str,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    errors: &'a [FieldError],
+}
+
+/// Renders an error as problem JSON, whatever the route.
+#[must_use]
+pub fn problem_json(_route: &str, request_id: &str, problem: &Problem) -> Response<Body> {
+    let mut response = problem.answer(&ProblemBody {
+        r#type: "about:blank",
+        title: problem.status.canonical_reason(),
+        status: problem.status.as_u16(),
+        detail: &problem.detail,
+        code: problem.code,
+        request_id,
+        errors: &problem.errors,
+    });
+    let content_type = HeaderValue::from_static("application/problem+json");
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, content_type);
+    response
+}

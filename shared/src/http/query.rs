@@ -1,0 +1,172 @@
+//! Paths, query parameters and headers.
+
+use std::str::FromStr;
+
+use lambda_http::{Request, RequestExt};
+
+use super::{cursor, error::Error};
+use crate::{
+    model::{Actor, ClusterName, KeyId, UserId},
+    service::{ClusterFilter, KeyFilter, PageRequest, Position},
+};
+
+/// The user in the path, where `me` stands for the actor. A text that cannot be a user id names nobody.
+///
+/// # Errors
+/// When the path names nobody.
+pub fn path_user(request: &Request, actor: &Actor) -> Result<UserId, Error> {
+    match path(request, "user_id") {
+        Some("me") => Ok(actor.user_id.clone()),
+        text => parse_path(text),
+    }
+}
+
+/// The key in the path.
+///
+/// # Errors
+/// When the path cannot name a key.
+pub fn path_key(request: &Request) -> Result<KeyId, Error> {
+    parse_path(path(request, "key_id"))
+}
+
+/// The cluster in the path.
+///
+/// # Errors
+/// When the path cannot name a cluster.
+pub fn path_cluster(request: &Request) -> Result<ClusterName, Error> {
+    parse_path(path(request, "name"))
+}
+
+fn path<'a>(request: &'a Request, name: &str) -> Option<&'a str> {
+    request.path_parameters_ref()?.first(name)
+}
+
+fn parse_path<T: FromStr>(text: Option<&str>) -> Result<T, Error> {
+    let value = text.and_then(|text| text.parse().ok());
+    value.ok_or(Error::NOT_FOUND)
+}
+
+/// A query parameter, given at most once.
+///
+/// # Errors
+/// When it is given more than once.
+pub fn parameter<'a>(request: &'a Request, name: &'static str) -> Result<Option<&'a str>, Error> {
+    let parameters = request.query_string_parameters_ref();
+    match parameters
+        .and_then(|parameters| parameters.all(name))
+        .as_deref()
+    {
+        None | Some([]) => Ok(None),
+        Some([value]) => Ok(Some(*value)),
+        Some(_) => Err(Error::field(name, "must be given once")),
+    }
+}
+
+fn parsed<T: FromStr<Err: ToString>>(
+    request: &Request,
+    name: &'static str,
+) -> Result<Option<T>, Error> {
+    let value = parameter(request, name)?.map(str::parse);
+    value
+        .transpose()
+        .map_err(|rule: T::Err| Error::field(name, rule))
+}
+
+/// The value of `Idempotency-Key`.
+///
+/// # Errors
+/// When it is not 1 to 255 visible ASCII characters.
+pub fn idempotency_key(request: &Request) -> Result<Option<&str>, Error> {
+    let Some(value) = request.headers().get("idempotency-key") else {
+        return Ok(None);
+    };
+    let text = value.to_str().unwrap_or_default();
+    if !(1..=255).contains(&text.len()) || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let rule = "must be 1 to 255 visible ASCII characters";
+        return Err(Error::field("Idempotency-Key", rule));
+    }
+    Ok(Some(text))
+}
+
+/// The `reason` of a revocation.
+///
+/// # Errors
+/// When it has more than 200 characters, or control characters.
+pub fn reason(request: &Request) -> Result<Option<String>, Error> {
+    match parameter(request, "reason")?.map(str::trim) {
+        None | Some("") => Ok(None),
+        Some(text) if text.chars().count() <= 200 && !text.chars().any(char::is_control) => {
+            Ok(Some(text.to_owned()))
+        }
+        Some(_) => Err(Error::field(
+            "reason",
+            "must have at most 200 characters and no control characters",
+        )),
+    }
+}
+
+/// A page of a list, and the name of the list with its filters, to which its cursors are bound.
+#[derive(Debug)]
+pub struct ListQuery {
+    list: String,
+    pub page: PageRequest,
+}
+
+impl ListQuery {
+    const DEFAULT_LIMIT: usize = 50;
+    const LARGEST_LIMIT: usize = 100;
+
+    /// Reads `limit` and `cursor`.
+    ///
+    /// # Errors
+    /// When a parameter breaks its rule.
+    pub fn read(request: &Request, list: String) -> Result<Self, Error> {
+        let limit = parameter(request, "limit")?.map_or(Some(Self::DEFAULT_LIMIT), |text| {
+            let limit = text.parse().ok();
+            limit.filter(|limit| (1..=Self::LARGEST_LIMIT).contains(limit))
+        });
+        let limit =
+            limit.ok_or_else(|| Error::field("limit", "must be a whole number from 1 to 100"))?;
+        let after = match parameter(request, "cursor")? {
+            None => None,
+            Some(cursor) => {
+                let rule =
+                    "must be the next_cursor of the same list with the same filters, unchanged";
+                let position = cursor::decode(cursor, &list);
+                Some(position.ok_or_else(|| Error::field("cursor", rule))?)
+            }
+        };
+        let page = PageRequest { limit, after };
+        Ok(Self { list, page })
+    }
+
+    /// The cursor of a position in this list.
+    pub(super) fn cursor(&self, position: &Position) -> String {
+        cursor::encode(position, &self.list)
+    }
+}
+
+/// Reads `status`, `role`, `limit` and `cursor` of a list of keys.
+///
+/// # Errors
+/// When a parameter breaks its rule.
+pub fn key_list(request: &Request, list: &str) -> Result<(KeyFilter, ListQuery), Error> {
+    let status = parsed(request, "status")?;
+    let role = parsed(request, "role")?;
+    let list = format!("{list}?{status:?}&{role:?}");
+    Ok((KeyFilter { status, role }, ListQuery::read(request, list)?))
+}
+
+/// Reads `status`, `key_id`, `limit` and `cursor` of a list of clusters.
+///
+/// # Errors
+/// When a parameter breaks its rule.
+pub fn cluster_list(request: &Request, list: &str) -> Result<(ClusterFilter, ListQuery), Error> {
+    let status = parsed(request, "status")?;
+    let key_id = parsed(request, "key_id")?;
+    let list = format!("{list}?{status:?}&{key_id:?}");
+    Ok((
+        ClusterFilter { status, key_id },
+        ListQuery::read(request, list)?,
+    ))
+}

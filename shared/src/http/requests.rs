@@ -1,0 +1,285 @@
+//! The bodies of our own API, and how they become requests of the services.
+
+use std::time::Duration;
+
+use lambda_http::Request;
+use serde::Deserialize;
+
+use super::{
+    body::{self, Errors, Integer, Text},
+    caller::{bearer_key, require_tenant},
+    error::Error,
+};
+use crate::{
+    model::{
+        ClusterName, JoinToken, Name, Permission, Role, TenantId, Timestamp, UserStatus, is_email,
+    },
+    process::config::ExpirySettings,
+    service::{Expiry, KeyRequest, RedeemRequest, UserChange, ValidateRequest},
+    token::AccessKey,
+};
+
+const DAY: u64 = 86_400;
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct CreateKeyBody {
+    name: Text<Name>,
+    role: Text<Role>,
+    expires_in_days: Integer,
+    expires_at: Text<String>,
+    max_clusters: Integer,
+}
+
+/// Reads the key to create.
+///
+/// # Errors
+/// With every field that breaks a rule.
+pub fn create_key(
+    request: &Request,
+    limits: &ExpirySettings,
+    now: Timestamp,
+) -> Result<KeyRequest, Error> {
+    let (body, mut errors) = body::read::<CreateKeyBody>(request)?;
+    let name = errors.required("name", body.name);
+    let role = errors.required("role", body.role);
+    let max_clusters = errors.integer("max_clusters", body.max_clusters, 1..=100);
+    let max_clusters = max_clusters.and_then(|max| u32::try_from(max).ok());
+    let expiry = expiry(
+        body.expires_in_days,
+        body.expires_at,
+        limits,
+        now,
+        &mut errors,
+    );
+    let (Some(name), Some(role)) = (name, role) else {
+        return Err(errors.into_error());
+    };
+    errors.finish()?;
+    Ok(KeyRequest {
+        name,
+        role,
+        max_clusters: max_clusters.unwrap_or(1),
+        expiry,
+    })
+}
+
+fn expiry(
+    in_days: Integer,
+    at: Text<String>,
+    limits: &ExpirySettings,
+    now: Timestamp,
+    errors: &mut Errors,
+) -> Expiry {
+    let days = errors.integer("expires_in_days", in_days, limits.days());
+    let at = errors.text("expires_at", at);
+    let times = limits.times(now);
+    match (days, at.as_deref().map(str::parse)) {
+        (Some(_), Some(_)) => errors.add(
+            "expires_at",
+            "must not be given together with expires_in_days",
+        ),
+        (Some(days), None) => {
+            return Expiry::In(Duration::from_secs(days.unsigned_abs() * DAY));
+        }
+        (None, Some(Ok(at))) if times.contains(&at) => return Expiry::At(at),
+        (None, Some(Ok(_))) => {
+            let (first, last) = times.into_inner();
+            errors.add("expires_at", format!("must be from {first} to {last}"));
+        }
+        (None, Some(Err(_))) => errors.add(
+            "expires_at",
+            "must be an RFC 3339 time such as 2030-01-31T00:00:00Z",
+        ),
+        (None, None) => {}
+    }
+    Expiry::In(limits.default)
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct LimitKeyBody {
+    max_clusters: Integer,
+}
+
+/// Reads the new limit of a key.
+///
+/// # Errors
+/// With every field that breaks a rule.
+pub fn limit_key(request: &Request) -> Result<u32, Error> {
+    let (body, mut errors) = body::read::<LimitKeyBody>(request)?;
+    let given = !body.max_clusters.is_absent();
+    let max_clusters = errors.integer("max_clusters", body.max_clusters, 1..=100);
+    if !given {
+        errors.add("max_clusters", "is required");
+    }
+    let max_clusters = max_clusters.and_then(|max| u32::try_from(max).ok());
+    let Some(max_clusters) = max_clusters else {
+        return Err(errors.into_error());
+    };
+    errors.finish()?;
+    Ok(max_clusters)
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct ProvisionUserBody {
+    role: Text<Role>,
+    name: Text<Name>,
+    email: Text<String>,
+}
+
+/// Reads the user to provision.
+///
+/// # Errors
+/// With every field that breaks a rule.
+pub fn provision_user(request: &Request) -> Result<UserChange, Error> {
+    let (body, mut errors) = body::read::<ProvisionUserBody>(request)?;
+    let role = errors.required("role", body.role);
+    check_user_role(role, &mut errors);
+    let name = errors.text("name", body.name);
+    let email = errors.text("email", body.email);
+    if email.as_deref().is_some_and(|email| !is_email(email)) {
+        errors.add(
+            "email",
+            "must be an e-mail address of at most 254 characters",
+        );
+    }
+    errors.finish()?;
+    Ok(UserChange {
+        role,
+        status: None,
+        email,
+        name,
+    })
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct ChangeUserBody {
+    role: Text<Role>,
+    status: Text<UserStatus>,
+}
+
+/// Reads the change of a user.
+///
+/// # Errors
+/// With every field that breaks a rule.
+pub fn change_user(request: &Request) -> Result<UserChange, Error> {
+    let (body, mut errors) = body::read::<ChangeUserBody>(request)?;
+    let role = errors.text("role", body.role);
+    check_user_role(role, &mut errors);
+    let status = errors.text("status", body.status);
+    if status == Some(UserStatus::Deleted) {
+        errors.add(
+            "status",
+            "must be one of active, inactive; use DELETE to delete",
+        );
+    }
+    errors.finish()?;
+    if role.is_none() && status.is_none() {
+        return Err(Error::field("body", "must have a role, a status or both"));
+    }
+    Ok(UserChange {
+        role,
+        status,
+        ..UserChange::default()
+    })
+}
+
+fn check_user_role(role: Option<Role>, errors: &mut Errors) {
+    if role == Some(Role::ClusterOnboarding) {
+        errors.add(
+            "role",
+            "must be one of admin, editor, viewer: cluster_onboarding is for keys only",
+        );
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct RedeemBody {
+    join_token: Text<String>,
+    cluster_name: Text<ClusterName>,
+    tenant_id: Text<TenantId>,
+}
+
+/// Reads the join token to redeem. A caller who belongs to a tenant redeems for that one only; another names the tenant.
+///
+/// # Errors
+/// With every field that breaks a rule, or when the request names another tenant than the caller's.
+pub fn redeem_join_token(
+    request: &Request,
+    callers_tenant: Option<TenantId>,
+) -> Result<RedeemRequest, Error> {
+    let (body, mut errors) = body::read::<RedeemBody>(request)?;
+    let token = errors.required("join_token", body.join_token);
+    let cluster = errors.required("cluster_name", body.cluster_name);
+    let tenant = match callers_tenant {
+        None => errors.required("tenant_id", body.tenant_id),
+        Some(tenant) => {
+            let named = errors.text("tenant_id", body.tenant_id);
+            if named.is_some_and(|named| named != tenant) {
+                return Err(Error::TenantMismatch);
+            }
+            Some(tenant)
+        }
+    };
+    let (Some(token), Some(tenant), Some(cluster)) = (token, tenant, cluster) else {
+        return Err(errors.into_error());
+    };
+    errors.finish()?;
+    require_tenant(request.headers(), &tenant)?;
+    Ok(RedeemRequest {
+        token: JoinToken::presented(token),
+        tenant,
+        cluster,
+    })
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct ValidateBody {
+    access_key: Text<String>,
+    permission: Text<Permission>,
+    max_staleness: Integer,
+}
+
+/// Reads the key to validate or revoke: as JSON, as a form (RFC 7662, RFC 7009) or, without a body, as bearer token.
+///
+/// # Errors
+/// When there is no key, or a field breaks a rule.
+pub fn validate_key(request: &Request) -> Result<ValidateRequest, Error> {
+    if body::is_empty(request) {
+        let key = bearer_key(request.headers()).ok_or(Error::MalformedBody(
+            "send the key as JSON {\"access_key\": …}, as form token=…, or as bearer token",
+        ))?;
+        return Ok(ValidateRequest::new(key));
+    }
+    if body::media_type(request).as_deref() == Some("application/x-www-form-urlencoded") {
+        let mut tokens = form_urlencoded::parse(request.body()).filter(|(name, _)| name == "token");
+        let (Some((_, token)), None) = (tokens.next(), tokens.next()) else {
+            return Err(Error::field("token", "is required, once"));
+        };
+        return Ok(ValidateRequest::new(AccessKey::new(token.into_owned())));
+    }
+    let (body, mut errors) = body::read::<ValidateBody>(request)?;
+    let max_staleness = errors.integer("max_staleness", body.max_staleness, 0..=i32::MAX.into());
+    let permission = errors.text("permission", body.permission);
+    let bearer = bearer_key(request.headers()).filter(|_| body.access_key.is_absent());
+    let key = match bearer {
+        Some(key) => Some(key),
+        None => errors
+            .required("access_key", body.access_key)
+            .map(AccessKey::new),
+    };
+    let Some(key) = key else {
+        return Err(errors.into_error());
+    };
+    errors.finish()?;
+    Ok(ValidateRequest {
+        key,
+        permission,
+        max_staleness: Duration::from_secs(max_staleness.unwrap_or(0).unsigned_abs()),
+    })
+}

@@ -1,0 +1,152 @@
+//! The loop of a function behind the API: runs the handler within its time, logs the outcome, and renders errors.
+
+use std::{convert::Infallible, time::Duration};
+
+use http::{HeaderValue, header};
+use lambda_http::{Body, Request, RequestExt, Response, request::RequestContext};
+
+use super::{body, error::Error, problem::Problem};
+use crate::process::clock;
+
+/// Time kept back to write the answer.
+const RESERVE: Duration = Duration::from_millis(400);
+/// The time of a request whose deadline is unknown.
+const FALLBACK: Duration = Duration::from_secs(4);
+
+/// Renders an error for a route and a request id.
+pub type Renderer = fn(&str, &str, &Problem) -> Response<Body>;
+
+/// Serves requests with `handle` until Lambda ends the process.
+///
+/// # Errors
+/// When the Runtime API cannot be reached.
+pub async fn serve<F, A>(handle: F, render: Renderer) -> Result<(), lambda_http::Error>
+where
+    F: Fn(Request) -> A + Send + Sync,
+    A: Future<Output = Result<Response<Body>, Error>> + Send,
+{
+    let handle = &handle;
+    lambda_http::run(lambda_http::service_fn(
+        move |request: Request| async move {
+            Ok::<_, Infallible>(answer(request, handle, render).await)
+        },
+    ))
+    .await
+}
+
+async fn answer<F, A>(request: Request, handle: F, render: Renderer) -> Response<Body>
+where
+    F: Fn(Request) -> A,
+    A: Future<Output = Result<Response<Body>, Error>>,
+{
+    let call = Call::begin(&request);
+    let result = if request.body().len() > body::LONGEST {
+        Err(Error::BodyTooLarge)
+    } else {
+        let answer = tokio::time::timeout(call.budget, handle(request)).await;
+        answer.unwrap_or(Err(Error::Deadline))
+    };
+    match result {
+        Ok(mut response) => {
+            call.log_success(&response);
+            let no_store = HeaderValue::from_static("no-store");
+            let headers = response.headers_mut();
+            headers.entry(header::CACHE_CONTROL).or_insert(no_store);
+            response
+        }
+        Err(error) => {
+            let causes = error.causes();
+            let problem = Problem::from(error);
+            call.log_problem(&problem, &causes);
+            render(&call.route, &call.request_id, &problem)
+        }
+    }
+}
+
+/// What the log says of a request, and how long the handler may take.
+struct Call {
+    route: String,
+    request_id: String,
+    started_ms: i64,
+    budget: Duration,
+}
+
+impl Call {
+    fn begin(request: &Request) -> Self {
+        let started_ms = clock::now().as_millis();
+        let deadline = request
+            .lambda_context_ref()
+            .and_then(|context| i64::try_from(context.deadline).ok());
+        let time_left = deadline.and_then(|deadline| u64::try_from(deadline - started_ms).ok());
+        Self {
+            route: route(request).to_owned(),
+            request_id: request_id(request),
+            started_ms,
+            budget: time_left
+                .map_or(FALLBACK, Duration::from_millis)
+                .saturating_sub(RESERVE),
+        }
+    }
+
+    fn duration_ms(&self) -> i64 {
+        clock::now().as_millis().saturating_sub(self.started_ms)
+    }
+
+    /// API Gateway's access log says the same: a second line would be a good part of a validation's cost.
+    fn log_success(&self, response: &Response<Body>) {
+        tracing::debug!(
+            request.id = self.request_id,
+            http.route = self.route,
+            http.status = response.status().as_u16(),
+            duration_ms = self.duration_ms(),
+            "answered"
+        );
+    }
+
+    fn log_problem(&self, problem: &Problem, causes: &str) {
+        let (status, code) = (problem.status.as_u16(), problem.code);
+        if problem.status.is_server_error() {
+            tracing::error!(
+                request.id = self.request_id,
+                http.route = self.route,
+                http.status = status,
+                error.code = code,
+                error.cause = causes,
+                duration_ms = self.duration_ms(),
+                "failed"
+            );
+        } else {
+            tracing::info!(
+                request.id = self.request_id,
+                http.route = self.route,
+                http.status = status,
+                error.code = code,
+                duration_ms = self.duration_ms(),
+                "refused"
+            );
+        }
+    }
+}
+
+/// The route key that matched, such as `GET /v1/users/{user_id}`.
+#[must_use]
+pub fn route(request: &Request) -> &str {
+    match request.request_context_ref() {
+        Some(RequestContext::ApiGatewayV2(context)) => {
+            context.route_key.as_deref().unwrap_or_default()
+        }
+        _ => "",
+    }
+}
+
+fn request_id(request: &Request) -> String {
+    let gateway = match request.request_context_ref() {
+        Some(RequestContext::ApiGatewayV2(context)) => context.request_id.clone(),
+        _ => None,
+    };
+    let lambda = || {
+        let context = request.lambda_context_ref();
+        context.map(|context| context.request_id.clone())
+    };
+    gateway.or_else(lambda).unwrap_or_default()
+}

@@ -1,0 +1,294 @@
+//! The answers of our own API. Times are RFC 3339 in UTC, and NumericDates (RFC 7519) where RFC 7662 has them.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use serde::Serialize;
+
+use super::query::ListQuery;
+use crate::{
+    model::{
+        Cluster, ClusterName, ClusterNumber, ClusterType, JoinTokenRecord, KeyId, KeySnapshot,
+        KeyStatus, Liveness, Node, NodeName, NodeNumber, Permissions, Revocation, Role, TenantId,
+        Timestamp, User, UserId, UserStatus,
+    },
+    policy::Grant,
+    service::{Listing, Validation},
+    token::AccessKey,
+};
+
+/// A page of a list.
+#[derive(Serialize)]
+pub struct PageView<T> {
+    items: Vec<T>,
+    next_cursor: Option<String>,
+}
+
+impl<T> PageView<T> {
+    /// The listing of `query`, each item as `view` shows it.
+    pub fn new<I>(listing: Listing<I>, query: &ListQuery, view: impl Fn(I) -> T) -> Self {
+        Self {
+            items: listing.items.into_iter().map(view).collect(),
+            next_cursor: listing.next.map(|position| query.cursor(&position)),
+        }
+    }
+}
+
+/// The record of a key.
+#[derive(Serialize)]
+pub struct KeyView {
+    id: KeyId,
+    name: String,
+    tenant_id: TenantId,
+    user_id: UserId,
+    role: Role,
+    status: KeyStatus,
+    created_at: String,
+    created_by: UserId,
+    expires_at: String,
+    revoked_at: Option<String>,
+    revoked_by: Option<String>,
+    revoked_reason: Option<String>,
+    last_used_at: Option<String>,
+    max_clusters: u32,
+    clusters_used: u32,
+}
+
+impl From<KeySnapshot> for KeyView {
+    fn from(key: KeySnapshot) -> Self {
+        let record = key.record;
+        let (revoked_at, revoked_by, revoked_reason) = match key.revocation {
+            Some(Revocation { at, by, reason }) => (Some(at.to_string()), Some(by), reason),
+            None => (None, None, None),
+        };
+        Self {
+            id: record.key_id,
+            name: record.name,
+            tenant_id: record.tenant_id,
+            user_id: record.user_id,
+            role: record.role,
+            status: key.status,
+            created_at: record.created_at.to_string(),
+            created_by: record.created_by,
+            expires_at: record.expires_at.to_string(),
+            revoked_at,
+            revoked_by,
+            revoked_reason,
+            last_used_at: record.last_used_at.map(|at| at.to_string()),
+            max_clusters: record.max_clusters,
+            clusters_used: record.clusters_used,
+        }
+    }
+}
+
+/// A new key: its record and, this once, the key itself.
+#[derive(Serialize)]
+pub struct CreatedKeyView<'a> {
+    #[serde(flatten)]
+    record: KeyView,
+    access_key: &'a str,
+}
+
+impl<'a> CreatedKeyView<'a> {
+    #[must_use]
+    pub fn new(record: KeySnapshot, key: &'a AccessKey) -> Self {
+        Self {
+            record: record.into(),
+            access_key: key.reveal(),
+        }
+    }
+}
+
+/// The answer of a validation (RFC 7662).
+#[derive(Serialize)]
+pub struct ValidationView {
+    active: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_type: Option<&'static str>,
+    #[serde(flatten)]
+    grant: Option<Grant>,
+    /// Why the key is refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'static str>,
+    /// When the data was read.
+    checked_at: Timestamp,
+}
+
+impl From<Validation> for ValidationView {
+    fn from(validation: Validation) -> Self {
+        let (grant, code) = match validation.result {
+            Ok(grant) => (Some(grant), None),
+            Err(code) => (None, Some(code.as_str())),
+        };
+        Self {
+            active: grant.is_some(),
+            token_type: grant.as_ref().map(|_| "Bearer"),
+            grant,
+            code,
+            checked_at: validation.checked_at,
+        }
+    }
+}
+
+/// The answer of a Lambda authorizer with simple responses (payload 2.0).
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AuthorizerView {
+    is_authorized: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    context: Option<AuthorizerContext>,
+}
+
+/// What the API behind the authorizer learns of the key.
+#[derive(Serialize)]
+struct AuthorizerContext {
+    tenant_id: TenantId,
+    user_id: UserId,
+    key_id: KeyId,
+    role: Role,
+    scope: Permissions,
+    exp: Timestamp,
+}
+
+impl From<Option<Grant>> for AuthorizerView {
+    fn from(grant: Option<Grant>) -> Self {
+        Self {
+            is_authorized: grant.is_some(),
+            context: grant.map(|grant| AuthorizerContext {
+                tenant_id: grant.tenant_id,
+                user_id: grant.user_id,
+                key_id: grant.key_id,
+                role: grant.role,
+                scope: grant.scope,
+                exp: grant.expires_at,
+            }),
+        }
+    }
+}
+
+/// A user.
+#[derive(Serialize)]
+pub struct UserView {
+    id: UserId,
+    tenant_id: TenantId,
+    role: Role,
+    scope: Permissions,
+    status: UserStatus,
+    email: Option<String>,
+    name: Option<String>,
+    created_at: String,
+    last_sign_in_at: Option<String>,
+}
+
+impl From<User> for UserView {
+    fn from(user: User) -> Self {
+        Self {
+            id: user.user_id,
+            tenant_id: user.tenant_id,
+            role: user.role,
+            scope: user.role.permissions(),
+            status: user.status,
+            email: user.email,
+            name: user.name,
+            created_at: user.created_at.to_string(),
+            last_sign_in_at: user.last_sign_in_at.map(|at| at.to_string()),
+        }
+    }
+}
+
+/// A cluster.
+#[derive(Serialize)]
+pub struct ClusterView {
+    id: ClusterNumber,
+    name: ClusterName,
+    tenant_id: TenantId,
+    r#type: ClusterType,
+    status: Liveness,
+    key_id: KeyId,
+    key_ids: BTreeSet<KeyId>,
+    created_at: String,
+    last_seen_at: String,
+}
+
+impl ClusterView {
+    #[must_use]
+    pub fn new(cluster: Cluster, inactive_after: Duration, now: Timestamp) -> Self {
+        Self {
+            id: cluster.number,
+            name: cluster.name,
+            tenant_id: cluster.tenant_id,
+            r#type: cluster.kind,
+            status: Liveness::at(now, cluster.last_seen_at, inactive_after),
+            key_id: cluster.key_id,
+            key_ids: cluster.holders,
+            created_at: cluster.created_at.to_string(),
+            last_seen_at: cluster.last_seen_at.to_string(),
+        }
+    }
+}
+
+/// A cluster with its first nodes.
+#[derive(Serialize)]
+pub struct ClusterWithNodesView {
+    #[serde(flatten)]
+    cluster: ClusterView,
+    nodes_total: usize,
+    nodes: Vec<NodeView>,
+}
+
+/// A node.
+#[derive(Serialize)]
+struct NodeView {
+    id: NodeNumber,
+    name: NodeName,
+    status: Liveness,
+    created_at: String,
+    last_seen_at: String,
+}
+
+impl ClusterWithNodesView {
+    /// How many nodes it shows.
+    const NODES: usize = 1000;
+
+    #[must_use]
+    pub fn new(
+        cluster: Cluster,
+        nodes: Vec<Node>,
+        inactive_after: Duration,
+        now: Timestamp,
+    ) -> Self {
+        let view = |node: Node| NodeView {
+            id: node.number,
+            name: node.name,
+            status: Liveness::at(now, node.last_seen_at, inactive_after),
+            created_at: node.created_at.to_string(),
+            last_seen_at: node.last_seen_at.to_string(),
+        };
+        Self {
+            cluster: ClusterView::new(cluster, inactive_after, now),
+            nodes_total: nodes.len(),
+            nodes: nodes.into_iter().take(Self::NODES).map(view).collect(),
+        }
+    }
+}
+
+/// A redeemed join token.
+#[derive(Serialize)]
+pub struct RedeemedView {
+    tenant_id: TenantId,
+    cluster_name: ClusterName,
+    cluster_id: ClusterNumber,
+    node_name: Option<NodeName>,
+    key_id: KeyId,
+}
+
+impl From<JoinTokenRecord> for RedeemedView {
+    fn from(token: JoinTokenRecord) -> Self {
+        Self {
+            tenant_id: token.tenant_id,
+            cluster_name: token.cluster,
+            cluster_id: token.number,
+            node_name: token.node,
+            key_id: token.key_id,
+        }
+    }
+}

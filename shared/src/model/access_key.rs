@@ -1,0 +1,186 @@
+//! Access keys as the table knows them: everything except the secret.
+
+use std::{
+    fmt,
+    hash::{Hash, Hasher},
+    str::FromStr,
+};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use subtle::ConstantTimeEq;
+
+use super::{
+    id::{KeyId, TenantId, UserId},
+    revocation::Revocation,
+    role::Role,
+    time::Timestamp,
+    user::User,
+};
+
+/// SHA-256 of a whole key. Comparison takes constant time, and `Debug` shows nothing.
+#[derive(Clone, Copy)]
+pub struct KeyHash([u8; 32]);
+
+impl From<[u8; 32]> for KeyHash {
+    fn from(sha256: [u8; 32]) -> Self {
+        Self(sha256)
+    }
+}
+
+impl PartialEq for KeyHash {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl Eq for KeyHash {}
+
+impl Hash for KeyHash {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+    }
+}
+
+impl fmt::Debug for KeyHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("KeyHash")
+    }
+}
+
+/// As bytes: only the table serializes it.
+impl Serialize for KeyHash {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for KeyHash {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Bytes;
+        impl de::Visitor<'_> for Bytes {
+            type Value = KeyHash;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("32 bytes")
+            }
+
+            fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<KeyHash, E> {
+                let bytes = bytes.try_into();
+                bytes
+                    .map(KeyHash)
+                    .map_err(|_| E::custom("a hash has 32 bytes"))
+            }
+        }
+        deserializer.deserialize_bytes(Bytes)
+    }
+}
+
+/// The `iss` and `aud` (RFC 7519) of every key of this deployment.
+#[derive(Debug, Clone)]
+pub struct TokenIssuer {
+    /// The public URL of the service.
+    pub issuer: String,
+    pub audience: String,
+}
+
+/// The record of a key.
+#[derive(Debug, Clone)]
+pub struct KeyRecord {
+    pub tenant_id: TenantId,
+    /// The owner.
+    pub user_id: UserId,
+    pub key_id: KeyId,
+    pub name: String,
+    pub role: Role,
+    /// How many clusters the key may onboard now.
+    pub max_clusters: u32,
+    /// The limit that was signed into the key: `max_clusters` cannot be raised above it.
+    pub signed_max_clusters: u32,
+    pub clusters_used: u32,
+    pub created_at: Timestamp,
+    pub created_by: UserId,
+    /// The first second in which the key is no longer valid.
+    pub expires_at: Timestamp,
+    /// The owner's epoch at the key's creation: see [`User::epoch`].
+    pub epoch: u64,
+    /// The key's own revocation. [`Self::ended_by`] also knows revocations of all the owner's keys.
+    pub revocation: Option<Revocation>,
+    /// The last successful validation, to the hour.
+    pub last_used_at: Option<Timestamp>,
+    /// Absent once the key has expired and only its history is kept.
+    pub hash: Option<KeyHash>,
+}
+
+/// The state of a key at some moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyStatus {
+    Active,
+    Expired,
+    Revoked,
+}
+
+impl FromStr for KeyStatus {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "active" => Ok(Self::Active),
+            "expired" => Ok(Self::Expired),
+            "revoked" => Ok(Self::Revoked),
+            _ => Err("must be one of active, expired, revoked"),
+        }
+    }
+}
+
+/// A key as it was at some moment.
+#[derive(Debug, Clone)]
+pub struct KeySnapshot {
+    pub record: KeyRecord,
+    pub status: KeyStatus,
+    /// The revocation that ended the key, if one did.
+    pub revocation: Option<Revocation>,
+}
+
+impl KeyRecord {
+    /// The key at `now`.
+    #[must_use]
+    pub fn snapshot(self, owner: Option<&User>, now: Timestamp) -> KeySnapshot {
+        KeySnapshot {
+            status: self.status(owner, now),
+            revocation: self.ended_by(owner),
+            record: self,
+        }
+    }
+
+    /// The revocation that ended the key: its own, or the one of all its owner's keys.
+    #[must_use]
+    pub fn ended_by(&self, owner: Option<&User>) -> Option<Revocation> {
+        let own = self.revocation.clone();
+        own.or_else(|| owner.and_then(|owner| owner.revocation_of(self.epoch)))
+    }
+
+    /// The state of the key at `now`. A revoked key stays revoked after its expiry.
+    #[must_use]
+    pub fn status(&self, owner: Option<&User>, now: Timestamp) -> KeyStatus {
+        if self.ended_by(owner).is_some() {
+            KeyStatus::Revoked
+        } else if now >= self.expires_at {
+            KeyStatus::Expired
+        } else {
+            KeyStatus::Active
+        }
+    }
+
+    /// Whether the key can still be used and changed at `now`.
+    #[must_use]
+    pub fn is_live(&self, owner: &User, now: Timestamp) -> bool {
+        self.hash.is_some() && self.status(Some(owner), now) == KeyStatus::Active
+    }
+
+    /// Whether `hash` is that of the key's current secret.
+    #[must_use]
+    pub fn has_hash(&self, hash: KeyHash) -> bool {
+        self.hash == Some(hash)
+    }
+}

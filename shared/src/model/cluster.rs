@@ -1,0 +1,100 @@
+//! Onboarded clusters and their nodes.
+
+use std::{collections::BTreeSet, str::FromStr, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    id::{ClusterName, ClusterNumber, KeyId, NodeName, NodeNumber, TenantId},
+    time::Timestamp,
+};
+
+/// What a cluster consists of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ClusterType {
+    /// Virtual machines or bare metal.
+    Vm,
+    /// Kubernetes.
+    K8s,
+}
+
+/// Whether a cluster or a node has called recently.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Liveness {
+    Active,
+    Inactive,
+}
+
+impl Liveness {
+    /// The liveness at `now` of something that last called at `last_seen_at`.
+    #[must_use]
+    pub fn at(now: Timestamp, last_seen_at: Timestamp, inactive_after: Duration) -> Self {
+        if now < last_seen_at + inactive_after {
+            Self::Active
+        } else {
+            Self::Inactive
+        }
+    }
+}
+
+impl FromStr for Liveness {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "active" => Ok(Self::Active),
+            "inactive" => Ok(Self::Inactive),
+            _ => Err("must be one of active, inactive"),
+        }
+    }
+}
+
+/// An onboarded cluster.
+#[derive(Debug, Clone)]
+pub struct Cluster {
+    pub tenant_id: TenantId,
+    /// Unique in the tenant.
+    pub name: ClusterName,
+    /// A cluster that is deleted and onboarded again gets another number.
+    pub number: ClusterNumber,
+    pub kind: ClusterType,
+    /// The key that onboarded the cluster, whether or not that key still exists.
+    pub key_id: KeyId,
+    /// The keys that hold a slot for the cluster. A key that has expired and been archived holds none.
+    pub holders: BTreeSet<KeyId>,
+    pub created_at: Timestamp,
+    /// The last call of the cluster or one of its nodes.
+    pub last_seen_at: Timestamp,
+}
+
+/// A node of a cluster.
+#[derive(Debug, Clone)]
+pub struct Node {
+    pub cluster: ClusterNumber,
+    /// Unique in the cluster.
+    pub name: NodeName,
+    pub number: NodeNumber,
+    pub created_at: Timestamp,
+    pub last_seen_at: Timestamp,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn silence_makes_inactive_to_the_second() {
+        let liveness = |now| {
+            let inactive_after = Duration::from_secs(60);
+            Liveness::at(
+                Timestamp::from_seconds(now),
+                Timestamp::from_seconds(100),
+                inactive_after,
+            )
+        };
+        assert_eq!(liveness(159), Liveness::Active);
+        assert_eq!(liveness(160), Liveness::Inactive);
+    }
+}

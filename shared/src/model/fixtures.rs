@@ -1,0 +1,44 @@
+//! Records for unit tests.
+
+use super::{
+    access_key::{KeyHash, KeyRecord},
+    id::KeyId,
+    role::Role,
+    time::Timestamp,
+    user::User,
+};
+
+/// Not the beginning of a second.
+pub(crate) const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_700);
+
+/// A moment so many seconds after the second of [`NOW`].
+pub(crate) fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_seconds(NOW.as_seconds() + seconds)
+}
+
+/// An active user of the tenant `acme`.
+pub(crate) fn user(id: &str, role: Role) -> User {
+    let (tenant, id) = ("acme".parse().unwrap(), id.parse().unwrap());
+    User::new(&tenant, &id, role, at(-60))
+}
+
+/// A live key with the role of its owner, which expires in 1,000 seconds and may onboard three clusters.
+pub(crate) fn key(owner: &User, hash: KeyHash) -> KeyRecord {
+    KeyRecord {
+        tenant_id: owner.tenant_id.clone(),
+        user_id: owner.user_id.clone(),
+        key_id: KeyId::generate(NOW).unwrap(),
+        name: "ci".into(),
+        role: owner.role,
+        max_clusters: 3,
+        signed_max_clusters: 3,
+        clusters_used: 0,
+        created_at: at(-60),
+        created_by: owner.user_id.clone(),
+        expires_at: at(1000),
+        epoch: owner.epoch,
+        revocation: None,
+        last_used_at: None,
+        hash: Some(hash),
+    }
+}

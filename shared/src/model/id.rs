@@ -1,0 +1,314 @@
+//! Identifiers: types that cannot be mixed up, and whose text is safe in a table key, a path and a log line.
+
+use std::{fmt, str::FromStr};
+
+use rand::{TryRng, rngs::SysRng};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::time::Timestamp;
+
+/// Why a text is not an identifier. The message is public: it states the rule and never repeats the text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct InvalidId(&'static str);
+
+fn is_made_of(text: &str, longest: usize, punctuation: &str) -> bool {
+    !text.is_empty()
+        && text.len() <= longest
+        && text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || punctuation.contains(c))
+}
+
+/// A tenant: 1 to 64 ASCII letters, digits or `-._`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct TenantId(String);
+
+impl FromStr for TenantId {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        if is_made_of(text, 64, "-._") {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(InvalidId(
+                "a tenant id is 1 to 64 letters, digits, '-', '.' or '_'",
+            ))
+        }
+    }
+}
+
+/// A user: the `sub` of the identity provider, 1 to 128 ASCII letters, digits or `-._|@:+=~`.
+///
+/// `me` is not a user: in a path it stands for the caller.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct UserId(String);
+
+impl FromStr for UserId {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        if text == "me" {
+            Err(InvalidId(
+                "'me' stands for the caller and cannot be a user id",
+            ))
+        } else if is_made_of(text, 128, "-._|@:+=~") {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(InvalidId(
+                "a user id is 1 to 128 letters, digits or any of -._|@:+=~",
+            ))
+        }
+    }
+}
+
+/// A key's id, the `jti` of its token: a UUIDv7 (RFC 9562), so that ids sort by the time of creation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct KeyId(Uuid);
+
+impl KeyId {
+    /// A fresh id: the millisecond of `now` and 74 random bits from the operating system.
+    ///
+    /// # Errors
+    /// When the operating system has no randomness to give.
+    pub fn generate(now: Timestamp) -> Result<Self, rand::rngs::SysError> {
+        let mut random = [0; 10];
+        SysRng.try_fill_bytes(&mut random)?;
+        let millis = u64::try_from(now.as_millis()).unwrap_or_default();
+        let uuid = uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid();
+        Ok(Self(uuid))
+    }
+}
+
+impl FromStr for KeyId {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        const RULE: InvalidId =
+            InvalidId("a key id is a UUID of version 7 in lower case with hyphens");
+        let uuid = Uuid::try_parse(text).map_err(|_| RULE)?;
+        // One text per id: no braces, no URN, no capitals.
+        if uuid.get_version_num() == 7 && uuid.to_string() == text {
+            Ok(Self(uuid))
+        } else {
+            Err(RULE)
+        }
+    }
+}
+
+const HOST_NAME: InvalidId = InvalidId(
+    "must be 1 to 253 letters, digits, '-', '.' or '_', and begin with a letter or digit",
+);
+
+macro_rules! host_name {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        ///
+        /// 1 to 253 ASCII letters, digits or `-._`, the first a letter or digit; case matters. 253 is the length of a
+        /// DNS name (RFC 1035), which such names usually are.
+        #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(String);
+
+        impl FromStr for $name {
+            type Err = InvalidId;
+
+            fn from_str(text: &str) -> Result<Self, InvalidId> {
+                if is_host_name(text) { Ok(Self(text.to_owned())) } else { Err(HOST_NAME) }
+            }
+        }
+    };
+}
+host_name!(
+    /// A cluster's name.
+    ClusterName
+);
+host_name!(
+    /// A node's name.
+    NodeName
+);
+
+/// The first character keeps a name from being `..` in a path or an option on a command line.
+fn is_host_name(text: &str) -> bool {
+    is_made_of(text, 253, "-._") && text.starts_with(|c: char| c.is_ascii_alphanumeric())
+}
+
+macro_rules! number {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        ///
+        /// 52 random bits, so that programs that read JSON numbers as doubles keep every digit.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub struct $name(u64);
+
+        impl $name {
+            /// A fresh number from the operating system.
+            ///
+            /// # Errors
+            /// When the operating system has no randomness to give.
+            pub fn generate() -> Result<Self, rand::rngs::SysError> {
+                let mut random = [0; 8];
+                SysRng.try_fill_bytes(&mut random)?;
+                Ok(Self((u64::from_be_bytes(random) >> 12).max(1)))
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = std::num::ParseIntError;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                text.parse().map(Self)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    };
+}
+number!(
+    /// The number of a cluster: AccuKnox's clients identify clusters by number.
+    ClusterNumber
+);
+number!(
+    /// The number of a node.
+    NodeNumber
+);
+number!(
+    /// Tells one redemption of a join token from another.
+    Redemption
+);
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl TryFrom<String> for KeyId {
+    type Error = InvalidId;
+
+    fn try_from(text: String) -> Result<Self, InvalidId> {
+        text.parse()
+    }
+}
+
+impl From<KeyId> for String {
+    fn from(id: KeyId) -> Self {
+        id.to_string()
+    }
+}
+
+macro_rules! text_id {
+    ($($id:ident)*) => {$(
+        impl $id {
+            /// The text of the id.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $id {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl TryFrom<String> for $id {
+            type Error = InvalidId;
+
+            fn try_from(text: String) -> Result<Self, InvalidId> {
+                text.parse()
+            }
+        }
+
+        impl From<$id> for String {
+            fn from(id: $id) -> Self {
+                id.0
+            }
+        }
+    )*};
+}
+text_id!(TenantId UserId ClusterName NodeName);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_cannot_break_out_of_its_table_key() {
+        for bad in ["", "a#b", "a/b", "a b", "a\0", "ü", "a\n", "\u{202e}a"] {
+            assert!(bad.parse::<TenantId>().is_err(), "{bad:?}");
+            assert!(bad.parse::<UserId>().is_err(), "{bad:?}");
+        }
+        assert!("x".repeat(65).parse::<TenantId>().is_err());
+        assert!("x".repeat(129).parse::<UserId>().is_err());
+        assert!("auth0|507f1f77".parse::<UserId>().is_ok());
+        assert!("me".parse::<UserId>().is_err());
+    }
+
+    #[test]
+    fn a_cluster_name_fits_in_a_path_and_on_a_command_line() {
+        for bad in [
+            "",
+            ".",
+            "..",
+            "-rf",
+            "_x",
+            "a b",
+            "a/b",
+            "a#b",
+            "ä",
+            &"x".repeat(254),
+        ] {
+            assert!(bad.parse::<ClusterName>().is_err(), "{bad:?}");
+            assert!(bad.parse::<NodeName>().is_err(), "{bad:?}");
+        }
+        for good in [
+            "a",
+            "0",
+            "prod-eu_1.example",
+            "host-1732000000",
+            "x-",
+            &"x".repeat(253),
+        ] {
+            assert!(good.parse::<ClusterName>().is_ok(), "{good:?}");
+            assert!(good.parse::<NodeName>().is_ok(), "{good:?}");
+        }
+    }
+
+    #[test]
+    fn a_number_survives_a_double() {
+        for _ in 0..1000 {
+            let ClusterNumber(number) = ClusterNumber::generate().unwrap();
+            #[allow(
+                clippy::cast_precision_loss,
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss
+            )]
+            let through_a_double = (number as f64) as u64;
+            assert_eq!((number, number > 0), (through_a_double, true));
+        }
+    }
+
+    #[test]
+    fn a_key_id_has_one_spelling() {
+        let id = KeyId::generate(Timestamp::from_millis(1_800_000_000_000)).unwrap();
+        let text = id.to_string();
+        assert_eq!(text.parse(), Ok(id));
+        assert!(text.to_uppercase().parse::<KeyId>().is_err() || text == text.to_uppercase());
+        assert!(format!("{{{text}}}").parse::<KeyId>().is_err());
+        assert!(
+            "00000000-0000-4000-8000-000000000000"
+                .parse::<KeyId>()
+                .is_err()
+        );
+    }
+}

@@ -1,0 +1,77 @@
+//! Join tokens: an onboarded cluster or node proves itself with one, once, within ten minutes.
+
+use std::{fmt, time::Duration};
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
+use rand::{TryRng, rngs::SysRng};
+use ring::digest;
+use zeroize::Zeroizing;
+
+use super::{
+    access_key::KeyHash,
+    id::{ClusterName, ClusterNumber, KeyId, NodeName, TenantId, UserId},
+    time::Timestamp,
+};
+
+/// A join token in plain text: a UUID, as SPIRE's are. The table keeps only its hash.
+pub struct JoinToken(Zeroizing<String>);
+
+impl JoinToken {
+    /// How long a token is valid.
+    pub const LIFETIME: Duration = Duration::from_secs(600);
+
+    /// A fresh token: a UUIDv4 (RFC 9562) with 122 random bits from the operating system.
+    ///
+    /// # Errors
+    /// When the operating system has no randomness to give.
+    pub fn generate() -> Result<Self, rand::rngs::SysError> {
+        let mut random = Zeroizing::new([0; 16]);
+        SysRng.try_fill_bytes(random.as_mut_slice())?;
+        let uuid = uuid::Builder::from_random_bytes(*random).into_uuid();
+        Ok(Self(Zeroizing::new(uuid.to_string())))
+    }
+
+    /// A text that claims to be a token.
+    #[must_use]
+    pub fn presented(text: String) -> Self {
+        Self(Zeroizing::new(text))
+    }
+
+    /// The text, for the one answer that shows it.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+
+    /// SHA-256 in base64url: what the table keeps.
+    #[must_use]
+    pub fn hash(&self) -> String {
+        BASE64URL.encode(digest::digest(&digest::SHA256, self.0.as_bytes()))
+    }
+}
+
+impl fmt::Debug for JoinToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JoinToken")
+    }
+}
+
+/// The record of a join token.
+#[derive(Debug, Clone)]
+pub struct JoinTokenRecord {
+    pub tenant_id: TenantId,
+    /// The owner of the key.
+    pub user_id: UserId,
+    /// The key that the token was issued to.
+    pub key_id: KeyId,
+    /// The secret that the key had then: re-issuing the key ends the token.
+    pub key_hash: KeyHash,
+    pub cluster: ClusterName,
+    /// Deleting the cluster ends the token, even if one of the same name follows.
+    pub number: ClusterNumber,
+    /// The node that joins, if one does.
+    pub node: Option<NodeName>,
+    /// The first second in which the token is no longer valid.
+    pub expires_at: Timestamp,
+    pub redeemed_at: Option<Timestamp>,
+}

@@ -1,0 +1,26 @@
+//! Plain types: what the product talks about. No I/O, and no knowledge of HTTP, DynamoDB or KMS.
+
+mod access_key;
+mod cluster;
+#[cfg(test)]
+pub(crate) mod fixtures;
+mod id;
+mod join_token;
+mod name;
+mod revocation;
+mod role;
+mod time;
+mod user;
+
+pub use access_key::{KeyHash, KeyRecord, KeySnapshot, KeyStatus, TokenIssuer};
+pub use cluster::{Cluster, ClusterType, Liveness, Node};
+pub use id::{
+    ClusterName, ClusterNumber, InvalidId, KeyId, NodeName, NodeNumber, Redemption, TenantId,
+    UserId,
+};
+pub use join_token::{JoinToken, JoinTokenRecord};
+pub use name::{InvalidName, Name};
+pub use revocation::Revocation;
+pub use role::{Permission, Permissions, Role, UnknownName};
+pub use time::Timestamp;
+pub use user::{Actor, User, UserStatus, is_email};

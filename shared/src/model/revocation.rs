@@ -1,0 +1,13 @@
+//! Revocations: who ended a key, when and why.
+
+use super::time::Timestamp;
+
+/// The end of a key before its expiry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Revocation {
+    pub at: Timestamp,
+    /// A user's id, or `key:<id>` for a key that was revoked by whoever held it.
+    pub by: String,
+    /// Free text from the caller.
+    pub reason: Option<String>,
+}

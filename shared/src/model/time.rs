@@ -1,0 +1,145 @@
+//! Moments in time, and how they are written.
+
+use std::{
+    fmt,
+    ops::{Add, Sub},
+    str::FromStr,
+    time::Duration,
+};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// A moment, in milliseconds since the Unix epoch.
+///
+/// Outside the process it has whole seconds: serialized it is a NumericDate (RFC 7519), displayed it is RFC 3339 in
+/// UTC. Both drop the fraction of a second.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(i64);
+
+impl Timestamp {
+    /// From milliseconds since the Unix epoch.
+    #[must_use]
+    pub const fn from_millis(millis: i64) -> Self {
+        Self(millis)
+    }
+
+    /// From seconds since the Unix epoch. Seconds beyond the range of an `i64` of milliseconds become its end.
+    #[must_use]
+    pub const fn from_seconds(seconds: i64) -> Self {
+        Self(seconds.saturating_mul(1000))
+    }
+
+    /// Milliseconds since the Unix epoch: the unit of UUIDv7 and of CloudWatch.
+    #[must_use]
+    pub const fn as_millis(self) -> i64 {
+        self.0
+    }
+
+    /// Seconds since the Unix epoch, rounded down.
+    #[must_use]
+    pub const fn as_seconds(self) -> i64 {
+        self.0.div_euclid(1000)
+    }
+
+    /// The beginning of this second. What is stored, signed or compared with a signed time starts from here.
+    #[must_use]
+    pub const fn to_second(self) -> Self {
+        Self::from_seconds(self.as_seconds())
+    }
+
+    /// How long after `earlier` this is; `None` if it is before.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Option<Duration> {
+        let millis = self.0.checked_sub(earlier.0)?;
+        u64::try_from(millis).ok().map(Duration::from_millis)
+    }
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Saturates.
+impl Add<Duration> for Timestamp {
+    type Output = Self;
+
+    fn add(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(millis(duration)))
+    }
+}
+
+/// Saturates.
+impl Sub<Duration> for Timestamp {
+    type Output = Self;
+
+    fn sub(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(millis(duration)))
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let time = jiff::Timestamp::from_second(self.as_seconds());
+        time.unwrap_or(jiff::Timestamp::MAX).fmt(f)
+    }
+}
+
+impl FromStr for Timestamp {
+    type Err = jiff::Error;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let time: jiff::Timestamp = text.parse()?;
+        Ok(Self::from_seconds(time.as_second()))
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_i64(self.as_seconds())
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        i64::deserialize(deserializer).map(Self::from_seconds)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timestamp_is_written_in_utc_to_the_second() {
+        assert_eq!(
+            Timestamp::from_millis(999).to_string(),
+            "1970-01-01T00:00:00Z"
+        );
+        let parse = |text: &str| text.parse().ok();
+        assert_eq!(
+            parse("1970-01-01T01:00:00.9+01:00"),
+            Some(Timestamp::from_seconds(0))
+        );
+        assert_eq!(parse("1970-01-01"), None);
+        assert_eq!(parse("tomorrow"), None);
+    }
+
+    #[test]
+    fn arithmetic_and_display_never_panic_at_the_ends_of_the_range() {
+        let end = Timestamp::from_seconds(i64::MAX);
+        assert_eq!(end + Duration::MAX, end);
+        assert_eq!(
+            end.since(Timestamp::from_seconds(i64::MIN)),
+            None,
+            "the difference is out of range"
+        );
+        assert!(end.to_string().starts_with("9999-"));
+    }
+
+    #[test]
+    fn the_past_is_no_duration_away() {
+        let (early, late) = (Timestamp::from_millis(1), Timestamp::from_millis(4));
+        assert_eq!(late.since(early), Some(Duration::from_millis(3)));
+        assert_eq!(early.since(late), None);
+    }
+}

@@ -1,0 +1,108 @@
+//! The AWS clients, built once per process from the Lambda environment.
+//!
+//! Timeouts and retries leave time for a 503 within a function's five seconds.
+
+use std::time::Duration;
+
+use aws_credential_types::Credentials;
+use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use aws_smithy_types::{retry::RetryConfig, timeout::TimeoutConfig};
+
+use super::config::Environment;
+
+/// The settings that both clients share.
+pub struct AwsSettings {
+    region: String,
+    credentials: Credentials,
+    dynamodb_endpoint: Option<String>,
+    kms_endpoint: Option<String>,
+    http: SharedHttpClient,
+}
+
+impl AwsSettings {
+    /// Reads the variables that Lambda sets, and `AWS_ENDPOINT_URL*`, which are set where something else stands in for
+    /// AWS.
+    pub fn read(environment: &mut Environment<'_>) -> Self {
+        let credentials = Credentials::new(
+            environment.required("AWS_ACCESS_KEY_ID"),
+            environment.required("AWS_SECRET_ACCESS_KEY"),
+            environment.optional("AWS_SESSION_TOKEN"),
+            None,
+            "environment",
+        );
+        let endpoint = |name: &str| {
+            environment
+                .optional(name)
+                .or_else(|| environment.optional("AWS_ENDPOINT_URL"))
+        };
+        let dynamodb_endpoint = endpoint("AWS_ENDPOINT_URL_DYNAMODB");
+        let kms_endpoint = endpoint("AWS_ENDPOINT_URL_KMS");
+        let http = aws_smithy_http_client::Builder::new()
+            .tls_provider(Provider::Rustls(CryptoMode::Ring))
+            .build_https();
+        Self {
+            region: environment.required("AWS_REGION"),
+            credentials,
+            dynamodb_endpoint,
+            kms_endpoint,
+            http,
+        }
+    }
+
+    #[must_use]
+    pub fn dynamodb(&self) -> aws_sdk_dynamodb::Client {
+        use aws_sdk_dynamodb::config::{
+            BehaviorVersion, Config, Region, StalledStreamProtectionConfig,
+        };
+        let mut config = Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new(self.region.clone()))
+            .credentials_provider(self.credentials.clone())
+            .http_client(self.http.clone())
+            .timeout_config(timeouts())
+            .retry_config(retries())
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
+        config.set_endpoint_url(self.dynamodb_endpoint.clone());
+        aws_sdk_dynamodb::Client::from_conf(config.build())
+    }
+
+    #[must_use]
+    pub fn kms(&self) -> aws_sdk_kms::Client {
+        use aws_sdk_kms::config::{BehaviorVersion, Config, Region, StalledStreamProtectionConfig};
+        let mut config = Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new(self.region.clone()))
+            .credentials_provider(self.credentials.clone())
+            .http_client(self.http.clone())
+            .timeout_config(timeouts())
+            .retry_config(retries())
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
+        config.set_endpoint_url(self.kms_endpoint.clone());
+        aws_sdk_kms::Client::from_conf(config.build())
+    }
+}
+
+fn timeouts() -> TimeoutConfig {
+    TimeoutConfig::builder()
+        .connect_timeout(Duration::from_millis(800))
+        .operation_attempt_timeout(Duration::from_secs(1))
+        .operation_timeout(Duration::from_millis(2500))
+        .build()
+}
+
+fn retries() -> RetryConfig {
+    RetryConfig::standard()
+        .with_max_attempts(3)
+        .with_initial_backoff(Duration::from_millis(100))
+}
+
+/// Waits for a connection to be made in the init phase, for one second of the ten that Lambda gives it.
+pub(crate) async fn warmed_up(service: &'static str, connect: impl Future<Output = bool>) {
+    if !matches!(
+        tokio::time::timeout(Duration::from_secs(1), connect).await,
+        Ok(true)
+    ) {
+        tracing::warn!(service, "could not connect during init");
+    }
+}

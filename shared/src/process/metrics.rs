@@ -1,0 +1,155 @@
+//! Metrics: log lines in CloudWatch's embedded metric format, which CloudWatch Logs turns into metrics.
+//!
+//! All names and values except the namespace are constants, so no tenant, user or key can become a dimension.
+
+use std::{
+    fmt::Write as _,
+    io::{self, Write as _},
+    sync::LazyLock,
+};
+
+use super::clock;
+
+/// Each variant is a CloudWatch metric, and each field one of its dimensions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Metric {
+    /// `KeysCreated`: new keys, not those that an `Idempotency-Key` re-issued.
+    KeyCreated,
+    /// `Revocations` by `Kind`: `key`, `user` (all keys of one, however many) or `holder` (the key presented).
+    Revoked(&'static str),
+    /// `KeysExpired`: keys that were archived after their expiry.
+    KeyExpired,
+    /// `Validations` by `Function` and `Code`.
+    Validated(&'static str, &'static str),
+    /// `Onboardings` by `Code`: `onboarded` took a slot, `repeated` did not, `limit_reached` found none.
+    Onboarding(&'static str),
+    /// `JoinTokens` by `Code`: `redeemed` or `replayed`.
+    JoinToken(&'static str),
+    /// `KmsFailures`: requests to KMS that failed, after the retries.
+    KmsFailed,
+}
+
+/// The namespace: `METRICS_NAMESPACE` keeps the stacks of an account apart.
+static NAMESPACE: LazyLock<String> =
+    LazyLock::new(|| std::env::var("METRICS_NAMESPACE").unwrap_or_else(|_| "access-keys".into()));
+
+/// Adds one to a metric by writing a line to standard output, whatever the log level.
+pub fn count(metric: Metric) {
+    let line = line(metric, &NAMESPACE, clock::now().as_millis());
+    // Like a log line, a metric that cannot be written fails no request.
+    let _ = io::stdout().write_all(line.as_bytes());
+}
+
+fn line(metric: Metric, namespace: &str, timestamp: i64) -> String {
+    let (name, dimensions): (_, &[(&str, &str)]) = match metric {
+        Metric::KeyCreated => ("KeysCreated", &[]),
+        Metric::Revoked(kind) => ("Revocations", &[("Kind", kind)]),
+        Metric::KeyExpired => ("KeysExpired", &[]),
+        Metric::Validated(function, code) => {
+            ("Validations", &[("Function", function), ("Code", code)])
+        }
+        Metric::Onboarding(code) => ("Onboardings", &[("Code", code)]),
+        Metric::JoinToken(code) => ("JoinTokens", &[("Code", code)]),
+        Metric::KmsFailed => ("KmsFailures", &[]),
+    };
+    let mut line = String::with_capacity(320);
+    // Writing to a String cannot fail, and nothing that is written needs to be escaped.
+    let _ = write!(
+        line,
+        r#"{{"_aws":{{"Timestamp":{timestamp},"CloudWatchMetrics":[{{"Namespace":"{namespace}""#
+    );
+    line.push_str(r#","Dimensions":[["#);
+    for (n, (dimension, _)) in dimensions.iter().enumerate() {
+        let comma = if n == 0 { "" } else { "," };
+        let _ = write!(line, r#"{comma}"{dimension}""#);
+    }
+    let _ = write!(
+        line,
+        r#"]],"Metrics":[{{"Name":"{name}","Unit":"Count"}}]}}]}}"#
+    );
+    for (dimension, value) in dimensions {
+        let _ = write!(line, r#","{dimension}":"{value}""#);
+    }
+    let _ = writeln!(line, r#","{name}":1}}"#);
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn written(metric: Metric) -> Value {
+        let line = line(metric, "access-keys/prod", 1_700_000_000_123);
+        assert_eq!(line.matches('\n').count(), 1, "{line}");
+        serde_json::from_str(line.strip_suffix('\n').unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_line_has_exactly_the_form_of_the_specification() {
+        let with_dimensions = json!({
+            "_aws": {
+                "Timestamp": 1_700_000_000_123_i64,
+                "CloudWatchMetrics": [{
+                    "Namespace": "access-keys/prod",
+                    "Dimensions": [["Function", "Code"]],
+                    "Metrics": [{ "Name": "Validations", "Unit": "Count" }],
+                }],
+            },
+            "Function": "validate",
+            "Code": "expired",
+            "Validations": 1,
+        });
+        assert_eq!(
+            written(Metric::Validated("validate", "expired")),
+            with_dimensions
+        );
+        let without = json!({
+            "_aws": {
+                "Timestamp": 1_700_000_000_123_i64,
+                "CloudWatchMetrics": [{
+                    "Namespace": "access-keys/prod",
+                    "Dimensions": [[]],
+                    "Metrics": [{ "Name": "KeysCreated", "Unit": "Count" }],
+                }],
+            },
+            "KeysCreated": 1,
+        });
+        assert_eq!(written(Metric::KeyCreated), without);
+    }
+
+    /// The specification requires that each member named in the metadata exists in the line.
+    #[test]
+    fn every_metric_names_what_is_in_its_line() {
+        for metric in [
+            Metric::KeyCreated,
+            Metric::Revoked("key"),
+            Metric::KeyExpired,
+            Metric::Validated("authorize", "active"),
+            Metric::Onboarding("repeated"),
+            Metric::JoinToken("replayed"),
+            Metric::KmsFailed,
+        ] {
+            let line = written(metric);
+            let directive = &line["_aws"]["CloudWatchMetrics"][0];
+            let dimensions = directive["Dimensions"][0].as_array().unwrap();
+            assert!(
+                dimensions
+                    .iter()
+                    .all(|name| line[name.as_str().unwrap()].is_string()),
+                "{line}"
+            );
+            assert_eq!(
+                line[directive["Metrics"][0]["Name"].as_str().unwrap()],
+                1,
+                "{line}"
+            );
+            assert_eq!(
+                line.as_object().unwrap().len(),
+                2 + dimensions.len(),
+                "{line}"
+            );
+        }
+    }
+}

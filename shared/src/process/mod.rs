@@ -1,0 +1,7 @@
+//! The process around the product: settings, AWS clients, logs, metrics and the clock.
+
+pub mod aws;
+pub mod clock;
+pub mod config;
+pub mod metrics;
+pub mod telemetry;

@@ -1,0 +1,46 @@
+//! Logs: one JSON object per line with dotted field names. A log line never holds a key, a hash, a header or a body.
+
+use std::error::Error;
+
+use tracing_subscriber::{
+    filter::{LevelFilter, Targets},
+    fmt::{self, format::FmtSpan},
+    layer::SubscriberExt,
+    util::SubscriberInitExt,
+};
+
+/// Sends events to standard output. `LOG_LEVEL` overrides the level `info`.
+pub fn init() {
+    let level = std::env::var("LOG_LEVEL")
+        .ok()
+        .and_then(|level| level.parse().ok());
+    let level = level.unwrap_or(LevelFilter::INFO);
+    // Only our own events: at lower levels the SDK's would print requests.
+    let ours = ["access_keys", "authorize", "cleanup"].map(|target| (target, level));
+    let filter = Targets::new()
+        .with_default(LevelFilter::WARN)
+        .with_targets(ours);
+    let lines = fmt::layer()
+        .json()
+        .flatten_event(true)
+        .with_current_span(false)
+        .with_span_list(false)
+        .with_span_events(FmtSpan::NONE)
+        .with_target(false);
+    tracing_subscriber::registry()
+        .with(filter)
+        .with(lines)
+        .init();
+}
+
+/// An error and its sources in one line: `KMS Sign: dispatch failure: ...`. For the log only.
+#[must_use]
+pub fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    text
+}

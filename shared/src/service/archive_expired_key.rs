@@ -1,0 +1,45 @@
+//! After TTL has removed a key: its record goes to the history, and its slots are released. Clusters stay as they are.
+
+use std::time::Duration;
+
+use super::error::Error;
+pub use crate::store::{Store, StreamRecord};
+use crate::{
+    model::Timestamp,
+    process::metrics::{self, Metric},
+    store::Archived,
+};
+
+/// Handles one record of the table's stream. Idempotent and order-independent: the history is written only where there is
+/// nothing, and not after its own end.
+///
+/// # Errors
+/// When the record cannot be read, or the table fails.
+pub async fn archive_expired_key(
+    store: &Store,
+    record: StreamRecord,
+    history: Duration,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let Some(key) = record.into_expired_key()? else {
+        return Ok(());
+    };
+    let (tenant_id, key_id) = (key.tenant_id.clone(), key.key_id);
+    let ttl = key.expires_at + history;
+    if ttl > now {
+        let archived = store.archive_key(key, ttl).await?;
+        tracing::info!(key.id = %key_id, tenant.id = %tenant_id, outcome = ?archived, "expired");
+        if archived == Archived::Now {
+            metrics::count(Metric::KeyExpired);
+        }
+    }
+    loop {
+        let clusters = store.slots(&tenant_id, key_id, 100).await?;
+        if clusters.is_empty() {
+            return Ok(());
+        }
+        for cluster in clusters {
+            store.release_slot(&tenant_id, key_id, &cluster).await?;
+        }
+    }
+}

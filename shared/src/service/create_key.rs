@@ -1,0 +1,159 @@
+//! Creating a key: load, ask the policy, have KMS sign, then write everything in one transaction.
+
+use std::time::Duration;
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
+use ring::digest;
+
+use super::{error::Error, key_service::KeyService, users};
+use crate::{
+    model::{Actor, KeyId, KeyRecord, Name, Role, Timestamp, User, UserId},
+    policy,
+    process::metrics::{self, Metric},
+    store::{Attempts, EarlierRequest, Idempotency, Issued, Store},
+    token::{AccessKey, Claims},
+};
+
+/// The key that a caller wants.
+#[derive(Debug, Clone)]
+pub struct KeyRequest {
+    pub name: Name,
+    pub role: Role,
+    pub max_clusters: u32,
+    pub expiry: Expiry,
+}
+
+/// When a key expires.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expiry {
+    /// So long after its creation.
+    In(Duration),
+    At(Timestamp),
+}
+
+/// Creates a key for a user. A repeated request with the same `Idempotency-Key` gives the same key a new secret, and
+/// the earlier secret ends: the answer that carried it may have been lost.
+///
+/// # Errors
+/// When the policy denies it, or a conflict is left to the caller. After a failure of KMS or the table there is either no
+/// key, or one that the same `Idempotency-Key` finds again.
+pub async fn create_key(
+    actor: &Actor,
+    service: &KeyService,
+    owner_id: &UserId,
+    request: &KeyRequest,
+    idempotency_key: Option<&str>,
+    now: Timestamp,
+) -> Result<(KeyRecord, AccessKey), Error> {
+    let (store, now) = (&service.store, now.to_second());
+    let idempotency = idempotency_key.map(|key| request.idempotency(actor, key));
+    let idempotency = idempotency.as_ref();
+    let mut attempts = Attempts::default();
+    while attempts.next().await {
+        let state = store.creation_state(actor, owner_id, idempotency).await?;
+        let Some(me) = users::sign_in(actor, store, state.actor, now).await? else {
+            continue;
+        };
+        let owner = policy::may_manage_keys_of(&me, owner_id, state.owner)?;
+        policy::may_create_key(&me, &owner, request.role)?;
+        let is_new = state.earlier.is_none();
+        let mut record = match state.earlier {
+            None => request.record(&me, &owner, now)?,
+            Some(earlier) => earlier_key(store, &owner, idempotency, earlier, now).await?,
+        };
+        let key = service
+            .kms
+            .sign(Claims::of(&record), &service.issuer)
+            .await?;
+        record.hash = Some(key.hash());
+        let issued = if is_new {
+            store.create_key(&record, &owner, idempotency).await?
+        } else {
+            store.reissue_key(&record, &owner).await?
+        };
+        match issued {
+            Issued::Done if is_new => metrics::count(Metric::KeyCreated),
+            Issued::Done => {}
+            Issued::Gone => return Err(GONE),
+            // Somebody was faster: the policy decides again, about what is there now.
+            Issued::OwnerChanged | Issued::IdempotencyUsed => continue,
+        }
+        return Ok((record, key));
+    }
+    Err(Error::CHANGED_MEANWHILE)
+}
+
+const GONE: Error = Error::Conflict(
+    "key_gone",
+    "the key of this Idempotency-Key was revoked or has expired: choose a new one",
+);
+
+/// The key that an earlier request with the same `Idempotency-Key` created.
+async fn earlier_key(
+    store: &Store,
+    owner: &User,
+    idempotency: Option<&Idempotency>,
+    earlier: EarlierRequest,
+    now: Timestamp,
+) -> Result<KeyRecord, Error> {
+    if idempotency.is_none_or(|idempotency| idempotency.fingerprint != earlier.fingerprint) {
+        return Err(Error::Conflict(
+            "idempotency_key_reused",
+            "this Idempotency-Key was used for another request: choose a new one",
+        ));
+    }
+    let (tenant, user) = (&owner.tenant_id, &owner.user_id);
+    let (record, _) = store.key_and_owner(tenant, user, earlier.key_id).await?;
+    record.filter(|key| key.is_live(owner, now)).ok_or(GONE)
+}
+
+impl KeyRequest {
+    fn record(&self, me: &User, owner: &User, now: Timestamp) -> Result<KeyRecord, Error> {
+        Ok(KeyRecord {
+            tenant_id: owner.tenant_id.clone(),
+            user_id: owner.user_id.clone(),
+            key_id: KeyId::generate(now)?,
+            name: self.name.to_string(),
+            role: self.role,
+            max_clusters: self.max_clusters,
+            signed_max_clusters: self.max_clusters,
+            clusters_used: 0,
+            created_at: now,
+            created_by: me.user_id.clone(),
+            expires_at: match self.expiry {
+                Expiry::In(duration) => now + duration,
+                Expiry::At(time) => time,
+            },
+            epoch: owner.epoch,
+            revocation: None,
+            last_used_at: None,
+            hash: None,
+        })
+    }
+
+    fn idempotency(&self, actor: &Actor, idempotency_key: &str) -> Idempotency {
+        let expiry = match self.expiry {
+            Expiry::In(duration) => format!("in {}", duration.as_secs()),
+            Expiry::At(time) => format!("at {}", time.as_seconds()),
+        };
+        Idempotency {
+            id: hash(&[actor.user_id.as_str(), idempotency_key]),
+            fingerprint: hash(&[
+                self.name.as_str(),
+                self.role.as_str(),
+                &self.max_clusters.to_string(),
+                &expiry,
+            ]),
+        }
+    }
+}
+
+/// Hashes texts with their lengths, so that different lists never look the same.
+fn hash(parts: &[&str]) -> String {
+    let mut context = digest::Context::new(&digest::SHA256);
+    for part in parts {
+        context.update(&(part.len() as u64).to_be_bytes());
+        context.update(part.as_bytes());
+    }
+    BASE64URL.encode(context.finish())
+}

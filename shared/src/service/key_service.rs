@@ -1,0 +1,86 @@
+//! What the use cases work with: the table, and for keys as tokens also KMS.
+
+use super::error::Error;
+use crate::{
+    model::{Timestamp, TokenIssuer},
+    policy::RefusalCode,
+    process::{
+        aws::AwsSettings,
+        config::{Environment, KeySettings},
+    },
+    store::Store,
+    token::{AccessKey, Claims, JwkSet, KmsKeys, Refusal},
+};
+
+/// The table alone, for functions that neither sign nor verify keys.
+pub fn table(environment: &mut Environment<'_>) -> Store {
+    let aws = AwsSettings::read(environment);
+    Store::read(environment, &aws)
+}
+
+/// The table and the KMS keys. Whether a function can sign or only verify is up to its IAM role.
+pub struct KeyService {
+    pub store: Store,
+    pub(crate) kms: KmsKeys,
+    pub(crate) issuer: TokenIssuer,
+}
+
+impl KeyService {
+    /// Reads the settings.
+    pub fn read(environment: &mut Environment<'_>) -> Self {
+        let aws = AwsSettings::read(environment);
+        let keys = KeySettings::read(environment);
+        Self {
+            store: Store::read(environment, &aws),
+            kms: KmsKeys::new(aws.kms(), keys.signing_keys),
+            issuer: keys.issuer,
+        }
+    }
+
+    /// Fetches the public keys and connects to DynamoDB in the init phase, both at the same time.
+    pub async fn warm_up(&self) {
+        tokio::join!(self.kms.warm_up(), self.store.warm_up());
+    }
+
+    /// Verifies a key's signature, issuer, audience and expiry, without I/O once the public keys are cached.
+    ///
+    /// # Errors
+    /// When the public keys are not available.
+    pub async fn verify(
+        &self,
+        key: &AccessKey,
+        now: Timestamp,
+    ) -> Result<Result<Claims, RefusalCode>, Error> {
+        let public_keys = self.kms.public_keys().await?;
+        let claims = key.verify(public_keys, &self.issuer, now);
+        Ok(claims.map_err(|refusal| match refusal {
+            Refusal::Expired => RefusalCode::Expired,
+            _ => RefusalCode::Invalid,
+        }))
+    }
+}
+
+/// The public keys alone, for the function that publishes them.
+pub struct PublishedKeys(KmsKeys);
+
+impl PublishedKeys {
+    /// Reads the settings.
+    pub fn read(environment: &mut Environment<'_>) -> Self {
+        let aws = AwsSettings::read(environment);
+        let keys = KeySettings::read(environment);
+        Self(KmsKeys::new(aws.kms(), keys.signing_keys))
+    }
+
+    /// Fetches the public keys in the init phase.
+    pub async fn warm_up(&self) {
+        self.0.warm_up().await;
+    }
+
+    /// The key set.
+    ///
+    /// # Errors
+    /// When KMS does not answer in time.
+    pub async fn jwks(&self) -> Result<JwkSet<'_>, Error> {
+        Ok(self.0.public_keys().await?.jwks())
+    }
+}

@@ -1,0 +1,536 @@
+//! Onboarding: a key registers a cluster or a node, within its limit, and gets a join token that works once.
+//!
+//! 1. [`OnboardingState`] is read: the key, its owner, the cluster, and whether the key holds a slot for it.
+//! 2. [`decide`] decides, without I/O.
+//! 3. [`Onboarding`] is written in one transaction, which holds only if everything is still as read.
+//!
+//! When others change the same items, it starts again.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use super::{
+    error::Error,
+    key_service::KeyService,
+    validate_key::{ValidateRequest, is_use_due, validate_key},
+};
+use crate::{
+    model::{
+        Cluster, ClusterName, ClusterNumber, ClusterType, JoinToken, JoinTokenRecord, KeyHash,
+        Node, NodeName, NodeNumber, Permission, Timestamp,
+    },
+    policy::{self, RefusalCode},
+    process::metrics::{self, Metric},
+    store::{Attempts, Onboarding, OnboardingState, Slot, StoreError},
+    token::{AccessKey, Claims},
+};
+
+/// How many keys may hold a slot for the same cluster. It bounds the size of the cluster's item.
+const MOST_HOLDERS: usize = 400;
+
+/// A key that wants to onboard something, with its verified claims.
+#[derive(Debug)]
+pub struct OnboardingKey {
+    pub key: AccessKey,
+    pub claims: Claims,
+}
+
+/// What joins.
+#[derive(Debug, Clone)]
+pub enum Joining {
+    /// A cluster, and the node that calls for it if that gave its name.
+    Cluster {
+        name: ClusterName,
+        kind: ClusterType,
+        node: Option<NodeName>,
+    },
+    /// A node of a cluster that is already onboarded: of the one named, or else of the only one the key has.
+    Node {
+        cluster: Option<ClusterName>,
+        node: NodeName,
+    },
+}
+
+/// Verifies the key that wants to onboard something.
+///
+/// # Errors
+/// When the key is not genuine or has expired, or the public keys are not available.
+pub async fn verify_key(
+    service: &KeyService,
+    key: AccessKey,
+    now: Timestamp,
+) -> Result<OnboardingKey, Error> {
+    let claims = service.verify(&key, now).await??;
+    Ok(OnboardingKey { key, claims })
+}
+
+/// Onboards a cluster or a node. Onboarding the same cluster again succeeds and takes no second slot.
+///
+/// It costs one read and one transaction; more only before a refusal, when others write the same items, or when a node
+/// does not name its cluster.
+///
+/// # Errors
+/// When the key is refused or has no slot left. After a failure of the table there is either nothing, or what the same
+/// call finds again.
+pub async fn onboard_cluster(
+    service: &KeyService,
+    OnboardingKey { key, claims }: &OnboardingKey,
+    joining: &Joining,
+    node_history: Duration,
+    now: Timestamp,
+) -> Result<JoinToken, Error> {
+    let (cluster, kind, node) = match joining {
+        Joining::Cluster { name, kind, node } => (name.clone(), Some(*kind), node.clone()),
+        Joining::Node { cluster, node } => {
+            let only = match cluster {
+                Some(name) => name.clone(),
+                None => only_cluster(service, key, claims, now).await?,
+            };
+            (only, None, Some(node.clone()))
+        }
+    };
+    let request = Request {
+        hash: key.hash(),
+        claims,
+        cluster,
+        kind,
+        node,
+        node_history,
+        new_cluster: ClusterNumber::generate()?,
+        new_node: NodeNumber::generate()?,
+    };
+    let token = JoinToken::generate()?;
+    let (store, tenant, key_id) = (&service.store, &claims.tenant_id, claims.key_id);
+    let mut attempts = Attempts::default();
+    while attempts.next().await {
+        let state = store
+            .onboarding_state(tenant, &claims.user_id, key_id, &request.cluster)
+            .await?;
+        let onboarding = match decide(state, &request, now) {
+            Decision::ReadAgain => continue,
+            Decision::Refuse(refusal) => return Err(refusal.into()),
+            Decision::NoSlot(refusal) => {
+                // The counter and the slot were not read atomically; a concurrent call may have taken the slot.
+                if store.has_slot(tenant, key_id, &request.cluster).await? {
+                    continue;
+                }
+                if refusal == Refusal::LimitReached {
+                    metrics::count(Metric::Onboarding("limit_reached"));
+                }
+                return Err(refusal.into());
+            }
+            Decision::Onboard(onboarding) => onboarding,
+        };
+        if store.onboard(&onboarding, &token).await? {
+            log(&onboarding);
+            return Ok(token);
+        }
+    }
+    Err(StoreError::Conflict.into())
+}
+
+fn log(onboarding: &Onboarding) {
+    let is_new = matches!(onboarding.slot, Slot::Take { .. });
+    tracing::info!(
+        key.id = %onboarding.key.key_id,
+        tenant.id = %onboarding.key.tenant_id,
+        cluster.name = %onboarding.cluster.name,
+        slot.is_new = is_new,
+        "onboarded"
+    );
+    let code = if is_new { "onboarded" } else { "repeated" };
+    metrics::count(Metric::Onboarding(code));
+}
+
+/// The cluster of a node that names none: the only one that its key has onboarded.
+async fn only_cluster(
+    service: &KeyService,
+    key: &AccessKey,
+    claims: &Claims,
+    now: Timestamp,
+) -> Result<ClusterName, Error> {
+    // A key that is refused must not learn which slots it has.
+    let request = ValidateRequest {
+        permission: Some(Permission::ClustersOnboard),
+        ..ValidateRequest::new(key.clone())
+    };
+    validate_key(service, None, &request, now).await?.result?;
+    let (tenant, key_id) = (&claims.tenant_id, claims.key_id);
+    let mut names = service.store.slots(tenant, key_id, 2).await?;
+    match (names.pop(), names.is_empty()) {
+        (Some(name), true) => Ok(name),
+        (None, _) => Err(Refusal::NotOnboarded.into()),
+        (Some(_), false) => Err(Error::field(
+            "cluster_name",
+            "is required, because the access key has onboarded more than one cluster",
+        )),
+    }
+}
+
+/// What [`decide`] needs besides the state.
+struct Request<'a> {
+    hash: KeyHash,
+    claims: &'a Claims,
+    cluster: ClusterName,
+    /// Absent for a node, which can only join a cluster that is already onboarded.
+    kind: Option<ClusterType>,
+    node: Option<NodeName>,
+    /// How long the table remembers a silent node.
+    node_history: Duration,
+    /// The number of the cluster, if it is new.
+    new_cluster: ClusterNumber,
+    /// The number of the node, if it is new.
+    new_node: NodeNumber,
+}
+
+#[derive(Debug)]
+enum Decision {
+    /// The parts of the state contradict each other: another call is changing them.
+    ReadAgain,
+    Refuse(Refusal),
+    /// The key has no slot for the cluster and cannot take one.
+    NoSlot(Refusal),
+    Onboard(Box<Onboarding>),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Refusal {
+    Key(RefusalCode),
+    NotOnboarded,
+    LimitReached,
+    TooManyHolders,
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Key(code) => code.into(),
+            Refusal::NotOnboarded => Self::Conflict(
+                "cluster_not_onboarded",
+                "a node can only join an onboarded cluster: onboard the cluster first",
+            ),
+            Refusal::LimitReached => Self::Conflict(
+                "cluster_limit_reached",
+                "the access key has reached its max_clusters: delete a cluster, raise max_clusters, or use another key",
+            ),
+            Refusal::TooManyHolders => Self::Conflict(
+                "cluster_key_limit_reached",
+                "400 access keys hold this cluster: use one of them, or wait until some have expired",
+            ),
+        }
+    }
+}
+
+fn decide(state: OnboardingState, request: &Request<'_>, now: Timestamp) -> Decision {
+    let grant = match policy::evaluate(
+        request.hash,
+        request.claims,
+        state.key.as_ref(),
+        state.owner.as_ref(),
+        Some(Permission::ClustersOnboard),
+        now,
+    ) {
+        Ok(grant) => grant,
+        Err(code) => return Decision::Refuse(Refusal::Key(code)),
+    };
+    let (Some(key), Some(owner)) = (state.key, state.owner) else {
+        return Decision::ReadAgain;
+    };
+    let holds = |cluster: &Cluster| cluster.holders.contains(&key.key_id);
+    if state.cluster.as_ref().is_some_and(holds) != state.has_slot {
+        return Decision::ReadAgain;
+    }
+    let is_new_cluster = state.cluster.is_none();
+    let cluster = match (state.cluster, request.kind) {
+        (Some(cluster), _) => cluster,
+        (None, Some(kind)) => request.new_cluster(kind, now),
+        (None, None) => return Decision::Refuse(Refusal::NotOnboarded),
+    };
+    let slot = if state.has_slot {
+        let record_use = is_use_due(&key, now);
+        Slot::Held { record_use }
+    } else if grant.clusters_used >= grant.max_clusters {
+        return Decision::NoSlot(Refusal::LimitReached);
+    } else if cluster.holders.len() >= MOST_HOLDERS {
+        return Decision::NoSlot(Refusal::TooManyHolders);
+    } else {
+        let limit = grant.max_clusters;
+        Slot::Take { limit }
+    };
+    Decision::Onboard(Box::new(Onboarding {
+        node: request.node(cluster.number, now),
+        join_token: request.join_token(cluster.number, now),
+        key,
+        owner,
+        slot,
+        cluster,
+        is_new_cluster,
+        now,
+    }))
+}
+
+impl Request<'_> {
+    fn new_cluster(&self, kind: ClusterType, now: Timestamp) -> Cluster {
+        Cluster {
+            tenant_id: self.claims.tenant_id.clone(),
+            name: self.cluster.clone(),
+            number: self.new_cluster,
+            kind,
+            key_id: self.claims.key_id,
+            holders: BTreeSet::from([self.claims.key_id]),
+            created_at: now,
+            last_seen_at: now,
+        }
+    }
+
+    fn node(&self, cluster: ClusterNumber, now: Timestamp) -> Option<(Node, Timestamp)> {
+        let node = Node {
+            cluster,
+            name: self.node.clone()?,
+            number: self.new_node,
+            created_at: now,
+            last_seen_at: now,
+        };
+        Some((node, now + self.node_history))
+    }
+
+    fn join_token(&self, cluster: ClusterNumber, now: Timestamp) -> JoinTokenRecord {
+        JoinTokenRecord {
+            tenant_id: self.claims.tenant_id.clone(),
+            user_id: self.claims.user_id.clone(),
+            key_id: self.claims.key_id,
+            key_hash: self.hash,
+            cluster: self.cluster.clone(),
+            number: cluster,
+            node: self.node.clone(),
+            expires_at: now + JoinToken::LIFETIME,
+            redeemed_at: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{
+        KeyId, KeyRecord, Role, User, UserStatus,
+        fixtures::{self, NOW, at},
+    };
+
+    struct Case {
+        owner: User,
+        key: KeyRecord,
+        cluster: Option<Cluster>,
+        has_slot: bool,
+        kind: Option<ClusterType>,
+        node: Option<NodeName>,
+    }
+
+    /// A key that onboards a new cluster.
+    fn case() -> Case {
+        let owner = fixtures::user("editor", Role::Editor);
+        Case {
+            key: fixtures::key(&owner, secret().hash()),
+            owner,
+            cluster: None,
+            has_slot: false,
+            kind: Some(ClusterType::K8s),
+            node: None,
+        }
+    }
+
+    fn secret() -> AccessKey {
+        AccessKey::new("key".into())
+    }
+
+    impl Case {
+        /// The cluster exists, and these keys hold it.
+        fn held_by(mut self, holders: impl IntoIterator<Item = KeyId>) -> Self {
+            self.cluster = Some(Cluster {
+                tenant_id: self.owner.tenant_id.clone(),
+                name: "prod".parse().unwrap(),
+                number: ClusterNumber::generate().unwrap(),
+                kind: ClusterType::K8s,
+                key_id: self.key.key_id,
+                holders: holders.into_iter().collect(),
+                created_at: at(-60),
+                last_seen_at: at(-60),
+            });
+            self
+        }
+
+        /// The cluster exists, and the key holds a slot for it.
+        fn onboarded(self) -> Self {
+            let key = self.key.key_id;
+            Self {
+                has_slot: true,
+                ..self.held_by([key])
+            }
+        }
+
+        fn decide(self) -> Decision {
+            let request = Request {
+                hash: secret().hash(),
+                claims: &Claims::of(&self.key),
+                cluster: "prod".parse().unwrap(),
+                kind: self.kind,
+                node: self.node,
+                node_history: Duration::from_secs(100),
+                new_cluster: ClusterNumber::generate().unwrap(),
+                new_node: NodeNumber::generate().unwrap(),
+            };
+            let state = OnboardingState {
+                key: Some(self.key),
+                owner: Some(self.owner),
+                cluster: self.cluster,
+                has_slot: self.has_slot,
+            };
+            decide(state, &request, NOW)
+        }
+
+        #[track_caller]
+        fn onboarding(self) -> Onboarding {
+            match self.decide() {
+                Decision::Onboard(onboarding) => *onboarding,
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    fn another_key() -> KeyId {
+        KeyId::generate(NOW).unwrap()
+    }
+
+    #[test]
+    fn a_new_cluster_takes_a_slot_of_its_key() {
+        let case = case();
+        let key = case.key.key_id;
+        let onboarding = case.onboarding();
+        assert_eq!(onboarding.slot, Slot::Take { limit: 3 });
+        assert!(onboarding.is_new_cluster && onboarding.node.is_none());
+        assert_eq!(onboarding.cluster.holders, BTreeSet::from([key]));
+        assert_eq!(onboarding.join_token.number, onboarding.cluster.number);
+        assert_eq!(onboarding.join_token.expires_at, NOW + JoinToken::LIFETIME);
+    }
+
+    #[test]
+    fn a_known_cluster_takes_a_slot_of_each_further_key() {
+        let onboarding = case().held_by([another_key()]).onboarding();
+        assert_eq!(onboarding.slot, Slot::Take { limit: 3 });
+        assert!(!onboarding.is_new_cluster);
+    }
+
+    #[test]
+    fn a_repetition_takes_no_slot_and_records_the_use_once_an_hour() {
+        for (last_used_at, record_use) in [
+            (None, true),
+            (Some(at(-3600)), true),
+            (Some(at(-3599)), false),
+        ] {
+            let mut case = case().onboarded();
+            case.key.last_used_at = last_used_at;
+            case.key.clusters_used = 3;
+            let onboarding = case.onboarding();
+            assert_eq!(
+                onboarding.slot,
+                Slot::Held { record_use },
+                "{last_used_at:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_node_joins_an_onboarded_cluster_and_is_remembered_for_its_history() {
+        let mut case = case().onboarded();
+        (case.kind, case.node) = (None, Some("n1".parse().unwrap()));
+        let onboarding = case.onboarding();
+        let (node, forgotten_at) = onboarding.node.unwrap();
+        assert_eq!(node.cluster, onboarding.cluster.number);
+        assert_eq!(forgotten_at, NOW + Duration::from_secs(100));
+        assert_eq!(onboarding.join_token.node, Some(node.name));
+    }
+
+    #[test]
+    fn a_node_cannot_onboard_a_cluster() {
+        let mut case = case();
+        (case.kind, case.node) = (None, Some("n1".parse().unwrap()));
+        let decision = case.decide();
+        assert!(
+            matches!(decision, Decision::Refuse(Refusal::NotOnboarded)),
+            "{decision:?}"
+        );
+    }
+
+    #[test]
+    fn a_key_without_a_free_slot_gets_no_other_cluster() {
+        let mut full = case();
+        full.key.clusters_used = 3;
+        let mut lowered = case();
+        (lowered.key.max_clusters, lowered.key.clusters_used) = (1, 2);
+        for case in [full, lowered] {
+            let decision = case.decide();
+            assert!(
+                matches!(decision, Decision::NoSlot(Refusal::LimitReached)),
+                "{decision:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_cluster_has_a_limit_of_holders() {
+        let keys = |n| (0..n).map(|_| another_key()).collect::<Vec<_>>();
+        let decision = case().held_by(keys(MOST_HOLDERS)).decide();
+        assert!(
+            matches!(decision, Decision::NoSlot(Refusal::TooManyHolders)),
+            "{decision:?}"
+        );
+        case().held_by(keys(MOST_HOLDERS - 1)).onboarding();
+    }
+
+    #[test]
+    fn a_torn_read_is_read_again() {
+        let slot_without_cluster = Case {
+            has_slot: true,
+            ..case()
+        };
+        let slot_without_holder = Case {
+            has_slot: true,
+            ..case().held_by([another_key()])
+        };
+        let holder_without_slot = Case {
+            has_slot: false,
+            ..case().onboarded()
+        };
+        for case in [
+            slot_without_cluster,
+            slot_without_holder,
+            holder_without_slot,
+        ] {
+            assert!(matches!(case.decide(), Decision::ReadAgain));
+        }
+    }
+
+    #[test]
+    fn a_key_that_is_refused_onboards_nothing() {
+        for code in [
+            RefusalCode::Invalid,
+            RefusalCode::Expired,
+            RefusalCode::Revoked,
+            RefusalCode::OwnerInactive,
+            RefusalCode::Forbidden,
+        ] {
+            let mut case = case().onboarded();
+            match code {
+                RefusalCode::Invalid => case.key.hash = None,
+                RefusalCode::Expired => case.key.expires_at = at(0),
+                RefusalCode::Revoked => case.owner.epoch = 1,
+                RefusalCode::OwnerInactive => case.owner.status = UserStatus::Inactive,
+                RefusalCode::Forbidden => case.key.role = Role::Viewer,
+            }
+            let decision = case.decide();
+            assert!(
+                matches!(decision, Decision::Refuse(Refusal::Key(found)) if found == code),
+                "{decision:?}"
+            );
+        }
+    }
+}

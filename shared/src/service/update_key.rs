@@ -1,0 +1,53 @@
+//! Changing a key: how many clusters it may onboard.
+
+use super::{error::Error, users};
+use crate::{
+    model::{Actor, KeyId, KeyRecord, KeySnapshot, Timestamp, UserId},
+    policy,
+    store::Store,
+};
+
+/// Changes how many clusters a key may onboard, up to the limit that was signed into it. A key that has already onboarded
+/// more gets no new slot, and keeps those it has.
+///
+/// # Errors
+/// When there is no such key, the policy denies it, the limit is too high, or the key is no longer live.
+pub async fn limit_clusters(
+    actor: &Actor,
+    store: &Store,
+    owner_id: &UserId,
+    key_id: KeyId,
+    max_clusters: u32,
+    now: Timestamp,
+) -> Result<KeySnapshot, Error> {
+    let (me, owner) = users::resolve_both(actor, store, owner_id, now).await?;
+    let owner = policy::may_manage_keys_of(&me, owner_id, owner)?;
+    policy::may_limit_key(&me)?;
+    let key = store.key(&owner.tenant_id, owner_id, key_id).await?;
+    let key = key.ok_or(Error::NotFound)?;
+    let limit = key.signed_max_clusters;
+    if !(1..=limit).contains(&max_clusters) {
+        return Err(Error::field(
+            "max_clusters",
+            format!("must be a whole number from 1 to {limit}, the limit of the key's creation"),
+        ));
+    }
+    if !key.is_live(&owner, now) || !store.limit_clusters(&key, max_clusters).await? {
+        return Err(Error::Conflict(
+            "key_gone",
+            "the key was revoked or has expired: create a new one",
+        ));
+    }
+    tracing::info!(
+        tenant.id = %owner.tenant_id,
+        user.id = %owner.user_id,
+        key.id = %key_id,
+        key.max_clusters = max_clusters,
+        "limit written"
+    );
+    let key = KeyRecord {
+        max_clusters,
+        ..key
+    };
+    Ok(key.snapshot(Some(&owner), now))
+}

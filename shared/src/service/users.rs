@@ -1,0 +1,274 @@
+//! The directory of a tenant's users: the authority for what a caller and the owner of a key may do.
+
+use std::time::Duration;
+
+use super::{
+    error::Error,
+    page::{Listing, PageRequest},
+};
+use crate::{
+    model::{Actor, Name, Revocation, Role, Timestamp, User, UserId, UserStatus},
+    policy,
+    store::{Attempts, Position, Store, UserWritten},
+};
+
+/// A sign-in is recorded at most once in this time.
+const SIGN_IN_PRECISION: Duration = Duration::from_secs(3600);
+
+/// The directory's user for an actor, without writing anything.
+///
+/// # Errors
+/// When the user is deactivated or deleted.
+pub(super) async fn resolve(actor: &Actor, store: &Store, now: Timestamp) -> Result<User, Error> {
+    let user = store.user(&actor.tenant_id, &actor.user_id).await?;
+    known(actor, user, now)
+}
+
+/// The users for an actor and for somebody whom the request concerns, with one request.
+///
+/// # Errors
+/// When the actor's user is deactivated or deleted.
+pub(super) async fn resolve_both(
+    actor: &Actor,
+    store: &Store,
+    other: &UserId,
+    now: Timestamp,
+) -> Result<(User, Option<User>), Error> {
+    let tenant = &actor.tenant_id;
+    let (user, other) = store.user_pair(tenant, &actor.user_id, other).await?;
+    Ok((known(actor, user, now)?, other))
+}
+
+fn known(actor: &Actor, user: Option<User>, now: Timestamp) -> Result<User, Error> {
+    let user = user.unwrap_or_else(|| User::first_seen(actor, now));
+    policy::may_call(&user)?;
+    Ok(user)
+}
+
+/// Records that an actor called, whom the table knows as `user`: a first sign-in creates the user. `None` if another
+/// request of the same actor was faster: read again.
+///
+/// # Errors
+/// When the user is deactivated or deleted.
+pub(super) async fn sign_in(
+    actor: &Actor,
+    store: &Store,
+    user: Option<User>,
+    now: Timestamp,
+) -> Result<Option<User>, Error> {
+    let Some(user) = user else {
+        let user = User::first_seen(actor, now);
+        let written = store.write_user(None, &user).await?;
+        return Ok((written == UserWritten::Done).then_some(user));
+    };
+    policy::may_call(&user)?;
+    if user
+        .last_sign_in_at
+        .is_none_or(|at| at <= now - SIGN_IN_PRECISION)
+    {
+        store.record_sign_in(&user, now).await?;
+    }
+    Ok(Some(user))
+}
+
+/// Signs an actor in, and reads somebody whom the request concerns, with one read.
+///
+/// # Errors
+/// When the actor's user is deactivated or deleted.
+async fn sign_in_and_read(
+    actor: &Actor,
+    store: &Store,
+    other_id: &UserId,
+    now: Timestamp,
+) -> Result<(User, Option<User>), Error> {
+    let mut attempts = Attempts::default();
+    while attempts.next().await {
+        let (user, other) = store
+            .user_pair(&actor.tenant_id, &actor.user_id, other_id)
+            .await?;
+        if let Some(me) = sign_in(actor, store, user, now).await? {
+            let is_me = me.user_id == *other_id;
+            let other = if is_me { Some(me.clone()) } else { other };
+            return Ok((me, other));
+        }
+    }
+    Err(Error::CHANGED_MEANWHILE)
+}
+
+/// A page of the tenant's users, by id.
+///
+/// # Errors
+/// When the policy denies it.
+pub async fn list_users(
+    actor: &Actor,
+    store: &Store,
+    page: &PageRequest,
+    now: Timestamp,
+) -> Result<Listing<User>, Error> {
+    let (me, _) = sign_in_and_read(actor, store, &actor.user_id, now).await?;
+    policy::may_list_users(&me)?;
+    let limit = i32::try_from(page.limit).unwrap_or(i32::MAX);
+    let users = store
+        .tenant_users(&me.tenant_id, page.after.as_ref(), limit)
+        .await?;
+    let last = users.items.last().filter(|_| users.has_more);
+    Ok(Listing {
+        next: last.map(Position::after_user),
+        items: users.items,
+    })
+}
+
+/// A user.
+///
+/// # Errors
+/// When there is no such user, or the policy denies it.
+pub async fn get_user(
+    actor: &Actor,
+    store: &Store,
+    user_id: &UserId,
+    now: Timestamp,
+) -> Result<User, Error> {
+    let (me, user) = sign_in_and_read(actor, store, user_id, now).await?;
+    Ok(policy::may_see_user(&me, user_id, user)?)
+}
+
+/// What a user becomes. What is absent stays as it is.
+#[derive(Debug, Clone, Default)]
+pub struct UserChange {
+    pub role: Option<Role>,
+    pub status: Option<UserStatus>,
+    pub email: Option<String>,
+    pub name: Option<Name>,
+}
+
+impl UserChange {
+    fn apply(&self, user: &mut User) {
+        user.role = self.role.unwrap_or(user.role);
+        user.status = self.status.unwrap_or(user.status);
+        user.email = self.email.clone().or(user.email.take());
+        user.name = self
+            .name
+            .as_ref()
+            .map(ToString::to_string)
+            .or(user.name.take());
+    }
+}
+
+/// Provisions a user, before or after the first sign-in. True if the user is new.
+///
+/// # Errors
+/// When the policy denies it, or the tenant would lose its last administrator.
+pub async fn provision_user(
+    actor: &Actor,
+    store: &Store,
+    user_id: &UserId,
+    change: &UserChange,
+    now: Timestamp,
+) -> Result<(User, bool), Error> {
+    let provision = |old: Option<&User>| {
+        let new_user = || User::new(&actor.tenant_id, user_id, Role::Viewer, now);
+        let mut new = old.cloned().unwrap_or_else(new_user);
+        if new.status == UserStatus::Deleted {
+            // The epoch stays: the keys of a deleted user do not come back.
+            (new.status, new.created_at) = (UserStatus::Active, now);
+        }
+        change.apply(&mut new);
+        Ok(new)
+    };
+    let (old, new) = write_user(actor, store, user_id, now, provision).await?;
+    let is_new = old.is_none_or(|old| old.status == UserStatus::Deleted);
+    Ok((new, is_new))
+}
+
+/// Changes a user's role or status.
+///
+/// # Errors
+/// When there is no such user, the policy denies it, or the tenant would lose its last administrator.
+pub async fn change_user(
+    actor: &Actor,
+    store: &Store,
+    user_id: &UserId,
+    change: &UserChange,
+    now: Timestamp,
+) -> Result<User, Error> {
+    let apply = |old: Option<&User>| {
+        let mut new = existing(old)?;
+        change.apply(&mut new);
+        Ok(new)
+    };
+    let (_, new) = write_user(actor, store, user_id, now, apply).await?;
+    Ok(new)
+}
+
+/// Deletes a user. A record without name and address stays behind, so that the user's keys stay dead.
+///
+/// # Errors
+/// When there is no such user, the policy denies it, or the tenant would lose its last administrator.
+pub async fn delete_user(
+    actor: &Actor,
+    store: &Store,
+    user_id: &UserId,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let delete = |old: Option<&User>| {
+        let mut new = existing(old)?.in_next_epoch(Revocation {
+            at: now,
+            by: actor.user_id.to_string(),
+            reason: Some("the user was deleted".into()),
+        });
+        new.status = UserStatus::Deleted;
+        (new.email, new.name) = (None, None);
+        Ok(new)
+    };
+    write_user(actor, store, user_id, now, delete)
+        .await
+        .map(drop)
+}
+
+fn existing(user: Option<&User>) -> Result<User, Error> {
+    let user = user.filter(|user| user.status != UserStatus::Deleted);
+    user.cloned().ok_or(Error::NotFound)
+}
+
+/// Writes what `change` makes of a user, and gives the user before and after. When others change the user at the same
+/// moment, it reads and decides again.
+async fn write_user(
+    actor: &Actor,
+    store: &Store,
+    user_id: &UserId,
+    now: Timestamp,
+    change: impl Fn(Option<&User>) -> Result<User, Error>,
+) -> Result<(Option<User>, User), Error> {
+    let mut attempts = Attempts::default();
+    while attempts.next().await {
+        let (me, old) = sign_in_and_read(actor, store, user_id, now).await?;
+        policy::may_change_user(&me, user_id)?;
+        let new = change(old.as_ref())?;
+        match store.write_user(old.as_ref(), &new).await? {
+            UserWritten::Done => {
+                log(&new);
+                return Ok((old, new));
+            }
+            UserWritten::Stale => {}
+            UserWritten::LastAdmin => {
+                return Err(Error::Conflict(
+                    "last_admin",
+                    "this is the tenant's last active administrator: make another one first",
+                ));
+            }
+        }
+    }
+    Err(Error::CHANGED_MEANWHILE)
+}
+
+/// The runbook reads this line after a restore, which brings back users as they were.
+fn log(user: &User) {
+    let (role, status) = (user.role.as_str(), user.status.as_str());
+    tracing::info!(
+        tenant.id = %user.tenant_id,
+        user.id = %user.user_id,
+        user.role = role,
+        user.status = status,
+        "user written"
+    );
+}

@@ -1,0 +1,139 @@
+//! Validating a key: whether it is valid, and for what. Forged keys are refused without I/O. A genuine key costs one
+//! read, or none if the caller accepts cached data.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{
+    error::Error,
+    key_service::KeyService,
+    validation_cache::{Lookup, ValidationCache},
+};
+use crate::{
+    model::{KeyHash, KeyRecord, Permission, Timestamp},
+    policy::{Grant, RefusalCode},
+    process::{
+        metrics::{self, Metric},
+        telemetry,
+    },
+    store::Store,
+    token::{AccessKey, Claims},
+};
+
+/// `last_used_at` is written at most once in this time.
+const USE_PRECISION: Duration = Duration::from_secs(3600);
+/// How long a validation waits for that write.
+const USE_PATIENCE: Duration = Duration::from_millis(300);
+
+/// The question of a validation.
+#[derive(Debug)]
+pub struct ValidateRequest {
+    pub key: AccessKey,
+    /// Asks whether the key is valid for this.
+    pub permission: Option<Permission>,
+    /// How old cached data may be. Zero reads the table.
+    pub max_staleness: Duration,
+}
+
+impl ValidateRequest {
+    /// Asks for everything the key may do, from the table.
+    #[must_use]
+    pub const fn new(key: AccessKey) -> Self {
+        Self {
+            key,
+            permission: None,
+            max_staleness: Duration::ZERO,
+        }
+    }
+}
+
+/// A validation result and the age of its data.
+#[derive(Debug)]
+pub struct Validation {
+    pub result: Result<Grant, RefusalCode>,
+    /// When the data was read: the time of the request, unless it came from the cache.
+    pub checked_at: Timestamp,
+}
+
+/// Validates a key. The cache, if there is one, may answer requests that allow it, and learns from every read. It holds
+/// data, not results: time, permission and owner are evaluated on each call.
+///
+/// # Errors
+/// When the public keys or the table are needed and not available.
+pub async fn validate_key(
+    service: &KeyService,
+    cache: Option<&ValidationCache>,
+    request: &ValidateRequest,
+    now: Timestamp,
+) -> Result<Validation, Error> {
+    let cached = cache.and_then(|cache| cache.get(&request.key, request.max_staleness, now));
+    if let Some((checked_at, lookup)) = cached {
+        let result = lookup.evaluate(request.permission, now);
+        return Ok(Validation { result, checked_at });
+    }
+    let result = match service.verify(&request.key, now).await? {
+        Err(code) => Err(code),
+        Ok(claims) => {
+            let lookup = read(&service.store, request.key.hash(), claims).await?;
+            let lookup = Arc::new(lookup);
+            if let Some(cache) = cache {
+                cache.insert(&lookup, now);
+            }
+            let result = lookup.evaluate(request.permission, now);
+            if result.is_ok() {
+                record_use(&service.store, lookup.record.as_ref(), now).await;
+            }
+            result
+        }
+    };
+    let checked_at = now;
+    Ok(Validation { result, checked_at })
+}
+
+async fn read(store: &Store, hash: KeyHash, claims: Claims) -> Result<Lookup, Error> {
+    let (tenant, user) = (&claims.tenant_id, &claims.user_id);
+    let (record, mut owner) = store.key_and_owner(tenant, user, claims.key_id).await?;
+    if let Some(owner) = &mut owner {
+        // Evaluation needs only the epoch, and the details would be most of what the cache holds.
+        owner.revocations = Vec::new();
+    }
+    Ok(Lookup {
+        hash,
+        claims,
+        record,
+        owner,
+    })
+}
+
+/// Validations neither fail nor wait long because of this write.
+async fn record_use(store: &Store, record: Option<&KeyRecord>, now: Timestamp) {
+    let Some(record) = record.filter(|record| is_use_due(record, now)) else {
+        return;
+    };
+    let write = store.record_use(record, now - USE_PRECISION, now);
+    let cause = match tokio::time::timeout(USE_PATIENCE, write).await {
+        Ok(Ok(())) => return,
+        Ok(Err(error)) => telemetry::chain(&error),
+        Err(_) => "timeout".into(),
+    };
+    let key_id = record.key_id;
+    tracing::warn!(key.id = %key_id, error.cause = cause, "could not record the use of the key");
+}
+
+/// Whether `last_used_at` is due to be written.
+pub(super) fn is_use_due(key: &KeyRecord, now: Timestamp) -> bool {
+    key.last_used_at.is_none_or(|at| at <= now - USE_PRECISION)
+}
+
+/// Counts the result of a validation by `function`: `active`, a [`RefusalCode`], or `unavailable`. A request that runs
+/// out of time is not counted; the API's metrics have its 503.
+pub fn count_validation(
+    function: &'static str,
+    result: Result<&Result<Grant, RefusalCode>, &Error>,
+) {
+    let code = match result {
+        Ok(Ok(_)) => "active",
+        Ok(Err(code)) => code.as_str(),
+        Err(_) => "unavailable",
+    };
+    metrics::count(Metric::Validated(function, code));
+}

@@ -1,0 +1,311 @@
+//! What a process has read about keys, for callers who accept data of some age.
+
+use std::{
+    num::NonZeroUsize,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use lru::LruCache;
+
+use crate::{
+    model::{KeyHash, KeyRecord, Permission, Timestamp, User},
+    policy::{self, Grant, RefusalCode},
+    process::config::{self, Environment},
+    token::{AccessKey, Claims},
+};
+
+/// A verified key with its record and owner, as read.
+#[derive(Debug)]
+pub(super) struct Lookup {
+    pub hash: KeyHash,
+    pub claims: Claims,
+    pub record: Option<KeyRecord>,
+    pub owner: Option<User>,
+}
+
+impl Lookup {
+    /// What the key is worth at `now`.
+    pub fn evaluate(
+        &self,
+        permission: Option<Permission>,
+        now: Timestamp,
+    ) -> Result<Grant, RefusalCode> {
+        let (record, owner) = (self.record.as_ref(), self.owner.as_ref());
+        policy::evaluate(self.hash, &self.claims, record, owner, permission, now)
+    }
+}
+
+/// The most keys in the cache. One takes about 1 KB, and 4 KB if each id, name and reason has its greatest length: 4 MB in
+/// all, and never more than 16 of the function's 256.
+const CAPACITY: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4095);
+
+type Lookups = LruCache<KeyHash, (Timestamp, Arc<Lookup>)>;
+
+/// The latest lookup of each key and the time at which it began. The least recently used make room.
+///
+/// It uses wall-clock time, because the monotonic clock may stop while Lambda freezes the process.
+pub struct ValidationCache {
+    bound: Duration,
+    // A standard mutex, because it is never held across an await.
+    lookups: Mutex<Lookups>,
+}
+
+impl ValidationCache {
+    /// Reads the settings.
+    pub fn read(environment: &mut Environment<'_>) -> Self {
+        Self::new(config::max_staleness(environment))
+    }
+
+    /// A cache that never answers with data of the age `bound` or older.
+    fn new(bound: Duration) -> Self {
+        Self {
+            bound,
+            lookups: Mutex::new(LruCache::new(CAPACITY)),
+        }
+    }
+
+    /// The lookup of a key, with the time at which it began, if that is less than `max_staleness` ago.
+    pub(super) fn get(
+        &self,
+        key: &AccessKey,
+        max_staleness: Duration,
+        now: Timestamp,
+    ) -> Option<(Timestamp, Arc<Lookup>)> {
+        let max_age = max_staleness.min(self.bound);
+        if max_age.is_zero() {
+            return None;
+        }
+        let mut lookups = self.lookups();
+        let (began, lookup) = lookups.get(&key.hash())?;
+        // A lookup from the future was made before the clock was set back: its age is unknown. Both times are rounded down
+        // to milliseconds, so only an age below the limit is certain to be within it.
+        let age = now.since(*began)?;
+        // A read would begin with the signed expiry, which overrides everything else.
+        let is_expired = now >= lookup.claims.expires_at;
+        (age < max_age && !is_expired).then(|| (*began, Arc::clone(lookup)))
+    }
+
+    /// Replaces what is known of a key by a lookup that began at `began`. Forgets the key if the table does not have it, or
+    /// has another secret for it.
+    ///
+    /// Lambda gives a process one request at a time, so the last lookup to arrive is the last that was read.
+    pub(super) fn insert(&self, lookup: &Arc<Lookup>, began: Timestamp) {
+        if self.bound.is_zero() {
+            return;
+        }
+        let record = lookup.record.as_ref();
+        if record.is_some_and(|record| record.has_hash(lookup.hash)) {
+            self.lookups().put(lookup.hash, (began, Arc::clone(lookup)));
+        } else {
+            self.lookups().pop(&lookup.hash);
+        }
+    }
+
+    fn lookups(&self) -> MutexGuard<'_, Lookups> {
+        self.lookups.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{
+        Revocation, Role,
+        fixtures::{self, NOW, at},
+    };
+
+    const FIVE_MINUTES: Duration = Duration::from_secs(300);
+
+    fn key(text: &str) -> AccessKey {
+        AccessKey::new(text.to_owned())
+    }
+
+    fn lookup() -> Lookup {
+        let owner = fixtures::user("editor", Role::Editor);
+        let record = fixtures::key(&owner, key("key").hash());
+        Lookup {
+            hash: key("key").hash(),
+            claims: Claims::of(&record),
+            record: Some(record),
+            owner: Some(owner),
+        }
+    }
+
+    fn changed(change: impl FnOnce(&mut Lookup)) -> Lookup {
+        let mut lookup = lookup();
+        change(&mut lookup);
+        lookup
+    }
+
+    fn revoked() -> Lookup {
+        changed(|lookup| {
+            lookup.record.as_mut().unwrap().revocation = Some(Revocation {
+                at: at(0),
+                by: "editor".into(),
+                reason: None,
+            });
+        })
+    }
+
+    fn millis(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    impl ValidationCache {
+        /// A cache with one lookup, begun at `NOW`.
+        fn with(bound: Duration, lookup: Lookup) -> Self {
+            let cache = Self::new(bound);
+            cache.insert(&Arc::new(lookup), NOW);
+            cache
+        }
+
+        fn has(&self, max_staleness: Duration, now: Timestamp) -> bool {
+            self.get(&key("key"), max_staleness, now).is_some()
+        }
+
+        /// The result at `now` for a caller who accepts data of up to five minutes.
+        fn result(
+            &self,
+            permission: Option<Permission>,
+            now: Timestamp,
+        ) -> Option<Result<Grant, RefusalCode>> {
+            let (_, lookup) = self.get(&key("key"), FIVE_MINUTES, now)?;
+            Some(lookup.evaluate(permission, now))
+        }
+    }
+
+    #[test]
+    fn data_is_not_used_at_the_allowed_age_or_later() {
+        let cache = ValidationCache::with(FIVE_MINUTES, lookup());
+        for (max_staleness, age, is_used) in [
+            (10, 0, true),
+            (10, 9_999, true),
+            (10, 10_000, false),
+            (11, 10_000, true),
+            (1, 999, true),
+            (1, 1_000, false),
+            (0, 0, false),
+        ] {
+            assert_eq!(
+                cache.has(Duration::from_secs(max_staleness), NOW + millis(age)),
+                is_used,
+                "{max_staleness} {age}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_stated_age_begins_in_the_second_in_which_the_read_began() {
+        let cache = ValidationCache::with(FIVE_MINUTES, lookup());
+        let (checked_at, _) = cache
+            .get(&key("key"), Duration::from_secs(10), NOW + millis(9_999))
+            .unwrap();
+        assert_eq!(checked_at.to_second(), at(0));
+    }
+
+    #[test]
+    fn no_request_gets_past_the_bound() {
+        let cache = ValidationCache::with(Duration::from_secs(2), lookup());
+        assert!(cache.has(Duration::MAX, NOW + millis(1_999)));
+        assert!(!cache.has(Duration::MAX, NOW + millis(2_000)));
+        assert!(!ValidationCache::with(Duration::ZERO, lookup()).has(Duration::MAX, NOW));
+    }
+
+    #[test]
+    fn nothing_is_used_while_the_clock_is_set_back() {
+        let cache = ValidationCache::with(FIVE_MINUTES, lookup());
+        assert!(!cache.has(FIVE_MINUTES, NOW - millis(1)));
+        cache.insert(&Arc::new(revoked()), NOW - millis(5_000));
+        assert_eq!(cache.result(None, NOW), Some(Err(RefusalCode::Revoked)));
+    }
+
+    #[test]
+    fn a_later_read_replaces_an_earlier_one() {
+        let cache = ValidationCache::with(FIVE_MINUTES, lookup());
+        cache.insert(&Arc::new(lookup()), NOW + millis(5_000));
+        let (checked_at, _) = cache
+            .get(&key("key"), Duration::from_secs(10), NOW + millis(14_999))
+            .unwrap();
+        assert_eq!(checked_at.to_second(), at(5));
+    }
+
+    #[test]
+    fn a_key_that_was_seen_revoked_or_gone_never_comes_back() {
+        let cache = ValidationCache::with(FIVE_MINUTES, lookup());
+        cache.insert(&Arc::new(revoked()), NOW + millis(1));
+        assert_eq!(
+            cache.result(None, NOW + millis(1)),
+            Some(Err(RefusalCode::Revoked))
+        );
+
+        for later in [
+            changed(|lookup| lookup.record.as_mut().unwrap().hash = None),
+            changed(|lookup| lookup.record.as_mut().unwrap().hash = Some(key("other").hash())),
+            changed(|lookup| lookup.record = None),
+        ] {
+            let cache = ValidationCache::with(FIVE_MINUTES, lookup());
+            cache.insert(&Arc::new(later), NOW + millis(1));
+            assert!(!cache.has(FIVE_MINUTES, NOW + millis(1)));
+        }
+    }
+
+    #[test]
+    fn one_key_is_not_taken_for_another() {
+        let cache = ValidationCache::with(FIVE_MINUTES, lookup());
+        assert!(cache.get(&key("kez"), FIVE_MINUTES, NOW).is_none());
+    }
+
+    #[test]
+    fn a_cached_key_expires_to_the_second() {
+        let end = at(10);
+        let shortened = changed(|lookup| lookup.record.as_mut().unwrap().expires_at = end);
+        let cache = ValidationCache::with(FIVE_MINUTES, shortened);
+        assert!(cache.result(None, end - millis(1)).unwrap().is_ok());
+        assert_eq!(cache.result(None, end), Some(Err(RefusalCode::Expired)));
+
+        // A read would begin with the signed expiry, so nothing comes from the cache after it.
+        let signed = changed(|lookup| lookup.claims.expires_at = end);
+        let cache = ValidationCache::with(FIVE_MINUTES, signed);
+        assert!(cache.result(None, end - millis(1)).unwrap().is_ok());
+        assert_eq!(cache.result(None, end), None);
+    }
+
+    #[test]
+    fn permission_and_owner_are_evaluated_from_cached_data() {
+        let cache = ValidationCache::with(FIVE_MINUTES, lookup());
+        let result = cache.result(Some(Permission::ClustersManage), NOW);
+        assert!(result.unwrap().is_ok());
+        assert_eq!(
+            cache.result(Some(Permission::UsersManage), NOW),
+            Some(Err(RefusalCode::Forbidden))
+        );
+
+        let demoted = changed(|lookup| lookup.owner.as_mut().unwrap().role = Role::Viewer);
+        let cache = ValidationCache::with(FIVE_MINUTES, demoted);
+        assert_eq!(
+            cache.result(Some(Permission::ClustersManage), NOW),
+            Some(Err(RefusalCode::Forbidden))
+        );
+
+        let next_epoch = changed(|lookup| lookup.owner.as_mut().unwrap().epoch = 1);
+        let cache = ValidationCache::with(FIVE_MINUTES, next_epoch);
+        assert_eq!(cache.result(None, NOW), Some(Err(RefusalCode::Revoked)));
+    }
+
+    #[test]
+    fn the_least_recently_used_make_room() {
+        let cache = ValidationCache::new(FIVE_MINUTES);
+        let numbered = |n: usize| key(&n.to_string());
+        for n in 0..=CAPACITY.get() {
+            let lookup = changed(|lookup| {
+                lookup.hash = numbered(n).hash();
+                lookup.record.as_mut().unwrap().hash = Some(lookup.hash);
+            });
+            cache.insert(&Arc::new(lookup), NOW);
+            assert!(cache.get(&numbered(0), FIVE_MINUTES, NOW).is_some());
+        }
+        assert_eq!(cache.lookups().len(), CAPACITY.get());
+        assert!(cache.get(&numbered(1), FIVE_MINUTES, NOW).is_none());
+    }
+}

@@ -1,0 +1,28 @@
+//! The handle to the table. Functions hold one and pass it to services, but cannot read or write with it: its other methods
+//! are private to the crate.
+
+use super::table::Table;
+use crate::process::{
+    aws::{AwsSettings, warmed_up},
+    config::Environment,
+};
+
+/// The table, through the SDK's client.
+#[derive(Debug, Clone)]
+pub struct Store {
+    pub(super) table: Table,
+}
+
+impl Store {
+    /// The table that `TABLE_NAME` names.
+    pub(crate) fn read(environment: &mut Environment<'_>, aws: &AwsSettings) -> Self {
+        let table = Table::new(aws.dynamodb(), environment.required("TABLE_NAME"));
+        Self { table }
+    }
+
+    /// Connects to DynamoDB in the init phase, in which a function has a whole CPU. If DynamoDB does not answer within a
+    /// second, the first request connects.
+    pub async fn warm_up(&self) {
+        warmed_up("DynamoDB", async { self.table.warm_up().await.is_ok() }).await;
+    }
+}

@@ -1,0 +1,166 @@
+//! Onboarding: what it reads, and the transaction that it writes.
+
+use serde_dynamo::string_set::StringSet;
+
+use super::{
+    handle::Store,
+    schema::{ClusterItem, JoinTokenItem, KeyItem, PrimaryKey, SlotItem, SlotPk, SlotSk, UserItem},
+    table::{Outcome, StoreError, Write},
+    users::is_unchanged,
+};
+use crate::model::{
+    Cluster, ClusterName, JoinToken, JoinTokenRecord, KeyId, KeyRecord, Node, TenantId, Timestamp,
+    User, UserId,
+};
+
+/// What the decision about an onboarding needs. Each item is as it was at some moment of the read, not all of them at the
+/// same moment.
+#[derive(Debug, Clone)]
+pub struct OnboardingState {
+    pub key: Option<KeyRecord>,
+    pub owner: Option<User>,
+    pub cluster: Option<Cluster>,
+    /// Whether the key holds a slot for the cluster.
+    pub has_slot: bool,
+}
+
+/// What an onboarding writes.
+#[derive(Debug)]
+pub struct Onboarding {
+    pub key: KeyRecord,
+    pub owner: User,
+    pub slot: Slot,
+    /// As read, or as it will be created.
+    pub cluster: Cluster,
+    pub is_new_cluster: bool,
+    /// The node that joins, and when the table may forget it.
+    pub node: Option<(Node, Timestamp)>,
+    pub join_token: JoinTokenRecord,
+    pub now: Timestamp,
+}
+
+/// The key's slot for the cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Slot {
+    /// The key takes one, unless it holds this many.
+    Take { limit: u32 },
+    Held {
+        /// Whether the key's use is to be recorded. [`Self::Take`] always records it.
+        record_use: bool,
+    },
+}
+
+impl Store {
+    /// Reads what the decision about an onboarding needs, with one consistent request.
+    pub(crate) async fn onboarding_state(
+        &self,
+        tenant: &TenantId,
+        user: &UserId,
+        key: KeyId,
+        cluster: &ClusterName,
+    ) -> Result<OnboardingState, StoreError> {
+        let keys = vec![
+            PrimaryKey::key(tenant, user, key),
+            PrimaryKey::user(tenant, user),
+            PrimaryKey::slot(tenant, key, cluster),
+            PrimaryKey::cluster(tenant, cluster),
+        ];
+        let mut batch = self.table.batch_get(keys).await?;
+        Ok(OnboardingState {
+            key: batch.take::<KeyItem, _>()?,
+            owner: batch.take::<UserItem, _>()?,
+            cluster: batch.take::<ClusterItem, _>()?,
+            has_slot: batch.take::<SlotItem, SlotItem>()?.is_some(),
+        })
+    }
+
+    /// Onboards a cluster or a node, if everything is still as it was read. False if something has changed, or if another
+    /// transaction holds one of the items.
+    pub(crate) async fn onboard(
+        &self,
+        onboarding: &Onboarding,
+        token: &JoinToken,
+    ) -> Result<bool, StoreError> {
+        let mut writes = onboarding.slot_writes();
+        writes.extend(onboarding.cluster_write());
+        writes.extend(onboarding.node_write());
+        let join_token = JoinTokenItem::new(&onboarding.join_token, token.hash());
+        writes.push(Write::put(&join_token));
+        match self.table.try_transact(&writes).await {
+            Ok(outcome) => Ok(matches!(outcome, Outcome::Done)),
+            Err(StoreError::Conflict) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Onboarding {
+    fn slot_writes(&self) -> Vec<Write> {
+        let key = &self.key;
+        let key_item = PrimaryKey::key(&key.tenant_id, &key.user_id, key.key_id);
+        match self.slot {
+            Slot::Take { limit } => {
+                let take = Write::update(
+                    key_item,
+                    "SET clusters_used = clusters_used + :one, last_used_at = :now",
+                )
+                .when(
+                    "#hash = :hash AND attribute_not_exists(revoked_at) AND expires_at > :now AND \
+                     clusters_used < :limit AND clusters_used < max_clusters",
+                )
+                .value(":hash", key.hash)
+                .value(":limit", limit)
+                .value(":now", self.now)
+                .value(":one", 1);
+                let slot = SlotItem {
+                    pk: SlotPk {
+                        tenant: key.tenant_id.clone(),
+                        key: key.key_id,
+                    },
+                    sk: SlotSk {
+                        cluster: self.cluster.name.clone(),
+                    },
+                    user_id: key.user_id.clone(),
+                    created_at: self.now,
+                };
+                let slot = Write::put(&slot).when_absent();
+                vec![take, is_unchanged(&self.owner), slot]
+            }
+            Slot::Held { record_use: true } => {
+                let update = Write::update(key_item, "SET last_used_at = :now");
+                let update = update.when("attribute_exists(#hash)");
+                vec![update.value(":now", self.now)]
+            }
+            Slot::Held { record_use: false } => Vec::new(),
+        }
+    }
+
+    /// A known cluster is written at most once a second: all its nodes may call at the same moment.
+    fn cluster_write(&self) -> Option<Write> {
+        if self.is_new_cluster {
+            return Some(Write::put(&ClusterItem::from(&self.cluster)).when_absent());
+        }
+        let key = PrimaryKey::cluster(&self.key.tenant_id, &self.cluster.name);
+        let update = match self.slot {
+            Slot::Take { .. } => Write::update(key, "SET last_seen_at = :now ADD holders :key")
+                .value(":key", StringSet([self.key.key_id])),
+            Slot::Held { .. } if self.cluster.last_seen_at < self.now.to_second() => {
+                Write::update(key, "SET last_seen_at = :now")
+            }
+            Slot::Held { .. } => return None,
+        };
+        let update = update.when("id = :id").value(":id", self.cluster.number);
+        Some(update.value(":now", self.now))
+    }
+
+    fn node_write(&self) -> Option<Write> {
+        let (node, ttl) = self.node.as_ref()?;
+        let update = Write::update(
+            PrimaryKey::node(&self.key.tenant_id, node.cluster, &node.name),
+            "SET id = if_not_exists(id, :id), created_at = if_not_exists(created_at, :now), \
+             last_seen_at = :now, #ttl = :ttl",
+        );
+        let update = update.value(":id", node.number).value(":now", self.now);
+        Some(update.value(":ttl", ttl))
+    }
+}

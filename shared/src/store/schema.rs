@@ -1,0 +1,853 @@
+//! Every kind of item in the table, as a type: its keys, its attributes, and how a record becomes an item and back.
+//!
+//! | pk | sk | item |
+//! | --- | --- | --- |
+//! | `U#<tenant>#<user>` | `USER` | [`UserItem`]: a user |
+//! | `U#<tenant>#<user>` | `KEY#<key id>` | [`KeyItem`]: a key; after its expiry, its history without the hash |
+//! | `U#<tenant>#<user>` | `IDEM#<sha256>` | [`IdempotencyItem`]: the key that an `Idempotency-Key` created |
+//! | `T#<tenant>` | `ADMINS` | [`AdminsItem`]: the active administrators |
+//! | `K#<tenant>#<key id>` | `SLOT#<cluster>` | [`SlotItem`]: a cluster that counts against the key's limit |
+//! | `C#<tenant>` | `CLUSTER#<name>` | [`ClusterItem`]: a cluster, and the keys that hold slots for it |
+//! | `C#<tenant>` | `NODE#<cluster number>#<name>` | [`NodeItem`]: a node |
+//! | `J#<sha256>` | `JOIN` | [`JoinTokenItem`]: a join token |
+//!
+//! Reading is strict: an attribute that is missing or damaged is an error, never a default.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    convert::Infallible,
+    fmt,
+    str::FromStr,
+};
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::DeserializeOwned};
+use serde_dynamo::string_set;
+
+use crate::model::{
+    Cluster, ClusterName, ClusterNumber, ClusterType, JoinTokenRecord, KeyHash, KeyId, KeyRecord,
+    Node, NodeName, NodeNumber, Redemption, Revocation, Role, TenantId, Timestamp, User, UserId,
+    UserStatus,
+};
+
+pub(super) type Item = HashMap<String, AttributeValue>;
+
+/// An item does not have the shape that we wrote.
+#[derive(Debug, thiserror::Error)]
+#[error("item {sk} cannot be read: attribute {attribute}")]
+pub struct BadItem {
+    sk: String,
+    attribute: String,
+    #[source]
+    source: serde_dynamo::Error,
+}
+
+impl BadItem {
+    pub(super) fn new(
+        sk: impl ToString,
+        attribute: impl ToString,
+        source: serde_dynamo::Error,
+    ) -> Self {
+        Self {
+            sk: sk.to_string(),
+            attribute: attribute.to_string(),
+            source,
+        }
+    }
+}
+
+impl From<Infallible> for BadItem {
+    fn from(never: Infallible) -> Self {
+        match never {}
+    }
+}
+
+/// Declares key attributes: a type each, whose text is a prefix and the type's fields, separated by `#`. No identifier
+/// can contain that character.
+macro_rules! key_attributes {
+    ($($name:ident = $prefix:literal $($field:ident: $type:ty),*;)*) => {$(
+        #[derive(Debug, Clone)]
+        pub(super) struct $name { $(pub $field: $type),* }
+
+        impl $name {
+            pub const PREFIX: &str = $prefix;
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(Self::PREFIX)?;
+                $(write!(f, "#{}", self.$field)?;)*
+                Ok(())
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = &'static str;
+
+            #[allow(unused_variables, reason = "some key attributes have no fields")]
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                const ERROR: &str = concat!("not a key attribute of the form ", $prefix $(, "#<", stringify!($field), ">")*);
+                let mut parts = text.split('#');
+                let prefix = parts.next().filter(|part| *part == $prefix).ok_or(ERROR)?;
+                $(let $field = parts.next().and_then(|part| part.parse().ok()).ok_or(ERROR)?;)*
+                if parts.next().is_none() { Ok(Self { $($field),* }) } else { Err(ERROR) }
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    )*};
+}
+key_attributes! {
+    UserPk = "U" tenant: TenantId, user: UserId;
+    UserSk = "USER";
+    KeySk = "KEY" key: KeyId;
+    IdempotencySk = "IDEM" hash: String;
+    TenantPk = "T" tenant: TenantId;
+    AdminsSk = "ADMINS";
+    SlotPk = "K" tenant: TenantId, key: KeyId;
+    SlotSk = "SLOT" cluster: ClusterName;
+    ClusterPk = "C" tenant: TenantId;
+    ClusterSk = "CLUSTER" cluster: ClusterName;
+    NodeSk = "NODE" cluster: ClusterNumber, node: NodeName;
+    JoinTokenPk = "J" hash: String;
+    JoinTokenSk = "JOIN";
+    // Of the index `tenant`.
+    TenantKeysPk = "KEYS" tenant: TenantId;
+    TenantUsersPk = "USERS" tenant: TenantId;
+}
+
+/// The primary key of an item.
+#[derive(Debug, Clone)]
+pub(super) struct PrimaryKey(pub Item);
+
+impl PrimaryKey {
+    pub fn new(pk: &impl ToString, sk: &impl ToString) -> Self {
+        let attribute = |text: &dyn ToString| AttributeValue::S(text.to_string());
+        Self(Item::from([
+            ("pk".into(), attribute(pk)),
+            ("sk".into(), attribute(sk)),
+        ]))
+    }
+
+    pub fn user(tenant: &TenantId, user: &UserId) -> Self {
+        Self::new(&user_pk(tenant, user), &UserSk {})
+    }
+
+    pub fn key(tenant: &TenantId, user: &UserId, key: KeyId) -> Self {
+        Self::new(&user_pk(tenant, user), &KeySk { key })
+    }
+
+    /// `hash` identifies the caller and the `Idempotency-Key`.
+    pub fn idempotency(tenant: &TenantId, user: &UserId, hash: &str) -> Self {
+        let hash = hash.to_owned();
+        Self::new(&user_pk(tenant, user), &IdempotencySk { hash })
+    }
+
+    pub fn admins(tenant: &TenantId) -> Self {
+        let tenant = tenant.clone();
+        Self::new(&TenantPk { tenant }, &AdminsSk {})
+    }
+
+    pub fn slot(tenant: &TenantId, key: KeyId, cluster: &ClusterName) -> Self {
+        let (tenant, cluster) = (tenant.clone(), cluster.clone());
+        Self::new(&SlotPk { tenant, key }, &SlotSk { cluster })
+    }
+
+    pub fn cluster(tenant: &TenantId, cluster: &ClusterName) -> Self {
+        let (tenant, cluster) = (tenant.clone(), cluster.clone());
+        Self::new(&ClusterPk { tenant }, &ClusterSk { cluster })
+    }
+
+    pub fn node(tenant: &TenantId, cluster: ClusterNumber, node: &NodeName) -> Self {
+        let (tenant, node) = (tenant.clone(), node.clone());
+        Self::new(&ClusterPk { tenant }, &NodeSk { cluster, node })
+    }
+
+    /// `hash` is that of the token.
+    pub fn join_token(hash: String) -> Self {
+        Self::new(&JoinTokenPk { hash }, &JoinTokenSk {})
+    }
+
+    /// This key with its attributes in the index `tenant`.
+    pub fn in_tenant_index(mut self, partition: &impl ToString, sort: &impl ToString) -> Item {
+        for (name, text) in [
+            ("tenant_pk", partition.to_string()),
+            ("tenant_sk", sort.to_string()),
+        ] {
+            self.0.insert(name.into(), AttributeValue::S(text));
+        }
+        self.0
+    }
+
+    /// No item has this key. Reading it opens a connection.
+    pub fn warm_up() -> Self {
+        Self::new(&"WARM", &"UP")
+    }
+}
+
+pub(super) fn user_pk(tenant: &TenantId, user: &UserId) -> UserPk {
+    let (tenant, user) = (tenant.clone(), user.clone());
+    UserPk { tenant, user }
+}
+
+/// The sort key of an item, whatever its kind.
+pub(super) fn sort_key(item: &Item) -> &str {
+    let sk = item.get("sk").and_then(|sk| sk.as_s().ok());
+    sk.map_or("", String::as_str)
+}
+
+/// Whether an item is of the kind whose sort keys begin with `prefix`.
+pub(super) fn is_kind(item: &Item, prefix: &str) -> bool {
+    let rest = sort_key(item).strip_prefix(prefix);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('#'))
+}
+
+/// A kind of item. Its sort keys begin with `SK`.
+pub(super) trait Kind: DeserializeOwned {
+    const SK: &str;
+}
+
+impl Kind for UserItem {
+    const SK: &str = UserSk::PREFIX;
+}
+
+impl Kind for KeyItem {
+    const SK: &str = KeySk::PREFIX;
+}
+
+impl Kind for IdempotencyItem {
+    const SK: &str = IdempotencySk::PREFIX;
+}
+
+impl Kind for SlotItem {
+    const SK: &str = SlotSk::PREFIX;
+}
+
+impl Kind for ClusterItem {
+    const SK: &str = ClusterSk::PREFIX;
+}
+
+/// Items of several kinds, from one read.
+pub(super) struct Batch(pub Vec<Item>);
+
+impl Batch {
+    /// Takes out an item of the kind `I`, if there is one.
+    ///
+    /// # Errors
+    /// When the item cannot be read.
+    pub fn take<I, R>(&mut self) -> Result<Option<R>, BadItem>
+    where
+        I: Kind,
+        R: TryFrom<I>,
+        BadItem: From<R::Error>,
+    {
+        let position = self.0.iter().position(|item| is_kind(item, I::SK));
+        position
+            .map(|position| read::<I, R>(self.0.swap_remove(position)))
+            .transpose()
+    }
+}
+
+/// Writes an item. Attributes without a value are left out.
+pub(super) fn to_item(entity: &impl Serialize) -> Item {
+    // Cannot fail: every kind of item is a struct of texts, numbers, bytes, lists and sets.
+    let mut item: Item = serde_dynamo::to_item(entity).unwrap_or_default();
+    item.retain(|_, value| !value.is_null());
+    item
+}
+
+/// Reads an item of the kind `I` as a record.
+///
+/// # Errors
+/// When an attribute is missing or damaged.
+pub(super) fn read<I, R>(item: Item) -> Result<R, BadItem>
+where
+    I: DeserializeOwned,
+    R: TryFrom<I>,
+    BadItem: From<R::Error>,
+{
+    let sk = sort_key(&item).to_owned();
+    // We never write NULL, and serde would take it for an absent attribute.
+    if let Some((attribute, _)) = item.iter().find(|(_, value)| has_null(value)) {
+        return Err(BadItem::new(
+            sk,
+            attribute,
+            serde::de::Error::custom("NULL"),
+        ));
+    }
+    let item = AttributeValue::M(item).into();
+    let item = serde_dynamo::Deserializer::from_attribute_value(item);
+    let item: I = serde_path_to_error::deserialize(item).map_err(|error| {
+        let attribute = error.path().to_string();
+        BadItem::new(sk, attribute, error.into_inner())
+    })?;
+    Ok(item.try_into()?)
+}
+
+fn has_null(value: &AttributeValue) -> bool {
+    match value {
+        AttributeValue::Null(_) => true,
+        AttributeValue::L(values) => values.iter().any(has_null),
+        AttributeValue::M(values) => values.values().any(has_null),
+        _ => false,
+    }
+}
+
+/// A user.
+#[derive(Serialize, Deserialize)]
+pub(super) struct UserItem {
+    pk: UserPk,
+    sk: UserSk,
+    /// Absent once the user is deleted: the index lists the others.
+    tenant_pk: Option<TenantUsersPk>,
+    tenant_sk: Option<UserId>,
+    role: Role,
+    status: UserStatus,
+    email: Option<String>,
+    name: Option<String>,
+    created_at: Timestamp,
+    last_sign_in_at: Option<Timestamp>,
+    pub epoch: u64,
+    #[serde(default)]
+    pub revocations: Vec<EpochItem>,
+}
+
+/// A revocation of all the user's keys, in the user's item.
+#[derive(Serialize, Deserialize)]
+pub(super) struct EpochItem {
+    epoch: u64,
+    revoked_at: Timestamp,
+    revoked_by: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    revoked_reason: Option<String>,
+}
+
+impl From<&User> for UserItem {
+    fn from(user: &User) -> Self {
+        let is_listed = user.status != UserStatus::Deleted;
+        let epochs = user.revocations.iter().cloned();
+        Self {
+            pk: user_pk(&user.tenant_id, &user.user_id),
+            sk: UserSk {},
+            tenant_pk: is_listed.then(|| TenantUsersPk {
+                tenant: user.tenant_id.clone(),
+            }),
+            tenant_sk: is_listed.then(|| user.user_id.clone()),
+            role: user.role,
+            status: user.status,
+            email: user.email.clone(),
+            name: user.name.clone(),
+            created_at: user.created_at,
+            last_sign_in_at: user.last_sign_in_at,
+            epoch: user.epoch,
+            revocations: epochs
+                .map(|(epoch, revocation)| EpochItem {
+                    epoch,
+                    revoked_at: revocation.at,
+                    revoked_by: revocation.by,
+                    revoked_reason: revocation.reason,
+                })
+                .collect(),
+        }
+    }
+}
+
+impl From<UserItem> for User {
+    fn from(item: UserItem) -> Self {
+        let revocation = |epoch: EpochItem| Revocation {
+            at: epoch.revoked_at,
+            by: epoch.revoked_by,
+            reason: epoch.revoked_reason,
+        };
+        let epochs = item.revocations.into_iter();
+        Self {
+            tenant_id: item.pk.tenant,
+            user_id: item.pk.user,
+            role: item.role,
+            status: item.status,
+            email: item.email,
+            name: item.name,
+            created_at: item.created_at,
+            last_sign_in_at: item.last_sign_in_at,
+            epoch: item.epoch,
+            revocations: epochs
+                .map(|epoch| (epoch.epoch, revocation(epoch)))
+                .collect(),
+        }
+    }
+}
+
+/// A key.
+#[derive(Serialize, Deserialize)]
+pub(super) struct KeyItem {
+    pk: UserPk,
+    sk: KeySk,
+    tenant_pk: TenantKeysPk,
+    tenant_sk: KeyId,
+    name: String,
+    role: Role,
+    max_clusters: u32,
+    signed_max_clusters: u32,
+    clusters_used: u32,
+    created_at: Timestamp,
+    created_by: UserId,
+    expires_at: Timestamp,
+    epoch: u64,
+    revoked_at: Option<Timestamp>,
+    revoked_by: Option<String>,
+    revoked_reason: Option<String>,
+    last_used_at: Option<Timestamp>,
+    hash: Option<KeyHash>,
+    /// TTL removes a live key at its expiry, and an archived one at the end of its history. Never read: the index does not
+    /// have it.
+    #[serde(skip_deserializing)]
+    ttl: Option<Timestamp>,
+}
+
+impl KeyItem {
+    pub fn new(key: &KeyRecord, ttl: Timestamp) -> Self {
+        let revocation = key.revocation.as_ref();
+        Self {
+            pk: user_pk(&key.tenant_id, &key.user_id),
+            sk: KeySk { key: key.key_id },
+            tenant_pk: TenantKeysPk {
+                tenant: key.tenant_id.clone(),
+            },
+            tenant_sk: key.key_id,
+            name: key.name.clone(),
+            role: key.role,
+            max_clusters: key.max_clusters,
+            signed_max_clusters: key.signed_max_clusters,
+            clusters_used: key.clusters_used,
+            created_at: key.created_at,
+            created_by: key.created_by.clone(),
+            expires_at: key.expires_at,
+            epoch: key.epoch,
+            revoked_at: revocation.map(|revocation| revocation.at),
+            revoked_by: revocation.map(|revocation| revocation.by.clone()),
+            revoked_reason: revocation.and_then(|revocation| revocation.reason.clone()),
+            last_used_at: key.last_used_at,
+            hash: key.hash,
+            ttl: Some(ttl),
+        }
+    }
+}
+
+impl TryFrom<KeyItem> for KeyRecord {
+    type Error = BadItem;
+
+    fn try_from(item: KeyItem) -> Result<Self, BadItem> {
+        let revocation = match (item.revoked_at, item.revoked_by, item.revoked_reason) {
+            (None, None, None) => None,
+            (Some(at), Some(by), reason) => Some(Revocation { at, by, reason }),
+            _ => {
+                let source = serde::de::Error::custom("half a revocation");
+                return Err(BadItem::new(item.sk, "revoked_at", source));
+            }
+        };
+        Ok(Self {
+            tenant_id: item.pk.tenant,
+            user_id: item.pk.user,
+            key_id: item.sk.key,
+            name: item.name,
+            role: item.role,
+            max_clusters: item.max_clusters,
+            signed_max_clusters: item.signed_max_clusters,
+            clusters_used: item.clusters_used,
+            created_at: item.created_at,
+            created_by: item.created_by,
+            expires_at: item.expires_at,
+            epoch: item.epoch,
+            revocation,
+            last_used_at: item.last_used_at,
+            hash: item.hash,
+        })
+    }
+}
+
+/// The key that a request with an `Idempotency-Key` created.
+#[derive(Serialize, Deserialize)]
+pub(super) struct IdempotencyItem {
+    pub pk: UserPk,
+    pub sk: IdempotencySk,
+    pub key_id: KeyId,
+    /// Hash of the request's parameters.
+    pub fingerprint: String,
+    pub ttl: Timestamp,
+}
+
+/// A request that created a key.
+#[derive(Debug)]
+pub struct EarlierRequest {
+    pub key_id: KeyId,
+    pub fingerprint: String,
+}
+
+impl From<IdempotencyItem> for EarlierRequest {
+    fn from(item: IdempotencyItem) -> Self {
+        Self {
+            key_id: item.key_id,
+            fingerprint: item.fingerprint,
+        }
+    }
+}
+
+/// The active administrators of a tenant. Only conditions read it.
+#[derive(Serialize, Deserialize)]
+#[expect(dead_code, reason = "updates add and remove administrators one by one")]
+pub(super) struct AdminsItem {
+    pk: TenantPk,
+    sk: AdminsSk,
+    #[serde(default, with = "string_set")]
+    admins: BTreeSet<String>,
+}
+
+/// A cluster that counts against a key's limit.
+#[derive(Serialize, Deserialize)]
+pub(super) struct SlotItem {
+    pub pk: SlotPk,
+    pub sk: SlotSk,
+    /// The key's owner, in whose partition its counter is.
+    pub user_id: UserId,
+    pub created_at: Timestamp,
+}
+
+/// A cluster.
+#[derive(Serialize, Deserialize)]
+pub(super) struct ClusterItem {
+    pk: ClusterPk,
+    sk: ClusterSk,
+    id: ClusterNumber,
+    r#type: ClusterType,
+    key_id: KeyId,
+    /// DynamoDB has no empty sets: absent while no key holds the cluster.
+    #[serde(
+        default,
+        with = "string_set",
+        skip_serializing_if = "BTreeSet::is_empty"
+    )]
+    holders: BTreeSet<KeyId>,
+    created_at: Timestamp,
+    last_seen_at: Timestamp,
+}
+
+impl From<&Cluster> for ClusterItem {
+    fn from(cluster: &Cluster) -> Self {
+        Self {
+            pk: ClusterPk {
+                tenant: cluster.tenant_id.clone(),
+            },
+            sk: ClusterSk {
+                cluster: cluster.name.clone(),
+            },
+            id: cluster.number,
+            r#type: cluster.kind,
+            key_id: cluster.key_id,
+            holders: cluster.holders.clone(),
+            created_at: cluster.created_at,
+            last_seen_at: cluster.last_seen_at,
+        }
+    }
+}
+
+impl From<ClusterItem> for Cluster {
+    fn from(item: ClusterItem) -> Self {
+        Self {
+            tenant_id: item.pk.tenant,
+            name: item.sk.cluster,
+            number: item.id,
+            kind: item.r#type,
+            key_id: item.key_id,
+            holders: item.holders,
+            created_at: item.created_at,
+            last_seen_at: item.last_seen_at,
+        }
+    }
+}
+
+/// A node. Written by an update, which keeps the `id` and `created_at` of a known node.
+#[derive(Serialize, Deserialize)]
+pub(super) struct NodeItem {
+    pk: ClusterPk,
+    sk: NodeSk,
+    id: NodeNumber,
+    created_at: Timestamp,
+    last_seen_at: Timestamp,
+    ttl: Timestamp,
+}
+
+impl From<NodeItem> for Node {
+    fn from(item: NodeItem) -> Self {
+        Self {
+            cluster: item.sk.cluster,
+            name: item.sk.node,
+            number: item.id,
+            created_at: item.created_at,
+            last_seen_at: item.last_seen_at,
+        }
+    }
+}
+
+/// A join token.
+#[derive(Serialize, Deserialize)]
+pub(super) struct JoinTokenItem {
+    pk: JoinTokenPk,
+    sk: JoinTokenSk,
+    tenant_id: TenantId,
+    user_id: UserId,
+    key_id: KeyId,
+    key_hash: KeyHash,
+    cluster: ClusterName,
+    id: ClusterNumber,
+    node: Option<NodeName>,
+    expires_at: Timestamp,
+    redeemed_at: Option<Timestamp>,
+    redemption: Option<Redemption>,
+    ttl: Timestamp,
+}
+
+impl JoinTokenItem {
+    /// `hash` is that of the token.
+    pub fn new(token: &JoinTokenRecord, hash: String) -> Self {
+        Self {
+            pk: JoinTokenPk { hash },
+            sk: JoinTokenSk {},
+            tenant_id: token.tenant_id.clone(),
+            user_id: token.user_id.clone(),
+            key_id: token.key_id,
+            key_hash: token.key_hash,
+            cluster: token.cluster.clone(),
+            id: token.number,
+            node: token.node.clone(),
+            expires_at: token.expires_at,
+            redeemed_at: token.redeemed_at,
+            redemption: None,
+            ttl: token.expires_at,
+        }
+    }
+}
+
+impl From<JoinTokenItem> for JoinTokenRecord {
+    fn from(item: JoinTokenItem) -> Self {
+        Self {
+            tenant_id: item.tenant_id,
+            user_id: item.user_id,
+            key_id: item.key_id,
+            key_hash: item.key_hash,
+            cluster: item.cluster,
+            number: item.id,
+            node: item.node,
+            expires_at: item.expires_at,
+            redeemed_at: item.redeemed_at,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{
+        JoinToken,
+        fixtures::{self, NOW, at},
+    };
+
+    fn revocation() -> Revocation {
+        Revocation {
+            at: at(-1),
+            by: "admin".into(),
+            reason: Some("leaked".into()),
+        }
+    }
+
+    fn user() -> User {
+        let user = fixtures::user("editor", Role::Editor);
+        let user = User {
+            email: Some("editor@acme.example".into()),
+            name: Some("Ed".into()),
+            last_sign_in_at: Some(at(0)),
+            ..user
+        };
+        user.in_next_epoch(revocation())
+    }
+
+    fn key() -> KeyRecord {
+        KeyRecord {
+            revocation: Some(revocation()),
+            last_used_at: Some(at(-2)),
+            ..fixtures::key(&user(), KeyHash::from([7; 32]))
+        }
+    }
+
+    fn cluster() -> Cluster {
+        Cluster {
+            tenant_id: "acme".parse().unwrap(),
+            name: "prod".parse().unwrap(),
+            number: ClusterNumber::generate().unwrap(),
+            kind: ClusterType::K8s,
+            key_id: key().key_id,
+            holders: BTreeSet::from([key().key_id]),
+            created_at: at(0),
+            last_seen_at: at(0),
+        }
+    }
+
+    fn join_token() -> JoinTokenRecord {
+        JoinTokenRecord {
+            tenant_id: "acme".parse().unwrap(),
+            user_id: "editor".parse().unwrap(),
+            key_id: KeyId::generate(NOW).unwrap(),
+            key_hash: KeyHash::from([7; 32]),
+            cluster: "prod".parse().unwrap(),
+            number: ClusterNumber::generate().unwrap(),
+            node: Some("n1".parse().unwrap()),
+            expires_at: at(600),
+            redeemed_at: Some(at(1)),
+        }
+    }
+
+    fn node() -> NodeItem {
+        let number = "4503599627370495";
+        NodeItem {
+            pk: ClusterPk {
+                tenant: "acme".parse().unwrap(),
+            },
+            sk: NodeSk {
+                cluster: number.parse().unwrap(),
+                node: "n1".parse().unwrap(),
+            },
+            id: number.parse().unwrap(),
+            created_at: at(0),
+            last_seen_at: at(0),
+            ttl: at(600),
+        }
+    }
+
+    /// An item with all attributes that its kind can have.
+    struct Sample {
+        item: Item,
+        /// Gives the record as text.
+        read: fn(Item) -> Result<String, BadItem>,
+        record: String,
+        optional: &'static [&'static str],
+    }
+
+    impl Sample {
+        fn new<I, R>(item: &I, record: &R, optional: &'static [&'static str]) -> Self
+        where
+            I: Serialize + DeserializeOwned,
+            R: TryFrom<I> + fmt::Debug,
+            BadItem: From<R::Error>,
+        {
+            Self {
+                item: to_item(item),
+                read: |item| read::<I, R>(item).map(|record| format!("{record:?}")),
+                record: format!("{record:?}"),
+                optional,
+            }
+        }
+
+        /// The names of its attributes. `ttl` is not read, except where the type says so.
+        fn attributes(&self) -> impl Iterator<Item = &String> {
+            self.item.keys().filter(|name| *name != "ttl")
+        }
+    }
+
+    fn samples() -> [Sample; 5] {
+        let (user, key, cluster, token) = (user(), key(), cluster(), join_token());
+        let hash = JoinToken::generate().unwrap().hash();
+        [
+            Sample::new(
+                &UserItem::from(&user),
+                &user,
+                &[
+                    "tenant_pk",
+                    "tenant_sk",
+                    "email",
+                    "name",
+                    "last_sign_in_at",
+                    "revocations",
+                ],
+            ),
+            Sample::new(
+                &KeyItem::new(&key, at(600)),
+                &key,
+                &["revoked_reason", "last_used_at", "hash"],
+            ),
+            Sample::new(&ClusterItem::from(&cluster), &cluster, &["holders"]),
+            Sample::new(&node(), &Node::from(node()), &[]),
+            Sample::new(
+                &JoinTokenItem::new(&token, hash),
+                &token,
+                &["node", "redeemed_at"],
+            ),
+        ]
+    }
+
+    #[test]
+    fn each_kind_of_item_reads_back_as_it_was_written() {
+        for sample in samples() {
+            assert_eq!((sample.read)(sample.item).unwrap(), sample.record);
+        }
+    }
+
+    #[test]
+    fn a_damaged_attribute_is_an_error_and_never_a_default() {
+        for sample in samples() {
+            for name in sample.attributes() {
+                for damaged in [
+                    AttributeValue::Null(true),
+                    AttributeValue::Bool(true),
+                    AttributeValue::M(Item::new()),
+                ] {
+                    let mut item = sample.item.clone();
+                    item.insert(name.clone(), damaged.clone());
+                    let error = (sample.read)(item).expect_err(&format!("{name}: {damaged:?}"));
+                    assert!(error.attribute.contains(name.as_str()), "{name}: {error}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_attribute_that_is_always_written_must_be_there() {
+        for sample in samples() {
+            for name in sample.attributes() {
+                let mut item = sample.item.clone();
+                item.remove(name);
+                let is_optional = sample.optional.contains(&name.as_str());
+                let kind = sort_key(&sample.item);
+                assert_eq!((sample.read)(item).is_ok(), is_optional, "{kind}: {name}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_key_attribute_has_one_spelling() {
+        let pk = user_pk(&"acme".parse().unwrap(), &"editor".parse().unwrap());
+        assert_eq!(pk.to_string(), "U#acme#editor");
+        assert!("U#acme#editor".parse::<UserPk>().is_ok());
+        for other in [
+            "",
+            "U",
+            "U#acme",
+            "U#acme#editor#",
+            "U#acme#editor#x",
+            "T#acme#editor",
+            "U##editor",
+        ] {
+            assert!(other.parse::<UserPk>().is_err(), "{other:?}");
+        }
+        assert_eq!(AdminsSk {}.to_string(), "ADMINS");
+        assert!("ADMINS#".parse::<AdminsSk>().is_err());
+    }
+}

@@ -1,0 +1,64 @@
+//! The table's stream, as Lambda delivers it.
+
+use serde::Deserialize;
+
+use super::{
+    schema::{BadItem, Item, KeyItem, KeySk, is_kind, read},
+    table::StoreError,
+};
+use crate::model::KeyRecord;
+
+/// A stream record.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StreamRecord {
+    event_name: String,
+    user_identity: Option<UserIdentity>,
+    dynamodb: Change,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct UserIdentity {
+    r#type: String,
+    principal_id: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Change {
+    keys: serde_dynamo::Item,
+    old_image: Option<serde_dynamo::Item>,
+}
+
+impl StreamRecord {
+    /// The live key that TTL has removed; `None` if something else happened.
+    ///
+    /// # Errors
+    /// When the record does not hold the whole key.
+    pub(crate) fn into_expired_key(self) -> Result<Option<KeyRecord>, StoreError> {
+        let by_ttl = self.event_name == "REMOVE"
+            && self.user_identity.is_some_and(|identity| {
+                identity.r#type == "Service" && identity.principal_id == "dynamodb.amazonaws.com"
+            });
+        let keys = Item::from(self.dynamodb.keys);
+        if !keys.contains_key("sk") {
+            return Err(missing("Keys").into());
+        }
+        if !by_ttl || !is_kind(&keys, KeySk::PREFIX) {
+            return Ok(None);
+        }
+        let image = self.dynamodb.old_image.ok_or_else(|| missing("OldImage"))?;
+        let key: KeyRecord = read::<KeyItem, _>(image.into())?;
+        // An archived key has no hash: this is the end of its history.
+        Ok(Some(key).filter(|key| key.hash.is_some()))
+    }
+}
+
+fn missing(part: &str) -> BadItem {
+    BadItem::new(
+        "of a stream record",
+        part,
+        serde::de::Error::custom("missing"),
+    )
+}

@@ -1,0 +1,483 @@
+//! Requests to DynamoDB: reads, writes, transactions, and the one loop that repeats those that meet others.
+
+use std::{collections::HashMap, time::Duration};
+
+use aws_sdk_dynamodb::{
+    Client,
+    error::{BuildError, ProvideErrorMetadata, SdkError},
+    operation::{
+        put_item::PutItemError, transact_write_items::TransactWriteItemsError,
+        update_item::UpdateItemError,
+    },
+    types::{
+        AttributeValue, ConditionCheck, Delete, KeysAndAttributes, Put,
+        ReturnValuesOnConditionCheckFailure::{self, AllOld},
+        TransactWriteItem, Update,
+    },
+};
+use rand::{TryRng, rngs::SysRng};
+use serde::Serialize;
+use tokio::time::Instant;
+
+use super::schema::{BadItem, Batch, Item, PrimaryKey, to_item};
+
+/// Why a request to DynamoDB failed.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// After the SDK's retries.
+    #[error("DynamoDB {action}: {code}")]
+    Request {
+        action: &'static str,
+        /// The error code, or the kind of failure.
+        code: String,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    #[error("DynamoDB left part of a batch unprocessed, again and again")]
+    Unprocessed,
+    #[error("another transaction holds one of the items")]
+    Conflict,
+    #[error(transparent)]
+    Item(#[from] BadItem),
+    #[error("the request could not be built")]
+    Build(#[from] BuildError),
+}
+
+/// Repeats something that others may be doing at the same moment, for three seconds. The pause before each attempt is
+/// random and grows, so that two callers do not meet again and again.
+#[derive(Debug, Default)]
+pub(crate) struct Attempts {
+    made: u32,
+    deadline: Option<Instant>,
+}
+
+impl Attempts {
+    const PATIENCE: Duration = Duration::from_secs(3);
+
+    /// Waits for the next attempt; the first does not wait. False when the time is up.
+    pub async fn next(&mut self) -> bool {
+        let deadline = *self
+            .deadline
+            .get_or_insert_with(|| Instant::now() + Self::PATIENCE);
+        if self.made > 0 {
+            let longest = Duration::from_millis(20 << self.made.min(5));
+            let mut random = [u8::MAX];
+            // Without randomness it waits the full time.
+            let _ = SysRng.try_fill_bytes(&mut random);
+            tokio::time::sleep(longest.mul_f64(f64::from(random[0]) / 255.0)).await;
+        }
+        self.made += 1;
+        Instant::now() < deadline
+    }
+}
+
+/// The result of a write.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    Done,
+    /// Conditions failed, and nothing was written.
+    Refused(Refusals),
+}
+
+/// For each write of a request, whether its condition failed. If so, with the item that the condition met, if the write
+/// asked for it and there is one.
+#[derive(Debug)]
+pub(super) struct Refusals(Vec<Option<Option<Item>>>);
+
+impl Refusals {
+    /// Whether the write at this position failed.
+    pub fn has(&self, position: usize) -> bool {
+        self.0.get(position).is_some_and(Option::is_some)
+    }
+
+    /// Takes the item that the write at this position met.
+    pub fn take_item(&mut self, position: usize) -> Option<Item> {
+        self.0.get_mut(position)?.take()?
+    }
+}
+
+/// A write of one item: a request of its own, or part of a transaction.
+#[derive(Debug, Clone)]
+pub(super) struct Write {
+    target: Target,
+    condition: Option<String>,
+    values: Item,
+    return_item: Option<ReturnValuesOnConditionCheckFailure>,
+}
+
+#[derive(Debug, Clone)]
+enum Target {
+    Put(Item),
+    Update(PrimaryKey, String),
+    Delete(PrimaryKey),
+    Check(PrimaryKey),
+}
+
+impl Write {
+    fn new(target: Target) -> Self {
+        Self {
+            target,
+            condition: None,
+            values: Item::new(),
+            return_item: None,
+        }
+    }
+
+    /// Writes a whole item.
+    pub fn put(item: &impl Serialize) -> Self {
+        Self::new(Target::Put(to_item(item)))
+    }
+
+    /// Changes attributes of an item.
+    pub fn update(key: PrimaryKey, expression: impl Into<String>) -> Self {
+        Self::new(Target::Update(key, expression.into()))
+    }
+
+    pub fn delete(key: PrimaryKey) -> Self {
+        Self::new(Target::Delete(key))
+    }
+
+    /// Writes nothing, but has the transaction fail unless the condition holds.
+    pub fn check(key: PrimaryKey) -> Self {
+        Self::new(Target::Check(key))
+    }
+
+    /// Sets the condition.
+    pub fn when(mut self, condition: impl Into<String>) -> Self {
+        self.condition = Some(condition.into());
+        self
+    }
+
+    pub fn when_absent(self) -> Self {
+        self.when("attribute_not_exists(pk)")
+    }
+
+    /// Sets the value of a placeholder such as `:now`.
+    pub fn value(mut self, placeholder: &str, value: impl Serialize) -> Self {
+        // Cannot fail: the values are texts, numbers, bytes and sets. NULL would be refused by DynamoDB.
+        let value = serde_dynamo::to_attribute_value(value).unwrap_or(AttributeValue::Null(true));
+        self.values.insert(placeholder.to_owned(), value);
+        self
+    }
+
+    /// Has a failed condition return the item that it met.
+    pub fn return_item(mut self) -> Self {
+        self.return_item = Some(AllOld);
+        self
+    }
+
+    fn values(&self) -> Option<Item> {
+        (!self.values.is_empty()).then(|| self.values.clone())
+    }
+
+    /// Each `#name` in an expression stands for the attribute `name`, which may be one of DynamoDB's reserved words.
+    fn names(&self) -> Option<HashMap<String, String>> {
+        let update = match &self.target {
+            Target::Update(_, expression) => expression,
+            _ => "",
+        };
+        let names: HashMap<_, _> = [update, self.condition.as_deref().unwrap_or_default()]
+            .into_iter()
+            .flat_map(|expression| {
+                expression.split(|c: char| c != '#' && c != '_' && !c.is_alphanumeric())
+            })
+            .filter_map(|word| Some((word.to_owned(), word.strip_prefix('#')?.to_owned())))
+            .collect();
+        (!names.is_empty()).then_some(names)
+    }
+
+    fn in_transaction(&self, table: &str) -> Result<TransactWriteItem, BuildError> {
+        let item = TransactWriteItem::builder();
+        let (names, values) = (self.names(), self.values());
+        let (condition, return_item) = (self.condition.clone(), self.return_item.clone());
+        let item = match &self.target {
+            Target::Put(new) => item.put(
+                Put::builder()
+                    .table_name(table)
+                    .set_item(Some(new.clone()))
+                    .set_condition_expression(condition)
+                    .set_expression_attribute_names(names)
+                    .set_expression_attribute_values(values)
+                    .set_return_values_on_condition_check_failure(return_item)
+                    .build()?,
+            ),
+            Target::Update(PrimaryKey(key), expression) => item.update(
+                Update::builder()
+                    .table_name(table)
+                    .set_key(Some(key.clone()))
+                    .update_expression(expression)
+                    .set_condition_expression(condition)
+                    .set_expression_attribute_names(names)
+                    .set_expression_attribute_values(values)
+                    .set_return_values_on_condition_check_failure(return_item)
+                    .build()?,
+            ),
+            Target::Delete(PrimaryKey(key)) => item.delete(
+                Delete::builder()
+                    .table_name(table)
+                    .set_key(Some(key.clone()))
+                    .set_condition_expression(condition)
+                    .set_expression_attribute_names(names)
+                    .set_expression_attribute_values(values)
+                    .build()?,
+            ),
+            Target::Check(PrimaryKey(key)) => item.condition_check(
+                ConditionCheck::builder()
+                    .table_name(table)
+                    .set_key(Some(key.clone()))
+                    .set_condition_expression(condition)
+                    .set_expression_attribute_names(names)
+                    .set_expression_attribute_values(values)
+                    .build()?,
+            ),
+        };
+        Ok(item.build())
+    }
+}
+
+/// A query of one partition.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Query {
+    /// The table's own keys if absent. Reads of an index are not consistent.
+    pub index: Option<&'static str>,
+    pub partition: String,
+    /// Only items whose sort keys begin with it.
+    pub prefix: Option<String>,
+    pub descending: bool,
+    /// The key of the item after which the query continues.
+    pub after: Option<Item>,
+    pub limit: Option<i32>,
+}
+
+/// The table, through the SDK's client.
+#[derive(Debug, Clone)]
+pub(super) struct Table {
+    client: Client,
+    name: String,
+}
+
+impl Table {
+    pub fn new(client: Client, name: String) -> Self {
+        Self { client, name }
+    }
+
+    /// Reads an item that does not exist, which opens a connection.
+    pub async fn warm_up(&self) -> Result<(), StoreError> {
+        self.batch_get(vec![PrimaryKey::warm_up()]).await.map(drop)
+    }
+
+    /// One item, read consistently.
+    pub async fn get(&self, PrimaryKey(key): PrimaryKey) -> Result<Option<Item>, StoreError> {
+        let request = self.client.get_item().table_name(&self.name);
+        let request = request.set_key(Some(key)).consistent_read(true);
+        let answer = request.send().await.map_err(failed("GetItem"))?;
+        Ok(answer.item)
+    }
+
+    /// Up to 100 different items, read consistently, those that exist. Each is as it was at some moment of the request,
+    /// not all of them at the same moment.
+    pub async fn batch_get(&self, keys: Vec<PrimaryKey>) -> Result<Batch, StoreError> {
+        if keys.is_empty() {
+            return Ok(Batch(Vec::new()));
+        }
+        let mut found = Vec::with_capacity(keys.len());
+        let keys = keys.into_iter().map(|PrimaryKey(key)| key).collect();
+        let mut wanted = KeysAndAttributes::builder()
+            .set_keys(Some(keys))
+            .consistent_read(true)
+            .build()?;
+        let mut attempts = Attempts::default();
+        while attempts.next().await {
+            let request = self.client.batch_get_item();
+            let request = request.request_items(&self.name, wanted);
+            let answer = request.send().await.map_err(failed("BatchGetItem"))?;
+            let tables = answer.responses.into_iter().flatten();
+            found.extend(tables.flat_map(|(_, items)| items));
+            let mut unprocessed = answer.unprocessed_keys.unwrap_or_default();
+            match unprocessed.remove(&self.name) {
+                Some(rest) if !rest.keys().is_empty() => wanted = rest,
+                _ => return Ok(Batch(found)),
+            }
+        }
+        Err(StoreError::Unprocessed)
+    }
+
+    /// One page of a query, and whether there is more.
+    pub async fn query(&self, query: Query) -> Result<(Vec<Item>, bool), StoreError> {
+        let (pk, sk) = match query.index {
+            None => ("pk", "sk"),
+            Some(_) => ("tenant_pk", "tenant_sk"),
+        };
+        let condition = match &query.prefix {
+            None => format!("{pk} = :pk"),
+            Some(_) => format!("{pk} = :pk AND begins_with({sk}, :prefix)"),
+        };
+        let mut request = self
+            .client
+            .query()
+            .table_name(&self.name)
+            .set_index_name(query.index.map(str::to_owned))
+            .consistent_read(query.index.is_none())
+            .key_condition_expression(condition)
+            .expression_attribute_values(":pk", AttributeValue::S(query.partition))
+            .scan_index_forward(!query.descending)
+            .set_exclusive_start_key(query.after)
+            .set_limit(query.limit);
+        if let Some(prefix) = query.prefix {
+            request = request.expression_attribute_values(":prefix", AttributeValue::S(prefix));
+        }
+        let answer = request.send().await.map_err(failed("Query"))?;
+        let has_more = answer.last_evaluated_key.is_some();
+        Ok((answer.items.unwrap_or_default(), has_more))
+    }
+
+    /// Writes one item, and waits while a transaction holds it.
+    pub async fn write(&self, write: &Write) -> Result<Outcome, StoreError> {
+        let mut attempts = Attempts::default();
+        while attempts.next().await {
+            match self.try_write(write).await {
+                Err(StoreError::Conflict) => {}
+                outcome => return outcome,
+            }
+        }
+        Err(StoreError::Conflict)
+    }
+
+    /// Writes one item, or fails with [`StoreError::Conflict`] if a transaction holds it.
+    pub async fn try_write(&self, write: &Write) -> Result<Outcome, StoreError> {
+        match &write.target {
+            Target::Put(item) => self.put(write, item).await,
+            Target::Update(key, expression) => self.update(write, key, expression).await,
+            Target::Delete(_) | Target::Check(_) => {
+                self.try_transact(std::slice::from_ref(write)).await
+            }
+        }
+    }
+
+    async fn put(&self, write: &Write, item: &Item) -> Result<Outcome, StoreError> {
+        let request = self
+            .client
+            .put_item()
+            .table_name(&self.name)
+            .set_item(Some(item.clone()))
+            .set_condition_expression(write.condition.clone())
+            .set_expression_attribute_names(write.names())
+            .set_expression_attribute_values(write.values())
+            .set_return_values_on_condition_check_failure(write.return_item.clone());
+        let Err(error) = request.send().await else {
+            return Ok(Outcome::Done);
+        };
+        match error.as_service_error() {
+            Some(PutItemError::ConditionalCheckFailedException(failure)) => {
+                Ok(Outcome::Refused(Refusals(vec![Some(failure.item.clone())])))
+            }
+            Some(PutItemError::TransactionConflictException(_)) => Err(StoreError::Conflict),
+            _ => Err(failed("PutItem")(error)),
+        }
+    }
+
+    async fn update(
+        &self,
+        write: &Write,
+        PrimaryKey(key): &PrimaryKey,
+        expression: &str,
+    ) -> Result<Outcome, StoreError> {
+        let request = self
+            .client
+            .update_item()
+            .table_name(&self.name)
+            .set_key(Some(key.clone()))
+            .update_expression(expression)
+            .set_condition_expression(write.condition.clone())
+            .set_expression_attribute_names(write.names())
+            .set_expression_attribute_values(write.values())
+            .set_return_values_on_condition_check_failure(write.return_item.clone());
+        let Err(error) = request.send().await else {
+            return Ok(Outcome::Done);
+        };
+        match error.as_service_error() {
+            Some(UpdateItemError::ConditionalCheckFailedException(failure)) => {
+                Ok(Outcome::Refused(Refusals(vec![Some(failure.item.clone())])))
+            }
+            Some(UpdateItemError::TransactionConflictException(_)) => Err(StoreError::Conflict),
+            _ => Err(failed("UpdateItem")(error)),
+        }
+    }
+
+    /// Makes all the writes or none, and waits while another transaction holds one of the items.
+    pub async fn transact(&self, writes: &[Write]) -> Result<Outcome, StoreError> {
+        let mut attempts = Attempts::default();
+        while attempts.next().await {
+            match self.try_transact(writes).await {
+                Err(StoreError::Conflict) => {}
+                outcome => return outcome,
+            }
+        }
+        Err(StoreError::Conflict)
+    }
+
+    /// Makes all the writes or none. Fails with [`StoreError::Conflict`] if another transaction holds one of the items.
+    pub async fn try_transact(&self, writes: &[Write]) -> Result<Outcome, StoreError> {
+        let items = writes.iter().map(|write| write.in_transaction(&self.name));
+        let items = items.collect::<Result<_, _>>()?;
+        let request = self.client.transact_write_items();
+        let request = request.set_transact_items(Some(items));
+        let Err(error) = request.send().await else {
+            return Ok(Outcome::Done);
+        };
+        let reasons = match error.as_service_error() {
+            Some(TransactWriteItemsError::TransactionInProgressException(_)) => {
+                return Err(StoreError::Conflict);
+            }
+            Some(TransactWriteItemsError::TransactionCanceledException(canceled)) => {
+                canceled.cancellation_reasons()
+            }
+            _ => &[],
+        };
+        let refusals: Vec<_> = reasons
+            .iter()
+            .map(|reason| {
+                let is_refused = reason.code() == Some("ConditionalCheckFailed");
+                is_refused.then(|| reason.item.clone())
+            })
+            .collect();
+        if refusals.iter().any(Option::is_some) {
+            return Ok(Outcome::Refused(Refusals(refusals)));
+        }
+        let is_temporary = |code| {
+            matches!(
+                code,
+                "TransactionConflict" | "ThrottlingError" | "ProvisionedThroughputExceeded"
+            )
+        };
+        if reasons
+            .iter()
+            .filter_map(|reason| reason.code())
+            .any(is_temporary)
+        {
+            return Err(StoreError::Conflict);
+        }
+        Err(failed("TransactWriteItems")(error))
+    }
+}
+
+fn failed<E, R>(action: &'static str) -> impl FnOnce(SdkError<E, R>) -> StoreError
+where
+    E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
+    R: std::fmt::Debug + Send + Sync + 'static,
+{
+    move |error| {
+        let kind = match &error {
+            SdkError::TimeoutError(_) => "timeout",
+            SdkError::DispatchFailure(_) => "dispatch failure",
+            SdkError::ResponseError(_) => "unreadable response",
+            _ => "failure",
+        };
+        let code = error.code().unwrap_or(kind).to_owned();
+        StoreError::Request {
+            action,
+            code,
+            source: Box::new(error),
+        }
+    }
+}

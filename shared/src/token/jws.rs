@@ -1,0 +1,374 @@
+//! The key as a token: a compact JWS (RFC 7515) of type `access-key+jwt`. Parsing needs no I/O.
+
+use std::fmt;
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
+use rand::{TryRng, rngs::SysRng};
+use ring::digest;
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use super::public_keys::{PublicKey, PublicKeys};
+use crate::model::{KeyHash, KeyId, KeyRecord, Role, TenantId, Timestamp, TokenIssuer, UserId};
+
+/// The longest text that is parsed, in bytes. A real key has about 700, or 950 if RSA signed it.
+pub const LONGEST: usize = 4096;
+
+/// Every key begins with this: base64url of `{"typ":"access-key+jwt",`. Secret scanners look for it.
+pub const PREFIX: &str = "eyJ0eXAiOiJhY2Nlc3Mta2V5K2p3dCIs";
+
+/// A key in plain text. It cannot be printed or serialized, and is wiped from memory when dropped.
+#[derive(Clone)]
+pub struct AccessKey(Zeroizing<String>);
+
+impl AccessKey {
+    /// A text that claims to be a key.
+    #[must_use]
+    pub fn new(text: String) -> Self {
+        Self(Zeroizing::new(text))
+    }
+
+    /// The text, for the one answer that shows it and for the parser.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+
+    /// SHA-256: what the table keeps.
+    #[must_use]
+    pub fn hash(&self) -> KeyHash {
+        let digest = digest::digest(&digest::SHA256, self.0.as_bytes());
+        let mut hash = [0; 32];
+        hash.copy_from_slice(digest.as_ref());
+        hash.into()
+    }
+
+    /// Parses the key and verifies its signature, issuer, audience and expiry.
+    ///
+    /// The header is never parsed. It is compared as text with the headers of our own public keys, so a token cannot
+    /// choose its algorithm, key or type.
+    ///
+    /// # Errors
+    /// One variant per reason. Callers learn only [`Refusal::Expired`]; everything else is `invalid` to them.
+    pub fn verify(
+        &self,
+        public_keys: &PublicKeys,
+        issuer: &TokenIssuer,
+        now: Timestamp,
+    ) -> Result<Claims, Refusal> {
+        let text = self.reveal();
+        if text.len() > LONGEST {
+            return Err(Refusal::TooLong);
+        }
+        let (signed, signature) = text.rsplit_once('.').ok_or(Refusal::NotAToken)?;
+        let (header, payload) = signed.split_once('.').ok_or(Refusal::NotAToken)?;
+        let public_key = public_keys.for_header(header).ok_or(Refusal::Header)?;
+        // Strict: without padding and stray bits, a key has exactly one spelling.
+        let signature = BASE64URL.decode(signature).map_err(|_| Refusal::Encoding)?;
+        public_key
+            .verify(signed.as_bytes(), &signature)
+            .map_err(|_| Refusal::Signature)?;
+        let payload = Zeroizing::new(BASE64URL.decode(payload).map_err(|_| Refusal::Encoding)?);
+        let claims: SignedClaims<'_> =
+            serde_json::from_slice(&payload).map_err(|_| Refusal::Claims)?;
+        if claims.iss != issuer.issuer || claims.aud != issuer.audience {
+            return Err(Refusal::Issuer);
+        }
+        let claims = claims.claims;
+        if now >= claims.expires_at {
+            return Err(Refusal::Expired);
+        }
+        Ok(claims)
+    }
+}
+
+impl fmt::Debug for AccessKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AccessKey")
+    }
+}
+
+/// Why a text is not a key of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    #[error("longer than {LONGEST} bytes")]
+    TooLong,
+    #[error("not three parts separated by dots")]
+    NotAToken,
+    /// Another algorithm, type or key id than any of our public keys has.
+    #[error("unknown header")]
+    Header,
+    #[error("not base64url without padding")]
+    Encoding,
+    #[error("the signature does not verify")]
+    Signature,
+    /// Our KMS key signed it, but not as an access key.
+    #[error("the claims cannot be read")]
+    Claims,
+    #[error("another iss or aud")]
+    Issuer,
+    #[error("expired")]
+    Expired,
+}
+
+/// The claims that are signed into a key: the upper bound of what the key can ever do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claims {
+    /// AccuKnox's clients read this claim without verifying the key.
+    #[serde(rename = "tenant-id")]
+    pub tenant_id: TenantId,
+    /// The owner.
+    #[serde(rename = "sub")]
+    pub user_id: UserId,
+    #[serde(rename = "jti")]
+    pub key_id: KeyId,
+    pub role: Role,
+    /// How many clusters the key may ever onboard.
+    pub max_clusters: u32,
+    #[serde(rename = "iat")]
+    pub issued_at: Timestamp,
+    /// The first second in which the key is no longer valid.
+    #[serde(rename = "exp")]
+    pub expires_at: Timestamp,
+}
+
+impl Claims {
+    /// The claims of a new key.
+    #[must_use]
+    pub fn of(record: &KeyRecord) -> Self {
+        Self {
+            tenant_id: record.tenant_id.clone(),
+            user_id: record.user_id.clone(),
+            key_id: record.key_id,
+            role: record.role,
+            max_clusters: record.signed_max_clusters,
+            issued_at: record.created_at,
+            expires_at: record.expires_at,
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct SignedClaims<'a> {
+    #[serde(borrow)]
+    iss: std::borrow::Cow<'a, str>,
+    #[serde(borrow)]
+    aud: std::borrow::Cow<'a, str>,
+    #[serde(flatten)]
+    claims: Claims,
+    #[serde(borrow)]
+    secret: std::borrow::Cow<'a, str>,
+}
+
+/// A key without its signature: the JWS Signing Input of RFC 7515.
+pub struct SigningInput(Zeroizing<String>);
+
+impl SigningInput {
+    /// Header and claims, with a secret of 32 fresh bytes from the operating system.
+    ///
+    /// # Errors
+    /// When the operating system has no randomness to give.
+    pub fn new(
+        claims: Claims,
+        issuer: &TokenIssuer,
+        public_key: &PublicKey,
+    ) -> Result<Self, rand::rngs::SysError> {
+        let mut bytes = Zeroizing::new([0; 32]);
+        SysRng.try_fill_bytes(bytes.as_mut_slice())?;
+        let secret = Zeroizing::new(BASE64URL.encode(bytes.as_slice()));
+        let payload = SignedClaims {
+            iss: issuer.issuer.as_str().into(),
+            aud: issuer.audience.as_str().into(),
+            claims,
+            secret: secret.as_str().into(),
+        };
+        // Cannot fail: the claims are strings, integers and enums.
+        let payload = Zeroizing::new(serde_json::to_vec(&payload).unwrap_or_default());
+        let mut text = String::with_capacity(LONGEST);
+        text.push_str(public_key.header());
+        text.push('.');
+        BASE64URL.encode_string(payload.as_slice(), &mut text);
+        Ok(Self(Zeroizing::new(text)))
+    }
+
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+
+    /// Appends a signature in the encoding of RFC 7518.
+    #[must_use]
+    pub fn signed(mut self, signature: &[u8]) -> AccessKey {
+        self.0.push('.');
+        BASE64URL.encode_string(signature, &mut self.0);
+        AccessKey(self.0)
+    }
+}
+
+impl fmt::Debug for SigningInput {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SigningInput")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use p256::ecdsa::{Signature, SigningKey, signature::Signer};
+    use p256::pkcs8::EncodePublicKey;
+    use proptest::prelude::*;
+
+    use std::time::Duration;
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
+
+    struct Fixture {
+        signing: SigningKey,
+        public_keys: PublicKeys,
+        issuer: TokenIssuer,
+    }
+
+    fn fixture() -> Fixture {
+        let signing = SigningKey::from_slice(&[7; 32]).unwrap();
+        let spki = signing.verifying_key().to_public_key_der().unwrap();
+        let public_keys = PublicKeys::new(vec![PublicKey::from_spki(spki.as_bytes()).unwrap()]);
+        let issuer = TokenIssuer {
+            issuer: "https://keys.example".into(),
+            audience: "access-keys".into(),
+        };
+        Fixture {
+            signing,
+            public_keys,
+            issuer,
+        }
+    }
+
+    fn claims() -> Claims {
+        Claims {
+            tenant_id: "acme".parse().unwrap(),
+            user_id: "editor".parse().unwrap(),
+            key_id: KeyId::generate(NOW).unwrap(),
+            role: Role::Viewer,
+            max_clusters: 3,
+            issued_at: NOW,
+            expires_at: NOW + Duration::from_secs(60),
+        }
+    }
+
+    impl Fixture {
+        fn sign(&self, input: SigningInput) -> AccessKey {
+            let signature: Signature = self.signing.sign(input.as_bytes());
+            input.signed(&signature.to_bytes())
+        }
+
+        fn issue(&self, claims: Claims) -> AccessKey {
+            let input =
+                SigningInput::new(claims, &self.issuer, self.public_keys.signing().unwrap())
+                    .unwrap();
+            self.sign(input)
+        }
+
+        fn verify(&self, text: &str) -> Result<Claims, Refusal> {
+            AccessKey::new(text.to_owned()).verify(&self.public_keys, &self.issuer, NOW)
+        }
+    }
+
+    #[test]
+    fn a_key_reads_back_and_begins_as_secret_scanners_expect() {
+        let f = fixture();
+        let key = f.issue(claims());
+        assert_eq!(f.verify(key.reveal()).map(|c| c.max_clusters), Ok(3));
+        assert!(key.reveal().starts_with(PREFIX));
+        assert_eq!(format!("{key:?} {:?}", key.hash()), "AccessKey KeyHash");
+    }
+
+    #[test]
+    fn every_single_changed_character_is_refused() {
+        let f = fixture();
+        let key = f.issue(claims());
+        let text = key.reveal();
+        for i in 0..text.len() {
+            for c in ["A", "B", "_", "-", ".", "=", " ", "é"] {
+                if &text[i..=i] != c {
+                    let forged = format!("{}{c}{}", &text[..i], &text[i + 1..]);
+                    assert!(f.verify(&forged).is_err(), "{i} {c}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn expiry_is_to_the_second() {
+        let f = fixture();
+        let key = f.issue(claims());
+        assert!(
+            key.verify(&f.public_keys, &f.issuer, NOW + Duration::from_secs(59))
+                .is_ok()
+        );
+        assert_eq!(
+            key.verify(&f.public_keys, &f.issuer, NOW + Duration::from_secs(60)),
+            Err(Refusal::Expired)
+        );
+    }
+
+    #[test]
+    fn a_key_of_another_issuer_is_refused() {
+        let f = fixture();
+        let key = f.issue(claims());
+        for (issuer, audience) in [
+            ("https://other.example", "access-keys"),
+            ("https://keys.example", "other"),
+        ] {
+            let other = TokenIssuer {
+                issuer: issuer.into(),
+                audience: audience.into(),
+            };
+            assert_eq!(
+                key.verify(&f.public_keys, &other, NOW),
+                Err(Refusal::Issuer)
+            );
+        }
+    }
+
+    #[test]
+    fn no_header_but_ours_is_considered() {
+        let f = fixture();
+        let key = f.issue(claims());
+        let (_, rest) = key.reveal().split_once('.').unwrap();
+        let kid = f.public_keys.signing().unwrap().kid();
+        for header in [
+            format!(r#"{{"typ":"access-key+jwt","alg":"none","kid":"{kid}"}}"#),
+            format!(r#"{{"typ":"access-key+jwt","alg":"HS256","kid":"{kid}"}}"#),
+            format!(r#"{{"typ":"access-key+jwt","alg":"RS256","kid":"{kid}"}}"#),
+            r#"{"typ":"access-key+jwt","alg":"ES256","kid":"unknown"}"#.into(),
+            format!(r#"{{"typ":"JWT","alg":"ES256","kid":"{kid}"}}"#),
+        ] {
+            let forged = format!("{}.{rest}", BASE64URL.encode(header));
+            assert_eq!(f.verify(&forged), Err(Refusal::Header));
+        }
+        assert_eq!(f.verify(&"x".repeat(LONGEST + 1)), Err(Refusal::TooLong));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_refused_without_panic(text in "\\PC{0,300}|[A-Za-z0-9_.-]{0,900}") {
+            prop_assert!(fixture().verify(&text).is_err());
+        }
+
+        #[test]
+        fn any_claims_survive_the_round_trip(
+            tenant in "[A-Za-z0-9._-]{1,64}", user in "[A-Za-z0-9._|@:+=~-]{3,128}",
+            max_clusters in 1..=100_u32, life in 1..31_536_000_u64,
+        ) {
+            let f = fixture();
+            let claims = Claims {
+                tenant_id: tenant.parse().unwrap(), user_id: user.parse().unwrap(),
+                max_clusters, expires_at: NOW + Duration::from_secs(life), ..claims()
+            };
+            let key = f.issue(claims.clone());
+            prop_assert!(key.reveal().len() < LONGEST);
+            prop_assert_eq!(f.verify(key.reveal()), Ok(claims));
+        }
+    }
+}
