@@ -8,6 +8,68 @@ use crate::{
     world::{Tenant, onboard, process, run, send},
 };
 
+/// What functions sent DynamoDB about this tenant since there were `before` requests.
+fn actions(tenant: &Tenant, before: usize) -> Vec<String> {
+    let requests = stack().requests();
+    requests[before.min(requests.len())..]
+        .iter()
+        .filter(|request| {
+            request
+                .body
+                .to_string()
+                .contains(&format!("#{}", tenant.id))
+        })
+        .map(|request| request.action.clone())
+        .collect()
+}
+
+#[test]
+fn a_creation_is_one_read_and_one_transaction() {
+    run(async {
+        let tenant = Tenant::new();
+        tenant.user("editor", "editor").await;
+        // The sign-in is recorded once an hour.
+        tenant.key("admin", "viewer").await;
+        for owner in ["admin", "editor"] {
+            let before = stack().requests().len();
+            let path = format!("/v1/users/{owner}/access-keys");
+            let body = json!({ "name": "k", "role": "viewer" });
+            let request = tenant.request("admin", "POST", &path).json(&body);
+            let request = request.header("idempotency-key", owner);
+            send(request).await.expect(201);
+            assert_eq!(
+                actions(&tenant, before),
+                ["BatchGetItem", "TransactWriteItems"],
+                "{owner}"
+            );
+        }
+    });
+}
+
+#[test]
+fn a_call_about_somebody_else_reads_both_users_at_once() {
+    run(async {
+        let tenant = Tenant::new();
+        tenant.user("editor", "editor").await;
+        let (id, _) = tenant.key("editor", "viewer").await;
+        let keys = "/v1/users/editor/access-keys".to_owned();
+        let key = format!("{keys}/{id}");
+        let user = "/v1/users/editor".to_owned();
+        for (method, path, expected) in [
+            ("GET", &keys, ["BatchGetItem", "Query"]),
+            ("GET", &key, ["BatchGetItem", "GetItem"]),
+            ("DELETE", &key, ["BatchGetItem", "UpdateItem"]),
+            ("DELETE", &keys, ["BatchGetItem", "UpdateItem"]),
+            ("DELETE", &user, ["BatchGetItem", "TransactWriteItems"]),
+        ] {
+            let before = stack().requests().len();
+            let answer = send(tenant.request("admin", method, path)).await;
+            assert!(answer.status < 300, "{method} {path}: {}", answer.text);
+            assert_eq!(actions(&tenant, before), expected, "{method} {path}");
+        }
+    });
+}
+
 #[test]
 fn an_onboarding_is_one_read_and_one_transaction() {
     run(async {
@@ -18,13 +80,10 @@ fn an_onboarding_is_one_read_and_one_transaction() {
         for body in [node.clone(), node] {
             let before = stack().requests().len();
             send(process(&key, body)).await.expect(200);
-            let requests = stack().requests();
-            let ours: Vec<_> = requests[before.min(requests.len())..]
-                .iter()
-                .filter(|r| r.body.to_string().contains(&format!("#{}", tenant.id)))
-                .map(|r| r.action.as_str())
-                .collect();
-            assert_eq!(ours, ["BatchGetItem", "TransactWriteItems"]);
+            assert_eq!(
+                actions(&tenant, before),
+                ["BatchGetItem", "TransactWriteItems"]
+            );
         }
         // A key that is refused by its signature costs nothing.
         let before = tenant.store_requests();

@@ -69,7 +69,8 @@ async fn walk(world: &World) {
     let (_, onboarding) = world.key("cluster_onboarding").await;
     let (_, leaked) = world.key("viewer").await;
 
-    // users
+    // users: oneself, and others
+    world.admin("GET", "/v1/users/me", none()).await;
     world
         .admin("PUT", "/v1/users/editor", json!({ "role": "editor" }))
         .await;
@@ -79,7 +80,13 @@ async fn walk(world: &World) {
     world.admin("GET", "/v1/users", none()).await;
     world.admin("DELETE", "/v1/users/editor", none()).await;
 
-    // list
+    // list, and the first step of revoke: also another's keys
+    world
+        .admin("PUT", "/v1/users/viewer", json!({ "role": "viewer" }))
+        .await;
+    let others = "/v1/users/viewer/access-keys";
+    world.admin("GET", others, none()).await;
+    world.admin("DELETE", others, none()).await;
     let path = format!("/v1/users/me/access-keys/{id}");
     for path in [path.as_str(), "/v1/users/me/access-keys", "/v1/access-keys"] {
         world.admin("GET", path, none()).await;
