@@ -33,7 +33,7 @@ impl Store {
             )
             .value(":now", now)
             .value(":redemption", redemption);
-        let outcome = self.table.write(&update).await?;
+        let outcome = self.table.update(&update).await?;
         Ok(matches!(outcome, Outcome::Done))
     }
 }

@@ -227,7 +227,7 @@ impl Store {
         if let Some(reason) = &revocation.reason {
             update = update.value(":reason", reason);
         }
-        Ok(match self.table.write(&update).await? {
+        Ok(match self.table.update(&update).await? {
             Outcome::Done => Revoked::Now,
             Outcome::Refused(mut refusals) => match refusals.take_item(0) {
                 Some(_) => Revoked::Before,
@@ -251,7 +251,7 @@ impl Store {
             )
             .value(":now", now)
             .value(":since", since);
-        self.table.try_write(&update).await.map(drop)
+        self.table.try_update(&update).await.map(drop)
     }
 
     /// Changes how many clusters a key may onboard. False if the key is no longer live.
@@ -264,7 +264,7 @@ impl Store {
         let update = Write::update(key, "SET max_clusters = :max")
             .when("attribute_exists(#hash) AND attribute_not_exists(revoked_at)")
             .value(":max", max_clusters);
-        let outcome = self.table.write(&update).await?;
+        let outcome = self.table.update(&update).await?;
         Ok(matches!(outcome, Outcome::Done))
     }
 
@@ -276,7 +276,7 @@ impl Store {
     ) -> Result<Archived, StoreError> {
         let key = KeyRecord { hash: None, ..key };
         let put = Write::put(&KeyItem::new(&key, ttl)).when_absent();
-        Ok(match self.table.write(&put).await? {
+        Ok(match self.table.put(&put).await? {
             Outcome::Done => Archived::Now,
             Outcome::Refused(_) => Archived::Before,
         })

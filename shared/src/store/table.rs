@@ -71,12 +71,34 @@ impl Attempts {
     }
 }
 
+/// Repeats a write while another transaction holds one of its items.
+async fn retry_on_conflict<F>(mut write: impl FnMut() -> F) -> Result<Outcome, StoreError>
+where
+    F: Future<Output = Result<Outcome, StoreError>>,
+{
+    let mut attempts = Attempts::default();
+    while attempts.next().await {
+        match write().await {
+            Err(StoreError::Conflict) => {}
+            outcome => return outcome,
+        }
+    }
+    Err(StoreError::Conflict)
+}
+
 /// The result of a write.
 #[derive(Debug)]
 pub(super) enum Outcome {
     Done,
     /// Conditions failed, and nothing was written.
     Refused(Refusals),
+}
+
+impl Outcome {
+    /// The refusal of a request that writes one item.
+    fn refused(item: Option<Item>) -> Self {
+        Self::Refused(Refusals(vec![Some(item)]))
+    }
 }
 
 /// For each write of a request, whether its condition failed. If so, with the item that the condition met, if the write
@@ -99,24 +121,29 @@ impl Refusals {
 /// A write of one item: a request of its own, or part of a transaction.
 #[derive(Debug, Clone)]
 pub(super) struct Write {
-    target: Target,
+    kind: WriteKind,
+    /// The whole item for a put, and the primary key otherwise.
+    item: Item,
+    update: Option<String>,
     condition: Option<String>,
     values: Item,
     return_item: Option<ReturnValuesOnConditionCheckFailure>,
 }
 
-#[derive(Debug, Clone)]
-enum Target {
-    Put(Item),
-    Update(PrimaryKey, String),
-    Delete(PrimaryKey),
-    Check(PrimaryKey),
+#[derive(Debug, Clone, Copy)]
+enum WriteKind {
+    Put,
+    Update,
+    Delete,
+    Check,
 }
 
 impl Write {
-    fn new(target: Target) -> Self {
+    fn new(kind: WriteKind, item: Item, update: Option<String>) -> Self {
         Self {
-            target,
+            kind,
+            item,
+            update,
             condition: None,
             values: Item::new(),
             return_item: None,
@@ -125,21 +152,21 @@ impl Write {
 
     /// Writes a whole item.
     pub fn put(item: &impl Serialize) -> Self {
-        Self::new(Target::Put(to_item(item)))
+        Self::new(WriteKind::Put, to_item(item), None)
     }
 
     /// Changes attributes of an item.
-    pub fn update(key: PrimaryKey, expression: impl Into<String>) -> Self {
-        Self::new(Target::Update(key, expression.into()))
+    pub fn update(PrimaryKey(key): PrimaryKey, expression: impl Into<String>) -> Self {
+        Self::new(WriteKind::Update, key, Some(expression.into()))
     }
 
-    pub fn delete(key: PrimaryKey) -> Self {
-        Self::new(Target::Delete(key))
+    pub fn delete(PrimaryKey(key): PrimaryKey) -> Self {
+        Self::new(WriteKind::Delete, key, None)
     }
 
-    /// Writes nothing, but has the transaction fail unless the condition holds.
-    pub fn check(key: PrimaryKey) -> Self {
-        Self::new(Target::Check(key))
+    /// Writes nothing, but fails the transaction unless the condition holds.
+    pub fn check(PrimaryKey(key): PrimaryKey) -> Self {
+        Self::new(WriteKind::Check, key, None)
     }
 
     /// Sets the condition.
@@ -172,66 +199,63 @@ impl Write {
 
     /// Each `#name` in an expression stands for the attribute `name`, which may be one of DynamoDB's reserved words.
     fn names(&self) -> Option<HashMap<String, String>> {
-        let update = match &self.target {
-            Target::Update(_, expression) => expression,
-            _ => "",
-        };
-        let names: HashMap<_, _> = [update, self.condition.as_deref().unwrap_or_default()]
+        let is_name = |c: char| c == '#' || c == '_' || c.is_alphanumeric();
+        let expressions = [&self.update, &self.condition];
+        let names: HashMap<_, _> = expressions
             .into_iter()
-            .flat_map(|expression| {
-                expression.split(|c: char| c != '#' && c != '_' && !c.is_alphanumeric())
-            })
+            .flatten()
+            .flat_map(|expression| expression.split(|c| !is_name(c)))
             .filter_map(|word| Some((word.to_owned(), word.strip_prefix('#')?.to_owned())))
             .collect();
         (!names.is_empty()).then_some(names)
     }
 
     fn in_transaction(&self, table: &str) -> Result<TransactWriteItem, BuildError> {
-        let item = TransactWriteItem::builder();
-        let (names, values) = (self.names(), self.values());
+        let (names, values, item) = (self.names(), self.values(), Some(self.item.clone()));
         let (condition, return_item) = (self.condition.clone(), self.return_item.clone());
-        let item = match &self.target {
-            Target::Put(new) => item.put(
+        let write = TransactWriteItem::builder();
+        let write = match self.kind {
+            WriteKind::Put => write.put(
                 Put::builder()
                     .table_name(table)
-                    .set_item(Some(new.clone()))
+                    .set_item(item)
                     .set_condition_expression(condition)
                     .set_expression_attribute_names(names)
                     .set_expression_attribute_values(values)
                     .set_return_values_on_condition_check_failure(return_item)
                     .build()?,
             ),
-            Target::Update(PrimaryKey(key), expression) => item.update(
+            WriteKind::Update => write.update(
                 Update::builder()
                     .table_name(table)
-                    .set_key(Some(key.clone()))
-                    .update_expression(expression)
+                    .set_key(item)
+                    .set_update_expression(self.update.clone())
                     .set_condition_expression(condition)
                     .set_expression_attribute_names(names)
                     .set_expression_attribute_values(values)
                     .set_return_values_on_condition_check_failure(return_item)
                     .build()?,
             ),
-            Target::Delete(PrimaryKey(key)) => item.delete(
+            WriteKind::Delete => write.delete(
                 Delete::builder()
                     .table_name(table)
-                    .set_key(Some(key.clone()))
+                    .set_key(item)
                     .set_condition_expression(condition)
                     .set_expression_attribute_names(names)
                     .set_expression_attribute_values(values)
                     .build()?,
             ),
-            Target::Check(PrimaryKey(key)) => item.condition_check(
+            WriteKind::Check => write.condition_check(
                 ConditionCheck::builder()
                     .table_name(table)
-                    .set_key(Some(key.clone()))
+                    .set_key(item)
                     .set_condition_expression(condition)
                     .set_expression_attribute_names(names)
                     .set_expression_attribute_values(values)
                     .build()?,
             ),
         };
-        Ok(item.build())
+        Ok(write.build())
     }
 }
 
@@ -331,35 +355,17 @@ impl Table {
         Ok((answer.items.unwrap_or_default(), has_more))
     }
 
-    /// Writes one item, and waits while a transaction holds it.
-    pub async fn write(&self, write: &Write) -> Result<Outcome, StoreError> {
-        let mut attempts = Attempts::default();
-        while attempts.next().await {
-            match self.try_write(write).await {
-                Err(StoreError::Conflict) => {}
-                outcome => return outcome,
-            }
-        }
-        Err(StoreError::Conflict)
+    /// Puts one item, and waits while a transaction holds it.
+    pub async fn put(&self, write: &Write) -> Result<Outcome, StoreError> {
+        retry_on_conflict(|| self.try_put(write)).await
     }
 
-    /// Writes one item, or fails with [`StoreError::Conflict`] if a transaction holds it.
-    pub async fn try_write(&self, write: &Write) -> Result<Outcome, StoreError> {
-        match &write.target {
-            Target::Put(item) => self.put(write, item).await,
-            Target::Update(key, expression) => self.update(write, key, expression).await,
-            Target::Delete(_) | Target::Check(_) => {
-                self.try_transact(std::slice::from_ref(write)).await
-            }
-        }
-    }
-
-    async fn put(&self, write: &Write, item: &Item) -> Result<Outcome, StoreError> {
+    async fn try_put(&self, write: &Write) -> Result<Outcome, StoreError> {
         let request = self
             .client
             .put_item()
             .table_name(&self.name)
-            .set_item(Some(item.clone()))
+            .set_item(Some(write.item.clone()))
             .set_condition_expression(write.condition.clone())
             .set_expression_attribute_names(write.names())
             .set_expression_attribute_values(write.values())
@@ -369,25 +375,26 @@ impl Table {
         };
         match error.as_service_error() {
             Some(PutItemError::ConditionalCheckFailedException(failure)) => {
-                Ok(Outcome::Refused(Refusals(vec![Some(failure.item.clone())])))
+                Ok(Outcome::refused(failure.item.clone()))
             }
             Some(PutItemError::TransactionConflictException(_)) => Err(StoreError::Conflict),
             _ => Err(failed("PutItem")(error)),
         }
     }
 
-    async fn update(
-        &self,
-        write: &Write,
-        PrimaryKey(key): &PrimaryKey,
-        expression: &str,
-    ) -> Result<Outcome, StoreError> {
+    /// Updates one item, and waits while a transaction holds it.
+    pub async fn update(&self, write: &Write) -> Result<Outcome, StoreError> {
+        retry_on_conflict(|| self.try_update(write)).await
+    }
+
+    /// Updates one item, or fails with [`StoreError::Conflict`] if a transaction holds it.
+    pub async fn try_update(&self, write: &Write) -> Result<Outcome, StoreError> {
         let request = self
             .client
             .update_item()
             .table_name(&self.name)
-            .set_key(Some(key.clone()))
-            .update_expression(expression)
+            .set_key(Some(write.item.clone()))
+            .set_update_expression(write.update.clone())
             .set_condition_expression(write.condition.clone())
             .set_expression_attribute_names(write.names())
             .set_expression_attribute_values(write.values())
@@ -397,7 +404,7 @@ impl Table {
         };
         match error.as_service_error() {
             Some(UpdateItemError::ConditionalCheckFailedException(failure)) => {
-                Ok(Outcome::Refused(Refusals(vec![Some(failure.item.clone())])))
+                Ok(Outcome::refused(failure.item.clone()))
             }
             Some(UpdateItemError::TransactionConflictException(_)) => Err(StoreError::Conflict),
             _ => Err(failed("UpdateItem")(error)),
@@ -406,14 +413,7 @@ impl Table {
 
     /// Makes all the writes or none, and waits while another transaction holds one of the items.
     pub async fn transact(&self, writes: &[Write]) -> Result<Outcome, StoreError> {
-        let mut attempts = Attempts::default();
-        while attempts.next().await {
-            match self.try_transact(writes).await {
-                Err(StoreError::Conflict) => {}
-                outcome => return outcome,
-            }
-        }
-        Err(StoreError::Conflict)
+        retry_on_conflict(|| self.try_transact(writes)).await
     }
 
     /// Makes all the writes or none. Fails with [`StoreError::Conflict`] if another transaction holds one of the items.

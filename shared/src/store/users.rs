@@ -148,7 +148,7 @@ impl Store {
             .value(":epoch", user.epoch)
             .value(":next", next.epoch)
             .value(":revocations", next.revocations);
-        let outcome = self.table.write(&update).await?;
+        let outcome = self.table.update(&update).await?;
         Ok(matches!(outcome, Outcome::Done))
     }
 
@@ -162,6 +162,6 @@ impl Store {
         let update = Write::update(key, "SET last_sign_in_at = :now")
             .when("attribute_exists(pk)")
             .value(":now", now);
-        self.table.write(&update).await.map(drop)
+        self.table.update(&update).await.map(drop)
     }
 }
