@@ -11,7 +11,7 @@
 //! | --- | --- |
 //! | [`accuknox`] | AccuKnox's wire protocol: bodies, shapes, errors. Used by the functions `onboard` and `clusters` |
 //! | [`http`] | requests and answers: callers, bodies, queries, views, problem JSON, the loop that serves them |
-//! | [`service`] | the use cases, one file each |
+//! | [`service`] | the use cases, one file for each subject |
 //! | [`policy`] | who may do what, and what a key is worth now |
 //! | [`store`] | the DynamoDB table: its schema, and every request to it |
 //! | [`token`] | the key as a token: format, public keys, KMS |
@@ -22,9 +22,9 @@
 //!
 //! `POST /v1/access-keys/validate` with a key:
 //!
-//! 1. `functions/validate` gets the event from [`http::serve()`], and reads it with [`http::requests::validate_key`].
-//! 2. [`service::validate_key`] verifies the key with [`token::jws`], which needs no I/O.
-//! 3. It reads the key's record and owner in one request, by `store::keys`, whose items `store::schema` declares.
+//! 1. `functions/validate` gets the event from [`http::serve()`], and reads it with [`http::requests::presented_key`].
+//! 2. [`service::validate_key`] verifies the key with [`token::AccessKey::verify`], which needs no I/O.
+//! 3. It reads the key's record and owner in one request, by `store/keys.rs`, whose items `store/schema.rs` declares.
 //! 4. [`policy::evaluate`] decides what the key is worth now.
 //! 5. [`http::views::ValidationView`] is the answer.
 //!

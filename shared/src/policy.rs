@@ -1,15 +1,15 @@
 //! Who may do what, and what a key is worth now.
 //!
-//! Pure functions: callers load what they need, ask, and then act. Everything that is not allowed here is denied.
+//! Pure functions without I/O: a service loads what the decision needs, asks, and then acts.
 
 use serde::Serialize;
 
 use crate::{
     model::{
-        Cluster, JoinTokenRecord, KeyHash, KeyId, KeyRecord, Permission, Permissions, Role,
+        Cluster, ClusterName, JoinTokenRecord, KeyId, KeyRecord, Permission, Permissions, Role,
         TenantId, Timestamp, User, UserId, UserStatus,
     },
-    token::Claims,
+    token::VerifiedKey,
 };
 
 /// Why a person may not do something.
@@ -38,7 +38,7 @@ pub fn may_call(me: &User) -> Result<(), Denied> {
     }
 }
 
-/// Who may see, create and revoke the keys of a user: that user, and administrators.
+/// Who may see, create, change and revoke the keys of a user: that user, and administrators. Gives the owner.
 ///
 /// # Errors
 /// [`Denied::NotFound`] for others, and for owners who do not exist.
@@ -47,13 +47,13 @@ pub fn may_manage_keys_of(
     owner_id: &UserId,
     owner: Option<User>,
 ) -> Result<User, Denied> {
-    if me.user_id == *owner_id {
-        return Ok(me.clone());
-    }
-    owner
-        .filter(|_| me.has(Permission::AccessKeysManage))
-        .filter(|owner| owner.status != UserStatus::Deleted)
-        .ok_or(Denied::NotFound)
+    me_or_managed(me, owner_id, owner, Permission::AccessKeysManage)
+}
+
+/// Who may revoke a key without being known: whoever holds it.
+#[must_use]
+pub fn may_revoke_as_holder(key: &VerifiedKey, record: Option<&KeyRecord>) -> bool {
+    record.is_some_and(|record| record.has_hash(key.hash()))
 }
 
 /// What a new key may be: no more than the caller and the owner are now.
@@ -80,11 +80,8 @@ pub fn may_create_key(me: &User, owner: &User, role: Role) -> Result<(), Denied>
 /// # Errors
 /// [`Denied::Forbidden`] for the others.
 pub fn may_list_tenant_keys(me: &User) -> Result<(), Denied> {
-    require(
-        me,
-        Permission::AccessKeysManage,
-        "only an administrator may list the keys of the tenant",
-    )
+    let detail = "only an administrator may list the keys of the tenant";
+    require(me.role.permissions(), Permission::AccessKeysManage, detail)
 }
 
 /// Who may change how many clusters a key may onboard: administrators.
@@ -92,11 +89,8 @@ pub fn may_list_tenant_keys(me: &User) -> Result<(), Denied> {
 /// # Errors
 /// [`Denied::Forbidden`] for the others.
 pub fn may_limit_key(me: &User) -> Result<(), Denied> {
-    require(
-        me,
-        Permission::AccessKeysManage,
-        "only an administrator may change the limit of a key",
-    )
+    let detail = "only an administrator may change the limit of a key";
+    require(me.role.permissions(), Permission::AccessKeysManage, detail)
 }
 
 /// Who may see the users of the tenant: administrators.
@@ -104,24 +98,16 @@ pub fn may_limit_key(me: &User) -> Result<(), Denied> {
 /// # Errors
 /// [`Denied::Forbidden`] for the others.
 pub fn may_list_users(me: &User) -> Result<(), Denied> {
-    require(
-        me,
-        Permission::UsersManage,
-        "only an administrator may list users",
-    )
+    let detail = "only an administrator may list users";
+    require(me.role.permissions(), Permission::UsersManage, detail)
 }
 
-/// Who may see a user: that user, and administrators.
+/// Who may see a user: that user, and administrators. Gives the user.
 ///
 /// # Errors
 /// [`Denied::NotFound`] for others, and for users who do not exist.
 pub fn may_see_user(me: &User, user_id: &UserId, user: Option<User>) -> Result<User, Denied> {
-    if me.user_id == *user_id {
-        return Ok(me.clone());
-    }
-    user.filter(|_| me.has(Permission::UsersManage))
-        .filter(|user| user.status != UserStatus::Deleted)
-        .ok_or(Denied::NotFound)
+    me_or_managed(me, user_id, user, Permission::UsersManage)
 }
 
 /// Who may provision, change and delete users: administrators.
@@ -144,8 +130,7 @@ pub fn may_change_user(me: &User, user_id: &UserId) -> Result<(), Denied> {
 /// [`Denied::Forbidden`] for the others.
 pub fn may_see_clusters(scope: Permissions) -> Result<(), Denied> {
     let detail = "this requires the permission clusters:read";
-    let is_allowed = scope.contains(Permission::ClustersRead);
-    is_allowed.then_some(()).ok_or(Denied::Forbidden(detail))
+    require(scope, Permission::ClustersRead, detail)
 }
 
 /// Who may delete clusters: keys and users with the permission.
@@ -154,16 +139,30 @@ pub fn may_see_clusters(scope: Permissions) -> Result<(), Denied> {
 /// [`Denied::Forbidden`] for the others.
 pub fn may_delete_clusters(scope: Permissions) -> Result<(), Denied> {
     let detail = "this requires the permission clusters:manage";
-    let is_allowed = scope.contains(Permission::ClustersManage);
-    is_allowed.then_some(()).ok_or(Denied::Forbidden(detail))
+    require(scope, Permission::ClustersManage, detail)
 }
 
-fn require(me: &User, permission: Permission, detail: &'static str) -> Result<(), Denied> {
-    if me.has(permission) {
+fn require(scope: Permissions, permission: Permission, detail: &'static str) -> Result<(), Denied> {
+    if scope.contains(permission) {
         Ok(())
     } else {
         Err(Denied::Forbidden(detail))
     }
+}
+
+/// Oneself, or somebody else who exists, for a caller with a permission.
+fn me_or_managed(
+    me: &User,
+    other_id: &UserId,
+    other: Option<User>,
+    permission: Permission,
+) -> Result<User, Denied> {
+    if me.user_id == *other_id {
+        return Ok(me.clone());
+    }
+    other
+        .filter(|other| other.status != UserStatus::Deleted && me.has(permission))
+        .ok_or(Denied::NotFound)
 }
 
 /// Why a key is refused. The codes are stable.
@@ -219,33 +218,35 @@ pub struct Grant {
 /// What a key is worth now: the least of what was signed into it, what its record says and what its owner may do. No
 /// write to the table can raise it above its claims.
 ///
-/// `claims` must be verified, and `hash` that of the same key.
-///
 /// # Errors
 /// When the key is not valid, or not for `permission`.
 pub fn evaluate(
-    hash: KeyHash,
-    claims: &Claims,
+    key: &VerifiedKey,
     record: Option<&KeyRecord>,
     owner: Option<&User>,
     permission: Option<Permission>,
     now: Timestamp,
 ) -> Result<Grant, RefusalCode> {
-    let record = record.filter(|record| record.has_hash(hash));
-    let record = record.ok_or(RefusalCode::Invalid)?;
+    let claims = key.claims();
+    let record = record
+        .filter(|record| record.has_hash(key.hash()))
+        .ok_or(RefusalCode::Invalid)?;
     // From here on the caller holds the genuine key: the other codes tell strangers nothing.
-    let owner = owner.filter(|owner| owner.is_active());
-    let owner = owner.ok_or(RefusalCode::OwnerInactive)?;
-    if record.ended_by(Some(owner)).is_some() {
+    let owner = owner
+        .filter(|owner| owner.is_active())
+        .ok_or(RefusalCode::OwnerInactive)?;
+    if record.is_revoked(Some(owner)) {
         return Err(RefusalCode::Revoked);
     }
     let expires_at = claims.expires_at.min(record.expires_at);
     if now >= expires_at {
         return Err(RefusalCode::Expired);
     }
-    let role = claims.role.limited_to(record.role);
-    let role = role.and_then(|role| role.limited_to(owner.role));
-    let role = role.ok_or(RefusalCode::Forbidden)?;
+    let role = claims
+        .role
+        .limited_to(record.role)
+        .and_then(|role| role.limited_to(owner.role))
+        .ok_or(RefusalCode::Forbidden)?;
     let scope = role.permissions();
     if permission.is_some_and(|permission| !scope.contains(permission)) {
         return Err(RefusalCode::Forbidden);
@@ -263,24 +264,62 @@ pub fn evaluate(
     })
 }
 
-/// Whether a join token still stands for its cluster: it lives as long as its key may onboard, and the cluster exists.
-#[must_use]
+/// Why a join token is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JoinRefusal {
+    /// Unknown, of another tenant or cluster, or no longer backed by its key: callers cannot tell which.
+    Invalid,
+    Expired,
+    Redeemed,
+}
+
+/// Whether a join token can be redeemed for a cluster of a tenant, as far as its own record says.
+///
+/// # Errors
+/// When it belongs to others, has been redeemed, or has expired.
+pub fn may_redeem(
+    token: &JoinTokenRecord,
+    tenant: &TenantId,
+    cluster: &ClusterName,
+    now: Timestamp,
+) -> Result<(), JoinRefusal> {
+    if token.tenant_id != *tenant || token.cluster != *cluster {
+        Err(JoinRefusal::Invalid)
+    } else if token.redeemed_at.is_some() {
+        Err(JoinRefusal::Redeemed)
+    } else if now >= token.expires_at {
+        Err(JoinRefusal::Expired)
+    } else {
+        Ok(())
+    }
+}
+
+/// Whether the key of a join token still backs it: the token lives as long as its key may onboard and its cluster
+/// exists. A join token carries no signature, so this rests on the table alone.
+///
+/// # Errors
+/// [`JoinRefusal::Invalid`] when it does not.
 pub fn may_join(
     token: &JoinTokenRecord,
     key: Option<&KeyRecord>,
     owner: Option<&User>,
     cluster: Option<&Cluster>,
     now: Timestamp,
-) -> bool {
+) -> Result<(), JoinRefusal> {
     let may_onboard = |key: &KeyRecord, owner: &User| {
         let permissions = key.role.permissions().and(owner.role.permissions());
         owner.is_active()
             && key.has_hash(token.key_hash)
-            && key.ended_by(Some(owner)).is_none()
-            && now < key.expires_at
+            && key.is_live(owner, now)
             && permissions.contains(Permission::ClustersOnboard)
     };
-    key.zip(owner)
-        .is_some_and(|(key, owner)| may_onboard(key, owner))
-        && cluster.is_some_and(|cluster| cluster.number == token.number)
+    let is_backed = key
+        .zip(owner)
+        .is_some_and(|(key, owner)| may_onboard(key, owner));
+    let is_there = cluster.is_some_and(|cluster| cluster.number == token.cluster_number);
+    if is_backed && is_there {
+        Ok(())
+    } else {
+        Err(JoinRefusal::Invalid)
+    }
 }

@@ -16,7 +16,7 @@ use access_keys::{
         clock,
         config::{self, CallerSettings, Environment},
     },
-    service::{KeyService, Viewer, delete_cluster, get_cluster, limit_clusters, list_clusters},
+    service::{KeyService, Viewer, delete_cluster, get_cluster, limit_key, list_clusters},
 };
 use lambda_http::{Body, Request, Response, http::StatusCode};
 
@@ -105,6 +105,6 @@ async fn limit(app: &App, request: &Request, now: Timestamp) -> Result<Response<
     let key_id = query::path_key(request)?;
     let max_clusters = requests::limit_key(request)?;
     let store = &app.service.store;
-    let key = limit_clusters(&actor, store, &owner_id, key_id, max_clusters, now).await?;
+    let key = limit_key(&actor, store, &owner_id, key_id, max_clusters, now).await?;
     Ok(http::json(StatusCode::OK, &KeyView::from(key)))
 }

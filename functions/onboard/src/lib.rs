@@ -10,7 +10,7 @@ use access_keys::{
         clock,
         config::{self, Environment},
     },
-    service::{KeyService, onboard_cluster, redeem_join_token, verify_key},
+    service::{KeyService, onboard_cluster, redeem_join_token},
 };
 use lambda_http::{Body, Request, Response, http::StatusCode};
 
@@ -40,8 +40,8 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error
     match http::route(&request) {
         "POST /access-token/api/v1/process" => {
             let (key, process) = Process::read(&request)?;
-            let key = verify_key(&app.service, key, now).await?;
-            http::require_tenant(request.headers(), &key.claims.tenant_id)?;
+            let key = app.service.verify(&key, now).await??;
+            http::require_tenant(request.headers(), &key.claims().tenant_id)?;
             let joining = process.joining()?;
             let token =
                 onboard_cluster(&app.service, &key, &joining, app.node_history, now).await?;

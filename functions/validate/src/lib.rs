@@ -27,7 +27,7 @@ impl App {
 /// # Errors
 /// When there is no key in the request, or it is unknown whether the key is valid.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error> {
-    let question = requests::validate_key(&request)?;
+    let question = requests::presented_key(&request)?;
     let App { service, cache } = app;
     let validation = validate_key(service, Some(cache), &question, clock::now()).await;
     let validation = validation.map(|validation| Validation {

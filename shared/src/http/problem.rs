@@ -73,7 +73,7 @@ fn of_service(error: &ServiceError) -> Row<'static> {
         // Shown field by field.
         ServiceError::Invalid(_) => (StatusCode::BAD_REQUEST, "invalid_request", ""),
         ServiceError::KeyRefused(code) => of_refusal(*code),
-        ServiceError::NoLiveKey => (
+        ServiceError::NotAKey => (
             StatusCode::UNAUTHORIZED,
             "unauthenticated",
             "the access key is not valid, or has expired",

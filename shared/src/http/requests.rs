@@ -245,11 +245,11 @@ struct ValidateBody {
     max_staleness: Integer,
 }
 
-/// Reads the key to validate or revoke: as JSON, as a form (RFC 7662, RFC 7009) or, without a body, as bearer token.
+/// Reads a key that is presented, to be validated or revoked: as JSON, as a form (RFC 7662, RFC 7009) or, without a body, as bearer token.
 ///
 /// # Errors
 /// When there is no key, or a field breaks a rule.
-pub fn validate_key(request: &Request) -> Result<ValidateRequest, Error> {
+pub fn presented_key(request: &Request) -> Result<ValidateRequest, Error> {
     if body::is_empty(request) {
         let key = bearer_key(request.headers()).ok_or(Error::MalformedBody(
             "send the key as JSON {\"access_key\": …}, as form token=…, or as bearer token",

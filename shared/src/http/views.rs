@@ -286,7 +286,7 @@ impl From<JoinTokenRecord> for RedeemedView {
         Self {
             tenant_id: token.tenant_id,
             cluster_name: token.cluster,
-            cluster_id: token.number,
+            cluster_id: token.cluster_number,
             node_name: token.node,
             key_id: token.key_id,
         }

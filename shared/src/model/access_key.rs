@@ -107,7 +107,7 @@ pub struct KeyRecord {
     pub revocation: Option<Revocation>,
     /// The last successful validation, to the hour.
     pub last_used_at: Option<Timestamp>,
-    /// Absent once the key has expired and only its history is kept.
+    /// Absent from the history of an expired key, and from the lists of a tenant.
     pub hash: Option<KeyHash>,
 }
 
@@ -153,6 +153,12 @@ impl KeyRecord {
         }
     }
 
+    /// Whether the key was revoked, by itself or with all its owner's keys.
+    #[must_use]
+    pub fn is_revoked(&self, owner: Option<&User>) -> bool {
+        self.revocation.is_some() || owner.is_some_and(|owner| self.epoch < owner.epoch)
+    }
+
     /// The revocation that ended the key: its own, or the one of all its owner's keys.
     #[must_use]
     pub fn ended_by(&self, owner: Option<&User>) -> Option<Revocation> {
@@ -163,7 +169,7 @@ impl KeyRecord {
     /// The state of the key at `now`. A revoked key stays revoked after its expiry.
     #[must_use]
     pub fn status(&self, owner: Option<&User>, now: Timestamp) -> KeyStatus {
-        if self.ended_by(owner).is_some() {
+        if self.is_revoked(owner) {
             KeyStatus::Revoked
         } else if now >= self.expires_at {
             KeyStatus::Expired

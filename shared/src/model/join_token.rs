@@ -68,7 +68,7 @@ pub struct JoinTokenRecord {
     pub key_hash: KeyHash,
     pub cluster: ClusterName,
     /// Deleting the cluster ends the token, even if one of the same name follows.
-    pub number: ClusterNumber,
+    pub cluster_number: ClusterNumber,
     /// The node that joins, if one does.
     pub node: Option<NodeName>,
     /// The first second in which the token is no longer valid.

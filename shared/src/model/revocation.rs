@@ -1,5 +1,7 @@
 //! Revocations: who ended a key, when and why.
 
+use std::fmt;
+
 use super::time::Timestamp;
 
 /// The end of a key before its expiry.
@@ -10,4 +12,12 @@ pub struct Revocation {
     pub by: String,
     /// Free text from the caller.
     pub reason: Option<String>,
+}
+
+impl Revocation {
+    #[must_use]
+    pub fn new(at: Timestamp, by: impl fmt::Display, reason: Option<String>) -> Self {
+        let by = by.to_string();
+        Self { at, by, reason }
+    }
 }

@@ -181,14 +181,14 @@ pub async fn delete_cluster(
     let cluster = store.cluster(tenant, name).await?;
     let mut cluster = cluster.ok_or(Error::NotFound)?;
     let number = cluster.number;
-    let mut attempts = Attempts::default();
+    let mut attempts = Attempts::new();
     while attempts.next().await {
         match store.delete_cluster_step(&cluster).await? {
             Deletion::Done => {
                 tracing::info!(tenant.id = %tenant, cluster.name = %name, "deleted");
                 return Ok(());
             }
-            Deletion::Progress => attempts = Attempts::default(),
+            Deletion::Progress => attempts = Attempts::new(),
             Deletion::Stale => {}
         }
         match store.cluster(tenant, name).await? {

@@ -10,7 +10,7 @@ use crate::{
     model::{Actor, KeyId, KeyRecord, Name, Role, Timestamp, User, UserId},
     policy,
     process::metrics::{self, Metric},
-    store::{Attempts, EarlierRequest, Idempotency, Issued, Store},
+    store::{Attempts, EarlierRequest, Idempotency, Issued},
     token::{AccessKey, Claims},
 };
 
@@ -45,10 +45,12 @@ pub async fn create_key(
     idempotency_key: Option<&str>,
     now: Timestamp,
 ) -> Result<(KeyRecord, AccessKey), Error> {
-    let (store, now) = (&service.store, now.to_second());
+    // Expiry is to the second.
+    let now = now.to_second();
+    let store = &service.store;
     let idempotency = idempotency_key.map(|key| request.idempotency(actor, key));
     let idempotency = idempotency.as_ref();
-    let mut attempts = Attempts::default();
+    let mut attempts = Attempts::new();
     while attempts.next().await {
         let state = store.creation_state(actor, owner_id, idempotency).await?;
         let Some(me) = users::sign_in(actor, store, state.actor, now).await? else {
@@ -56,31 +58,67 @@ pub async fn create_key(
         };
         let owner = policy::may_manage_keys_of(&me, owner_id, state.owner)?;
         policy::may_create_key(&me, &owner, request.role)?;
-        let is_new = state.earlier.is_none();
-        let mut record = match state.earlier {
-            None => request.record(&me, &owner, now)?,
-            Some(earlier) => earlier_key(store, &owner, idempotency, earlier, now).await?,
+        let created = match (idempotency, state.earlier) {
+            (Some(idempotency), Some(earlier)) => {
+                reissue(service, &owner, idempotency, earlier, now).await?
+            }
+            _ => {
+                let record = request.record(&me, &owner, now)?;
+                issue(service, record, &owner, idempotency).await?
+            }
         };
-        let key = service
-            .kms
-            .sign(Claims::of(&record), &service.issuer)
-            .await?;
-        record.hash = Some(key.hash());
-        let issued = if is_new {
-            store.create_key(&record, &owner, idempotency).await?
-        } else {
-            store.reissue_key(&record, &owner).await?
-        };
-        match issued {
-            Issued::Done if is_new => metrics::count(Metric::KeyCreated),
-            Issued::Done => {}
-            Issued::Gone => return Err(GONE),
-            // Somebody was faster: the policy decides again, about what is there now.
-            Issued::OwnerChanged | Issued::IdempotencyUsed => continue,
+        if let Some(created) = created {
+            return Ok(created);
         }
-        return Ok((record, key));
     }
     Err(Error::CHANGED_MEANWHILE)
+}
+
+/// Signs and writes a new key. `None` if somebody was faster: the policy must decide again about what is there now.
+async fn issue(
+    service: &KeyService,
+    record: KeyRecord,
+    owner: &User,
+    idempotency: Option<&Idempotency>,
+) -> Result<Option<(KeyRecord, AccessKey)>, Error> {
+    let (record, key) = sign(service, record).await?;
+    match service
+        .store
+        .create_key(&record, owner, idempotency)
+        .await?
+    {
+        Issued::Done => {
+            metrics::count(Metric::KeyCreated);
+            Ok(Some((record, key)))
+        }
+        Issued::Changed => Ok(None),
+        Issued::Gone => Err(GONE),
+    }
+}
+
+/// Gives the key of an earlier request with the same `Idempotency-Key` a new secret. `None` as for [`issue`].
+async fn reissue(
+    service: &KeyService,
+    owner: &User,
+    idempotency: &Idempotency,
+    earlier: EarlierRequest,
+    now: Timestamp,
+) -> Result<Option<(KeyRecord, AccessKey)>, Error> {
+    if idempotency.fingerprint != earlier.fingerprint {
+        return Err(Error::Conflict(
+            "idempotency_key_reused",
+            "this Idempotency-Key was used for another request: choose a new one",
+        ));
+    }
+    let (store, tenant, user) = (&service.store, &owner.tenant_id, &owner.user_id);
+    let record = store.key(tenant, user, earlier.key_id).await?;
+    let record = record.filter(|key| key.is_live(owner, now)).ok_or(GONE)?;
+    let (record, key) = sign(service, record).await?;
+    match store.reissue_key(&record, owner).await? {
+        Issued::Done => Ok(Some((record, key))),
+        Issued::Changed => Ok(None),
+        Issued::Gone => Err(GONE),
+    }
 }
 
 const GONE: Error = Error::Conflict(
@@ -88,23 +126,12 @@ const GONE: Error = Error::Conflict(
     "the key of this Idempotency-Key was revoked or has expired: choose a new one",
 );
 
-/// The key that an earlier request with the same `Idempotency-Key` created.
-async fn earlier_key(
-    store: &Store,
-    owner: &User,
-    idempotency: Option<&Idempotency>,
-    earlier: EarlierRequest,
-    now: Timestamp,
-) -> Result<KeyRecord, Error> {
-    if idempotency.is_none_or(|idempotency| idempotency.fingerprint != earlier.fingerprint) {
-        return Err(Error::Conflict(
-            "idempotency_key_reused",
-            "this Idempotency-Key was used for another request: choose a new one",
-        ));
-    }
-    let (tenant, user) = (&owner.tenant_id, &owner.user_id);
-    let (record, _) = store.key_and_owner(tenant, user, earlier.key_id).await?;
-    record.filter(|key| key.is_live(owner, now)).ok_or(GONE)
+/// Signs a key, and puts its hash into its record.
+async fn sign(service: &KeyService, record: KeyRecord) -> Result<(KeyRecord, AccessKey), Error> {
+    let KeyService { kms, issuer, .. } = service;
+    let key = kms.sign(Claims::of(&record), issuer).await?;
+    let hash = Some(key.hash());
+    Ok((KeyRecord { hash, ..record }, key))
 }
 
 impl KeyRequest {

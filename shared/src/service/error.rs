@@ -37,8 +37,8 @@ pub enum Error {
     Invalid(Vec<FieldError>),
     /// The access key that makes the call is refused.
     KeyRefused(RefusalCode),
-    /// The access key to revoke is not a live one.
-    NoLiveKey,
+    /// The access key to revoke is not genuine, or has expired.
+    NotAKey,
     Forbidden(&'static str),
     /// It does not exist, or the caller may not see it.
     NotFound,

@@ -3,7 +3,7 @@
 use super::error::Error;
 use crate::{
     model::{ClusterName, JoinToken, JoinTokenRecord, Redemption, TenantId, Timestamp},
-    policy,
+    policy::{self, JoinRefusal},
     process::metrics::{self, Metric},
     store::Store,
 };
@@ -16,18 +16,24 @@ pub struct RedeemRequest {
     pub cluster: ClusterName,
 }
 
-const INVALID: Error = Error::Conflict(
-    "join_token_invalid",
-    "this is not a join token of that tenant and cluster, or its access key has ended: onboard again",
-);
-const EXPIRED: Error = Error::Conflict(
-    "join_token_expired",
-    "a join token is valid for ten minutes: onboard again",
-);
-const REDEEMED: Error = Error::Conflict(
-    "join_token_redeemed",
-    "a join token can be redeemed once: onboard again",
-);
+impl From<JoinRefusal> for Error {
+    fn from(refusal: JoinRefusal) -> Self {
+        match refusal {
+            JoinRefusal::Invalid => Self::Conflict(
+                "join_token_invalid",
+                "this is not a join token of that tenant and cluster, or its access key has ended: onboard again",
+            ),
+            JoinRefusal::Expired => Self::Conflict(
+                "join_token_expired",
+                "a join token is valid for ten minutes: onboard again",
+            ),
+            JoinRefusal::Redeemed => Self::Conflict(
+                "join_token_redeemed",
+                "a join token can be redeemed once: onboard again",
+            ),
+        }
+    }
+}
 
 /// Redeems a join token: once, within its time, for its tenant and cluster, and only while its key may onboard.
 ///
@@ -38,34 +44,30 @@ pub async fn redeem_join_token(
     request: &RedeemRequest,
     now: Timestamp,
 ) -> Result<JoinTokenRecord, Error> {
-    let token = store.join_token(&request.token).await?.ok_or(INVALID)?;
-    if token.tenant_id != request.tenant || token.cluster != request.cluster {
-        return Err(INVALID);
-    }
-    if token.redeemed_at.is_some() {
-        tracing::warn!(
-            key.id = %token.key_id,
-            tenant.id = %token.tenant_id,
-            "join token replayed"
-        );
-        metrics::count(Metric::JoinToken("replayed"));
-        return Err(REDEEMED);
-    }
-    if now >= token.expires_at {
-        return Err(EXPIRED);
-    }
-    let (tenant, user) = (&token.tenant_id, &token.user_id);
+    let token = store.join_token(&request.token).await?;
+    let token = token.ok_or(JoinRefusal::Invalid)?;
+    let RedeemRequest {
+        tenant, cluster, ..
+    } = request;
+    policy::may_redeem(&token, tenant, cluster, now).inspect_err(|refusal| {
+        if *refusal == JoinRefusal::Redeemed {
+            tracing::warn!(
+                key.id = %token.key_id,
+                tenant.id = %token.tenant_id,
+                "join token replayed"
+            );
+            metrics::count(Metric::JoinToken("replayed"));
+        }
+    })?;
     let state = store
-        .onboarding_state(tenant, user, token.key_id, &token.cluster)
+        .onboarding_state(tenant, &token.user_id, token.key_id, cluster)
         .await?;
     let (key, owner) = (state.key.as_ref(), state.owner.as_ref());
-    if !policy::may_join(&token, key, owner, state.cluster.as_ref(), now) {
-        return Err(INVALID);
-    }
+    policy::may_join(&token, key, owner, state.cluster.as_ref(), now)?;
     let redemption = Redemption::generate()?;
     if !store.redeem(&request.token, redemption, now).await? {
         metrics::count(Metric::JoinToken("replayed"));
-        return Err(REDEEMED);
+        return Err(JoinRefusal::Redeemed.into());
     }
     metrics::count(Metric::JoinToken("redeemed"));
     Ok(token)

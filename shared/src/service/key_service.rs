@@ -9,7 +9,7 @@ use crate::{
         config::{Environment, KeySettings},
     },
     store::Store,
-    token::{AccessKey, Claims, JwkSet, KmsKeys, Refusal},
+    token::{AccessKey, JwkSet, KmsKeys, Refusal, VerifiedKey},
 };
 
 /// The table alone, for functions that neither sign nor verify keys.
@@ -50,10 +50,10 @@ impl KeyService {
         &self,
         key: &AccessKey,
         now: Timestamp,
-    ) -> Result<Result<Claims, RefusalCode>, Error> {
+    ) -> Result<Result<VerifiedKey, RefusalCode>, Error> {
         let public_keys = self.kms.public_keys().await?;
-        let claims = key.verify(public_keys, &self.issuer, now);
-        Ok(claims.map_err(|refusal| match refusal {
+        let key = key.verify(public_keys, &self.issuer, now);
+        Ok(key.map_err(|refusal| match refusal {
             Refusal::Expired => RefusalCode::Expired,
             _ => RefusalCode::Invalid,
         }))

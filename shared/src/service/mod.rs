@@ -1,4 +1,4 @@
-//! The use cases, one file each. They know nothing of HTTP.
+//! The use cases, one file for each subject. They know nothing of HTTP.
 //!
 //! What a person asks for takes `&Actor` first. Such a function loads what it needs, asks [`crate::policy`] whether the
 //! actor may do it, and then writes. What a key does for itself and what the system does on its own has no actor.
@@ -27,10 +27,10 @@ pub use error::{Error, FieldError};
 pub use join_tokens::{RedeemRequest, redeem_join_token};
 pub use key_service::{KeyService, PublishedKeys, table};
 pub use list_keys::{KeyFilter, get_calling_key, get_key, list_tenant_keys, list_user_keys};
-pub use onboard_cluster::{Joining, OnboardingKey, onboard_cluster, verify_key};
+pub use onboard_cluster::{Joining, onboard_cluster};
 pub use page::{Listing, PageRequest};
 pub use revoke_key::{revoke_all_keys, revoke_key, revoke_presented_key};
-pub use update_key::limit_clusters;
+pub use update_key::limit_key;
 pub use users::{UserChange, change_user, delete_user, get_user, list_users, provision_user};
 pub use validate_key::{ValidateRequest, Validation, count_validation, validate_key};
 pub use validation_cache::ValidationCache;

@@ -8,31 +8,20 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use super::{
-    error::Error,
-    key_service::KeyService,
-    validate_key::{ValidateRequest, is_use_due, validate_key},
-};
+use super::{error::Error, key_service::KeyService, validate_key::is_use_due};
 use crate::{
     model::{
-        Cluster, ClusterName, ClusterNumber, ClusterType, JoinToken, JoinTokenRecord, KeyHash,
-        Node, NodeName, NodeNumber, Permission, Timestamp,
+        Cluster, ClusterName, ClusterNumber, ClusterType, JoinToken, JoinTokenRecord, Node,
+        NodeName, NodeNumber, Permission, Timestamp,
     },
     policy::{self, RefusalCode},
     process::metrics::{self, Metric},
-    store::{Attempts, Onboarding, OnboardingState, Slot, StoreError},
-    token::{AccessKey, Claims},
+    store::{Attempts, Onboarding, OnboardingState, Slot, Store, StoreError},
+    token::VerifiedKey,
 };
 
 /// How many keys may hold a slot for the same cluster. It bounds the size of the cluster's item.
 const MOST_HOLDERS: usize = 400;
-
-/// A key that wants to onboard something, with its verified claims.
-#[derive(Debug)]
-pub struct OnboardingKey {
-    pub key: AccessKey,
-    pub claims: Claims,
-}
 
 /// What joins.
 #[derive(Debug, Clone)]
@@ -50,19 +39,6 @@ pub enum Joining {
     },
 }
 
-/// Verifies the key that wants to onboard something.
-///
-/// # Errors
-/// When the key is not genuine or has expired, or the public keys are not available.
-pub async fn verify_key(
-    service: &KeyService,
-    key: AccessKey,
-    now: Timestamp,
-) -> Result<OnboardingKey, Error> {
-    let claims = service.verify(&key, now).await??;
-    Ok(OnboardingKey { key, claims })
-}
-
 /// Onboards a cluster or a node. Onboarding the same cluster again succeeds and takes no second slot.
 ///
 /// It costs one read and one transaction; more only before a refusal, when others write the same items, or when a node
@@ -73,7 +49,7 @@ pub async fn verify_key(
 /// call finds again.
 pub async fn onboard_cluster(
     service: &KeyService,
-    OnboardingKey { key, claims }: &OnboardingKey,
+    key: &VerifiedKey,
     joining: &Joining,
     node_history: Duration,
     now: Timestamp,
@@ -83,14 +59,13 @@ pub async fn onboard_cluster(
         Joining::Node { cluster, node } => {
             let only = match cluster {
                 Some(name) => name.clone(),
-                None => only_cluster(service, key, claims, now).await?,
+                None => only_cluster(&service.store, key, now).await?,
             };
             (only, None, Some(node.clone()))
         }
     };
     let request = Request {
-        hash: key.hash(),
-        claims,
+        key,
         cluster,
         kind,
         node,
@@ -99,11 +74,12 @@ pub async fn onboard_cluster(
         new_node: NodeNumber::generate()?,
     };
     let token = JoinToken::generate()?;
-    let (store, tenant, key_id) = (&service.store, &claims.tenant_id, claims.key_id);
-    let mut attempts = Attempts::default();
+    let (tenant, user, key_id) = key.claims().ids();
+    let store = &service.store;
+    let mut attempts = Attempts::new();
     while attempts.next().await {
         let state = store
-            .onboarding_state(tenant, &claims.user_id, key_id, &request.cluster)
+            .onboarding_state(tenant, user, key_id, &request.cluster)
             .await?;
         let onboarding = match decide(state, &request, now) {
             Decision::ReadAgain => continue,
@@ -125,7 +101,7 @@ pub async fn onboard_cluster(
             return Ok(token);
         }
     }
-    Err(StoreError::Conflict.into())
+    Err(StoreError::Busy.into())
 }
 
 fn log(onboarding: &Onboarding) {
@@ -143,19 +119,16 @@ fn log(onboarding: &Onboarding) {
 
 /// The cluster of a node that names none: the only one that its key has onboarded.
 async fn only_cluster(
-    service: &KeyService,
-    key: &AccessKey,
-    claims: &Claims,
+    store: &Store,
+    key: &VerifiedKey,
     now: Timestamp,
 ) -> Result<ClusterName, Error> {
     // A key that is refused must not learn which slots it has.
-    let request = ValidateRequest {
-        permission: Some(Permission::ClustersOnboard),
-        ..ValidateRequest::new(key.clone())
-    };
-    validate_key(service, None, &request, now).await?.result?;
-    let (tenant, key_id) = (&claims.tenant_id, claims.key_id);
-    let mut names = service.store.slots(tenant, key_id, 2).await?;
+    let (record, owner) = store.key_and_owner(key.claims()).await?;
+    let permission = Some(Permission::ClustersOnboard);
+    policy::evaluate(key, record.as_ref(), owner.as_ref(), permission, now)?;
+    let (tenant, _, key_id) = key.claims().ids();
+    let mut names = store.slots(tenant, key_id, 2).await?;
     match (names.pop(), names.is_empty()) {
         (Some(name), true) => Ok(name),
         (None, _) => Err(Refusal::NotOnboarded.into()),
@@ -168,8 +141,7 @@ async fn only_cluster(
 
 /// What [`decide`] needs besides the state.
 struct Request<'a> {
-    hash: KeyHash,
-    claims: &'a Claims,
+    key: &'a VerifiedKey,
     cluster: ClusterName,
     /// Absent for a node, which can only join a cluster that is already onboarded.
     kind: Option<ClusterType>,
@@ -221,14 +193,9 @@ impl From<Refusal> for Error {
 }
 
 fn decide(state: OnboardingState, request: &Request<'_>, now: Timestamp) -> Decision {
-    let grant = match policy::evaluate(
-        request.hash,
-        request.claims,
-        state.key.as_ref(),
-        state.owner.as_ref(),
-        Some(Permission::ClustersOnboard),
-        now,
-    ) {
+    let (record, owner) = (state.key.as_ref(), state.owner.as_ref());
+    let permission = Some(Permission::ClustersOnboard);
+    let grant = match policy::evaluate(request.key, record, owner, permission, now) {
         Ok(grant) => grant,
         Err(code) => return Decision::Refuse(Refusal::Key(code)),
     };
@@ -270,13 +237,14 @@ fn decide(state: OnboardingState, request: &Request<'_>, now: Timestamp) -> Deci
 
 impl Request<'_> {
     fn new_cluster(&self, kind: ClusterType, now: Timestamp) -> Cluster {
+        let (tenant_id, _, key_id) = self.key.claims().ids();
         Cluster {
-            tenant_id: self.claims.tenant_id.clone(),
+            tenant_id: tenant_id.clone(),
             name: self.cluster.clone(),
             number: self.new_cluster,
             kind,
-            key_id: self.claims.key_id,
-            holders: BTreeSet::from([self.claims.key_id]),
+            key_id,
+            holders: BTreeSet::from([key_id]),
             created_at: now,
             last_seen_at: now,
         }
@@ -294,13 +262,14 @@ impl Request<'_> {
     }
 
     fn join_token(&self, cluster: ClusterNumber, now: Timestamp) -> JoinTokenRecord {
+        let (tenant_id, user_id, key_id) = self.key.claims().ids();
         JoinTokenRecord {
-            tenant_id: self.claims.tenant_id.clone(),
-            user_id: self.claims.user_id.clone(),
-            key_id: self.claims.key_id,
-            key_hash: self.hash,
+            tenant_id: tenant_id.clone(),
+            user_id: user_id.clone(),
+            key_id,
+            key_hash: self.key.hash(),
             cluster: self.cluster.clone(),
-            number: cluster,
+            cluster_number: cluster,
             node: self.node.clone(),
             expires_at: now + JoinToken::LIFETIME,
             redeemed_at: None,
@@ -315,6 +284,7 @@ mod tests {
         KeyId, KeyRecord, Role, User, UserStatus,
         fixtures::{self, NOW, at},
     };
+    use crate::token::{AccessKey, Claims};
 
     struct Case {
         owner: User,
@@ -329,17 +299,13 @@ mod tests {
     fn case() -> Case {
         let owner = fixtures::user("editor", Role::Editor);
         Case {
-            key: fixtures::key(&owner, secret().hash()),
+            key: fixtures::key(&owner, AccessKey::new("key".into()).hash()),
             owner,
             cluster: None,
             has_slot: false,
             kind: Some(ClusterType::K8s),
             node: None,
         }
-    }
-
-    fn secret() -> AccessKey {
-        AccessKey::new("key".into())
     }
 
     impl Case {
@@ -368,9 +334,9 @@ mod tests {
         }
 
         fn decide(self) -> Decision {
+            let hash = AccessKey::new("key".into()).hash();
             let request = Request {
-                hash: secret().hash(),
-                claims: &Claims::of(&self.key),
+                key: &VerifiedKey::new(hash, Claims::of(&self.key)),
                 cluster: "prod".parse().unwrap(),
                 kind: self.kind,
                 node: self.node,
@@ -408,7 +374,10 @@ mod tests {
         assert_eq!(onboarding.slot, Slot::Take { limit: 3 });
         assert!(onboarding.is_new_cluster && onboarding.node.is_none());
         assert_eq!(onboarding.cluster.holders, BTreeSet::from([key]));
-        assert_eq!(onboarding.join_token.number, onboarding.cluster.number);
+        assert_eq!(
+            onboarding.join_token.cluster_number,
+            onboarding.cluster.number
+        );
         assert_eq!(onboarding.join_token.expires_at, NOW + JoinToken::LIFETIME);
     }
 

@@ -23,23 +23,18 @@ pub async fn revoke_key(
 ) -> Result<(), Error> {
     let (me, owner) = users::resolve_both(actor, store, owner_id, now).await?;
     let owner = policy::may_manage_keys_of(&me, owner_id, owner)?;
-    let (tenant, by) = (&owner.tenant_id, me.user_id.to_string());
-    let revocation = Revocation {
-        at: now,
-        by,
-        reason,
-    };
-    match store
-        .revoke_key(tenant, owner_id, key_id, &revocation)
-        .await?
-    {
-        Revoked::Now => {
-            log(tenant, owner_id, key_id, "key");
-            Ok(())
-        }
-        Revoked::Before => Ok(()),
-        Revoked::NotFound => Err(Error::NotFound),
-    }
+    let revocation = Revocation::new(now, &me.user_id, reason);
+    revoke(
+        store,
+        &owner.tenant_id,
+        owner_id,
+        key_id,
+        &revocation,
+        "key",
+    )
+    .await?
+    .then_some(())
+    .ok_or(Error::NotFound)
 }
 
 /// Revokes every key that a user has now, with one write. Keys that are created later are valid.
@@ -53,25 +48,19 @@ pub async fn revoke_all_keys(
     reason: Option<String>,
     now: Timestamp,
 ) -> Result<(), Error> {
-    let mut epoch = None;
-    let mut attempts = Attempts::default();
+    let mut epoch_at_start = None;
+    let mut attempts = Attempts::new();
     while attempts.next().await {
         let (me, owner) = users::resolve_both(actor, store, owner_id, now).await?;
         let is_in_table = owner.is_some();
         let owner = policy::may_manage_keys_of(&me, owner_id, owner)?;
-        // Another request has revoked all keys since this one began.
-        let is_revoked = owner.epoch > *epoch.get_or_insert(owner.epoch);
+        // Another request may have revoked all keys since this one began.
+        let is_revoked = owner.epoch > *epoch_at_start.get_or_insert(owner.epoch);
         // Somebody who was never seen has no keys.
         if is_revoked || !is_in_table {
             return Ok(());
         }
-        let by = me.user_id.to_string();
-        let reason = reason.clone();
-        let revocation = Revocation {
-            at: now,
-            by,
-            reason,
-        };
+        let revocation = Revocation::new(now, &me.user_id, reason.clone());
         if store.revoke_all_keys(&owner, revocation).await? {
             tracing::info!(
                 tenant.id = %owner.tenant_id,
@@ -85,42 +74,47 @@ pub async fn revoke_all_keys(
     Err(Error::CHANGED_MEANWHILE)
 }
 
-/// Revokes the key that is presented, so that whoever finds a leaked key can end it.
+/// Revokes the key that is presented, so that whoever finds a leaked key can end it. Revoking it again changes nothing.
 ///
 /// # Errors
-/// When it is not a live key.
+/// When it is not a genuine key, or has expired.
 pub async fn revoke_presented_key(
     service: &KeyService,
     key: &AccessKey,
     reason: Option<String>,
     now: Timestamp,
 ) -> Result<(), Error> {
-    let claims = service.verify(key, now).await?;
-    let claims = claims.map_err(|_| Error::NoLiveKey)?;
-    let (tenant, user, key_id) = (&claims.tenant_id, &claims.user_id, claims.key_id);
-    let record = service.store.key(tenant, user, key_id).await?;
-    if !record.is_some_and(|record| record.has_hash(key.hash())) {
-        return Err(Error::NoLiveKey);
-    }
-    let by = format!("key:{key_id}");
-    let revocation = Revocation {
-        at: now,
-        by,
-        reason,
-    };
+    let key = service.verify(key, now).await?;
+    let key = key.map_err(|_| Error::NotAKey)?;
+    let (tenant, user, key_id) = key.claims().ids();
     let store = &service.store;
-    match store.revoke_key(tenant, user, key_id, &revocation).await? {
-        Revoked::Now => {
-            log(tenant, user, key_id, "holder");
-            Ok(())
-        }
-        Revoked::Before => Ok(()),
-        Revoked::NotFound => Err(Error::NoLiveKey),
+    let record = store.key(tenant, user, key_id).await?;
+    if !policy::may_revoke_as_holder(&key, record.as_ref()) {
+        return Err(Error::NotAKey);
     }
+    let revocation = Revocation::new(now, format_args!("key:{key_id}"), reason);
+    revoke(store, tenant, user, key_id, &revocation, "holder")
+        .await?
+        .then_some(())
+        .ok_or(Error::NotAKey)
 }
 
-/// The runbook reads this line after a restore, which brings revoked keys back to life.
-fn log(tenant_id: &TenantId, user_id: &UserId, key_id: KeyId, kind: &'static str) {
-    tracing::info!(tenant.id = %tenant_id, user.id = %user_id, key.id = %key_id, "revoked");
-    metrics::count(Metric::Revoked(kind));
+/// False if there is no such key. `kind` is a dimension of the metric.
+async fn revoke(
+    store: &Store,
+    tenant_id: &TenantId,
+    user_id: &UserId,
+    key_id: KeyId,
+    revocation: &Revocation,
+    kind: &'static str,
+) -> Result<bool, Error> {
+    let revoked = store
+        .revoke_key(tenant_id, user_id, key_id, revocation)
+        .await?;
+    if revoked == Revoked::Now {
+        // The runbook reads this line after a restore, which brings revoked keys back to life.
+        tracing::info!(tenant.id = %tenant_id, user.id = %user_id, key.id = %key_id, "revoked");
+        metrics::count(Metric::Revoked(kind));
+    }
+    Ok(revoked != Revoked::NotFound)
 }

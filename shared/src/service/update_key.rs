@@ -12,7 +12,7 @@ use crate::{
 ///
 /// # Errors
 /// When there is no such key, the policy denies it, the limit is too high, or the key is no longer live.
-pub async fn limit_clusters(
+pub async fn limit_key(
     actor: &Actor,
     store: &Store,
     owner_id: &UserId,

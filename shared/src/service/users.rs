@@ -81,7 +81,7 @@ async fn sign_in_and_read(
     other_id: &UserId,
     now: Timestamp,
 ) -> Result<(User, Option<User>), Error> {
-    let mut attempts = Attempts::default();
+    let mut attempts = Attempts::new();
     while attempts.next().await {
         let (user, other) = store
             .user_pair(&actor.tenant_id, &actor.user_id, other_id)
@@ -211,11 +211,9 @@ pub async fn delete_user(
     now: Timestamp,
 ) -> Result<(), Error> {
     let delete = |old: Option<&User>| {
-        let mut new = existing(old)?.in_next_epoch(Revocation {
-            at: now,
-            by: actor.user_id.to_string(),
-            reason: Some("the user was deleted".into()),
-        });
+        let reason = Some("the user was deleted".into());
+        let revocation = Revocation::new(now, &actor.user_id, reason);
+        let mut new = existing(old)?.in_next_epoch(revocation);
         new.status = UserStatus::Deleted;
         (new.email, new.name) = (None, None);
         Ok(new)
@@ -239,7 +237,7 @@ async fn write_user(
     now: Timestamp,
     change: impl Fn(Option<&User>) -> Result<User, Error>,
 ) -> Result<(Option<User>, User), Error> {
-    let mut attempts = Attempts::default();
+    let mut attempts = Attempts::new();
     while attempts.next().await {
         let (me, old) = sign_in_and_read(actor, store, user_id, now).await?;
         policy::may_change_user(&me, user_id)?;

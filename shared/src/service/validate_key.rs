@@ -9,14 +9,14 @@ use super::{
     validation_cache::{Lookup, ValidationCache},
 };
 use crate::{
-    model::{KeyHash, KeyRecord, Permission, Timestamp},
+    model::{KeyRecord, Permission, Timestamp},
     policy::{Grant, RefusalCode},
     process::{
         metrics::{self, Metric},
         telemetry,
     },
     store::Store,
-    token::{AccessKey, Claims},
+    token::{AccessKey, VerifiedKey},
 };
 
 /// `last_used_at` is written at most once in this time.
@@ -72,9 +72,8 @@ pub async fn validate_key(
     }
     let result = match service.verify(&request.key, now).await? {
         Err(code) => Err(code),
-        Ok(claims) => {
-            let lookup = read(&service.store, request.key.hash(), claims).await?;
-            let lookup = Arc::new(lookup);
+        Ok(key) => {
+            let lookup = Arc::new(read(&service.store, key).await?);
             if let Some(cache) = cache {
                 cache.insert(&lookup, now);
             }
@@ -89,19 +88,13 @@ pub async fn validate_key(
     Ok(Validation { result, checked_at })
 }
 
-async fn read(store: &Store, hash: KeyHash, claims: Claims) -> Result<Lookup, Error> {
-    let (tenant, user) = (&claims.tenant_id, &claims.user_id);
-    let (record, mut owner) = store.key_and_owner(tenant, user, claims.key_id).await?;
+async fn read(store: &Store, key: VerifiedKey) -> Result<Lookup, Error> {
+    let (record, mut owner) = store.key_and_owner(key.claims()).await?;
     if let Some(owner) = &mut owner {
         // Evaluation needs only the epoch, and the details would be most of what the cache holds.
         owner.revocations = Vec::new();
     }
-    Ok(Lookup {
-        hash,
-        claims,
-        record,
-        owner,
-    })
+    Ok(Lookup { key, record, owner })
 }
 
 /// Validations neither fail nor wait long because of this write.

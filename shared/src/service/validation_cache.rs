@@ -12,14 +12,13 @@ use crate::{
     model::{KeyHash, KeyRecord, Permission, Timestamp, User},
     policy::{self, Grant, RefusalCode},
     process::config::{self, Environment},
-    token::{AccessKey, Claims},
+    token::{AccessKey, VerifiedKey},
 };
 
 /// A verified key with its record and owner, as read.
 #[derive(Debug)]
 pub(super) struct Lookup {
-    pub hash: KeyHash,
-    pub claims: Claims,
+    pub key: VerifiedKey,
     pub record: Option<KeyRecord>,
     pub owner: Option<User>,
 }
@@ -32,7 +31,7 @@ impl Lookup {
         now: Timestamp,
     ) -> Result<Grant, RefusalCode> {
         let (record, owner) = (self.record.as_ref(), self.owner.as_ref());
-        policy::evaluate(self.hash, &self.claims, record, owner, permission, now)
+        policy::evaluate(&self.key, record, owner, permission, now)
     }
 }
 
@@ -82,7 +81,7 @@ impl ValidationCache {
         // to milliseconds, so only an age below the limit is certain to be within it.
         let age = now.since(*began)?;
         // A read would begin with the signed expiry, which overrides everything else.
-        let is_expired = now >= lookup.claims.expires_at;
+        let is_expired = now >= lookup.key.claims().expires_at;
         (age < max_age && !is_expired).then(|| (*began, Arc::clone(lookup)))
     }
 
@@ -95,10 +94,11 @@ impl ValidationCache {
             return;
         }
         let record = lookup.record.as_ref();
-        if record.is_some_and(|record| record.has_hash(lookup.hash)) {
-            self.lookups().put(lookup.hash, (began, Arc::clone(lookup)));
+        let hash = lookup.key.hash();
+        if record.is_some_and(|record| record.has_hash(hash)) {
+            self.lookups().put(hash, (began, Arc::clone(lookup)));
         } else {
-            self.lookups().pop(&lookup.hash);
+            self.lookups().pop(&hash);
         }
     }
 
@@ -114,6 +114,7 @@ mod tests {
         Revocation, Role,
         fixtures::{self, NOW, at},
     };
+    use crate::token::Claims;
 
     const FIVE_MINUTES: Duration = Duration::from_secs(300);
 
@@ -125,8 +126,7 @@ mod tests {
         let owner = fixtures::user("editor", Role::Editor);
         let record = fixtures::key(&owner, key("key").hash());
         Lookup {
-            hash: key("key").hash(),
-            claims: Claims::of(&record),
+            key: VerifiedKey::new(key("key").hash(), Claims::of(&record)),
             record: Some(record),
             owner: Some(owner),
         }
@@ -265,7 +265,11 @@ mod tests {
         assert_eq!(cache.result(None, end), Some(Err(RefusalCode::Expired)));
 
         // A read would begin with the signed expiry, so nothing comes from the cache after it.
-        let signed = changed(|lookup| lookup.claims.expires_at = end);
+        let signed = changed(|lookup| {
+            let mut claims = lookup.key.claims().clone();
+            claims.expires_at = end;
+            lookup.key = VerifiedKey::new(lookup.key.hash(), claims);
+        });
         let cache = ValidationCache::with(FIVE_MINUTES, signed);
         assert!(cache.result(None, end - millis(1)).unwrap().is_ok());
         assert_eq!(cache.result(None, end), None);
@@ -299,8 +303,9 @@ mod tests {
         let numbered = |n: usize| key(&n.to_string());
         for n in 0..=CAPACITY.get() {
             let lookup = changed(|lookup| {
-                lookup.hash = numbered(n).hash();
-                lookup.record.as_mut().unwrap().hash = Some(lookup.hash);
+                let claims = lookup.key.claims().clone();
+                lookup.key = VerifiedKey::new(numbered(n).hash(), claims);
+                lookup.record.as_mut().unwrap().hash = Some(numbered(n).hash());
             });
             cache.insert(&Arc::new(lookup), NOW);
             assert!(cache.get(&numbered(0), FIVE_MINUTES, NOW).is_some());

@@ -155,7 +155,7 @@ impl Store {
         Ok(match self.table.try_transact(&writes).await {
             Ok(Outcome::Done) if is_last => Deletion::Done,
             Ok(Outcome::Done) => Deletion::Progress,
-            Ok(Outcome::Refused(_)) | Err(StoreError::Conflict) => Deletion::Stale,
+            Ok(Outcome::Refused(_)) | Err(StoreError::Busy) => Deletion::Stale,
             Err(error) => return Err(error),
         })
     }

@@ -4,13 +4,16 @@ use super::{
     handle::Store,
     page::{Page, Position},
     schema::{
-        EarlierRequest, IdempotencyItem, IdempotencySk, KeyItem, KeySk, PrimaryKey, TenantKeysPk,
+        EarlierRequest, IdempotencyItem, IdempotencySk, IndexedKeysPk, KeyItem, KeySk, PrimaryKey,
         UserItem, read, user_pk,
     },
     table::{Outcome, Query, StoreError, Write},
     users::is_unchanged,
 };
-use crate::model::{Actor, KeyId, KeyRecord, Revocation, TenantId, Timestamp, User, UserId};
+use crate::{
+    model::{Actor, KeyId, KeyRecord, Revocation, TenantId, Timestamp, User, UserId},
+    token::Claims,
+};
 
 /// What an `Idempotency-Key` stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,10 +37,8 @@ pub struct CreationState {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Issued {
     Done,
-    /// The owner's role, status or epoch is no longer what was read.
-    OwnerChanged,
-    /// Another request with the same `Idempotency-Key` was first.
-    IdempotencyUsed,
+    /// The owner is no longer what was read, or another request with the same `Idempotency-Key` was faster.
+    Changed,
     /// The key to re-issue was revoked or has expired.
     Gone,
 }
@@ -46,7 +47,7 @@ pub enum Issued {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Revoked {
     Now,
-    /// The key had been revoked before, or had expired.
+    /// The key had been revoked before, or only its history is left.
     Before,
     NotFound,
 }
@@ -59,15 +60,14 @@ pub enum Archived {
 }
 
 impl Store {
-    /// A key and its owner, consistent: all that a validation reads.
+    /// The record of a key and its owner, consistent: all that a validation reads.
     pub(crate) async fn key_and_owner(
         &self,
-        tenant: &TenantId,
-        user: &UserId,
-        key: KeyId,
+        key: &Claims,
     ) -> Result<(Option<KeyRecord>, Option<User>), StoreError> {
+        let (tenant, user) = (&key.tenant_id, &key.user_id);
         let keys = vec![
-            PrimaryKey::key(tenant, user, key),
+            PrimaryKey::key(tenant, user, key.key_id),
             PrimaryKey::user(tenant, user),
         ];
         let mut batch = self.table.batch_get(keys).await?;
@@ -139,13 +139,11 @@ impl Store {
         let Outcome::Refused(mut refusals) = self.table.transact(&writes).await? else {
             return Ok(Issued::Done);
         };
-        let is_idempotency_used = refusals.has(2);
         let found = refusals.take_item(1).map(read::<KeyItem, KeyRecord>);
         Ok(match found {
             // The answer to an earlier attempt of ours was lost.
             Some(Ok(found)) if found.hash == key.hash => Issued::Done,
-            _ if is_idempotency_used => Issued::IdempotencyUsed,
-            _ => Issued::OwnerChanged,
+            _ => Issued::Changed,
         })
     }
 
@@ -163,7 +161,7 @@ impl Store {
         let writes = [is_unchanged(owner), update];
         Ok(match self.table.transact(&writes).await? {
             Outcome::Refused(refusals) if refusals.has(1) => Issued::Gone,
-            Outcome::Refused(_) => Issued::OwnerChanged,
+            Outcome::Refused(_) => Issued::Changed,
             Outcome::Done => Issued::Done,
         })
     }
@@ -199,7 +197,7 @@ impl Store {
         let query = Query {
             index: Some("tenant"),
             after: after.and_then(|position| position.in_tenant_keys(&tenant)),
-            partition: TenantKeysPk { tenant }.to_string(),
+            partition: IndexedKeysPk { tenant }.to_string(),
             descending: true,
             limit: Some(limit),
             ..Query::default()

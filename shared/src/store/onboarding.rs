@@ -88,7 +88,7 @@ impl Store {
         writes.push(Write::put(&join_token));
         match self.table.try_transact(&writes).await {
             Ok(outcome) => Ok(matches!(outcome, Outcome::Done)),
-            Err(StoreError::Conflict) => Ok(false),
+            Err(StoreError::Busy) => Ok(false),
             Err(error) => Err(error),
         }
     }

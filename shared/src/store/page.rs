@@ -3,7 +3,7 @@
 use serde::de::DeserializeOwned;
 
 use super::{
-    schema::{BadItem, ClusterSk, Item, KeySk, PrimaryKey, TenantKeysPk, TenantUsersPk, read},
+    schema::{BadItem, ClusterSk, IndexedKeysPk, IndexedUsersPk, Item, KeySk, PrimaryKey, read},
     table::{Query, StoreError, Table},
 };
 use crate::model::{Cluster, KeyRecord, TenantId, User, UserId};
@@ -51,7 +51,7 @@ impl Position {
     pub(super) fn in_tenant_keys(&self, tenant: &TenantId) -> Option<Item> {
         let (user, key) = self.0.rsplit_once('#')?;
         let (user, key): (UserId, _) = (user.parse().ok()?, key.parse().ok()?);
-        let partition = TenantKeysPk {
+        let partition = IndexedKeysPk {
             tenant: tenant.clone(),
         };
         let item = PrimaryKey::key(tenant, &user, key);
@@ -61,7 +61,7 @@ impl Position {
     /// The key after which a query of the tenant's users continues; `None` for a position in another list.
     pub(super) fn in_tenant_users(&self, tenant: &TenantId) -> Option<Item> {
         let user: UserId = self.0.parse().ok()?;
-        let partition = TenantUsersPk {
+        let partition = IndexedUsersPk {
             tenant: tenant.clone(),
         };
         Some(PrimaryKey::user(tenant, &user).in_tenant_index(&partition, &user))

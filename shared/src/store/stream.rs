@@ -43,7 +43,7 @@ impl StreamRecord {
             });
         let keys = Item::from(self.dynamodb.keys);
         if !keys.contains_key("sk") {
-            return Err(missing("Keys").into());
+            return Err(missing("sort key").into());
         }
         if !by_ttl || !is_kind(&keys, KeySk::PREFIX) {
             return Ok(None);
@@ -56,9 +56,5 @@ impl StreamRecord {
 }
 
 fn missing(part: &str) -> BadItem {
-    BadItem::new(
-        "of a stream record",
-        part,
-        serde::de::Error::custom("missing"),
-    )
+    BadItem::new("of a stream record", "", format_args!("no {part}"))
 }

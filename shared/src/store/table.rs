@@ -35,8 +35,9 @@ pub enum StoreError {
     },
     #[error("DynamoDB left part of a batch unprocessed, again and again")]
     Unprocessed,
-    #[error("another transaction holds one of the items")]
-    Conflict,
+    /// It can be repeated.
+    #[error("a transaction holds one of the items, or DynamoDB throttles")]
+    Busy,
     #[error(transparent)]
     Item(#[from] BadItem),
     #[error("the request could not be built")]
@@ -45,29 +46,33 @@ pub enum StoreError {
 
 /// Repeats something that others may be doing at the same moment, for three seconds. The pause before each attempt is
 /// random and grows, so that two callers do not meet again and again.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Attempts {
     made: u32,
-    deadline: Option<Instant>,
+    deadline: Instant,
 }
 
 impl Attempts {
-    const PATIENCE: Duration = Duration::from_secs(3);
+    pub fn new() -> Self {
+        let deadline = Instant::now() + Duration::from_secs(3);
+        Self { made: 0, deadline }
+    }
 
     /// Waits for the next attempt; the first does not wait. False when the time is up.
     pub async fn next(&mut self) -> bool {
-        let deadline = *self
-            .deadline
-            .get_or_insert_with(|| Instant::now() + Self::PATIENCE);
         if self.made > 0 {
             let longest = Duration::from_millis(20 << self.made.min(5));
             let mut random = [u8::MAX];
             // Without randomness it waits the full time.
             let _ = SysRng.try_fill_bytes(&mut random);
-            tokio::time::sleep(longest.mul_f64(f64::from(random[0]) / 255.0)).await;
+            let pause = longest.mul_f64(f64::from(random[0]) / 255.0);
+            if Instant::now() + pause > self.deadline {
+                return false;
+            }
+            tokio::time::sleep(pause).await;
         }
         self.made += 1;
-        Instant::now() < deadline
+        true
     }
 }
 
@@ -76,14 +81,14 @@ async fn retry_on_conflict<F>(mut write: impl FnMut() -> F) -> Result<Outcome, S
 where
     F: Future<Output = Result<Outcome, StoreError>>,
 {
-    let mut attempts = Attempts::default();
+    let mut attempts = Attempts::new();
     while attempts.next().await {
         match write().await {
-            Err(StoreError::Conflict) => {}
+            Err(StoreError::Busy) => {}
             outcome => return outcome,
         }
     }
-    Err(StoreError::Conflict)
+    Err(StoreError::Busy)
 }
 
 /// The result of a write.
@@ -310,7 +315,7 @@ impl Table {
             .set_keys(Some(keys))
             .consistent_read(true)
             .build()?;
-        let mut attempts = Attempts::default();
+        let mut attempts = Attempts::new();
         while attempts.next().await {
             let request = self.client.batch_get_item();
             let request = request.request_items(&self.name, wanted);
@@ -377,7 +382,7 @@ impl Table {
             Some(PutItemError::ConditionalCheckFailedException(failure)) => {
                 Ok(Outcome::refused(failure.item.clone()))
             }
-            Some(PutItemError::TransactionConflictException(_)) => Err(StoreError::Conflict),
+            Some(PutItemError::TransactionConflictException(_)) => Err(StoreError::Busy),
             _ => Err(failed("PutItem")(error)),
         }
     }
@@ -387,7 +392,7 @@ impl Table {
         retry_on_conflict(|| self.try_update(write)).await
     }
 
-    /// Updates one item, or fails with [`StoreError::Conflict`] if a transaction holds it.
+    /// Updates one item, or fails with [`StoreError::Busy`] if a transaction holds it.
     pub async fn try_update(&self, write: &Write) -> Result<Outcome, StoreError> {
         let request = self
             .client
@@ -406,7 +411,7 @@ impl Table {
             Some(UpdateItemError::ConditionalCheckFailedException(failure)) => {
                 Ok(Outcome::refused(failure.item.clone()))
             }
-            Some(UpdateItemError::TransactionConflictException(_)) => Err(StoreError::Conflict),
+            Some(UpdateItemError::TransactionConflictException(_)) => Err(StoreError::Busy),
             _ => Err(failed("UpdateItem")(error)),
         }
     }
@@ -416,7 +421,7 @@ impl Table {
         retry_on_conflict(|| self.try_transact(writes)).await
     }
 
-    /// Makes all the writes or none. Fails with [`StoreError::Conflict`] if another transaction holds one of the items.
+    /// Makes all the writes or none. Fails with [`StoreError::Busy`] if another transaction holds one of the items.
     pub async fn try_transact(&self, writes: &[Write]) -> Result<Outcome, StoreError> {
         let items = writes.iter().map(|write| write.in_transaction(&self.name));
         let items = items.collect::<Result<_, _>>()?;
@@ -427,7 +432,7 @@ impl Table {
         };
         let reasons = match error.as_service_error() {
             Some(TransactWriteItemsError::TransactionInProgressException(_)) => {
-                return Err(StoreError::Conflict);
+                return Err(StoreError::Busy);
             }
             Some(TransactWriteItemsError::TransactionCanceledException(canceled)) => {
                 canceled.cancellation_reasons()
@@ -455,7 +460,7 @@ impl Table {
             .filter_map(|reason| reason.code())
             .any(is_temporary)
         {
-            return Err(StoreError::Conflict);
+            return Err(StoreError::Busy);
         }
         Err(failed("TransactWriteItems")(error))
     }

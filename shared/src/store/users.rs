@@ -5,7 +5,7 @@ use serde_dynamo::string_set::StringSet;
 use super::{
     handle::Store,
     page::{Page, Position},
-    schema::{Batch, PrimaryKey, TenantUsersPk, UserItem, read},
+    schema::{Batch, IndexedUsersPk, PrimaryKey, UserItem, read},
     table::{Outcome, Query, StoreError, Write},
 };
 use crate::model::{Revocation, Role, TenantId, Timestamp, User, UserId};
@@ -108,7 +108,7 @@ impl Store {
         let query = Query {
             index: Some("tenant"),
             after: after.and_then(|position| position.in_tenant_users(&tenant)),
-            partition: TenantUsersPk { tenant }.to_string(),
+            partition: IndexedUsersPk { tenant }.to_string(),
             limit: Some(limit),
             ..Query::default()
         };

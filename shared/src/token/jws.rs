@@ -55,7 +55,7 @@ impl AccessKey {
         public_keys: &PublicKeys,
         issuer: &TokenIssuer,
         now: Timestamp,
-    ) -> Result<Claims, Refusal> {
+    ) -> Result<VerifiedKey, Refusal> {
         let text = self.reveal();
         if text.len() > LONGEST {
             return Err(Refusal::TooLong);
@@ -78,13 +78,39 @@ impl AccessKey {
         if now >= claims.expires_at {
             return Err(Refusal::Expired);
         }
-        Ok(claims)
+        let hash = self.hash();
+        Ok(VerifiedKey { hash, claims })
     }
 }
 
 impl fmt::Debug for AccessKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("AccessKey")
+    }
+}
+
+/// A genuine key that has not expired: only [`AccessKey::verify`] makes one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VerifiedKey {
+    hash: KeyHash,
+    claims: Claims,
+}
+
+impl VerifiedKey {
+    #[must_use]
+    pub const fn hash(&self) -> KeyHash {
+        self.hash
+    }
+
+    #[must_use]
+    pub const fn claims(&self) -> &Claims {
+        &self.claims
+    }
+
+    /// For tests of what comes after the verification.
+    #[cfg(test)]
+    pub(crate) const fn new(hash: KeyHash, claims: Claims) -> Self {
+        Self { hash, claims }
     }
 }
 
@@ -133,6 +159,12 @@ pub struct Claims {
 }
 
 impl Claims {
+    /// Where the record of the key is: its tenant, owner and id.
+    #[must_use]
+    pub const fn ids(&self) -> (&TenantId, &UserId, KeyId) {
+        (&self.tenant_id, &self.user_id, self.key_id)
+    }
+
     /// The claims of a new key.
     #[must_use]
     pub fn of(record: &KeyRecord) -> Self {
@@ -270,7 +302,9 @@ mod tests {
         }
 
         fn verify(&self, text: &str) -> Result<Claims, Refusal> {
-            AccessKey::new(text.to_owned()).verify(&self.public_keys, &self.issuer, NOW)
+            let key = AccessKey::new(text.to_owned());
+            let key = key.verify(&self.public_keys, &self.issuer, NOW)?;
+            Ok(key.claims)
         }
     }
 

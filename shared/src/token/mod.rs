@@ -4,6 +4,6 @@ mod jws;
 mod kms;
 mod public_keys;
 
-pub use jws::{AccessKey, Claims, LONGEST, PREFIX, Refusal, SigningInput};
+pub use jws::{AccessKey, Claims, LONGEST, PREFIX, Refusal, SigningInput, VerifiedKey};
 pub use kms::{KmsError, KmsKeys};
 pub use public_keys::{Algorithm, JwkSet, PublicKey, PublicKeys, UnsupportedKey};
