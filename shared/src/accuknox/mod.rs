@@ -1,7 +1,7 @@
 //! AccuKnox's wire protocol: three calls that the clients of the AccuKnox CNAPP make to onboard clusters and nodes.
 //!
-//! Those clients work unchanged, so paths, bodies and errors here are theirs. Unknown fields are ignored, and errors are
-//! two strings that the clients print.
+//! `process` onboards, `lists` has the two lists, and `errors` has the envelope for errors. The clients work unchanged, so
+//! paths, bodies and errors here are theirs. Unknown fields are ignored, and errors are two strings that the clients print.
 
 pub mod errors;
 pub mod lists;

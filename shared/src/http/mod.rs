@@ -1,4 +1,5 @@
-//! HTTP: requests become calls of [`crate::service`], and results become answers. Only this module knows `lambda_http`.
+//! HTTP: requests become calls of [`crate::service`], and results become answers. Only this layer and
+//! [`crate::accuknox`] above it know `lambda_http`.
 
 mod answer;
 pub mod body;

@@ -119,7 +119,7 @@ impl Serialize for Permissions {
     }
 }
 
-/// The role of a key or a user. To add one: the variant, its permissions, its name, and the list in `FromStr`.
+/// The role of a key or a user. To add one, see ARCHITECTURE.md.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
@@ -140,6 +140,13 @@ const VIEWER: [Permission; 4] = [
 ];
 
 impl Role {
+    const ALL: [Self; 4] = [
+        Self::Admin,
+        Self::Editor,
+        Self::Viewer,
+        Self::ClusterOnboarding,
+    ];
+
     #[must_use]
     pub const fn permissions(self) -> Permissions {
         use Permission::{
@@ -203,17 +210,12 @@ impl FromStr for Role {
     type Err = UnknownName;
 
     fn from_str(text: &str) -> Result<Self, UnknownName> {
-        [
-            Self::Admin,
-            Self::Editor,
-            Self::Viewer,
-            Self::ClusterOnboarding,
-        ]
-        .into_iter()
-        .find(|role| role.as_str() == text)
-        .ok_or(UnknownName(
-            "must be one of admin, editor, viewer, cluster_onboarding",
-        ))
+        Self::ALL
+            .into_iter()
+            .find(|role| role.as_str() == text)
+            .ok_or(UnknownName(
+                "must be one of admin, editor, viewer, cluster_onboarding",
+            ))
     }
 }
 
@@ -234,14 +236,8 @@ mod tests {
 
     #[test]
     fn what_is_left_of_a_role_is_exactly_the_permissions_in_common() {
-        let roles = [
-            Role::Admin,
-            Role::Editor,
-            Role::Viewer,
-            Role::ClusterOnboarding,
-        ];
-        for key in roles {
-            for owner in roles {
+        for key in Role::ALL {
+            for owner in Role::ALL {
                 let common = key.permissions().and(owner.permissions());
                 match key.limited_to(owner) {
                     Some(role) => assert_eq!(role.permissions(), common, "{key} key of a {owner}"),

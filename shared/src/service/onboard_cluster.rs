@@ -101,6 +101,7 @@ pub async fn onboard_cluster(
             return Ok(token);
         }
     }
+    // Nothing is wrong with the request: 503 tells the caller to repeat it.
     Err(StoreError::Busy.into())
 }
 
