@@ -1,42 +1,45 @@
 //! Access keys for a multi-tenant SaaS.
 //!
-//! A key is a JWT that AWS KMS signed and that nobody stores: the table keeps its SHA-256. A key is accepted only if its
-//! signature verifies **and** its record is live, and it is never worth more than its owner is worth now.
+//! A key is a JWT signed by AWS KMS. The key itself is never stored: the table contains only its SHA-256. A key is
+//! accepted only if its signature verifies **and** its record is live, and it never permits more than its owner may
+//! currently do.
 //!
 //! # Layers
 //!
-//! A layer uses the layers below it, and never one above.
+//! A layer uses only the layers below it.
 //!
-//! | Layer | What lives there |
+//! | Layer | Contents |
 //! | --- | --- |
 //! | [`accuknox`] | AccuKnox's wire protocol: bodies, shapes, errors. Used by the functions `onboard` and `clusters` |
-//! | [`http`] | requests and answers: callers, bodies, queries, views, problem JSON, the loop that serves them |
+//! | [`http`] | requests and responses: callers, bodies, queries, views, problem JSON, and the loop that serves them |
 //! | [`service`] | the use cases, one file for each subject |
-//! | [`policy`] | who may do what, and what a key is worth now |
+//! | [`policy`] | authorization: what users and keys may do |
 //! | [`store`] | the DynamoDB table: its schema, and every request to it |
-//! | [`token`] | the key as a token: format, public keys, KMS |
+//! | [`token`] | access keys as tokens: format, public keys, KMS |
 //! | [`process`] | settings, AWS clients, logs, metrics, clock |
-//! | [`model`] | plain types |
+//! | [`model`] | domain types |
 //!
 //! # One request
 //!
 //! `POST /v1/access-keys/validate` with a key:
 //!
-//! 1. `functions/validate` gets the event from [`http::serve()`], and reads it with [`http::requests::presented_key`].
-//! 2. [`service::validate_key`] verifies the key with [`token::AccessKey::verify`], which needs no I/O.
-//! 3. It reads the key's record and owner in one request, by `store/keys.rs`, whose items `store/schema.rs` declares.
-//! 4. [`policy::evaluate`] decides what the key is worth now.
-//! 5. [`http::views::ValidationView`] is the answer.
+//! 1. `functions/validate` receives the request from [`http::serve()`] and parses it with
+//!    [`http::requests::presented_key`].
+//! 2. [`service::validate_key`] verifies the key with [`token::AccessKey::verify`], without I/O.
+//! 3. It reads the key's record and its owner in one request through `store/keys.rs`. `store/schema.rs` declares the items.
+//! 4. [`policy::evaluate`] decides what the key permits now.
+//! 5. [`http::views::ValidationView`] renders the response.
 //!
 //! # Invariants
 //!
-//! `tests/layers` checks them in the source:
+//! `tests/layers` checks these rules in the source:
 //!
-//! - Nothing below [`http`] names `lambda_http` or `serde_json::Value`.
-//! - Nothing outside [`store`] contains a table key.
+//! - Nothing below [`http`] uses `lambda_http` or, outside of tests, `serde_json::Value`.
+//! - Only [`store`] contains table keys.
 //! - [`policy`] uses only [`model`] and [`token`], and does no I/O.
-//! - There is no import cycle.
-//! - Functions use only [`http`], [`service`], [`accuknox`], [`model`] and [`process`].
+//! - Imports have no cycles.
+//! - Functions use only [`http`], [`service`], [`model`] and [`process`]; `onboard` and `clusters` also use
+//!   [`accuknox`].
 
 pub mod accuknox;
 pub mod http;

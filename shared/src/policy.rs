@@ -1,6 +1,7 @@
-//! Who may do what, and what a key is worth now.
+//! Authorization: what users and keys may do.
 //!
-//! Pure functions without I/O: a service loads what the decision needs, asks, and then acts.
+//! All functions are pure: a service loads the data, asks, and then acts. Anything that is not explicitly allowed is
+//! denied.
 
 use serde::Serialize;
 
@@ -12,20 +13,20 @@ use crate::{
     token::VerifiedKey,
 };
 
-/// Why a person may not do something.
+/// Why the policy denies a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Denied {
-    /// As if the resource did not exist: whether it does is not the caller's to know.
+    /// Reported as if the resource did not exist, because the caller may not learn whether it does.
     NotFound,
     Forbidden(&'static str),
-    /// A stable code, and what to do.
+    /// A stable code, and what the caller can do.
     Conflict(&'static str, &'static str),
 }
 
-/// Who may call at all: users who are neither deactivated nor deleted.
+/// Allows calls by users who are neither deactivated nor deleted.
 ///
 /// # Errors
-/// [`Denied::Forbidden`] for the others.
+/// [`Denied::Forbidden`] for everyone else.
 pub fn may_call(me: &User) -> Result<(), Denied> {
     match me.status {
         UserStatus::Active => Ok(()),
@@ -38,10 +39,11 @@ pub fn may_call(me: &User) -> Result<(), Denied> {
     }
 }
 
-/// Who may see, create, change and revoke the keys of a user: that user, and administrators. Gives the owner.
+/// Allows users to see, create, change and revoke their own keys, and administrators those of every user. Returns the
+/// owner.
 ///
 /// # Errors
-/// [`Denied::NotFound`] for others, and for owners who do not exist.
+/// [`Denied::NotFound`] for everyone else, and when the owner does not exist or is deleted.
 pub fn may_manage_keys_of(
     me: &User,
     owner_id: &UserId,
@@ -50,21 +52,25 @@ pub fn may_manage_keys_of(
     me_or_managed(me, owner_id, owner, Permission::AccessKeysManage)
 }
 
-/// Who may revoke a key without being known: whoever holds it.
+/// Allows anyone who holds a key to revoke it.
 #[must_use]
 pub fn may_revoke_as_holder(key: &VerifiedKey, record: Option<&KeyRecord>) -> bool {
     record.is_some_and(|record| record.has_hash(key.hash()))
 }
 
-/// What a new key may be: no more than the caller and the owner are now.
+/// Limits a new key to what the caller and the owner may currently do.
 ///
 /// # Errors
-/// When the role is above either of them, or the owner is deactivated.
+/// When the role has a permission that the caller or the owner lacks, or the owner is deactivated.
 pub fn may_create_key(me: &User, owner: &User, role: Role) -> Result<(), Denied> {
     if !role.is_within(me.role) {
-        Err(Denied::Forbidden("the key's role is above your own"))
+        Err(Denied::Forbidden(
+            "the key's role has permissions that your role lacks",
+        ))
     } else if !role.is_within(owner.role) {
-        Err(Denied::Forbidden("the key's role is above its owner's"))
+        Err(Denied::Forbidden(
+            "the key's role has permissions that its owner's role lacks",
+        ))
     } else if !owner.is_active() {
         Err(Denied::Conflict(
             "owner_inactive",
@@ -75,45 +81,45 @@ pub fn may_create_key(me: &User, owner: &User, role: Role) -> Result<(), Denied>
     }
 }
 
-/// Who may see the keys of the whole tenant: administrators.
+/// Allows administrators to list all keys of the tenant.
 ///
 /// # Errors
-/// [`Denied::Forbidden`] for the others.
+/// [`Denied::Forbidden`] for everyone else.
 pub fn may_list_tenant_keys(me: &User) -> Result<(), Denied> {
     let detail = "only an administrator may list the keys of the tenant";
     require(me.role.permissions(), Permission::AccessKeysManage, detail)
 }
 
-/// Who may change how many clusters a key may onboard: administrators.
+/// Allows administrators to change how many clusters a key may onboard.
 ///
 /// # Errors
-/// [`Denied::Forbidden`] for the others.
+/// [`Denied::Forbidden`] for everyone else.
 pub fn may_limit_key(me: &User) -> Result<(), Denied> {
     let detail = "only an administrator may change the limit of a key";
     require(me.role.permissions(), Permission::AccessKeysManage, detail)
 }
 
-/// Who may see the users of the tenant: administrators.
+/// Allows administrators to list the users of the tenant.
 ///
 /// # Errors
-/// [`Denied::Forbidden`] for the others.
+/// [`Denied::Forbidden`] for everyone else.
 pub fn may_list_users(me: &User) -> Result<(), Denied> {
     let detail = "only an administrator may list users";
     require(me.role.permissions(), Permission::UsersManage, detail)
 }
 
-/// Who may see a user: that user, and administrators. Gives the user.
+/// Allows users to see themselves, and administrators to see every user. Returns the user.
 ///
 /// # Errors
-/// [`Denied::NotFound`] for others, and for users who do not exist.
+/// [`Denied::NotFound`] for everyone else, and when the user does not exist or is deleted.
 pub fn may_see_user(me: &User, user_id: &UserId, user: Option<User>) -> Result<User, Denied> {
     me_or_managed(me, user_id, user, Permission::UsersManage)
 }
 
-/// Who may provision, change and delete users: administrators.
+/// Allows administrators to provision, change and delete users.
 ///
 /// # Errors
-/// [`Denied::Forbidden`] for users who want to change themselves, [`Denied::NotFound`] for others.
+/// [`Denied::Forbidden`] when other callers target themselves, [`Denied::NotFound`] when they target anyone else.
 pub fn may_change_user(me: &User, user_id: &UserId) -> Result<(), Denied> {
     if me.has(Permission::UsersManage) {
         Ok(())
@@ -124,19 +130,19 @@ pub fn may_change_user(me: &User, user_id: &UserId) -> Result<(), Denied> {
     }
 }
 
-/// Who may see clusters: keys and users with the permission.
+/// Allows keys and users with the permission `clusters:read` to see clusters.
 ///
 /// # Errors
-/// [`Denied::Forbidden`] for the others.
+/// [`Denied::Forbidden`] for everyone else.
 pub fn may_see_clusters(scope: Permissions) -> Result<(), Denied> {
     let detail = "this requires the permission clusters:read";
     require(scope, Permission::ClustersRead, detail)
 }
 
-/// Who may delete clusters: keys and users with the permission.
+/// Allows keys and users with the permission `clusters:manage` to delete clusters.
 ///
 /// # Errors
-/// [`Denied::Forbidden`] for the others.
+/// [`Denied::Forbidden`] for everyone else.
 pub fn may_delete_clusters(scope: Permissions) -> Result<(), Denied> {
     let detail = "this requires the permission clusters:manage";
     require(scope, Permission::ClustersManage, detail)
@@ -150,7 +156,7 @@ fn require(scope: Permissions, permission: Permission, detail: &'static str) -> 
     }
 }
 
-/// Oneself, or somebody else who exists, for a caller with a permission.
+/// Returns the caller, or another user who exists if the caller has the permission.
 fn me_or_managed(
     me: &User,
     other_id: &UserId,
@@ -172,9 +178,9 @@ pub enum RefusalCode {
     Invalid,
     Expired,
     Revoked,
-    /// The owner is deactivated or deleted.
+    /// The owner is deactivated, deleted or missing.
     OwnerInactive,
-    /// The key is valid, but not for what was asked.
+    /// The key is genuine and live, but has no permissions left, lacks the requested one, or belongs to another tenant.
     Forbidden,
 }
 
@@ -192,7 +198,8 @@ impl RefusalCode {
     }
 }
 
-/// What a valid key may do now. Its members are named as in a JWT (RFC 7519) and in an introspection (RFC 7662).
+/// What a valid key permits now. Members have the names of JWT claims (RFC 7519) and introspection responses (RFC 7662)
+/// where those exist.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Grant {
     #[serde(rename = "tenant-id")]
@@ -202,7 +209,7 @@ pub struct Grant {
     pub user_id: UserId,
     #[serde(rename = "jti")]
     pub key_id: KeyId,
-    /// The key's role, limited by its owner's.
+    /// The role signed into the key, limited by the roles of its record and its owner.
     pub role: Role,
     /// The permissions of `role`.
     pub scope: Permissions,
@@ -215,11 +222,11 @@ pub struct Grant {
     pub clusters_used: u32,
 }
 
-/// What a key is worth now: the least of what was signed into it, what its record says and what its owner may do. No
-/// write to the table can raise it above its claims.
+/// Evaluates what a key permits now: only what its claims, its record and its owner all allow. No write to the table
+/// can raise a key above its claims.
 ///
 /// # Errors
-/// When the key is not valid, or not for `permission`.
+/// When the key is not valid, or does not have `permission`.
 pub fn evaluate(
     key: &VerifiedKey,
     record: Option<&KeyRecord>,
@@ -231,7 +238,7 @@ pub fn evaluate(
     let record = record
         .filter(|record| record.has_hash(key.hash()))
         .ok_or(RefusalCode::Invalid)?;
-    // From here on the caller holds the genuine key: the other codes tell strangers nothing.
+    // From here on, the caller is known to hold the genuine key, so the other codes reveal nothing to strangers.
     let owner = owner
         .filter(|owner| owner.is_active())
         .ok_or(RefusalCode::OwnerInactive)?;
@@ -273,10 +280,10 @@ pub enum JoinRefusal {
     Redeemed,
 }
 
-/// Whether a join token can be redeemed for a cluster of a tenant, as far as its own record says.
+/// Allows a join token to be redeemed once, within its time, for its own tenant and cluster.
 ///
 /// # Errors
-/// When it belongs to others, has been redeemed, or has expired.
+/// When one of these does not hold.
 pub fn may_redeem(
     token: &JoinTokenRecord,
     tenant: &TenantId,
@@ -294,11 +301,11 @@ pub fn may_redeem(
     }
 }
 
-/// Whether the key of a join token still backs it: the token lives as long as its key may onboard and its cluster
-/// exists. A join token carries no signature, so this rests on the table alone.
+/// Allows a join token to be redeemed while its key may still onboard and its cluster still exists. A join token has no
+/// signature, so this decision relies on the table alone.
 ///
 /// # Errors
-/// [`JoinRefusal::Invalid`] when it does not.
+/// [`JoinRefusal::Invalid`] otherwise.
 pub fn may_join(
     token: &JoinTokenRecord,
     key: Option<&KeyRecord>,

@@ -1,4 +1,4 @@
-//! What a call costs the store, in requests.
+//! How many requests a call sends to the store.
 
 use serde_json::json;
 
@@ -8,7 +8,7 @@ use crate::{
     world::{Tenant, onboard, process, run, send},
 };
 
-/// What functions sent DynamoDB about this tenant since there were `before` requests.
+/// The actions that functions have requested from DynamoDB for this tenant, after the first `before` requests.
 fn actions(tenant: &Tenant, before: usize) -> Vec<String> {
     let requests = stack().requests();
     requests[before.min(requests.len())..]
@@ -28,7 +28,7 @@ fn a_creation_is_one_read_and_one_transaction() {
     run(async {
         let tenant = Tenant::new();
         tenant.user("editor", "editor").await;
-        // The sign-in is recorded once an hour.
+        // This call records the sign-in, which happens at most once an hour.
         tenant.key("admin", "viewer").await;
         for owner in ["admin", "editor"] {
             let before = stack().requests().len();
@@ -85,7 +85,7 @@ fn an_onboarding_is_one_read_and_one_transaction() {
                 ["BatchGetItem", "TransactWriteItems"]
             );
         }
-        // A key that is refused by its signature costs nothing.
+        // A key with an invalid signature costs no requests.
         let before = tenant.store_requests();
         onboard(&format!("{}AAAA", &key[..key.len() - 4]), "a")
             .await

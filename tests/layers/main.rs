@@ -1,9 +1,10 @@
-//! The layers of DESIGN.md, checked over the sources: who imports what, and who knows the table, HTTP and AWS.
+//! Checks the layers of ARCHITECTURE.md in the source: what each layer imports, and which layers use the table, HTTP
+//! and AWS.
 
 #![allow(
     clippy::panic,
     clippy::unwrap_used,
-    reason = "a test that cannot go on has failed"
+    reason = "a test that cannot continue has failed"
 )]
 
 mod rules;
@@ -73,7 +74,7 @@ fn each_rule_reports_broken_sources_and_accepts_good_ones() {
         ("synchronous_policy", rules::synchronous_policy),
         ("table_keys", rules::table_keys),
     ];
-    let good = cases("A small tree that keeps every rule");
+    let good = cases("A small tree that follows every rule");
     let good: Sources = good
         .into_iter()
         .map(|[file, source, _]| (file, source))
@@ -92,7 +93,7 @@ fn each_rule_reports_broken_sources_and_accepts_good_ones() {
     }
 }
 
-/// Files, their sources and the expected reports, from a section of `cases.txt`.
+/// Files, their sources and the expected reports, from one section of `cases.txt`.
 fn cases(section: &str) -> Vec<[String; 3]> {
     let text = include_str!("cases.txt");
     let (_, rows) = text.split_once(&format!("\n{section}:\n")).unwrap();

@@ -1,4 +1,4 @@
-//! The rules. Each returns the breaches that it finds, and also reports when it finds nothing to check.
+//! The rules. Each returns the violations that it finds, and a message if there is nothing to check.
 
 use crate::source::{File, Mention, parent};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -15,7 +15,7 @@ pub fn layers(files: &[File]) -> Vec<String> {
     let shared = files.iter().filter(|f| f.package == "shared");
     for file in shared.filter(|f| f.module != "crate") {
         let Some(own) = rank(layer(file)) else {
-            found.push(format!("{}:1: the file is in no layer", file.name));
+            found.push(format!("{}:1: the file is not in a layer", file.name));
             continue;
         };
         let rule = format!("{} imports only {}", LAYERS[own], LAYERS[own..].join(", "));
@@ -38,7 +38,7 @@ pub fn policy(files: &[File]) -> Vec<String> {
 }
 
 pub fn http(files: &[File]) -> Vec<String> {
-    let rule = "only http and accuknox know lambda_http and untyped JSON";
+    let rule = "only http and accuknox use lambda_http and untyped JSON";
     let untyped = ["Value", "Map", "json", "*"];
     let mut found = without_code(files, BELOW_HTTP);
     found.extend(unnamed(files, "http", "lambda_http"));
@@ -161,7 +161,7 @@ fn shortest_way<'a>(imports: &Imports<'a>, from: &'a str, to: &str) -> Option<Ve
     None
 }
 
-/// Starts at the first file by name, so that the same cycle always reads the same.
+/// Starts at the first file by name, so that the same cycle is always reported in the same form.
 fn render(mut cycle: Vec<&str>, imports: &Imports) -> String {
     let first = cycle.iter().min().copied();
     while cycle.first().copied() != first {
@@ -172,7 +172,7 @@ fn render(mut cycle: Vec<&str>, imports: &Imports) -> String {
     cycle.windows(2).map(step).collect::<String>() + cycle[0]
 }
 
-/// Empty outside of the shared crate.
+/// Empty outside the shared crate.
 fn layer(file: &File) -> &str {
     let mut steps = file.module.split("::").filter(|_| file.package == "shared");
     steps.nth(1).unwrap_or_default()
@@ -195,7 +195,7 @@ fn breaches<'a>(
     for file in files {
         let mut imports = BTreeSet::new();
         for mention in file.mentions.iter().filter(|m| breaks(file, m)) {
-            // Code that uses a reported import needs no line of its own.
+            // Code that uses a reported import is not reported again.
             if !parent(&mention.text).is_some_and(|path| imports.contains(path)) {
                 let Mention { line, text, .. } = mention;
                 found.push(format!("{}:{line}: {text}: {rule}", file.name));
@@ -206,7 +206,7 @@ fn breaches<'a>(
     found
 }
 
-/// Reports layers without code, where no rule could find anything.
+/// Reports layers that contain no code, because no rule could find anything there.
 fn without_code(files: &[File], layers: &[&str]) -> Vec<String> {
     let code = |layer| within(files, &[layer]).any(|file| !file.mentions.is_empty());
     let message = |layer| format!("nothing to check: no code in {layer}");
@@ -214,7 +214,7 @@ fn without_code(files: &[File], layers: &[&str]) -> Vec<String> {
     empty.map(message).collect()
 }
 
-/// Reports a layer, or `functions`, that never names the crate that the rule is about.
+/// Reports a layer, or `functions`, if it never names the crate that the rule is about.
 fn unnamed(files: &[File], place: &str, name: &str) -> Option<String> {
     let here = |file: &&File| layer(file) == place || file.package.starts_with(place);
     let mut mentions = files.iter().filter(here).flat_map(|file| &file.mentions);

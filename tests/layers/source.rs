@@ -1,5 +1,5 @@
-//! Reads Rust sources into what the rules look at: the paths that a file names, and its string literals.
-//! Works on tokens, so that a path reads the same in a `use`, in an expression and in the arguments of a macro.
+//! Extracts what the rules check from Rust sources: the paths that a file names, and its string literals. Works on
+//! tokens, so that a path looks the same in a `use`, in an expression and in the arguments of a macro.
 
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 use std::{
@@ -9,7 +9,7 @@ use std::{
 };
 use syn::Lit;
 
-/// The name of each file below the repository's root, and its text.
+/// The path of each file from the root of the repository, and its text.
 pub type Sources = BTreeMap<String, String>;
 
 #[derive(Default)]
@@ -21,25 +21,26 @@ pub struct File {
     /// `crate::store::keys`
     pub module: String,
     pub mentions: Vec<Mention>,
-    /// The module and the name that a `use` brings into it; the path behind the name.
+    /// Maps a module and a name that a `use` brings into it to the path that the name stands for.
     aliases: BTreeMap<(String, String), String>,
-    /// Modules in files of their own that are compiled for tests only.
+    /// Modules in their own files that are compiled only for tests.
     test_modules: Vec<String>,
 }
 
 pub struct Mention {
     pub line: usize,
-    /// A path from the root of its crate (`crate::store::Store`, `serde_json::Value`), or a string literal in quotes.
-    /// A lone name outside of a `use` is not resolved, because it may be a variable.
+    /// A path from the root of its crate (`crate::store::Store`, `serde_json::Value`), or a string literal in quotes. A
+    /// single name outside a `use` is not resolved, because it may be a variable.
     pub text: String,
     pub scope: Scope,
 }
 
 #[derive(Clone, Default)]
 pub struct Scope {
-    /// Includes inline modules and, as `{<position>`, the braces around the code, because a `use` holds within them.
+    /// Includes inline modules and, as `{<position>`, the braces around the code, because a `use` applies only within
+    /// them.
     module: String,
-    /// Whether the code is compiled for tests only.
+    /// Whether the code is compiled only for tests.
     pub test: bool,
 }
 
@@ -50,7 +51,7 @@ impl Mention {
         Some(first_step(below))
     }
 
-    /// Whether a crate is named, alone or at the start of a path.
+    /// Whether the mention names a crate, alone or at the start of a path.
     pub fn names(&self, name: &str) -> bool {
         first_step(&self.text) == name
     }
@@ -123,7 +124,7 @@ impl File {
         }
     }
 
-    /// Tells the modules of all crates apart.
+    /// Identifies a module among those of all crates.
     fn id(&self, module: &str) -> String {
         format!("{} {module}::", self.package)
     }
@@ -154,7 +155,7 @@ impl File {
 
 #[derive(Default)]
 struct Reader {
-    /// Names, signs and, in quotes, the values of strings; each with its line.
+    /// Names, punctuation and quoted string values, each with its line.
     tokens: Vec<(String, usize)>,
     at: usize,
     scope: Scope,
@@ -169,7 +170,7 @@ impl Reader {
             let line = tree.span().start().line;
             let text = match &tree {
                 TokenTree::Ident(name) => name.to_string().trim_start_matches("r#").to_owned(),
-                // `$crate::model` reads like `crate::model`.
+                // `$crate::model` counts as `crate::model`.
                 TokenTree::Punct(sign) if sign.as_char() == '$' => continue,
                 tree if is_colon(tree) && stream.next_if(is_colon).is_some() => "::".to_owned(),
                 TokenTree::Punct(sign) => sign.to_string(),
@@ -193,7 +194,7 @@ impl Reader {
         }
     }
 
-    /// Reads up to the end of a group. `#[cfg(test)]` and `mod name` hold up to the next `;` or `}`.
+    /// Reads to the end of a group. `#[cfg(test)]` and `mod name` apply up to the next `;` or `}`.
     fn block(&mut self) {
         let mut outer = self.scope.clone();
         while !matches!(self.next(), "" | ")" | "]" | "}") {

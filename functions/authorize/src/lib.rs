@@ -1,7 +1,7 @@
 //! A Lambda authorizer (payload 2.0, simple responses) for APIs that accept access keys.
 //!
-//! The API behind it learns `tenant_id`, `user_id`, `key_id`, `role`, `scope` and `exp`. Attach it with a cache TTL of 0:
-//! what API Gateway caches outlives a revocation.
+//! The API behind it gets `tenant_id`, `user_id`, `key_id`, `role`, `scope` and `exp` as context. Attach the authorizer
+//! with a cache TTL of 0, because results that API Gateway caches outlive a revocation.
 
 use access_keys::{
     http::{bearer_key, views::AuthorizerView, within_named_tenant},
@@ -11,10 +11,10 @@ use access_keys::{
 use aws_lambda_events::apigw::ApiGatewayV2CustomAuthorizerV2Request;
 use lambda_runtime::{Diagnostic, LambdaEvent};
 
-/// Says whether the access key of a request is valid.
+/// Authorizes a request by its access key.
 ///
 /// # Errors
-/// When that is unknown: API Gateway then answers 500, so the authorizer fails closed.
+/// When the key cannot be validated. API Gateway then returns 500, so the authorizer fails closed.
 pub async fn handle(
     service: &KeyService,
     event: LambdaEvent<ApiGatewayV2CustomAuthorizerV2Request>,

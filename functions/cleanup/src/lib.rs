@@ -1,4 +1,4 @@
-//! Archives expired keys: it gets the table's stream records after TTL has removed an item.
+//! Archives expired keys. Lambda invokes this function with records of the table's stream, after TTL has removed items.
 
 use std::time::Duration;
 
@@ -19,7 +19,6 @@ pub struct App {
 }
 
 impl App {
-    /// Reads the settings.
     pub fn read(environment: &mut Environment<'_>) -> Self {
         Self {
             store: service::table(environment),
@@ -28,7 +27,7 @@ impl App {
     }
 }
 
-/// A partial batch response: Lambda delivers only these records again.
+/// A partial batch response. Lambda delivers the batch again from the first of these records on.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BatchResponse {
@@ -41,7 +40,7 @@ struct BatchItemFailure {
     item_identifier: Value,
 }
 
-/// Handles a batch of stream records, each on its own.
+/// Handles each stream record of a batch, independently of the others.
 ///
 /// # Errors
 /// When the event is not a batch of stream records.
@@ -65,7 +64,7 @@ pub async fn handle(app: &App, event: LambdaEvent<Value>) -> Result<BatchRespons
             tracing::error!(
                 stream.sequence = %item_identifier,
                 error.cause = causes,
-                "record failed"
+                "could not process the stream record"
             );
             batch_item_failures.push(BatchItemFailure {
                 item_identifier: item_identifier.clone(),

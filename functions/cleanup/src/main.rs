@@ -1,4 +1,4 @@
-//! Archives what TTL has removed.
+//! Archives expired keys.
 
 use access_keys::process::{config, telemetry};
 use cleanup::App;

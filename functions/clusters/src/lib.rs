@@ -1,4 +1,4 @@
-//! Clusters after their onboarding: `/v1/clusters`, AccuKnox's `get-onboarded-clusters` and `nodes-in-cluster`, and how
+//! Onboarded clusters: `/v1/clusters` and AccuKnox's `get-onboarded-clusters` and `nodes-in-cluster`. Also changes how
 //! many clusters a key may onboard.
 
 use std::time::Duration;
@@ -28,7 +28,6 @@ pub struct App {
 }
 
 impl App {
-    /// Reads the settings.
     pub fn read(environment: &mut Environment<'_>) -> Self {
         Self {
             service: KeyService::read(environment),
@@ -39,7 +38,7 @@ impl App {
     }
 }
 
-/// Answers with clusters, nodes or the record of a key.
+/// Returns clusters, nodes or the record of a key, or 204 after a deletion.
 ///
 /// # Errors
 /// When there is no such resource, or the caller may not see or change it.

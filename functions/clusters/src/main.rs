@@ -1,4 +1,4 @@
-//! Lists and deletes clusters.
+//! Lists and deletes clusters, and limits how many a key may onboard.
 
 use access_keys::{
     accuknox, http,

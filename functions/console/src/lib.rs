@@ -1,6 +1,7 @@
-//! `GET /console`: the page in which people manage users, keys and clusters, its assets, and its settings.
+//! `GET /console`: the page for managing users, keys and clusters, with its assets and settings.
 //!
-//! Everything is in the binary. The page calls the API like any other client: nothing here reads a table or a key.
+//! All files are part of the binary. The page calls the API like any other client: this function cannot access the
+//! table or KMS.
 
 use access_keys::{
     http::{self, Error},
@@ -22,15 +23,13 @@ struct File {
     gzip: &'static [u8],
 }
 
-/// What the function works with.
 pub struct App {
-    /// What the page needs to know to sign people in.
+    /// The settings that the page needs to sign people in.
     settings: Value,
     content_security_policy: String,
 }
 
 impl App {
-    /// Reads the settings.
     pub fn read(environment: &mut Environment<'_>) -> Self {
         let issuer = environment.required("OIDC_ISSUER");
         let token_endpoint = environment
@@ -48,7 +47,7 @@ impl App {
     }
 }
 
-/// Nothing but our own files, and connections to the API and to the identity provider.
+/// Allows only our own files, images in `data:` URLs, and connections to the API and to the identity provider.
 fn content_security_policy(identity_provider: &[&str]) -> String {
     let origins: String = identity_provider
         .iter()
@@ -60,13 +59,13 @@ fn content_security_policy(identity_provider: &[&str]) -> String {
     )
 }
 
-/// The origin of a URL, as an entry of a list.
+/// The origin of a URL, with a leading space, as an entry of a list.
 fn origin(url: &str) -> Option<String> {
     let url: Uri = url.parse().ok()?;
     Some(format!(" {}://{}", url.scheme_str()?, url.authority()?))
 }
 
-/// Answers with the page, an asset or the settings.
+/// Returns the page, an asset or the settings.
 ///
 /// # Errors
 /// When there is no such asset.
@@ -105,7 +104,7 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error
 
 impl File {
     fn answer(&self, request: &HeaderMap) -> Result<Response<Body>, lambda_http::http::Error> {
-        // Weak, because the compressed answer is another sequence of bytes (RFC 9110, 8.8.1).
+        // Weak, because the compressed response is a different sequence of bytes (RFC 9110, section 8.8.1).
         let etag = format!("W/\"{}\"", self.hash);
         let (content_type, has_hashed_name) = match self.name.rsplit('.').next() {
             Some("js") => ("text/javascript; charset=utf-8", true),
@@ -137,7 +136,7 @@ impl File {
     }
 }
 
-/// The entries of a header that is a list.
+/// The entries of a header whose value is a list.
 fn listed(headers: &HeaderMap, name: header::HeaderName) -> impl Iterator<Item = &str> {
     let values = headers
         .get_all(name)
@@ -174,7 +173,7 @@ mod tests {
         }
     }
 
-    /// The answer to a request for the page, or for a file beside it, with these headers.
+    /// The response to a request for the page, or for the file, with these headers.
     async fn get(file: Option<&str>, headers: &[(&str, &str)]) -> Result<Response<Body>, Error> {
         let mut event: Value = serde_json::from_str(EVENT).unwrap();
         if let Some(file) = file {

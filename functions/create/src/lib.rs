@@ -1,4 +1,4 @@
-//! `POST /v1/users/{user_id}/access-keys`: creates a key. The only function whose role may call `kms:Sign`.
+//! `POST /v1/users/{user_id}/access-keys`: creates a key. Only the role of this function may call `kms:Sign`.
 
 use access_keys::{
     http::{self, Error, query, requests, views::CreatedKeyView},
@@ -20,7 +20,6 @@ pub struct App {
 }
 
 impl App {
-    /// Reads the settings.
     pub fn read(environment: &mut Environment<'_>) -> Self {
         Self {
             service: KeyService::read(environment),
@@ -30,10 +29,10 @@ impl App {
     }
 }
 
-/// Answers 201 with the record and, this once, the key.
+/// Returns 201 with the record and the key, which no other response contains.
 ///
 /// # Errors
-/// When the request breaks a rule, or a service that it needs does not answer in time.
+/// When the request breaks a rule, the caller may not create the key, or KMS or DynamoDB fails.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error> {
     let now = clock::now();
     let actor = http::actor(&request, &app.callers)?;

@@ -1,4 +1,4 @@
-//! `GET /.well-known/jwks.json`: the public keys, so that others can verify signatures too.
+//! `GET /.well-known/jwks.json` and `GET /api/v1/jwks/`: the public keys, so that others can verify signatures too.
 
 use access_keys::{
     http::{self, Error},
@@ -15,7 +15,6 @@ pub struct App {
 }
 
 impl App {
-    /// Reads the settings.
     pub fn read(environment: &mut Environment<'_>) -> Self {
         Self {
             keys: PublishedKeys::read(environment),
@@ -23,10 +22,10 @@ impl App {
     }
 }
 
-/// Answers 200 with a JWK Set (RFC 7517), which may be cached for five minutes.
+/// Returns 200 with a JWK Set (RFC 7517), which may be cached for five minutes.
 ///
 /// # Errors
-/// When KMS does not answer in time.
+/// When the public keys are not available.
 pub async fn handle(app: &App, _: Request) -> Result<Response<Body>, Error> {
     let mut response = http::json(StatusCode::OK, &app.keys.jwks().await?);
     let headers = response.headers_mut();

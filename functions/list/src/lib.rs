@@ -1,4 +1,4 @@
-//! `GET …/access-keys`: a user's keys, one key, the tenant's keys, and the record of the key that calls.
+//! `GET …/access-keys`: a user's keys, one key, the tenant's keys, and the record of the calling key.
 
 use access_keys::{
     http::{
@@ -19,7 +19,6 @@ pub struct App {
 }
 
 impl App {
-    /// Reads the settings.
     pub fn read(environment: &mut Environment<'_>) -> Self {
         Self {
             store: service::table(environment),
@@ -28,7 +27,7 @@ impl App {
     }
 }
 
-/// Answers 200 with a record or a page of records.
+/// Returns 200 with a record or a page of records.
 ///
 /// # Errors
 /// When there is no such user or key, or the caller may not see it.

@@ -1,5 +1,5 @@
-//! `POST /access-token/api/v1/process`: a cluster or a node onboards with an access key, as AccuKnox's clients do it.
-//! `POST /v1/join-tokens/redeem`: the service that admits agents redeems the join token.
+//! `POST /access-token/api/v1/process`: onboards a cluster or a node with an access key, in AccuKnox's protocol.
+//! `POST /v1/join-tokens/redeem`: redeems a join token, for the service that admits agents.
 
 use std::time::Duration;
 
@@ -21,7 +21,6 @@ pub struct App {
 }
 
 impl App {
-    /// Reads the settings.
     pub fn read(environment: &mut Environment<'_>) -> Self {
         Self {
             service: KeyService::read(environment),
@@ -31,7 +30,7 @@ impl App {
     }
 }
 
-/// Answers 200 with a join token, or with what a join token stands for.
+/// Returns 200 with a join token, or with the data of a redeemed one.
 ///
 /// # Errors
 /// When the key or the join token is refused, or the request breaks a rule.

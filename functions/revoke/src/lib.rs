@@ -1,4 +1,5 @@
-//! `DELETE …/access-keys`: revokes one key or all of a user's. `POST /v1/access-keys/revoke` revokes the key presented.
+//! `DELETE …/access-keys`: revokes one key, or all keys of a user. `POST /v1/access-keys/revoke`: revokes the presented
+//! key.
 
 use access_keys::{
     http::{self, Error, query, requests},
@@ -16,7 +17,6 @@ pub struct App {
 }
 
 impl App {
-    /// Reads the settings.
     pub fn read(environment: &mut Environment<'_>) -> Self {
         Self {
             service: KeyService::read(environment),
@@ -25,7 +25,7 @@ impl App {
     }
 }
 
-/// Answers 204 when nothing that was named is valid any more.
+/// Returns 204 once none of the keys in question is valid.
 ///
 /// # Errors
 /// When there is no such user or key, or the caller may not revoke it.

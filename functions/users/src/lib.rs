@@ -1,4 +1,5 @@
-//! `/v1/users`: the tenant's directory. A first sign-in creates a Viewer.
+//! `/v1/users`: the tenant's directory. A first sign-in creates a Viewer, or an Admin if `BootstrapAdmins` names the
+//! caller.
 
 use access_keys::{
     http::{
@@ -21,7 +22,6 @@ pub struct App {
 }
 
 impl App {
-    /// Reads the settings.
     pub fn read(environment: &mut Environment<'_>) -> Self {
         Self {
             store: service::table(environment),
@@ -30,7 +30,7 @@ impl App {
     }
 }
 
-/// Answers with a user, a page of users, or nothing after a deletion.
+/// Returns a user or a page of users, or 204 after a deletion.
 ///
 /// # Errors
 /// When there is no such user, or the caller may not see or change it.

@@ -1,4 +1,4 @@
-//! `POST /v1/access-keys/validate`: whether a key is valid, and for what.
+//! `POST /v1/access-keys/validate`: checks whether a key is valid, and for what.
 
 use access_keys::{
     http::{self, Error, requests, views::ValidationView, within_named_tenant},
@@ -13,7 +13,6 @@ pub struct App {
 }
 
 impl App {
-    /// Reads the settings.
     pub fn read(environment: &mut Environment<'_>) -> Self {
         Self {
             service: KeyService::read(environment),
@@ -22,10 +21,10 @@ impl App {
     }
 }
 
-/// Answers 200 with `active` true or false (RFC 7662).
+/// Returns 200 with `active` true or false (RFC 7662).
 ///
 /// # Errors
-/// When there is no key in the request, or it is unknown whether the key is valid.
+/// When the request contains no key or breaks a rule, or the key cannot be validated.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error> {
     let question = requests::presented_key(&request)?;
     let App { service, cache } = app;

@@ -1,4 +1,4 @@
-//! AccuKnox's envelope for errors.
+//! AccuKnox's error format.
 
 use lambda_http::{Body, Response};
 use serde::Serialize;
@@ -11,8 +11,8 @@ struct ErrorBody<'a> {
     error_message: &'a str,
 }
 
-/// Renders an error for functions that serve AccuKnox's routes beside our own: in AccuKnox's envelope on the former, as
-/// problem JSON on the latter. A field that breaks a rule gives its name to the code, as in `invalid_cluster_name`.
+/// Renders an error for functions that serve both AccuKnox's routes and our own: in AccuKnox's format on AccuKnox's
+/// routes, as problem JSON on ours. If a field breaks a rule, the code names the field, as in `invalid_cluster_name`.
 #[must_use]
 pub fn render_error(route: &str, request_id: &str, problem: &Problem) -> Response<Body> {
     if !is_accuknox(route) {

@@ -19,12 +19,12 @@ use crate::{
     service::{Error as ServiceError, Store, Viewer, all_clusters, list_nodes},
 };
 
-/// The most bytes of an answer, which has no pages: Lambda's limit is 6 MB.
+/// The maximum size of a response, in bytes. The list of clusters has no pages, and Lambda limits a response to 6 MB.
 const LONGEST_ANSWER: usize = 5_500_000;
-/// The most nodes in an answer.
+/// The maximum number of nodes in a response.
 const NODES_SHOWN: usize = 1000;
 
-/// AccuKnox's tenants are numbers, which its clients send and read without quotes.
+/// AccuKnox identifies tenants by number. Its clients send and read the number without quotes.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 enum Workspace {
@@ -41,7 +41,7 @@ impl From<&TenantId> for Workspace {
     }
 }
 
-/// A cluster as AccuKnox's clients know it.
+/// A cluster, in the form that AccuKnox's clients expect.
 #[derive(Serialize)]
 pub struct ClusterShape {
     #[serde(rename = "ID")]
@@ -58,7 +58,8 @@ pub struct ClusterShape {
     last_updated_time: String,
 }
 
-/// A node as AccuKnox's clients know it. Onboarding does not report agents, so their version is empty.
+/// A node, in the form that AccuKnox's clients expect. `agents_version` is empty, because onboarding does not report
+/// the version of the agents.
 #[derive(Serialize)]
 pub struct NodeShape {
     #[serde(rename = "ID")]
@@ -76,7 +77,7 @@ pub struct NodeShape {
     last_updated_time: String,
 }
 
-/// Nodes, and how many there are.
+/// A page of nodes, and the total number.
 #[derive(Serialize)]
 pub struct NodesAnswer {
     total_record: usize,
@@ -93,7 +94,8 @@ fn status(last_seen_at: Timestamp, inactive_after: Duration, now: Timestamp) -> 
 /// All clusters of the tenant.
 ///
 /// # Errors
-/// When the request names another workspace, the policy denies it, or the clusters do not fit into one answer.
+/// When the request names another workspace, the policy denies the request, or the clusters do not fit into one
+/// response.
 pub async fn onboarded_clusters(
     request: &Request,
     viewer: &Viewer,
@@ -123,7 +125,7 @@ pub async fn onboarded_clusters(
         if bytes > LONGEST_ANSWER {
             return Err(ServiceError::Conflict(
                 "too_many_clusters",
-                "the clusters do not fit into one answer: read them in pages from GET /v1/clusters",
+                "the clusters do not fit into one response: use GET /v1/clusters, which has pages",
             ));
         }
         Ok(())
@@ -132,19 +134,19 @@ pub async fn onboarded_clusters(
     Ok(shapes)
 }
 
-/// The clients also send the filters `from_time` and `to_time`, always empty.
+/// The clients also send the filters `from_time` and `to_time`, which are always empty.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct NodesBody {
-    /// A number or a text.
+    /// A number or a string.
     workspace_id: Value,
-    /// A list of numbers, each perhaps as a text.
+    /// A list of numbers, each of which may be a string.
     cluster_id: Value,
     page_previous: Integer,
     page_next: Integer,
 }
 
-/// The nodes from `page_previous` up to `page_next`, at most 1,000 of the first 10,000.
+/// Requests the nodes from `page_previous` up to, but not including, `page_next`: at most 1,000 of the first 10,000.
 struct NodesRequest {
     clusters: BTreeSet<ClusterNumber>,
     page: Range<usize>,
@@ -164,17 +166,14 @@ impl NodesRequest {
             _ => None,
         };
         if clusters.is_none() {
-            errors.add(
-                "cluster_id",
-                "must be a list of 1 to 20 numbers of clusters",
-            );
+            errors.add("cluster_id", "must be a list of 1 to 20 cluster numbers");
         }
         let most = i64::MAX >> 1;
         let start = errors.integer("page_previous", body.page_previous, 0..=most);
         let end = errors.integer("page_next", body.page_next, 0..=most);
         errors.finish()?;
         let start = start.unwrap_or(0);
-        // 0 is what clients send who want all.
+        // Clients send 0 to request all nodes.
         let end = end.filter(|end| *end > 0).unwrap_or(most).max(start);
         let index = |position: i64| usize::try_from(position).unwrap_or(usize::MAX);
         Ok(Self {
@@ -184,10 +183,10 @@ impl NodesRequest {
     }
 }
 
-/// The nodes of some clusters.
+/// The nodes of the requested clusters.
 ///
 /// # Errors
-/// When a field breaks a rule, the request names another workspace, or the policy denies it.
+/// When a field breaks a rule, the request names another workspace, or the policy denies the request.
 pub async fn nodes_in_cluster(
     request: &Request,
     viewer: &Viewer,
@@ -216,7 +215,7 @@ pub async fn nodes_in_cluster(
     })
 }
 
-/// Refuses a workspace that is not the tenant of the key. The clients may leave it empty.
+/// Refuses a workspace that is not the tenant of the key. Clients may leave the workspace empty.
 fn require_workspace(workspace: &str, tenant: &TenantId) -> Result<(), Error> {
     if workspace.is_empty() || workspace == tenant.as_str() {
         Ok(())

@@ -1,7 +1,9 @@
-//! AccuKnox's wire protocol: three calls that the clients of the AccuKnox CNAPP make to onboard clusters and nodes.
+//! AccuKnox's wire protocol: the three calls with which clients of AccuKnox CNAPP onboard clusters and nodes, and list
+//! them.
 //!
-//! `process` onboards, `lists` has the two lists, and `errors` has the envelope for errors. The clients work unchanged, so
-//! paths, bodies and errors here are theirs. Unknown fields are ignored, and errors are two strings that the clients print.
+//! `process` onboards, `lists` has the two lists, and `errors` has the envelope for errors. The clients work unchanged,
+//! so the paths, bodies and errors here follow their format. Unknown fields are ignored. An error consists of two strings,
+//! which the clients print.
 
 pub mod errors;
 pub mod lists;

@@ -1,5 +1,5 @@
-//! `POST /access-token/api/v1/process`: a cluster or a node onboards. The clients send no Content-Type, and the key both in
-//! the header and in the body.
+//! `POST /access-token/api/v1/process`: onboards a cluster or a node. Clients send no Content-Type, and send the key in
+//! both the header and the body.
 
 use std::str::FromStr;
 
@@ -25,7 +25,7 @@ struct ProcessBody {
     r#type: Text<String>,
 }
 
-/// A name, or the empty text that the clients send where they have none.
+/// A name, or the empty string that clients send if they have none.
 struct Given<T>(Option<T>);
 
 impl<T: FromStr> FromStr for Given<T> {
@@ -37,7 +37,7 @@ impl<T: FromStr> FromStr for Given<T> {
     }
 }
 
-/// A call without its key, which is verified before the rest is checked.
+/// A call without its key. The key is verified before the other fields are checked.
 pub struct Process {
     body: ProcessBody,
     errors: Errors,
@@ -47,7 +47,7 @@ impl Process {
     /// Reads the body and the key.
     ///
     /// # Errors
-    /// When the body is not a JSON object, the key is missing, or header and body have different keys.
+    /// When the body is not a JSON object, the key is missing, or the header and the body contain different keys.
     pub fn read(request: &Request) -> Result<(AccessKey, Self), Error> {
         let (mut body, mut errors) = body::read_leniently::<ProcessBody>(request)?;
         let in_body = errors.text("token", std::mem::take(&mut body.token));
@@ -56,24 +56,24 @@ impl Process {
             (Some(header), Some(body)) if header.reveal() != body => {
                 return Err(Error::field(
                     "token",
-                    "is another access key than the one in the Authorization header",
+                    "must be the access key in the Authorization header",
                 ));
             }
             (Some(key), _) => key,
             (None, Some(body)) => AccessKey::new(body),
             (None, None) => {
                 return Err(Error::MissingKey(
-                    "there is no access key: send it as Authorization: Bearer and as the field token",
+                    "an access key is required: send it as Authorization: Bearer or in the field token",
                 ));
             }
         };
         Ok((key, Self { body, errors }))
     }
 
-    /// What joins.
+    /// The cluster or node that joins.
     ///
     /// # Errors
-    /// With every field that breaks a rule.
+    /// Lists every field that breaks a rule.
     pub fn joining(self) -> Result<Joining, Error> {
         let Self { body, mut errors } = self;
         let cluster = errors.text("cluster_name", body.cluster_name);
@@ -96,7 +96,7 @@ impl Process {
             (Some("node"), _, None, None) | (_, Some(_), None, None) => {
                 Err(("cluster_name", "is required"))
             }
-            _ => Err(("type", "must be vm, Node or K8s, in any case")),
+            _ => Err(("type", "must be vm, Node or K8s, in upper or lower case")),
         };
         match joining {
             Ok(joining) => errors.finish().map(|()| joining),
@@ -108,7 +108,7 @@ impl Process {
     }
 }
 
-/// The answer of a successful call.
+/// The response to a successful call.
 #[derive(Serialize)]
 pub struct ProcessAnswer<'a> {
     join_token: &'a str,

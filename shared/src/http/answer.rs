@@ -1,13 +1,13 @@
-//! Answers of the usual kinds.
+//! Builds responses.
 
 use http::{HeaderValue, StatusCode, header};
 use lambda_http::{Body, Response};
 use serde::Serialize;
 
-/// A JSON answer.
+/// A response with a JSON body.
 #[must_use]
 pub fn json(status: StatusCode, body: &impl Serialize) -> Response<Body> {
-    // Cannot fail: our answers are structs with text members.
+    // Cannot fail: serde_json refuses only maps whose keys are not text, and no body has one.
     let body = serde_json::to_string(body).unwrap_or_default();
     let mut response = Response::new(Body::Text(body));
     *response.status_mut() = status;
@@ -18,7 +18,7 @@ pub fn json(status: StatusCode, body: &impl Serialize) -> Response<Body> {
     response
 }
 
-/// An answer without a body.
+/// A 204 response, which has no body.
 #[must_use]
 pub fn no_content() -> Response<Body> {
     let mut response = Response::new(Body::Empty);

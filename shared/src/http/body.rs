@@ -1,5 +1,5 @@
-//! JSON bodies: serde structs of [`Field`]s, which remember what is wrong with them, so that one answer can list every
-//! error.
+//! JSON request bodies: serde structs of [`Field`]s. Each field records the rule that its value breaks, so that one
+//! response can list every error.
 
 use std::{ops::RangeInclusive, str::FromStr};
 
@@ -14,13 +14,13 @@ use serde_json::{Map, Value};
 use super::error::Error;
 use crate::service::{Error as ServiceError, FieldError};
 
-/// The longest body, in bytes.
+/// The maximum size of a body, in bytes.
 pub const LONGEST: usize = 64 * 1024;
 
-/// Reads a JSON object. Its unknown fields are errors.
+/// Reads a JSON object. Unknown fields are errors.
 ///
 /// # Errors
-/// When the body is not a JSON object, or its media type is another one.
+/// When the body is not a JSON object, or its media type is not JSON.
 pub fn read<T: DeserializeOwned>(request: &Request) -> Result<(T, Errors), Error> {
     if media_type(request).is_some_and(|media_type| !is_json(&media_type)) {
         return Err(Error::UnsupportedMediaType(
@@ -60,12 +60,12 @@ const MALFORMED: Error = Error::MalformedBody("the body is not valid JSON");
 fn parse(body: &[u8]) -> Result<Map<String, Value>, Error> {
     match serde_json::from_slice(body) {
         Ok(Value::Object(fields)) => Ok(fields),
-        Ok(_) => Err(Error::MalformedBody("the body is JSON, but not an object")),
+        Ok(_) => Err(Error::MalformedBody("the body must be a JSON object")),
         Err(_) => Err(MALFORMED),
     }
 }
 
-/// An object whose unknown fields are errors, if there is a list for them.
+/// A JSON object. Reports its unknown fields in `errors`, if present.
 struct Object<'a> {
     fields: Map<String, Value>,
     errors: Option<&'a mut Errors>,
@@ -86,9 +86,9 @@ impl<'de> Deserializer<'de> for Object<'_> {
             .filter(|field| !known.contains(&field.as_str()))
             .count();
         if let Some(errors) = self.errors.filter(|_| unknown > 0) {
-            // The names of unknown fields came from outside, and are not repeated.
+            // The names of unknown fields come from the caller, so the message does not repeat them.
             let known = known.join(", ");
-            let detail = format!("has {unknown} unknown field(s); known are {known}");
+            let detail = format!("has {unknown} unknown field(s); the known fields are {known}");
             errors.add("body", detail);
         }
         self.fields.deserialize_any(visitor)
@@ -104,18 +104,18 @@ impl<'de> Deserializer<'de> for Object<'_> {
     }
 }
 
-/// A field, which remembers what is wrong with it. `null` counts as absent.
+/// A field of a body: its value, or the rule that the value breaks. `null` counts as absent.
 pub struct Field<T>(Result<Option<T>, String>);
 
-/// A field with a text, parsed as `T`.
+/// A text field, parsed as `T`.
 pub type Text<T> = Field<Parsed<T>>;
-/// A field with a whole number.
+/// A field that contains a whole number.
 pub type Integer = Field<i64>;
 
-/// A value that is parsed from a text.
+/// A value parsed from a text.
 pub struct Parsed<T>(T);
 
-/// How the value of a field is read.
+/// Converts the value of a field.
 pub trait FromJson: Sized {
     /// # Errors
     /// The rule that the value breaks.
@@ -130,7 +130,7 @@ impl<T: FromStr<Err: ToString>> FromJson for Parsed<T> {
     }
 }
 
-/// [`Errors::integer`] states the rule: it knows the range.
+/// The error is empty, because [`Errors::integer`] knows the range and states the rule.
 impl FromJson for i64 {
     fn from_json(value: Value) -> Result<Self, String> {
         value.as_i64().ok_or_else(String::new)
@@ -151,30 +151,30 @@ impl<'de, T: FromJson> Deserialize<'de> for Field<T> {
 }
 
 impl<T> Field<T> {
-    /// Whether the field was not given.
+    /// Whether the field is missing or `null`.
     pub const fn is_absent(&self) -> bool {
         matches!(self.0, Ok(None))
     }
 }
 
-/// What is wrong with a request.
+/// The errors in a request.
 #[derive(Debug, Default)]
 pub struct Errors(Vec<FieldError>);
 
 impl Errors {
-    /// Adds that a field breaks a rule.
+    /// Records that a field breaks a rule.
     pub fn add(&mut self, field: &'static str, rule: impl ToString) {
         self.0.push(FieldError::new(field, rule));
     }
 
-    /// Adds that a field breaks a rule, unless it is known to break another.
+    /// Records that a field breaks a rule, unless the field already has an error.
     pub fn add_first(&mut self, field: &'static str, rule: impl ToString) {
         if self.0.iter().all(|error| error.field != field) {
             self.add(field, rule);
         }
     }
 
-    /// The value of a text; `None` if it is absent or wrong.
+    /// The value of a text field; `None` if the field is absent or invalid.
     pub fn text<T>(&mut self, field: &'static str, text: Text<T>) -> Option<T> {
         match text.0 {
             Ok(text) => text.map(|Parsed(value)| value),
@@ -185,7 +185,7 @@ impl Errors {
         }
     }
 
-    /// The value of a text that must not be absent.
+    /// The value of a required text field.
     pub fn required<T>(&mut self, field: &'static str, text: Text<T>) -> Option<T> {
         if text.is_absent() {
             self.add(field, "is required");
@@ -193,7 +193,7 @@ impl Errors {
         self.text(field, text)
     }
 
-    /// The value of a whole number in a range; `None` if it is absent or wrong.
+    /// The value of a field with a whole number in a range; `None` if the field is absent or invalid.
     pub fn integer(
         &mut self,
         field: &'static str,
@@ -213,10 +213,10 @@ impl Errors {
         number
     }
 
-    /// Ends the reading.
+    /// Succeeds when there are no errors.
     ///
     /// # Errors
-    /// With everything that is wrong.
+    /// Lists every error.
     pub fn finish(self) -> Result<(), Error> {
         if self.0.is_empty() {
             Ok(())
@@ -225,7 +225,7 @@ impl Errors {
         }
     }
 
-    /// The error that a required field is missing, which the list has by now.
+    /// Lists every error. Call this when a required field is missing, which is then one of them.
     #[must_use]
     pub fn into_error(self) -> Error {
         ServiceError::Invalid(self.0).into()

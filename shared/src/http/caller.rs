@@ -1,4 +1,4 @@
-//! Who calls: a person with a token of the identity provider, or an access key.
+//! The caller of a request: a person with a token from the identity provider, or an access key.
 
 use std::collections::HashMap;
 
@@ -17,19 +17,19 @@ use crate::{
     token::{AccessKey, PREFIX},
 };
 
-const NO_TOKEN: Error = Error::Unauthenticated("a token of the identity provider is required");
+const NO_TOKEN: Error = Error::Unauthenticated("a token from the identity provider is required");
 
-/// The person who calls, from the claims that the gateway's JWT authorizer has verified.
+/// The person who calls, identified by claims that the gateway's JWT authorizer has verified.
 ///
 /// # Errors
-/// When a claim is missing or invalid, or the request names another tenant.
+/// When a required claim is missing or invalid, or the request names another tenant.
 pub fn actor(request: &Request, settings: &CallerSettings) -> Result<Actor, Error> {
     let actor = actor_of(jwt_claims(request)?, settings)?;
     require_tenant(request.headers(), &actor.tenant_id)?;
     Ok(actor)
 }
 
-/// The person behind the verified claims of a token, all of them as text.
+/// The person identified by the verified claims of a token. All claims are text.
 fn actor_of(claims: &HashMap<String, String>, settings: &CallerSettings) -> Result<Actor, Error> {
     let claim = |name: &str| claims.get(name).map(String::as_str);
     let tenant_id: TenantId = claim(&settings.tenant_claim)
@@ -57,11 +57,11 @@ fn actor_of(claims: &HashMap<String, String>, settings: &CallerSettings) -> Resu
     })
 }
 
-/// The tenant of the caller that the JWT authorizer let pass; `None` for a service of the platform, which belongs to no
+/// The tenant of a caller that the JWT authorizer admitted; `None` for a service of the platform, which belongs to no
 /// tenant.
 ///
 /// # Errors
-/// When there is no caller, or the claim is not a tenant id.
+/// When there are no verified claims, or the tenant claim is not a valid tenant id.
 pub fn tenant(request: &Request, tenant_claim: &str) -> Result<Option<TenantId>, Error> {
     let tenant = jwt_claims(request)?.get(tenant_claim);
     let tenant = tenant.map(|tenant| tenant.parse()).transpose();
@@ -81,10 +81,10 @@ fn jwt_claims(request: &Request) -> Result<&HashMap<String, String>, Error> {
     Ok(&jwt.ok_or(NO_TOKEN)?.claims)
 }
 
-/// The key that the Lambda authorizer let pass: its tenant, its owner and its id.
+/// The tenant, owner and id of a key that the Lambda authorizer admitted.
 ///
 /// # Errors
-/// When there is none.
+/// When the Lambda authorizer has admitted no key.
 pub fn authorized_key(request: &Request) -> Result<(TenantId, UserId, KeyId), Error> {
     const REFUSED: Error = Error::Unauthenticated("an access key is required");
     let authorizer = context(request).and_then(|context| context.authorizer.as_ref());
@@ -110,23 +110,23 @@ pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
 }
 
-/// The bearer token, taken for a key.
+/// The bearer token as an access key that is not verified yet.
 #[must_use]
 pub fn bearer_key(headers: &HeaderMap) -> Option<AccessKey> {
     bearer(headers).map(|token| AccessKey::new(token.to_owned()))
 }
 
-/// The key that calls, validated.
+/// Validates the calling key.
 ///
 /// # Errors
-/// When there is none, it is refused, or the request names another tenant.
+/// When there is no key, the key is refused, or the request names another tenant.
 pub async fn calling_key(
     request: &Request,
     service: &KeyService,
     now: Timestamp,
 ) -> Result<Viewer, Error> {
     let key = bearer_key(request.headers()).ok_or(Error::MissingKey(
-        "there is no access key: send it as Authorization: Bearer",
+        "an access key is required: send it as Authorization: Bearer",
     ))?;
     let request_of_key = ValidateRequest::new(key);
     let grant = validate_key(service, None, &request_of_key, now)
@@ -136,11 +136,12 @@ pub async fn calling_key(
     Ok(grant.into())
 }
 
-/// The key or the person that calls. A route has one authorizer, which knows either keys or the identity provider's
-/// tokens. A route for both has none, and its function verifies the token (shared/decisions/0006).
+/// The calling key or person, for routes that accept both. A route can have only one authorizer, which verifies either
+/// keys or tokens from the identity provider. These routes therefore have none, and their function verifies the
+/// credentials (shared/decisions/0006).
 ///
 /// # Errors
-/// When there is neither, it is refused, or the request names another tenant.
+/// When there is neither, the credentials are refused, or the request names another tenant.
 pub async fn key_or_person(
     request: &Request,
     service: &KeyService,
@@ -149,7 +150,7 @@ pub async fn key_or_person(
     now: Timestamp,
 ) -> Result<Viewer, Error> {
     let token = bearer(request.headers()).ok_or(Error::Unauthenticated(
-        "an access key or a token of the identity provider is required",
+        "an access key or a token from the identity provider is required",
     ))?;
     if token.starts_with(PREFIX) {
         return calling_key(request, service, now).await;
@@ -160,10 +161,10 @@ pub async fn key_or_person(
     Ok(Viewer::person(&actor, &service.store, now).await?)
 }
 
-/// Refuses a request whose `X-Tenant-Id` names another tenant than its credentials do.
+/// Refuses a request whose `X-Tenant-Id` names a tenant other than `tenant`.
 ///
 /// # Errors
-/// When it does.
+/// When the header names another tenant.
 pub fn require_tenant(headers: &HeaderMap, tenant: &TenantId) -> Result<(), Error> {
     match headers.get("x-tenant-id") {
         Some(named) if !named.is_empty() && named.as_bytes() != tenant.as_str().as_bytes() => {
@@ -173,10 +174,10 @@ pub fn require_tenant(headers: &HeaderMap, tenant: &TenantId) -> Result<(), Erro
     }
 }
 
-/// A validation result for a caller who named a tenant in `X-Tenant-Id`: keys of other tenants are forbidden there.
+/// Applies `X-Tenant-Id` to a validation result: keys of other tenants are forbidden.
 ///
 /// # Errors
-/// When the key was refused before, or belongs to another tenant.
+/// When the key is already refused, or belongs to another tenant.
 pub fn within_named_tenant(
     headers: &HeaderMap,
     result: Result<Grant, RefusalCode>,

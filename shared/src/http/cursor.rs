@@ -1,4 +1,4 @@
-//! Cursors: positions in lists, as text that is bound to its list.
+//! Cursors: positions in lists, encoded as text and bound to their list.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
 use ring::digest;
@@ -7,8 +7,8 @@ use crate::service::Position;
 
 const SUM: usize = 16;
 
-/// The sum catches mistakes: a cursor that was cut, changed or used with another list. It protects no secret, because a
-/// position only ever moves within the list that its caller may see.
+/// A checksum that catches mistakes: cursors that were cut, changed or used with another list. It is not a security
+/// measure. None is needed, because no position leads out of the list that the caller may see.
 fn sum(list: &str, position: &str) -> [u8; SUM] {
     let mut context = digest::Context::new(&digest::SHA256);
     context.update(list.as_bytes());
@@ -19,12 +19,12 @@ fn sum(list: &str, position: &str) -> [u8; SUM] {
     sum
 }
 
-/// The cursor of a position in `list`, a text that names the tenant, the user and the filters.
+/// The cursor for a position in `list`, a text that identifies the tenant, the list and its filters.
 pub(super) fn encode(Position(position): &Position, list: &str) -> String {
     BASE64URL.encode([&sum(list, position)[..], position.as_bytes()].concat())
 }
 
-/// The position of a cursor of `list`; `None` if the cursor was changed or belongs to another list.
+/// The position that a cursor of `list` stands for; `None` if the cursor was changed or belongs to another list.
 pub(super) fn decode(cursor: &str, list: &str) -> Option<Position> {
     let bytes = BASE64URL.decode(cursor).ok()?;
     let (found, position) = bytes.split_at_checked(SUM)?;

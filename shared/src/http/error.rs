@@ -1,33 +1,33 @@
-//! Why a request failed: an error of the domain, or one of HTTP.
+//! Why a request failed: a domain error or an HTTP error.
 
 use crate::{policy::RefusalCode, process::telemetry, service::Error as ServiceError};
 
 /// Why a request failed.
 ///
-/// There is no `Display`: clients get a [`super::Problem`], and the log gets the chain of causes.
+/// There is no `Display`: the client gets a [`super::Problem`], and the log gets the chain of causes.
 #[derive(Debug)]
 pub enum Error {
     Service(ServiceError),
-    /// The body cannot be read at all.
+    /// The body cannot be parsed.
     MalformedBody(&'static str),
     BodyTooLarge,
     UnsupportedMediaType(&'static str),
     Unauthenticated(&'static str),
-    /// The call takes an access key, and has none.
+    /// The call requires an access key, and has none.
     MissingKey(&'static str),
-    /// The request names another tenant than its credentials do.
+    /// The request names a tenant other than that of its credentials, or two different tenants.
     TenantMismatch,
     /// The keys of the identity provider are not available.
     IdentityProvider(Box<dyn std::error::Error + Send + Sync>),
-    /// The function's time is up.
+    /// The handler did not finish in time.
     Deadline,
 }
 
 impl Error {
-    /// The path names nothing, as far as the caller may know.
+    /// There is no such resource, as far as the caller may know.
     pub const NOT_FOUND: Self = Self::Service(ServiceError::NotFound);
 
-    /// The error that a single field breaks a rule.
+    /// An error for a single field that breaks a rule.
     #[must_use]
     pub fn field(field: &'static str, detail: impl ToString) -> Self {
         ServiceError::field(field, detail).into()
@@ -53,7 +53,7 @@ impl Error {
         match self {
             Self::Service(error) => error.causes(),
             Self::IdentityProvider(error) => telemetry::chain(error.as_ref()),
-            Self::Deadline => "the function's time is up".into(),
+            Self::Deadline => "the handler did not finish in time".into(),
             _ => String::new(),
         }
     }

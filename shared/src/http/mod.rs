@@ -1,5 +1,5 @@
-//! HTTP: requests become calls of [`crate::service`], and results become answers. Only this layer and
-//! [`crate::accuknox`] above it know `lambda_http`.
+//! HTTP: turns requests into calls of [`crate::service`], and results into responses. In this crate, only this layer
+//! and [`crate::accuknox`] use `lambda_http`.
 
 mod answer;
 pub mod body;

@@ -1,5 +1,5 @@
-//! Tokens of the identity provider (OIDC), for routes without the gateway's JWT authorizer. It verifies what that
-//! authorizer does: RS256, issuer, audience and times.
+//! Tokens from the identity provider (OIDC), for routes that do not use the gateway's JWT authorizer. Checks what that
+//! authorizer checks: RS256, issuer, audience and times.
 
 use std::{
     collections::HashMap,
@@ -17,13 +17,14 @@ use serde_json::{Map, Value};
 use super::error::Error;
 use crate::process::config::Environment;
 
-/// The keys are fetched at most once in this time, so that tokens with invented key ids cause no requests.
+/// Keys are fetched at most once in this time, so that tokens with invented key ids cause no further requests. After a
+/// failure, the next token fetches them again.
 const REFETCH_AFTER: Duration = Duration::from_secs(60);
 const PATIENCE: Duration = Duration::from_secs(2);
 const LONGEST_DOCUMENT: usize = 1 << 20;
 
 const REFUSED: Error =
-    Error::Unauthenticated("neither a valid access key nor a valid token of the identity provider");
+    Error::Unauthenticated("send a valid access key or a valid token from the identity provider");
 
 type Cause = Box<dyn std::error::Error + Send + Sync>;
 
@@ -50,7 +51,7 @@ impl IdentityProvider {
         }
     }
 
-    /// The claims of a valid token, all of them as text, as API Gateway passes them on.
+    /// The claims of a valid token, all of them as text, as in events from API Gateway.
     ///
     /// # Errors
     /// When the token is not valid, or the identity provider's keys are not available.
@@ -66,7 +67,7 @@ impl IdentityProvider {
         validation.set_required_spec_claims(&["exp", "iss"]);
         validation.validate_nbf = true;
         validation.leeway = 0;
-        // Checked below: some issuers, Cognito among them, name the audience in `client_id`.
+        // Checked below: some issuers, such as Cognito, name the audience in `client_id`.
         validation.validate_aud = false;
         let claims = jsonwebtoken::decode::<Map<String, Value>>(token, &key, &validation);
         let claims = claims.map_err(|_| REFUSED)?.claims;
@@ -89,7 +90,7 @@ impl IdentityProvider {
             .collect())
     }
 
-    /// The key of this id.
+    /// The key with this id, fetched if it is unknown.
     async fn key(&self, id: &str) -> Result<Option<DecodingKey>, Error> {
         {
             let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
@@ -124,7 +125,7 @@ impl IdentityProvider {
         let configuration = get(&configuration).await?;
         let keys = configuration["jwks_uri"]
             .as_str()
-            .ok_or("the identity provider names no jwks_uri")?;
+            .ok_or("the configuration of the identity provider has no jwks_uri")?;
         let keys = get(keys).await?;
         // Keys of unknown kinds are ignored.
         let keys = keys["keys"].as_array().into_iter().flatten();

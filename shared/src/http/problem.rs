@@ -1,4 +1,4 @@
-//! Errors as answers: problem JSON (RFC 9457) with a stable `code`.
+//! Turns errors into responses: problem JSON (RFC 9457) with a stable `code`.
 
 use http::{HeaderValue, StatusCode, header};
 use lambda_http::{Body, Response};
@@ -11,7 +11,7 @@ use crate::{
     store::StoreError,
 };
 
-/// What a client learns of an error.
+/// The public part of an error.
 #[derive(Debug)]
 pub struct Problem {
     pub status: StatusCode,
@@ -32,7 +32,7 @@ impl From<Error> for Problem {
             Error::BodyTooLarge => (
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "body_too_large",
-                "the body may have at most 65536 bytes",
+                "the body must not exceed 65536 bytes",
             ),
             Error::UnsupportedMediaType(detail) => (
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -44,7 +44,7 @@ impl From<Error> for Problem {
             Error::TenantMismatch => (
                 StatusCode::FORBIDDEN,
                 "tenant_mismatch",
-                "X-Tenant-Id or the workspace names another tenant than the credentials do",
+                "the request, X-Tenant-Id and the credentials must name the same tenant",
             ),
             Error::IdentityProvider(_) | Error::Deadline => UNAVAILABLE,
         };
@@ -65,24 +65,24 @@ const INTERNAL: Row<'_> = (
 const UNAVAILABLE: Row<'_> = (
     StatusCode::SERVICE_UNAVAILABLE,
     "unavailable",
-    "a service that this call depends on did not answer in time: try again",
+    "a service that this call depends on failed or did not respond in time: try again",
 );
 
 fn of_service(error: &ServiceError) -> Row<'static> {
     match error {
-        // Shown field by field.
+        // `Problem::invalid` renders these errors field by field.
         ServiceError::Invalid(_) => (StatusCode::BAD_REQUEST, "invalid_request", ""),
         ServiceError::KeyRefused(code) => of_refusal(*code),
         ServiceError::NotAKey => (
             StatusCode::UNAUTHORIZED,
             "unauthenticated",
-            "the access key is not valid, or has expired",
+            "the access key is not valid or has expired",
         ),
         ServiceError::Forbidden(detail) => (StatusCode::FORBIDDEN, "forbidden", detail),
         ServiceError::NotFound => (
             StatusCode::NOT_FOUND,
             "not_found",
-            "there is no such resource, or you may not see it",
+            "the resource does not exist, or you are not allowed to see it",
         ),
         ServiceError::Conflict(code, detail) => (StatusCode::CONFLICT, code, detail),
         ServiceError::Store(StoreError::Item(_) | StoreError::Build(_)) => INTERNAL,
@@ -90,7 +90,8 @@ fn of_service(error: &ServiceError) -> Row<'static> {
     }
 }
 
-/// For calls that a key makes for itself: other than the answers of `validate`, these are for the key's holder.
+/// For calls that are made with an access key. Unlike the responses of `validate`, these messages address the holder of
+/// the key.
 fn of_refusal(code: RefusalCode) -> Row<'static> {
     match code {
         RefusalCode::Invalid => (
@@ -111,12 +112,12 @@ fn of_refusal(code: RefusalCode) -> Row<'static> {
         RefusalCode::OwnerInactive => (
             StatusCode::UNAUTHORIZED,
             "owner_inactive",
-            "the owner of the access key is deactivated or deleted: ask an administrator",
+            "the owner of the access key is not an active user: ask an administrator",
         ),
         RefusalCode::Forbidden => (
             StatusCode::FORBIDDEN,
             "forbidden",
-            "the role of the access key or of its owner does not permit this: use another key",
+            "the role of the access key or of its owner does not permit this call: use another key",
         ),
     }
 }
@@ -135,7 +136,7 @@ impl Problem {
         }
     }
 
-    /// An answer with this body, and with the headers that belong to the status.
+    /// A response with this body, and with the headers that belong to the status.
     #[must_use]
     pub fn answer(&self, body: &impl Serialize) -> Response<Body> {
         let mut response = json(self.status, body);
@@ -163,7 +164,7 @@ struct ProblemBody<'a> {
     errors: &'a [FieldError],
 }
 
-/// Renders an error as problem JSON, whatever the route.
+/// Renders an error as problem JSON, regardless of the route.
 #[must_use]
 pub fn problem_json(_route: &str, request_id: &str, problem: &Problem) -> Response<Body> {
     let mut response = problem.answer(&ProblemBody {

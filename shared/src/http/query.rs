@@ -10,10 +10,10 @@ use crate::{
     service::{ClusterFilter, KeyFilter, PageRequest, Position},
 };
 
-/// The user in the path, where `me` stands for the actor. A text that cannot be a user id names nobody.
+/// The user in the path, where `me` stands for the actor.
 ///
 /// # Errors
-/// When the path names nobody.
+/// [`Error::NOT_FOUND`] when the path does not contain a valid user id.
 pub fn path_user(request: &Request, actor: &Actor) -> Result<UserId, Error> {
     match path(request, "user_id") {
         Some("me") => Ok(actor.user_id.clone()),
@@ -21,18 +21,18 @@ pub fn path_user(request: &Request, actor: &Actor) -> Result<UserId, Error> {
     }
 }
 
-/// The key in the path.
+/// The key id in the path.
 ///
 /// # Errors
-/// When the path cannot name a key.
+/// [`Error::NOT_FOUND`] when the path does not contain a valid key id.
 pub fn path_key(request: &Request) -> Result<KeyId, Error> {
     parse_path(path(request, "key_id"))
 }
 
-/// The cluster in the path.
+/// The cluster name in the path.
 ///
 /// # Errors
-/// When the path cannot name a cluster.
+/// [`Error::NOT_FOUND`] when the path does not contain a valid cluster name.
 pub fn path_cluster(request: &Request) -> Result<ClusterName, Error> {
     parse_path(path(request, "name"))
 }
@@ -58,7 +58,7 @@ pub fn parameter<'a>(request: &'a Request, name: &'static str) -> Result<Option<
     {
         None | Some([]) => Ok(None),
         Some([value]) => Ok(Some(*value)),
-        Some(_) => Err(Error::field(name, "must be given once")),
+        Some(_) => Err(Error::field(name, "must not be given more than once")),
     }
 }
 
@@ -105,7 +105,7 @@ pub fn reason(request: &Request) -> Result<Option<String>, Error> {
     }
 }
 
-/// A page of a list, and the name of the list with its filters, to which its cursors are bound.
+/// A request for a page of a list. Cursors are bound to the name of the list, which includes its filters.
 #[derive(Debug)]
 pub struct ListQuery {
     list: String,
@@ -131,7 +131,7 @@ impl ListQuery {
             None => None,
             Some(cursor) => {
                 let rule =
-                    "must be the next_cursor of the same list with the same filters, unchanged";
+                    "must be an unchanged next_cursor from the same list with the same filters";
                 let position = cursor::decode(cursor, &list);
                 Some(position.ok_or_else(|| Error::field("cursor", rule))?)
             }

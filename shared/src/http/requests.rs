@@ -1,4 +1,4 @@
-//! The bodies of our own API, and how they become requests of the services.
+//! The request bodies of our own API, and their translation into requests to the services.
 
 use std::time::Duration;
 
@@ -31,10 +31,10 @@ struct CreateKeyBody {
     max_clusters: Integer,
 }
 
-/// Reads the key to create.
+/// Reads a request to create a key.
 ///
 /// # Errors
-/// With every field that breaks a rule.
+/// When the body cannot be parsed, or fields break rules. All such fields are listed.
 pub fn create_key(
     request: &Request,
     limits: &ExpirySettings,
@@ -102,10 +102,10 @@ struct LimitKeyBody {
     max_clusters: Integer,
 }
 
-/// Reads the new limit of a key.
+/// Reads a request to change the cluster limit of a key.
 ///
 /// # Errors
-/// With every field that breaks a rule.
+/// When the body cannot be parsed, or fields break rules. All such fields are listed.
 pub fn limit_key(request: &Request) -> Result<u32, Error> {
     let (body, mut errors) = body::read::<LimitKeyBody>(request)?;
     let given = !body.max_clusters.is_absent();
@@ -129,10 +129,10 @@ struct ProvisionUserBody {
     email: Text<String>,
 }
 
-/// Reads the user to provision.
+/// Reads a request to provision a user.
 ///
 /// # Errors
-/// With every field that breaks a rule.
+/// When the body cannot be parsed, or fields break rules. All such fields are listed.
 pub fn provision_user(request: &Request) -> Result<UserChange, Error> {
     let (body, mut errors) = body::read::<ProvisionUserBody>(request)?;
     let role = errors.required("role", body.role);
@@ -140,10 +140,7 @@ pub fn provision_user(request: &Request) -> Result<UserChange, Error> {
     let name = errors.text("name", body.name);
     let email = errors.text("email", body.email);
     if email.as_deref().is_some_and(|email| !is_email(email)) {
-        errors.add(
-            "email",
-            "must be an e-mail address of at most 254 characters",
-        );
+        errors.add("email", "must be an e-mail address of at most 254 bytes");
     }
     errors.finish()?;
     Ok(UserChange {
@@ -161,10 +158,10 @@ struct ChangeUserBody {
     status: Text<UserStatus>,
 }
 
-/// Reads the change of a user.
+/// Reads a request to change a user.
 ///
 /// # Errors
-/// With every field that breaks a rule.
+/// When the body cannot be parsed, or fields break rules. All such fields are listed.
 pub fn change_user(request: &Request) -> Result<UserChange, Error> {
     let (body, mut errors) = body::read::<ChangeUserBody>(request)?;
     let role = errors.text("role", body.role);
@@ -173,7 +170,7 @@ pub fn change_user(request: &Request) -> Result<UserChange, Error> {
     if status == Some(UserStatus::Deleted) {
         errors.add(
             "status",
-            "must be one of active, inactive; use DELETE to delete",
+            "must be one of active, inactive: use DELETE to delete the user",
         );
     }
     errors.finish()?;
@@ -204,10 +201,11 @@ struct RedeemBody {
     tenant_id: Text<TenantId>,
 }
 
-/// Reads the join token to redeem. A caller who belongs to a tenant redeems for that one only; another names the tenant.
+/// Reads a request to redeem a join token. A caller that belongs to a tenant can redeem only for that tenant; any other
+/// caller must name the tenant.
 ///
 /// # Errors
-/// With every field that breaks a rule, or when the request names another tenant than the caller's.
+/// When the body cannot be parsed, fields break rules, or the request names a tenant other than the caller's.
 pub fn redeem_join_token(
     request: &Request,
     callers_tenant: Option<TenantId>,
@@ -245,21 +243,22 @@ struct ValidateBody {
     max_staleness: Integer,
 }
 
-/// Reads a key that is presented, to be validated or revoked: as JSON, as a form (RFC 7662, RFC 7009) or, without a body, as bearer token.
+/// Reads the key to validate or revoke: from JSON, from a form (RFC 7662, RFC 7009) or, if the body has no key, from
+/// the bearer token.
 ///
 /// # Errors
 /// When there is no key, or a field breaks a rule.
 pub fn presented_key(request: &Request) -> Result<ValidateRequest, Error> {
     if body::is_empty(request) {
         let key = bearer_key(request.headers()).ok_or(Error::MalformedBody(
-            "send the key as JSON {\"access_key\": …}, as form token=…, or as bearer token",
+            "send the key as JSON {\"access_key\": …}, as a form token=…, or as a bearer token",
         ))?;
         return Ok(ValidateRequest::new(key));
     }
     if body::media_type(request).as_deref() == Some("application/x-www-form-urlencoded") {
         let mut tokens = form_urlencoded::parse(request.body()).filter(|(name, _)| name == "token");
         let (Some((_, token)), None) = (tokens.next(), tokens.next()) else {
-            return Err(Error::field("token", "is required, once"));
+            return Err(Error::field("token", "must be given exactly once"));
         };
         return Ok(ValidateRequest::new(AccessKey::new(token.into_owned())));
     }

@@ -1,4 +1,5 @@
-//! The loop of a function behind the API: runs the handler within its time, logs the outcome, and renders errors.
+//! The main loop of a function behind the API: runs the handler with a time limit, logs the outcome, and renders
+//! errors.
 
 use std::{convert::Infallible, time::Duration};
 
@@ -8,9 +9,9 @@ use lambda_http::{Body, Request, RequestExt, Response, request::RequestContext};
 use super::{body, error::Error, problem::Problem};
 use crate::process::clock;
 
-/// Time kept back to write the answer.
+/// Time reserved for writing the response.
 const RESERVE: Duration = Duration::from_millis(400);
-/// The time of a request whose deadline is unknown.
+/// The time limit of a request whose deadline is unknown.
 const FALLBACK: Duration = Duration::from_secs(4);
 
 /// Renders an error for a route and a request id.
@@ -63,7 +64,7 @@ where
     }
 }
 
-/// What the log says of a request, and how long the handler may take.
+/// What is logged about a request, and the time limit of the handler.
 struct Call {
     route: String,
     request_id: String,
@@ -92,7 +93,8 @@ impl Call {
         clock::now().as_millis().saturating_sub(self.started_ms)
     }
 
-    /// API Gateway's access log says the same: a second line would be a good part of a validation's cost.
+    /// Logged at `debug`, because API Gateway's access log has the same data, and a second line would be a considerable
+    /// part of the cost of a validation.
     fn log_success(&self, response: &Response<Body>) {
         tracing::debug!(
             request.id = self.request_id,
@@ -128,7 +130,7 @@ impl Call {
     }
 }
 
-/// The route key that matched, such as `GET /v1/users/{user_id}`.
+/// The matching route key, such as `GET /v1/users/{user_id}`.
 #[must_use]
 pub fn route(request: &Request) -> &str {
     match request.request_context_ref() {

@@ -1,4 +1,5 @@
-//! The answers of our own API. Times are RFC 3339 in UTC, and NumericDates (RFC 7519) where RFC 7662 has them.
+//! The response bodies of our own API. Times are RFC 3339 in UTC, except in validation results and the authorizer
+//! context, which use NumericDates (RFC 7519) as RFC 7662 does.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -24,7 +25,7 @@ pub struct PageView<T> {
 }
 
 impl<T> PageView<T> {
-    /// The listing of `query`, each item as `view` shows it.
+    /// Renders the listing for `query`, each item by `view`.
     pub fn new<I>(listing: Listing<I>, query: &ListQuery, view: impl Fn(I) -> T) -> Self {
         Self {
             items: listing.items.into_iter().map(view).collect(),
@@ -33,7 +34,6 @@ impl<T> PageView<T> {
     }
 }
 
-/// The record of a key.
 #[derive(Serialize)]
 pub struct KeyView {
     id: KeyId,
@@ -80,7 +80,7 @@ impl From<KeySnapshot> for KeyView {
     }
 }
 
-/// A new key: its record and, this once, the key itself.
+/// A new key: its record, and the key itself, which no other response contains.
 #[derive(Serialize)]
 pub struct CreatedKeyView<'a> {
     #[serde(flatten)]
@@ -98,7 +98,7 @@ impl<'a> CreatedKeyView<'a> {
     }
 }
 
-/// The answer of a validation (RFC 7662).
+/// The response to a validation (RFC 7662).
 #[derive(Serialize)]
 pub struct ValidationView {
     active: bool,
@@ -129,7 +129,7 @@ impl From<Validation> for ValidationView {
     }
 }
 
-/// The answer of a Lambda authorizer with simple responses (payload 2.0).
+/// The response of a Lambda authorizer (payload 2.0, simple response).
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AuthorizerView {
@@ -138,7 +138,7 @@ pub struct AuthorizerView {
     context: Option<AuthorizerContext>,
 }
 
-/// What the API behind the authorizer learns of the key.
+/// The data about a key that the authorizer passes to the API behind it.
 #[derive(Serialize)]
 struct AuthorizerContext {
     tenant_id: TenantId,
@@ -165,7 +165,6 @@ impl From<Option<Grant>> for AuthorizerView {
     }
 }
 
-/// A user.
 #[derive(Serialize)]
 pub struct UserView {
     id: UserId,
@@ -195,7 +194,6 @@ impl From<User> for UserView {
     }
 }
 
-/// A cluster.
 #[derive(Serialize)]
 pub struct ClusterView {
     id: ClusterNumber,
@@ -226,7 +224,7 @@ impl ClusterView {
     }
 }
 
-/// A cluster with its first nodes.
+/// A cluster and its first nodes.
 #[derive(Serialize)]
 pub struct ClusterWithNodesView {
     #[serde(flatten)]
@@ -235,7 +233,6 @@ pub struct ClusterWithNodesView {
     nodes: Vec<NodeView>,
 }
 
-/// A node.
 #[derive(Serialize)]
 struct NodeView {
     id: NodeNumber,
@@ -246,7 +243,7 @@ struct NodeView {
 }
 
 impl ClusterWithNodesView {
-    /// How many nodes it shows.
+    /// The maximum number of nodes in the response.
     const NODES: usize = 1000;
 
     #[must_use]
@@ -271,7 +268,7 @@ impl ClusterWithNodesView {
     }
 }
 
-/// A redeemed join token.
+/// The response to the redemption of a join token.
 #[derive(Serialize)]
 pub struct RedeemedView {
     tenant_id: TenantId,

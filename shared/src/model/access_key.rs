@@ -1,4 +1,4 @@
-//! Access keys as the table knows them: everything except the secret.
+//! Access keys as stored in the table: everything except the secret.
 
 use std::{
     fmt,
@@ -17,7 +17,7 @@ use super::{
     user::User,
 };
 
-/// SHA-256 of a whole key. Comparison takes constant time, and `Debug` shows nothing.
+/// SHA-256 of an entire key. Comparison takes constant time, and `Debug` hides the value.
 #[derive(Clone, Copy)]
 pub struct KeyHash([u8; 32]);
 
@@ -47,7 +47,7 @@ impl fmt::Debug for KeyHash {
     }
 }
 
-/// As bytes: only the table serializes it.
+/// Serializes as bytes, because only table items contain a hash.
 impl Serialize for KeyHash {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_bytes(&self.0)
@@ -68,7 +68,7 @@ impl<'de> Deserialize<'de> for KeyHash {
                 let bytes = bytes.try_into();
                 bytes
                     .map(KeyHash)
-                    .map_err(|_| E::custom("a hash has 32 bytes"))
+                    .map_err(|_| E::custom("a hash must have 32 bytes"))
             }
         }
         deserializer.deserialize_bytes(Bytes)
@@ -83,7 +83,7 @@ pub struct TokenIssuer {
     pub audience: String,
 }
 
-/// The record of a key.
+/// The record of a key, or its history after it has expired.
 #[derive(Debug, Clone)]
 pub struct KeyRecord {
     pub tenant_id: TenantId,
@@ -92,26 +92,26 @@ pub struct KeyRecord {
     pub key_id: KeyId,
     pub name: String,
     pub role: Role,
-    /// How many clusters the key may onboard now.
+    /// The current limit on the clusters that the key may onboard.
     pub max_clusters: u32,
-    /// The limit that was signed into the key: `max_clusters` cannot be raised above it.
+    /// The limit that was signed into the key. `max_clusters` cannot be raised above it.
     pub signed_max_clusters: u32,
     pub clusters_used: u32,
     pub created_at: Timestamp,
     pub created_by: UserId,
     /// The first second in which the key is no longer valid.
     pub expires_at: Timestamp,
-    /// The owner's epoch at the key's creation: see [`User::epoch`].
+    /// The owner's [`User::epoch`] when the key was created.
     pub epoch: u64,
-    /// The key's own revocation. [`Self::ended_by`] also knows revocations of all the owner's keys.
+    /// The revocation of this key alone. [`Self::ended_by`] also considers revocations of all the owner's keys.
     pub revocation: Option<Revocation>,
-    /// The last successful validation, to the hour.
+    /// The last recorded use. Uses within an hour of it may not be recorded.
     pub last_used_at: Option<Timestamp>,
-    /// Absent from the history of an expired key, and from the lists of a tenant.
+    /// Absent before the key is signed, in the history of an expired key, and in tenant-wide lists.
     pub hash: Option<KeyHash>,
 }
 
-/// The state of a key at some moment.
+/// The state of a key at a given time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum KeyStatus {
@@ -133,7 +133,7 @@ impl FromStr for KeyStatus {
     }
 }
 
-/// A key as it was at some moment.
+/// A key at a given time.
 #[derive(Debug, Clone)]
 pub struct KeySnapshot {
     pub record: KeyRecord,
@@ -143,7 +143,7 @@ pub struct KeySnapshot {
 }
 
 impl KeyRecord {
-    /// The key at `now`.
+    /// The state of the key at `now`, with its record.
     #[must_use]
     pub fn snapshot(self, owner: Option<&User>, now: Timestamp) -> KeySnapshot {
         KeySnapshot {
@@ -159,7 +159,7 @@ impl KeyRecord {
         self.revocation.is_some() || owner.is_some_and(|owner| self.epoch < owner.epoch)
     }
 
-    /// The revocation that ended the key: its own, or the one of all its owner's keys.
+    /// The revocation that ended the key: of this key alone, or of all its owner's keys.
     #[must_use]
     pub fn ended_by(&self, owner: Option<&User>) -> Option<Revocation> {
         let own = self.revocation.clone();
@@ -184,7 +184,7 @@ impl KeyRecord {
         self.hash.is_some() && self.status(Some(owner), now) == KeyStatus::Active
     }
 
-    /// Whether `hash` is that of the key's current secret.
+    /// Whether `hash` is the hash of the key as it was last issued.
     #[must_use]
     pub fn has_hash(&self, hash: KeyHash) -> bool {
         self.hash == Some(hash)

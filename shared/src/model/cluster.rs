@@ -9,7 +9,7 @@ use super::{
     time::Timestamp,
 };
 
-/// What a cluster consists of.
+/// The platform of a cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ClusterType {
@@ -28,7 +28,7 @@ pub enum Liveness {
 }
 
 impl Liveness {
-    /// The liveness at `now` of something that last called at `last_seen_at`.
+    /// The liveness, at `now`, of a cluster or node that last called at `last_seen_at`.
     #[must_use]
     pub fn at(now: Timestamp, last_seen_at: Timestamp, inactive_after: Duration) -> Self {
         if now < last_seen_at + inactive_after {
@@ -51,25 +51,23 @@ impl FromStr for Liveness {
     }
 }
 
-/// An onboarded cluster.
 #[derive(Debug, Clone)]
 pub struct Cluster {
     pub tenant_id: TenantId,
     /// Unique in the tenant.
     pub name: ClusterName,
-    /// A cluster that is deleted and onboarded again gets another number.
+    /// A cluster that is deleted and onboarded again gets a new number.
     pub number: ClusterNumber,
     pub kind: ClusterType,
     /// The key that onboarded the cluster, whether or not that key still exists.
     pub key_id: KeyId,
-    /// The keys that hold a slot for the cluster. A key that has expired and been archived holds none.
+    /// The keys that hold a slot for the cluster. An expired key no longer holds one once it is archived.
     pub holders: BTreeSet<KeyId>,
     pub created_at: Timestamp,
-    /// The last call of the cluster or one of its nodes.
+    /// The last call from the cluster or any of its nodes.
     pub last_seen_at: Timestamp,
 }
 
-/// A node of a cluster.
 #[derive(Debug, Clone)]
 pub struct Node {
     pub cluster: ClusterNumber,
@@ -85,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn silence_makes_inactive_to_the_second() {
+    fn a_silent_cluster_becomes_inactive_to_the_second() {
         let liveness = |now| {
             let inactive_after = Duration::from_secs(60);
             Liveness::at(

@@ -8,10 +8,10 @@ use super::{
     user::User,
 };
 
-/// Not the beginning of a second.
+/// Deliberately not a whole second.
 pub(crate) const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_700);
 
-/// A moment so many seconds after the second of [`NOW`].
+/// The time `seconds` after the beginning of the second of [`NOW`].
 pub(crate) fn at(seconds: i64) -> Timestamp {
     Timestamp::from_seconds(NOW.as_seconds() + seconds)
 }
@@ -22,7 +22,7 @@ pub(crate) fn user(id: &str, role: Role) -> User {
     User::new(&tenant, &id, role, at(-60))
 }
 
-/// A live key with the role of its owner, which expires in 1,000 seconds and may onboard three clusters.
+/// A live key with its owner's role. It expires in 1,000 seconds and may onboard three clusters.
 pub(crate) fn key(owner: &User, hash: KeyHash) -> KeyRecord {
     KeyRecord {
         tenant_id: owner.tenant_id.clone(),

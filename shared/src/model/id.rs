@@ -1,4 +1,4 @@
-//! Identifiers: types that cannot be mixed up, and whose text is safe in a table key, a path and a log line.
+//! Identifiers. Each kind has its own type, and its text is safe in a table key, a path and a log line.
 
 use std::{fmt, str::FromStr};
 
@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::time::Timestamp;
 
-/// Why a text is not an identifier. The message is public: it states the rule and never repeats the text.
+/// Why a text is not a valid identifier. The message is public: it states the rule and never repeats the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct InvalidId(&'static str);
@@ -34,7 +34,7 @@ impl FromStr for TenantId {
             Ok(Self(text.to_owned()))
         } else {
             Err(InvalidId(
-                "a tenant id is 1 to 64 letters, digits, '-', '.' or '_'",
+                "must be 1 to 64 letters, digits, '-', '.' or '_'",
             ))
         }
     }
@@ -42,7 +42,7 @@ impl FromStr for TenantId {
 
 /// A user: the `sub` of the identity provider, 1 to 128 ASCII letters, digits or `-._|@:+=~`.
 ///
-/// `me` is not a user: in a path it stands for the caller.
+/// `me` is not a user id: in a path it stands for the caller.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct UserId(String);
@@ -52,29 +52,27 @@ impl FromStr for UserId {
 
     fn from_str(text: &str) -> Result<Self, InvalidId> {
         if text == "me" {
-            Err(InvalidId(
-                "'me' stands for the caller and cannot be a user id",
-            ))
+            Err(InvalidId("must not be 'me', which stands for the caller"))
         } else if is_made_of(text, 128, "-._|@:+=~") {
             Ok(Self(text.to_owned()))
         } else {
             Err(InvalidId(
-                "a user id is 1 to 128 letters, digits or any of -._|@:+=~",
+                "must be 1 to 128 letters, digits or any of -._|@:+=~",
             ))
         }
     }
 }
 
-/// A key's id, the `jti` of its token: a UUIDv7 (RFC 9562), so that ids sort by the time of creation.
+/// A key's id, the `jti` of its token: a UUIDv7 (RFC 9562), so that ids sort by creation time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct KeyId(Uuid);
 
 impl KeyId {
-    /// A fresh id: the millisecond of `now` and 74 random bits from the operating system.
+    /// Generates an id from the millisecond of `now` and 74 random bits from the operating system.
     ///
     /// # Errors
-    /// When the operating system has no randomness to give.
+    /// When the operating system provides no random bytes.
     pub fn generate(now: Timestamp) -> Result<Self, rand::rngs::SysError> {
         let mut random = [0; 10];
         SysRng.try_fill_bytes(&mut random)?;
@@ -88,10 +86,9 @@ impl FromStr for KeyId {
     type Err = InvalidId;
 
     fn from_str(text: &str) -> Result<Self, InvalidId> {
-        const RULE: InvalidId =
-            InvalidId("a key id is a UUID of version 7 in lower case with hyphens");
+        const RULE: InvalidId = InvalidId("must be a version 7 UUID in lower case with hyphens");
         let uuid = Uuid::try_parse(text).map_err(|_| RULE)?;
-        // One text per id: no braces, no URN, no capitals.
+        // Each id has one text form: no braces, no URN, no capitals.
         if uuid.get_version_num() == 7 && uuid.to_string() == text {
             Ok(Self(uuid))
         } else {
@@ -101,15 +98,15 @@ impl FromStr for KeyId {
 }
 
 const HOST_NAME: InvalidId = InvalidId(
-    "must be 1 to 253 letters, digits, '-', '.' or '_', and begin with a letter or digit",
+    "must be 1 to 253 letters, digits, '-', '.' or '_', and start with a letter or digit",
 );
 
 macro_rules! host_name {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         ///
-        /// 1 to 253 ASCII letters, digits or `-._`, the first a letter or digit; case matters. 253 is the length of a
-        /// DNS name (RFC 1035), which such names usually are.
+        /// 1 to 253 ASCII letters, digits or `-._`, starting with a letter or digit. Case-sensitive. 253 is the maximum
+        /// length of a DNS name (RFC 1035), which such a name usually is.
         #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
         pub struct $name(String);
@@ -132,7 +129,8 @@ host_name!(
     NodeName
 );
 
-/// The first character keeps a name from being `..` in a path or an option on a command line.
+/// The rule for the first character excludes names such as `..`, which is special in a path, and `-f`, which is an
+/// option on a command line.
 fn is_host_name(text: &str) -> bool {
     is_made_of(text, 253, "-._") && text.starts_with(|c: char| c.is_ascii_alphanumeric())
 }
@@ -141,15 +139,15 @@ macro_rules! number {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         ///
-        /// 52 random bits, so that programs that read JSON numbers as doubles keep every digit.
+        /// 52 random bits, so that programs that read JSON numbers as doubles keep every digit. Never 0.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         pub struct $name(u64);
 
         impl $name {
-            /// A fresh number from the operating system.
+            /// Generates a number from random bytes of the operating system.
             ///
             /// # Errors
-            /// When the operating system has no randomness to give.
+            /// When the operating system provides no random bytes.
             pub fn generate() -> Result<Self, rand::rngs::SysError> {
                 let mut random = [0; 8];
                 SysRng.try_fill_bytes(&mut random)?;
@@ -181,7 +179,7 @@ number!(
     NodeNumber
 );
 number!(
-    /// Tells one redemption of a join token from another.
+    /// Distinguishes one redemption of a join token from another.
     Redemption
 );
 
@@ -208,7 +206,6 @@ impl From<KeyId> for String {
 macro_rules! text_id {
     ($($id:ident)*) => {$(
         impl $id {
-            /// The text of the id.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
@@ -285,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_survives_a_double() {
+    fn a_number_survives_conversion_to_a_double() {
         for _ in 0..1000 {
             let ClusterNumber(number) = ClusterNumber::generate().unwrap();
             #[allow(

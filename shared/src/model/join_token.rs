@@ -1,4 +1,4 @@
-//! Join tokens: an onboarded cluster or node proves itself with one, once, within ten minutes.
+//! Join tokens. An onboarded cluster or node proves its identity with one, once, within ten minutes.
 
 use std::{fmt, time::Duration};
 
@@ -13,17 +13,17 @@ use super::{
     time::Timestamp,
 };
 
-/// A join token in plain text: a UUID, as SPIRE's are. The table keeps only its hash.
+/// A join token in plain text: a UUID, like SPIRE's join tokens. The table contains only its hash.
 pub struct JoinToken(Zeroizing<String>);
 
 impl JoinToken {
     /// How long a token is valid.
     pub const LIFETIME: Duration = Duration::from_secs(600);
 
-    /// A fresh token: a UUIDv4 (RFC 9562) with 122 random bits from the operating system.
+    /// Generates a token: a UUIDv4 (RFC 9562) with 122 random bits from the operating system.
     ///
     /// # Errors
-    /// When the operating system has no randomness to give.
+    /// When the operating system provides no random bytes.
     pub fn generate() -> Result<Self, rand::rngs::SysError> {
         let mut random = Zeroizing::new([0; 16]);
         SysRng.try_fill_bytes(random.as_mut_slice())?;
@@ -31,19 +31,19 @@ impl JoinToken {
         Ok(Self(Zeroizing::new(uuid.to_string())))
     }
 
-    /// A text that claims to be a token.
+    /// Wraps a text that was presented as a token.
     #[must_use]
     pub fn presented(text: String) -> Self {
         Self(Zeroizing::new(text))
     }
 
-    /// The text, for the one answer that shows it.
+    /// The text, for the one response that contains it.
     #[must_use]
     pub fn reveal(&self) -> &str {
         &self.0
     }
 
-    /// SHA-256 in base64url: what the table keeps.
+    /// SHA-256 in base64url, as stored in the table.
     #[must_use]
     pub fn hash(&self) -> String {
         BASE64URL.encode(digest::digest(&digest::SHA256, self.0.as_bytes()))
@@ -56,7 +56,6 @@ impl fmt::Debug for JoinToken {
     }
 }
 
-/// The record of a join token.
 #[derive(Debug, Clone)]
 pub struct JoinTokenRecord {
     pub tenant_id: TenantId,
@@ -64,10 +63,10 @@ pub struct JoinTokenRecord {
     pub user_id: UserId,
     /// The key that the token was issued to.
     pub key_id: KeyId,
-    /// The secret that the key had then: re-issuing the key ends the token.
+    /// The hash that the key had then. Issuing the key again ends the token.
     pub key_hash: KeyHash,
     pub cluster: ClusterName,
-    /// Deleting the cluster ends the token, even if one of the same name follows.
+    /// Deleting the cluster ends the token, even if a new cluster gets the same name.
     pub cluster_number: ClusterNumber,
     /// The node that joins, if one does.
     pub node: Option<NodeName>,

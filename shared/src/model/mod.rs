@@ -1,4 +1,4 @@
-//! Plain types: what the product talks about. No I/O, and no knowledge of HTTP, DynamoDB or KMS.
+//! The domain types. They do no I/O and do not depend on HTTP, DynamoDB or KMS.
 
 mod access_key;
 mod cluster;

@@ -2,24 +2,27 @@
 
 use std::{fmt, str::FromStr};
 
-/// 1 to 64 characters, trimmed, without control characters. Any script and emoji may be used.
+/// 1 to 64 characters, trimmed, without characters that disturb the line around the name. All scripts and emoji are
+/// allowed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Name(String);
 
-/// Why a text is not a name. The message is public.
+/// Why a text is not a valid name. The message is public.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidName {
     #[error("must not be empty")]
     Empty,
     #[error("must have at most 64 characters")]
     TooLong,
-    /// Control characters, or characters that reorder the text around them.
-    #[error("must not contain control characters or characters that change the direction of text")]
+    /// Control characters, line separators, or characters that reorder the text around them.
+    #[error(
+        "must not contain control characters, line separators, text direction characters or byte order marks"
+    )]
     Control,
 }
 
 impl Name {
-    /// The most characters a name may have.
+    /// The maximum number of characters in a name.
     pub const LONGEST: usize = 64;
 
     #[must_use]
@@ -28,8 +31,8 @@ impl Name {
     }
 }
 
-/// Line and paragraph separators, and the bidirectional formatting characters of UAX #9: they can make one name look
-/// like another in a list. Letters of right-to-left scripts need none of them.
+/// Line and paragraph separators, the bidirectional formatting characters of UAX #9, and the byte order mark. They can
+/// make one name look like another in a list. Letters of right-to-left scripts need none of them.
 fn disturbs_the_line(c: char) -> bool {
     matches!(c, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }

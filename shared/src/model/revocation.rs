@@ -1,4 +1,4 @@
-//! Revocations: who ended a key, when and why.
+//! Revocations: who ended a key, when, and why.
 
 use std::fmt;
 
@@ -8,7 +8,8 @@ use super::time::Timestamp;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Revocation {
     pub at: Timestamp,
-    /// A user's id, or `key:<id>` for a key that was revoked by whoever held it.
+    /// A user's id; `key:<id>` if the key itself was presented for revocation; `unknown` if the details are no longer
+    /// stored.
     pub by: String,
     /// Free text from the caller.
     pub reason: Option<String>,

@@ -1,4 +1,4 @@
-//! Roles and permissions. A role is a set of permissions; one role is within another if it has no permission that the
+//! Roles and permissions. A role is a set of permissions. One role is within another if it has no permission that the
 //! other lacks.
 
 use std::{fmt, str::FromStr};
@@ -46,7 +46,7 @@ impl Permission {
     ];
 }
 
-/// Why a text is not a role or a permission. The message is public.
+/// Why a text is not a valid role or permission. The message is public.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct UnknownName(&'static str);
@@ -63,7 +63,7 @@ impl FromStr for Permission {
     }
 }
 
-/// A set of permissions. Displayed as the `scope` of RFC 6749: names separated by spaces.
+/// A set of permissions. Displayed like the `scope` of RFC 6749, as names separated by spaces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Permissions(u16);
 
@@ -123,12 +123,12 @@ impl Serialize for Permissions {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
-    /// Everything an Editor may, and manages keys and users.
+    /// Everything an Editor may do, plus managing keys and users.
     Admin,
-    /// Reads, onboards and deletes clusters, runs workflows, manages bundles.
+    /// Everything a Viewer may do, plus onboarding and deleting clusters, running workflows and managing bundles.
     Editor,
     Viewer,
-    /// Onboards clusters and nothing else. Only keys have this role.
+    /// Onboards clusters, and nothing else. Only keys have this role.
     ClusterOnboarding,
 }
 
@@ -175,8 +175,8 @@ impl Role {
         self.permissions().is_within(other.permissions())
     }
 
-    /// This role, limited to what a role of its owner allows: the lower of the two if one is within the other; `None`
-    /// if they share no permission (a Cluster Onboarding key of a Viewer).
+    /// This role, limited by its owner's. If one of the two is within the other, the lesser one; `None` if they share
+    /// no permission, as with a Cluster Onboarding key of a Viewer.
     #[must_use]
     pub const fn limited_to(self, owner: Self) -> Option<Self> {
         if self.is_within(owner) {
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_of_a_role_is_exactly_the_permissions_in_common() {
+    fn a_limited_role_has_exactly_the_permissions_in_common() {
         for key in Role::ALL {
             for owner in Role::ALL {
                 let common = key.permissions().and(owner.permissions());
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_read_back() {
+    fn names_parse_exactly() {
         for (permission, name) in Permission::ALL {
             assert_eq!(name.parse(), Ok(permission));
         }

@@ -1,4 +1,4 @@
-//! Moments in time, and how they are written.
+//! Points in time, and their text and JSON forms.
 
 use std::{
     fmt,
@@ -9,21 +9,20 @@ use std::{
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A moment, in milliseconds since the Unix epoch.
+/// A point in time, in milliseconds since the Unix epoch.
 ///
-/// Outside the process it has whole seconds: serialized it is a NumericDate (RFC 7519), displayed it is RFC 3339 in
-/// UTC. Both drop the fraction of a second.
+/// `Serialize` writes a NumericDate (RFC 7519), and `Display` writes RFC 3339 in UTC. Both drop the fraction of a
+/// second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
 impl Timestamp {
-    /// From milliseconds since the Unix epoch.
     #[must_use]
     pub const fn from_millis(millis: i64) -> Self {
         Self(millis)
     }
 
-    /// From seconds since the Unix epoch. Seconds beyond the range of an `i64` of milliseconds become its end.
+    /// From seconds since the Unix epoch. Saturates at the range of an `i64` of milliseconds.
     #[must_use]
     pub const fn from_seconds(seconds: i64) -> Self {
         Self(seconds.saturating_mul(1000))
@@ -41,13 +40,13 @@ impl Timestamp {
         self.0.div_euclid(1000)
     }
 
-    /// The beginning of this second. What is stored, signed or compared with a signed time starts from here.
+    /// The beginning of this second. Use it for times that are stored, signed, or compared with a signed time.
     #[must_use]
     pub const fn to_second(self) -> Self {
         Self::from_seconds(self.as_seconds())
     }
 
-    /// How long after `earlier` this is; `None` if it is before.
+    /// The time since `earlier`; `None` if this is before `earlier`, or if the difference is out of range.
     #[must_use]
     pub fn since(self, earlier: Self) -> Option<Duration> {
         let millis = self.0.checked_sub(earlier.0)?;
@@ -137,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn the_past_is_no_duration_away() {
+    fn there_is_no_duration_since_a_later_time() {
         let (early, late) = (Timestamp::from_millis(1), Timestamp::from_millis(4));
         assert_eq!(late.since(early), Some(Duration::from_millis(3)));
         assert_eq!(early.since(late), None);

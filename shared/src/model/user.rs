@@ -1,4 +1,4 @@
-//! People: who calls, and what the directory of a tenant knows about its users.
+//! Users: the identity that makes a call, and its entry in the tenant's directory.
 
 use std::str::FromStr;
 
@@ -12,8 +12,8 @@ use super::{
     time::Timestamp,
 };
 
-/// The identity behind a request, as the identity provider vouches for it. What an actor may do is up to the
-/// directory, which has a [`User`] for each.
+/// The identity that makes a request, as verified by the identity provider. It has no permissions of its own: those
+/// come from the actor's [`User`] in the directory.
 #[derive(Debug, Clone)]
 pub struct Actor {
     pub tenant_id: TenantId,
@@ -25,7 +25,7 @@ pub struct Actor {
     pub is_bootstrap_admin: bool,
 }
 
-/// A user of a tenant.
+/// A user in a tenant's directory.
 #[derive(Debug, Clone)]
 pub struct User {
     pub tenant_id: TenantId,
@@ -34,25 +34,25 @@ pub struct User {
     pub status: UserStatus,
     pub email: Option<String>,
     pub name: Option<String>,
-    /// When the user first signed in or was provisioned.
+    /// When the user first signed in or was provisioned. Reset when a deleted user is provisioned again.
     pub created_at: Timestamp,
-    /// To the hour.
+    /// Recorded at most once an hour.
     pub last_sign_in_at: Option<Timestamp>,
-    /// How often all keys of the user were revoked. A key is valid only in the epoch of its creation, so that one
-    /// write revokes any number of keys.
+    /// How many times all keys of the user were revoked. A key is valid only in the epoch in which it was created, so
+    /// one write revokes any number of keys.
     pub epoch: u64,
-    /// The newest of those revocations, each with the epoch that it began.
+    /// The most recent of those revocations, each with the epoch that it started.
     pub revocations: Vec<(u64, Revocation)>,
 }
 
-/// Whether a user may do anything.
+/// Whether a user can sign in and use keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum UserStatus {
     Active,
     /// Calls and keys are refused until the user is reactivated.
     Inactive,
-    /// The keys are dead for good. The record stays, so that they stay dead.
+    /// All keys are revoked for good. The record is kept so that they stay revoked.
     Deleted,
 }
 
@@ -82,10 +82,10 @@ impl FromStr for UserStatus {
 }
 
 impl User {
-    /// How many revocations of all keys are remembered with their details.
+    /// How many revocations of all keys are stored with their details.
     const REVOCATIONS_KEPT: usize = 16;
 
-    /// The user of an actor whom the directory does not know yet.
+    /// The user to create for an actor who is not in the directory yet.
     #[must_use]
     pub fn first_seen(actor: &Actor, now: Timestamp) -> Self {
         let role = if actor.is_bootstrap_admin {
@@ -101,7 +101,7 @@ impl User {
         }
     }
 
-    /// An active user who owns nothing yet.
+    /// An active user without keys.
     #[must_use]
     pub fn new(tenant_id: &TenantId, user_id: &UserId, role: Role, now: Timestamp) -> Self {
         Self {
@@ -123,13 +123,13 @@ impl User {
         self.status == UserStatus::Active
     }
 
-    /// Whether the user's role has a permission. It says nothing about the user's status.
+    /// Whether the user's role has a permission, regardless of the user's status.
     #[must_use]
     pub fn has(&self, permission: Permission) -> bool {
         self.role.permissions().contains(permission)
     }
 
-    /// The revocation that ended the keys of an epoch; `None` while they are valid.
+    /// The revocation that ended the keys of an epoch; `None` if they were not revoked.
     #[must_use]
     pub fn revocation_of(&self, epoch: u64) -> Option<Revocation> {
         if epoch >= self.epoch {
@@ -137,7 +137,7 @@ impl User {
         }
         let later = self.revocations.iter().filter(|(began, _)| *began > epoch);
         let ended = later.min_by_key(|(began, _)| *began);
-        // Older revocations are forgotten; that the keys are dead is not.
+        // The details of older revocations are dropped, but their keys stay revoked.
         Some(ended.map_or_else(
             || Revocation {
                 at: self.created_at,
@@ -162,7 +162,8 @@ impl User {
     }
 }
 
-/// Whether a text can be an e-mail address: something on both sides of an `@`, at most 254 characters (RFC 5321).
+/// Whether a text can be an e-mail address: text on both sides of an `@`, at most 254 bytes (RFC 5321), without spaces
+/// or control characters.
 #[must_use]
 pub fn is_email(text: &str) -> bool {
     text.len() <= 254

@@ -1,6 +1,6 @@
 //! The AWS clients, built once per process from the Lambda environment.
 //!
-//! Timeouts and retries leave time for a 503 within a function's five seconds.
+//! Timeouts and retries leave enough of a function's five seconds to return a 503.
 
 use std::time::Duration;
 
@@ -21,8 +21,8 @@ pub struct AwsSettings {
 }
 
 impl AwsSettings {
-    /// Reads the variables that Lambda sets, and `AWS_ENDPOINT_URL*`, which are set where something else stands in for
-    /// AWS.
+    /// Reads the variables that Lambda sets, and `AWS_ENDPOINT_URL*`, which are set only where another service stands
+    /// in for AWS.
     pub fn read(environment: &mut Environment<'_>) -> Self {
         let credentials = Credentials::new(
             environment.required("AWS_ACCESS_KEY_ID"),
@@ -97,7 +97,7 @@ fn retries() -> RetryConfig {
         .with_initial_backoff(Duration::from_millis(100))
 }
 
-/// Waits for a connection to be made in the init phase, for one second of the ten that Lambda gives it.
+/// Waits for a connection in the init phase, for at most one of the ten seconds that Lambda allows.
 pub(crate) async fn warmed_up(service: &'static str, connect: impl Future<Output = bool>) {
     if !matches!(
         tokio::time::timeout(Duration::from_secs(1), connect).await,

@@ -1,10 +1,11 @@
-//! The clock: the only place that asks the operating system for the time.
+//! The clock: the only place in our code that reads the wall-clock time.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::model::Timestamp;
 
-/// The wall-clock time. Call it once for each request and pass it on, so that one request sees one time.
+/// The wall-clock time. Call this once for each request and pass the result on, so that the whole request uses the same
+/// time.
 #[must_use]
 #[allow(clippy::disallowed_methods, reason = "this is the clock")]
 pub fn now() -> Timestamp {

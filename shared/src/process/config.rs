@@ -1,4 +1,4 @@
-//! Settings: read once from the environment. One error reports everything that is missing or wrong.
+//! Settings, read once from the environment. One error reports every variable that is missing or invalid.
 
 use std::{ops::RangeInclusive, str::FromStr, time::Duration};
 
@@ -6,9 +6,9 @@ use crate::model::{TenantId, Timestamp, TokenIssuer};
 
 const DAY: u64 = 86_400;
 
-/// Everything that is missing or wrong in the environment.
+/// Every environment variable that is missing or invalid.
 #[derive(Debug, thiserror::Error)]
-#[error("the environment is not complete: {}", .0.join("; "))]
+#[error("the environment is incomplete or invalid: {}", .0.join("; "))]
 pub struct ConfigError(Vec<String>);
 
 /// Reads variables and collects the problems.
@@ -20,7 +20,7 @@ pub struct Environment<'a> {
 /// Reads settings with `read` from the process's environment.
 ///
 /// # Errors
-/// With every variable that is missing or wrong.
+/// Lists every variable that is missing or invalid.
 pub fn read<T>(read: impl FnOnce(&mut Environment<'_>) -> T) -> Result<T, ConfigError> {
     read_from(&|name| std::env::var(name).ok(), read)
 }
@@ -42,12 +42,12 @@ fn read_from<T>(
 }
 
 impl Environment<'_> {
-    /// A variable that may be missing or empty.
+    /// An optional variable. Empty counts as missing.
     pub fn optional(&self, name: &str) -> Option<String> {
         (self.lookup)(name).filter(|value| !value.is_empty())
     }
 
-    /// A variable that must not be missing or empty.
+    /// A required variable. Empty counts as missing.
     pub fn required(&mut self, name: &str) -> String {
         self.optional(name).unwrap_or_else(|| {
             self.problems.push(format!("{name} is not set"));
@@ -74,18 +74,18 @@ impl Environment<'_> {
     }
 
     fn seconds(&mut self, name: &str) -> Duration {
-        // The range of a NumericDate.
+        // Parsed as an `i64`, like a NumericDate.
         let valid = |seconds: &i64| *seconds > 0;
         let seconds = self.parsed(name, "a whole number of seconds, at least 1", valid);
         Duration::from_secs(seconds.unsigned_abs())
     }
 }
 
-/// Which keys sign, and for whom.
+/// The KMS keys that sign and verify, and the issuer of their tokens.
 #[derive(Debug, Clone)]
 pub struct KeySettings {
     pub issuer: TokenIssuer,
-    /// KMS key ids or ARNs, each once: the first signs, all verify.
+    /// KMS key ids or ARNs, without duplicates. The first signs; all verify.
     pub signing_keys: Vec<String>,
 }
 
@@ -98,7 +98,8 @@ impl KeySettings {
         };
         let mut signing_keys: Vec<String> = Vec::new();
         for key in list(&environment.required("SIGNING_KEYS")) {
-            // A rotation first adds the stack's own key in front, where it goes on signing until the new key is known.
+            // A rotation first puts the stack's own key in front as well, so that it continues to sign until the new
+            // key is known. The template always appends it.
             if !signing_keys.iter().any(|known| known == key) {
                 signing_keys.push(key.to_owned());
             }
@@ -117,12 +118,12 @@ fn list(text: &str) -> impl Iterator<Item = &str> {
         .filter(|entry| !entry.is_empty())
 }
 
-/// How long a key may live.
+/// The limits on the lifetime of a key, and the default.
 #[derive(Debug, Clone, Copy)]
 pub struct ExpirySettings {
     pub shortest: Duration,
     pub longest: Duration,
-    /// For a key whose request names no expiry.
+    /// Used when the request does not specify an expiry.
     pub default: Duration,
 }
 
@@ -143,7 +144,7 @@ impl ExpirySettings {
         settings
     }
 
-    /// The whole days that a key may live, at least one.
+    /// The lifetimes that a request may ask for, in whole days. At least one day.
     #[must_use]
     pub fn days(&self) -> RangeInclusive<i64> {
         let days = |seconds: u64| i64::try_from(seconds / DAY).unwrap_or(i64::MAX);
@@ -151,7 +152,7 @@ impl ExpirySettings {
         first.max(1)..=days(self.longest.as_secs()).max(1)
     }
 
-    /// The times at which a key that is created at `now` may expire.
+    /// The expiry times that a key created at `now` may have.
     #[must_use]
     pub fn times(&self, now: Timestamp) -> RangeInclusive<Timestamp> {
         let now = now.to_second();
@@ -159,13 +160,13 @@ impl ExpirySettings {
     }
 }
 
-/// Which claims of the OIDC token identify the caller, and who the first administrators are.
+/// The OIDC claims that identify the caller, and the first administrators.
 #[derive(Debug, Clone)]
 pub struct CallerSettings {
     pub tenant_claim: String,
     pub email_claim: String,
     pub name_claim: String,
-    /// Each is a tenant, and a `sub` or verified e-mail address in it.
+    /// Each entry is a tenant, and the `sub` or verified e-mail address of a user in it.
     pub bootstrap_admins: Vec<(TenantId, String)>,
 }
 
@@ -186,9 +187,10 @@ impl CallerSettings {
                 Some((Ok(tenant), user)) if !user.is_empty() => {
                     bootstrap_admins.push((tenant, user.to_owned()))
                 }
-                _ => environment
-                    .problems
-                    .push("BOOTSTRAP_ADMINS must be a list of tenant/sub or tenant/email".into()),
+                _ => environment.problems.push(
+                    "BOOTSTRAP_ADMINS must be a comma-separated list of tenant/sub or tenant/email"
+                        .into(),
+                ),
             }
         }
         Self {
@@ -200,19 +202,19 @@ impl CallerSettings {
     }
 }
 
-/// How long an expired key or a silent node stays in the lists: `HISTORY_DAYS`.
+/// Reads `HISTORY_DAYS`: how long an expired key or a silent node stays in the lists.
 pub fn history(environment: &mut Environment<'_>) -> Duration {
     let rule = "a whole number of days, 1 to 3650";
     let days = environment.parsed("HISTORY_DAYS", rule, |days: &u64| (1..=3650).contains(days));
     Duration::from_secs(days * DAY)
 }
 
-/// The silence after which a cluster counts as inactive: `CLUSTER_INACTIVE_AFTER_SECONDS`.
+/// Reads `CLUSTER_INACTIVE_AFTER_SECONDS`: how long after its last call a cluster or node becomes inactive.
 pub fn inactive_after(environment: &mut Environment<'_>) -> Duration {
     environment.seconds("CLUSTER_INACTIVE_AFTER_SECONDS")
 }
 
-/// The oldest data that `validate` may answer from, whatever a request allows: `MAX_STALENESS_SECONDS`.
+/// Reads `MAX_STALENESS_SECONDS`: the limit on the age of the data that `validate` may use, whatever a request allows.
 pub fn max_staleness(environment: &mut Environment<'_>) -> Duration {
     let rule = "a whole number of seconds, 0 to 300";
     let seconds = environment.parsed("MAX_STALENESS_SECONDS", rule, |seconds: &u64| {

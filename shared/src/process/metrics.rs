@@ -13,30 +13,31 @@ use super::clock;
 /// Each variant is a CloudWatch metric, and each field one of its dimensions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Metric {
-    /// `KeysCreated`: new keys, not those that an `Idempotency-Key` re-issued.
+    /// `KeysCreated`: new keys, not those that an `Idempotency-Key` issued again.
     KeyCreated,
-    /// `Revocations` by `Kind`: `key`, `user` (all keys of one, however many) or `holder` (the key presented).
+    /// `Revocations` by `Kind`: `key` (one key), `user` (all keys of a user, counted once) or `holder` (the presented
+    /// key).
     Revoked(&'static str),
-    /// `KeysExpired`: keys that were archived after their expiry.
+    /// `KeysExpired`: keys that were archived after they expired.
     KeyExpired,
     /// `Validations` by `Function` and `Code`.
     Validated(&'static str, &'static str),
-    /// `Onboardings` by `Code`: `onboarded` took a slot, `repeated` did not, `limit_reached` found none.
+    /// `Onboardings` by `Code`: `onboarded` took a slot, `repeated` already had one, `limit_reached` found none free.
     Onboarding(&'static str),
     /// `JoinTokens` by `Code`: `redeemed` or `replayed`.
     JoinToken(&'static str),
-    /// `KmsFailures`: requests to KMS that failed, after the retries.
+    /// `KmsFailures`: requests to KMS that failed despite retries.
     KmsFailed,
 }
 
-/// The namespace: `METRICS_NAMESPACE` keeps the stacks of an account apart.
+/// The namespace. `METRICS_NAMESPACE` separates the stacks of an account.
 static NAMESPACE: LazyLock<String> =
     LazyLock::new(|| std::env::var("METRICS_NAMESPACE").unwrap_or_else(|_| "access-keys".into()));
 
-/// Adds one to a metric by writing a line to standard output, whatever the log level.
+/// Adds one to a metric by writing a line to standard output, regardless of the log level.
 pub fn count(metric: Metric) {
     let line = line(metric, &NAMESPACE, clock::now().as_millis());
-    // Like a log line, a metric that cannot be written fails no request.
+    // As with a log line, a failure to write a metric does not fail the request.
     let _ = io::stdout().write_all(line.as_bytes());
 }
 
@@ -53,7 +54,7 @@ fn line(metric: Metric, namespace: &str, timestamp: i64) -> String {
         Metric::KmsFailed => ("KmsFailures", &[]),
     };
     let mut line = String::with_capacity(320);
-    // Writing to a String cannot fail, and nothing that is written needs to be escaped.
+    // Writing to a String cannot fail, and none of the values needs escaping.
     let _ = write!(
         line,
         r#"{{"_aws":{{"Timestamp":{timestamp},"CloudWatchMetrics":[{{"Namespace":"{namespace}""#
@@ -87,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_has_exactly_the_form_of_the_specification() {
+    fn a_line_matches_the_specification_exactly() {
         let with_dimensions = json!({
             "_aws": {
                 "Timestamp": 1_700_000_000_123_i64,
@@ -119,9 +120,9 @@ mod tests {
         assert_eq!(written(Metric::KeyCreated), without);
     }
 
-    /// The specification requires that each member named in the metadata exists in the line.
+    /// The specification requires the line to contain each member that its metadata names.
     #[test]
-    fn every_metric_names_what_is_in_its_line() {
+    fn the_line_of_every_metric_contains_what_its_metadata_names() {
         for metric in [
             Metric::KeyCreated,
             Metric::Revoked("key"),

@@ -1,4 +1,4 @@
-//! The process around the product: settings, AWS clients, logs, metrics and the clock.
+//! The process environment: settings, AWS clients, logs, metrics and the clock.
 
 pub mod aws;
 pub mod clock;

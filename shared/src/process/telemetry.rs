@@ -1,4 +1,5 @@
-//! Logs: one JSON object per line with dotted field names. A log line never holds a key, a hash, a header or a body.
+//! Logs: one JSON object per line, with dotted field names. A log line never contains a key, a hash, a header or a
+//! body.
 
 use std::error::Error;
 
@@ -9,13 +10,13 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
-/// Sends events to standard output. `LOG_LEVEL` overrides the level `info`.
+/// Writes events to standard output, at the level `LOG_LEVEL` or else `info`.
 pub fn init() {
     let level = std::env::var("LOG_LEVEL")
         .ok()
         .and_then(|level| level.parse().ok());
     let level = level.unwrap_or(LevelFilter::INFO);
-    // Only our own events: at lower levels the SDK's would print requests.
+    // The level applies only to our own events. Others stay at `warn`, because the SDK logs requests at lower levels.
     let ours = ["access_keys", "authorize", "cleanup"].map(|target| (target, level));
     let filter = Targets::new()
         .with_default(LevelFilter::WARN)

@@ -1,4 +1,5 @@
-//! After TTL has removed a key: its record goes to the history, and its slots are released. Clusters stay as they are.
+//! Archives a key that TTL has removed: writes its record to the history, and releases its slots. Its clusters stay,
+//! without this holder.
 
 use std::time::Duration;
 
@@ -10,8 +11,8 @@ use crate::{
     store::Archived,
 };
 
-/// Handles one record of the table's stream. Idempotent and order-independent: the history is written only where there is
-/// nothing, and not after its own end.
+/// Handles one record of the table's stream. Idempotent and order-independent: the history is written only if the table
+/// has no item in its place, and only before the end of the history.
 ///
 /// # Errors
 /// When the record cannot be read, or the table fails.

@@ -1,4 +1,4 @@
-//! Clusters after their onboarding: listing and deleting.
+//! Lists and deletes onboarded clusters.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -16,10 +16,10 @@ use crate::{
     store::{Attempts, Deletion, Position, Store},
 };
 
-/// How many nodes are read, and counted, for an answer.
+/// The maximum number of nodes that are read, and counted, for one response.
 const NODES_READ: usize = 10_000;
 
-/// Who looks at clusters: a key or a person.
+/// The caller of a use case for clusters: a key or a person.
 #[derive(Debug, Clone)]
 pub struct Viewer {
     pub tenant_id: TenantId,
@@ -36,7 +36,7 @@ impl From<Grant> for Viewer {
 }
 
 impl Viewer {
-    /// A person.
+    /// A person, with the permissions of their role.
     ///
     /// # Errors
     /// When the user is deactivated or deleted.
@@ -49,7 +49,7 @@ impl Viewer {
     }
 }
 
-/// Which clusters to list.
+/// A filter for the list of clusters.
 #[derive(Debug, Clone, Copy)]
 pub struct ClusterFilter {
     pub status: Option<Liveness>,
@@ -65,10 +65,10 @@ impl ClusterFilter {
     }
 }
 
-/// A page of the tenant's clusters, by name.
+/// A page of the tenant's clusters, sorted by name.
 ///
 /// # Errors
-/// When the policy denies it.
+/// When the policy denies the request.
 pub async fn list_clusters(
     viewer: &Viewer,
     store: &Store,
@@ -92,10 +92,10 @@ pub async fn list_clusters(
     }
 }
 
-/// All clusters of the tenant, by name, page by page until `take` has enough.
+/// Passes all clusters of the tenant to `take`, sorted by name and page by page. Stops at the first error.
 ///
 /// # Errors
-/// When the policy or `take` refuses it.
+/// When the policy denies the request, or `take` fails.
 pub async fn all_clusters(
     viewer: &Viewer,
     store: &Store,
@@ -115,10 +115,10 @@ pub async fn all_clusters(
     }
 }
 
-/// A cluster with its nodes, of which at most 10,000 are read.
+/// A cluster and its nodes, of which at most 10,000 are read.
 ///
 /// # Errors
-/// When there is no such cluster, or the policy denies it.
+/// When there is no such cluster, or the policy denies the request.
 pub async fn get_cluster(
     viewer: &Viewer,
     store: &Store,
@@ -135,7 +135,7 @@ pub async fn get_cluster(
 /// The nodes of some clusters, of which at most 10,000 are read.
 ///
 /// # Errors
-/// When the policy denies it.
+/// When the policy denies the request.
 pub async fn list_nodes(
     viewer: &Viewer,
     store: &Store,
@@ -166,11 +166,11 @@ async fn nodes_of(
     Ok(nodes)
 }
 
-/// Deletes a cluster, and frees the slot of each key that holds it. If it stops half-way, the cluster is still listed with
-/// the holders that are left, and repeating the call continues.
+/// Deletes a cluster, and frees the slot of each key that holds it. If the call stops half-way, the cluster is still
+/// listed with its remaining holders, and repeating the call continues the deletion.
 ///
 /// # Errors
-/// When there is no such cluster, or the policy denies it.
+/// When there is no such cluster, or the policy denies the request.
 pub async fn delete_cluster(
     viewer: &Viewer,
     store: &Store,
@@ -193,7 +193,7 @@ pub async fn delete_cluster(
         }
         match store.cluster(tenant, name).await? {
             Some(changed) if changed.number == number => cluster = changed,
-            // Somebody else has deleted it. A new cluster of the same name stays.
+            // Another call has deleted the cluster. A new cluster of the same name must stay.
             _ => return Ok(()),
         }
     }

@@ -1,4 +1,4 @@
-//! Creating a key: load, ask the policy, have KMS sign, then write everything in one transaction.
+//! Creates a key: loads the state, asks the policy, signs with KMS, and writes everything in one transaction.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::{
     token::{AccessKey, Claims},
 };
 
-/// The key that a caller wants.
+/// A request for a new key.
 #[derive(Debug, Clone)]
 pub struct KeyRequest {
     pub name: Name,
@@ -26,17 +26,18 @@ pub struct KeyRequest {
 /// When a key expires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expiry {
-    /// So long after its creation.
+    /// This long after the creation of the key.
     In(Duration),
     At(Timestamp),
 }
 
-/// Creates a key for a user. A repeated request with the same `Idempotency-Key` gives the same key a new secret, and
-/// the earlier secret ends: the answer that carried it may have been lost.
+/// Creates a key for a user. If a request is repeated with the same `Idempotency-Key`, the same key gets a new secret,
+/// because the response with the earlier secret may have been lost. The earlier secret becomes invalid.
 ///
 /// # Errors
-/// When the policy denies it, or a conflict is left to the caller. After a failure of KMS or the table there is either no
-/// key, or one that the same `Idempotency-Key` finds again.
+/// When the policy denies the request, the `Idempotency-Key` cannot be used for it, or other requests keep changing the
+/// owner. If KMS or the table fails, either no key exists, or repeating the request with the same `Idempotency-Key`
+/// finds it.
 pub async fn create_key(
     actor: &Actor,
     service: &KeyService,
@@ -74,7 +75,8 @@ pub async fn create_key(
     Err(Error::CHANGED_MEANWHILE)
 }
 
-/// Signs and writes a new key. `None` if somebody was faster: the policy must decide again about what is there now.
+/// Signs and writes a new key. Returns `None` if a concurrent request was faster: the policy must decide again on the
+/// current state.
 async fn issue(
     service: &KeyService,
     record: KeyRecord,
@@ -96,7 +98,7 @@ async fn issue(
     }
 }
 
-/// Gives the key of an earlier request with the same `Idempotency-Key` a new secret. `None` as for [`issue`].
+/// Gives the key of an earlier request with the same `Idempotency-Key` a new secret. Returns `None` like [`issue`].
 async fn reissue(
     service: &KeyService,
     owner: &User,
@@ -107,7 +109,7 @@ async fn reissue(
     if idempotency.fingerprint != earlier.fingerprint {
         return Err(Error::Conflict(
             "idempotency_key_reused",
-            "this Idempotency-Key was used for another request: choose a new one",
+            "this Idempotency-Key was used for a different request: use a new one",
         ));
     }
     let (store, tenant, user) = (&service.store, &owner.tenant_id, &owner.user_id);
@@ -123,7 +125,7 @@ async fn reissue(
 
 const GONE: Error = Error::Conflict(
     "key_gone",
-    "the key of this Idempotency-Key was revoked or has expired: choose a new one",
+    "the key created with this Idempotency-Key was revoked or has expired: use a new Idempotency-Key",
 );
 
 /// Signs a key, and puts its hash into its record.
@@ -175,7 +177,7 @@ impl KeyRequest {
     }
 }
 
-/// Hashes texts with their lengths, so that different lists never look the same.
+/// Hashes each text with its length, so that different lists never hash the same input.
 fn hash(parts: &[&str]) -> String {
     let mut context = digest::Context::new(&digest::SHA256);
     for part in parts {

@@ -1,4 +1,4 @@
-//! Why a request failed, in the words of the domain. [`crate::http`] turns these errors into answers.
+//! Why a request failed, independently of HTTP. [`crate::http`] turns these errors into responses.
 
 use serde::Serialize;
 
@@ -30,19 +30,19 @@ impl FieldError {
 
 /// Why a request failed.
 ///
-/// There is no `Display`: clients and logs must not get the same text.
+/// There is no `Display`, because clients and logs must not get the same text.
 #[derive(Debug)]
 pub enum Error {
-    /// Fields break rules. All of them are listed.
+    /// All fields that break a rule.
     Invalid(Vec<FieldError>),
-    /// The access key that makes the call is refused.
+    /// The calling access key is refused.
     KeyRefused(RefusalCode),
-    /// The access key to revoke is not genuine, or has expired.
+    /// The access key to revoke is invalid or has expired.
     NotAKey,
     Forbidden(&'static str),
-    /// It does not exist, or the caller may not see it.
+    /// The resource does not exist, or the caller may not see it.
     NotFound,
-    /// The request contradicts the state. A stable code, and what to do.
+    /// The request conflicts with the current state: a stable code, and what the caller can do.
     Conflict(&'static str, &'static str),
     Store(StoreError),
     Kms(KmsError),
@@ -50,7 +50,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Others kept changing the same items.
+    /// Other requests kept changing the same items.
     pub(crate) const CHANGED_MEANWHILE: Self = Self::Conflict(
         "changed_meanwhile",
         "other requests are changing the same resource: try again",
@@ -67,7 +67,7 @@ impl Error {
         }
     }
 
-    /// The error that a single field breaks a rule.
+    /// An error for a single field that breaks a rule.
     #[must_use]
     pub fn field(field: &'static str, detail: impl ToString) -> Self {
         Self::Invalid(vec![FieldError::new(field, detail)])

@@ -1,4 +1,4 @@
-//! Redeeming join tokens. [`super::onboard_cluster`] issues them.
+//! Redeems join tokens, which [`super::onboard_cluster`] issues.
 
 use super::error::Error;
 use crate::{
@@ -8,7 +8,7 @@ use crate::{
     store::Store,
 };
 
-/// A join token, and what the service that admits agents expects of it.
+/// A join token, and the tenant and cluster that the redeeming service expects.
 #[derive(Debug)]
 pub struct RedeemRequest {
     pub token: JoinToken,
@@ -21,7 +21,7 @@ impl From<JoinRefusal> for Error {
         match refusal {
             JoinRefusal::Invalid => Self::Conflict(
                 "join_token_invalid",
-                "this is not a join token of that tenant and cluster, or its access key has ended: onboard again",
+                "the join token is not valid for this tenant and cluster, or its access key may no longer onboard: onboard again",
             ),
             JoinRefusal::Expired => Self::Conflict(
                 "join_token_expired",
@@ -29,16 +29,17 @@ impl From<JoinRefusal> for Error {
             ),
             JoinRefusal::Redeemed => Self::Conflict(
                 "join_token_redeemed",
-                "a join token can be redeemed once: onboard again",
+                "a join token can be redeemed only once: onboard again",
             ),
         }
     }
 }
 
-/// Redeems a join token: once, within its time, for its tenant and cluster, and only while its key may onboard.
+/// Redeems a join token. A token can be redeemed once, before it expires, for its own tenant and cluster, and only
+/// while its key may onboard.
 ///
 /// # Errors
-/// When the token is not valid. Unknown tokens and tokens of others look the same.
+/// When the token is not valid. Unknown tokens cannot be told from those of other tenants or clusters.
 pub async fn redeem_join_token(
     store: &Store,
     request: &RedeemRequest,

@@ -1,4 +1,4 @@
-//! What the use cases work with: the table, and for keys as tokens also KMS.
+//! The dependencies of the use cases: the table and, where keys are signed or verified, KMS.
 
 use super::error::Error;
 use crate::{
@@ -18,7 +18,7 @@ pub fn table(environment: &mut Environment<'_>) -> Store {
     Store::read(environment, &aws)
 }
 
-/// The table and the KMS keys. Whether a function can sign or only verify is up to its IAM role.
+/// The table and the KMS keys. The IAM role of a function determines whether it can sign or only verify.
 pub struct KeyService {
     pub store: Store,
     pub(crate) kms: KmsKeys,
@@ -26,7 +26,6 @@ pub struct KeyService {
 }
 
 impl KeyService {
-    /// Reads the settings.
     pub fn read(environment: &mut Environment<'_>) -> Self {
         let aws = AwsSettings::read(environment);
         let keys = KeySettings::read(environment);
@@ -37,7 +36,7 @@ impl KeyService {
         }
     }
 
-    /// Fetches the public keys and connects to DynamoDB in the init phase, both at the same time.
+    /// Fetches the public keys and connects to DynamoDB in the init phase, in parallel.
     pub async fn warm_up(&self) {
         tokio::join!(self.kms.warm_up(), self.store.warm_up());
     }
@@ -64,7 +63,6 @@ impl KeyService {
 pub struct PublishedKeys(KmsKeys);
 
 impl PublishedKeys {
-    /// Reads the settings.
     pub fn read(environment: &mut Environment<'_>) -> Self {
         let aws = AwsSettings::read(environment);
         let keys = KeySettings::read(environment);
@@ -76,10 +74,10 @@ impl PublishedKeys {
         self.0.warm_up().await;
     }
 
-    /// The key set.
+    /// The JWK Set to publish.
     ///
     /// # Errors
-    /// When KMS does not answer in time.
+    /// When the public keys are not available.
     pub async fn jwks(&self) -> Result<JwkSet<'_>, Error> {
         Ok(self.0.public_keys().await?.jwks())
     }

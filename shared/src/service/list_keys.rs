@@ -1,4 +1,4 @@
-//! Listing keys: newest first, complete, by pages of any size.
+//! Lists keys: newest first, complete, and in pages of any size.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,7 @@ use crate::{
     store::{Position, Store},
 };
 
-/// Which keys to list.
+/// A filter for a list of keys.
 #[derive(Debug, Clone, Copy)]
 pub struct KeyFilter {
     pub status: Option<KeyStatus>,
@@ -40,10 +40,10 @@ impl KeyFilter {
     }
 }
 
-/// The keys of a user, read consistently.
+/// A page of a user's keys, read consistently.
 ///
 /// # Errors
-/// When there is no such user, or the policy denies it.
+/// When there is no such user, or the policy denies the request.
 pub async fn list_user_keys(
     actor: &Actor,
     store: &Store,
@@ -67,10 +67,10 @@ pub async fn list_user_keys(
     }
 }
 
-/// The keys of the actor's tenant.
+/// A page of all keys in the actor's tenant. Comes from an index, which may lag slightly behind the table.
 ///
 /// # Errors
-/// When the policy denies it.
+/// When the policy denies the request.
 pub async fn list_tenant_keys(
     actor: &Actor,
     store: &Store,
@@ -83,7 +83,7 @@ pub async fn list_tenant_keys(
     let tenant = &me.tenant_id;
     let mut gather = Gather::new(page);
     loop {
-        // One BatchGetItem, of at most 100 items, reads the owners of a page.
+        // A page of at most 100 keys has at most 100 owners, which one BatchGetItem can read.
         let keys = store.tenant_keys(tenant, gather.position(), 100).await?;
         let ids = keys.items.iter().map(|key| key.user_id.clone());
         let ids: BTreeSet<_> = ids.collect();
@@ -98,10 +98,10 @@ pub async fn list_tenant_keys(
     }
 }
 
-/// A key of a user.
+/// One key of a user.
 ///
 /// # Errors
-/// When there is no such user or key, or the policy denies it.
+/// When there is no such user or key, or the policy denies the request.
 pub async fn get_key(
     actor: &Actor,
     store: &Store,
@@ -116,10 +116,10 @@ pub async fn get_key(
     Ok(key.snapshot(Some(&owner), now))
 }
 
-/// The record of the key that makes the call. The Lambda authorizer has validated it.
+/// The record of the calling key, which the Lambda authorizer has validated.
 ///
 /// # Errors
-/// When the record no longer exists.
+/// When the record or its owner no longer exists.
 pub async fn get_calling_key(
     store: &Store,
     tenant_id: &TenantId,

@@ -1,7 +1,8 @@
-//! The use cases, one file for each subject. They know nothing of HTTP.
+//! The use cases, one file for each subject. They do not depend on HTTP.
 //!
-//! What a person asks for takes `&Actor` first. Such a function loads what it needs, asks [`crate::policy`] whether the
-//! actor may do it, and then writes. What a key does for itself and what the system does on its own has no actor.
+//! A use case for a person takes the person's `&Actor` first. It loads what it needs, asks [`crate::policy`] whether
+//! the actor may proceed, and then writes. Use cases for clusters take a [`Viewer`] instead, which is a person or a
+//! key. Use cases that a key calls for itself, or that the system runs on its own, take neither.
 
 mod archive_expired_key;
 mod clusters;

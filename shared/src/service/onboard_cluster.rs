@@ -1,10 +1,11 @@
 //! Onboarding: a key registers a cluster or a node, within its limit, and gets a join token that works once.
 //!
-//! 1. [`OnboardingState`] is read: the key, its owner, the cluster, and whether the key holds a slot for it.
-//! 2. [`decide`] decides, without I/O.
-//! 3. [`Onboarding`] is written in one transaction, which holds only if everything is still as read.
+//! 1. Read an [`OnboardingState`]: the key, its owner, the cluster, and whether the key holds a slot for the cluster.
+//! 2. [`decide`], without I/O.
+//! 3. Write an [`Onboarding`] in one transaction. It takes a new slot only if the key, its owner and the cluster still
+//!    allow it.
 //!
-//! When others change the same items, it starts again.
+//! If a concurrent request has changed the same items, start again at 1.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -20,19 +21,19 @@ use crate::{
     token::VerifiedKey,
 };
 
-/// How many keys may hold a slot for the same cluster. It bounds the size of the cluster's item.
+/// The maximum number of keys that hold a slot for the same cluster. It limits the size of the cluster's item.
 const MOST_HOLDERS: usize = 400;
 
-/// What joins.
+/// The cluster or node that joins.
 #[derive(Debug, Clone)]
 pub enum Joining {
-    /// A cluster, and the node that calls for it if that gave its name.
+    /// A cluster, and the calling node if it gave its name.
     Cluster {
         name: ClusterName,
         kind: ClusterType,
         node: Option<NodeName>,
     },
-    /// A node of a cluster that is already onboarded: of the one named, or else of the only one the key has.
+    /// A node of an onboarded cluster: of the named one, or else of the only one that the key has onboarded.
     Node {
         cluster: Option<ClusterName>,
         node: NodeName,
@@ -41,12 +42,11 @@ pub enum Joining {
 
 /// Onboards a cluster or a node. Onboarding the same cluster again succeeds and takes no second slot.
 ///
-/// It costs one read and one transaction; more only before a refusal, when others write the same items, or when a node
-/// does not name its cluster.
+/// Costs one read and one transaction. Refusals, conflicts, and nodes that do not name their cluster can cost more.
 ///
 /// # Errors
-/// When the key is refused or has no slot left. After a failure of the table there is either nothing, or what the same
-/// call finds again.
+/// When the key is refused or has no free slot, or a node comes before its cluster. If the table fails, either nothing
+/// was written, or repeating the call finds what was written.
 pub async fn onboard_cluster(
     service: &KeyService,
     key: &VerifiedKey,
@@ -118,13 +118,13 @@ fn log(onboarding: &Onboarding) {
     metrics::count(Metric::Onboarding(code));
 }
 
-/// The cluster of a node that names none: the only one that its key has onboarded.
+/// The cluster of a node that does not name one: the only cluster that its key has onboarded.
 async fn only_cluster(
     store: &Store,
     key: &VerifiedKey,
     now: Timestamp,
 ) -> Result<ClusterName, Error> {
-    // A key that is refused must not learn which slots it has.
+    // A refused key must not reveal anything about its slots.
     let (record, owner) = store.key_and_owner(key.claims()).await?;
     let permission = Some(Permission::ClustersOnboard);
     policy::evaluate(key, record.as_ref(), owner.as_ref(), permission, now)?;
@@ -140,18 +140,18 @@ async fn only_cluster(
     }
 }
 
-/// What [`decide`] needs besides the state.
+/// The input of [`decide`] besides the state.
 struct Request<'a> {
     key: &'a VerifiedKey,
     cluster: ClusterName,
     /// Absent for a node, which can only join a cluster that is already onboarded.
     kind: Option<ClusterType>,
     node: Option<NodeName>,
-    /// How long the table remembers a silent node.
+    /// How long a silent node stays in the table.
     node_history: Duration,
-    /// The number of the cluster, if it is new.
+    /// The number for the cluster, if it is new.
     new_cluster: ClusterNumber,
-    /// The number of the node, if it is new.
+    /// The number for the node, if it is new.
     new_node: NodeNumber,
 }
 
@@ -187,7 +187,7 @@ impl From<Refusal> for Error {
             ),
             Refusal::TooManyHolders => Self::Conflict(
                 "cluster_key_limit_reached",
-                "400 access keys hold this cluster: use one of them, or wait until some have expired",
+                "400 access keys already hold this cluster: use one of them, or wait until some have expired",
             ),
         }
     }
@@ -296,7 +296,7 @@ mod tests {
         node: Option<NodeName>,
     }
 
-    /// A key that onboards a new cluster.
+    /// A key that is about to onboard a new cluster.
     fn case() -> Case {
         let owner = fixtures::user("editor", Role::Editor);
         Case {
@@ -383,14 +383,14 @@ mod tests {
     }
 
     #[test]
-    fn a_known_cluster_takes_a_slot_of_each_further_key() {
+    fn a_known_cluster_takes_a_slot_of_each_additional_key() {
         let onboarding = case().held_by([another_key()]).onboarding();
         assert_eq!(onboarding.slot, Slot::Take { limit: 3 });
         assert!(!onboarding.is_new_cluster);
     }
 
     #[test]
-    fn a_repetition_takes_no_slot_and_records_the_use_once_an_hour() {
+    fn onboarding_again_takes_no_slot_and_records_the_use_once_an_hour() {
         for (last_used_at, record_use) in [
             (None, true),
             (Some(at(-3600)), true),
@@ -409,7 +409,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_joins_an_onboarded_cluster_and_is_remembered_for_its_history() {
+    fn a_node_joins_an_onboarded_cluster_and_is_stored_for_its_history() {
         let mut case = case().onboarded();
         (case.kind, case.node) = (None, Some("n1".parse().unwrap()));
         let onboarding = case.onboarding();
@@ -431,7 +431,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_without_a_free_slot_gets_no_other_cluster() {
+    fn a_key_without_a_free_slot_cannot_onboard_another_cluster() {
         let mut full = case();
         full.key.clusters_used = 3;
         let mut lowered = case();
@@ -446,7 +446,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cluster_has_a_limit_of_holders() {
+    fn a_cluster_has_a_maximum_number_of_holders() {
         let keys = |n| (0..n).map(|_| another_key()).collect::<Vec<_>>();
         let decision = case().held_by(keys(MOST_HOLDERS)).decide();
         assert!(
@@ -457,7 +457,7 @@ mod tests {
     }
 
     #[test]
-    fn a_torn_read_is_read_again() {
+    fn an_inconsistent_read_is_repeated() {
         let slot_without_cluster = Case {
             has_slot: true,
             ..case()
@@ -480,7 +480,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_is_refused_onboards_nothing() {
+    fn a_refused_key_onboards_nothing() {
         for code in [
             RefusalCode::Invalid,
             RefusalCode::Expired,

@@ -1,11 +1,11 @@
-//! Lists: a page that a caller asks for, gathered from pages of the table.
+//! Assembles the page that a caller requests from pages of the table.
 
 use crate::store::{Page, Position};
 
-/// The part of a list that a caller asks for.
+/// A request for a part of a list.
 #[derive(Debug, Clone)]
 pub struct PageRequest {
-    /// The most items in the answer.
+    /// The maximum number of items in the response.
     pub limit: usize,
     pub after: Option<Position>,
 }
@@ -18,7 +18,7 @@ pub struct Listing<T> {
     pub next: Option<Position>,
 }
 
-/// Gathers the items of an answer from pages of the table.
+/// Gathers the items of a response from pages of the table.
 pub(super) struct Gather<'a, T> {
     request: &'a PageRequest,
     items: Vec<T>,
@@ -28,8 +28,8 @@ pub(super) struct Gather<'a, T> {
 }
 
 impl<'a, T> Gather<'a, T> {
-    /// How many pages of the table one answer may read. With a filter that matches little, the answer then has fewer
-    /// items than asked for, and a cursor.
+    /// The maximum number of pages of the table to read for one response. With a filter that matches few items, the
+    /// response may therefore have fewer items than requested, and still a cursor.
     const PAGES: usize = 10;
 
     pub fn new(request: &'a PageRequest) -> Self {
@@ -42,9 +42,9 @@ impl<'a, T> Gather<'a, T> {
         }
     }
 
-    /// How many items to read at a time, of a list that shows all of them or only some.
+    /// How many items to read at a time, depending on whether a filter removes some.
     pub fn page_size(&self, is_filtered: bool) -> i32 {
-        // One more than fits tells whether there is more.
+        // One item beyond the limit shows whether there are more.
         let size = if is_filtered {
             250
         } else {
@@ -58,7 +58,7 @@ impl<'a, T> Gather<'a, T> {
         self.last.as_ref()
     }
 
-    /// Takes the items of a page for which `show` has an answer. True when the list needs no further page.
+    /// Takes those items of a page for which `show` returns something. True if no further page is needed.
     pub fn take<I>(
         &mut self,
         page: Page<I>,

@@ -1,4 +1,4 @@
-//! Revoking: one key, all keys of a user, or the key that is presented.
+//! Revokes one key, all keys of a user, or the key that is presented.
 
 use super::{error::Error, key_service::KeyService, users};
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
 /// Revokes one key of a user. Revoking it again changes nothing.
 ///
 /// # Errors
-/// When there is no such user or key, or the policy denies it.
+/// When there is no such user or key, or the policy denies the request.
 pub async fn revoke_key(
     actor: &Actor,
     store: &Store,
@@ -37,10 +37,10 @@ pub async fn revoke_key(
     .ok_or(Error::NotFound)
 }
 
-/// Revokes every key that a user has now, with one write. Keys that are created later are valid.
+/// Revokes every key that a user has now, with one write. Keys that are created later are not affected.
 ///
 /// # Errors
-/// When there is no such user, or the policy denies it.
+/// When there is no such user, or the policy denies the request.
 pub async fn revoke_all_keys(
     actor: &Actor,
     store: &Store,
@@ -56,7 +56,7 @@ pub async fn revoke_all_keys(
         let owner = policy::may_manage_keys_of(&me, owner_id, owner)?;
         // Another request may have revoked all keys since this one began.
         let is_revoked = owner.epoch > *epoch_at_start.get_or_insert(owner.epoch);
-        // Somebody who was never seen has no keys.
+        // A user who is not in the table has no keys.
         if is_revoked || !is_in_table {
             return Ok(());
         }
@@ -74,10 +74,11 @@ pub async fn revoke_all_keys(
     Err(Error::CHANGED_MEANWHILE)
 }
 
-/// Revokes the key that is presented, so that whoever finds a leaked key can end it. Revoking it again changes nothing.
+/// Revokes the key that is presented, so that anyone who finds a leaked key can revoke it. Revoking it again changes
+/// nothing.
 ///
 /// # Errors
-/// When it is not a genuine key, or has expired.
+/// When the key is invalid or has expired.
 pub async fn revoke_presented_key(
     service: &KeyService,
     key: &AccessKey,
@@ -112,7 +113,7 @@ async fn revoke(
         .revoke_key(tenant_id, user_id, key_id, revocation)
         .await?;
     if revoked == Revoked::Now {
-        // The runbook reads this line after a restore, which brings revoked keys back to life.
+        // The runbook searches for this line after a restore, which makes revoked keys valid again.
         tracing::info!(tenant.id = %tenant_id, user.id = %user_id, key.id = %key_id, "revoked");
         metrics::count(Metric::Revoked(kind));
     }

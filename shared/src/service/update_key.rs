@@ -1,4 +1,4 @@
-//! Changing a key: how many clusters it may onboard.
+//! Changes how many clusters a key may onboard.
 
 use super::{error::Error, users};
 use crate::{
@@ -7,11 +7,11 @@ use crate::{
     store::Store,
 };
 
-/// Changes how many clusters a key may onboard, up to the limit that was signed into it. A key that has already onboarded
-/// more gets no new slot, and keeps those it has.
+/// Changes how many clusters a key may onboard, up to the limit that was signed into the key. A key that already holds
+/// more clusters keeps them, but gets no new slot.
 ///
 /// # Errors
-/// When there is no such key, the policy denies it, the limit is too high, or the key is no longer live.
+/// When there is no such key, the policy denies the request, the limit is too high, or the key is no longer live.
 pub async fn limit_key(
     actor: &Actor,
     store: &Store,
@@ -29,7 +29,9 @@ pub async fn limit_key(
     if !(1..=limit).contains(&max_clusters) {
         return Err(Error::field(
             "max_clusters",
-            format!("must be a whole number from 1 to {limit}, the limit of the key's creation"),
+            format!(
+                "must be a whole number from 1 to {limit}, the limit that the key was created with"
+            ),
         ));
     }
     if !key.is_live(&owner, now) || !store.limit_clusters(&key, max_clusters).await? {

@@ -1,4 +1,4 @@
-//! The directory of a tenant's users: the authority for what a caller and the owner of a key may do.
+//! A tenant's directory of users. It determines what callers and the owners of keys may do.
 
 use std::time::Duration;
 
@@ -12,10 +12,10 @@ use crate::{
     store::{Attempts, Position, Store, UserWritten},
 };
 
-/// A sign-in is recorded at most once in this time.
+/// Sign-ins are recorded at most once in this time.
 const SIGN_IN_PRECISION: Duration = Duration::from_secs(3600);
 
-/// The directory's user for an actor, without writing anything.
+/// The user of an actor, without recording a sign-in.
 ///
 /// # Errors
 /// When the user is deactivated or deleted.
@@ -24,7 +24,7 @@ pub(super) async fn resolve(actor: &Actor, store: &Store, now: Timestamp) -> Res
     known(actor, user, now)
 }
 
-/// The users for an actor and for somebody whom the request concerns, with one request.
+/// The user of an actor, and another user whom the request is about, from one read.
 ///
 /// # Errors
 /// When the actor's user is deactivated or deleted.
@@ -45,8 +45,8 @@ fn known(actor: &Actor, user: Option<User>, now: Timestamp) -> Result<User, Erro
     Ok(user)
 }
 
-/// Records that an actor called, whom the table knows as `user`: a first sign-in creates the user. `None` if another
-/// request of the same actor was faster: read again.
+/// Records a sign-in of an actor whose user, as read from the table, is `user`. The first sign-in creates the user.
+/// `None` if a concurrent request has created the user; the caller must then read again.
 ///
 /// # Errors
 /// When the user is deactivated or deleted.
@@ -71,7 +71,7 @@ pub(super) async fn sign_in(
     Ok(Some(user))
 }
 
-/// Signs an actor in, and reads somebody whom the request concerns, with one read.
+/// Records a sign-in, and returns the user of the actor and another user whom the request is about, from one read.
 ///
 /// # Errors
 /// When the actor's user is deactivated or deleted.
@@ -95,10 +95,10 @@ async fn sign_in_and_read(
     Err(Error::CHANGED_MEANWHILE)
 }
 
-/// A page of the tenant's users, by id.
+/// A page of the tenant's users, sorted by id.
 ///
 /// # Errors
-/// When the policy denies it.
+/// When the policy denies the request.
 pub async fn list_users(
     actor: &Actor,
     store: &Store,
@@ -118,10 +118,10 @@ pub async fn list_users(
     })
 }
 
-/// A user.
+/// A user in the actor's tenant.
 ///
 /// # Errors
-/// When there is no such user, or the policy denies it.
+/// When there is no such user, or the policy denies the request.
 pub async fn get_user(
     actor: &Actor,
     store: &Store,
@@ -132,7 +132,7 @@ pub async fn get_user(
     Ok(policy::may_see_user(&me, user_id, user)?)
 }
 
-/// What a user becomes. What is absent stays as it is.
+/// A change to a user. Absent fields keep their values.
 #[derive(Debug, Clone, Default)]
 pub struct UserChange {
     pub role: Option<Role>,
@@ -154,10 +154,10 @@ impl UserChange {
     }
 }
 
-/// Provisions a user, before or after the first sign-in. True if the user is new.
+/// Provisions a user, before or after the first sign-in. True if the user is new or was deleted.
 ///
 /// # Errors
-/// When the policy denies it, or the tenant would lose its last administrator.
+/// When the policy denies the request, or the tenant would lose its last administrator.
 pub async fn provision_user(
     actor: &Actor,
     store: &Store,
@@ -169,7 +169,7 @@ pub async fn provision_user(
         let new_user = || User::new(&actor.tenant_id, user_id, Role::Viewer, now);
         let mut new = old.cloned().unwrap_or_else(new_user);
         if new.status == UserStatus::Deleted {
-            // The epoch stays: the keys of a deleted user do not come back.
+            // The epoch stays, so that the keys of the deleted user stay revoked.
             (new.status, new.created_at) = (UserStatus::Active, now);
         }
         change.apply(&mut new);
@@ -183,7 +183,7 @@ pub async fn provision_user(
 /// Changes a user's role or status.
 ///
 /// # Errors
-/// When there is no such user, the policy denies it, or the tenant would lose its last administrator.
+/// When there is no such user, the policy denies the request, or the tenant would lose its last administrator.
 pub async fn change_user(
     actor: &Actor,
     store: &Store,
@@ -200,10 +200,10 @@ pub async fn change_user(
     Ok(new)
 }
 
-/// Deletes a user. A record without name and address stays behind, so that the user's keys stay dead.
+/// Deletes a user. A record without name and e-mail address remains, so that the user's keys stay revoked.
 ///
 /// # Errors
-/// When there is no such user, the policy denies it, or the tenant would lose its last administrator.
+/// When there is no such user, the policy denies the request, or the tenant would lose its last administrator.
 pub async fn delete_user(
     actor: &Actor,
     store: &Store,
@@ -228,8 +228,8 @@ fn existing(user: Option<&User>) -> Result<User, Error> {
     user.cloned().ok_or(Error::NotFound)
 }
 
-/// Writes what `change` makes of a user, and gives the user before and after. When others change the user at the same
-/// moment, it reads and decides again.
+/// Applies `change` to a user, and returns the user before and after. If the user changes meanwhile, reads and decides
+/// again.
 async fn write_user(
     actor: &Actor,
     store: &Store,
@@ -259,7 +259,7 @@ async fn write_user(
     Err(Error::CHANGED_MEANWHILE)
 }
 
-/// The runbook reads this line after a restore, which brings back users as they were.
+/// The runbook searches for this line after a restore, which sets users back to an earlier state.
 fn log(user: &User) {
     let (role, status) = (user.role.as_str(), user.status.as_str());
     tracing::info!(

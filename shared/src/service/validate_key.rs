@@ -1,5 +1,5 @@
-//! Validating a key: whether it is valid, and for what. Forged keys are refused without I/O. A genuine key costs one
-//! read, or none if the caller accepts cached data.
+//! Validates keys. A forged key is refused without I/O. A genuine key costs one read, or none if the caller accepts
+//! cached data.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,23 +19,23 @@ use crate::{
     token::{AccessKey, VerifiedKey},
 };
 
-/// `last_used_at` is written at most once in this time.
+/// Validations write `last_used_at` at most once in this time.
 const USE_PRECISION: Duration = Duration::from_secs(3600);
 /// How long a validation waits for that write.
 const USE_PATIENCE: Duration = Duration::from_millis(300);
 
-/// The question of a validation.
+/// A request to validate a key.
 #[derive(Debug)]
 pub struct ValidateRequest {
     pub key: AccessKey,
-    /// Asks whether the key is valid for this.
+    /// The permission that the key must have, if any.
     pub permission: Option<Permission>,
-    /// How old cached data may be. Zero reads the table.
+    /// The maximum age of cached data. Zero always reads the table.
     pub max_staleness: Duration,
 }
 
 impl ValidateRequest {
-    /// Asks for everything the key may do, from the table.
+    /// Requires no permission, and reads the table.
     #[must_use]
     pub const fn new(key: AccessKey) -> Self {
         Self {
@@ -50,15 +50,15 @@ impl ValidateRequest {
 #[derive(Debug)]
 pub struct Validation {
     pub result: Result<Grant, RefusalCode>,
-    /// When the data was read: the time of the request, unless it came from the cache.
+    /// When the data was read: the time of the request, unless the data came from the cache.
     pub checked_at: Timestamp,
 }
 
-/// Validates a key. The cache, if there is one, may answer requests that allow it, and learns from every read. It holds
-/// data, not results: time, permission and owner are evaluated on each call.
+/// Validates a key. If there is a cache, it serves requests that accept cached data, and every read updates it. The
+/// cache holds data, not results: expiry, permission and owner are evaluated on each call.
 ///
 /// # Errors
-/// When the public keys or the table are needed and not available.
+/// When the public keys or the table are needed, but not available.
 pub async fn validate_key(
     service: &KeyService,
     cache: Option<&ValidationCache>,
@@ -91,13 +91,13 @@ pub async fn validate_key(
 async fn read(store: &Store, key: VerifiedKey) -> Result<Lookup, Error> {
     let (record, mut owner) = store.key_and_owner(key.claims()).await?;
     if let Some(owner) = &mut owner {
-        // Evaluation needs only the epoch, and the details would be most of what the cache holds.
+        // Evaluation needs only the epoch, and the details would take up most of the cache.
         owner.revocations = Vec::new();
     }
     Ok(Lookup { key, record, owner })
 }
 
-/// Validations neither fail nor wait long because of this write.
+/// Records a use of the key. If the write fails or is slow, the validation continues without it.
 async fn record_use(store: &Store, record: Option<&KeyRecord>, now: Timestamp) {
     let Some(record) = record.filter(|record| is_use_due(record, now)) else {
         return;
@@ -112,13 +112,13 @@ async fn record_use(store: &Store, record: Option<&KeyRecord>, now: Timestamp) {
     tracing::warn!(key.id = %key_id, error.cause = cause, "could not record the use of the key");
 }
 
-/// Whether `last_used_at` is due to be written.
+/// Whether the last recorded use is old enough to be replaced.
 pub(super) fn is_use_due(key: &KeyRecord, now: Timestamp) -> bool {
     key.last_used_at.is_none_or(|at| at <= now - USE_PRECISION)
 }
 
-/// Counts the result of a validation by `function`: `active`, a [`RefusalCode`], or `unavailable`. A request that runs
-/// out of time is not counted; the API's metrics have its 503.
+/// Counts the result of a validation by `function`: `active`, a [`RefusalCode`], or `unavailable`. Requests that run
+/// out of time are not counted here; the metrics of the API count them as 503.
 pub fn count_validation(
     function: &'static str,
     result: Result<&Result<Grant, RefusalCode>, &Error>,

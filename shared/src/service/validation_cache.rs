@@ -1,4 +1,4 @@
-//! What a process has read about keys, for callers who accept data of some age.
+//! Caches what a process has read about keys, for callers who accept data of a limited age.
 
 use std::{
     num::NonZeroUsize,
@@ -24,7 +24,7 @@ pub(super) struct Lookup {
 }
 
 impl Lookup {
-    /// What the key is worth at `now`.
+    /// What the key permits at `now`.
     pub fn evaluate(
         &self,
         permission: Option<Permission>,
@@ -35,15 +35,15 @@ impl Lookup {
     }
 }
 
-/// The most keys in the cache. One takes about 1 KB, and 4 KB if each id, name and reason has its greatest length: 4 MB in
-/// all, and never more than 16 of the function's 256.
+/// The maximum number of keys in the cache. A key takes about 1 KB, or 4 KB if all its ids, names and reasons have
+/// their maximum length. The cache therefore takes about 4 MB, and at most 16 MB of the function's 256 MB.
 const CAPACITY: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4095);
 
 type Lookups = LruCache<KeyHash, (Timestamp, Arc<Lookup>)>;
 
-/// The latest lookup of each key and the time at which it began. The least recently used make room.
+/// The latest lookup of each key, and the time at which the lookup began. Evicts the least recently used.
 ///
-/// It uses wall-clock time, because the monotonic clock may stop while Lambda freezes the process.
+/// Uses wall-clock time, because the monotonic clock may stop while Lambda freezes the process.
 pub struct ValidationCache {
     bound: Duration,
     // A standard mutex, because it is never held across an await.
@@ -51,12 +51,11 @@ pub struct ValidationCache {
 }
 
 impl ValidationCache {
-    /// Reads the settings.
     pub fn read(environment: &mut Environment<'_>) -> Self {
         Self::new(config::max_staleness(environment))
     }
 
-    /// A cache that never answers with data of the age `bound` or older.
+    /// A cache that returns only data younger than `bound`.
     fn new(bound: Duration) -> Self {
         Self {
             bound,
@@ -64,7 +63,7 @@ impl ValidationCache {
         }
     }
 
-    /// The lookup of a key, with the time at which it began, if that is less than `max_staleness` ago.
+    /// The lookup of a key and the time at which it began, if its age is below both `max_staleness` and the bound.
     pub(super) fn get(
         &self,
         key: &AccessKey,
@@ -77,18 +76,19 @@ impl ValidationCache {
         }
         let mut lookups = self.lookups();
         let (began, lookup) = lookups.get(&key.hash())?;
-        // A lookup from the future was made before the clock was set back: its age is unknown. Both times are rounded down
-        // to milliseconds, so only an age below the limit is certain to be within it.
+        // A lookup from the future means that the clock was set back, so its age is unknown. Both times are rounded
+        // down to milliseconds, so the actual age is certain to be within the limit only if this one is below it.
         let age = now.since(*began)?;
-        // A read would begin with the signed expiry, which overrides everything else.
+        // A validation that reads the table checks the signed expiry first, before any other reason for refusal.
         let is_expired = now >= lookup.key.claims().expires_at;
         (age < max_age && !is_expired).then(|| (*began, Arc::clone(lookup)))
     }
 
-    /// Replaces what is known of a key by a lookup that began at `began`. Forgets the key if the table does not have it, or
-    /// has another secret for it.
+    /// Stores a lookup that began at `began`, in place of any earlier one. Removes the key if the table does not have
+    /// it, or has another hash for it.
     ///
-    /// Lambda gives a process one request at a time, so the last lookup to arrive is the last that was read.
+    /// A Lambda process handles one request at a time, so the last lookup to be inserted is also the last that was
+    /// read.
     pub(super) fn insert(&self, lookup: &Arc<Lookup>, began: Timestamp) {
         if self.bound.is_zero() {
             return;
@@ -164,7 +164,7 @@ mod tests {
             self.get(&key("key"), max_staleness, now).is_some()
         }
 
-        /// The result at `now` for a caller who accepts data of up to five minutes.
+        /// The result at `now` for a caller who accepts data up to five minutes old.
         fn result(
             &self,
             permission: Option<Permission>,
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn data_is_not_used_at_the_allowed_age_or_later() {
+    fn data_is_used_only_below_the_allowed_age() {
         let cache = ValidationCache::with(FIVE_MINUTES, lookup());
         for (max_staleness, age, is_used) in [
             (10, 0, true),
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn the_stated_age_begins_in_the_second_in_which_the_read_began() {
+    fn the_stated_time_is_the_second_in_which_the_read_began() {
         let cache = ValidationCache::with(FIVE_MINUTES, lookup());
         let (checked_at, _) = cache
             .get(&key("key"), Duration::from_secs(10), NOW + millis(9_999))
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn no_request_gets_past_the_bound() {
+    fn no_request_can_exceed_the_bound() {
         let cache = ValidationCache::with(Duration::from_secs(2), lookup());
         assert!(cache.has(Duration::MAX, NOW + millis(1_999)));
         assert!(!cache.has(Duration::MAX, NOW + millis(2_000)));
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_used_while_the_clock_is_set_back() {
+    fn data_from_the_future_is_not_used() {
         let cache = ValidationCache::with(FIVE_MINUTES, lookup());
         assert!(!cache.has(FIVE_MINUTES, NOW - millis(1)));
         cache.insert(&Arc::new(revoked()), NOW - millis(5_000));
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_was_seen_revoked_or_gone_never_comes_back() {
+    fn a_key_that_was_read_as_revoked_or_gone_never_becomes_valid_again() {
         let cache = ValidationCache::with(FIVE_MINUTES, lookup());
         cache.insert(&Arc::new(revoked()), NOW + millis(1));
         assert_eq!(
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn one_key_is_not_taken_for_another() {
+    fn one_key_is_not_mistaken_for_another() {
         let cache = ValidationCache::with(FIVE_MINUTES, lookup());
         assert!(cache.get(&key("kez"), FIVE_MINUTES, NOW).is_none());
     }
@@ -264,7 +264,7 @@ mod tests {
         assert!(cache.result(None, end - millis(1)).unwrap().is_ok());
         assert_eq!(cache.result(None, end), Some(Err(RefusalCode::Expired)));
 
-        // A read would begin with the signed expiry, so nothing comes from the cache after it.
+        // A validation that reads the table checks the signed expiry first, so the cache returns nothing after it.
         let signed = changed(|lookup| {
             let mut claims = lookup.key.claims().clone();
             claims.expires_at = end;
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn the_least_recently_used_make_room() {
+    fn the_least_recently_used_lookup_is_evicted() {
         let cache = ValidationCache::new(FIVE_MINUTES);
         let numbered = |n: usize| key(&n.to_string());
         for n in 0..=CAPACITY.get() {

@@ -15,21 +15,21 @@ use super::{
 };
 use crate::model::{Cluster, ClusterName, ClusterNumber, KeyId, KeyRecord, Node, TenantId, UserId};
 
-/// How many keys lose their slots in one transaction: each takes two of its 100 items.
+/// The maximum number of keys whose slots are freed in one transaction. Each key takes up to two of its 100 items.
 const FREED_AT_ONCE: usize = 40;
 
 /// The progress of a cluster's deletion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Deletion {
     Done,
-    /// Some holders have lost their slots. More are left.
+    /// The slots of some holders are freed. Others remain.
     Progress,
-    /// The cluster is no longer what was read, or another transaction holds it.
+    /// The cluster or one of its holders has changed since it was read, or another transaction holds an item.
     Stale,
 }
 
 impl Store {
-    /// Whether a key holds a slot for a cluster, consistent.
+    /// Whether a key holds a slot for a cluster. Strongly consistent.
     pub(crate) async fn has_slot(
         &self,
         tenant: &TenantId,
@@ -43,7 +43,7 @@ impl Store {
         Ok(slot.is_some())
     }
 
-    /// The clusters for which a key holds slots, up to `limit`, consistent.
+    /// The clusters for which a key holds slots, up to `limit`. Strongly consistent.
     pub(crate) async fn slots(
         &self,
         tenant: &TenantId,
@@ -62,7 +62,7 @@ impl Store {
         Ok(names.collect())
     }
 
-    /// Removes the slot of a key that has expired. The cluster stays, without this holder.
+    /// Removes the slot of an expired key. The cluster stays, without this holder.
     pub(crate) async fn release_slot(
         &self,
         tenant: &TenantId,
@@ -75,13 +75,13 @@ impl Store {
             .value(":key", StringSet([key]));
         let outcome = self.table.transact(&[slot.clone(), forget]).await?;
         if let Outcome::Refused(_) = outcome {
-            // The cluster was deleted in between.
+            // The cluster was deleted in the meantime.
             self.table.transact(&[slot]).await?;
         }
         Ok(())
     }
 
-    /// A cluster, consistent.
+    /// A cluster. Strongly consistent.
     pub(crate) async fn cluster(
         &self,
         tenant: &TenantId,
@@ -91,7 +91,7 @@ impl Store {
         Ok(item.map(read::<ClusterItem, _>).transpose()?)
     }
 
-    /// A page of a tenant's clusters, by name, consistent.
+    /// A page of a tenant's clusters, sorted by name. Strongly consistent.
     pub(crate) async fn clusters(
         &self,
         tenant: &TenantId,
@@ -110,7 +110,7 @@ impl Store {
         self.table.page::<ClusterItem, _>(query).await
     }
 
-    /// A page of a cluster's nodes, by name, consistent. It has as many nodes as DynamoDB reads at a time.
+    /// A page of a cluster's nodes, sorted by name, as large as DynamoDB makes it. Strongly consistent.
     pub(crate) async fn nodes(
         &self,
         tenant: &TenantId,
@@ -129,8 +129,9 @@ impl Store {
         self.table.page::<NodeItem, _>(query).await
     }
 
-    /// Takes one step towards the deletion of a cluster: frees the slots of some of its holders, or of all that are left
-    /// together with the cluster. The counter of each live key goes down with its slot.
+    /// Takes one step in the deletion of a cluster: frees the slots of some of its holders or, in the last step,
+    /// deletes the cluster together with the remaining slots. Each freed slot is subtracted from the counter of its
+    /// key, if the key is live.
     pub(crate) async fn delete_cluster_step(
         &self,
         cluster: &Cluster,
@@ -160,7 +161,7 @@ impl Store {
         })
     }
 
-    /// The owners of those of these keys that hold slots for a cluster.
+    /// Those of the given keys that hold slots for a cluster, with their owners.
     async fn slots_of(
         &self,
         cluster: &Cluster,
@@ -217,7 +218,8 @@ fn forget_holders(cluster: &Cluster, freed: &[KeyId]) -> Write {
         .value(":holders", StringSet(&cluster.holders))
 }
 
-/// Frees the slot of a key for a cluster. Only a live key has a counter to take it from.
+/// Frees the slot of a key for a cluster, and subtracts it from the counter of a live key. The history of an expired
+/// key keeps its count.
 fn free_slot(cluster: &Cluster, key: KeyId, user: &UserId, is_live: bool) -> Vec<Write> {
     let tenant = &cluster.tenant_id;
     let slot =

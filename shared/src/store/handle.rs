@@ -1,5 +1,5 @@
-//! The handle to the table. Functions hold one and pass it to services, but cannot read or write with it: its other methods
-//! are private to the crate.
+//! The handle to the table. Functions hold one and pass it to services, but cannot read or write with it: its methods
+//! are private to the crate, except [`Store::warm_up`].
 
 use super::table::Table;
 use crate::process::{
@@ -7,20 +7,20 @@ use crate::process::{
     config::Environment,
 };
 
-/// The table, through the SDK's client.
+/// The table, accessed through the SDK's client.
 #[derive(Debug, Clone)]
 pub struct Store {
     pub(super) table: Table,
 }
 
 impl Store {
-    /// The table that `TABLE_NAME` names.
+    /// Reads `TABLE_NAME`.
     pub(crate) fn read(environment: &mut Environment<'_>, aws: &AwsSettings) -> Self {
         let table = Table::new(aws.dynamodb(), environment.required("TABLE_NAME"));
         Self { table }
     }
 
-    /// Connects to DynamoDB in the init phase, in which a function has a whole CPU. If DynamoDB does not answer within a
+    /// Connects to DynamoDB in the init phase, when a function has a whole CPU. If DynamoDB does not respond within a
     /// second, the first request connects.
     pub async fn warm_up(&self) {
         warmed_up("DynamoDB", async { self.table.warm_up().await.is_ok() }).await;

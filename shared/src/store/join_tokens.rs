@@ -1,4 +1,4 @@
-//! Join tokens: read and redeem. [`super::onboarding`] writes them.
+//! Reads and redeems join tokens. [`super::onboarding`] writes them.
 
 use super::{
     handle::Store,
@@ -8,7 +8,7 @@ use super::{
 use crate::model::{JoinToken, JoinTokenRecord, Redemption, Timestamp};
 
 impl Store {
-    /// The record of a join token, consistent.
+    /// The record of a join token. Strongly consistent.
     pub(crate) async fn join_token(
         &self,
         token: &JoinToken,
@@ -17,8 +17,8 @@ impl Store {
         Ok(item.map(read::<JoinTokenItem, _>).transpose()?)
     }
 
-    /// Redeems a join token. True for one `redemption` only, however often that one is written: the SDK repeats a write
-    /// whose answer is lost.
+    /// Redeems a join token. True only for the first `redemption`, however often it is written, because the SDK retries
+    /// a write whose response was lost.
     pub(crate) async fn redeem(
         &self,
         token: &JoinToken,

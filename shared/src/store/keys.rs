@@ -1,4 +1,4 @@
-//! Keys: reads, issue, revocation, use and history.
+//! Reads, issues, revokes and archives keys, and records their use.
 
 use super::{
     handle::Store,
@@ -15,7 +15,7 @@ use crate::{
     token::Claims,
 };
 
-/// What an `Idempotency-Key` stands for.
+/// The request that an `Idempotency-Key` stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Idempotency {
     /// Hash of the caller and the header.
@@ -24,12 +24,12 @@ pub struct Idempotency {
     pub fingerprint: String,
 }
 
-/// What a creation needs to know, from one consistent read.
+/// The data needed to create a key, from one consistent read.
 #[derive(Debug, Default)]
 pub struct CreationState {
     pub actor: Option<User>,
     pub owner: Option<User>,
-    /// The request that used the `Idempotency-Key` before.
+    /// The earlier request with the same `Idempotency-Key`.
     pub earlier: Option<EarlierRequest>,
 }
 
@@ -37,7 +37,7 @@ pub struct CreationState {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Issued {
     Done,
-    /// The owner is no longer what was read, or another request with the same `Idempotency-Key` was faster.
+    /// The owner has changed since it was read, or another request with the same `Idempotency-Key` was faster.
     Changed,
     /// The key to re-issue was revoked or has expired.
     Gone,
@@ -47,7 +47,7 @@ pub enum Issued {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Revoked {
     Now,
-    /// The key had been revoked before, or only its history is left.
+    /// The key was already revoked, or only its history is left.
     Before,
     NotFound,
 }
@@ -60,7 +60,7 @@ pub enum Archived {
 }
 
 impl Store {
-    /// The record of a key and its owner, consistent: all that a validation reads.
+    /// A key and its owner, which are all that a validation reads. Strongly consistent.
     pub(crate) async fn key_and_owner(
         &self,
         key: &Claims,
@@ -74,7 +74,7 @@ impl Store {
         Ok((batch.take::<KeyItem, _>()?, batch.take::<UserItem, _>()?))
     }
 
-    /// A key, consistent.
+    /// A key. Strongly consistent.
     pub(crate) async fn key(
         &self,
         tenant: &TenantId,
@@ -85,7 +85,7 @@ impl Store {
         Ok(item.map(read::<KeyItem, _>).transpose()?)
     }
 
-    /// What a creation needs to know, consistent.
+    /// The data needed to create a key. Strongly consistent.
     pub(crate) async fn creation_state(
         &self,
         actor: &Actor,
@@ -114,7 +114,8 @@ impl Store {
         Ok(state)
     }
 
-    /// Writes a new key, if its owner is still as read and its `Idempotency-Key` is unused.
+    /// Writes a new key, provided that its owner has not changed since it was read, and that its `Idempotency-Key` is
+    /// unused.
     pub(crate) async fn create_key(
         &self,
         key: &KeyRecord,
@@ -141,13 +142,13 @@ impl Store {
         };
         let found = refusals.take_item(1).map(read::<KeyItem, KeyRecord>);
         Ok(match found {
-            // The answer to an earlier attempt of ours was lost.
+            // The response to an earlier attempt of this request was lost.
             Some(Ok(found)) if found.hash == key.hash => Issued::Done,
             _ => Issued::Changed,
         })
     }
 
-    /// Gives a live key another secret.
+    /// Gives a live key the hash of a new secret.
     pub(crate) async fn reissue_key(
         &self,
         key: &KeyRecord,
@@ -166,7 +167,7 @@ impl Store {
         })
     }
 
-    /// A page of a user's keys, newest first, consistent.
+    /// A page of a user's keys, newest first. Strongly consistent.
     pub(crate) async fn user_keys(
         &self,
         tenant: &TenantId,
@@ -186,7 +187,7 @@ impl Store {
         self.table.page::<KeyItem, _>(query).await
     }
 
-    /// A page of a tenant's keys, newest first. The index may be a moment behind the table.
+    /// A page of a tenant's keys, newest first. The index may lag slightly behind the table.
     pub(crate) async fn tenant_keys(
         &self,
         tenant: &TenantId,
@@ -205,7 +206,7 @@ impl Store {
         self.table.page::<KeyItem, _>(query).await
     }
 
-    /// Revokes a key. The first revocation stays.
+    /// Revokes a key. If the key is already revoked, the first revocation stays.
     pub(crate) async fn revoke_key(
         &self,
         tenant: &TenantId,
@@ -234,7 +235,7 @@ impl Store {
         })
     }
 
-    /// Records a use of a key, unless one was recorded since `since`. Does not wait for transactions.
+    /// Records a use of a key, unless one was recorded after `since`. Does not retry while a transaction holds the key.
     pub(crate) async fn record_use(
         &self,
         key: &KeyRecord,
@@ -266,7 +267,7 @@ impl Store {
         Ok(matches!(outcome, Outcome::Done))
     }
 
-    /// Keeps an expired key for its history, without its hash, until `ttl`.
+    /// Stores the history of an expired key, without its hash, until `ttl`.
     pub(crate) async fn archive_key(
         &self,
         key: KeyRecord,

@@ -1,11 +1,11 @@
-//! The DynamoDB table. Only this module knows its keys and attributes, and sends it requests.
+//! The DynamoDB table. Only this module knows its keys and attributes, and sends requests to it.
 //!
 //! - `schema` declares every kind of item.
-//! - `table` sends the requests, and repeats those that meet others.
-//! - The other files hold the reads and writes, one file for each noun.
+//! - `table` sends the requests, and retries those that conflict with others.
+//! - The other files contain the reads and writes, one file for each kind of resource.
 //!
-//! A key's own claims name its partition, so validations and a user's list are strongly consistent without an index.
-//! The sparse index `tenant` (`tenant_pk`, `tenant_sk`) serves the administrators' lists.
+//! A key's own claims name its partition. Validations and the list of a user's keys therefore need no index, and are
+//! strongly consistent. The sparse index `tenant` (`tenant_pk`, `tenant_sk`) serves the administrators' lists.
 
 mod clusters;
 mod handle;

@@ -1,4 +1,4 @@
-//! Onboarding: what it reads, and the transaction that it writes.
+//! The read and the transaction of an onboarding.
 
 use serde_dynamo::string_set::StringSet;
 
@@ -13,8 +13,8 @@ use crate::model::{
     User, UserId,
 };
 
-/// What the decision about an onboarding needs. Each item is as it was at some moment of the read, not all of them at the
-/// same moment.
+/// The data needed to decide on an onboarding. Each item is strongly consistent, but the items may have been read at
+/// different moments.
 #[derive(Debug, Clone)]
 pub struct OnboardingState {
     pub key: Option<KeyRecord>,
@@ -24,16 +24,16 @@ pub struct OnboardingState {
     pub has_slot: bool,
 }
 
-/// What an onboarding writes.
+/// The data that an onboarding writes.
 #[derive(Debug)]
 pub struct Onboarding {
     pub key: KeyRecord,
     pub owner: User,
     pub slot: Slot,
-    /// As read, or as it will be created.
+    /// As read, or as the onboarding will create it.
     pub cluster: Cluster,
     pub is_new_cluster: bool,
-    /// The node that joins, and when the table may forget it.
+    /// The node that joins, and the time at which TTL may remove it.
     pub node: Option<(Node, Timestamp)>,
     pub join_token: JoinTokenRecord,
     pub now: Timestamp,
@@ -42,16 +42,16 @@ pub struct Onboarding {
 /// The key's slot for the cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Slot {
-    /// The key takes one, unless it holds this many.
+    /// The key takes a slot, unless it already holds `limit` slots.
     Take { limit: u32 },
     Held {
-        /// Whether the key's use is to be recorded. [`Self::Take`] always records it.
+        /// Whether to record the use of the key. [`Self::Take`] always does.
         record_use: bool,
     },
 }
 
 impl Store {
-    /// Reads what the decision about an onboarding needs, with one consistent request.
+    /// Reads the data needed to decide on an onboarding, with one consistent request.
     pub(crate) async fn onboarding_state(
         &self,
         tenant: &TenantId,
@@ -74,8 +74,8 @@ impl Store {
         })
     }
 
-    /// Onboards a cluster or a node, if everything is still as it was read. False if something has changed, or if another
-    /// transaction holds one of the items.
+    /// Onboards a cluster or a node. False if a condition fails because something has changed since it was read, or if
+    /// another transaction holds one of the items.
     pub(crate) async fn onboard(
         &self,
         onboarding: &Onboarding,
@@ -135,7 +135,8 @@ impl Onboarding {
         }
     }
 
-    /// A known cluster is written at most once a second: all its nodes may call at the same moment.
+    /// Unless the key takes a slot, a known cluster is written at most once a second, because all its nodes may call at
+    /// the same time.
     fn cluster_write(&self) -> Option<Write> {
         if self.is_new_cluster {
             return Some(Write::put(&ClusterItem::from(&self.cluster)).when_absent());

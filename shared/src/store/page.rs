@@ -15,28 +15,28 @@ pub struct Page<T> {
     pub has_more: bool,
 }
 
-/// A place in a list: just after an item.
+/// A position in a list: just after an item.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Position(pub(crate) String);
 
 impl Position {
-    /// In the list of a user's keys.
+    /// The position after a key in the list of a user's keys.
     pub(crate) fn after_key(key: &KeyRecord) -> Self {
         let key = key.key_id;
         Self(KeySk { key }.to_string())
     }
 
-    /// In the list of a tenant's keys.
+    /// The position after a key in the list of a tenant's keys.
     pub(crate) fn after_tenant_key(key: &KeyRecord) -> Self {
         Self(format!("{}#{}", key.user_id, key.key_id))
     }
 
-    /// In the list of a tenant's users.
+    /// The position after a user in the list of a tenant's users.
     pub(crate) fn after_user(user: &User) -> Self {
         Self(user.user_id.to_string())
     }
 
-    /// In the list of a tenant's clusters.
+    /// The position after a cluster in the list of a tenant's clusters.
     pub(crate) fn after_cluster(cluster: &Cluster) -> Self {
         let cluster = cluster.name.clone();
         Self(ClusterSk { cluster }.to_string())
@@ -69,7 +69,7 @@ impl Position {
 }
 
 impl Table {
-    /// One page of a query, as records.
+    /// One page of a query, converted to records.
     pub async fn page<I, R>(&self, query: Query) -> Result<Page<R>, StoreError>
     where
         I: DeserializeOwned,

@@ -1,4 +1,4 @@
-//! Every kind of item in the table, as a type: its keys, its attributes, and how a record becomes an item and back.
+//! A type for each kind of item in the table: its keys, its attributes, and its conversion to and from a record.
 //!
 //! | pk | sk | item |
 //! | --- | --- | --- |
@@ -11,7 +11,7 @@
 //! | `C#<tenant>` | `NODE#<cluster number>#<name>` | [`NodeItem`]: a node |
 //! | `J#<sha256>` | `JOIN` | [`JoinTokenItem`]: a join token |
 //!
-//! Reading is strict: an attribute that is missing or damaged is an error, never a default. The index `tenant` has no hashes
+//! Reading is strict: a damaged attribute, or the absence of a required one, is an error and never becomes a default. The index `tenant` has no hashes
 //! and no revocations of all keys, so records that come from it have none.
 
 use std::{
@@ -33,7 +33,7 @@ use crate::model::{
 
 pub(super) type Item = HashMap<String, AttributeValue>;
 
-/// An item does not have the shape that we wrote.
+/// An item that does not have the expected form.
 #[derive(Debug, thiserror::Error)]
 #[error("item {pk} {sk} cannot be read: {reason}")]
 pub struct BadItem {
@@ -63,8 +63,8 @@ impl From<Infallible> for BadItem {
     }
 }
 
-/// Declares key attributes: a type each, whose text is a prefix and the type's fields, separated by `#`. No identifier
-/// can contain that character.
+/// Declares a type for each key attribute. Its text is a prefix and the fields of the type, separated by `#`, which no
+/// identifier can contain.
 macro_rules! key_attributes {
     ($($name:ident = $prefix:literal $($field:ident: $type:ty),*;)*) => {$(
         #[derive(Debug, Clone)]
@@ -122,7 +122,7 @@ key_attributes! {
     NodeSk = "NODE" cluster: ClusterNumber, node: NodeName;
     JoinTokenPk = "J" hash: String;
     JoinTokenSk = "JOIN";
-    // Of the index `tenant`.
+    // Key attributes of the index `tenant`.
     IndexedKeysPk = "KEYS" tenant: TenantId;
     IndexedUsersPk = "USERS" tenant: TenantId;
 }
@@ -174,12 +174,12 @@ impl PrimaryKey {
         Self::new(&ClusterPk { tenant }, &NodeSk { cluster, node })
     }
 
-    /// `hash` is that of the token.
+    /// `hash` is the hash of the token.
     pub fn join_token(hash: String) -> Self {
         Self::new(&JoinTokenPk { hash }, &JoinTokenSk {})
     }
 
-    /// This key with its attributes in the index `tenant`.
+    /// This key, with the key attributes of the index `tenant`.
     pub fn in_tenant_index(mut self, partition: &impl ToString, sort: &impl ToString) -> Item {
         for (name, text) in [
             ("tenant_pk", partition.to_string()),
@@ -190,7 +190,7 @@ impl PrimaryKey {
         self.0
     }
 
-    /// No item has this key. Reading it opens a connection.
+    /// A key that no item has. Reading it opens a connection.
     pub fn warm_up() -> Self {
         Self::new(&"WARM", &"UP")
     }
@@ -242,7 +242,7 @@ impl Kind for ClusterItem {
 pub(super) struct Batch(pub Vec<Item>);
 
 impl Batch {
-    /// Takes out an item of the kind `I`, if there is one.
+    /// Removes and returns an item of the kind `I`, if there is one.
     ///
     /// # Errors
     /// When the item cannot be read.
@@ -259,7 +259,7 @@ impl Batch {
     }
 }
 
-/// Writes an item. Attributes without a value are left out.
+/// Converts an entity to an item, without the attributes that have no value.
 pub(super) fn to_item(entity: &impl Serialize) -> Item {
     // Cannot fail: every kind of item is a struct of texts, numbers, bytes, lists and sets.
     let mut item: Item = serde_dynamo::to_item(entity).unwrap_or_default();
@@ -270,7 +270,7 @@ pub(super) fn to_item(entity: &impl Serialize) -> Item {
 /// Reads an item of the kind `I` as a record.
 ///
 /// # Errors
-/// When an attribute is missing or damaged.
+/// When an attribute is damaged, or a required one is missing.
 pub(super) fn read<I, R>(item: Item) -> Result<R, BadItem>
 where
     I: DeserializeOwned,
@@ -279,7 +279,7 @@ where
 {
     let key = |name| item.get(name).and_then(|key| key.as_s().ok()).cloned();
     let (pk, sk) = (key("pk").unwrap_or_default(), key("sk").unwrap_or_default());
-    // We never write NULL, and serde would take it for an absent attribute.
+    // We never write NULL, and serde would read it as an absent attribute.
     if let Some((name, _)) = item.iter().find(|(_, value)| has_null(value)) {
         return Err(BadItem::new(pk, sk, format_args!("{name} is NULL")));
     }
@@ -296,12 +296,11 @@ fn has_null(value: &AttributeValue) -> bool {
     }
 }
 
-/// A user.
 #[derive(Serialize, Deserialize)]
 pub(super) struct UserItem {
     pk: UserPk,
     sk: UserSk,
-    /// Absent once the user is deleted: the index lists the others.
+    /// Absent once the user is deleted, so that the index lists only the others.
     tenant_pk: Option<IndexedUsersPk>,
     tenant_sk: Option<UserId>,
     role: Role,
@@ -380,7 +379,6 @@ impl From<UserItem> for User {
     }
 }
 
-/// A key.
 #[derive(Serialize, Deserialize)]
 pub(super) struct KeyItem {
     pk: UserPk,
@@ -401,8 +399,8 @@ pub(super) struct KeyItem {
     revoked_reason: Option<String>,
     last_used_at: Option<Timestamp>,
     hash: Option<KeyHash>,
-    /// TTL removes a live key at its expiry, and an archived one at the end of its history. Never read: the index does not
-    /// have it.
+    /// The time at which TTL removes the key: at its expiry or, once archived, at the end of its history. Not read,
+    /// because the index does not have it.
     #[serde(skip_deserializing)]
     ttl: Option<Timestamp>,
 }
@@ -479,7 +477,7 @@ pub(super) struct IdempotencyItem {
     pub ttl: Timestamp,
 }
 
-/// A request that created a key.
+/// The earlier request with the same `Idempotency-Key`.
 #[derive(Debug)]
 pub struct EarlierRequest {
     pub key_id: KeyId,
@@ -495,7 +493,7 @@ impl From<IdempotencyItem> for EarlierRequest {
     }
 }
 
-/// The active administrators of a tenant. Only conditions read it.
+/// The active administrators of a tenant. Only condition expressions read it.
 #[derive(Serialize, Deserialize)]
 #[expect(dead_code, reason = "updates add and remove administrators one by one")]
 pub(super) struct AdminsItem {
@@ -510,12 +508,11 @@ pub(super) struct AdminsItem {
 pub(super) struct SlotItem {
     pub pk: SlotPk,
     pub sk: SlotSk,
-    /// The key's owner, in whose partition its counter is.
+    /// The key's owner, whose partition contains the counter of the key.
     pub user_id: UserId,
     pub created_at: Timestamp,
 }
 
-/// A cluster.
 #[derive(Serialize, Deserialize)]
 pub(super) struct ClusterItem {
     pk: ClusterPk,
@@ -523,7 +520,7 @@ pub(super) struct ClusterItem {
     id: ClusterNumber,
     r#type: ClusterType,
     key_id: KeyId,
-    /// DynamoDB has no empty sets: absent while no key holds the cluster.
+    /// Absent while no key holds the cluster, because DynamoDB has no empty sets.
     #[serde(
         default,
         with = "string_set",
@@ -568,7 +565,7 @@ impl From<ClusterItem> for Cluster {
     }
 }
 
-/// A node. Written by an update, which keeps the `id` and `created_at` of a known node.
+/// Written by an update, which keeps the `id` and `created_at` of a known node.
 #[derive(Serialize, Deserialize)]
 pub(super) struct NodeItem {
     pk: ClusterPk,
@@ -591,7 +588,6 @@ impl From<NodeItem> for Node {
     }
 }
 
-/// A join token.
 #[derive(Serialize, Deserialize)]
 pub(super) struct JoinTokenItem {
     pk: JoinTokenPk,
@@ -610,7 +606,7 @@ pub(super) struct JoinTokenItem {
 }
 
 impl JoinTokenItem {
-    /// `hash` is that of the token.
+    /// `hash` is the hash of the token.
     pub fn new(token: &JoinTokenRecord, hash: String) -> Self {
         Self {
             pk: JoinTokenPk { hash },
@@ -728,7 +724,7 @@ mod tests {
     /// An item with all attributes that its kind can have.
     struct Sample {
         item: Item,
-        /// Gives the record as text.
+        /// Returns the record as text.
         read: fn(Item) -> Result<String, BadItem>,
         record: String,
         optional: &'static [&'static str],
@@ -749,7 +745,7 @@ mod tests {
             }
         }
 
-        /// The names of its attributes. `ttl` is not read, except where the type says so.
+        /// The names of its attributes, except `ttl`, which is not read for every kind.
         fn attributes(&self) -> impl Iterator<Item = &String> {
             self.item.keys().filter(|name| *name != "ttl")
         }
@@ -811,7 +807,7 @@ mod tests {
     }
 
     #[test]
-    fn an_attribute_that_is_always_written_must_be_there() {
+    fn an_attribute_that_is_always_written_is_required() {
         for sample in samples() {
             for name in sample.attributes() {
                 let mut item = sample.item.clone();

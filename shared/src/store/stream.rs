@@ -8,7 +8,6 @@ use super::{
 };
 use crate::model::KeyRecord;
 
-/// A stream record.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StreamRecord {
@@ -32,10 +31,10 @@ struct Change {
 }
 
 impl StreamRecord {
-    /// The live key that TTL has removed; `None` if something else happened.
+    /// The key that TTL has removed at its expiry; `None` if the record is about anything else.
     ///
     /// # Errors
-    /// When the record does not hold the whole key.
+    /// When the record does not contain the whole key.
     pub(crate) fn into_expired_key(self) -> Result<Option<KeyRecord>, StoreError> {
         let by_ttl = self.event_name == "REMOVE"
             && self.user_identity.is_some_and(|identity| {
@@ -50,7 +49,7 @@ impl StreamRecord {
         }
         let image = self.dynamodb.old_image.ok_or_else(|| missing("OldImage"))?;
         let key: KeyRecord = read::<KeyItem, _>(image.into())?;
-        // An archived key has no hash: this is the end of its history.
+        // An archived key has no hash: its removal is the end of its history.
         Ok(Some(key).filter(|key| key.hash.is_some()))
     }
 }

@@ -1,4 +1,4 @@
-//! Requests to DynamoDB: reads, writes, transactions, and the one loop that repeats those that meet others.
+//! Requests to DynamoDB: reads, writes and transactions, and the one loop that retries those that conflict with others.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -24,7 +24,7 @@ use super::schema::{BadItem, Batch, Item, PrimaryKey, to_item};
 /// Why a request to DynamoDB failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// After the SDK's retries.
+    /// The request failed despite the SDK's retries.
     #[error("DynamoDB {action}: {code}")]
     Request {
         action: &'static str,
@@ -33,19 +33,19 @@ pub enum StoreError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    #[error("DynamoDB left part of a batch unprocessed, again and again")]
+    #[error("DynamoDB repeatedly left part of a batch unprocessed")]
     Unprocessed,
     /// It can be repeated.
     #[error("a transaction holds one of the items, or DynamoDB throttles")]
     Busy,
     #[error(transparent)]
     Item(#[from] BadItem),
-    #[error("the request could not be built")]
+    #[error("the request to DynamoDB could not be built")]
     Build(#[from] BuildError),
 }
 
-/// Repeats something that others may be doing at the same moment, for three seconds. The pause before each attempt is
-/// random and grows, so that two callers do not meet again and again.
+/// Retries something that conflicts with concurrent requests, for three seconds. The pause before each attempt is
+/// random and grows, so that two callers do not keep conflicting.
 #[derive(Debug)]
 pub(crate) struct Attempts {
     made: u32,
@@ -58,12 +58,12 @@ impl Attempts {
         Self { made: 0, deadline }
     }
 
-    /// Waits for the next attempt; the first does not wait. False when the time is up.
+    /// Waits until the next attempt is due; the first is due immediately. False when the time is up.
     pub async fn next(&mut self) -> bool {
         if self.made > 0 {
             let longest = Duration::from_millis(20 << self.made.min(5));
             let mut random = [u8::MAX];
-            // Without randomness it waits the full time.
+            // Without randomness, the pause has its full length.
             let _ = SysRng.try_fill_bytes(&mut random);
             let pause = longest.mul_f64(f64::from(random[0]) / 255.0);
             if Instant::now() + pause > self.deadline {
@@ -106,24 +106,24 @@ impl Outcome {
     }
 }
 
-/// For each write of a request, whether its condition failed. If so, with the item that the condition met, if the write
-/// asked for it and there is one.
+/// For each write of a request, whether its condition failed. If so, contains the existing item, provided that the
+/// write asked for it and there is one.
 #[derive(Debug)]
 pub(super) struct Refusals(Vec<Option<Option<Item>>>);
 
 impl Refusals {
-    /// Whether the write at this position failed.
+    /// Whether the condition of the write at this position failed.
     pub fn has(&self, position: usize) -> bool {
         self.0.get(position).is_some_and(Option::is_some)
     }
 
-    /// Takes the item that the write at this position met.
+    /// Takes the existing item that failed the condition of the write at this position.
     pub fn take_item(&mut self, position: usize) -> Option<Item> {
         self.0.get_mut(position)?.take()?
     }
 }
 
-/// A write of one item: a request of its own, or part of a transaction.
+/// A write of one item, as a request of its own or as part of a transaction.
 #[derive(Debug, Clone)]
 pub(super) struct Write {
     kind: WriteKind,
@@ -169,7 +169,7 @@ impl Write {
         Self::new(WriteKind::Delete, key, None)
     }
 
-    /// Writes nothing, but fails the transaction unless the condition holds.
+    /// Writes nothing, but makes the transaction fail unless the condition holds.
     pub fn check(PrimaryKey(key): PrimaryKey) -> Self {
         Self::new(WriteKind::Check, key, None)
     }
@@ -186,13 +186,13 @@ impl Write {
 
     /// Sets the value of a placeholder such as `:now`.
     pub fn value(mut self, placeholder: &str, value: impl Serialize) -> Self {
-        // Cannot fail: the values are texts, numbers, bytes and sets. NULL would be refused by DynamoDB.
+        // Cannot fail: the values are texts, numbers, bytes, lists and sets. NULL is harmless, because reads refuse it.
         let value = serde_dynamo::to_attribute_value(value).unwrap_or(AttributeValue::Null(true));
         self.values.insert(placeholder.to_owned(), value);
         self
     }
 
-    /// Has a failed condition return the item that it met.
+    /// Makes a failed condition return the existing item.
     pub fn return_item(mut self) -> Self {
         self.return_item = Some(AllOld);
         self
@@ -267,10 +267,10 @@ impl Write {
 /// A query of one partition.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Query {
-    /// The table's own keys if absent. Reads of an index are not consistent.
+    /// `None` for the table itself. Reads of an index are eventually consistent.
     pub index: Option<&'static str>,
     pub partition: String,
-    /// Only items whose sort keys begin with it.
+    /// Only items whose sort keys begin with this prefix.
     pub prefix: Option<String>,
     pub descending: bool,
     /// The key of the item after which the query continues.
@@ -278,7 +278,7 @@ pub(super) struct Query {
     pub limit: Option<i32>,
 }
 
-/// The table, through the SDK's client.
+/// The table, accessed through the SDK's client.
 #[derive(Debug, Clone)]
 pub(super) struct Table {
     client: Client,
@@ -295,7 +295,7 @@ impl Table {
         self.batch_get(vec![PrimaryKey::warm_up()]).await.map(drop)
     }
 
-    /// One item, read consistently.
+    /// One item. Strongly consistent.
     pub async fn get(&self, PrimaryKey(key): PrimaryKey) -> Result<Option<Item>, StoreError> {
         let request = self.client.get_item().table_name(&self.name);
         let request = request.set_key(Some(key)).consistent_read(true);
@@ -303,8 +303,8 @@ impl Table {
         Ok(answer.item)
     }
 
-    /// Up to 100 different items, read consistently, those that exist. Each is as it was at some moment of the request,
-    /// not all of them at the same moment.
+    /// Those of up to 100 different items that exist. Each item is strongly consistent, but the items may have been
+    /// read at different moments.
     pub async fn batch_get(&self, keys: Vec<PrimaryKey>) -> Result<Batch, StoreError> {
         if keys.is_empty() {
             return Ok(Batch(Vec::new()));
@@ -360,7 +360,7 @@ impl Table {
         Ok((answer.items.unwrap_or_default(), has_more))
     }
 
-    /// Puts one item, and waits while a transaction holds it.
+    /// Puts one item. Retries while a transaction holds the item, which the SDK does not.
     pub async fn put(&self, write: &Write) -> Result<Outcome, StoreError> {
         retry_on_conflict(|| self.try_put(write)).await
     }
@@ -387,7 +387,7 @@ impl Table {
         }
     }
 
-    /// Updates one item, and waits while a transaction holds it.
+    /// Updates one item. Retries while a transaction holds the item, which the SDK does not.
     pub async fn update(&self, write: &Write) -> Result<Outcome, StoreError> {
         retry_on_conflict(|| self.try_update(write)).await
     }
@@ -416,7 +416,8 @@ impl Table {
         }
     }
 
-    /// Makes all the writes or none, and waits while another transaction holds one of the items.
+    /// Makes all the writes or none. Retries while another transaction holds one of the items, or while the writes are
+    /// throttled.
     pub async fn transact(&self, writes: &[Write]) -> Result<Outcome, StoreError> {
         retry_on_conflict(|| self.try_transact(writes)).await
     }

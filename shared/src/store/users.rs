@@ -14,13 +14,13 @@ use crate::model::{Revocation, Role, TenantId, Timestamp, User, UserId};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UserWritten {
     Done,
-    /// The user is no longer what was read.
+    /// The user has changed since it was read.
     Stale,
     /// The tenant would be left without an active administrator.
     LastAdmin,
 }
 
-/// Fails a transaction unless a user's role, status and epoch are still those of `user`.
+/// Makes a transaction fail unless a user's role, status and epoch are still those of `user`.
 pub(super) fn is_unchanged(user: &User) -> Write {
     as_read(
         Write::check(PrimaryKey::user(&user.tenant_id, &user.user_id)),
@@ -36,7 +36,7 @@ fn as_read(write: Write, user: &User) -> Write {
         .value(":epoch", user.epoch)
 }
 
-/// The change to the set of administrators that goes with a change of a user, if any.
+/// The update of the set of administrators that a change to a user requires, if any.
 fn change_admins(old: Option<&User>, new: &User) -> Option<Write> {
     let is_admin = |user: &User| user.is_active() && user.role == Role::Admin;
     let admins = |expression| {
@@ -56,7 +56,7 @@ fn change_admins(old: Option<&User>, new: &User) -> Option<Write> {
 }
 
 impl Store {
-    /// A user, consistent.
+    /// A user. Strongly consistent.
     pub(crate) async fn user(
         &self,
         tenant: &TenantId,
@@ -66,7 +66,7 @@ impl Store {
         Ok(item.map(read::<UserItem, _>).transpose()?)
     }
 
-    /// Those of these users who exist, consistent. Up to 100 different ids.
+    /// Those of the given users who exist, for up to 100 different ids. Strongly consistent.
     pub(crate) async fn users(
         &self,
         tenant: &TenantId,
@@ -81,7 +81,7 @@ impl Store {
         Ok(users.collect::<Result<_, _>>()?)
     }
 
-    /// Two users in one consistent read; the same one twice if the ids are equal.
+    /// Two users from one consistent read. If the ids are equal, the same user twice.
     pub(crate) async fn user_pair(
         &self,
         tenant: &TenantId,
@@ -97,7 +97,7 @@ impl Store {
         Ok((find(one), find(other)))
     }
 
-    /// A page of a tenant's users, by id. The index may be a moment behind the table.
+    /// A page of a tenant's users, sorted by id. The index may lag slightly behind the table.
     pub(crate) async fn tenant_users(
         &self,
         tenant: &TenantId,
@@ -115,7 +115,8 @@ impl Store {
         self.table.page::<UserItem, _>(query).await
     }
 
-    /// Writes a user in place of `old`, or where there was none, and keeps the set of administrators in step.
+    /// Writes a user, provided that the table still contains `old`, or no such user if `old` is `None`. Updates the set
+    /// of administrators to match.
     pub(crate) async fn write_user(
         &self,
         old: Option<&User>,
@@ -135,7 +136,8 @@ impl Store {
         })
     }
 
-    /// Revokes every key that the user has now, with one write. False if the user's epoch is no longer what was read.
+    /// Revokes every key that the user has now, with one write. False if the user's epoch has changed since it was
+    /// read.
     pub(crate) async fn revoke_all_keys(
         &self,
         user: &User,
@@ -152,7 +154,6 @@ impl Store {
         Ok(matches!(outcome, Outcome::Done))
     }
 
-    /// Records a sign-in.
     pub(crate) async fn record_sign_in(
         &self,
         user: &User,

@@ -1,4 +1,4 @@
-//! The key as a token: a compact JWS (RFC 7515) of type `access-key+jwt`. Parsing needs no I/O.
+//! An access key as a token: a compact JWS (RFC 7515) of type `access-key+jwt`. Verification needs no I/O.
 
 use std::fmt;
 
@@ -11,10 +11,10 @@ use zeroize::Zeroizing;
 use super::public_keys::{PublicKey, PublicKeys};
 use crate::model::{KeyHash, KeyId, KeyRecord, Role, TenantId, Timestamp, TokenIssuer, UserId};
 
-/// The longest text that is parsed, in bytes. A real key has about 700, or 950 if RSA signed it.
+/// The maximum length of a key, in bytes. A real key has about 700 bytes, or 950 if signed with RSA.
 pub const LONGEST: usize = 4096;
 
-/// Every key begins with this: base64url of `{"typ":"access-key+jwt",`. Secret scanners look for it.
+/// The start of every key, which secret scanners look for: base64url of `{"typ":"access-key+jwt",`.
 pub const PREFIX: &str = "eyJ0eXAiOiJhY2Nlc3Mta2V5K2p3dCIs";
 
 /// A key in plain text. It cannot be printed or serialized, and is wiped from memory when dropped.
@@ -22,19 +22,19 @@ pub const PREFIX: &str = "eyJ0eXAiOiJhY2Nlc3Mta2V5K2p3dCIs";
 pub struct AccessKey(Zeroizing<String>);
 
 impl AccessKey {
-    /// A text that claims to be a key.
+    /// Wraps a text that may be a key.
     #[must_use]
     pub fn new(text: String) -> Self {
         Self(Zeroizing::new(text))
     }
 
-    /// The text, for the one answer that shows it and for the parser.
+    /// The text, for the parser and for the one response that contains it.
     #[must_use]
     pub fn reveal(&self) -> &str {
         &self.0
     }
 
-    /// SHA-256: what the table keeps.
+    /// The SHA-256 hash, as stored in the table.
     #[must_use]
     pub fn hash(&self) -> KeyHash {
         let digest = digest::digest(&digest::SHA256, self.0.as_bytes());
@@ -49,7 +49,8 @@ impl AccessKey {
     /// choose its algorithm, key or type.
     ///
     /// # Errors
-    /// One variant per reason. Callers learn only [`Refusal::Expired`]; everything else is `invalid` to them.
+    /// One variant per reason. Callers can distinguish only [`Refusal::Expired`]; every other reason is `invalid` to
+    /// them.
     pub fn verify(
         &self,
         public_keys: &PublicKeys,
@@ -63,7 +64,7 @@ impl AccessKey {
         let (signed, signature) = text.rsplit_once('.').ok_or(Refusal::NotAToken)?;
         let (header, payload) = signed.split_once('.').ok_or(Refusal::NotAToken)?;
         let public_key = public_keys.for_header(header).ok_or(Refusal::Header)?;
-        // Strict: without padding and stray bits, a key has exactly one spelling.
+        // Decoding is strict: it allows neither padding nor stray bits, so that a key has only one spelling.
         let signature = BASE64URL.decode(signature).map_err(|_| Refusal::Encoding)?;
         public_key
             .verify(signed.as_bytes(), &signature)
@@ -114,30 +115,30 @@ impl VerifiedKey {
     }
 }
 
-/// Why a text is not a key of ours.
+/// Why a text is not a valid key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     #[error("longer than {LONGEST} bytes")]
     TooLong,
     #[error("not three parts separated by dots")]
     NotAToken,
-    /// Another algorithm, type or key id than any of our public keys has.
+    /// The algorithm, type or key id is not that of any of our public keys.
     #[error("unknown header")]
     Header,
     #[error("not base64url without padding")]
     Encoding,
     #[error("the signature does not verify")]
     Signature,
-    /// Our KMS key signed it, but not as an access key.
+    /// Signed by our KMS key, but not as an access key.
     #[error("the claims cannot be read")]
     Claims,
-    #[error("another iss or aud")]
+    #[error("wrong iss or aud")]
     Issuer,
     #[error("expired")]
     Expired,
 }
 
-/// The claims that are signed into a key: the upper bound of what the key can ever do.
+/// The claims signed into a key. They are the upper bound of what the key can ever do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claims {
     /// AccuKnox's clients read this claim without verifying the key.
@@ -149,7 +150,7 @@ pub struct Claims {
     #[serde(rename = "jti")]
     pub key_id: KeyId,
     pub role: Role,
-    /// How many clusters the key may ever onboard.
+    /// The upper bound of the limit in the record: see [`KeyRecord::max_clusters`].
     pub max_clusters: u32,
     #[serde(rename = "iat")]
     pub issued_at: Timestamp,
@@ -165,7 +166,7 @@ impl Claims {
         (&self.tenant_id, &self.user_id, self.key_id)
     }
 
-    /// The claims of a new key.
+    /// The claims of the key that `record` describes.
     #[must_use]
     pub fn of(record: &KeyRecord) -> Self {
         Self {
@@ -196,10 +197,10 @@ struct SignedClaims<'a> {
 pub struct SigningInput(Zeroizing<String>);
 
 impl SigningInput {
-    /// Header and claims, with a secret of 32 fresh bytes from the operating system.
+    /// The header and the claims, which include a new 32-byte secret from the operating system.
     ///
     /// # Errors
-    /// When the operating system has no randomness to give.
+    /// When the operating system provides no random bytes.
     pub fn new(
         claims: Claims,
         issuer: &TokenIssuer,
@@ -309,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_reads_back_and_begins_as_secret_scanners_expect() {
+    fn a_key_verifies_and_starts_as_secret_scanners_expect() {
         let f = fixture();
         let key = f.issue(claims());
         assert_eq!(f.verify(key.reveal()).map(|c| c.max_clusters), Ok(3));
@@ -318,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn every_single_changed_character_is_refused() {
+    fn a_key_with_any_changed_character_is_refused() {
         let f = fixture();
         let key = f.issue(claims());
         let text = key.reveal();
@@ -333,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn expiry_is_to_the_second() {
+    fn a_key_expires_to_the_second() {
         let f = fixture();
         let key = f.issue(claims());
         assert!(
@@ -366,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn no_header_but_ours_is_considered() {
+    fn only_our_own_headers_are_accepted() {
         let f = fixture();
         let key = f.issue(claims());
         let (_, rest) = key.reveal().split_once('.').unwrap();
@@ -386,7 +387,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_refused_without_panic(text in "\\PC{0,300}|[A-Za-z0-9_.-]{0,900}") {
+        fn any_other_text_is_refused_without_a_panic(text in "\\PC{0,300}|[A-Za-z0-9_.-]{0,900}") {
             prop_assert!(fixture().verify(&text).is_err());
         }
 

@@ -32,22 +32,22 @@ pub struct KmsKeys {
 /// Why a request to KMS failed.
 #[derive(Debug, thiserror::Error)]
 pub enum KmsError {
-    #[error("KMS GetPublicKey of {0}")]
+    #[error("KMS GetPublicKey for {0}")]
     PublicKey(String, #[source] Box<SdkError<GetPublicKeyError>>),
-    #[error("public key of {0}")]
+    #[error("unsupported public key of {0}")]
     Unsupported(String, #[source] UnsupportedKey),
     #[error("no usable key in SIGNING_KEYS")]
     NoKey,
     #[error("KMS Sign")]
     Sign(#[from] Box<SdkError<SignError>>),
-    #[error("random number generator")]
+    #[error("the random number generator failed")]
     Random(#[from] rand::rngs::SysError),
-    #[error("KMS Sign returned something other than a signature")]
+    #[error("KMS Sign returned no valid signature")]
     Signature,
 }
 
 impl KmsKeys {
-    /// Keys by id or ARN: the first signs, all verify.
+    /// Takes key ids or ARNs. The first key signs; all verify.
     #[must_use]
     pub fn new(client: Client, key_ids: Vec<String>) -> Self {
         Self {
@@ -60,19 +60,19 @@ impl KmsKeys {
     /// The public keys, fetched by the first call and kept for the life of the process.
     ///
     /// # Errors
-    /// When KMS does not answer. Failures are not cached: the next call tries again.
+    /// When KMS fails or a key is unsupported. Failures are not cached: the next call tries again.
     pub async fn public_keys(&self) -> Result<&PublicKeys, KmsError> {
         self.public_keys.get_or_try_init(|| self.fetch()).await
     }
 
-    /// Fetches the public keys in the init phase, so that the first request need not. If KMS does not answer within a
-    /// second, the first request tries again.
+    /// Fetches the public keys in the init phase, so that the first request does not have to. If KMS does not respond
+    /// within a second, the first request tries again.
     pub async fn warm_up(&self) {
         warmed_up("KMS", async { self.public_keys().await.is_ok() }).await;
     }
 
-    /// A key that is disabled or deleted is skipped, so that the others go on verifying. The first is never skipped: it
-    /// signs, and the second must not silently take its place.
+    /// Skips keys that are disabled or deleted, so that the others still verify. The first key signs and is never
+    /// skipped, so that the second cannot silently replace it.
     async fn fetch(&self) -> Result<PublicKeys, KmsError> {
         let mut keys = Vec::with_capacity(self.key_ids.len());
         for key_id in &self.key_ids {
@@ -81,7 +81,7 @@ impl KmsKeys {
                 Err(error) if !keys.is_empty() && is_final(&error) => {
                     tracing::warn!(
                         kms.key = key_id,
-                        "skipped a KMS key that is disabled or deleted: it no longer verifies"
+                        "skipped a disabled or deleted KMS key: access keys that it signed are refused"
                     );
                     continue;
                 }
@@ -98,7 +98,7 @@ impl KmsKeys {
         Ok(PublicKeys::new(keys))
     }
 
-    /// Has KMS sign `claims` with the first key.
+    /// Signs `claims` with the first KMS key.
     ///
     /// # Errors
     /// When KMS or the random number generator fails, or no key is configured.
@@ -113,8 +113,8 @@ impl KmsKeys {
             Algorithm::EdDsa => SigningAlgorithmSpec::Ed25519Sha512,
         };
         let request = self.client.sign().key_id(key_id).signing_algorithm(spec);
-        // A digest keeps the secret from KMS, and the message below KMS's limit of 4,096 bytes. Ed25519 signs only whole
-        // messages (RFC 8032).
+        // A digest hides the secret from KMS, and stays below the 4,096 bytes that KMS accepts. Ed25519 can sign only
+        // whole messages (RFC 8032).
         let request = if algorithm == Algorithm::EdDsa {
             let message = Blob::new(input.as_bytes());
             request.message(message).message_type(MessageType::Raw)

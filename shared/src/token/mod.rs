@@ -1,4 +1,4 @@
-//! The key as a token: its format, the public keys that verify it, and the KMS keys that sign it.
+//! Access keys as tokens: their format, the public keys that verify them, and the KMS keys that sign them.
 
 mod jws;
 mod kms;

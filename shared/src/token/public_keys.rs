@@ -1,5 +1,5 @@
-//! The public keys that verify: read as SubjectPublicKeyInfo (RFC 5280), identified by thumbprint (RFC 7638), published
-//! as a JWK Set (RFC 7517).
+//! The public keys that verify access keys: read as SubjectPublicKeyInfo (RFC 5280), identified by thumbprint (RFC
+//! 7638), and published as a JWK Set (RFC 7517).
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
 use der::{Decode, Reader, asn1::ObjectIdentifier, asn1::UintRef};
@@ -33,18 +33,15 @@ impl Algorithm {
     }
 }
 
-/// Why bytes are not a public key that we can verify with.
+/// Why bytes are not a usable public key.
 #[derive(Debug, thiserror::Error)]
 pub enum UnsupportedKey {
-    /// Not a SubjectPublicKeyInfo.
     #[error("not a SubjectPublicKeyInfo: {0}")]
     Encoding(#[from] der::Error),
-    /// Neither P-256, RSA nor Ed25519.
-    #[error("key type {0} is none of ECC_NIST_P256, RSA_2048, ECC_NIST_EDWARDS25519")]
+    #[error("key type {0} is not one of ECC_NIST_P256, RSA_2048, ECC_NIST_EDWARDS25519")]
     Algorithm(ObjectIdentifier),
 }
 
-/// A public key.
 #[derive(Debug)]
 pub struct PublicKey {
     algorithm: Algorithm,
@@ -94,10 +91,10 @@ impl Parameters {
 }
 
 impl PublicKey {
-    /// Reads a DER SubjectPublicKeyInfo, which is what KMS `GetPublicKey` returns.
+    /// Reads a DER SubjectPublicKeyInfo, as returned by KMS `GetPublicKey`.
     ///
     /// # Errors
-    /// When the bytes are something else, or hold a type of key that we do not use.
+    /// When the bytes are not a SubjectPublicKeyInfo, or the type of the key is not supported.
     pub fn from_spki(spki: &[u8]) -> Result<Self, UnsupportedKey> {
         let info = SubjectPublicKeyInfoRef::from_der(spki)?;
         let bytes = info.subject_public_key.as_bytes().unwrap_or_default();
@@ -126,7 +123,7 @@ impl PublicKey {
             (other, _) => return Err(UnsupportedKey::Algorithm(other)),
         };
         let (alg, kid) = (algorithm.name(), parameters.thumbprint());
-        // `typ` comes first so that every key begins with the same characters, which secret scanners can match.
+        // `typ` comes first, so that every access key starts with the same characters, which secret scanners can match.
         let header = format!(r#"{{"typ":"access-key+jwt","alg":"{alg}","kid":"{kid}"}}"#);
         let jwk = Jwk {
             parameters,
@@ -173,7 +170,7 @@ impl PublicKey {
     }
 }
 
-/// Two INTEGERs in a SEQUENCE: an RSAPublicKey (RFC 8017) and an ECDSA-Sig-Value (RFC 3279).
+/// Reads two INTEGERs in a SEQUENCE, the form of an RSAPublicKey (RFC 8017) and of an ECDSA-Sig-Value (RFC 3279).
 fn two_integers(der: &[u8]) -> Result<(UintRef<'_>, UintRef<'_>), der::Error> {
     let mut reader = der::SliceReader::new(der)?;
     let pair =
@@ -181,7 +178,7 @@ fn two_integers(der: &[u8]) -> Result<(UintRef<'_>, UintRef<'_>), der::Error> {
     reader.finish(pair)
 }
 
-/// Turns the ECDSA signature that KMS answers (DER) into the fixed r || s of RFC 7518, section 3.4.
+/// Converts the DER-encoded ECDSA signature that KMS returns into the fixed-length r || s of RFC 7518, section 3.4.
 ///
 /// # Errors
 /// When `signature` is not a DER ECDSA-Sig-Value for a 256-bit curve.
@@ -199,8 +196,8 @@ pub fn ecdsa_fixed(signature: &[u8]) -> Result<[u8; 64], der::Error> {
     Ok(fixed)
 }
 
-/// The public keys of a deployment. The first belongs to the key that signs; all verify. So the signing key can be
-/// rotated while earlier keys stay valid.
+/// The public keys of a deployment. The first belongs to the key that signs; all of them verify, so that keys stay
+/// valid when the signing key is rotated.
 #[derive(Debug)]
 pub struct PublicKeys(Vec<PublicKey>);
 
@@ -217,19 +214,19 @@ impl PublicKeys {
         Self(keys)
     }
 
-    /// The public half of the key that signs.
+    /// The public key of the signing key.
     #[must_use]
     pub fn signing(&self) -> Option<&PublicKey> {
         self.0.first()
     }
 
-    /// The key whose tokens begin with exactly this header.
+    /// The public key whose tokens start with exactly this header.
     #[must_use]
     pub fn for_header(&self, header: &str) -> Option<&PublicKey> {
         self.0.iter().find(|key| key.header == header)
     }
 
-    /// The key set to publish.
+    /// The JWK Set to publish.
     #[must_use]
     pub fn jwks(&self) -> JwkSet<'_> {
         JwkSet {
@@ -251,8 +248,8 @@ mod tests {
     }
 
     #[test]
-    fn the_thumbprint_is_that_of_rfc_7638() {
-        // The key and the thumbprint of RFC 8037, appendix A.2 and A.3.
+    fn the_thumbprint_matches_rfc_7638() {
+        // The key and its thumbprint, from RFC 8037, appendix A.2 and A.3.
         let mut spki = vec![
             0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00,
         ];
