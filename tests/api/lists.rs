@@ -56,6 +56,22 @@ fn a_thousand_keys_come_back_by_any_page_size() {
 }
 
 #[test]
+fn keys_of_the_same_second_are_listed_newest_first() {
+    run(async {
+        let tenant = Tenant::new();
+        let mut created = Vec::new();
+        for _ in 0..8 {
+            created.insert(0, tenant.key("admin", "viewer").await.0);
+        }
+        for list in ["/v1/users/me/access-keys", "/v1/access-keys"] {
+            let listed = tenant.all("admin", list).await;
+            let ids: Vec<_> = listed.iter().map(|key| key["id"].clone()).collect();
+            assert_eq!(ids, created, "{list}");
+        }
+    });
+}
+
+#[test]
 fn a_cursor_is_good_for_its_own_list_only() {
     run(async {
         let tenant = Tenant::new();

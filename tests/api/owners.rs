@@ -97,6 +97,19 @@ fn the_last_administrator_cannot_be_lost() {
 }
 
 #[test]
+fn an_administrator_who_changes_themselves_keeps_the_sign_in_of_that_call() {
+    run(async {
+        let tenant = Tenant::new();
+        tenant.user("second", "admin").await;
+        let role = json!({ "role": "admin" });
+        let answer = tenant.send("second", "PATCH", "/v1/users/me", role).await;
+        assert!(answer.expect(200).body["last_sign_in_at"].is_string());
+        let user = tenant.get("admin", "/v1/users/second").await.expect(200);
+        assert!(user.body["last_sign_in_at"].is_string(), "{}", user.text);
+    });
+}
+
+#[test]
 fn a_first_sign_in_creates_a_viewer() {
     run(async {
         let tenant = Tenant::new();

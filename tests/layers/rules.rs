@@ -39,13 +39,20 @@ pub fn policy(files: &[File]) -> Vec<String> {
 
 pub fn http(files: &[File]) -> Vec<String> {
     let rule = "only http and accuknox use lambda_http and untyped JSON";
-    let untyped = ["Value", "Map", "json", "*"];
+    let untyped = ["Value", "Map", "json", "to_value", "*"];
+    let lambda = [
+        "lambda_http",
+        "lambda_runtime",
+        "aws_lambda_events",
+        "hyper",
+    ];
     let mut found = without_code(files, BELOW_HTTP);
     found.extend(unnamed(files, "http", "lambda_http"));
     found.extend(breaches(within(files, BELOW_HTTP), rule, |_, mention| {
         let json = mention.names("serde_json") && !mention.scope.test;
         let mut steps = mention.text.split("::");
-        mention.names("lambda_http") || json && steps.any(|step| untyped.contains(&step))
+        lambda.iter().any(|name| mention.names(name))
+            || json && steps.any(|step| untyped.contains(&step))
     }));
     found
 }
@@ -103,7 +110,9 @@ pub fn synchronous_policy(files: &[File]) -> Vec<String> {
     let mut found = without_code(files, &["policy"]);
     found.extend(breaches(within(files, &["policy"]), rule, |_, mention| {
         let mut steps = mention.text.split("::");
+        let std = ["std::env", "std::fs", "std::io", "std::net", "std::process"];
         steps.any(|step| ["async", "await", "tokio"].contains(&step))
+            || std.iter().any(|name| mention.text.starts_with(name))
     }));
     found
 }

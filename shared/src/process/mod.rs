@@ -1,6 +1,6 @@
 //! The process environment: settings, AWS clients, logs, metrics and the clock.
 
-pub mod aws;
+pub(crate) mod aws;
 pub mod clock;
 pub mod config;
 pub mod metrics;

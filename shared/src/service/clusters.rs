@@ -178,11 +178,17 @@ pub async fn delete_cluster(
 ) -> Result<(), Error> {
     policy::may_delete_clusters(viewer.scope)?;
     let tenant = &viewer.tenant_id;
-    let cluster = store.cluster(tenant, name).await?;
-    let mut cluster = cluster.ok_or(Error::NotFound)?;
-    let number = cluster.number;
+    let mut number = None;
     let mut attempts = Attempts::new();
     while attempts.next().await {
+        let cluster = match (store.cluster(tenant, name).await?, number) {
+            (Some(cluster), None) => cluster,
+            (Some(cluster), Some(number)) if cluster.number == number => cluster,
+            (None, None) => return Err(Error::NotFound),
+            // Someone else deleted the cluster. A new cluster with the same name stays.
+            (_, Some(_)) => return Ok(()),
+        };
+        number = Some(cluster.number);
         match store.delete_cluster_step(&cluster).await? {
             Deletion::Done => {
                 tracing::info!(tenant.id = %tenant, cluster.name = %name, "deleted");
@@ -190,11 +196,6 @@ pub async fn delete_cluster(
             }
             Deletion::Progress => attempts = Attempts::new(),
             Deletion::Stale => {}
-        }
-        match store.cluster(tenant, name).await? {
-            Some(changed) if changed.number == number => cluster = changed,
-            // Another call has deleted the cluster. A new cluster of the same name must stay.
-            _ => return Ok(()),
         }
     }
     Err(Error::CHANGED_MEANWHILE)

@@ -46,8 +46,6 @@ pub async fn create_key(
     idempotency_key: Option<&str>,
     now: Timestamp,
 ) -> Result<(KeyRecord, AccessKey), Error> {
-    // Expiry is to the second.
-    let now = now.to_second();
     let store = &service.store;
     let idempotency = idempotency_key.map(|key| request.idempotency(actor, key));
     let idempotency = idempotency.as_ref();
@@ -138,6 +136,8 @@ async fn sign(service: &KeyService, record: KeyRecord) -> Result<(KeyRecord, Acc
 
 impl KeyRequest {
     fn record(&self, me: &User, owner: &User, now: Timestamp) -> Result<KeyRecord, Error> {
+        // Ids sort by the millisecond, and times are to the second.
+        let created_at = now.to_second();
         Ok(KeyRecord {
             tenant_id: owner.tenant_id.clone(),
             user_id: owner.user_id.clone(),
@@ -147,10 +147,10 @@ impl KeyRequest {
             max_clusters: self.max_clusters,
             signed_max_clusters: self.max_clusters,
             clusters_used: 0,
-            created_at: now,
+            created_at,
             created_by: me.user_id.clone(),
             expires_at: match self.expiry {
-                Expiry::In(duration) => now + duration,
+                Expiry::In(duration) => created_at + duration,
                 Expiry::At(time) => time,
             },
             epoch: owner.epoch,
@@ -161,18 +161,14 @@ impl KeyRequest {
     }
 
     fn idempotency(&self, actor: &Actor, idempotency_key: &str) -> Idempotency {
-        let expiry = match self.expiry {
-            Expiry::In(duration) => format!("in {}", duration.as_secs()),
-            Expiry::At(time) => format!("at {}", time.as_seconds()),
+        let max_clusters = self.max_clusters;
+        let limits = match self.expiry {
+            Expiry::In(duration) => format!("In({}) {max_clusters}", duration.as_secs()),
+            Expiry::At(time) => format!("At({}) {max_clusters}", time.as_seconds()),
         };
         Idempotency {
             id: hash(&[actor.user_id.as_str(), idempotency_key]),
-            fingerprint: hash(&[
-                self.name.as_str(),
-                self.role.as_str(),
-                &self.max_clusters.to_string(),
-                &expiry,
-            ]),
+            fingerprint: hash(&[self.name.as_str(), self.role.as_str(), &limits]),
         }
     }
 }
@@ -185,4 +181,48 @@ fn hash(parts: &[&str]) -> String {
         context.update(part.as_bytes());
     }
     BASE64URL.encode(context.finish())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::fixtures::{self, NOW, at};
+
+    fn request(expiry: Expiry) -> KeyRequest {
+        KeyRequest {
+            name: "ci".parse().unwrap(),
+            role: Role::Viewer,
+            max_clusters: 1,
+            expiry,
+        }
+    }
+
+    #[test]
+    fn a_request_is_still_recognized_after_a_deployment() {
+        let actor = Actor {
+            tenant_id: "acme".parse().unwrap(),
+            user_id: "admin".parse().unwrap(),
+            email: None,
+            name: None,
+            is_bootstrap_admin: false,
+        };
+        let thirty_days = Expiry::In(Duration::from_secs(30 * 86_400));
+        let Idempotency { id, fingerprint } = request(thirty_days).idempotency(&actor, "once");
+        assert_eq!(id, hash(&["admin", "once"]));
+        assert_eq!(fingerprint, hash(&["ci", "viewer", "In(2592000) 1"]));
+        let at = Expiry::At(Timestamp::from_seconds(1_800_000_000));
+        let Idempotency { fingerprint, .. } = request(at).idempotency(&actor, "once");
+        assert_eq!(fingerprint, hash(&["ci", "viewer", "At(1800000000) 1"]));
+    }
+
+    #[test]
+    fn a_record_has_whole_seconds_and_an_id_that_sorts_by_the_millisecond() {
+        let user = fixtures::user("admin", Role::Admin);
+        let wanted = request(Expiry::In(Duration::from_secs(60)));
+        let record = wanted.record(&user, &user, NOW).unwrap();
+        assert_eq!((record.created_at, record.expires_at), (at(0), at(60)));
+        let later = NOW + Duration::from_millis(1);
+        let second = wanted.record(&user, &user, later).unwrap();
+        assert!(record.key_id < second.key_id);
+    }
 }

@@ -62,13 +62,18 @@ pub(super) async fn sign_in(
         return Ok((written == UserWritten::Done).then_some(user));
     };
     policy::may_call(&user)?;
-    if user
+    let is_recorded = user
         .last_sign_in_at
-        .is_none_or(|at| at <= now - SIGN_IN_PRECISION)
-    {
-        store.record_sign_in(&user, now).await?;
+        .is_some_and(|at| at > now - SIGN_IN_PRECISION);
+    if is_recorded {
+        return Ok(Some(user));
     }
-    Ok(Some(user))
+    store.record_sign_in(&user, now).await?;
+    let last_sign_in_at = Some(now);
+    Ok(Some(User {
+        last_sign_in_at,
+        ..user
+    }))
 }
 
 /// Records a sign-in, and returns the user of the actor and another user whom the request is about, from one read.

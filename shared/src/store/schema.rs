@@ -310,7 +310,7 @@ pub(super) struct UserItem {
     created_at: Timestamp,
     last_sign_in_at: Option<Timestamp>,
     pub epoch: u64,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub revocations: Vec<EpochItem>,
 }
 

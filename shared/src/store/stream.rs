@@ -16,8 +16,8 @@ pub struct StreamRecord {
     dynamodb: Change,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 struct UserIdentity {
     r#type: String,
     principal_id: String,
@@ -48,9 +48,12 @@ impl StreamRecord {
             return Ok(None);
         }
         let image = self.dynamodb.old_image.ok_or_else(|| missing("OldImage"))?;
-        let key: KeyRecord = read::<KeyItem, _>(image.into())?;
-        // An archived key has no hash: its removal is the end of its history.
-        Ok(Some(key).filter(|key| key.hash.is_some()))
+        let image = Item::from(image);
+        if !image.contains_key("hash") {
+            // This is the end of the key's history.
+            return Ok(None);
+        }
+        Ok(Some(read::<KeyItem, _>(image)?))
     }
 }
 
