@@ -95,7 +95,7 @@ pub fn may_list_tenant_keys(me: &User) -> Result<(), Denied> {
 /// # Errors
 /// [`Denied::Forbidden`] for everyone else.
 pub fn may_limit_key(me: &User) -> Result<(), Denied> {
-    let detail = "only an administrator may change the limit of a key";
+    let detail = "only an administrator may change the cluster limit of a key";
     require(me.role.permissions(), Permission::AccessKeysManage, detail)
 }
 

@@ -64,7 +64,7 @@ where
     }
 }
 
-/// What is logged about a request, and the time limit of the handler.
+/// The log fields of a request, and the time limit of its handler.
 struct Call {
     route: String,
     request_id: String,

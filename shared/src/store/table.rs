@@ -76,7 +76,7 @@ impl Attempts {
     }
 }
 
-/// Repeats a write while another transaction holds one of its items.
+/// Repeats a write while it fails with [`StoreError::Busy`].
 async fn retry_on_conflict<F>(mut write: impl FnMut() -> F) -> Result<Outcome, StoreError>
 where
     F: Future<Output = Result<Outcome, StoreError>>,

@@ -71,7 +71,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// What is counted. Only a verified key is hashed.
+/// The counted part. Only a verified key is hashed.
 #[inline(never)]
 fn counted(
     key: &AccessKey,
