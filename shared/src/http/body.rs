@@ -225,7 +225,7 @@ impl Errors {
         }
     }
 
-    /// Lists every error. Call this when a required field is missing, which is then one of them.
+    /// Returns all errors as one. Call it when a required field is missing; the missing field is among them.
     #[must_use]
     pub fn into_error(self) -> Error {
         ServiceError::Invalid(self.0).into()

@@ -176,7 +176,7 @@ impl Role {
     }
 
     /// This role, limited by its owner's. If one of the two is within the other, the lesser one; `None` if they share
-    /// no permission, as with a Cluster Onboarding key of a Viewer.
+    /// no permission, as with a Cluster Onboarding key owned by a Viewer.
     #[must_use]
     pub const fn limited_to(self, owner: Self) -> Option<Self> {
         if self.is_within(owner) {

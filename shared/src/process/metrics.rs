@@ -122,7 +122,7 @@ mod tests {
 
     /// The specification requires the line to contain each member that its metadata names.
     #[test]
-    fn the_line_of_every_metric_contains_what_its_metadata_names() {
+    fn every_metric_line_contains_the_members_that_its_metadata_lists() {
         for metric in [
             Metric::KeyCreated,
             Metric::Revoked("key"),

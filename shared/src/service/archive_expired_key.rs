@@ -1,5 +1,8 @@
 //! Archives a key that TTL has removed: writes its record to the history, and releases its slots. Its clusters stay,
 //! without this holder.
+//!
+//! Before that, `token` and `policy` have refused the key since its `exp`. See "What happens at expiry" in
+//! ARCHITECTURE.md for the whole sequence.
 
 use std::time::Duration;
 

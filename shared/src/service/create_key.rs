@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_has_whole_seconds_and_an_id_that_sorts_by_the_millisecond() {
+    fn times_are_whole_seconds_and_ids_sort_by_millisecond() {
         let user = fixtures::user("admin", Role::Admin);
         let wanted = request(Expiry::In(Duration::from_secs(60)));
         let record = wanted.record(&user, &user, NOW).unwrap();

@@ -218,8 +218,8 @@ fn forget_holders(cluster: &Cluster, freed: &[KeyId]) -> Write {
         .value(":holders", StringSet(&cluster.holders))
 }
 
-/// Frees the slot of a key for a cluster, and subtracts it from the counter of a live key. The history of an expired
-/// key keeps its count.
+/// Frees a key's slot for a cluster. If the key is live, also decrements its counter; the history of an expired key
+/// keeps its count.
 fn free_slot(cluster: &Cluster, key: KeyId, user: &UserId, is_live: bool) -> Vec<Write> {
     let tenant = &cluster.tenant_id;
     let slot =

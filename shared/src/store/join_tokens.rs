@@ -17,8 +17,8 @@ impl Store {
         Ok(item.map(read::<JoinTokenItem, _>).transpose()?)
     }
 
-    /// Redeems a join token. True only for the first `redemption`, however often it is written, because the SDK retries
-    /// a write whose response was lost.
+    /// Redeems a join token. Returns true only for the first `redemption`, even when that same redemption is written
+    /// again: the SDK retries a write whose response was lost.
     pub(crate) async fn redeem(
         &self,
         token: &JoinToken,

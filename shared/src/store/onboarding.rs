@@ -39,7 +39,7 @@ pub struct Onboarding {
     pub now: Timestamp,
 }
 
-/// The key's slot for the cluster.
+/// Whether the onboarding takes a new slot, or the key already holds one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Slot {
     /// The key takes a slot, unless it already holds `limit` slots.

@@ -58,5 +58,5 @@ impl StreamRecord {
 }
 
 fn missing(part: &str) -> BadItem {
-    BadItem::new("of a stream record", "", format_args!("no {part}"))
+    BadItem::new("of a", "stream record", format_args!("no {part}"))
 }

@@ -35,8 +35,8 @@ pub enum StoreError {
     },
     #[error("DynamoDB repeatedly left part of a batch unprocessed")]
     Unprocessed,
-    /// It can be repeated.
-    #[error("a transaction holds one of the items, or DynamoDB throttles")]
+    /// The request can be retried.
+    #[error("another transaction holds one of the items, or DynamoDB is throttling requests")]
     Busy,
     #[error(transparent)]
     Item(#[from] BadItem),
