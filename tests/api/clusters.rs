@@ -420,13 +420,13 @@ fn deleting_a_cluster_frees_the_slot_of_every_key_that_held_it() {
         onboard(&keys[1].1, "next").await.expect(200);
         let again = onboard(&keys[2].1, "shared").await.expect(200);
         assert_eq!(again.body["message"], "success");
-        let anew = tenant
+        let second = tenant
             .get("admin", "/v1/clusters/shared")
             .await
             .expect(200)
             .body;
-        assert_ne!(anew["id"], listed["id"]);
-        assert_eq!(anew["key_ids"], json!([keys[2].0]));
+        assert_ne!(second["id"], listed["id"]);
+        assert_eq!(second["key_ids"], json!([keys[2].0]));
     });
 }
 

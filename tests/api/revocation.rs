@@ -85,7 +85,7 @@ fn a_revocation_is_seen_no_later_than_a_caller_accepts() {
                 );
                 assert!(
                     checked_at <= revoked_at,
-                    "good by a reading from after its revocation"
+                    "active although the table was read after the revocation"
                 );
             } else {
                 assert_eq!(code, "revoked");

@@ -1,5 +1,7 @@
 //! The secret appears in exactly one place: the 201 of create.
 
+use std::time::Duration;
+
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::json;
 
@@ -104,5 +106,32 @@ fn the_secret_is_in_no_log_record_list_or_error() {
         for text in lines.iter().chain(&answers[..outside]) {
             assert!(!text.contains(&hash), "a hash is shown: {text}");
         }
+    });
+}
+
+#[test]
+fn a_stream_record_that_cannot_be_read_leaves_nothing_of_itself_in_the_log() {
+    const HASH: &str = "c3RyZWFtIHJlY29yZCB3aXRoIGEgaGFzaCBpbiBpdCE=";
+    run(async {
+        let record = json!({
+            "eventName": "REMOVE",
+            "dynamodb": { "Keys": HASH, "OldImage": { "hash": HASH }, "SequenceNumber": "7" },
+        });
+        let batch = json!({ "Records": [record] });
+        let answer = stack().invoke("cleanup", batch).await.unwrap();
+        let failures = json!([{ "itemIdentifier": "7" }]);
+        assert_eq!(answer["batchItemFailures"], failures);
+        // The stack collects the output of a function while the test goes on.
+        let mut logs = stack().logs();
+        let is_reported = |line: &str| line.contains("could not process the stream record");
+        for _ in 0..500 {
+            if logs.iter().any(|line| is_reported(&line.line)) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            logs = stack().logs();
+        }
+        assert!(logs.iter().any(|line| is_reported(&line.line)));
+        assert!(logs.iter().all(|line| !line.line.contains(HASH)));
     });
 }

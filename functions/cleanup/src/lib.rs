@@ -58,7 +58,8 @@ pub async fn handle(app: &App, event: LambdaEvent<Value>) -> Result<BatchRespons
             Ok(record) => archive_expired_key(&app.store, record, app.history, now)
                 .await
                 .map_err(|error| error.causes()),
-            Err(error) => Err(error.to_string()),
+            // The message of serde would quote the event.
+            Err(_) => Err("not a record of a DynamoDB stream".to_owned()),
         };
         if let Err(causes) = archived {
             tracing::error!(

@@ -37,7 +37,7 @@ impl<T: FromStr> FromStr for Given<T> {
     }
 }
 
-/// The rest of a call, once its key has been taken out to be verified first. The key is verified before the other fields are checked.
+/// The rest of a call, whose key has been taken out to be verified before the other fields are checked.
 pub struct Process {
     body: ProcessBody,
     errors: Errors,

@@ -3,12 +3,9 @@
 use std::collections::HashMap;
 
 use http::{HeaderMap, header};
-use lambda_http::{
-    Request, RequestExt, aws_lambda_events::apigw::ApiGatewayV2httpRequestContext,
-    request::RequestContext,
-};
+use lambda_http::Request;
 
-use super::{error::Error, oidc::IdentityProvider};
+use super::{error::Error, oidc::IdentityProvider, serve::context};
 use crate::{
     model::{Actor, KeyId, TenantId, Timestamp, UserId, is_email},
     policy::{Grant, RefusalCode},
@@ -66,13 +63,6 @@ pub fn tenant(request: &Request, tenant_claim: &str) -> Result<Option<TenantId>,
     let tenant = jwt_claims(request)?.get(tenant_claim);
     let tenant = tenant.map(|tenant| tenant.parse()).transpose();
     tenant.map_err(|_| Error::Unauthenticated("the token's tenant claim is not a valid tenant id"))
-}
-
-fn context(request: &Request) -> Option<&ApiGatewayV2httpRequestContext> {
-    match request.request_context_ref() {
-        Some(RequestContext::ApiGatewayV2(context)) => Some(context),
-        _ => None,
-    }
 }
 
 fn jwt_claims(request: &Request) -> Result<&HashMap<String, String>, Error> {

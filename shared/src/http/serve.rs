@@ -4,7 +4,10 @@
 use std::{convert::Infallible, time::Duration};
 
 use http::{HeaderValue, header};
-use lambda_http::{Body, Request, RequestExt, Response, request::RequestContext};
+use lambda_http::{
+    Body, Request, RequestExt, Response, aws_lambda_events::apigw::ApiGatewayV2httpRequestContext,
+    request::RequestContext,
+};
 
 use super::{body, error::Error, problem::Problem};
 use crate::process::clock;
@@ -133,19 +136,20 @@ impl Call {
 /// The matching route key, such as `GET /v1/users/{user_id}`.
 #[must_use]
 pub fn route(request: &Request) -> &str {
+    let route_key = context(request).and_then(|context| context.route_key.as_deref());
+    route_key.unwrap_or_default()
+}
+
+/// The gateway's data about a request.
+pub(super) fn context(request: &Request) -> Option<&ApiGatewayV2httpRequestContext> {
     match request.request_context_ref() {
-        Some(RequestContext::ApiGatewayV2(context)) => {
-            context.route_key.as_deref().unwrap_or_default()
-        }
-        _ => "",
+        Some(RequestContext::ApiGatewayV2(context)) => Some(context),
+        _ => None,
     }
 }
 
 fn request_id(request: &Request) -> String {
-    let gateway = match request.request_context_ref() {
-        Some(RequestContext::ApiGatewayV2(context)) => context.request_id.clone(),
-        _ => None,
-    };
+    let gateway = context(request).and_then(|context| context.request_id.clone());
     let lambda = || {
         let context = request.lambda_context_ref();
         context.map(|context| context.request_id.clone())

@@ -45,13 +45,14 @@ pub struct BadItem {
 
 impl BadItem {
     pub(super) fn new(pk: impl ToString, sk: impl ToString, reason: impl ToString) -> Self {
-        let (pk, sk) = (pk.to_string(), sk.to_string());
-        // The partition key of a join token is its hash, which no log may hold.
-        let pk = if pk.starts_with(JoinTokenPk::PREFIX) {
-            "J#…".into()
-        } else {
-            pk
+        // Two key attributes contain hashes, which no log line may contain.
+        let without_hash = |attribute: String| match attribute.split_once('#') {
+            Some((prefix @ (JoinTokenPk::PREFIX | IdempotencySk::PREFIX), _)) => {
+                format!("{prefix}#…")
+            }
+            _ => attribute,
         };
+        let (pk, sk) = (without_hash(pk.to_string()), without_hash(sk.to_string()));
         let reason = reason.to_string();
         Self { pk, sk, reason }
     }
@@ -820,7 +821,12 @@ mod tests {
     }
 
     #[test]
-    fn an_error_says_which_item_is_damaged_but_not_the_hash_of_a_join_token() {
+    fn an_error_says_which_item_is_damaged_without_any_hash() {
+        let idempotency = BadItem::new("U#acme#editor", "IDEM#hash", "damaged").to_string();
+        assert_eq!(
+            idempotency,
+            "item U#acme#editor IDEM#… cannot be read: damaged"
+        );
         let [_, key, .., token] = samples();
         for (sample, location) in [(key, "item U#acme#editor KEY#"), (token, "item J#… JOIN ")] {
             let mut item = sample.item;
