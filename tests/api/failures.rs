@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use local::{Fault, Rule, Service};
+use local_stack::{Fault, Rule, Service};
 use serde_json::json;
 
 use crate::{
@@ -13,17 +13,12 @@ use crate::{
 /// The function's timeout in the template: no answer may take longer.
 const BUDGET: Duration = Duration::from_secs(5);
 
-fn rule(tenant: &Tenant, service: Service, action: &str, fault: Fault, times: Option<u32>) -> Rule {
-    // KMS requests do not name a tenant: those tests aim at the function instead.
-    let tag = (service == Service::DynamoDb).then(|| format!("#{}", tenant.id));
-    Rule {
-        function: None,
-        service: Some(service),
-        action: Some(action.into()),
-        fault,
-        times,
-        tag,
-    }
+/// A rule for this tenant's requests to DynamoDB.
+fn rule(tenant: &Tenant, action: &str, fault: Fault) -> Rule {
+    Rule::new(fault)
+        .service(Service::DynamoDb)
+        .action(action)
+        .containing(&format!("#{}", tenant.id))
 }
 
 async fn timed(request: reqwest::RequestBuilder) -> Answer {
@@ -62,13 +57,7 @@ fn create_answers_503_in_time_and_leaves_nothing_when_the_table_is_out() {
             Fault::InternalError,
             Fault::Latency(Duration::from_secs(20)),
         ] {
-            let rule = stack().faults().add(rule(
-                &tenant,
-                Service::DynamoDb,
-                "TransactWriteItems",
-                fault,
-                None,
-            ));
+            let rule = stack().inject(rule(&tenant, "TransactWriteItems", fault));
             expect_unavailable(timed(create(&tenant)).await);
             assert!(rule.hits() > 0);
             drop(rule);
@@ -91,13 +80,7 @@ fn create_succeeds_once_when_the_answer_of_the_write_is_lost() {
             Fault::DropBefore,
         ] {
             let before = tenant.all("admin", "/v1/users/me/access-keys").await.len();
-            let rule = stack().faults().add(rule(
-                &tenant,
-                Service::DynamoDb,
-                "TransactWriteItems",
-                fault.clone(),
-                Some(1),
-            ));
+            let rule = stack().inject(rule(&tenant, "TransactWriteItems", fault.clone()).times(1));
             let created = timed(create(&tenant)).await.expect(201).body;
             assert_eq!(rule.hits(), 1);
             drop(rule);
@@ -128,13 +111,7 @@ fn validate_fails_closed() {
             Fault::InternalError,
             Fault::Latency(Duration::from_secs(20)),
         ] {
-            let rule = stack().faults().add(rule(
-                &tenant,
-                Service::DynamoDb,
-                "BatchGetItem",
-                fault,
-                None,
-            ));
+            let rule = stack().inject(rule(&tenant, "BatchGetItem", fault));
             expect_unavailable(timed(validate()).await);
             let behind = send(request("GET", "/v1/access-keys/self").bearer_auth(&key)).await;
             assert!(
@@ -145,13 +122,7 @@ fn validate_fails_closed() {
             drop(rule);
         }
         for fault in [Fault::DropBefore, Fault::DropAfter, Fault::Throttle] {
-            let rule = stack().faults().add(rule(
-                &tenant,
-                Service::DynamoDb,
-                "BatchGetItem",
-                fault,
-                Some(1),
-            ));
+            let rule = stack().inject(rule(&tenant, "BatchGetItem", fault).times(1));
             assert_eq!(timed(validate()).await.expect(200).body["active"], true);
             assert_eq!(rule.hits(), 1);
         }
@@ -164,10 +135,7 @@ fn a_validation_does_not_need_its_one_write() {
         let tenant = Tenant::new();
         let (_, key) = tenant.key("admin", "viewer").await;
         for fault in [Fault::Latency(Duration::from_secs(20)), Fault::Refuse] {
-            let rule =
-                stack()
-                    .faults()
-                    .add(rule(&tenant, Service::DynamoDb, "UpdateItem", fault, None));
+            let rule = stack().inject(rule(&tenant, "UpdateItem", fault));
             assert_eq!(verdict(&key).await, "active");
             assert!(rule.hits() > 0);
         }
@@ -185,13 +153,7 @@ fn revoke_succeeds_when_the_answer_of_the_write_is_lost() {
             format!("/v1/users/editor/access-keys/{id}"),
             "/v1/users/editor/access-keys".into(),
         ] {
-            let rule = stack().faults().add(rule(
-                &tenant,
-                Service::DynamoDb,
-                "UpdateItem",
-                Fault::DropAfter,
-                Some(1),
-            ));
+            let rule = stack().inject(rule(&tenant, "UpdateItem", Fault::DropAfter).times(1));
             timed(tenant.request("admin", "DELETE", &path))
                 .await
                 .expect(204);
@@ -202,13 +164,7 @@ fn revoke_succeeds_when_the_answer_of_the_write_is_lost() {
             ("revoked".into(), "revoked".into())
         );
         let (id, key) = tenant.key("editor", "viewer").await;
-        let rule = stack().faults().add(rule(
-            &tenant,
-            Service::DynamoDb,
-            "UpdateItem",
-            Fault::DropBefore,
-            None,
-        ));
+        let rule = stack().inject(rule(&tenant, "UpdateItem", Fault::DropBefore));
         expect_unavailable(
             timed(tenant.request(
                 "admin",
@@ -238,14 +194,8 @@ fn a_write_that_meets_a_transaction_waits_for_it() {
             tenant.request("admin", "DELETE", "/v1/users/editor/access-keys"),
         ];
         for call in calls {
-            let conflict = rule(
-                &tenant,
-                Service::DynamoDb,
-                "UpdateItem",
-                Fault::TransactionConflict,
-                Some(2),
-            );
-            let conflict = stack().faults().add(conflict);
+            let conflict = rule(&tenant, "UpdateItem", Fault::TransactionConflict).times(2);
+            let conflict = stack().inject(conflict);
             let answer = timed(call).await;
             assert!(answer.status < 300, "{}", answer.text);
             assert_eq!(conflict.hits(), 2);

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use local::{Fault, Options, Rule, Service, Stack};
+use local_stack::{Fault, Options, Rule, Service, Stack};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
@@ -142,15 +142,8 @@ fn everything_that_happens_is_counted_once() {
         until(end).await;
         assert_eq!(world.validate(&expiring).await, 200);
 
-        let rule = Rule {
-            function: None,
-            service: Some(Service::Kms),
-            action: Some("Sign".into()),
-            fault: Fault::Refuse,
-            times: None,
-            tag: None,
-        };
-        let refused = world.stack.faults().add(rule);
+        let rule = Rule::new(Fault::Refuse).service(Service::Kms).action("Sign");
+        let refused = world.stack.inject(rule);
         let body = json!({ "name": "c", "role": "viewer" });
         assert_eq!(world.as_admin(Method::POST, "/v1/users/me/access-keys", body).await.0, 503);
         drop(refused);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use local::{Fault, Rule, Service};
+use local_stack::{Fault, Rule, Service};
 use serde_json::json;
 use tokio::task::JoinSet;
 
@@ -218,15 +218,13 @@ fn an_onboarding_takes_one_slot_when_its_answer_is_lost() {
             Fault::InternalError,
         ];
         for (n, fault) in faults.into_iter().enumerate() {
-            let rule = Rule {
-                function: Some("onboard".into()),
-                service: Some(Service::DynamoDb),
-                action: Some("TransactWriteItems".into()),
-                fault: fault.clone(),
-                times: Some(1),
-                tag: Some(format!("#{}", tenant.id)),
-            };
-            let rule = stack().faults().add(rule);
+            let rule = Rule::new(fault.clone())
+                .service(Service::DynamoDb)
+                .action("TransactWriteItems")
+                .function("onboard")
+                .containing(&format!("#{}", tenant.id))
+                .times(1);
+            let rule = stack().inject(rule);
             onboard(&key, &format!("c{n}")).await.expect(200);
             assert_eq!(rule.hits(), 1, "{fault:?}");
             assert_eq!(tenant.used(&id).await, n as u64 + 1, "{fault:?}");
@@ -236,14 +234,13 @@ fn an_onboarding_takes_one_slot_when_its_answer_is_lost() {
             Fault::TransactionConflict,
             Fault::Latency(Duration::from_secs(20)),
         ] {
-            let rule = stack().faults().add(Rule {
-                function: Some("onboard".into()),
-                service: Some(Service::DynamoDb),
-                action: Some("TransactWriteItems".into()),
-                fault,
-                times: None,
-                tag: Some(format!("#{}", tenant.id)),
-            });
+            let rule = stack().inject(
+                Rule::new(fault)
+                    .service(Service::DynamoDb)
+                    .action("TransactWriteItems")
+                    .function("onboard")
+                    .containing(&format!("#{}", tenant.id)),
+            );
             let answer = onboard(&key, "never")
                 .await
                 .expect_accuknox(503, "unavailable");
@@ -319,14 +316,14 @@ fn a_redemption_whose_answer_is_lost_succeeds() {
         let platform = platform_token(json!({ "tenant_id": tenant.id }));
         let token = join_token(&key, "a").await;
         let hash = stored_hash(&tenant, 1).await.pop().unwrap();
-        let rule = stack().faults().add(Rule {
-            function: Some("onboard".into()),
-            service: Some(Service::DynamoDb),
-            action: Some("UpdateItem".into()),
-            fault: Fault::DropAfter,
-            times: Some(1),
-            tag: Some(hash),
-        });
+        let rule = stack().inject(
+            Rule::new(Fault::DropAfter)
+                .service(Service::DynamoDb)
+                .action("UpdateItem")
+                .function("onboard")
+                .containing(&hash)
+                .times(1),
+        );
         let body = json!({ "join_token": token, "cluster_name": "a" });
         redeem(&platform, body.clone()).await.expect(200);
         assert_eq!(rule.hits(), 1);

@@ -2,7 +2,7 @@
 
 use std::{sync::LazyLock, time::Duration};
 
-use local::{Options, Stack};
+use local_stack::{Options, Stack};
 use serde_json::{Value, json};
 
 use crate::world::{self, Answer, Tenant, now, rfc3339, send};

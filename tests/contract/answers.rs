@@ -1,6 +1,6 @@
 //! Every operation and every error code that can be had: the document allows each answer, and lists nothing else.
 
-use local::{Fault, Rule, Service};
+use local_stack::{Fault, Rule, Service};
 use serde_json::{Value, json};
 
 use crate::calls::{Answer, Call, World};
@@ -546,15 +546,8 @@ async fn keys_good_and_bad(world: &World) -> Vec<String> {
 
 /// Every operation while the table is out of reach.
 async fn without_a_table(world: &World, key: &str, token: &str) {
-    let out = |function: Option<&str>| Rule {
-        function: function.map(str::to_owned),
-        service: Some(Service::DynamoDb),
-        action: None,
-        fault: Fault::DropBefore,
-        times: None,
-        tag: None,
-    };
-    let rule = world.stack.faults().add(out(None));
+    let out = || Rule::new(Fault::DropBefore).service(Service::DynamoDb);
+    let rule = world.stack.inject(out());
     for operation in &world.operations {
         let credentials = if operation.takes("accessKey") {
             key
@@ -567,7 +560,7 @@ async fn without_a_table(world: &World, key: &str, token: &str) {
     }
     drop(rule);
     // The authorizer has its table, and the function behind it has not.
-    let _rule = world.stack.faults().add(out(Some("list")));
+    let _rule = world.stack.inject(out().function("list"));
     world
         .send(world.call("getCallingKey").bearer(key))
         .await

@@ -2,7 +2,7 @@
 
 use std::{cell::RefCell, collections::BTreeSet};
 
-use local::{Options, Stack};
+use local_stack::{Options, Stack};
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 

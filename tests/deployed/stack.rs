@@ -2,7 +2,7 @@
 
 use std::{env, path::Path, process::Command, sync::LazyLock};
 
-use local::{Options, Stack};
+use local_stack::{Options, Stack};
 use serde_json::Value;
 
 use crate::world;

@@ -9,7 +9,7 @@
     reason = "a test that cannot go on has failed"
 )]
 
-use local::{Options, Permission, Stack, unix_time};
+use local_stack::{Options, Permission, Stack, unix_time};
 use serde_json::{Value, json};
 
 struct World {

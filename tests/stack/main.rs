@@ -10,7 +10,7 @@
 
 use std::{path::Path, process::Stdio, time::Duration};
 
-use local::{Fault, Options, Rule, Service, Stack, unix_time};
+use local_stack::{Fault, Options, Rule, Service, Stack, unix_time};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
@@ -119,15 +119,8 @@ fn is_alive(pid: u32) -> bool {
     Path::new(&format!("/proc/{pid}")).exists()
 }
 
-fn rule(service: Service, action: &str, fault: Fault, times: Option<u32>) -> Rule {
-    Rule {
-        function: None,
-        service: Some(service),
-        action: Some(action.into()),
-        fault,
-        times,
-        tag: None,
-    }
+fn rule(service: Service, action: &str, fault: Fault) -> Rule {
+    Rule::new(fault).service(service).action(action)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -136,11 +129,10 @@ async fn a_function_that_dies_is_answered_502_and_one_that_hangs_504_and_both_co
     let key = key(&stack).await;
     assert!(is_active(&stack, &key).await);
 
-    let slow = stack.faults().add(rule(
+    let slow = stack.inject(rule(
         Service::DynamoDb,
         "BatchGetItem",
         Fault::Latency(Duration::from_millis(900)),
-        None,
     ));
     let [pid] = stack.process_ids("validate")[..] else {
         panic!("one process")
@@ -206,9 +198,7 @@ async fn what_a_process_remembers_is_as_old_as_it_says_and_no_older_than_the_bou
 
     // Its age counts from before the reading, however long that takes.
     let lost = Fault::Latency(Duration::from_secs(20));
-    let slow = stack
-        .faults()
-        .add(rule(Service::DynamoDb, "BatchGetItem", lost, Some(1)));
+    let slow = stack.inject(rule(Service::DynamoDb, "BatchGetItem", lost).times(1));
     let before = Instant::now();
     let first = recall(&stack, &key).await;
     let after = Instant::now();
@@ -289,9 +279,7 @@ async fn a_process_never_goes_back_behind_what_it_has_read_for_anybody() {
     // What cannot be read changes nothing: those who accept what is remembered need no table.
     let known = key(&stack).await;
     assert_eq!(recall(&stack, &known).await["active"], true);
-    let out = stack
-        .faults()
-        .add(rule(Service::DynamoDb, "BatchGetItem", Fault::Refuse, None));
+    let out = stack.inject(rule(Service::DynamoDb, "BatchGetItem", Fault::Refuse));
     assert_eq!(validate(&stack, &known).await.status, 503);
     assert_eq!(recall(&stack, &known).await["active"], true);
     drop(out);
@@ -308,9 +296,7 @@ async fn create_tells_honestly_when_kms_is_out() {
         Fault::InternalError,
         Fault::Latency(Duration::from_secs(20)),
     ] {
-        let out = stack
-            .faults()
-            .add(rule(Service::Kms, "Sign", fault.clone(), None));
+        let out = stack.inject(rule(Service::Kms, "Sign", fault.clone()));
         let started = Instant::now();
         let answer = create(&stack).await;
         assert!(
@@ -332,9 +318,7 @@ async fn create_tells_honestly_when_kms_is_out() {
         0
     );
     for fault in [Fault::DropBefore, Fault::DropAfter, Fault::Throttle] {
-        let once = stack
-            .faults()
-            .add(rule(Service::Kms, "Sign", fault, Some(1)));
+        let once = stack.inject(rule(Service::Kms, "Sign", fault).times(1));
         let key = key(&stack).await;
         assert_eq!(once.hits(), 1);
         assert!(is_active(&stack, &key).await);
@@ -346,9 +330,7 @@ async fn create_tells_honestly_when_kms_is_out() {
 async fn validate_without_public_keys_fails_closed_and_recovers_by_itself() {
     let stack = start(options()).await;
     let key = key(&stack).await;
-    let out = stack
-        .faults()
-        .add(rule(Service::Kms, "GetPublicKey", Fault::DropBefore, None));
+    let out = stack.inject(rule(Service::Kms, "GetPublicKey", Fault::DropBefore));
     let [pid] = stack.process_ids("validate")[..] else {
         panic!("one process")
     };
@@ -453,7 +435,7 @@ async fn an_rsa_key_signs_rs256() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_command_prints_one_line_of_json_and_stops_cleanly() {
     let here = std::env::current_exe().unwrap();
-    let binary = here.ancestors().nth(2).unwrap().join("local");
+    let binary = here.ancestors().nth(2).unwrap().join("local-stack");
     let mut command = Command::new(binary);
     command
         .args(["--json", "--port", "0"])
@@ -653,20 +635,18 @@ async fn a_function_killed_while_it_onboards_loses_nothing_and_leaks_no_slot() {
     for round in 0..ROUNDS {
         let cluster = format!("c{round}");
         // In even rounds before the transaction takes effect, in odd ones after it, before its answer arrives.
-        let transaction = |fault| Rule {
-            function: Some("onboard".into()),
-            service: Some(Service::DynamoDb),
-            action: Some("TransactWriteItems".into()),
-            fault,
-            times: None,
-            tag: None,
+        let transaction = |fault| {
+            Rule::new(fault)
+                .service(Service::DynamoDb)
+                .action("TransactWriteItems")
+                .function("onboard")
         };
         let fault = if round % 2 == 0 {
             Fault::Latency(Duration::from_secs(30))
         } else {
             Fault::DropAfter
         };
-        let rule = stack.faults().add(transaction(fault));
+        let rule = stack.inject(transaction(fault));
         let pids = stack.process_ids("onboard");
         let kill = async {
             while rule.hits() == 0 {

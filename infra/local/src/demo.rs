@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use local::{Error, Stack};
+use local_stack::{Error, Stack};
 use serde_json::{Value, json};
 
 const BOOTSTRAP_ADMINS: &str = "BootstrapAdmins";
@@ -91,7 +91,7 @@ pub(crate) async fn users(stack: &Stack) -> Result<Vec<User>, Error> {
 
 fn token(stack: &Stack, tenant: &str, id: &str) -> String {
     let mut claims = claims(tenant, id);
-    claims["exp"] = (local::unix_time() + TOKEN_SECONDS).into();
+    claims["exp"] = (local_stack::unix_time() + TOKEN_SECONDS).into();
     stack.token(claims)
 }
 
@@ -107,7 +107,7 @@ fn claims(tenant: &str, id: &str) -> Value {
 
 /// A token that may redeem join tokens, for every tenant.
 fn platform_token(stack: &Stack) -> String {
-    let expiry = local::unix_time() + TOKEN_SECONDS;
+    let expiry = local_stack::unix_time() + TOKEN_SECONDS;
     stack.token(json!({ "sub": "platform", "scope": "join-tokens:redeem", "exp": expiry }))
 }
 

@@ -35,7 +35,7 @@ pub use crate::{
     clock::unix_time,
     error::Error,
     iam::{Permission, Service},
-    proxy::{Fault, Faults, Request, Rule, RuleGuard},
+    proxy::{Fault, Request, Rule, RuleGuard},
     runtime::{InvokeError, LogLine},
 };
 use crate::{
@@ -45,6 +45,7 @@ use crate::{
     iam::Permissions,
     issuer::Issuer,
     kms::Kms,
+    proxy::Faults,
     runtime::{Function, Logs, Settings},
     template::{Template, number, text},
     web::Server,
@@ -246,9 +247,9 @@ impl Stack {
         ))
     }
 
-    /// Where a test breaks things.
-    pub fn faults(&self) -> &Faults {
-        &self.faults
+    /// Puts a rule in force, behind those that are, until the result is dropped.
+    pub fn inject(&self, rule: Rule) -> RuleGuard {
+        self.faults.add(rule)
     }
 
     /// What the role of a function, named by its binary, allows in DynamoDB, its stream, KMS and SQS.

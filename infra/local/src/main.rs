@@ -5,7 +5,7 @@ mod demo;
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::Parser;
-use local::{Error, Options, Stack};
+use local_stack::{Error, Options, Stack};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Runs the whole service on this machine: gateway, functions, DynamoDB, KMS and an identity provider.
@@ -13,7 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 /// Everything is read from infra/template.yaml, every function is a process of its own, and nothing leaves the
 /// machine. Once all is ready, the users' tokens and a few calls to try are printed. Ctrl-C ends it.
 #[derive(Parser)]
-#[command(name = "local", version)]
+#[command(name = "local-stack", version)]
 struct Arguments {
     /// Keep table, keys and logs' positions in this directory; without it they end with the program
     #[arg(long, value_name = "DIR")]

@@ -58,22 +58,70 @@ pub enum Fault {
     Refuse,
 }
 
-/// A fault, and the requests that it meets; what is `None` matches everything.
+/// A fault, and the requests that meet it: all, until the methods narrow them down.
 #[derive(Debug, Clone)]
 pub struct Rule {
-    pub function: Option<String>,
-    pub service: Option<Service>,
-    pub action: Option<String>,
-    pub fault: Fault,
-    /// How often; `None` is always.
-    pub times: Option<u32>,
+    fault: Fault,
+    function: Option<String>,
+    service: Option<Service>,
+    action: Option<String>,
+    text: Option<String>,
+    times: Option<u32>,
+}
+
+impl Rule {
+    pub fn new(fault: Fault) -> Self {
+        Self {
+            fault,
+            function: None,
+            service: None,
+            action: None,
+            text: None,
+            times: None,
+        }
+    }
+
+    /// Only requests of this function, named by its binary.
+    pub fn function(mut self, name: &str) -> Self {
+        self.function = Some(name.to_owned());
+        self
+    }
+
+    pub fn service(mut self, service: Service) -> Self {
+        self.service = Some(service);
+        self
+    }
+
+    /// Only this action, for example `GetItem`.
+    pub fn action(mut self, action: &str) -> Self {
+        self.action = Some(action.to_owned());
+        self
+    }
+
     /// Only requests whose body contains this text.
-    pub tag: Option<String>,
+    pub fn containing(mut self, text: &str) -> Self {
+        self.text = Some(text.to_owned());
+        self
+    }
+
+    /// Only the first `times` requests that match.
+    pub fn times(mut self, times: u32) -> Self {
+        self.times = Some(times);
+        self
+    }
+
+    fn matches(&self, function: &str, service: Service, action: &str, body: &str) -> bool {
+        let is = |wanted: &Option<String>, found| wanted.as_deref().is_none_or(|w| w == found);
+        is(&self.function, function)
+            && self.service.is_none_or(|wanted| wanted == service)
+            && is(&self.action, action)
+            && self.text.as_deref().is_none_or(|text| body.contains(text))
+    }
 }
 
 /// The rules in force, and the requests seen.
 #[derive(Clone, Default)]
-pub struct Faults(Arc<Shared>);
+pub(crate) struct Faults(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
@@ -102,8 +150,7 @@ impl Drop for RuleGuard {
 }
 
 impl Faults {
-    /// Puts a rule in force, behind those that are.
-    pub fn add(&self, rule: Rule) -> RuleGuard {
+    pub(crate) fn add(&self, rule: Rule) -> RuleGuard {
         let hits = Arc::new(AtomicU32::new(0));
         lock(&self.0.rules).push((rule, hits.clone()));
         RuleGuard {
@@ -141,13 +188,7 @@ impl Faults {
     ) -> (Duration, Option<Fault>) {
         let mut delay = Duration::ZERO;
         for (rule, hits) in lock(&self.0.rules).iter() {
-            let met = rule
-                .function
-                .as_deref()
-                .is_none_or(|wanted| wanted == function)
-                && rule.service.is_none_or(|wanted| wanted == service)
-                && rule.action.as_deref().is_none_or(|wanted| wanted == action)
-                && rule.tag.as_deref().is_none_or(|tag| body.contains(tag))
+            let met = rule.matches(function, service, action, body)
                 && rule
                     .times
                     .is_none_or(|times| hits.load(Ordering::SeqCst) < times);

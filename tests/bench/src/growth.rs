@@ -4,7 +4,7 @@ use std::{path::Path, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
-use local::dynoxide::{ImportOptions, types::AttributeValue};
+use local_stack::dynoxide::{ImportOptions, types::AttributeValue};
 use serde_json::{Value, json};
 
 use crate::{

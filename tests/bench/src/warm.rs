@@ -153,7 +153,9 @@ pub async fn run(options: &Options, folder: &Path) -> Result<()> {
     };
     let world = World::start(Duration::ZERO).await?;
 
-    let expiring = world.key("expired", Some(local::unix_time() + 2)).await?;
+    let expiring = world
+        .key("expired", Some(local_stack::unix_time() + 2))
+        .await?;
     let doomed = world.key("revoked", None).await?;
     world
         .call(
@@ -166,7 +168,7 @@ pub async fn run(options: &Options, folder: &Path) -> Result<()> {
     for n in 0..100 {
         valid.push(world.key(&format!("valid {n}"), None).await?.text);
     }
-    while local::unix_time() <= expiring.expires_at {
+    while local_stack::unix_time() <= expiring.expires_at {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let forgeries = valid

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
-use local::{Fault, Options, Rule, RuleGuard, Service, Stack};
+use local_stack::{Fault, Options, Rule, RuleGuard, Service, Stack};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -73,18 +73,13 @@ impl World {
         let mut meters = Vec::new();
         for function in stack.function_names() {
             for service in [Service::DynamoDb, Service::Kms] {
-                let rule = Rule {
-                    function: Some(function.to_owned()),
-                    service: Some(service),
-                    action: None,
-                    fault: Fault::Latency(latency),
-                    times: None,
-                    tag: None,
-                };
+                let rule = Rule::new(Fault::Latency(latency))
+                    .service(service)
+                    .function(function);
                 meters.push(Meter {
                     function: function.to_owned(),
                     service,
-                    rule: stack.faults().add(rule),
+                    rule: stack.inject(rule),
                 });
             }
         }
@@ -94,7 +89,7 @@ impl World {
             "name": "Admin",
             "email": "admin@bench.example",
             "email_verified": true,
-            "exp": local::unix_time() + 12 * 60 * 60,
+            "exp": local_stack::unix_time() + 12 * 60 * 60,
         }));
         Ok(Self {
             stack,
