@@ -1,25 +1,19 @@
 //! Onboarded clusters: the lists for AccuKnox clients, our own lists, deletion, and permissions.
 
+use harness::{Answer, Tenant, now, run, send};
 use serde_json::{Value, json};
-
-use crate::{
-    stack::stack,
-    world::{
-        Answer, Tenant, dynamodb, now, onboard, partition, process, request, run, send, validate,
-    },
-};
 
 const CLUSTERS: &str = "/cluster-onboarding/api/v1/get-onboarded-clusters";
 const NODES: &str = "/cm/api/v1/cluster-management/nodes-in-cluster";
 
-async fn with_key(key: &str, method: &str, path: &str) -> Answer {
-    send(request(method, path).bearer_auth(key)).await
+async fn with_key(tenant: &Tenant<'_>, key: &str, method: &str, path: &str) -> Answer {
+    send(tenant.call(method, path).bearer_auth(key)).await
 }
 
 #[test]
 fn the_lists_for_accuknox_clients_have_accuknox_shapes() {
     run(async {
-        let tenant = Tenant::new();
+        let tenant = Tenant::fresh();
         let (id, key) = tenant
             .key_of(
                 "admin",
@@ -27,13 +21,16 @@ fn the_lists_for_accuknox_clients_have_accuknox_shapes() {
             )
             .await;
         let (_, viewer) = tenant.key("admin", "viewer").await;
-        onboard(&key, "b").await.expect(200);
+        tenant.onboard(&key, "b").await.expect(200);
         for node in ["n1", "n2", "n3"] {
             let body = json!({ "cluster_name": "a", "node_name": node, "type": "vm" });
-            send(process(&key, body)).await.expect(200);
+            send(tenant.process(&key, body)).await.expect(200);
         }
         let path = format!("{CLUSTERS}?wsid={}", tenant.id);
-        let listed = with_key(&viewer, "GET", &path).await.expect(200).body;
+        let listed = with_key(&tenant, &viewer, "GET", &path)
+            .await
+            .expect(200)
+            .body;
         let [a, b] = listed.as_array().unwrap().as_slice() else {
             panic!("{listed}")
         };
@@ -52,14 +49,15 @@ fn the_lists_for_accuknox_clients_have_accuknox_shapes() {
         }
         assert_ne!(a["ID"], b["ID"]);
         assert_eq!(
-            with_key(&viewer, "GET", CLUSTERS).await.body,
+            with_key(&tenant, &viewer, "GET", CLUSTERS).await.body,
             listed,
             "numbers are stable"
         );
 
         let ask = |body: Value| {
             send(
-                request("POST", NODES)
+                tenant
+                    .call("POST", NODES)
                     .bearer_auth(&viewer)
                     .body(body.to_string()),
             )
@@ -123,19 +121,20 @@ fn the_lists_for_accuknox_clients_have_accuknox_shapes() {
         ask(json!({ "cluster_id": [1], "workspace_id": 7 }))
             .await
             .expect_accuknox(403, "tenant_mismatch");
-        with_key(&viewer, "GET", &format!("{CLUSTERS}?wsid=other"))
+        with_key(&tenant, &viewer, "GET", &format!("{CLUSTERS}?wsid=other"))
             .await
             .expect_accuknox(403, "tenant_mismatch");
-        let elsewhere = request("GET", CLUSTERS)
+        let elsewhere = tenant
+            .call("GET", CLUSTERS)
             .bearer_auth(&viewer)
             .header("x-tenant-id", "other");
         send(elsewhere)
             .await
             .expect_accuknox(403, "tenant_mismatch");
-        with_key("nonsense", "GET", CLUSTERS)
+        with_key(&tenant, "nonsense", "GET", CLUSTERS)
             .await
             .expect_accuknox(401, "invalid_key");
-        send(request("POST", NODES).body("{}"))
+        send(tenant.call("POST", NODES).body("{}"))
             .await
             .expect_accuknox(401, "invalid_key");
     });
@@ -144,14 +143,15 @@ fn the_lists_for_accuknox_clients_have_accuknox_shapes() {
 #[test]
 fn an_onboarding_key_can_onboard_and_nothing_else() {
     run(async {
-        let tenant = Tenant::new();
+        let tenant = Tenant::fresh();
         let (_, key) = tenant.key("admin", "cluster_onboarding").await;
-        onboard(&key, "a").await.expect(200);
-        with_key(&key, "GET", CLUSTERS)
+        tenant.onboard(&key, "a").await.expect(200);
+        with_key(&tenant, &key, "GET", CLUSTERS)
             .await
             .expect_accuknox(403, "forbidden");
         send(
-            request("POST", NODES)
+            tenant
+                .call("POST", NODES)
                 .bearer_auth(&key)
                 .body(r#"{"cluster_id":[1]}"#),
         )
@@ -163,7 +163,7 @@ fn an_onboarding_key_can_onboard_and_nothing_else() {
             ("DELETE", "/v1/clusters/a"),
             ("DELETE", "/v1/clusters/x"),
         ] {
-            with_key(&key, method, path)
+            with_key(&tenant, &key, method, path)
                 .await
                 .expect_problem(403, "forbidden");
         }
@@ -193,14 +193,14 @@ fn an_onboarding_key_can_onboard_and_nothing_else() {
             ),
             ("POST", "/v1/join-tokens/redeem"),
         ] {
-            with_key(&key, method, path).await.expect(401);
+            with_key(&tenant, &key, method, path).await.expect(401);
         }
         // What any key may ask about itself.
-        assert_eq!(validate(&key).await["scope"], "clusters:onboard");
-        with_key(&key, "GET", "/v1/access-keys/self")
+        assert_eq!(tenant.validate(&key).await["scope"], "clusters:onboard");
+        with_key(&tenant, &key, "GET", "/v1/access-keys/self")
             .await
             .expect(200);
-        with_key(&key, "POST", "/v1/access-keys/revoke")
+        with_key(&tenant, &key, "POST", "/v1/access-keys/revoke")
             .await
             .expect(204);
     });
@@ -209,13 +209,14 @@ fn an_onboarding_key_can_onboard_and_nothing_else() {
 #[test]
 fn rights_follow_the_role_of_the_key_or_of_the_user() {
     run(async {
-        let tenant = Tenant::new();
+        let tenant = Tenant::fresh();
         tenant.user("editor", "editor").await;
         tenant.user("viewer", "viewer").await;
         let (_, admin) = tenant.key("admin", "admin").await;
         let (_, editor) = tenant.key("admin", "editor").await;
         let (_, viewer) = tenant.key("admin", "viewer").await;
-        onboard(&viewer, "a")
+        tenant
+            .onboard(&viewer, "a")
             .await
             .expect_accuknox(403, "forbidden");
         for (credential, may_delete) in [
@@ -228,20 +229,20 @@ fn rights_follow_the_role_of_the_key_or_of_the_user() {
             // A first sign-in is a Viewer's.
             (tenant.token("stranger"), false),
         ] {
-            onboard(&admin, "a").await.expect(200);
-            with_key(&credential, "GET", "/v1/clusters")
+            tenant.onboard(&admin, "a").await.expect(200);
+            with_key(&tenant, &credential, "GET", "/v1/clusters")
                 .await
                 .expect(200);
-            with_key(&credential, "GET", "/v1/clusters/a")
+            with_key(&tenant, &credential, "GET", "/v1/clusters/a")
                 .await
                 .expect(200);
-            let deleted = with_key(&credential, "DELETE", "/v1/clusters/a").await;
+            let deleted = with_key(&tenant, &credential, "DELETE", "/v1/clusters/a").await;
             if may_delete {
                 deleted.expect(204);
-                with_key(&credential, "GET", "/v1/clusters/a")
+                with_key(&tenant, &credential, "GET", "/v1/clusters/a")
                     .await
                     .expect_problem(404, "not_found");
-                with_key(&credential, "DELETE", "/v1/clusters/a")
+                with_key(&tenant, &credential, "DELETE", "/v1/clusters/a")
                     .await
                     .expect_problem(404, "not_found");
             } else {
@@ -267,8 +268,11 @@ fn rights_follow_the_role_of_the_key_or_of_the_user() {
             )
             .await
             .expect(200);
-        onboard(&admin, "b").await.expect_accuknox(403, "forbidden");
-        with_key(&admin, "DELETE", "/v1/clusters/a")
+        tenant
+            .onboard(&admin, "b")
+            .await
+            .expect_accuknox(403, "forbidden");
+        with_key(&tenant, &admin, "DELETE", "/v1/clusters/a")
             .await
             .expect_problem(403, "forbidden");
     });
@@ -277,12 +281,12 @@ fn rights_follow_the_role_of_the_key_or_of_the_user() {
 #[test]
 fn tenants_do_not_see_each_others_clusters() {
     run(async {
-        let (tenant, other) = (Tenant::new(), Tenant::new());
+        let (tenant, other) = (Tenant::fresh(), Tenant::fresh());
         let (id, key) = tenant.key("admin", "editor").await;
         let (_, foreign) = other.key("admin", "editor").await;
-        onboard(&key, "same").await.expect(200);
-        onboard(&foreign, "same").await.expect(200);
-        let numbers = [&key, &foreign].map(|key| with_key(key, "GET", CLUSTERS));
+        tenant.onboard(&key, "same").await.expect(200);
+        tenant.onboard(&foreign, "same").await.expect(200);
+        let numbers = [&key, &foreign].map(|key| with_key(&tenant, key, "GET", CLUSTERS));
         let [ours, theirs] = numbers;
         let (ours, theirs) = (
             ours.await.body[0]["ID"].clone(),
@@ -290,7 +294,7 @@ fn tenants_do_not_see_each_others_clusters() {
         );
         assert_ne!(ours, theirs);
         let body = json!({ "cluster_id": [ours] }).to_string();
-        let nodes = send(request("POST", NODES).bearer_auth(&foreign).body(body))
+        let nodes = send(tenant.call("POST", NODES).bearer_auth(&foreign).body(body))
             .await
             .expect(200)
             .body;
@@ -301,10 +305,12 @@ fn tenants_do_not_see_each_others_clusters() {
                 .await,
             [Value::Null; 0]
         );
-        with_key(&foreign, "DELETE", "/v1/clusters/same")
+        with_key(&tenant, &foreign, "DELETE", "/v1/clusters/same")
             .await
             .expect(204);
-        with_key(&key, "GET", "/v1/clusters/same").await.expect(200);
+        with_key(&tenant, &key, "GET", "/v1/clusters/same")
+            .await
+            .expect(200);
         let unseen = other.get("admin", "/v1/clusters/same").await;
         let absent = other.get("admin", "/v1/clusters/absent").await;
         assert_eq!(
@@ -321,18 +327,21 @@ fn tenants_do_not_see_each_others_clusters() {
 #[test]
 fn a_token_of_the_identity_provider_is_verified_where_keys_may_call_too() {
     run(async {
-        let tenant = Tenant::new();
+        let tenant = Tenant::fresh();
         let claims = |extra: Value| {
             let mut claims = json!({ "sub": "admin", "tenant_id": tenant.id });
             claims
                 .as_object_mut()
                 .unwrap()
                 .extend(extra.as_object().unwrap().clone());
-            stack().token(claims)
+            tenant.token_of(claims)
         };
         let good = claims(json!({}));
-        with_key(&good, "GET", "/v1/clusters").await.expect(200);
+        with_key(&tenant, &good, "GET", "/v1/clusters")
+            .await
+            .expect(200);
         with_key(
+            &tenant,
             &claims(json!({ "aud": ["other", "access-keys-api"] })),
             "GET",
             "/v1/clusters",
@@ -359,18 +368,18 @@ fn a_token_of_the_identity_provider_is_verified_where_keys_may_call_too() {
             claims(json!({ "exp": now() - 1 })),
             claims(json!({ "nbf": now() + 60 })),
         ] {
-            let answer = with_key(&bad, "GET", "/v1/clusters").await;
+            let answer = with_key(&tenant, &bad, "GET", "/v1/clusters").await;
             assert_eq!(answer.headers["www-authenticate"], "Bearer");
             answer.expect_problem(401, "unauthenticated");
         }
-        send(request("GET", "/v1/clusters"))
+        send(tenant.call("GET", "/v1/clusters"))
             .await
             .expect_problem(401, "unauthenticated");
         for claims in [
             json!({ "sub": "admin" }),
             json!({ "sub": "a#b", "tenant_id": tenant.id }),
         ] {
-            with_key(&stack().token(claims), "GET", "/v1/clusters")
+            with_key(&tenant, &tenant.token_of(claims), "GET", "/v1/clusters")
                 .await
                 .expect_problem(401, "unauthenticated");
         }
@@ -380,7 +389,7 @@ fn a_token_of_the_identity_provider_is_verified_where_keys_may_call_too() {
 #[test]
 fn deleting_a_cluster_frees_the_slot_of_every_key_that_held_it() {
     run(async {
-        let tenant = Tenant::new();
+        let tenant = Tenant::fresh();
         // More than one transaction takes.
         let mut keys = Vec::new();
         for _ in 0..45 {
@@ -394,7 +403,7 @@ fn deleting_a_cluster_frees_the_slot_of_every_key_that_held_it() {
             );
         }
         for (_, key) in &keys {
-            onboard(key, "shared").await.expect(200);
+            tenant.onboard(key, "shared").await.expect(200);
         }
         let (revoked, _) = &keys[0];
         tenant
@@ -407,7 +416,8 @@ fn deleting_a_cluster_frees_the_slot_of_every_key_that_held_it() {
             .expect(200)
             .body;
         assert_eq!(listed["key_ids"].as_array().unwrap().len(), 45);
-        onboard(&keys[1].1, "next")
+        tenant
+            .onboard(&keys[1].1, "next")
             .await
             .expect_accuknox(409, "cluster_limit_reached");
         tenant
@@ -417,8 +427,8 @@ fn deleting_a_cluster_frees_the_slot_of_every_key_that_held_it() {
         for (id, _) in &keys {
             assert_eq!(tenant.used(id).await, 0);
         }
-        onboard(&keys[1].1, "next").await.expect(200);
-        let again = onboard(&keys[2].1, "shared").await.expect(200);
+        tenant.onboard(&keys[1].1, "next").await.expect(200);
+        let again = tenant.onboard(&keys[2].1, "shared").await.expect(200);
         assert_eq!(again.body["message"], "success");
         let second = tenant
             .get("admin", "/v1/clusters/shared")
@@ -433,17 +443,17 @@ fn deleting_a_cluster_frees_the_slot_of_every_key_that_held_it() {
 #[test]
 fn silence_makes_a_cluster_inactive_until_its_next_sign_of_life() {
     run(async {
-        let tenant = Tenant::new();
+        let tenant = Tenant::fresh();
         let (_, key) = tenant.key("admin", "editor").await;
-        onboard(&key, "a").await.expect(200);
+        tenant.onboard(&key, "a").await.expect(200);
         let silent = json!({
             "Key": { "pk": { "S": format!("C#{}", tenant.id) }, "sk": { "S": "CLUSTER#a" } },
             "UpdateExpression": "SET last_seen_at = :past",
             "ExpressionAttributeValues": { ":past": { "N": (now() - 2_592_000).to_string() } },
         });
-        dynamodb("UpdateItem", silent).await;
+        tenant.dynamodb("UpdateItem", silent).await;
         assert_eq!(
-            with_key(&key, "GET", CLUSTERS).await.body[0]["Status"],
+            with_key(&tenant, &key, "GET", CLUSTERS).await.body[0]["Status"],
             "Inactive"
         );
         assert_eq!(
@@ -461,12 +471,12 @@ fn silence_makes_a_cluster_inactive_until_its_next_sign_of_life() {
             1
         );
         let node = json!({ "cluster_name": "a", "node_name": "n", "type": "Node" });
-        send(process(&key, node)).await.expect(200);
+        send(tenant.process(&key, node)).await.expect(200);
         assert_eq!(
-            with_key(&key, "GET", CLUSTERS).await.body[0]["Status"],
+            with_key(&tenant, &key, "GET", CLUSTERS).await.body[0]["Status"],
             "Active"
         );
-        let nodes = partition(&format!("C#{}", tenant.id)).await;
+        let nodes = tenant.partition(&format!("C#{}", tenant.id)).await;
         let node = nodes
             .iter()
             .find(|item| item["sk"]["S"].as_str().unwrap().starts_with("NODE#"))
@@ -482,11 +492,11 @@ fn silence_makes_a_cluster_inactive_until_its_next_sign_of_life() {
 #[test]
 fn the_list_goes_on_where_its_cursor_says_and_takes_no_other() {
     run(async {
-        let tenant = Tenant::new();
+        let tenant = Tenant::fresh();
         let body = json!({ "name": "k", "role": "editor", "max_clusters": 5 });
         let (id, key) = tenant.key_of("admin", body).await;
         for cluster in ["e", "a", "c", "b", "d"] {
-            onboard(&key, cluster).await.expect(200);
+            tenant.onboard(&key, cluster).await.expect(200);
         }
         for query in [
             "limit=1",
@@ -508,7 +518,7 @@ fn the_list_goes_on_where_its_cursor_says_and_takes_no_other() {
             .expect(200)
             .body;
         let cursor = page["next_cursor"].as_str().unwrap();
-        let other = Tenant::new();
+        let other = Tenant::fresh();
         for (tenant, query) in [
             (&tenant, "status=active"),
             (&tenant, &format!("key_id={id}")),

@@ -1,9 +1,8 @@
 //! The same `Idempotency-Key` never makes a second key.
 
+use harness::{Tenant, run, send};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
-
-use crate::world::{Tenant, run, send, verdict};
 
 fn create(tenant: &Tenant, header: &str, body: &Value) -> reqwest::RequestBuilder {
     tenant
@@ -15,7 +14,7 @@ fn create(tenant: &Tenant, header: &str, body: &Value) -> reqwest::RequestBuilde
 #[test]
 fn a_retry_gives_the_same_key_a_fresh_secret() {
     run(async {
-        let tenant = Tenant::new();
+        let tenant = Tenant::fresh();
         let body = json!({ "name": "ci", "role": "viewer" });
         let first = send(create(&tenant, "one", &body)).await.expect(201).body;
         let second = send(create(&tenant, "one", &body)).await.expect(201).body;
@@ -24,11 +23,11 @@ fn a_retry_gives_the_same_key_a_fresh_secret() {
             (&second["id"], &second["expires_at"])
         );
         assert_eq!(
-            verdict(first["access_key"].as_str().unwrap()).await,
+            tenant.verdict(first["access_key"].as_str().unwrap()).await,
             "invalid"
         );
         assert_eq!(
-            verdict(second["access_key"].as_str().unwrap()).await,
+            tenant.verdict(second["access_key"].as_str().unwrap()).await,
             "active"
         );
         assert_eq!(
@@ -62,7 +61,7 @@ fn a_retry_gives_the_same_key_a_fresh_secret() {
 #[test]
 fn twenty_at_once_leave_one_key_with_one_good_secret() {
     run(async {
-        let tenant = Tenant::new();
+        let tenant = Tenant::fresh();
         tenant.get("admin", "/v1/users/me").await.expect(200);
         let body = json!({ "name": "ci", "role": "viewer" });
         let mut requests = JoinSet::new();
@@ -76,8 +75,12 @@ fn twenty_at_once_leave_one_key_with_one_good_secret() {
         for answer in answers {
             let answer = answer.expect(201);
             assert_eq!(answer.body["id"], records[0]["id"]);
-            good +=
-                usize::from(verdict(answer.body["access_key"].as_str().unwrap()).await == "active");
+            good += usize::from(
+                tenant
+                    .verdict(answer.body["access_key"].as_str().unwrap())
+                    .await
+                    == "active",
+            );
         }
         assert_eq!(good, 1);
     });

@@ -1,4 +1,5 @@
-//! End-to-end tests: through HTTP, against the local stack with the real binaries, which starts once.
+//! End-to-end tests through HTTP alone, with the real binaries: against the local stack, or against the template in an
+//! emulator of AWS (`tests/deployed/run`).
 
 #![allow(
     clippy::expect_used,
@@ -7,23 +8,17 @@
     reason = "a test that cannot go on has failed"
 )]
 
-mod bad_input;
+mod authorization;
+mod authorize;
 mod clusters;
-mod costs;
-mod events;
-mod expiry;
-mod failures;
+mod create_key;
 mod idempotency;
-mod lifecycle;
-mod lists;
-mod memory;
-mod metrics;
-mod onboarding;
-mod owners;
-mod revocation;
-mod rights;
+mod join_tokens;
+mod list_keys;
+mod malformed_requests;
+mod onboard_cluster;
+mod public_keys;
+mod revoke_key;
 mod secrecy;
-mod slots;
-mod stack;
-mod tampering;
-mod world;
+mod users;
+mod validate_key;

@@ -1,72 +1,60 @@
 //! Every operation and every error code that can be had: the document allows each answer, and lists nothing else.
 
-use local_stack::{Fault, Rule, Service};
+use harness::{Answer, Fault, Rule, Service, Stack, options};
 use serde_json::{Value, json};
 
-use crate::calls::{Answer, Call, World};
+use crate::calls::{Call, Contract};
 
-/// A key of `owner` in the tenant acme: its id and its text.
-async fn key(world: &World, owner: &str, body: Value) -> (String, String) {
-    let call = world
-        .call("createKey")
-        .with("user_id", owner)
-        .bearer(&world.token("admin"))
-        .json(&body);
-    let body = world.send(call).await.expect(201, "");
-    (
-        body["id"].as_str().unwrap().into(),
-        body["access_key"].as_str().unwrap().into(),
-    )
-}
-
-async fn provision(world: &World, user: &str, role: &str) -> Answer {
-    let call = world
+async fn provision(contract: &Contract<'_>, user: &str, role: &str) -> Answer {
+    let call = contract
         .call("provisionUser")
         .with("user_id", user)
-        .bearer(&world.token("admin"));
-    world.send(call.json(&json!({ "role": role }))).await
+        .bearer(&contract.token("admin"));
+    contract.send(call.json(&json!({ "role": role }))).await
 }
 
-async fn change(world: &World, user: &str, change: Value) -> Answer {
-    let call = world
+async fn change(contract: &Contract<'_>, user: &str, change: Value) -> Answer {
+    let call = contract
         .call("changeUser")
         .with("user_id", user)
-        .bearer(&world.token("admin"));
-    world.send(call.json(&change)).await
+        .bearer(&contract.token("admin"));
+    contract.send(call.json(&change)).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_answer_is_documented_and_every_documented_answer_is_given() {
-    let world = World::start().await;
-    world
+    let stack = Stack::start(options(&[])).await;
+    let stack = stack.expect("the local stack starts");
+    let contract = &Contract::new(&stack);
+    contract
         .send(
-            world
+            contract
                 .call("getUser")
                 .with("user_id", "me")
-                .bearer(&world.token("admin")),
+                .bearer(&contract.token("admin")),
         )
         .await
-        .expect(200, "");
+        .expect_code(200, "");
     for (user, role) in [
         ("editor", "editor"),
         ("viewer", "viewer"),
         ("gone", "editor"),
         ("broken", "editor"),
     ] {
-        provision(&world, user, role).await.expect(201, "");
+        provision(contract, user, role).await.expect_code(201, "");
     }
-    keys(&world).await;
-    users(&world).await;
-    clusters(&world).await;
-    join_tokens(&world).await;
-    bad_calls(&world).await;
-    let unseen: Vec<_> = world
+    keys(contract).await;
+    users(contract).await;
+    clusters(contract).await;
+    join_tokens(contract).await;
+    bad_calls(contract).await;
+    let unseen: Vec<_> = contract
         .unseen()
         .into_iter()
         .filter(|outcome| !is_out_of_reach(outcome))
         .collect();
     assert!(unseen.is_empty(), "documented and not seen: {unseen:#?}");
-    world.stack.stop().await;
+    stack.stop().await;
 }
 
 /// What takes more than a few calls.
@@ -88,187 +76,207 @@ fn is_out_of_reach((operation, status, label): &(String, String, String)) -> boo
     )
 }
 
-async fn keys(world: &World) {
-    let admin = world.token("admin");
-    let create = |body: Value| world.call("createKey").bearer(&admin).json(&body);
+async fn keys(contract: &Contract<'_>) {
+    let admin = contract.token("admin");
+    let create = |body: Value| contract.call("createKey").bearer(&admin).json(&body);
     let wanted = json!({ "name": "k", "role": "viewer" });
-    world
+    contract
         .send(create(wanted.clone()).with("user_id", "nobody"))
         .await
-        .expect(404, "not_found");
-    world
+        .expect_code(404, "not_found");
+    contract
         .send(create(json!({ "name": "", "max_clusters": 0 })))
         .await
-        .expect(400, "invalid_request");
+        .expect_code(400, "invalid_request");
     let above = create(json!({ "name": "k", "role": "admin" }));
-    world.send(above).await.expect(403, "forbidden");
-    change(world, "gone", json!({ "status": "inactive" }))
+    contract.send(above).await.expect_code(403, "forbidden");
+    change(contract, "gone", json!({ "status": "inactive" }))
         .await
-        .expect(200, "");
-    world
+        .expect_code(200, "");
+    contract
         .send(create(wanted.clone()).with("user_id", "gone"))
         .await
-        .expect(409, "owner_inactive");
+        .expect_code(409, "owner_inactive");
 
     let once = || create(wanted.clone()).header("Idempotency-Key", "once");
-    let first = world.send(once()).await.expect(201, "");
-    assert_eq!(world.send(once()).await.expect(201, "")["id"], first["id"]);
+    let first = contract.send(once()).await.expect_code(201, "");
+    assert_eq!(
+        contract.send(once()).await.expect_code(201, "")["id"],
+        first["id"]
+    );
     let other = once().json(&json!({ "name": "other", "role": "viewer" }));
-    world
+    contract
         .send(other)
         .await
-        .expect(409, "idempotency_key_reused");
+        .expect_code(409, "idempotency_key_reused");
 
-    let (id, _) = key(
-        world,
-        "editor",
-        json!({ "name": "listed", "role": "editor", "max_clusters": 3 }),
-    )
-    .await;
-    let of_key = |operation: &str| world.call(operation).with("key_id", &id).bearer(&admin);
-    world.send(of_key("getKey")).await.expect(200, "");
-    world
+    let (id, _) = contract
+        .tenant
+        .key_of(
+            "editor",
+            json!({ "name": "listed", "role": "editor", "max_clusters": 3 }),
+        )
+        .await;
+    let of_key = |operation: &str| contract.call(operation).with("key_id", &id).bearer(&admin);
+    contract.send(of_key("getKey")).await.expect_code(200, "");
+    contract
         .send(of_key("limitKey").json(&json!({ "max_clusters": 2 })))
         .await
-        .expect(200, "");
+        .expect_code(200, "");
     let above = of_key("limitKey").json(&json!({ "max_clusters": 4 }));
-    world.send(above).await.expect(400, "invalid_request");
+    contract
+        .send(above)
+        .await
+        .expect_code(400, "invalid_request");
     for list in ["listUserKeys", "listTenantKeys"] {
-        let page = world.call(list).bearer(&admin).query("limit", "1");
-        let next = world.send(page.clone()).await.expect(200, "")["next_cursor"].clone();
+        let page = contract.call(list).bearer(&admin).query("limit", "1");
+        let next = contract.send(page.clone()).await.expect_code(200, "")["next_cursor"].clone();
         let next = page.query("cursor", next.as_str().unwrap());
-        world.send(next).await.expect(200, "");
-        let filtered = world
+        contract.send(next).await.expect_code(200, "");
+        let filtered = contract
             .call(list)
             .bearer(&admin)
             .query("role", "editor")
             .query("status", "active");
-        world.send(filtered).await.expect(200, "");
+        contract.send(filtered).await.expect_code(200, "");
     }
-    world
+    contract
         .send(of_key("revokeKey").query("reason", "leaked"))
         .await
-        .expect(204, "");
+        .expect_code(204, "");
     assert_eq!(
-        world.send(of_key("getKey")).await.expect(200, "")["revoked_reason"],
+        contract.send(of_key("getKey")).await.expect_code(200, "")["revoked_reason"],
         "leaked"
     );
     let late = of_key("limitKey").json(&json!({ "max_clusters": 1 }));
-    world.send(late).await.expect(409, "key_gone");
-    world
-        .send(world.call("revokeUserKeys").bearer(&admin))
+    contract.send(late).await.expect_code(409, "key_gone");
+    contract
+        .send(contract.call("revokeUserKeys").bearer(&admin))
         .await
-        .expect(204, "");
-    world.send(once()).await.expect(409, "key_gone");
+        .expect_code(204, "");
+    contract.send(once()).await.expect_code(409, "key_gone");
     for keys in [
         "publicKeys",
         "accuknoxPublicKeys",
         "accuknoxPublicKeysSlash",
     ] {
-        world.send(world.call(keys)).await.expect(200, "");
+        contract
+            .send(contract.call(keys))
+            .await
+            .expect_code(200, "");
     }
 
-    let (_, presented) = key(world, "editor", wanted.clone()).await;
-    world
-        .send(world.call("getCallingKey").bearer(&presented))
+    let (_, presented) = contract.tenant.key_of("editor", wanted.clone()).await;
+    contract
+        .send(contract.call("getCallingKey").bearer(&presented))
         .await
-        .expect(200, "");
-    let validate = |body: Value| world.call("validateKey").json(&body);
-    world
+        .expect_code(200, "");
+    let validate = |body: Value| contract.call("validateKey").json(&body);
+    contract
         .send(
-            world
+            contract
                 .call("validateKey")
                 .form(&format!("token={presented}")),
         )
         .await
-        .expect(200, "");
-    world
-        .send(world.call("validateKey").without_body().bearer(&presented))
+        .expect_code(200, "");
+    contract
+        .send(
+            contract
+                .call("validateKey")
+                .without_body()
+                .bearer(&presented),
+        )
         .await
-        .expect(200, "");
+        .expect_code(200, "");
     let recent = json!({ "access_key": presented, "max_staleness": 30 });
-    world.send(validate(recent)).await.expect(200, "");
+    contract.send(validate(recent)).await.expect_code(200, "");
     let permission = json!({ "access_key": presented, "permission": "users:manage" });
-    world
+    contract
         .send(validate(permission))
         .await
-        .expect(200, "forbidden");
-    let revoke = world
+        .expect_code(200, "forbidden");
+    let revoke = contract
         .call("revokePresentedKey")
         .json(&json!({ "access_key": presented }));
-    world.send(revoke).await.expect(204, "");
+    contract.send(revoke).await.expect_code(204, "");
 }
 
-async fn users(world: &World) {
-    let admin = world.token("admin");
-    world
-        .send(world.call("getUser").bearer(&admin))
+async fn users(contract: &Contract<'_>) {
+    let admin = contract.token("admin");
+    contract
+        .send(contract.call("getUser").bearer(&admin))
         .await
-        .expect(200, "");
-    let page = world.call("listUsers").bearer(&admin).query("limit", "1");
-    let next = world.send(page.clone()).await.expect(200, "")["next_cursor"].clone();
-    world
+        .expect_code(200, "");
+    let page = contract
+        .call("listUsers")
+        .bearer(&admin)
+        .query("limit", "1");
+    let next = contract.send(page.clone()).await.expect_code(200, "")["next_cursor"].clone();
+    contract
         .send(page.query("cursor", next.as_str().unwrap()))
         .await
-        .expect(200, "");
-    world
-        .send(world.call("provisionUser").bearer(&admin))
+        .expect_code(200, "");
+    contract
+        .send(contract.call("provisionUser").bearer(&admin))
         .await
-        .expect(200, "");
-    provision(world, "short", "viewer").await.expect(201, "");
-    world
+        .expect_code(200, "");
+    provision(contract, "short", "viewer")
+        .await
+        .expect_code(201, "");
+    contract
         .send(
-            world
+            contract
                 .call("deleteUser")
                 .with("user_id", "short")
                 .bearer(&admin),
         )
         .await
-        .expect(204, "");
-    change(world, "admin", json!({ "role": "viewer" }))
+        .expect_code(204, "");
+    change(contract, "admin", json!({ "role": "viewer" }))
         .await
-        .expect(409, "last_admin");
-    provision(world, "admin", "viewer")
+        .expect_code(409, "last_admin");
+    provision(contract, "admin", "viewer")
         .await
-        .expect(409, "last_admin");
-    let last = world
+        .expect_code(409, "last_admin");
+    let last = contract
         .call("deleteUser")
         .with("user_id", "admin")
         .bearer(&admin);
-    world.send(last).await.expect(409, "last_admin");
+    contract.send(last).await.expect_code(409, "last_admin");
     for operation in ["changeUser", "provisionUser", "deleteUser"] {
-        let oneself = world
+        let oneself = contract
             .call(operation)
             .with("user_id", "viewer")
-            .bearer(&world.token("viewer"));
-        world.send(oneself).await.expect(403, "forbidden");
+            .bearer(&contract.token("viewer"));
+        contract.send(oneself).await.expect_code(403, "forbidden");
     }
 }
 
-async fn clusters(world: &World) {
-    let admin = world.token("admin");
+async fn clusters(contract: &Contract<'_>) {
+    let admin = contract.token("admin");
     let onboarding = json!({ "name": "k", "role": "editor", "max_clusters": 1 });
-    let (_, key_text) = key(world, "editor", onboarding).await;
-    let onboard = |body: Value| world.call("onboard").bearer(&key_text).json(&body);
+    let (_, key_text) = contract.tenant.key_of("editor", onboarding).await;
+    let onboard = |body: Value| contract.call("onboard").bearer(&key_text).json(&body);
     let node_first = json!({ "type": "Node", "cluster_name": "prod", "node_name": "n" });
-    world
+    contract
         .send(onboard(node_first))
         .await
-        .expect(409, "cluster_not_onboarded");
-    world
-        .send(world.call("onboard").bearer(&key_text))
+        .expect_code(409, "cluster_not_onboarded");
+    contract
+        .send(contract.call("onboard").bearer(&key_text))
         .await
-        .expect(200, "");
+        .expect_code(200, "");
     let in_the_body = json!({ "type": "vm", "node_name": "n2", "token": key_text });
-    world
-        .send(world.call("onboard").json(&in_the_body))
+    contract
+        .send(contract.call("onboard").json(&in_the_body))
         .await
-        .expect(200, "");
+        .expect_code(200, "");
     let second = json!({ "type": "vm", "cluster_name": "second" });
-    world
+    contract
         .send(onboard(second))
         .await
-        .expect(409, "cluster_limit_reached");
+        .expect_code(409, "cluster_limit_reached");
     for (body, field) in [
         (
             json!({ "type": "K8s", "cluster_name": "-x" }),
@@ -284,98 +292,107 @@ async fn clusters(world: &World) {
             "token",
         ),
     ] {
-        world
+        contract
             .send(onboard(body))
             .await
-            .expect(400, &format!("invalid_{field}"));
+            .expect_code(400, &format!("invalid_{field}"));
     }
 
     for credentials in [&key_text, &admin] {
-        let list = world
+        let list = contract
             .call("listClusters")
             .bearer(credentials)
             .query("status", "active");
         assert_eq!(
-            world.send(list).await.expect(200, "")["items"]
+            contract.send(list).await.expect_code(200, "")["items"]
                 .as_array()
                 .unwrap()
                 .len(),
             1
         );
-        world
-            .send(world.call("getCluster").bearer(credentials))
+        contract
+            .send(contract.call("getCluster").bearer(credentials))
             .await
-            .expect(200, "");
+            .expect_code(200, "");
     }
-    let accuknox_list = world
+    let accuknox_list = contract
         .send(
-            world
+            contract
                 .call("accuknoxClusters")
                 .bearer(&key_text)
                 .query("wsid", "acme"),
         )
         .await;
-    let cluster = accuknox_list.expect(200, "")[0]["ID"].clone();
-    let twice = world
+    let cluster = accuknox_list.expect_code(200, "")[0]["ID"].clone();
+    let twice = contract
         .call("accuknoxClusters")
         .bearer(&key_text)
         .query("wsid", "acme")
         .query("wsid", "acme");
-    world.send(twice).await.expect(400, "invalid_wsid");
-    let nodes = |body: Value| world.call("accuknoxNodes").bearer(&key_text).json(&body);
-    let found = world
+    contract.send(twice).await.expect_code(400, "invalid_wsid");
+    let nodes = |body: Value| contract.call("accuknoxNodes").bearer(&key_text).json(&body);
+    let found = contract
         .send(nodes(json!({ "cluster_id": [cluster] })))
         .await
-        .expect(200, "");
+        .expect_code(200, "");
     assert_eq!(found["total_record"], 2);
     for field in ["cluster_id", "page_previous", "page_next"] {
         let mut body = json!({ "cluster_id": [1] });
         body[field] = json!(-1);
-        world
+        contract
             .send(nodes(body))
             .await
-            .expect(400, &format!("invalid_{field}"));
+            .expect_code(400, &format!("invalid_{field}"));
     }
-    world
-        .send(world.call("deleteCluster").bearer(&key_text))
+    contract
+        .send(contract.call("deleteCluster").bearer(&key_text))
         .await
-        .expect(204, "");
+        .expect_code(204, "");
 }
 
-async fn join_tokens(world: &World) {
-    let platform = world
-        .stack
-        .token(json!({ "sub": "platform", "scope": "join-tokens:redeem" }));
-    let (_, key_text) = key(
-        world,
-        "editor",
-        json!({ "name": "k", "role": "cluster_onboarding" }),
-    )
-    .await;
-    let joined = world
-        .send(world.call("onboard").bearer(&key_text))
+async fn join_tokens(contract: &Contract<'_>) {
+    let platform = contract
+        .tenant
+        .token_of(json!({ "sub": "platform", "scope": "join-tokens:redeem" }));
+    let (_, key_text) = contract
+        .tenant
+        .key_of(
+            "editor",
+            json!({ "name": "k", "role": "cluster_onboarding" }),
+        )
+        .await;
+    let joined = contract
+        .send(contract.call("onboard").bearer(&key_text))
         .await
-        .expect(200, "");
-    let redeem = |body: Value| world.call("redeemJoinToken").bearer(&platform).json(&body);
+        .expect_code(200, "");
+    let redeem = |body: Value| {
+        contract
+            .call("redeemJoinToken")
+            .bearer(&platform)
+            .json(&body)
+    };
     let good =
         json!({ "join_token": joined["join_token"], "cluster_name": "prod", "tenant_id": "acme" });
     let elsewhere =
         json!({ "join_token": joined["join_token"], "cluster_name": "other", "tenant_id": "acme" });
-    world
+    contract
         .send(redeem(elsewhere))
         .await
-        .expect(409, "join_token_invalid");
-    world.send(redeem(good.clone())).await.expect(200, "");
-    world
+        .expect_code(409, "join_token_invalid");
+    contract
         .send(redeem(good.clone()))
         .await
-        .expect(409, "join_token_redeemed");
-
-    let joined = world
-        .send(world.call("onboard").bearer(&key_text))
+        .expect_code(200, "");
+    contract
+        .send(redeem(good.clone()))
         .await
-        .expect(200, "");
-    let hash = world.stack.requests().iter().rev().find_map(|request| {
+        .expect_code(409, "join_token_redeemed");
+
+    let joined = contract
+        .send(contract.call("onboard").bearer(&key_text))
+        .await
+        .expect_code(200, "");
+    let hash = contract.stack.requests().iter().rev().find_map(|request| {
         let items = request.body["TransactItems"].as_array()?;
         let item = items
             .iter()
@@ -383,68 +400,37 @@ async fn join_tokens(world: &World) {
             .find(|item| item["sk"]["S"] == "JOIN")?;
         item["pk"]["S"].as_str().map(str::to_owned)
     });
-    edit(
-        world,
-        &hash.unwrap(),
-        "JOIN",
-        "SET expires_at = :value",
-        json!({ "N": "1" }),
-    )
-    .await;
+    let past = json!({ ":past": { "N": "1" } });
+    let expire = "SET expires_at = :past";
+    contract
+        .tenant
+        .edit_item(&hash.unwrap(), "JOIN", expire, past.clone())
+        .await;
     let late =
         json!({ "join_token": joined["join_token"], "cluster_name": "prod", "tenant_id": "acme" });
-    world
+    contract
         .send(redeem(late))
         .await
-        .expect(409, "join_token_expired");
-    let of_acme = world
-        .stack
-        .token(json!({ "sub": "p", "scope": "join-tokens:redeem", "tenant_id": "acme" }));
+        .expect_code(409, "join_token_expired");
+    let of_acme = contract
+        .tenant
+        .token_of(json!({ "sub": "p", "scope": "join-tokens:redeem", "tenant_id": "acme" }));
     let mut other = good;
     other["tenant_id"] = json!("globex");
-    world
+    contract
         .send(redeem(other).bearer(&of_acme))
         .await
-        .expect(403, "tenant_mismatch");
-    let without_scope = world
-        .stack
-        .token(json!({ "sub": "admin", "tenant_id": "acme" }));
-    world
-        .send(world.call("redeemJoinToken").bearer(&without_scope))
+        .expect_code(403, "tenant_mismatch");
+    let without_scope = contract
+        .tenant
+        .token_of(json!({ "sub": "admin", "tenant_id": "acme" }));
+    contract
+        .send(contract.call("redeemJoinToken").bearer(&without_scope))
         .await
-        .expect(403, "message");
+        .expect_code(403, "message");
 }
 
-/// Edits an item in the table, past the functions.
-async fn edit(world: &World, pk: &str, sk: &str, update: &str, value: Value) {
-    let body = json!({
-        "TableName": world.stack.table(),
-        "Key": { "pk": { "S": pk }, "sk": { "S": sk } },
-        "UpdateExpression": update,
-        "ExpressionAttributeValues": { ":value": value },
-    });
-    let request = reqwest::Client::builder()
-        .no_proxy()
-        .build()
-        .unwrap()
-        .post(world.stack.dynamodb_endpoint());
-    let request = request
-        .header("x-amz-target", "DynamoDB_20120810.UpdateItem")
-        .header("content-type", "application/x-amz-json-1.0")
-        .header("authorization", "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/dynamodb/aws4_request, SignedHeaders=host, Signature=0")
-        .header("x-amz-date", "20260101T000000Z");
-    assert_eq!(
-        request
-            .body(body.to_string())
-            .send()
-            .await
-            .unwrap()
-            .status(),
-        200
-    );
-}
-
-/// What is wrong with a call beside its credentials.
+/// What can be wrong with a call, apart from its credentials.
 const DISTURBANCES: [fn(Call) -> Call; 12] = [
     |call| call,
     |call| call.in_no_route(),
@@ -462,82 +448,84 @@ const DISTURBANCES: [fn(Call) -> Call; 12] = [
 
 /// Sends every operation with every kind of credentials, and with everything else that can be wrong: what the answer is,
 /// is the document's to say.
-async fn bad_calls(world: &World) {
+async fn bad_calls(contract: &Contract<'_>) {
     let mut tokens = ["admin", "viewer", "gone", "broken"]
-        .map(|user| world.token(user))
+        .map(|user| contract.token(user))
         .to_vec();
     tokens.push(
-        world
-            .stack
-            .token(json!({ "sub": "admin", "tenant_id": "-/-", "scope": "join-tokens:redeem" })),
+        contract
+            .tenant
+            .token_of(json!({ "sub": "admin", "tenant_id": "-/-", "scope": "join-tokens:redeem" })),
     );
-    let keys = keys_good_and_bad(world).await;
-    without_a_table(world, &keys[0], &tokens[0]).await;
-    let mut operations: Vec<_> = world.operations.iter().collect();
+    let keys = keys_good_and_bad(contract).await;
+    without_a_table(contract, &keys[0], &tokens[0]).await;
+    let mut operations: Vec<_> = contract.operations.iter().collect();
     // It ends the good key.
     operations.sort_by_key(|operation| operation.id == "revokePresentedKey");
     for operation in operations {
-        let call = || world.call(&operation.id);
+        let call = || contract.call(&operation.id);
         let mut credentials = Vec::new();
         for (scheme, all) in [("accessKey", &keys), ("oidc", &tokens)] {
             credentials.extend(all.iter().filter(|_| operation.takes(scheme)));
         }
         for credentials in &credentials {
-            world.send(call().bearer(credentials)).await;
-            world.send(call().bearer(credentials).without_body()).await;
+            contract.send(call().bearer(credentials)).await;
+            contract
+                .send(call().bearer(credentials).without_body())
+                .await;
         }
         for disturb in DISTURBANCES {
-            world.send(disturb(call())).await;
+            contract.send(disturb(call())).await;
             if let Some(good) = credentials.first() {
-                world.send(disturb(call().bearer(good))).await;
+                contract.send(disturb(call().bearer(good))).await;
             }
         }
     }
 }
 
 /// A good key, then keys that may little or nothing, each for another reason.
-async fn keys_good_and_bad(world: &World) -> Vec<String> {
+async fn keys_good_and_bad(contract: &Contract<'_>) -> Vec<String> {
     let editor = json!({ "name": "k", "role": "editor" });
-    let (_, good) = key(world, "admin", editor.clone()).await;
-    let (_, onboards) = key(
-        world,
-        "admin",
-        json!({ "name": "k", "role": "cluster_onboarding" }),
-    )
-    .await;
-    let (_, reads) = key(world, "admin", json!({ "name": "k", "role": "viewer" })).await;
-    let (_, revoked) = key(world, "admin", editor.clone()).await;
-    let revoke = world
-        .call("revokePresentedKey")
-        .json(&json!({ "access_key": revoked }));
-    world.send(revoke).await.expect(204, "");
-    change(world, "gone", json!({ "status": "active" }))
-        .await
-        .expect(200, "");
-    let (_, ownerless) = key(world, "gone", editor.clone()).await;
-    change(world, "gone", json!({ "status": "inactive" }))
-        .await
-        .expect(200, "");
-    let (id, broken) = key(world, "broken", editor).await;
-    for sk in ["USER", &format!("KEY#{id}")] {
-        edit(
-            world,
-            "U#acme#broken",
-            sk,
-            "SET created_at = :value",
-            json!({ "S": "?" }),
+    let (_, good) = contract.tenant.key_of("admin", editor.clone()).await;
+    let (_, onboards) = contract
+        .tenant
+        .key_of(
+            "admin",
+            json!({ "name": "k", "role": "cluster_onboarding" }),
         )
         .await;
+    let (_, reads) = contract
+        .tenant
+        .key_of("admin", json!({ "name": "k", "role": "viewer" }))
+        .await;
+    let (_, revoked) = contract.tenant.key_of("admin", editor.clone()).await;
+    let revoke = contract
+        .call("revokePresentedKey")
+        .json(&json!({ "access_key": revoked }));
+    contract.send(revoke).await.expect_code(204, "");
+    change(contract, "gone", json!({ "status": "active" }))
+        .await
+        .expect_code(200, "");
+    let (_, ownerless) = contract.tenant.key_of("gone", editor.clone()).await;
+    change(contract, "gone", json!({ "status": "inactive" }))
+        .await
+        .expect_code(200, "");
+    let (id, broken) = contract.tenant.key_of("broken", editor).await;
+    for sk in ["USER", &format!("KEY#{id}")] {
+        let damage = "SET created_at = :text";
+        let text = json!({ ":text": { "S": "?" } });
+        contract.tenant.edit("broken", sk, damage, text).await;
     }
-    let (id, expired) = key(world, "admin", json!({ "name": "k", "role": "viewer" })).await;
-    edit(
-        world,
-        "U#acme#admin",
-        &format!("KEY#{id}"),
-        "SET expires_at = :value",
-        json!({ "N": "1" }),
-    )
-    .await;
+    let (id, expired) = contract
+        .tenant
+        .key_of("admin", json!({ "name": "k", "role": "viewer" }))
+        .await;
+    let past = json!({ ":past": { "N": "1" } });
+    let expire = "SET expires_at = :past";
+    contract
+        .tenant
+        .edit("admin", &format!("KEY#{id}"), expire, past)
+        .await;
     let forged = format!("{}AA", &good[..good.len() - 2]);
     vec![
         good, onboards, reads, revoked, ownerless, broken, expired, forged,
@@ -545,24 +533,24 @@ async fn keys_good_and_bad(world: &World) -> Vec<String> {
 }
 
 /// Every operation while the table is out of reach.
-async fn without_a_table(world: &World, key: &str, token: &str) {
+async fn without_a_table(contract: &Contract<'_>, key: &str, token: &str) {
     let out = || Rule::new(Fault::DropBefore).service(Service::DynamoDb);
-    let rule = world.stack.inject(out());
-    for operation in &world.operations {
+    let rule = contract.stack.inject(out());
+    for operation in &contract.operations {
         let credentials = if operation.takes("accessKey") {
             key
         } else {
             token
         };
-        let call = world.call(&operation.id).bearer(credentials);
-        world.send(call.clone()).await;
-        world.send(call.without_body()).await;
+        let call = contract.call(&operation.id).bearer(credentials);
+        contract.send(call.clone()).await;
+        contract.send(call.without_body()).await;
     }
     drop(rule);
     // The authorizer has its table, and the function behind it has not.
-    let _rule = world.stack.inject(out().function("list"));
-    world
-        .send(world.call("getCallingKey").bearer(key))
+    let _rule = contract.stack.inject(out().function("list"));
+    contract
+        .send(contract.call("getCallingKey").bearer(key))
         .await
-        .expect(503, "unavailable");
+        .expect_code(503, "unavailable");
 }

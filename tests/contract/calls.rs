@@ -2,22 +2,21 @@
 
 use std::{cell::RefCell, collections::BTreeSet};
 
-use local_stack::{Options, Stack};
-use reqwest::{Client, Method};
+use harness::{Answer, Stack, Tenant};
 use serde_json::{Value, json};
 
-use crate::document::{Document, GATEWAY, Operation};
+use crate::document::{Document, Operation};
 
-/// The stack under test, the document, and what was seen: operation, status, label.
-pub struct World {
-    pub stack: Stack,
-    pub document: Document,
+/// The document, a tenant of the stack under test, and what was seen: operation, status, label.
+pub struct Contract<'a> {
+    pub stack: &'a Stack,
+    pub tenant: Tenant<'a>,
     pub operations: Vec<Operation>,
-    client: Client,
+    document: Document,
     seen: RefCell<BTreeSet<(String, String, String)>>,
 }
 
-/// A request to be, as the document's examples have it until something is changed.
+/// A request, as the document's examples have it until something is changed.
 #[derive(Debug, Clone)]
 pub struct Call {
     operation: Operation,
@@ -27,44 +26,14 @@ pub struct Call {
     body: Option<Vec<u8>>,
 }
 
-#[derive(Debug)]
-pub struct Answer {
-    pub status: u16,
-    pub label: String,
-    pub body: Value,
-}
-
-impl Answer {
-    #[track_caller]
-    pub fn expect(self, status: u16, label: &str) -> Value {
-        assert_eq!(
-            (self.status, self.label.as_str()),
-            (status, label),
-            "{}",
-            self.body
-        );
-        self.body
-    }
-}
-
-impl World {
-    pub async fn start() -> Self {
-        let parameters = vec![("BootstrapAdmins".to_owned(), "acme/admin".to_owned())];
-        let options = Options {
-            parameters,
-            ..Options::default()
-        };
-        let stack = Stack::start(options)
-            .await
-            .unwrap_or_else(|error| panic!("{}", error.chain()));
+impl<'a> Contract<'a> {
+    pub fn new(stack: &'a Stack) -> Self {
         let document = Document::read();
-        let operations = document.operations();
-        let client = Client::builder().no_proxy().build().unwrap();
         Self {
             stack,
+            tenant: Tenant::acme(stack),
+            operations: document.operations(),
             document,
-            operations,
-            client,
             seen: RefCell::default(),
         }
     }
@@ -108,39 +77,21 @@ impl World {
         }
     }
 
-    /// Sends a call, insists that the document allows the answer, and notes it.
+    /// Sends a call, asserts that the document allows the answer, and notes it.
     pub async fn send(&self, call: Call) -> Answer {
-        let method = Method::from_bytes(call.operation.method.as_bytes()).unwrap();
-        let mut request = self
-            .client
-            .request(method, format!("{}{}", self.stack.url(), call.path));
-        request = request.query(&call.query);
+        let request = self.tenant.call(&call.operation.method, &call.path);
+        let mut request = request.query(&call.query);
         for (name, value) in &call.headers {
             request = request.header(name, value);
         }
         if let Some(body) = call.body {
             request = request.body(body);
         }
-        let response = request.send().await.unwrap();
-        let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let text = response.text().await.unwrap();
-        let documented = self
-            .document
-            .check(&call.operation, status, &headers, &text);
-        let body: Value = serde_json::from_str(&text).unwrap_or_default();
-        let code = body["code"].as_str().or(body["error_code"].as_str());
-        let is_gateway = status >= 400 && body.get("message").is_some();
-        let label = code
-            .unwrap_or(if is_gateway { GATEWAY } else { "" })
-            .to_owned();
-        self.seen
-            .borrow_mut()
-            .insert((call.operation.id, documented, label.clone()));
-        Answer {
-            status,
-            label,
-            body,
-        }
+        let answer = harness::send(request).await;
+        let documented = self.document.check(&call.operation, &answer);
+        let outcome = (call.operation.id, documented, answer.code().to_owned());
+        self.seen.borrow_mut().insert(outcome);
+        answer
     }
 
     /// The documented answers that no call has had.

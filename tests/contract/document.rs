@@ -6,8 +6,8 @@ use std::{
     path::Path,
 };
 
+use harness::Answer;
 use jsonschema::Validator;
-use reqwest::header::HeaderMap;
 use saphyr::{LoadableYamlNode, Scalar, Yaml};
 use serde_json::{Map, Value, json};
 
@@ -177,15 +177,10 @@ impl Document {
         }
     }
 
-    /// Insists that an answer is one that the document allows, and says under which status it stands there.
-    pub fn check(
-        &self,
-        operation: &Operation,
-        status: u16,
-        headers: &HeaderMap,
-        body: &str,
-    ) -> String {
-        let at = format!("{} answered {status} {body}", operation.id);
+    /// Asserts that the document allows an answer, and returns the status under which it stands there.
+    pub fn check(&self, operation: &Operation, answer: &Answer) -> String {
+        let status = answer.status;
+        let at = format!("{} answered {status} {}", operation.id, answer.text);
         let responses = &operation.definition["responses"];
         let range = format!("{}XX", status / 100);
         let documented = [status.to_string(), range]
@@ -195,33 +190,27 @@ impl Document {
         let response = self.resolve(&responses[&documented]);
         for (name, header) in response["headers"].as_object().into_iter().flatten() {
             let header = self.resolve(header);
-            match headers
-                .get(name)
-                .map(|value| json!(value.to_str().unwrap()))
-            {
-                Some(value) => self.insist(&header["schema"], &value, &format!("{at}: {name}")),
+            match answer.header(name) {
+                Some(value) => {
+                    self.validate(&header["schema"], &json!(value), &format!("{at}: {name}"))
+                }
                 None => assert!(header["required"] != true, "{at}: there is no {name}"),
             }
         }
+        let content_type = answer.header("content-type");
         let Some(content) = response["content"].as_object() else {
-            assert_eq!((body, headers.get("content-type")), ("", None), "{at}");
+            assert_eq!((&*answer.text, content_type), ("", None), "{at}");
             return documented;
         };
-        let content_type = headers
-            .get("content-type")
-            .map(|value| value.to_str().unwrap());
         let media = content_type.and_then(|content_type| content.get(content_type));
         let media = media.unwrap_or_else(|| panic!("{at}: {content_type:?} is not documented"));
-        self.insist(
-            &media["schema"],
-            &serde_json::from_str(body).expect(&at),
-            &at,
-        );
+        let body = serde_json::from_str(&answer.text).expect(&at);
+        self.validate(&media["schema"], &body, &at);
         documented
     }
 
-    /// Insists that `value` is as `schema` says.
-    pub fn insist(&self, schema: &Value, value: &Value, at: &str) {
+    /// Asserts that `value` is as `schema` says.
+    pub fn validate(&self, schema: &Value, value: &Value, at: &str) {
         let mut validators = self.validators.borrow_mut();
         let validator = validators
             .entry(schema.to_string())

@@ -2,19 +2,13 @@
 
 use std::time::Duration;
 
-use local_stack::{Fault, Rule, Service};
+use harness::{Fault, Rule, Service, Tenant, now, rfc3339, run, send, stack, until};
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use crate::{
-    onboarding::{join_token, onboarding_key, platform_token, redeem},
-    stack::stack,
-    world::{Tenant, dynamodb, now, onboard, partition, request, rfc3339, run, send, until},
-};
-
 /// A key and its slots in one serializable read: the counter if the key is live, and the slots.
-async fn snapshot(tenant: &Tenant, id: &str, clusters: &[&str]) -> (Option<usize>, usize) {
-    let table = crate::world::table();
+async fn snapshot(tenant: &Tenant<'_>, id: &str, clusters: &[&str]) -> (Option<usize>, usize) {
+    let table = tenant.table();
     let get = |pk: String, sk: String| json!({ "Get": { "TableName": table, "Key": { "pk": { "S": pk }, "sk": { "S": sk } } } });
     let mut items = vec![get(tenant.pk("admin"), format!("KEY#{id}"))];
     items.extend(
@@ -22,7 +16,9 @@ async fn snapshot(tenant: &Tenant, id: &str, clusters: &[&str]) -> (Option<usize
             .iter()
             .map(|c| get(format!("K#{}#{id}", tenant.id), format!("SLOT#{c}"))),
     );
-    let answer = dynamodb("TransactGetItems", json!({ "TransactItems": items })).await;
+    let answer = tenant
+        .dynamodb("TransactGetItems", json!({ "TransactItems": items }))
+        .await;
     let items = answer["Responses"].as_array().unwrap();
     let key = &items[0]["Item"];
     let counter = key
@@ -37,44 +33,33 @@ async fn snapshot(tenant: &Tenant, id: &str, clusters: &[&str]) -> (Option<usize
     )
 }
 
+/// Moves the end of the administrator's key into the past, and has TTL delete it.
+async fn expire(tenant: &Tenant<'_>, id: &str) {
+    let past = json!({ ":past": { "N": (now() - 1).to_string() } });
+    let update = "SET expires_at = :past, #ttl = :past";
+    let sk = format!("KEY#{id}");
+    tenant.edit("admin", &sk, update, past).await;
+    stack().sweep_ttl().unwrap();
+}
+
 #[test]
 fn a_hundred_rounds_of_register_delete_revoke_and_expire() {
     const CLUSTERS: [&str; 4] = ["a", "b", "c", "d"];
     const LIMIT: usize = 2;
     /// The statuses of the calls that raced.
     async fn round(n: usize) -> Vec<u16> {
-        let tenant = Tenant::new();
+        let tenant = Tenant::fresh();
         let body = json!({ "name": "k", "role": "editor", "max_clusters": LIMIT });
         let (id, key) = tenant.key_of("admin", body).await;
-        let expire = |id: String| {
-            let (pk, now) = (
-                tenant.pk("admin"),
-                json!({ ":now": { "N": (now() - 1).to_string() } }),
-            );
-            async move {
-                let body = json!({
-                    "Key": { "pk": { "S": pk }, "sk": { "S": format!("KEY#{id}") } },
-                    "UpdateExpression": "SET expires_at = :now, #ttl = :now",
-                    "ExpressionAttributeNames": { "#ttl": "ttl" },
-                    "ExpressionAttributeValues": now,
-                });
-                dynamodb("UpdateItem", body).await;
-                stack().sweep_ttl().unwrap();
-            }
-        };
         let mut calls = JoinSet::new();
         for (i, cluster) in CLUSTERS.into_iter().cycle().take(12).enumerate() {
-            let (key, delete) = (key.clone(), i % 3 == 2);
-            calls.spawn(async move {
-                if delete {
-                    let path = format!("/v1/clusters/{cluster}");
-                    send(request("DELETE", &path).bearer_auth(&key))
-                        .await
-                        .status
-                } else {
-                    onboard(&key, cluster).await.status
-                }
-            });
+            let request = if i % 3 == 2 {
+                let path = format!("/v1/clusters/{cluster}");
+                tenant.call("DELETE", &path).bearer_auth(&key)
+            } else {
+                tenant.onboarding(&key, cluster)
+            };
+            calls.spawn(async move { send(request).await.status });
         }
         if n % 3 == 1 {
             let path = format!("/v1/users/me/access-keys/{id}");
@@ -85,7 +70,7 @@ fn a_hundred_rounds_of_register_delete_revoke_and_expire() {
         while let Some(status) = calls.join_next().await {
             statuses.push(status.unwrap());
             if n % 3 == 2 && statuses.len() == 6 {
-                expire(id.clone()).await;
+                expire(&tenant, &id).await;
             }
             let (counter, slots) = snapshot(&tenant, &id, &CLUSTERS).await;
             assert!(
@@ -108,10 +93,10 @@ fn a_hundred_rounds_of_register_delete_revoke_and_expire() {
                 .filter(|cluster| cluster["key_ids"] == json!([id]))
                 .count();
             assert_eq!(snapshot(&tenant, &id, &CLUSTERS).await, (Some(held), held));
-            expire(id.clone()).await;
+            expire(&tenant, &id).await;
         }
         tenant.archived(&id).await;
-        assert_ne!(onboard(&key, "d").await.status, 200);
+        assert_ne!(tenant.onboard(&key, "d").await.status, 200);
         assert_eq!(
             tenant.slots(&id).await,
             [""; 0],
@@ -150,14 +135,15 @@ fn a_hundred_rounds_of_register_delete_revoke_and_expire() {
 #[test]
 fn expiry_revocation_and_a_reached_limit_leave_clusters_listed_and_active() {
     run(async {
-        let tenant = Tenant::new();
+        let tenant = Tenant::fresh();
         let end = now() + 5;
         let body = json!({ "name": "k", "role": "cluster_onboarding", "expires_at": rfc3339(end) });
         let (expired_id, expired) = tenant.key_of("admin", body).await;
-        onboard(&expired, "expired").await.expect(200);
+        tenant.onboard(&expired, "expired").await.expect(200);
         let (revoked_id, revoked) = tenant.key("admin", "cluster_onboarding").await;
-        onboard(&revoked, "revoked").await.expect(200);
-        onboard(&revoked, "over")
+        tenant.onboard(&revoked, "revoked").await.expect(200);
+        tenant
+            .onboard(&revoked, "over")
             .await
             .expect_accuknox(409, "cluster_limit_reached");
         tenant
@@ -182,7 +168,8 @@ fn expiry_revocation_and_a_reached_limit_leave_clusters_listed_and_active() {
         );
         let (_, viewer) = tenant.key("admin", "viewer").await;
         let accuknox_list = send(
-            request("GET", "/cluster-onboarding/api/v1/get-onboarded-clusters")
+            tenant
+                .call("GET", "/cluster-onboarding/api/v1/get-onboarded-clusters")
                 .bearer_auth(&viewer),
         )
         .await
@@ -208,8 +195,8 @@ fn expiry_revocation_and_a_reached_limit_leave_clusters_listed_and_active() {
 #[test]
 fn an_onboarding_takes_one_slot_when_its_answer_is_lost() {
     run(async {
-        let tenant = Tenant::new();
-        let (id, key) = onboarding_key(&tenant, 10).await;
+        let tenant = Tenant::fresh();
+        let (id, key) = tenant.onboarding_key(10).await;
         let faults = [
             Fault::DropAfter,
             Fault::DropBefore,
@@ -225,7 +212,7 @@ fn an_onboarding_takes_one_slot_when_its_answer_is_lost() {
                 .containing(&format!("#{}", tenant.id))
                 .times(1);
             let rule = stack().inject(rule);
-            onboard(&key, &format!("c{n}")).await.expect(200);
+            tenant.onboard(&key, &format!("c{n}")).await.expect(200);
             assert_eq!(rule.hits(), 1, "{fault:?}");
             assert_eq!(tenant.used(&id).await, n as u64 + 1, "{fault:?}");
         }
@@ -241,123 +228,12 @@ fn an_onboarding_takes_one_slot_when_its_answer_is_lost() {
                     .function("onboard")
                     .containing(&format!("#{}", tenant.id)),
             );
-            let answer = onboard(&key, "never")
+            let answer = tenant
+                .onboard(&key, "never")
                 .await
                 .expect_accuknox(503, "unavailable");
             assert_eq!(answer.headers["retry-after"], "1");
             assert!(rule.hits() > 0);
         }
     });
-}
-
-#[test]
-fn a_join_token_dies_with_its_time_its_key_and_its_cluster() {
-    run(async {
-        let tenant = Tenant::new();
-        let (id, key) = onboarding_key(&tenant, 2).await;
-        let platform = platform_token(json!({ "tenant_id": tenant.id }));
-        let body = |token: &str| json!({ "join_token": token, "cluster_name": "a" });
-
-        let token = join_token(&key, "a").await;
-        let hash = stored_hash(&tenant, 1).await.pop().unwrap();
-        let item = partition(&format!("J#{hash}")).await.pop().unwrap();
-        let expires_at: i64 = item["expires_at"]["N"].as_str().unwrap().parse().unwrap();
-        assert!((now() + 590..=now() + 600).contains(&expires_at));
-        assert!(
-            !item.to_string().contains(&token),
-            "only the hash is stored"
-        );
-        age(&hash).await;
-        redeem(&platform, body(&token))
-            .await
-            .expect_problem(409, "join_token_expired");
-
-        // A cluster that was deleted, even if it is onboarded again, is not the one that the token is for.
-        let token = join_token(&key, "a").await;
-        tenant.delete("admin", "/v1/clusters/a").await.expect(204);
-        redeem(&platform, body(&token))
-            .await
-            .expect_problem(409, "join_token_invalid");
-        let fresh = join_token(&key, "a").await;
-        redeem(&platform, body(&token))
-            .await
-            .expect_problem(409, "join_token_invalid");
-        tenant
-            .delete("admin", &format!("/v1/users/me/access-keys/{id}"))
-            .await
-            .expect(204);
-        redeem(&platform, body(&fresh))
-            .await
-            .expect_problem(409, "join_token_invalid");
-        // Nor is it worth more than the key's owner is now.
-        tenant.user("editor", "editor").await;
-        let (_, key) = tenant.key("editor", "editor").await;
-        let token = join_token(&key, "a").await;
-        tenant
-            .send(
-                "admin",
-                "PATCH",
-                "/v1/users/editor",
-                json!({ "role": "viewer" }),
-            )
-            .await
-            .expect(200);
-        redeem(&platform, body(&token))
-            .await
-            .expect_problem(409, "join_token_invalid");
-    });
-}
-
-#[test]
-fn a_redemption_whose_answer_is_lost_succeeds() {
-    run(async {
-        let tenant = Tenant::new();
-        let (_, key) = onboarding_key(&tenant, 1).await;
-        let platform = platform_token(json!({ "tenant_id": tenant.id }));
-        let token = join_token(&key, "a").await;
-        let hash = stored_hash(&tenant, 1).await.pop().unwrap();
-        let rule = stack().inject(
-            Rule::new(Fault::DropAfter)
-                .service(Service::DynamoDb)
-                .action("UpdateItem")
-                .function("onboard")
-                .containing(&hash)
-                .times(1),
-        );
-        let body = json!({ "join_token": token, "cluster_name": "a" });
-        redeem(&platform, body.clone()).await.expect(200);
-        assert_eq!(rule.hits(), 1);
-        redeem(&platform, body)
-            .await
-            .expect_problem(409, "join_token_redeemed");
-    });
-}
-
-/// The hashes of the tenant's join tokens, from what the functions wrote.
-async fn stored_hash(tenant: &Tenant, count: usize) -> Vec<String> {
-    let mut hashes = Vec::new();
-    for request in stack().requests() {
-        for item in request.body["TransactItems"]
-            .as_array()
-            .into_iter()
-            .flatten()
-        {
-            let item = &item["Put"]["Item"];
-            if item["sk"]["S"] == "JOIN" && item["tenant_id"]["S"] == tenant.id.as_str() {
-                hashes.push(item["pk"]["S"].as_str().unwrap()["J#".len()..].to_owned());
-            }
-        }
-    }
-    assert_eq!(hashes.len(), count);
-    hashes
-}
-
-/// Moves a join token's end into the past.
-async fn age(hash: &str) {
-    let body = json!({
-        "Key": { "pk": { "S": format!("J#{hash}") }, "sk": { "S": "JOIN" } },
-        "UpdateExpression": "SET expires_at = :past",
-        "ExpressionAttributeValues": { ":past": { "N": now().to_string() } },
-    });
-    dynamodb("UpdateItem", body).await;
 }

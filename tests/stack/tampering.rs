@@ -1,13 +1,9 @@
 //! Forged, changed and stolen: none of it passes, and what is forged costs no request to the store.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
+use harness::{Tenant, run, stack};
 use p256::ecdsa::Signature;
 use serde_json::{Value, json};
-
-use crate::{
-    stack::stack,
-    world::{Tenant, request, run, send, validate, verdict},
-};
 
 fn parts(key: &str) -> [&str; 3] {
     key.split('.').collect::<Vec<_>>().try_into().unwrap()
@@ -30,7 +26,7 @@ async fn signed_elsewhere(key: &str, change: impl FnOnce(&mut Value)) -> String 
 #[test]
 fn what_is_forged_is_refused_without_a_request_to_the_store() {
     run(async {
-        let tenant = Tenant::new();
+        let tenant = Tenant::fresh();
         let (_, key) = tenant.key("admin", "viewer").await;
         let [header, payload, signature] = parts(&key);
         let decoded = String::from_utf8(BASE64URL.decode(header).unwrap()).unwrap();
@@ -64,10 +60,10 @@ fn what_is_forged_is_refused_without_a_request_to_the_store() {
         }
         let before = tenant.store_requests();
         for forged in &forged {
-            assert_eq!(verdict(forged).await, "invalid", "{forged}");
+            assert_eq!(tenant.verdict(forged).await, "invalid", "{forged}");
         }
         assert_eq!(tenant.store_requests(), before);
-        assert_eq!(verdict(&key).await, "active");
+        assert_eq!(tenant.verdict(&key).await, "active");
         assert!(
             tenant.store_requests() > before,
             "the genuine key is counted"
@@ -78,18 +74,19 @@ fn what_is_forged_is_refused_without_a_request_to_the_store() {
 #[test]
 fn the_second_valid_signature_of_a_key_is_refused_by_its_hash() {
     run(async {
-        let tenant = Tenant::new();
+        let tenant = Tenant::fresh();
         let (_, key) = tenant.key("admin", "viewer").await;
         let [header, payload, signature] = parts(&key);
         let signature = Signature::from_slice(&BASE64URL.decode(signature).unwrap()).unwrap();
         let twin = Signature::from_scalars(signature.r(), -*signature.s()).unwrap();
         let before = tenant.store_requests();
         assert_eq!(
-            verdict(&format!(
-                "{header}.{payload}.{}",
-                BASE64URL.encode(twin.to_bytes())
-            ))
-            .await,
+            tenant
+                .verdict(&format!(
+                    "{header}.{payload}.{}",
+                    BASE64URL.encode(twin.to_bytes())
+                ))
+                .await,
             "invalid"
         );
         // It did verify: the record was read.
@@ -100,32 +97,36 @@ fn the_second_valid_signature_of_a_key_is_refused_by_its_hash() {
 #[test]
 fn a_key_that_kms_signed_but_that_was_never_issued_is_refused() {
     run(async {
-        let tenant = Tenant::new();
+        let tenant = Tenant::fresh();
         let (_, key) = tenant.key("admin", "viewer").await;
         let secret = BASE64URL.encode([1; 32]);
         assert_eq!(
-            verdict(&signed_elsewhere(&key, |claims| claims["secret"] = json!(secret)).await).await,
+            tenant
+                .verdict(&signed_elsewhere(&key, |claims| claims["secret"] = json!(secret)).await)
+                .await,
             "invalid"
         );
         assert_eq!(
-            verdict(&signed_elsewhere(&key, |claims| claims["role"] = json!("admin")).await).await,
+            tenant
+                .verdict(&signed_elsewhere(&key, |claims| claims["role"] = json!("admin")).await)
+                .await,
             "invalid"
         );
-        assert_eq!(verdict(&key).await, "active");
+        assert_eq!(tenant.verdict(&key).await, "active");
     });
 }
 
 #[test]
 fn an_edited_record_never_yields_more_than_was_signed() {
     run(async {
-        let tenant = Tenant::new();
+        let tenant = Tenant::fresh();
         let (id, key) = tenant
             .key_of(
                 "admin",
                 json!({ "name": "k", "role": "viewer", "max_clusters": 2 }),
             )
             .await;
-        let signed = validate(&key).await;
+        let signed = tenant.validate(&key).await;
         tenant
             .edit(
                 "admin",
@@ -134,7 +135,7 @@ fn an_edited_record_never_yields_more_than_was_signed() {
                 json!({ ":role": { "S": "admin" }, ":far": { "N": "4000000000" }, ":many": { "N": "100" } }),
             )
             .await;
-        let grant = validate(&key).await;
+        let grant = tenant.validate(&key).await;
         for claim in ["role", "scope", "exp", "max_clusters"] {
             assert_eq!(grant[claim], signed[claim], "{claim}");
         }
@@ -152,19 +153,6 @@ fn an_edited_record_never_yields_more_than_was_signed() {
                 hash,
             )
             .await;
-        assert_eq!(verdict(&key).await, "invalid");
-    });
-}
-
-#[test]
-fn a_request_without_a_token_is_challenged() {
-    run(async {
-        let answer = send(request("GET", "/v1/users")).await.expect(401);
-        assert!(
-            answer.headers["www-authenticate"]
-                .to_str()
-                .unwrap()
-                .starts_with("Bearer")
-        );
+        assert_eq!(tenant.verdict(&key).await, "invalid");
     });
 }

@@ -2,9 +2,8 @@
 
 use std::path::Path;
 
+use harness::{run, stack};
 use serde_json::{Value, json};
-
-use crate::{stack::stack, world::run};
 
 async fn invoke(function: &str) -> Value {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("events/{function}.json"));

@@ -1,20 +1,19 @@
 //! A key is never worth more than its owner is worth now.
 
+use harness::{Tenant, run};
 use serde_json::json;
-
-use crate::world::{Tenant, run, validate, verdict};
 
 #[test]
 fn a_key_follows_its_owner_down_and_up_again() {
     run(async {
-        let tenant = Tenant::new();
+        let tenant = Tenant::fresh();
         tenant.user("owner", "admin").await;
         let (_, key) = tenant.key("owner", "admin").await;
         let patch = |body| tenant.send("admin", "PATCH", "/v1/users/owner", body);
-        assert_eq!(validate(&key).await["role"], "admin");
+        assert_eq!(tenant.validate(&key).await["role"], "admin");
 
         patch(json!({ "role": "viewer" })).await.expect(200);
-        let grant = validate(&key).await;
+        let grant = tenant.validate(&key).await;
         assert_eq!(
             (&grant["role"], &grant["scope"]),
             (
@@ -24,22 +23,22 @@ fn a_key_follows_its_owner_down_and_up_again() {
         );
 
         patch(json!({ "status": "inactive" })).await.expect(200);
-        assert_eq!(verdict(&key).await, "owner_inactive");
+        assert_eq!(tenant.verdict(&key).await, "owner_inactive");
         patch(json!({ "status": "active", "role": "admin" }))
             .await
             .expect(200);
-        assert_eq!(validate(&key).await["role"], "admin");
+        assert_eq!(tenant.validate(&key).await["role"], "admin");
     });
 }
 
 #[test]
 fn the_keys_of_a_deleted_user_stay_dead() {
     run(async {
-        let tenant = Tenant::new();
+        let tenant = Tenant::fresh();
         tenant.user("owner", "editor").await;
         let (_, key) = tenant.key("owner", "viewer").await;
         tenant.delete("admin", "/v1/users/owner").await.expect(204);
-        assert_eq!(verdict(&key).await, "owner_inactive");
+        assert_eq!(tenant.verdict(&key).await, "owner_inactive");
         tenant
             .get("owner", "/v1/users/me")
             .await
@@ -57,9 +56,9 @@ fn the_keys_of_a_deleted_user_stay_dead() {
         );
 
         tenant.user("owner", "editor").await;
-        assert_eq!(verdict(&key).await, "revoked");
+        assert_eq!(tenant.verdict(&key).await, "revoked");
         assert_eq!(
-            verdict(&tenant.key("owner", "viewer").await.1).await,
+            tenant.verdict(&tenant.key("owner", "viewer").await.1).await,
             "active"
         );
     });
@@ -68,7 +67,7 @@ fn the_keys_of_a_deleted_user_stay_dead() {
 #[test]
 fn the_last_administrator_cannot_be_lost() {
     run(async {
-        let tenant = Tenant::new();
+        let tenant = Tenant::fresh();
         tenant.get("admin", "/v1/users/me").await.expect(200);
         let demote = json!({ "role": "viewer" });
         for body in [demote.clone(), json!({ "status": "inactive" })] {
@@ -99,7 +98,7 @@ fn the_last_administrator_cannot_be_lost() {
 #[test]
 fn an_administrator_who_changes_themselves_keeps_the_sign_in_of_that_call() {
     run(async {
-        let tenant = Tenant::new();
+        let tenant = Tenant::fresh();
         tenant.user("second", "admin").await;
         let role = json!({ "role": "admin" });
         let answer = tenant.send("second", "PATCH", "/v1/users/me", role).await;
@@ -112,7 +111,7 @@ fn an_administrator_who_changes_themselves_keeps_the_sign_in_of_that_call() {
 #[test]
 fn a_first_sign_in_creates_a_viewer() {
     run(async {
-        let tenant = Tenant::new();
+        let tenant = Tenant::fresh();
         let user = tenant
             .get("newcomer", "/v1/users/me")
             .await

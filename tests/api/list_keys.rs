@@ -1,24 +1,19 @@
 //! Lists come back complete, once each, in order.
 
+use harness::{Tenant, all_at_once, run};
 use serde_json::json;
-use tokio::task::JoinSet;
-
-use crate::world::{Tenant, run};
 
 #[test]
 fn a_thousand_keys_come_back_by_any_page_size() {
     run(async {
-        let tenant = Tenant::new();
+        let tenant = Tenant::fresh();
         tenant.get("admin", "/v1/users/me").await.expect(200);
         for _ in 0..100 {
-            let mut batch = JoinSet::new();
-            for _ in 0..10 {
+            let create = |_| {
                 let request = tenant.request("admin", "POST", "/v1/users/me/access-keys");
-                batch.spawn(crate::world::send(
-                    request.json(&json!({ "name": "k", "role": "viewer" })),
-                ));
-            }
-            for answer in batch.join_all().await {
+                request.json(&json!({ "name": "k", "role": "viewer" }))
+            };
+            for answer in all_at_once((0..10).map(create)).await {
                 answer.expect(201);
             }
         }
@@ -58,7 +53,7 @@ fn a_thousand_keys_come_back_by_any_page_size() {
 #[test]
 fn keys_of_the_same_second_are_listed_newest_first() {
     run(async {
-        let tenant = Tenant::new();
+        let tenant = Tenant::fresh();
         let mut created = Vec::new();
         for _ in 0..8 {
             created.insert(0, tenant.key("admin", "viewer").await.0);
@@ -74,7 +69,7 @@ fn keys_of_the_same_second_are_listed_newest_first() {
 #[test]
 fn a_cursor_is_good_for_its_own_list_only() {
     run(async {
-        let tenant = Tenant::new();
+        let tenant = Tenant::fresh();
         tenant.user("editor", "editor").await;
         for _ in 0..2 {
             tenant.key("admin", "viewer").await;

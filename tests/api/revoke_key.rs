@@ -8,15 +8,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use harness::{Tenant, code, now, run, send};
 use serde_json::json;
 use tokio::task::JoinSet;
-
-use crate::world::{Tenant, code, now, recall, request, run, send, validate, verdict};
 
 #[test]
 fn no_validation_that_begins_after_a_revocation_succeeds() {
     run(async {
-        let tenant = Tenant::new();
+        let tenant = Tenant::fresh();
         let (id, key) = tenant.key("admin", "viewer").await;
         let (revoked, successes) = (
             Arc::new(AtomicBool::new(false)),
@@ -24,12 +23,13 @@ fn no_validation_that_begins_after_a_revocation_succeeds() {
         );
         let mut validators = JoinSet::new();
         for _ in 0..50 {
-            let (key, revoked, successes) = (key.clone(), revoked.clone(), successes.clone());
+            let (tenant, key) = (tenant.clone(), key.clone());
+            let (revoked, successes) = (revoked.clone(), successes.clone());
             validators.spawn(async move {
                 let mut after = 0;
                 while after < 3 {
                     let began_after = revoked.load(Ordering::SeqCst);
-                    let active = validate(&key).await["active"] == true;
+                    let active = tenant.validate(&key).await["active"] == true;
                     assert!(!(active && began_after), "a revoked key was good");
                     successes.fetch_add(usize::from(active), Ordering::SeqCst);
                     after += usize::from(began_after);
@@ -54,11 +54,14 @@ fn no_validation_that_begins_after_a_revocation_succeeds() {
 fn a_revocation_is_seen_no_later_than_a_caller_accepts() {
     const ACCEPTED: i64 = 2;
     run(async {
-        let tenant = Tenant::new();
+        let tenant = Tenant::fresh();
         let (id, key) = tenant.key("admin", "viewer").await;
         let ask = async || {
             let asked_at = now();
-            let answer = send(recall(&key, ACCEPTED)).await.expect(200).body;
+            let answer = send(tenant.cached_validation(&key, ACCEPTED))
+                .await
+                .expect(200)
+                .body;
             let checked_at = answer["checked_at"].as_i64().unwrap();
             assert!(
                 (asked_at - ACCEPTED..=now()).contains(&checked_at),
@@ -92,18 +95,23 @@ fn a_revocation_is_seen_no_later_than_a_caller_accepts() {
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        assert_eq!(verdict(&key).await, "revoked");
+        assert_eq!(tenant.verdict(&key).await, "revoked");
     });
 }
 
 #[test]
 fn a_revocation_is_seen_at_once_by_those_who_accept_nothing_older() {
     run(async {
-        let tenant = Tenant::new();
+        let tenant = Tenant::fresh();
         let (id, key) = tenant.key("admin", "viewer").await;
         for _ in 0..10 {
             assert_eq!(
-                code(&send(recall(&key, 60)).await.expect(200).body),
+                code(
+                    &send(tenant.cached_validation(&key, 60))
+                        .await
+                        .expect(200)
+                        .body
+                ),
                 "active"
             );
         }
@@ -112,7 +120,7 @@ fn a_revocation_is_seen_at_once_by_those_who_accept_nothing_older() {
             .await
             .expect(204);
         for _ in 0..10 {
-            assert_eq!(verdict(&key).await, "revoked");
+            assert_eq!(tenant.verdict(&key).await, "revoked");
         }
     });
 }
@@ -120,7 +128,7 @@ fn a_revocation_is_seen_at_once_by_those_who_accept_nothing_older() {
 #[test]
 fn revoking_again_changes_nothing() {
     run(async {
-        let tenant = Tenant::new();
+        let tenant = Tenant::fresh();
         let (id, _) = tenant.key("admin", "viewer").await;
         let path = format!("/v1/users/admin/access-keys/{id}");
         tenant
@@ -140,7 +148,7 @@ fn revoking_again_changes_nothing() {
 #[test]
 fn revoking_all_spares_later_keys() {
     run(async {
-        let tenant = Tenant::new();
+        let tenant = Tenant::fresh();
         tenant.user("editor", "editor").await;
         let mut keys = Vec::new();
         for _ in 0..200 {
@@ -152,9 +160,9 @@ fn revoking_all_spares_later_keys() {
             .expect(204);
         let later = tenant.key("editor", "viewer").await.1;
         for key in &keys {
-            assert_eq!(verdict(key).await, "revoked");
+            assert_eq!(tenant.verdict(key).await, "revoked");
         }
-        assert_eq!(verdict(&later).await, "active");
+        assert_eq!(tenant.verdict(&later).await, "active");
         let revoked = tenant
             .all("editor", "/v1/users/me/access-keys?status=revoked")
             .await;
@@ -177,17 +185,23 @@ fn revoking_all_spares_later_keys() {
 #[test]
 fn whoever_holds_a_key_can_kill_it() {
     run(async {
-        let tenant = Tenant::new();
+        let tenant = Tenant::fresh();
         let (id, key) = tenant.key("admin", "viewer").await;
-        let revoke = |key: &str| send(request("POST", "/v1/access-keys/revoke").bearer_auth(key));
+        let revoke = |key: &str| {
+            send(
+                tenant
+                    .call("POST", "/v1/access-keys/revoke")
+                    .bearer_auth(key),
+            )
+        };
         let forged = format!("{}A", &key[..key.len() - 1]);
         if forged != key {
             revoke(&forged).await.expect_problem(401, "unauthenticated");
         }
-        assert_eq!(verdict(&key).await, "active");
+        assert_eq!(tenant.verdict(&key).await, "active");
         revoke(&key).await.expect(204);
         revoke(&key).await.expect(204);
-        assert_eq!(verdict(&key).await, "revoked");
+        assert_eq!(tenant.verdict(&key).await, "revoked");
         let record = tenant
             .get("admin", &format!("/v1/users/me/access-keys/{id}"))
             .await

@@ -2,19 +2,17 @@
 
 use std::time::{Duration, Instant};
 
-use local_stack::{Fault, Rule, Service};
-use serde_json::json;
+use harness::{Answer, Fault, Rule, Service, Tenant, run, send, stack};
+use serde_json::{Value, json};
 
 use crate::{
-    stack::stack,
-    world::{Answer, Tenant, request, run, send, verdict},
+    BUDGET,
+    crashes::{is_alive, process_of, signal},
+    own_stack,
 };
 
-/// The function's timeout in the template: no answer may take longer.
-const BUDGET: Duration = Duration::from_secs(5);
-
 /// A rule for this tenant's requests to DynamoDB.
-fn rule(tenant: &Tenant, action: &str, fault: Fault) -> Rule {
+fn rule(tenant: &Tenant<'_>, action: &str, fault: Fault) -> Rule {
     Rule::new(fault)
         .service(Service::DynamoDb)
         .action(action)
@@ -39,7 +37,7 @@ fn expect_unavailable(answer: Answer) {
     assert_eq!(answer.headers["retry-after"], "1");
 }
 
-fn create(tenant: &Tenant) -> reqwest::RequestBuilder {
+fn create(tenant: &Tenant<'_>) -> reqwest::RequestBuilder {
     tenant
         .request("admin", "POST", "/v1/users/me/access-keys")
         .json(&json!({ "name": "k", "role": "viewer" }))
@@ -48,7 +46,7 @@ fn create(tenant: &Tenant) -> reqwest::RequestBuilder {
 #[test]
 fn create_answers_503_in_time_and_leaves_nothing_when_the_table_is_out() {
     run(async {
-        let tenant = Tenant::new();
+        let tenant = Tenant::fresh();
         tenant.get("admin", "/v1/users/me").await.expect(200);
         let before = tenant.items("admin").await;
         for fault in [
@@ -71,7 +69,7 @@ fn create_answers_503_in_time_and_leaves_nothing_when_the_table_is_out() {
 #[test]
 fn create_succeeds_once_when_the_answer_of_the_write_is_lost() {
     run(async {
-        let tenant = Tenant::new();
+        let tenant = Tenant::fresh();
         tenant.get("admin", "/v1/users/me").await.expect(200);
         for fault in [
             Fault::DropAfter,
@@ -85,7 +83,9 @@ fn create_succeeds_once_when_the_answer_of_the_write_is_lost() {
             assert_eq!(rule.hits(), 1);
             drop(rule);
             assert_eq!(
-                verdict(created["access_key"].as_str().unwrap()).await,
+                tenant
+                    .verdict(created["access_key"].as_str().unwrap())
+                    .await,
                 "active",
                 "{fault:?}"
             );
@@ -101,10 +101,8 @@ fn create_succeeds_once_when_the_answer_of_the_write_is_lost() {
 #[test]
 fn validate_fails_closed() {
     run(async {
-        let tenant = Tenant::new();
+        let tenant = Tenant::fresh();
         let (_, key) = tenant.key("admin", "viewer").await;
-        let validate =
-            || request("POST", "/v1/access-keys/validate").json(&json!({ "access_key": key }));
         for fault in [
             Fault::DropBefore,
             Fault::Throttle,
@@ -112,8 +110,8 @@ fn validate_fails_closed() {
             Fault::Latency(Duration::from_secs(20)),
         ] {
             let rule = stack().inject(rule(&tenant, "BatchGetItem", fault));
-            expect_unavailable(timed(validate()).await);
-            let behind = send(request("GET", "/v1/access-keys/self").bearer_auth(&key)).await;
+            expect_unavailable(timed(tenant.validation(&key)).await);
+            let behind = send(tenant.call("GET", "/v1/access-keys/self").bearer_auth(&key)).await;
             assert!(
                 behind.status >= 500,
                 "the authorizer lets nothing pass: {}",
@@ -123,7 +121,10 @@ fn validate_fails_closed() {
         }
         for fault in [Fault::DropBefore, Fault::DropAfter, Fault::Throttle] {
             let rule = stack().inject(rule(&tenant, "BatchGetItem", fault).times(1));
-            assert_eq!(timed(validate()).await.expect(200).body["active"], true);
+            assert_eq!(
+                timed(tenant.validation(&key)).await.expect(200).body["active"],
+                true
+            );
             assert_eq!(rule.hits(), 1);
         }
     });
@@ -132,11 +133,11 @@ fn validate_fails_closed() {
 #[test]
 fn a_validation_does_not_need_its_one_write() {
     run(async {
-        let tenant = Tenant::new();
+        let tenant = Tenant::fresh();
         let (_, key) = tenant.key("admin", "viewer").await;
         for fault in [Fault::Latency(Duration::from_secs(20)), Fault::Refuse] {
             let rule = stack().inject(rule(&tenant, "UpdateItem", fault));
-            assert_eq!(verdict(&key).await, "active");
+            assert_eq!(tenant.verdict(&key).await, "active");
             assert!(rule.hits() > 0);
         }
     });
@@ -145,7 +146,7 @@ fn a_validation_does_not_need_its_one_write() {
 #[test]
 fn revoke_succeeds_when_the_answer_of_the_write_is_lost() {
     run(async {
-        let tenant = Tenant::new();
+        let tenant = Tenant::fresh();
         tenant.user("editor", "editor").await;
         let (id, key) = tenant.key("editor", "viewer").await;
         let (_, other) = tenant.key("editor", "viewer").await;
@@ -160,7 +161,7 @@ fn revoke_succeeds_when_the_answer_of_the_write_is_lost() {
             assert_eq!(rule.hits(), 1);
         }
         assert_eq!(
-            (verdict(&key).await, verdict(&other).await),
+            (tenant.verdict(&key).await, tenant.verdict(&other).await),
             ("revoked".into(), "revoked".into())
         );
         let (id, key) = tenant.key("editor", "viewer").await;
@@ -174,14 +175,14 @@ fn revoke_succeeds_when_the_answer_of_the_write_is_lost() {
             .await,
         );
         drop(rule);
-        assert_eq!(verdict(&key).await, "active");
+        assert_eq!(tenant.verdict(&key).await, "active");
     });
 }
 
 #[test]
 fn a_write_that_meets_a_transaction_waits_for_it() {
     run(async {
-        let tenant = Tenant::new();
+        let tenant = Tenant::fresh();
         tenant.user("editor", "editor").await;
         let (id, key) = tenant.key("editor", "cluster_onboarding").await;
         let (_, other) = tenant.key("editor", "viewer").await;
@@ -201,8 +202,58 @@ fn a_write_that_meets_a_transaction_waits_for_it() {
             assert_eq!(conflict.hits(), 2);
         }
         assert_eq!(
-            (verdict(&key).await, verdict(&other).await),
+            (tenant.verdict(&key).await, tenant.verdict(&other).await),
             ("revoked".into(), "revoked".into())
         );
     });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn create_answers_503_in_time_and_writes_no_key_when_kms_is_out() {
+    let stack = own_stack(&[]).await;
+    let tenant = Tenant::acme(&stack);
+    let sign = |fault| Rule::new(fault).service(Service::Kms).action("Sign");
+    for fault in [
+        Fault::DropBefore,
+        Fault::DropAfter,
+        Fault::Throttle,
+        Fault::InternalError,
+        Fault::Latency(Duration::from_secs(20)),
+    ] {
+        let out = stack.inject(sign(fault));
+        expect_unavailable(timed(create(&tenant)).await);
+        assert!(out.hits() > 0);
+    }
+    let is_key = |body: &Value| body.to_string().contains("KEY#");
+    let written = stack.count(|r| r.action == "TransactWriteItems" && is_key(&r.body));
+    assert_eq!(written, 0);
+    for fault in [Fault::DropBefore, Fault::DropAfter, Fault::Throttle] {
+        let once = stack.inject(sign(fault).times(1));
+        let (_, key) = tenant.key("admin", "viewer").await;
+        assert_eq!(once.hits(), 1);
+        assert_eq!(tenant.verdict(&key).await, "active");
+    }
+    stack.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn validate_without_public_keys_fails_closed_and_recovers_by_itself() {
+    let stack = own_stack(&[]).await;
+    let tenant = Tenant::acme(&stack);
+    let (_, key) = tenant.key("admin", "viewer").await;
+    let out = Rule::new(Fault::DropBefore).service(Service::Kms);
+    let out = stack.inject(out.action("GetPublicKey"));
+    let pid = process_of(&stack, "validate");
+    signal("-KILL", pid).await;
+    // The next invocation notices that the process has ended.
+    while is_alive(pid) && !stack.process_ids("validate").is_empty() {
+        if send(tenant.validation(&key)).await.status != 200 {
+            break;
+        }
+    }
+    expect_unavailable(send(tenant.validation(&key)).await);
+    assert!(out.hits() > 0);
+    drop(out);
+    assert_eq!(tenant.verdict(&key).await, "active");
+    stack.stop().await;
 }

@@ -1,103 +1,12 @@
-//! Expiry is to the second, whenever TTL gets to it; what TTL removes stays in the history without its hash.
+//! The clean-up after TTL: the history, redelivered batches, and records that cannot be processed.
 
-use std::time::Duration;
-
+use harness::{Tenant, eventually, now, run, stack, until};
 use serde_json::{Value, json};
-
-use crate::{
-    stack::stack,
-    world::{Tenant, code, dynamodb, now, recall, run, send, until, validate, verdict},
-};
-
-#[test]
-fn a_key_expires_to_the_second_though_its_record_is_still_there() {
-    run(async {
-        let tenant = Tenant::new();
-        let (id, key, end) = tenant.short_lived(4).await;
-        assert_eq!(validate(&key).await["exp"], end);
-        loop {
-            let before = now();
-            let verdict = verdict(&key).await;
-            let after = now();
-            assert!(
-                !(verdict == "active" && before >= end),
-                "good after its time"
-            );
-            assert!(
-                !(verdict == "expired" && after < end),
-                "expired before its time"
-            );
-            if verdict == "expired" {
-                break;
-            }
-        }
-        // A record that says less than was signed counts too.
-        let (other, key) = tenant.key("admin", "viewer").await;
-        tenant
-            .edit(
-                "admin",
-                &format!("KEY#{other}"),
-                "SET expires_at = :now",
-                json!({ ":now": { "N": now().to_string() } }),
-            )
-            .await;
-        assert_eq!(verdict(&key).await, "expired");
-        let record = tenant
-            .get("admin", &format!("/v1/users/me/access-keys/{id}"))
-            .await
-            .expect(200)
-            .body;
-        assert_eq!(record["status"], "expired");
-    });
-}
-
-#[test]
-fn a_remembered_key_expires_to_the_second_too() {
-    run(async {
-        let tenant = Tenant::new();
-        let (_, signed, end) = tenant.short_lived(6).await;
-        let (id, shortened) = tenant.key("admin", "viewer").await;
-        let values = json!({ ":end": { "N": end.to_string() } });
-        tenant
-            .edit(
-                "admin",
-                &format!("KEY#{id}"),
-                "SET expires_at = :end",
-                values,
-            )
-            .await;
-        for key in [&signed, &shortened] {
-            assert_eq!(
-                tenant.remembered(|| recall(key, 60)).await.expect(200).body["exp"],
-                end
-            );
-        }
-        for key in [&signed, &shortened] {
-            loop {
-                let before = now();
-                let answer = send(recall(key, 60)).await.expect(200).body;
-                let after = now();
-                assert!(
-                    !(code(&answer) == "active" && before >= end),
-                    "good after its time"
-                );
-                assert!(
-                    !(code(&answer) == "expired" && after < end),
-                    "expired before its time"
-                );
-                if code(&answer) == "expired" {
-                    break;
-                }
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        }
-    });
-}
 
 #[test]
 fn what_ttl_removes_stays_in_the_history_without_its_hash() {
     run(async {
-        let tenant = Tenant::new();
+        let tenant = Tenant::fresh();
         let (id, key, end) = tenant.short_lived(2).await;
         let live = tenant
             .get("admin", &format!("/v1/users/me/access-keys/{id}"))
@@ -106,7 +15,7 @@ fn what_ttl_removes_stays_in_the_history_without_its_hash() {
         until(end + 1).await;
         let item = tenant.archived(&id).await;
         assert!(item["ttl"]["N"].as_str().unwrap().parse::<i64>().unwrap() > end + 80 * 86_400);
-        assert_eq!(verdict(&key).await, "expired");
+        assert_eq!(tenant.verdict(&key).await, "expired");
         let expired = tenant
             .all("admin", "/v1/users/me/access-keys?status=expired")
             .await;
@@ -159,7 +68,7 @@ fn removal(tenant: &Tenant, id: &str, sequence: &str, principal: &str) -> Value 
 #[test]
 fn batches_that_come_again_or_out_of_order_change_nothing() {
     run(async {
-        let tenant = Tenant::new();
+        let tenant = Tenant::fresh();
         let ids = [
             "01890a5d-ac96-774b-bcce-b302099a8051",
             "01890a5d-ac96-774b-bcce-b302099a8052",
@@ -206,7 +115,7 @@ fn batches_that_come_again_or_out_of_order_change_nothing() {
 #[test]
 fn a_poison_record_is_named_and_the_others_are_handled() {
     run(async {
-        let tenant = Tenant::new();
+        let tenant = Tenant::fresh();
         let good = removal(
             &tenant,
             "01890a5d-ac96-774b-bcce-b302099a8061",
@@ -235,12 +144,12 @@ fn a_poison_record_is_named_and_the_others_are_handled() {
 #[test]
 fn a_poison_record_ends_in_the_dead_letter_queue_and_blocks_no_other() {
     run(async {
-        let tenant = Tenant::new();
+        let tenant = Tenant::fresh();
         let poison = json!({
             "pk": { "S": tenant.pk("admin") }, "sk": { "S": "KEY#poison" },
             "hash": { "B": "AAAA" }, "ttl": { "N": (now() - 5).to_string() },
         });
-        dynamodb("PutItem", json!({ "Item": poison })).await;
+        tenant.dynamodb("PutItem", json!({ "Item": poison })).await;
         let (id, _, end) = tenant.short_lived(2).await;
         until(end + 1).await;
         tenant.archived(&id).await;
@@ -252,5 +161,27 @@ fn a_poison_record_ends_in_the_dead_letter_queue_and_blocks_no_other() {
                 .any(|letter| letter["DDBStreamBatchInfo"]["batchSize"] == 1),
             "one record is given up alone: {letters:?}"
         );
+    });
+}
+
+#[test]
+fn a_stream_record_that_cannot_be_read_leaves_nothing_of_itself_in_the_log() {
+    const HASH: &str = "c3RyZWFtIHJlY29yZCB3aXRoIGEgaGFzaCBpbiBpdCE=";
+    run(async {
+        let record = json!({
+            "eventName": "REMOVE",
+            "dynamodb": { "Keys": HASH, "OldImage": { "hash": HASH }, "SequenceNumber": "7" },
+        });
+        let batch = json!({ "Records": [record] });
+        let answer = stack().invoke("cleanup", batch).await.unwrap();
+        let failures = json!([{ "itemIdentifier": "7" }]);
+        assert_eq!(answer["batchItemFailures"], failures);
+        let logs = eventually("the failure is logged", || async {
+            let logs = stack().logs();
+            let is_reported = |line: &str| line.contains("could not process the stream record");
+            let any = logs.iter().any(|line| is_reported(&line.line));
+            any.then_some(logs)
+        });
+        assert!(logs.await.iter().all(|line| !line.line.contains(HASH)));
     });
 }

@@ -1,13 +1,12 @@
 //! Who may do what, and what the others learn: nothing.
 
+use harness::{Answer, Tenant, run, send};
 use serde_json::{Value, json};
-
-use crate::world::{Answer, Tenant, request, run, send};
 
 #[test]
 fn nobody_creates_a_key_above_their_own_role() {
     run(async {
-        let tenant = Tenant::new();
+        let tenant = Tenant::fresh();
         tenant.user("editor", "editor").await;
         tenant.user("viewer", "viewer").await;
         for (user, allowed) in [
@@ -48,7 +47,7 @@ fn comparable(answer: &Answer) -> (u16, String) {
 #[test]
 fn what_others_own_answers_like_what_does_not_exist() {
     run(async {
-        let (tenant, other) = (Tenant::new(), Tenant::new());
+        let (tenant, other) = (Tenant::fresh(), Tenant::fresh());
         for tenant in [&tenant, &other] {
             tenant.user("editor", "editor").await;
         }
@@ -137,7 +136,7 @@ fn what_others_own_answers_like_what_does_not_exist() {
 #[test]
 fn the_tenants_lists_are_for_administrators_of_the_tenant() {
     run(async {
-        let (tenant, other) = (Tenant::new(), Tenant::new());
+        let (tenant, other) = (Tenant::fresh(), Tenant::fresh());
         tenant.user("editor", "editor").await;
         tenant.key("editor", "viewer").await;
         other.key("admin", "viewer").await;
@@ -165,12 +164,12 @@ fn the_tenants_lists_are_for_administrators_of_the_tenant() {
 #[test]
 fn without_a_token_of_the_identity_provider_there_is_no_management() {
     run(async {
-        let tenant = Tenant::new();
+        let tenant = Tenant::fresh();
         let (_, key) = tenant.key("admin", "admin").await;
         let path = "/v1/users";
-        send(request("GET", path)).await.expect(401);
+        send(tenant.call("GET", path)).await.expect(401);
         for token in ["nonsense", &key, &format!("{}x", tenant.token("admin"))] {
-            send(request("GET", path).bearer_auth(token))
+            send(tenant.call("GET", path).bearer_auth(token))
                 .await
                 .expect(401);
         }
@@ -179,8 +178,8 @@ fn without_a_token_of_the_identity_provider_there_is_no_management() {
             json!({ "sub": "a#b", "tenant_id": tenant.id }),
             json!({ "sub": "admin", "tenant_id": "a b" }),
         ] {
-            let token = crate::stack::stack().token(claims);
-            send(request("GET", path).bearer_auth(token))
+            let token = tenant.token_of(claims);
+            send(tenant.call("GET", path).bearer_auth(token))
                 .await
                 .expect_problem(401, "unauthenticated");
         }

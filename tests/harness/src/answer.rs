@@ -1,0 +1,109 @@
+//! An HTTP answer, and what a test may expect of it.
+
+use std::{ops::Index, sync::Mutex};
+
+use reqwest::{RequestBuilder, header::HeaderMap};
+use serde_json::Value;
+use tokio::task::JoinSet;
+
+/// Every access key and join token that an answer contained, for the search in logs and table.
+static SECRETS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+pub fn secrets() -> Vec<String> {
+    SECRETS.lock().unwrap().clone()
+}
+
+#[derive(Debug, Clone)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub text: String,
+    /// The body as JSON, or null.
+    pub body: Value,
+}
+
+pub async fn send(request: RequestBuilder) -> Answer {
+    let response = request.send().await.expect("the target answers");
+    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    let text = response.text().await.unwrap();
+    let body: Value = serde_json::from_str(&text).unwrap_or_default();
+    let found = ["access_key", "join_token"].map(|name| body[name].as_str().map(str::to_owned));
+    SECRETS.lock().unwrap().extend(found.into_iter().flatten());
+    Answer {
+        status,
+        headers,
+        text,
+        body,
+    }
+}
+
+/// Sends all requests concurrently.
+pub async fn all_at_once(requests: impl IntoIterator<Item = RequestBuilder>) -> Vec<Answer> {
+    let set: JoinSet<Answer> = requests.into_iter().map(send).collect();
+    set.join_all().await
+}
+
+impl Answer {
+    /// The code of problem JSON, of a validation or of an AccuKnox error; `message` for the gateway's own refusals.
+    pub fn code(&self) -> &str {
+        let code = self["code"].as_str().or(self["error_code"].as_str());
+        let is_gateway = self.status >= 400 && !self["message"].is_null();
+        code.unwrap_or(if is_gateway { "message" } else { "" })
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    #[track_caller]
+    pub fn expect(self, status: u16) -> Self {
+        assert_eq!(self.status, status, "{}", self.text);
+        self
+    }
+
+    #[track_caller]
+    pub fn expect_code(self, status: u16, code: &str) -> Self {
+        assert_eq!((self.status, self.code()), (status, code), "{}", self.text);
+        self
+    }
+
+    /// Expects an AccuKnox error: the strings `error_code` and `error_message`, and nothing else.
+    #[track_caller]
+    pub fn expect_accuknox(self, status: u16, code: &str) -> Self {
+        let found = self["error_code"].as_str().unwrap_or_default();
+        assert_eq!((self.status, found), (status, code), "{}", self.text);
+        assert!(!self["error_message"].as_str().unwrap().is_empty());
+        assert_eq!(self.body.as_object().unwrap().len(), 2, "{}", self.text);
+        self
+    }
+
+    /// Expects problem JSON (RFC 9457) with a detail and a request id.
+    #[track_caller]
+    pub fn expect_problem(self, status: u16, code: &str) -> Self {
+        let found = self["code"].as_str().unwrap_or_default();
+        assert_eq!((self.status, found), (status, code), "{}", self.text);
+        assert_eq!(self.headers["content-type"], "application/problem+json");
+        assert_eq!(self["status"], status);
+        assert!(!self["detail"].as_str().unwrap().is_empty());
+        assert!(!self["request_id"].as_str().unwrap().is_empty());
+        self
+    }
+}
+
+/// A member of the body, or null.
+impl Index<&str> for Answer {
+    type Output = Value;
+
+    fn index(&self, name: &str) -> &Value {
+        &self.body[name]
+    }
+}
+
+/// An element of the body, or null.
+impl Index<usize> for Answer {
+    type Output = Value;
+
+    fn index(&self, number: usize) -> &Value {
+        &self.body[number]
+    }
+}

@@ -1,0 +1,105 @@
+//! What the tests run against.
+
+use std::{env, sync::LazyLock};
+
+use local_stack::{Options, Stack};
+use serde_json::Value;
+use tokio::runtime::Runtime;
+
+use crate::deployed::Deployed;
+
+/// How many tenants have `admin` as their first administrator.
+pub(crate) const TENANTS: usize = 300;
+
+/// A running deployment.
+pub trait Target: Send + Sync {
+    /// The base URL of the API.
+    fn url(&self) -> &str;
+
+    fn table(&self) -> &str;
+
+    /// DynamoDB, past the functions and their permissions.
+    fn dynamodb_endpoint(&self) -> &str;
+
+    /// A token of the identity provider.
+    fn token(&self, claims: Value) -> String;
+
+    /// The local stack, for a test that looks into its requests, logs, faults, stream or clock.
+    fn local(&self) -> &Stack {
+        panic!("this test looks into the local stack and runs on no other target")
+    }
+}
+
+impl Target for Stack {
+    fn url(&self) -> &str {
+        self.url()
+    }
+
+    fn table(&self) -> &str {
+        self.table()
+    }
+
+    fn dynamodb_endpoint(&self) -> &str {
+        self.dynamodb_endpoint()
+    }
+
+    fn token(&self, claims: Value) -> String {
+        self.token(claims)
+    }
+
+    fn local(&self) -> &Stack {
+        self
+    }
+}
+
+static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
+
+static SHARED: LazyLock<Box<dyn Target>> = LazyLock::new(|| match env::var("EMULATOR_URL") {
+    Ok(emulator) => Box::new(Deployed::start(emulator)),
+    Err(_) => {
+        let stack = block_on(Stack::start(options(&[])));
+        Box::new(stack.expect("the local stack starts"))
+    }
+});
+
+/// The target that the tests of a binary share: the template deployed into the emulator at `EMULATOR_URL`, or else the
+/// local stack.
+pub(crate) fn shared() -> &'static dyn Target {
+    &**SHARED
+}
+
+/// The local stack that the tests of a binary share.
+pub fn stack() -> &'static Stack {
+    shared().local()
+}
+
+/// Runs a test on the shared target.
+pub fn run<T>(test: impl Future<Output = T>) -> T {
+    LazyLock::force(&SHARED);
+    block_on(test)
+}
+
+/// Runs on the runtime that the shared target lives on, whose connections outlive a test.
+pub fn block_on<T>(future: impl Future<Output = T>) -> T {
+    RUNTIME.block_on(future)
+}
+
+/// The template's parameters for the tests, and further ones.
+pub(crate) fn parameters(more: &[(&str, &str)]) -> Vec<(String, String)> {
+    let tenants = (0..TENANTS).map(|n| format!("t{n}x/admin"));
+    let admins: Vec<_> = tenants.chain(["acme/admin".into()]).collect();
+    let mut parameters = vec![
+        ("BootstrapAdmins".to_owned(), admins.join(",")),
+        ("MinExpirySeconds".to_owned(), "1".to_owned()),
+    ];
+    parameters.extend(more.iter().map(|(k, v)| ((*k).into(), (*v).into())));
+    parameters
+}
+
+/// The options of a local stack for tests, with these parameters of the template set.
+pub fn options(more: &[(&str, &str)]) -> Options {
+    Options {
+        parameters: parameters(more),
+        ..Options::default()
+    }
+}

@@ -1,0 +1,371 @@
+//! A tenant of a target: its people, keys and clusters through the API, and its items in the table.
+
+use std::sync::{
+    LazyLock,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use local_stack::Options;
+use reqwest::{Method, RequestBuilder};
+use serde_json::{Map, Value, json};
+
+use crate::{
+    answer::{Answer, send},
+    target::{self, TENANTS, Target},
+    time::{eventually, now, rfc3339},
+};
+
+pub const VALIDATE: &str = "/v1/access-keys/validate";
+pub const PROCESS: &str = "/access-token/api/v1/process";
+
+/// A tenant with the administrator `admin`.
+#[derive(Clone)]
+pub struct Tenant<'a> {
+    pub id: String,
+    target: &'a dyn Target,
+    client: reqwest::Client,
+}
+
+impl Tenant<'static> {
+    /// A tenant of the shared target that no other test has.
+    pub fn fresh() -> Self {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        static CLIENT: LazyLock<reqwest::Client> = LazyLock::new(client);
+        let n = NEXT.fetch_add(1, Ordering::SeqCst);
+        assert!(n < TENANTS);
+        Self {
+            id: format!("t{n}x"),
+            target: target::shared(),
+            client: CLIENT.clone(),
+        }
+    }
+}
+
+impl<'a> Tenant<'a> {
+    /// The tenant `acme` of a target that a test has for itself.
+    pub fn acme(target: &'a dyn Target) -> Self {
+        Self {
+            id: "acme".into(),
+            target,
+            client: client(),
+        }
+    }
+}
+
+fn client() -> reqwest::Client {
+    reqwest::Client::builder().no_proxy().build().unwrap()
+}
+
+/// Requests.
+impl Tenant<'_> {
+    /// A request without a token.
+    pub fn call(&self, method: &str, path: &str) -> RequestBuilder {
+        let method = Method::from_bytes(method.as_bytes()).unwrap();
+        let url = format!("{}{path}", self.target.url());
+        self.client.request(method, url)
+    }
+
+    /// A request of a user of this tenant.
+    pub fn request(&self, user: &str, method: &str, path: &str) -> RequestBuilder {
+        self.call(method, path).bearer_auth(self.token(user))
+    }
+
+    pub fn token(&self, user: &str) -> String {
+        let email = format!("{user}@{}.example", self.id);
+        let claims = json!({ "sub": user, "tenant_id": self.id, "email": email, "name": user });
+        self.target.token(claims)
+    }
+
+    /// A token with these claims and no others.
+    pub fn token_of(&self, claims: Value) -> String {
+        self.target.token(claims)
+    }
+
+    pub async fn get(&self, user: &str, path: &str) -> Answer {
+        send(self.request(user, "GET", path)).await
+    }
+
+    pub async fn delete(&self, user: &str, path: &str) -> Answer {
+        send(self.request(user, "DELETE", path)).await
+    }
+
+    pub async fn send(&self, user: &str, method: &str, path: &str, body: Value) -> Answer {
+        send(self.request(user, method, path).json(&body)).await
+    }
+
+    /// All pages of a list, as items.
+    pub async fn all(&self, user: &str, path: &str) -> Vec<Value> {
+        let separator = if path.contains('?') { '&' } else { '?' };
+        let (mut items, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let page = self.get(user, &format!("{path}{cursor}")).await.expect(200);
+            items.extend(page["items"].as_array().unwrap().clone());
+            match page["next_cursor"].as_str() {
+                Some(next) => cursor = format!("{separator}cursor={next}"),
+                None => return items,
+            }
+        }
+    }
+}
+
+/// Users and access keys.
+impl Tenant<'_> {
+    /// Provisions a user with this role.
+    pub async fn user(&self, id: &str, role: &str) {
+        let path = format!("/v1/users/{id}");
+        let created = self.send("admin", "PUT", &path, json!({ "role": role }));
+        created.await.expect(201);
+    }
+
+    /// Has the administrator create a key for `owner`. Returns its id and its text.
+    pub async fn key(&self, owner: &str, role: &str) -> (String, String) {
+        self.key_of(owner, json!({ "name": "test", "role": role }))
+            .await
+    }
+
+    /// Like [`Self::key`], with another body.
+    pub async fn key_of(&self, owner: &str, body: Value) -> (String, String) {
+        let path = format!("/v1/users/{owner}/access-keys");
+        let created = self.send("admin", "POST", &path, body).await.expect(201);
+        let text = |name: &str| created[name].as_str().unwrap().to_owned();
+        (text("id"), text("access_key"))
+    }
+
+    /// A Viewer key of the administrator that lives for `seconds`: its id, its text, and the second it expires at.
+    pub async fn short_lived(&self, seconds: i64) -> (String, String, i64) {
+        let end = now() + seconds;
+        let body = json!({ "name": "short", "role": "viewer", "expires_at": rfc3339(end) });
+        let (id, key) = self.key_of("admin", body).await;
+        (id, key, end)
+    }
+
+    /// The record of one of the administrator's keys.
+    pub async fn record(&self, key_id: &str) -> Value {
+        let path = format!("/v1/users/me/access-keys/{key_id}");
+        self.get("admin", &path).await.expect(200).body
+    }
+
+    /// A validation that accepts data of up to `seconds` ago.
+    pub fn cached_validation(&self, key: &str, seconds: i64) -> RequestBuilder {
+        let body = json!({ "access_key": key, "max_staleness": seconds });
+        self.call("POST", VALIDATE).json(&body)
+    }
+
+    pub fn validation(&self, key: &str) -> RequestBuilder {
+        let body = json!({ "access_key": key });
+        self.call("POST", VALIDATE).json(&body)
+    }
+
+    pub async fn validate(&self, key: &str) -> Value {
+        send(self.validation(key)).await.expect(200).body
+    }
+
+    /// Revokes a key by presenting it.
+    pub async fn revoke(&self, key: &str) {
+        let request = self.call("POST", "/v1/access-keys/revoke");
+        send(request.bearer_auth(key)).await.expect(204);
+    }
+
+    /// The code of the refusal of a key, or `active`.
+    pub async fn verdict(&self, key: &str) -> String {
+        code(&self.validate(key).await).into()
+    }
+}
+
+/// Clusters and join tokens.
+impl Tenant<'_> {
+    /// A key of the administrator that may onboard `max` clusters: its id and its text.
+    pub async fn onboarding_key(&self, max: u64) -> (String, String) {
+        let body = json!({ "name": "k", "role": "cluster_onboarding", "max_clusters": max });
+        self.key_of("admin", body).await
+    }
+
+    /// The request of an AccuKnox agent: no Content-Type, and the key both in the header and in the body.
+    pub fn process(&self, key: &str, mut body: Value) -> RequestBuilder {
+        body["token"] = json!(key);
+        self.call("POST", PROCESS)
+            .header("accept", "application/json")
+            .bearer_auth(key)
+            .body(body.to_string())
+    }
+
+    pub fn onboarding(&self, key: &str, cluster: &str) -> RequestBuilder {
+        self.process(key, json!({ "cluster_name": cluster, "type": "K8s" }))
+    }
+
+    pub async fn onboard(&self, key: &str, cluster: &str) -> Answer {
+        send(self.onboarding(key, cluster)).await
+    }
+
+    /// Onboards a cluster and returns the join token.
+    pub async fn join_token(&self, key: &str, cluster: &str) -> String {
+        let joined = self.onboard(key, cluster).await.expect(200);
+        joined["join_token"].as_str().unwrap().to_owned()
+    }
+
+    /// A token of the service that redeems join tokens, with further claims.
+    pub fn platform_token(&self, claims: Value) -> String {
+        let mut token = json!({ "sub": "spire-server", "scope": "join-tokens:redeem other" });
+        let token_claims = token.as_object_mut().unwrap();
+        token_claims.extend(claims.as_object().unwrap().clone());
+        self.target.token(token)
+    }
+
+    pub fn redemption(&self, token: &str, body: &Value) -> RequestBuilder {
+        let request = self.call("POST", "/v1/join-tokens/redeem");
+        request.bearer_auth(token).json(body)
+    }
+
+    pub async fn redeem(&self, token: &str, body: Value) -> Answer {
+        send(self.redemption(token, &body)).await
+    }
+}
+
+/// The table, past the functions: what someone with access to it could do.
+impl Tenant<'_> {
+    pub fn table(&self) -> &str {
+        self.target.table()
+    }
+
+    pub async fn dynamodb(&self, action: &str, mut body: Value) -> Value {
+        const AUTHORIZATION: &str = "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/dynamodb/aws4_request, \
+             SignedHeaders=host, Signature=0";
+        body["TableName"] = json!(self.table());
+        let request = self
+            .client
+            .post(self.target.dynamodb_endpoint())
+            .header("x-amz-target", format!("DynamoDB_20120810.{action}"))
+            .header("content-type", "application/x-amz-json-1.0")
+            .header("authorization", AUTHORIZATION)
+            .header("x-amz-date", "20260101T000000Z")
+            .body(body.to_string());
+        send(request).await.expect(200).body
+    }
+
+    /// The items of a partition.
+    pub async fn partition(&self, pk: &str) -> Vec<Value> {
+        let body = json!({
+            "KeyConditionExpression": "pk = :pk",
+            "ExpressionAttributeValues": { ":pk": { "S": pk } },
+            "ConsistentRead": true,
+        });
+        let found = self.dynamodb("Query", body).await;
+        found["Items"].as_array().unwrap().clone()
+    }
+
+    /// The partition key of a user and their keys.
+    pub fn pk(&self, user: &str) -> String {
+        format!("U#{}#{user}", self.id)
+    }
+
+    /// The items of a user's partition.
+    pub async fn items(&self, user: &str) -> Vec<Value> {
+        self.partition(&self.pk(user)).await
+    }
+
+    /// The item of one of the administrator's keys.
+    pub async fn key_item(&self, key_id: &str) -> Option<Value> {
+        let items = self.items("admin").await.into_iter();
+        let sk = format!("KEY#{key_id}");
+        items.into_iter().find(|item| item["sk"]["S"] == sk)
+    }
+
+    /// The clusters for which a key holds slots.
+    pub async fn slots(&self, key_id: &str) -> Vec<String> {
+        let items = self.partition(&format!("K#{}#{key_id}", self.id)).await;
+        let name = |item: &Value| item["sk"]["S"].as_str().unwrap()["SLOT#".len()..].to_owned();
+        items.iter().map(name).collect()
+    }
+
+    /// Asserts that a live key's counter is the number of its slots, and returns that number.
+    pub async fn used(&self, key_id: &str) -> u64 {
+        let (record, slots) = (self.record(key_id).await, self.slots(key_id).await);
+        assert_eq!(record["clusters_used"], slots.len(), "{slots:?}");
+        slots.len() as u64
+    }
+
+    /// Edits an item of a user's partition.
+    pub async fn edit(&self, user: &str, sk: &str, update: &str, values: Value) {
+        self.edit_item(&self.pk(user), sk, update, values).await;
+    }
+
+    /// Edits an item. `#x` in the expression stands for the attribute `x`.
+    pub async fn edit_item(&self, pk: &str, sk: &str, update: &str, values: Value) {
+        let names: Map<_, _> = ["role", "hash", "ttl"]
+            .into_iter()
+            .filter(|name| update.contains(&format!("#{name}")))
+            .map(|name| (format!("#{name}"), json!(name)))
+            .collect();
+        let mut body = json!({
+            "Key": { "pk": { "S": pk }, "sk": { "S": sk } },
+            "UpdateExpression": update,
+        });
+        if !names.is_empty() {
+            body["ExpressionAttributeNames"] = json!(names);
+        }
+        if !values.is_null() {
+            body["ExpressionAttributeValues"] = values;
+        }
+        self.dynamodb("UpdateItem", body).await;
+    }
+}
+
+/// What only the local stack shows.
+impl Tenant<'_> {
+    /// The actions that functions have requested from DynamoDB for this tenant so far.
+    pub fn store_actions(&self) -> Vec<String> {
+        let marker = format!("#{}", self.id);
+        let mut requests = self.target.local().requests();
+        requests.retain(|request| request.body.to_string().contains(&marker));
+        requests.into_iter().map(|request| request.action).collect()
+    }
+
+    /// How many requests functions have sent to DynamoDB for this tenant so far.
+    pub fn store_requests(&self) -> usize {
+        self.store_actions().len()
+    }
+
+    /// The first answer that costs the store nothing. Each process reads once before it can remember.
+    pub async fn remembered(&self, ask: impl Fn() -> RequestBuilder) -> Answer {
+        for _ in 0..=Options::default().processes_per_function {
+            let before = self.store_requests();
+            let answer = send(ask()).await;
+            if self.store_requests() == before {
+                return answer;
+            }
+        }
+        panic!("every process has read, and none remembers");
+    }
+
+    /// Has TTL remove the administrator's key and waits for the clean-up. Returns the item of the history.
+    pub async fn archived(&self, key_id: &str) -> Value {
+        let stack = self.target.local();
+        eventually("the key is archived", || async {
+            stack.sweep_ttl().unwrap();
+            stack.drain_events().await;
+            let item = self.key_item(key_id).await?;
+            item.get("hash").is_none().then_some(item)
+        })
+        .await
+    }
+}
+
+/// The code of the refusal in a validation's answer, or `active`.
+pub fn code(answer: &Value) -> &str {
+    if answer["active"] == true {
+        "active"
+    } else {
+        answer["code"].as_str().unwrap()
+    }
+}
+
+/// The key with another signature of the same form.
+pub fn forged(key: &str) -> String {
+    let middle = (key.len() + key.rfind('.').unwrap()) / 2;
+    let other = if &key[middle..=middle] == "A" {
+        "B"
+    } else {
+        "A"
+    };
+    format!("{}{other}{}", &key[..middle], &key[middle + 1..])
+}

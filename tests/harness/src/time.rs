@@ -1,0 +1,38 @@
+//! The clock as a user of the API sees it.
+
+use std::time::{Duration, SystemTime};
+
+/// Seconds since the epoch.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a test sees the clock that its user sees"
+)]
+pub fn now() -> i64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    now.unwrap().as_secs() as i64
+}
+
+/// Waits until the clock shows `second`.
+pub async fn until(second: i64) {
+    while now() < second {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+pub fn rfc3339(seconds: i64) -> String {
+    jiff::Timestamp::from_second(seconds).unwrap().to_string()
+}
+
+/// Polls until `poll` finds something. The stack collects logs and works off its stream while a test goes on.
+pub async fn eventually<T, F>(what: &str, mut poll: impl FnMut() -> F) -> T
+where
+    F: Future<Output = Option<T>>,
+{
+    for _ in 0..500 {
+        if let Some(found) = poll().await {
+            return found;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("waited ten seconds in vain: {what}");
+}

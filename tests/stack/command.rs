@@ -1,0 +1,57 @@
+//! The command that starts the local stack.
+
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::Command,
+};
+
+use crate::crashes::{is_alive, signal};
+
+fn children_of(parent: u32) -> Vec<u32> {
+    let processes = std::fs::read_dir("/proc").unwrap().filter_map(|entry| {
+        let pid: u32 = entry.ok()?.file_name().to_str()?.parse().ok()?;
+        // `pid (name) state parent ...`
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let fields = stat.rsplit_once(')')?.1;
+        let found: u32 = fields.split_whitespace().nth(1)?.parse().ok()?;
+        (parent == found).then_some(pid)
+    });
+    processes.collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_prints_one_line_of_json_and_stops_cleanly() {
+    let here = std::env::current_exe().unwrap();
+    let mut command = Command::new(here.ancestors().nth(2).unwrap().join("local-stack"));
+    command
+        .args(["--json", "--port", "0"])
+        .stdout(Stdio::piped())
+        .kill_on_drop(true);
+    let mut child = command.spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let ready: Value = serde_json::from_str(&lines.next_line().await.unwrap().unwrap()).unwrap();
+    let users = ready["users"].as_array().unwrap().iter();
+    let users: Vec<_> = users.map(|u| json!([u["tenant_id"], u["role"]])).collect();
+    let expected = json!([
+        ["acme", "admin"],
+        ["acme", "editor"],
+        ["acme", "viewer"],
+        ["globex", "admin"]
+    ]);
+    assert_eq!(json!(users), expected);
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let me = client
+        .get(format!("{}/v1/users/me", text(&ready["url"])))
+        .bearer_auth(text(&ready["users"][1]["token"]));
+    assert_eq!(harness::send(me).await["role"], "editor");
+    let children = children_of(child.id().unwrap());
+    assert!(children.len() >= 8, "{children:?}");
+    signal("-INT", child.id().unwrap()).await;
+    assert!(child.wait().await.unwrap().success());
+    assert!(lines.next_line().await.unwrap().is_none(), "one line");
+    assert!(children.into_iter().all(|pid| !is_alive(pid)));
+}

@@ -1,0 +1,115 @@
+//! Functions that are killed or hang.
+
+use std::{path::Path, time::Duration};
+
+use harness::{Fault, Rule, RuleGuard, Service, Stack, Tenant, send};
+use serde_json::json;
+use tokio::{process::Command, time::Instant};
+
+use crate::{BUDGET, own_stack};
+
+pub async fn signal(signal: &str, pid: u32) {
+    // The shell's own `kill`: not every machine has the program.
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &format!("kill {signal} {pid}")]);
+    assert!(shell.status().await.unwrap().success());
+}
+
+pub fn is_alive(pid: u32) -> bool {
+    Path::new(&format!("/proc/{pid}")).exists()
+}
+
+/// The only process of a function.
+pub fn process_of(stack: &Stack, function: &str) -> u32 {
+    let [pid] = stack.process_ids(function)[..] else {
+        panic!("{function} has one process")
+    };
+    pid
+}
+
+/// Kills a process as soon as a request has met the rule.
+async fn kill_at(rule: &RuleGuard, pid: u32) {
+    while rule.hits() == 0 {
+        tokio::task::yield_now().await;
+    }
+    signal("-KILL", pid).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_function_that_dies_is_answered_502_and_one_that_hangs_504_and_both_come_back() {
+    let stack = own_stack(&[]).await;
+    let tenant = Tenant::acme(&stack);
+    let (_, key) = tenant.key("admin", "viewer").await;
+    assert_eq!(tenant.verdict(&key).await, "active");
+
+    let slow = Rule::new(Fault::Latency(Duration::from_millis(900)));
+    let slow = stack.inject(slow.service(Service::DynamoDb).action("BatchGetItem"));
+    let killed = kill_at(&slow, process_of(&stack, "validate"));
+    let (answer, ()) = tokio::join!(send(tenant.validation(&key)), killed);
+    assert_eq!(answer.status, 502);
+    drop(slow);
+    assert_eq!(tenant.verdict(&key).await, "active");
+
+    let pid = process_of(&stack, "validate");
+    signal("-STOP", pid).await;
+    let started = Instant::now();
+    send(tenant.validation(&key)).await.expect(504);
+    assert!(started.elapsed() >= BUDGET);
+    assert!(!is_alive(pid));
+    assert_eq!(tenant.verdict(&key).await, "active");
+    stack.stop().await;
+}
+
+/// A key's counter and the number of its slots.
+async fn counter_and_slots(tenant: &Tenant<'_>, key_id: &str) -> (u64, u64) {
+    let item = tenant.key_item(key_id).await.unwrap();
+    let counter = item["clusters_used"]["N"].as_str().unwrap();
+    let slots = tenant.slots(key_id).await.len();
+    (counter.parse().unwrap(), slots as u64)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_function_killed_while_it_onboards_loses_nothing_and_leaks_no_slot() {
+    const ROUNDS: u64 = 50;
+    let stack = own_stack(&[]).await;
+    let tenant = Tenant::acme(&stack);
+    let (id, key) = tenant.onboarding_key(ROUNDS).await;
+    let (mut killed, mut killed_after_the_write) = (0, 0);
+    for round in 0..ROUNDS {
+        let node = json!({ "cluster_name": format!("c{round}"), "node_name": "n", "type": "K8s" });
+        let onboard = || send(tenant.process(&key, node.clone()));
+        // In even rounds before the transaction takes effect, in odd ones after it, before its answer arrives.
+        let fault = if round % 2 == 0 {
+            Fault::Latency(Duration::from_secs(30))
+        } else {
+            Fault::DropAfter
+        };
+        let rule = Rule::new(fault).service(Service::DynamoDb);
+        let rule = rule.function("onboard").action("TransactWriteItems");
+        let rule = stack.inject(rule);
+        let kill = kill_at(&rule, process_of(&stack, "onboard"));
+        let (answer, ()) = tokio::join!(onboard(), kill);
+        drop(rule);
+        let (counter, slots) = counter_and_slots(&tenant, &id).await;
+        assert_eq!(counter, slots, "round {round}");
+        let expected = round..=round + 1;
+        assert!(expected.contains(&slots), "round {round}: {slots}");
+        let (failed, written) = (answer.status == 502, slots == round + 1);
+        killed += u64::from(failed);
+        killed_after_the_write += u64::from(failed && written);
+        assert!(failed || written, "{} says success", answer.status);
+        // The client tries again.
+        let answer = onboard().await;
+        assert_eq!(answer["message"], "success", "{round}: {}", answer.text);
+        assert_eq!(
+            counter_and_slots(&tenant, &id).await,
+            (round + 1, round + 1)
+        );
+    }
+    assert!(killed >= ROUNDS / 2, "{killed} killed");
+    assert!(
+        killed_after_the_write > 0,
+        "none was killed between the write and its answer"
+    );
+    stack.stop().await;
+}
