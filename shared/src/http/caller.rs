@@ -128,7 +128,7 @@ pub async fn calling_key(
 
 /// The calling key or person, for routes that accept both. A route can have only one authorizer, which verifies either
 /// keys or tokens from the identity provider. These routes therefore have none, and their function verifies the
-/// credentials (shared/decisions/0006).
+/// credentials (shared/decisions/0016).
 ///
 /// # Errors
 /// When there is neither, the credentials are refused, or the request names another tenant.
