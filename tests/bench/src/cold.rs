@@ -14,10 +14,12 @@ use flate2::{Compression, write::DeflateEncoder};
 use serde_json::{Value, json};
 
 use crate::{
+    bench::{ADMIN, Bench},
+    binaries::{build_in, root},
+    events::{event, validation},
     function::Function,
     plot,
     report::{Sample, megabytes, milliseconds, table, write},
-    world::{ADMIN, World, build_in, event, root, validation},
 };
 
 /// A build of the workspace: this checkout with a patch.
@@ -78,8 +80,8 @@ pub async fn run(rounds: usize, latency: Duration, folder: &Path) -> Result<()> 
     for build in &BUILDS {
         directories.push(prepare(build)?);
     }
-    let world = World::start(latency).await?;
-    let key = world.key("cold", None).await?.text;
+    let bench = Bench::start(latency).await?;
+    let key = bench.key("cold").await.1;
     let validate = validation(&key, None)?;
     let path = format!("/v1/users/{ADMIN}/access-keys");
     let route = "POST /v1/users/{user_id}/access-keys";
@@ -99,8 +101,8 @@ pub async fn run(rounds: usize, latency: Duration, folder: &Path) -> Result<()> 
     for round in 0..=rounds {
         for (b, directory) in directories.iter().enumerate() {
             for (f, (function, event, status)) in events.iter().enumerate() {
-                let environment = world.environment(function);
-                let before = world.requests(function);
+                let environment = bench.environment(function);
+                let before = bench.requests(function);
                 let (mut process, init) =
                     Function::start(&directory.join(function), &environment).await?;
                 let answer = process.invoke(event).await?;
@@ -110,7 +112,7 @@ pub async fn run(rounds: usize, latency: Duration, folder: &Path) -> Result<()> 
                     answer.body
                 );
                 let first = process.cpu_at_rest().await?;
-                let after = world.requests(function);
+                let after = bench.requests(function);
                 process.invoke(event).await?;
                 let second = process.cpu_at_rest().await?;
                 // The first round fills the page cache.
@@ -131,7 +133,7 @@ pub async fn run(rounds: usize, latency: Duration, folder: &Path) -> Result<()> 
             }
         }
     }
-    world.stop().await;
+    bench.stop().await;
 
     let (mut rows, mut translated, mut figures, mut bars) =
         (Vec::new(), Vec::new(), Vec::new(), Vec::new());

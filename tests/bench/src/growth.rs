@@ -4,13 +4,15 @@ use std::{path::Path, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
-use local_stack::dynoxide::{ImportOptions, types::AttributeValue};
+use harness::dynoxide::{ImportOptions, types::AttributeValue};
 use serde_json::{Value, json};
 
 use crate::{
+    bench::{ADMIN, Bench, TENANT},
+    binaries::build,
+    events::{event, validation},
     report::{table, write},
     warm::{Mix, active, created, measure, ok},
-    world::{ADMIN, Key, TENANT, World, build, event, validation},
 };
 
 const IN_TABLE: [usize; 4] = [10, 1_000, 100_000, 1_000_000];
@@ -23,8 +25,8 @@ const BATCH: usize = 50_000;
 pub async fn run(folder: &Path) -> Result<()> {
     let functions = ["validate", "list", "create"];
     let binaries = build(&functions)?;
-    let world = World::start(Duration::ZERO).await?;
-    let key = world.key("growth", None).await?;
+    let bench = Bench::start(Duration::ZERO).await?;
+    let (key_id, key) = bench.key("growth").await;
     let path = format!("/v1/users/{ADMIN}/access-keys");
     let list = event(
         "list",
@@ -44,7 +46,7 @@ pub async fn run(folder: &Path) -> Result<()> {
         Mix {
             name: "valid",
             function: "validate",
-            events: vec![validation(&key.text, None)?],
+            events: vec![validation(&key, None)?],
             expected: active,
         },
         Mix {
@@ -62,7 +64,7 @@ pub async fn run(folder: &Path) -> Result<()> {
     ];
     let mut processes = Vec::new();
     for function in functions {
-        processes.push(world.function(&binaries, function).await?);
+        processes.push(bench.function(&binaries, function).await?);
     }
 
     let (mut rows, mut figures) = (Vec::new(), Vec::new());
@@ -74,11 +76,11 @@ pub async fn run(folder: &Path) -> Result<()> {
     {
         let of_user = n >= IN_TABLE.len();
         let filled = &mut filled[usize::from(of_user)];
-        fill(&world, &key, *filled..keys, of_user).await?;
+        fill(&bench, &key_id, *filled..keys, of_user).await?;
         *filled = keys;
         let mut row = vec![place.to_owned(), keys.to_string()];
         for (mix, process) in mixes.iter().zip(&mut processes) {
-            let cost = measure(&world, process, mix, CALLS).await?;
+            let cost = measure(&bench, process, mix, CALLS).await?;
             row.push(format!("{:.2}", cost.cpu.median()));
             row.push(format!("{:.2}", cost.wall.median()));
             row.push(cost.dynamodb.to_string());
@@ -92,7 +94,7 @@ pub async fn run(folder: &Path) -> Result<()> {
     for process in processes {
         process.stop().await?;
     }
-    world.stop().await;
+    bench.stop().await;
     println!(
         "growth: median CPU-ms of the function, p50 in ms and requests to DynamoDB, per call\n"
     );
@@ -115,16 +117,16 @@ pub async fn run(folder: &Path) -> Result<()> {
 
 /// Writes copies of a key's item past the functions: of the same user, or ten each of other users of the tenant.
 async fn fill(
-    world: &World,
-    key: &Key,
+    bench: &Bench,
+    key_id: &str,
     numbers: std::ops::Range<usize>,
     of_user: bool,
 ) -> Result<()> {
     let read = json!({
-        "TableName": world.stack.table(),
-        "Key": { "pk": { "S": format!("U#{TENANT}#{ADMIN}") }, "sk": { "S": format!("KEY#{}", key.id) } },
+        "TableName": bench.stack.table(),
+        "Key": { "pk": { "S": format!("U#{TENANT}#{ADMIN}") }, "sk": { "S": format!("KEY#{}", key_id) } },
     });
-    let database = world.stack.database();
+    let database = bench.stack.database();
     let item = database
         .get_item(serde_json::from_value(read)?)?
         .item
@@ -136,7 +138,7 @@ async fn fill(
     let numbers: Vec<_> = numbers.collect();
     for numbers in numbers.chunks(BATCH) {
         let copy = |n: &usize| {
-            let id = format!("{}{n:012x}", &key.id[..key.id.len() - 12]);
+            let id = format!("{}{n:012x}", &key_id[..key_id.len() - 12]);
             let user = if of_user {
                 ADMIN.to_owned()
             } else {
@@ -145,7 +147,7 @@ async fn fill(
             let mut item = item.clone();
             for (name, value) in &mut item {
                 if let AttributeValue::S(text) = value {
-                    *text = text.replace(&key.id, &id);
+                    *text = text.replace(key_id, &id);
                     if name == "pk" {
                         *text = format!("U#{TENANT}#{user}");
                     }
@@ -154,7 +156,7 @@ async fn fill(
             item
         };
         let items = numbers.iter().map(copy).collect();
-        database.import_items(world.stack.table(), items, ImportOptions::default())?;
+        database.import_items(bench.stack.table(), items, ImportOptions::default())?;
     }
     Ok(())
 }

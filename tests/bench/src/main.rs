@@ -1,9 +1,12 @@
-//! Measures the release binaries of the functions, each as Lambda would run it; README, "Performance".
+//! Measures the release binaries of the functions, each as Lambda would run it; see README.md beside this folder.
 //!
 //! CPU time is the figure to compare, within one run: it depends less than waiting time on what else the machine does,
 //! but it depends on it.
 
+mod bench;
+mod binaries;
 mod cold;
+mod events;
 mod function;
 mod growth;
 mod peers;
@@ -11,7 +14,6 @@ mod plot;
 mod report;
 mod tls;
 mod warm;
-mod world;
 
 use std::{path::PathBuf, time::Duration};
 

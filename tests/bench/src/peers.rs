@@ -19,11 +19,13 @@ use tokio::{
 };
 
 use crate::{
+    bench::{ADMIN, Bench},
+    binaries::{build, root},
+    events::{event, validation},
     function::{Function, resident},
     plot,
     report::{Sample, megabytes, milliseconds, table, write},
     warm::{active, created, invalid, revoked},
-    world::{ADMIN, World, build, event, forged, root, validation},
 };
 
 const PEERS: [&str; 2] = ["better-auth", "drf-api-key"];
@@ -142,19 +144,13 @@ pub async fn run(
     }
 
     let binaries = build(&["validate", "create"])?;
-    let world = World::start(Duration::ZERO).await?;
+    let bench = Bench::start(Duration::ZERO).await?;
     let mut keys = Vec::new();
     for n in 0..200 {
-        keys.push(world.key(&format!("key {n}"), None).await?.text);
+        keys.push(bench.key(&format!("key {n}")).await.1);
     }
-    let doomed = world.key("revoked", None).await?;
-    world
-        .call(
-            "DELETE",
-            &format!("/v1/users/me/access-keys/{}", doomed.id),
-            Value::Null,
-        )
-        .await?;
+    let (_, doomed) = bench.key("revoked").await;
+    bench.tenant().revoke(&doomed).await;
     let validations = |staleness| {
         keys.iter()
             .map(move |key| validation(key, staleness))
@@ -162,7 +158,7 @@ pub async fn run(
     };
     let forged = keys
         .iter()
-        .map(|key| validation(&forged(key)?, None))
+        .map(|key| validation(&harness::forged(key), None))
         .collect::<Result<Vec<_>>>()?;
     let path = format!("/v1/users/{ADMIN}/access-keys");
     let body = json!({ "name": "n", "role": "viewer" });
@@ -175,14 +171,14 @@ pub async fn run(
     let events = [
         validations(None)?,
         validations(Some(60))?,
-        vec![validation(&doomed.text, None)?],
+        vec![validation(&doomed, None)?],
         forged,
         vec![validation("not-a-key", None)?],
         vec![Bytes::from(create.to_string())],
     ];
     let expected: [fn(&Value) -> bool; 6] = [active, active, revoked, invalid, invalid, created];
-    let mut validate = world.function(&binaries, "validate").await?;
-    let mut creator = world.function(&binaries, "create").await?;
+    let mut validate = bench.function(&binaries, "validate").await?;
+    let mut creator = bench.function(&binaries, "create").await?;
     let mut peers = Vec::new();
     for name in PEERS {
         peers.push(Peer::start(name, directory).await?);
@@ -203,10 +199,10 @@ pub async fn run(
             } else {
                 "validate"
             };
-            let before = world.requests(name).0;
+            let before = bench.requests(name).0;
             let mut figures = ours(function, &events[m], expected[m], limit).await?;
             figures.store_requests =
-                f64::from(world.requests(name).0 - before) / figures.wall.len() as f64;
+                f64::from(bench.requests(name).0 - before) / figures.wall.len() as f64;
             // The first round warms up, page caches and just-in-time compilers included.
             if round > 0 {
                 all[0][m].add(figures);
@@ -237,7 +233,7 @@ pub async fn run(
         drop(peer.child.stdin.take());
         peer.child.wait().await?;
     }
-    world.stop().await;
+    bench.stop().await;
     print(&systems, all, &libraries, rounds, seconds, folder)
 }
 

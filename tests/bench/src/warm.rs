@@ -7,12 +7,15 @@ use std::{
 
 use anyhow::{Result, ensure};
 use bytes::Bytes;
+use harness::forged;
 use serde_json::{Value, json};
 
 use crate::{
+    bench::{ADMIN, Bench},
+    binaries::build,
+    events::{authorization, event, validation},
     function::Function,
     report::{Sample, megabytes, milliseconds, table},
-    world::{ADMIN, World, authorization, build, event, forged, validation},
 };
 
 const ROUNDS: usize = 7;
@@ -40,7 +43,7 @@ pub struct Cost {
 /// Measures a kind of call on a function that is warm.
 #[allow(clippy::cast_precision_loss)]
 pub async fn measure(
-    world: &World,
+    bench: &Bench,
     function: &mut Function,
     mix: &Mix,
     calls: usize,
@@ -58,7 +61,7 @@ pub async fn measure(
     let (mut cpu, mut wall) = (Vec::new(), Vec::new());
     let (mut dynamodb, mut kms) = (0, 0);
     for _ in 0..ROUNDS {
-        let before = (function.cpu_at_rest().await?, world.requests(mix.function));
+        let before = (function.cpu_at_rest().await?, bench.requests(mix.function));
         for _ in 0..calls {
             let answer = function.invoke(&next()).await?;
             ensure!(
@@ -69,7 +72,7 @@ pub async fn measure(
             );
             wall.push(milliseconds(answer.wall));
         }
-        let after = world.requests(mix.function);
+        let after = bench.requests(mix.function);
         dynamodb += after.0 - before.1.0;
         kms += after.1 - before.1.1;
         cpu.push(
@@ -151,30 +154,17 @@ pub async fn run(options: &Options, folder: &Path) -> Result<()> {
         Some(binaries) => binaries.clone(),
         None => build(&functions)?,
     };
-    let world = World::start(Duration::ZERO).await?;
+    let bench = Bench::start(Duration::ZERO).await?;
 
-    let expiring = world
-        .key("expired", Some(local_stack::unix_time() + 2))
-        .await?;
-    let doomed = world.key("revoked", None).await?;
-    world
-        .call(
-            "DELETE",
-            &format!("/v1/users/me/access-keys/{}", doomed.id),
-            Value::Null,
-        )
-        .await?;
+    let (_, expiring, end) = bench.tenant().short_lived(2).await;
+    let (_, doomed) = bench.key("revoked").await;
+    bench.tenant().revoke(&doomed).await;
     let mut valid = Vec::new();
     for n in 0..100 {
-        valid.push(world.key(&format!("valid {n}"), None).await?.text);
+        valid.push(bench.key(&format!("valid {n}")).await.1);
     }
-    while local_stack::unix_time() <= expiring.expires_at {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    let forgeries = valid
-        .iter()
-        .map(|key| forged(key))
-        .collect::<Result<Vec<_>>>()?;
+    harness::until(end + 1).await;
+    let forgeries: Vec<_> = valid.iter().map(|key| forged(key)).collect();
     let oversize = vec!["A".repeat(50_000)];
     let garbage = vec!["not-a-key".to_owned()];
     let one = |key: &str| vec![key.to_owned()];
@@ -183,8 +173,8 @@ pub async fn run(options: &Options, folder: &Path) -> Result<()> {
     type Expected = fn(&Value) -> bool;
     let kinds: [(&str, &[String], Expected, Expected); 6] = [
         ("valid", &valid, active, authorized),
-        ("expired", &one(&expiring.text), expired, refused),
-        ("revoked", &one(&doomed.text), revoked, refused),
+        ("expired", &one(&expiring), expired, refused),
+        ("revoked", &one(&doomed), revoked, refused),
         ("forged", &forgeries, invalid, refused),
         ("garbage", &garbage, invalid, refused),
         ("oversize", &oversize, invalid, refused),
@@ -261,12 +251,12 @@ pub async fn run(options: &Options, folder: &Path) -> Result<()> {
     let mut rows = Vec::new();
     let mut figures = Vec::new();
     for name in functions {
-        let mut function = world.function(&binaries, name).await?;
+        let mut function = bench.function(&binaries, name).await?;
         let wanted = |mix: &&Mix| {
             mix.function == name && options.call.as_deref().is_none_or(|call| call == mix.name)
         };
         for mix in mixes.iter().filter(wanted) {
-            let cost = measure(&world, &mut function, mix, calls).await?;
+            let cost = measure(&bench, &mut function, mix, calls).await?;
             rows.push(vec![
                 name.to_owned(),
                 mix.name.to_owned(),
@@ -285,7 +275,7 @@ pub async fn run(options: &Options, folder: &Path) -> Result<()> {
         }
         function.stop().await?;
     }
-    world.stop().await;
+    bench.stop().await;
     println!(
         "warm calls: CPU-ms of the function per call (min / median / max of {ROUNDS} rounds of {calls})\n"
     );

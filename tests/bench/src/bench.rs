@@ -1,0 +1,117 @@
+//! What every measurement needs: the local stack, TLS in front of its DynamoDB and KMS, and a count of requests.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+use harness::{Fault, Rule, RuleGuard, Service, Stack, Tenant, options};
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::{function::Function, tls::Front};
+
+pub const TENANT: &str = "acme";
+pub const ADMIN: &str = "admin";
+
+/// The stack, and the endpoints of a measured process.
+pub struct Bench {
+    pub stack: Stack,
+    dynamodb: String,
+    kms: String,
+    bundle: PathBuf,
+    meters: Vec<Meter>,
+    _directory: TempDir,
+}
+
+/// Delays the requests of a function to a service, and counts them.
+struct Meter {
+    function: String,
+    service: Service,
+    rule: RuleGuard,
+}
+
+impl Bench {
+    /// Starts everything. DynamoDB and KMS answer after `latency`.
+    pub async fn start(latency: Duration) -> Result<Self> {
+        let stack = Stack::start(options(&[])).await?;
+        let directory = TempDir::new()?;
+        let bundle = directory.path().join("authorities.pem");
+        let front = Front::new(&bundle)?;
+        let environment = stack.environment("validate");
+        let plain = |name: &str| {
+            let found = environment.iter().find(|(variable, _)| variable == name);
+            let (_, url) = found.with_context(|| format!("no {name}"))?;
+            anyhow::Ok(url.as_str())
+        };
+        let dynamodb = front.serve(plain("AWS_ENDPOINT_URL_DYNAMODB")?).await?;
+        let kms = front.serve(plain("AWS_ENDPOINT_URL_KMS")?).await?;
+        let mut meters = Vec::new();
+        for function in stack.function_names() {
+            for service in [Service::DynamoDb, Service::Kms] {
+                let rule = Rule::new(Fault::Latency(latency));
+                meters.push(Meter {
+                    function: function.to_owned(),
+                    service,
+                    rule: stack.inject(rule.service(service).function(function)),
+                });
+            }
+        }
+        Ok(Self {
+            stack,
+            dynamodb,
+            kms,
+            bundle,
+            meters,
+            _directory: directory,
+        })
+    }
+
+    pub fn tenant(&self) -> Tenant<'_> {
+        Tenant::acme(&self.stack)
+    }
+
+    /// A key of the administrator with all permissions: its id and its text.
+    pub async fn key(&self, name: &str) -> (String, String) {
+        let body = json!({ "name": name, "role": "admin", "max_clusters": 100 });
+        self.tenant().key_of(ADMIN, body).await
+    }
+
+    /// The environment of a process of `function`, with the endpoints behind TLS.
+    pub fn environment(&self, function: &str) -> Vec<(String, String)> {
+        let mut environment = self.stack.environment(function);
+        environment.retain(|(name, _)| !name.starts_with("AWS_ENDPOINT_URL"));
+        environment.extend(
+            [
+                ("AWS_ENDPOINT_URL_DYNAMODB", self.dynamodb.clone()),
+                ("AWS_ENDPOINT_URL_KMS", self.kms.clone()),
+                ("SSL_CERT_FILE", self.bundle.to_string_lossy().into_owned()),
+            ]
+            .map(|(name, value)| (name.to_owned(), value)),
+        );
+        environment
+    }
+
+    /// Starts the release binary of `function`.
+    pub async fn function(&self, binaries: &Path, function: &str) -> Result<Function> {
+        let environment = self.environment(function);
+        let (function, _) = Function::start(&binaries.join(function), &environment).await?;
+        Ok(function)
+    }
+
+    /// How many requests a function has sent to DynamoDB and to KMS.
+    pub fn requests(&self, function: &str) -> (u32, u32) {
+        let of = |service| {
+            let of_both = |m: &&Meter| m.function == function && m.service == service;
+            let meters = self.meters.iter().filter(of_both);
+            meters.map(|meter| meter.rule.hits()).sum()
+        };
+        (of(Service::DynamoDb), of(Service::Kms))
+    }
+
+    /// Ends the stack and waits for its processes.
+    pub async fn stop(self) {
+        self.stack.stop().await;
+    }
+}

@@ -1,0 +1,63 @@
+//! Events as the gateway sends them to a function.
+
+use anyhow::{Context, Result};
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use crate::{
+    bench::{ADMIN, TENANT},
+    binaries::root,
+};
+
+/// The event in `tests/events`, with the headers of real requests.
+pub fn event(function: &str, route: &str, path: &str, body: &Value) -> Result<Value> {
+    let file = root().join("tests/events").join(format!("{function}.json"));
+    let mut event: Value = serde_json::from_str(&std::fs::read_to_string(file)?)?;
+    let (method, _) = route.split_once(' ').context("a route has a method")?;
+    event["routeKey"] = route.into();
+    event["rawPath"] = path.into();
+    event["requestContext"]["routeKey"] = route.into();
+    event["requestContext"]["http"]["method"] = method.into();
+    event["requestContext"]["http"]["path"] = path.into();
+    event["headers"] = json!({
+        "accept": "*/*",
+        "accept-encoding": "gzip, deflate, br",
+        "content-type": "application/json",
+        "host": "api.example",
+        "user-agent": "bench/1.0",
+        "x-amzn-trace-id": "Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700",
+        "x-forwarded-for": "192.0.2.1",
+        "x-forwarded-port": "443",
+        "x-forwarded-proto": "https",
+    });
+    event["body"] = if body.is_null() {
+        Value::Null
+    } else {
+        body.to_string().into()
+    };
+    if let Some(claims) = event["requestContext"]["authorizer"]["jwt"]["claims"].as_object_mut() {
+        claims.insert("sub".into(), ADMIN.into());
+        claims.insert("tenant_id".into(), TENANT.into());
+    }
+    Ok(event)
+}
+
+/// A call of `validate` with this key.
+pub fn validation(key: &str, max_staleness: Option<u32>) -> Result<Bytes> {
+    let mut body = json!({ "access_key": key });
+    if let Some(seconds) = max_staleness {
+        body["max_staleness"] = seconds.into();
+    }
+    let route = "POST /v1/access-keys/validate";
+    Ok(event("validate", route, "/v1/access-keys/validate", &body)?
+        .to_string()
+        .into())
+}
+
+/// A call of the authorizer with this key.
+pub fn authorization(key: &str) -> Result<Bytes> {
+    let mut event = event("authorize", "GET /protected", "/protected", &Value::Null)?;
+    event["headers"]["authorization"] = format!("Bearer {key}").into();
+    event["identitySource"] = json!([format!("Bearer {key}")]);
+    Ok(event.to_string().into())
+}
