@@ -1,4 +1,4 @@
-//! The main job, and what other libraries and APIs see of a key.
+//! Validating a key: how it is presented, and the options of the call.
 
 use harness::{Tenant, code, now, run, send};
 use serde_json::{Value, json};

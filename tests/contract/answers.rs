@@ -63,7 +63,7 @@ fn is_out_of_reach((operation, status, label): &(String, String, String)) -> boo
         (operation.as_str(), status.as_str(), label.as_str()),
         // The stage's limits, which the local stack leaves out.
         (_, "429", _)
-            // Functions that end or hang: tests/stack.
+            // Functions that crash or hang: tests/stack.
             | (_, "5XX", _) | (_, "500" | "503", "message")
             // Races, 1000 keys, 20,000 clusters: tests/api.
             | (_, _, "changed_meanwhile" | "cluster_key_limit_reached" | "too_many_clusters")
