@@ -1,67 +1,10 @@
-// The API as its README describes it, and its errors.
+// Calls to the API. Its types are those of infra/openapi.yaml: `npm run check` writes api-types.ts.
 
-export type Role = "admin" | "editor" | "viewer" | "cluster_onboarding";
+import type { Key, KeyLimit, KeyPage, Problem, UserChange } from "./api-types";
 
-export interface User {
-  id: string;
-  tenant_id: string;
-  role: Role;
-  /** Permissions, separated by spaces. */
-  scope: string;
-  status: "active" | "inactive";
-  email: string | null;
-  name: string | null;
-  created_at: string;
-  last_sign_in_at: string | null;
-}
+export type { Cluster, ClusterWithNodes, CreatedKey, Key, KeyRole, NewKey, Permission, User, UserChange, UserRole } from "./api-types";
 
-export interface AccessKey {
-  id: string;
-  name: string;
-  user_id: string;
-  role: Role;
-  status: "active" | "expired" | "revoked";
-  created_at: string;
-  created_by: string;
-  expires_at: string;
-  revoked_at: string | null;
-  last_used_at: string | null;
-  max_clusters: number;
-  clusters_used: number;
-}
-
-export interface CreatedKey extends AccessKey {
-  access_key: string;
-}
-
-export interface Cluster {
-  id: number;
-  name: string;
-  type: "k8s" | "vm";
-  status: "active" | "inactive";
-  key_id: string;
-  key_ids: string[];
-  created_at: string;
-  last_seen_at: string;
-}
-
-export interface Node {
-  id: number;
-  name: string;
-  status: "active" | "inactive";
-  agents_version: string | null;
-  last_seen_at: string;
-}
-
-export interface ClusterDetail extends Cluster {
-  nodes: Node[];
-  nodes_total: number;
-}
-
-export interface Page<T> {
-  items: T[];
-  next_cursor: string | null;
-}
+export type Page<T> = Omit<KeyPage, "items"> & { items: T[] };
 
 /** A refusal in words for the person at the page; `fields` holds what concerns a single field (RFC 9457 `errors`). */
 export class ApiError extends Error {
@@ -72,12 +15,6 @@ export class ApiError extends Error {
   ) {
     super(message);
   }
-}
-
-interface Problem {
-  detail?: string;
-  request_id?: string;
-  errors?: { field: string; detail: string }[];
 }
 
 export class Api {
@@ -94,7 +31,7 @@ export class Api {
     return this.send("POST", path, { body, headers });
   }
 
-  patch<T>(path: string, body: object): Promise<T> {
+  patch<T>(path: string, body: KeyLimit | UserChange): Promise<T> {
     return this.send("PATCH", path, { body: JSON.stringify(body) });
   }
 
@@ -128,9 +65,9 @@ const WITHOUT_DETAIL: Record<number, string> = {
 
 function refusal(status: number, text: string): ApiError {
   if (status === 401) return new ApiError("Your session has ended. Sign in again.", status);
-  let problem: Problem = {};
+  let problem: Partial<Problem> = {};
   try {
-    problem = JSON.parse(text) as Problem;
+    problem = JSON.parse(text) as Partial<Problem>;
   } catch {
     // A gateway's own page: its status says enough.
   }
@@ -151,5 +88,5 @@ export function message(error: unknown): string {
 /** Paths of a user and of a key: ids may hold characters that a path may not. */
 export const userPath = (id: string) => `/v1/users/${encodeURIComponent(id)}`;
 export const keysPath = (userId: string) => `${userPath(userId)}/access-keys`;
-export const keyPath = (key: AccessKey) => `${keysPath(key.user_id)}/${key.id}`;
+export const keyPath = (key: Key) => `${keysPath(key.user_id)}/${key.id}`;
 export const clusterPath = (name: string) => `/v1/clusters/${encodeURIComponent(name)}`;

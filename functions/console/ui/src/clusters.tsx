@@ -2,7 +2,7 @@
 
 import { Fragment } from "preact";
 import { useEffect, useState } from "preact/hooks";
-import { type AccessKey, type Cluster, type ClusterDetail, type Page, clusterPath, keysPath, message } from "./api";
+import { type Cluster, type ClusterWithNodes, type Key, type Page, clusterPath, keysPath, message } from "./api";
 import { Confirm, useFocusAfterRemoval } from "./dialog";
 import { Pager, Placeholder, useList } from "./list";
 import { can } from "./roles";
@@ -86,7 +86,7 @@ function useKeyNames(rows: Cluster[]): (id: string) => string {
       let cursor: string | null = "";
       while (cursor !== null && missing.size > 0) {
         const query = new URLSearchParams({ limit: "100", ...(cursor && { cursor }) });
-        const page: Page<AccessKey> = await api.get(`${path}?${query}`, aborter.signal);
+        const page: Page<Key> = await api.get(`${path}?${query}`, aborter.signal);
         setNames((before) => ({ ...before, ...Object.fromEntries(page.items.map(({ id, name }) => [id, name])) }));
         for (const { id } of page.items) missing.delete(id);
         cursor = page.next_cursor;
@@ -101,13 +101,13 @@ function useKeyNames(rows: Cluster[]): (id: string) => string {
 
 function Nodes({ of: cluster }: { of: Cluster }) {
   const { api } = useSession();
-  const [detail, setDetail] = useState<ClusterDetail>();
+  const [detail, setDetail] = useState<ClusterWithNodes>();
   const [error, setError] = useState<string>();
   const [attempt, setAttempt] = useState(0);
   useEffect(() => {
     const aborter = new AbortController();
     setError(undefined);
-    api.get<ClusterDetail>(clusterPath(cluster.name), aborter.signal).then(
+    api.get<ClusterWithNodes>(clusterPath(cluster.name), aborter.signal).then(
       setDetail,
       (failure) => aborter.signal.aborted || setError(message(failure)),
     );
@@ -118,12 +118,12 @@ function Nodes({ of: cluster }: { of: Cluster }) {
   return (
     <section aria-label={`Nodes of ${cluster.name}`}>
       {rows.length > 0 && (
-        <Table label={`Nodes of ${cluster.name}`} columns={["Node", "Status", "Agents", "Last seen"]}>
+        <Table label={`Nodes of ${cluster.name}`} columns={["Node", "Status", "Onboarded On", "Last seen"]}>
           {rows.map((node) => (
             <tr key={node.id} role="row">
               <Cell column="Node"><b>{node.name}</b></Cell>
               <Cell column="Status"><Status of={node.status} /></Cell>
-              <Cell column="Agents">{node.agents_version ?? "–"}</Cell>
+              <Cell column="Onboarded On"><Time at={node.created_at} /></Cell>
               <Cell column="Last seen"><Time at={node.last_seen_at} /></Cell>
             </tr>
           ))}

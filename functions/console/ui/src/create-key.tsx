@@ -2,7 +2,7 @@
 
 import type { ComponentChildren } from "preact";
 import { useEffect, useId, useRef, useState } from "preact/hooks";
-import { ApiError, type CreatedKey, type Role, type User, keysPath, message } from "./api";
+import { ApiError, type CreatedKey, type KeyRole, type NewKey, type User, keysPath, message } from "./api";
 import { Command, CopyButton, copied } from "./copy";
 import { Dialog } from "./dialog";
 import { Icon } from "./icons";
@@ -90,7 +90,7 @@ function Form({ owner, isBusy, setBusy, onCreated, onClose }: FormProps) {
   const [name, setName] = useState("");
   const [expiration, setExpiration] = useState<Expiration>(30);
   const [day, setDay] = useState("");
-  const [role, setRole] = useState<Role>(roles[0] ?? "viewer");
+  const [role, setRole] = useState<KeyRole>(roles[0] ?? "viewer");
   const [clusters, setClusters] = useState("1");
   const [errors, setErrors] = useState<Record<string, string>>({});
   // The same request again, after an answer that was lost, must not make a second key.
@@ -117,12 +117,13 @@ function Form({ owner, isBusy, setBusy, onCreated, onClose }: FormProps) {
     const found = validate();
     setErrors(found);
     if (Object.keys(found).length > 0) return;
-    const body = JSON.stringify({
+    const request: NewKey = {
       name: name.trim(),
       role,
       max_clusters: Number(clusters),
       ...(expiration === "custom" ? { expires_at: expiry?.toISOString() } : { expires_in_days: expiration }),
-    });
+    };
+    const body = JSON.stringify(request);
     if (lastRequest.current.body !== body) {
       lastRequest.current = { body, idempotencyKey: crypto.randomUUID() };
     }
@@ -168,7 +169,7 @@ function Form({ owner, isBusy, setBusy, onCreated, onClose }: FormProps) {
       </fieldset>
       <Field label="Role" isRequired error={errors.role} hint={`A key of this role can ${ROLE_POWERS[role]}.`}>
         {(props) => (
-          <select {...props} value={role} onChange={(e) => setRole(e.currentTarget.value as Role)}>
+          <select {...props} value={role} onChange={(e) => setRole(e.currentTarget.value as KeyRole)}>
             {roles.map((one) => <option key={one} value={one}>{ROLE_NAMES[one]}</option>)}
           </select>
         )}

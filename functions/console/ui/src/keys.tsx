@@ -1,7 +1,7 @@
 // A user's keys, below the user's row.
 
 import { useState } from "preact/hooks";
-import { type AccessKey, type User, keyPath, keysPath } from "./api";
+import { type Key, type User, keyPath, keysPath } from "./api";
 import { Confirm } from "./dialog";
 import { Pager, Placeholder, useList } from "./list";
 import { ROLE_NAMES, ROLE_POWERS, can } from "./roles";
@@ -13,19 +13,19 @@ const COLUMNS = ["Access Key", "Role", "Created On", "Expire On", "Cluster Conne
 
 export function Keys({ owner }: { owner: User }) {
   const { api, me, say } = useSession();
-  const keys = useList<AccessKey>(keysPath(owner.id));
-  const [revoking, setRevoking] = useState<AccessKey>();
-  const [limiting, setLimiting] = useState<AccessKey>();
+  const keys = useList<Key>(keysPath(owner.id));
+  const [revoking, setRevoking] = useState<Key>();
+  const [limiting, setLimiting] = useState<Key>();
   const what = `Access keys of ${owner.name ?? owner.id}`;
 
-  const revoke = async (key: AccessKey) => {
+  const revoke = async (key: Key) => {
     await api.delete(keyPath(key));
     keys.replace(key, { ...key, status: "revoked" });
     setRevoking(undefined);
     say(`The key ${key.name} is revoked`);
   };
-  const limit = async (key: AccessKey, clusters: number) => {
-    keys.replace(key, await api.patch<AccessKey>(keyPath(key), { max_clusters: clusters }));
+  const limit = async (key: Key, clusters: number) => {
+    keys.replace(key, await api.patch<Key>(keyPath(key), { max_clusters: clusters }));
     setLimiting(undefined);
     say(`The key ${key.name} may connect ${count(clusters)}`);
   };
@@ -69,7 +69,7 @@ export function Keys({ owner }: { owner: User }) {
   );
 }
 
-function Limit({ of: key, onConfirm, onClose }: { of: AccessKey; onConfirm(clusters: number): Promise<void>; onClose(): void }) {
+function Limit({ of: key, onConfirm, onClose }: { of: Key; onConfirm(clusters: number): Promise<void>; onClose(): void }) {
   const [clusters, setClusters] = useState(String(key.max_clusters));
   return (
     <Confirm title={`Limit clusters of ${key.name}`} action="Save" onConfirm={() => onConfirm(Number(clusters))} onClose={onClose}>

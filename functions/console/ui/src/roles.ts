@@ -1,25 +1,25 @@
 // Roles in words, and which of them one may give. The API decides; this keeps what it would refuse off the page.
 
-import type { Role, User } from "./api";
+import type { KeyRole, Permission, User, UserRole } from "./api";
 
-export const ROLE_NAMES: Record<Role, string> = {
+export const ROLE_NAMES: Record<KeyRole, string> = {
   viewer: "Viewer",
   cluster_onboarding: "Cluster Onboarding",
   editor: "Editor",
   admin: "Admin",
 };
 
-export const USER_ROLES: Role[] = ["viewer", "editor", "admin"];
+export const USER_ROLES: UserRole[] = ["viewer", "editor", "admin"];
 
 /** What a key or a user of the role can do, as the end of "can …". */
-export const ROLE_POWERS: Record<Role, string> = {
+export const ROLE_POWERS: Record<KeyRole, string> = {
   viewer: "read findings and clusters",
   cluster_onboarding: "onboard clusters and nothing else",
   editor: "read findings, onboard and delete clusters, run workflows and manage bundles",
   admin: "do everything, including the management of users and keys",
 };
 
-const WITHIN: Record<Role, Role[]> = {
+const WITHIN: Record<KeyRole, KeyRole[]> = {
   viewer: ["viewer"],
   cluster_onboarding: ["cluster_onboarding"],
   editor: ["viewer", "cluster_onboarding", "editor"],
@@ -27,13 +27,13 @@ const WITHIN: Record<Role, Role[]> = {
 };
 
 /** The roles that a key may have: neither above its maker's nor above its owner's. */
-export function keyRoles(maker: User, owner: User): Role[] {
+export function keyRoles(maker: User, owner: User): KeyRole[] {
   return WITHIN[maker.role].filter((role) => WITHIN[owner.role].includes(role));
 }
 
-export const canOnboard = (role: Role) => WITHIN[role].includes("cluster_onboarding");
+export const canOnboard = (role: KeyRole) => WITHIN[role].includes("cluster_onboarding");
 
-const PERMISSIONS: Record<string, string> = {
+const PERMISSIONS: Record<Permission, string> = {
   "cspm:read": "Read cloud security posture",
   "cwpp:read": "Read workload protection",
   "aspm:read": "Read application security posture",
@@ -47,9 +47,9 @@ const PERMISSIONS: Record<string, string> = {
 };
 
 export function permissions(user: User): { name: string; meaning: string }[] {
-  return user.scope.split(" ").map((name) => ({ name, meaning: PERMISSIONS[name] ?? name }));
+  return (user.scope.split(" ") as Permission[]).map((name) => ({ name, meaning: PERMISSIONS[name] ?? name }));
 }
 
-export function can(user: User, permission: string): boolean {
+export function can(user: User, permission: Permission): boolean {
   return user.scope.split(" ").includes(permission);
 }

@@ -2,7 +2,7 @@
 
 import { Fragment } from "preact";
 import { useState } from "preact/hooks";
-import { type Role, type User, userPath } from "./api";
+import { type User, type UserChange, type UserRole, userPath } from "./api";
 import { CreateKey } from "./create-key";
 import { Confirm, Dialog, useFocusAfterRemoval } from "./dialog";
 import { Keys } from "./keys";
@@ -73,7 +73,7 @@ function UserTable({ users, onChange }: { users: User[]; onChange?(old: User, us
   const [open, setOpen] = useState<Open>();
   const close = () => setOpen(undefined);
 
-  const patch = async (user: User, change: object, done: string) => {
+  const patch = async (user: User, change: UserChange, done: string) => {
     const changed = await api.patch<User>(userPath(user.id), change);
     close();
     onChange?.(user, changed);
@@ -167,7 +167,7 @@ function Permissions({ of: user, onClose }: { of: User; onClose(): void }) {
   );
 }
 
-function ChangeRole({ of: user, onConfirm, onClose }: { of: User; onConfirm(role: Role): Promise<void>; onClose(): void }) {
+function ChangeRole({ of: user, onConfirm, onClose }: { of: User; onConfirm(role: UserRole): Promise<void>; onClose(): void }) {
   const [role, setRole] = useState(user.role);
   return (
     <Confirm title={`Change role of ${title(user)}`} action="Save" onConfirm={() => onConfirm(role)} onClose={onClose}>
@@ -186,7 +186,7 @@ function ChangeRole({ of: user, onConfirm, onClose }: { of: User; onConfirm(role
   );
 }
 
-function ChangeStatus({ of: user, onConfirm, onClose }: { of: User; onConfirm(status: User["status"]): Promise<void>; onClose(): void }) {
+function ChangeStatus({ of: user, onConfirm, onClose }: { of: User; onConfirm(status: keyof typeof TABS): Promise<void>; onClose(): void }) {
   if (user.status === "inactive") {
     return (
       <Confirm title={`Reactivate ${title(user)}?`} action="Reactivate" onConfirm={() => onConfirm("active")} onClose={onClose}>

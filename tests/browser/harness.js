@@ -1,0 +1,165 @@
+// The local stack, a browser, signed-in users, and mocks of what the stack cannot produce.
+
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdir, readFile } from "node:fs/promises";
+import { createInterface } from "node:readline";
+import Ajv from "ajv/dist/2020.js";
+import axe from "axe-core";
+import { chromium } from "playwright-core";
+import { parse } from "yaml";
+
+const ROOT = new URL("../../", import.meta.url).pathname;
+const SCREENSHOTS = process.env.SCREENSHOTS ?? "target/screenshots";
+
+const WIDE = { width: 1440, height: 900 };
+export const NARROW = { width: 360, height: 740 };
+
+/** Starts a browser and the stack of `cargo run`, with the tenants acme and globex. */
+export async function startStack() {
+  await mkdir(`${ROOT}${SCREENSHOTS}`, { recursive: true });
+  const stack = spawn("cargo", ["run", "--quiet", "--locked", "--", "--json", "--port", "0"], { cwd: ROOT, stdio: ["ignore", "pipe", "inherit"] });
+  const [line] = await Promise.race([
+    once(createInterface(stack.stdout), "line"),
+    once(stack, "exit").then(([code]) => assert.fail(`the local stack ended with ${code}`)),
+  ]);
+  const { url, users } = JSON.parse(line);
+  const browser = await chromium.launch({
+    executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+    // Containers have neither the namespaces for its sandbox nor a large /dev/shm.
+    args: ["--no-sandbox", "--disable-dev-shm-usage"],
+  });
+
+  /** Calls the API without the page; returns the body of the response. */
+  const call = async (token, method, path, body) => {
+    const headers = { authorization: `Bearer ${token}`, ...(body && { "content-type": "application/json" }) };
+    const response = await fetch(url + path, { method, headers, body: body && JSON.stringify(body) });
+    const text = await response.text();
+    assert.ok(response.ok, `${method} ${path}: ${response.status} ${text}`);
+    return text ? JSON.parse(text) : undefined;
+  };
+
+  /** A tenant, called as its administrator. */
+  const tenant = (id) => {
+    const { token } = users.find((user) => user.tenant_id === id && user.role === "admin");
+    return {
+      call: (...request) => call(token, ...request),
+      createKey: (owner, key) => call(token, "POST", `/v1/users/${owner}/access-keys`, key),
+    };
+  };
+
+  const validate = (key) => call(key, "POST", "/v1/access-keys/validate");
+  const onboard = (key, node) => call(key, "POST", "/access-token/api/v1/process", node);
+
+  const stop = async () => {
+    await browser.close();
+    stack.kill("SIGINT");
+    const [code] = stack.exitCode === null ? await once(stack, "exit") : [stack.exitCode];
+    assert.equal(code, 0, "the local stack stops cleanly");
+  };
+
+  /** Opens a separate browser window. CSP violations, script errors and alerts fail the test. */
+  const open = async (t, viewport = WIDE) => {
+    const context = await browser.newContext({ viewport, reducedMotion: "reduce" });
+    await context.grantPermissions(["clipboard-read", "clipboard-write"], { origin: url });
+    const page = await context.newPage();
+    const requests = [];
+    const complaints = [];
+    page.on("request", (request) => requests.push(request));
+    page.on("pageerror", (error) => complaints.push(`script error: ${error.message}`));
+    page.on("console", (entry) => {
+      // Error responses are expected, and the page shows them.
+      if (entry.type() === "error" && !entry.text().startsWith("Failed to load resource")) complaints.push(entry.text());
+    });
+    page.on("dialog", (dialog) => {
+      if (dialog.type() !== "beforeunload") complaints.push(`${dialog.type()}: ${dialog.message()}`);
+      dialog.accept();
+    });
+    await page.exposeBinding("noteViolation", (_, text) => complaints.push(`CSP: ${text}`));
+    await page.addInitScript(() =>
+      addEventListener("securitypolicyviolation", (event) => noteViolation(`${event.violatedDirective} ${event.blockedURI}`)),
+    );
+    t.after(async () => {
+      await context.close();
+      assert.deepEqual(complaints, []);
+    });
+    return { page, requests };
+  };
+
+  /** Signs in through the issuer's page, up to the return to the console. */
+  const beginSignIn = async (page, user) => {
+    await page.goto(`${url}/console`);
+    await page.getByRole("button", { name: "Sign in" }).click();
+    await page.getByRole("link", { name: user }).click();
+  };
+
+  /** Opens a window in which the user is signed in. */
+  const signIn = async (t, user, viewport) => {
+    const opened = await open(t, viewport);
+    await beginSignIn(opened.page, user);
+    await opened.page.getByRole("heading", { name: "User Management" }).waitFor();
+    return opened;
+  };
+
+  return { url, acme: tenant("acme"), globex: tenant("globex"), validate, onboard, open, beginSignIn, signIn, stop };
+}
+
+/** The API's document. Every object in it is closed, except those that others extend. */
+const DOCUMENT = parse(await readFile(`${ROOT}infra/openapi.yaml`, "utf8"), (name, value) =>
+  value?.type === "object" && !String(name).endsWith("Fields") ? { unevaluatedProperties: false, ...value } : value);
+
+/**
+ * Mocks one response of an operation, by default with the example of infra/openapi.yaml. Fails unless the document
+ * allows the response. Only for what the stack cannot produce.
+ */
+export async function answerWith(page, operation, status, body) {
+  const operations = Object.entries(DOCUMENT.paths).flatMap(([path, item]) => Object.entries(item).map(([method, definition]) => ({ path, method, ...definition })));
+  const { path, method, responses } = operations.find(({ operationId }) => operationId === operation);
+  const response = responses[status]?.$ref.split("/").pop();
+  assert.ok(response, `${operation} never answers ${status}`);
+  const [[contentType, { schema, example }]] = Object.entries(DOCUMENT.components.responses[response].content);
+  const json = body ?? example;
+  const ajv = new Ajv({ strict: false, validateFormats: false, allErrors: true });
+  const isAllowed = ajv.compile({ components: DOCUMENT.components, allOf: [schema], unevaluatedProperties: false });
+  assert.ok(isAllowed(json), `${operation} never answers ${status} like this: ${ajv.errorsText(isAllowed.errors)}`);
+  const pattern = new RegExp(`^${path.replace(/\{\w+\}/g, "[^/]+")}$`);
+  await page.route(({ pathname }) => pattern.test(pathname), (route) =>
+    route.request().method() === method.toUpperCase() ? route.fulfill({ status, contentType, body: JSON.stringify(json) }) : route.fallback(),
+    { times: 1 });
+}
+
+/** Holds the next request to a URL until the returned function is called. */
+export async function hold(page, url) {
+  let release;
+  const released = new Promise((resolve) => (release = resolve));
+  await page.route(url, (route) => released.then(() => route.fallback()), { times: 1 });
+  return release;
+}
+
+/** From now on, sends the page's token with a signature that does not verify. */
+export const damageToken = (page) => page.route("**/v1/**", (route) => {
+  const { authorization, ...headers } = route.request().headers();
+  return route.continue({ headers: { ...headers, authorization: `${authorization}x` } });
+});
+
+/** Checks a view in both colour schemes and at both widths: it passes axe-core's rules and does not scroll sideways. */
+export async function inspect(page, name) {
+  for (const viewport of [WIDE, NARROW]) {
+    for (const colorScheme of ["light", "dark"]) {
+      await page.setViewportSize(viewport);
+      await page.emulateMedia({ colorScheme });
+      await page.evaluate(axe.source);
+      const { violations } = await page.evaluate(() => axe.run());
+      const found = violations.map(({ id, nodes }) => `${id}: ${nodes.map((node) => node.html + node.failureSummary).join("\n")}`);
+      const view = `${name}, ${colorScheme}, ${viewport.width} px`;
+      assert.deepEqual(found, [], view);
+      const width = await page.evaluate(() => document.documentElement.scrollWidth);
+      assert.ok(width <= viewport.width, `${view}: the page is ${width} px wide`);
+    }
+  }
+  await page.setViewportSize(WIDE);
+  await page.emulateMedia({ colorScheme: "light" });
+}
+
+export const screenshot = (page, name) => page.screenshot({ path: `${ROOT}${SCREENSHOTS}/${name}.png` });
