@@ -10,7 +10,10 @@ use super::error::Error;
 pub use crate::store::{Store, StreamRecord};
 use crate::{
     model::Timestamp,
-    process::metrics::{self, Metric},
+    process::{
+        events,
+        metrics::{self, Metric},
+    },
     store::Archived,
 };
 
@@ -31,9 +34,15 @@ pub async fn archive_expired_key(
     let (tenant_id, key_id) = (key.tenant_id.clone(), key.key_id);
     let ttl = key.expires_at + history;
     if ttl > now {
-        let archived = store.archive_key(key, ttl).await?;
-        tracing::info!(key.id = %key_id, tenant.id = %tenant_id, outcome = ?archived, "expired");
-        if archived == Archived::Now {
+        let is_new = store.archive_key(key, ttl).await? == Archived::Now;
+        tracing::info!(
+            event.name = events::ACCESS_KEY_ARCHIVED,
+            key.id = %key_id,
+            tenant.id = %tenant_id,
+            history.is_new = is_new,
+            "archived the expired access key"
+        );
+        if is_new {
             metrics::count(Metric::KeyExpired);
         }
     }

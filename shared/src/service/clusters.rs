@@ -13,6 +13,7 @@ use crate::{
         Timestamp,
     },
     policy::{self, Grant},
+    process::events,
     store::{Attempts, Deletion, Position, Store},
 };
 
@@ -191,7 +192,12 @@ pub async fn delete_cluster(
         number = Some(cluster.number);
         match store.delete_cluster_step(&cluster).await? {
             Deletion::Done => {
-                tracing::info!(tenant.id = %tenant, cluster.name = %name, "deleted");
+                tracing::info!(
+                    event.name = events::CLUSTER_DELETED,
+                    tenant.id = %tenant,
+                    cluster.name = %name,
+                    "deleted the cluster"
+                );
                 return Ok(());
             }
             Deletion::Progress => attempts = Attempts::new(),

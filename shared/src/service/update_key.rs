@@ -4,6 +4,7 @@ use super::{error::Error, users};
 use crate::{
     model::{Actor, KeyId, KeyRecord, KeySnapshot, Timestamp, UserId},
     policy,
+    process::events,
     store::Store,
 };
 
@@ -41,11 +42,12 @@ pub async fn limit_key(
         ));
     }
     tracing::info!(
+        event.name = events::ACCESS_KEY_LIMIT_CHANGED,
         tenant.id = %owner.tenant_id,
         user.id = %owner.user_id,
         key.id = %key_id,
         key.max_clusters = max_clusters,
-        "limit written"
+        "changed the cluster limit of the access key"
     );
     let key = KeyRecord {
         max_clusters,

@@ -9,6 +9,7 @@ use super::{
 use crate::{
     model::{Actor, Name, Revocation, Role, Timestamp, User, UserId, UserStatus},
     policy,
+    process::events,
     store::{Attempts, Position, Store, UserWritten},
 };
 
@@ -264,14 +265,14 @@ async fn write_user(
     Err(Error::CHANGED_MEANWHILE)
 }
 
-/// The runbook searches for this line after a restore, which sets users back to an earlier state.
 fn log(user: &User) {
     let (role, status) = (user.role.as_str(), user.status.as_str());
     tracing::info!(
+        event.name = events::USER_CHANGED,
         tenant.id = %user.tenant_id,
         user.id = %user.user_id,
         user.role = role,
         user.status = status,
-        "user written"
+        "wrote the user"
     );
 }

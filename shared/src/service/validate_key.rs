@@ -108,8 +108,12 @@ async fn record_use(store: &Store, record: Option<&KeyRecord>, now: Timestamp) {
         Ok(Err(error)) => telemetry::chain(&error),
         Err(_) => "timeout".into(),
     };
-    let key_id = record.key_id;
-    tracing::warn!(key.id = %key_id, error.cause = cause, "could not record the use of the key");
+    tracing::warn!(
+        key.id = %record.key_id,
+        tenant.id = %record.tenant_id,
+        error.cause = cause,
+        "could not record the use of the access key"
+    );
 }
 
 /// Whether the last recorded use is old enough to be replaced.

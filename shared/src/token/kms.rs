@@ -81,7 +81,7 @@ impl KmsKeys {
                 Err(error) if !keys.is_empty() && is_final(&error) => {
                     tracing::warn!(
                         kms.key = key_id,
-                        "skipped a disabled or deleted KMS key: access keys that it signed are refused"
+                        "skipped a KMS key that is disabled or deleted; access keys that it signed are refused"
                     );
                     continue;
                 }
