@@ -1,5 +1,5 @@
-//! Logs: one JSON object per line, with dotted field names. A log line never contains a key, a hash, a header or a
-//! body.
+//! Logs: one JSON object per line, with dotted field names. A log line never contains a key, a hash, a header or a body.
+//! A failure is logged once, where it is handled.
 
 use std::error::Error;
 
@@ -20,7 +20,9 @@ pub fn init() {
     let ours = ["access_keys", "authorize", "cleanup"].map(|target| (target, level));
     let filter = Targets::new()
         .with_default(LevelFilter::WARN)
-        .with_targets(ours);
+        .with_targets(ours)
+        // Logs the error or panic of a handler a second time.
+        .with_target("lambda_runtime::layers::panic", LevelFilter::OFF);
     let lines = fmt::layer()
         .json()
         .flatten_event(true)
