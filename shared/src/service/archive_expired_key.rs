@@ -17,11 +17,8 @@ use crate::{
     store::Archived,
 };
 
-/// Handles one record of the table's stream. Idempotent and order-independent: the history is written only if the table
-/// has no item in its place, and only before the end of the history.
-///
-/// # Errors
-/// When the record cannot be read, or the table fails.
+/// Handles one record of the table's stream. Idempotent and order-independent: writes the history only if the table has
+/// no item for the key, and only before the end of the history.
 pub async fn archive_expired_key(
     store: &Store,
     record: StreamRecord,

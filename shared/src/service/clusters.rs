@@ -38,9 +38,6 @@ impl From<Grant> for Viewer {
 
 impl Viewer {
     /// A person, with the permissions of their role.
-    ///
-    /// # Errors
-    /// When the user is deactivated or deleted.
     pub async fn person(actor: &Actor, store: &Store, now: Timestamp) -> Result<Self, Error> {
         let me = users::resolve(actor, store, now).await?;
         Ok(Self {
@@ -67,9 +64,6 @@ impl ClusterFilter {
 }
 
 /// A page of the tenant's clusters, sorted by name.
-///
-/// # Errors
-/// When the policy denies the request.
 pub async fn list_clusters(
     viewer: &Viewer,
     store: &Store,
@@ -94,9 +88,6 @@ pub async fn list_clusters(
 }
 
 /// Passes all clusters of the tenant to `take`, sorted by name and page by page. Stops at the first error.
-///
-/// # Errors
-/// When the policy denies the request, or `take` fails.
 pub async fn all_clusters(
     viewer: &Viewer,
     store: &Store,
@@ -117,9 +108,6 @@ pub async fn all_clusters(
 }
 
 /// A cluster and its nodes, of which at most 10,000 are read.
-///
-/// # Errors
-/// When there is no such cluster, or the policy denies the request.
 pub async fn get_cluster(
     viewer: &Viewer,
     store: &Store,
@@ -134,9 +122,6 @@ pub async fn get_cluster(
 }
 
 /// The nodes of some clusters, of which at most 10,000 are read.
-///
-/// # Errors
-/// When the policy denies the request.
 pub async fn list_nodes(
     viewer: &Viewer,
     store: &Store,
@@ -169,9 +154,6 @@ async fn nodes_of(
 
 /// Deletes a cluster, and frees the slot of each key that holds it. If the call stops half-way, the cluster is still
 /// listed with its remaining holders, and repeating the call continues the deletion.
-///
-/// # Errors
-/// When there is no such cluster, or the policy denies the request.
 pub async fn delete_cluster(
     viewer: &Viewer,
     store: &Store,

@@ -13,9 +13,6 @@ use crate::{
 };
 
 /// Revokes one key of a user. Revoking it again changes nothing.
-///
-/// # Errors
-/// When there is no such user or key, or the policy denies the request.
 pub async fn revoke_key(
     actor: &Actor,
     store: &Store,
@@ -41,9 +38,6 @@ pub async fn revoke_key(
 }
 
 /// Revokes every key that a user has now, with one write. Keys that are created later are not affected.
-///
-/// # Errors
-/// When there is no such user, or the policy denies the request.
 pub async fn revoke_all_keys(
     actor: &Actor,
     store: &Store,
@@ -82,7 +76,7 @@ pub async fn revoke_all_keys(
 /// nothing.
 ///
 /// # Errors
-/// When the key is invalid or has expired.
+/// [`Error::NotAKey`] when the key is invalid or has expired.
 pub async fn revoke_presented_key(
     service: &KeyService,
     key: &AccessKey,

@@ -12,7 +12,7 @@ use crate::{
 /// more clusters keeps them, but gets no new slot.
 ///
 /// # Errors
-/// When there is no such key, the policy denies the request, the limit is too high, or the key is no longer live.
+/// When the limit is higher than the signed one, or the key is no longer live.
 pub async fn limit_key(
     actor: &Actor,
     store: &Store,

@@ -244,9 +244,6 @@ pub(super) struct Batch(pub Vec<Item>);
 
 impl Batch {
     /// Removes and returns an item of the kind `I`, if there is one.
-    ///
-    /// # Errors
-    /// When the item cannot be read.
     pub fn take<I, R>(&mut self) -> Result<Option<R>, BadItem>
     where
         I: Kind,
