@@ -108,7 +108,6 @@ impl Process {
     }
 }
 
-/// The response to a successful call.
 #[derive(Serialize)]
 pub struct ProcessAnswer<'a> {
     join_token: &'a str,

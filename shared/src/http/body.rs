@@ -112,7 +112,6 @@ pub type Integer = Field<i64>;
 /// A value parsed from a text.
 pub struct Parsed<T>(T);
 
-/// Converts the value of a field.
 pub trait FromJson: Sized {
     /// # Errors
     /// The rule that the value breaks.
@@ -154,7 +153,6 @@ impl<T> Field<T> {
     }
 }
 
-/// The errors in a request.
 #[derive(Debug, Default)]
 pub struct Errors(Vec<FieldError>);
 

@@ -28,7 +28,6 @@ const REFUSED: Error =
 
 type Cause = Box<dyn std::error::Error + Send + Sync>;
 
-/// The identity provider and its keys.
 pub struct IdentityProvider {
     url: String,
     audience: String,

@@ -19,12 +19,10 @@ pub fn path_user(request: &Request, actor: &Actor) -> Result<UserId, Error> {
     }
 }
 
-/// The key id in the path.
 pub fn path_key(request: &Request) -> Result<KeyId, Error> {
     parse_path(path(request, "key_id"))
 }
 
-/// The cluster name in the path.
 pub fn path_cluster(request: &Request) -> Result<ClusterName, Error> {
     parse_path(path(request, "name"))
 }

@@ -32,7 +32,6 @@ struct CreateKeyBody {
     max_clusters: Integer,
 }
 
-/// Reads a request to create a key.
 pub fn create_key(
     request: &Request,
     limits: &ExpirySettings,
@@ -100,7 +99,6 @@ struct LimitKeyBody {
     max_clusters: Integer,
 }
 
-/// Reads a request to change the cluster limit of a key.
 pub fn limit_key(request: &Request) -> Result<u32, Error> {
     let (body, mut errors) = body::read::<LimitKeyBody>(request)?;
     let given = !body.max_clusters.is_absent();
@@ -124,7 +122,6 @@ struct ProvisionUserBody {
     email: Text<String>,
 }
 
-/// Reads a request to provision a user.
 pub fn provision_user(request: &Request) -> Result<UserChange, Error> {
     let (body, mut errors) = body::read::<ProvisionUserBody>(request)?;
     let role = errors.required("role", body.role);
@@ -150,7 +147,6 @@ struct ChangeUserBody {
     status: Text<UserStatus>,
 }
 
-/// Reads a request to change a user.
 pub fn change_user(request: &Request) -> Result<UserChange, Error> {
     let (body, mut errors) = body::read::<ChangeUserBody>(request)?;
     let role = errors.text("role", body.role);

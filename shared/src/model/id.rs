@@ -99,9 +99,7 @@ const HOST_NAME: InvalidId = InvalidId(
 );
 
 macro_rules! host_name {
-    ($(#[$doc:meta])* $name:ident) => {
-        $(#[$doc])*
-        ///
+    ($name:ident) => {
         /// 1 to 253 ASCII letters, digits or `-._`, starting with a letter or digit. Case-sensitive. Usually a DNS name,
         /// whose maximum length is 253 (RFC 1035).
         #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -112,19 +110,17 @@ macro_rules! host_name {
             type Err = InvalidId;
 
             fn from_str(text: &str) -> Result<Self, InvalidId> {
-                if is_host_name(text) { Ok(Self(text.to_owned())) } else { Err(HOST_NAME) }
+                if is_host_name(text) {
+                    Ok(Self(text.to_owned()))
+                } else {
+                    Err(HOST_NAME)
+                }
             }
         }
     };
 }
-host_name!(
-    /// A cluster's name.
-    ClusterName
-);
-host_name!(
-    /// A node's name.
-    NodeName
-);
+host_name!(ClusterName);
+host_name!(NodeName);
 
 /// The rule for the first character excludes names such as `..`, which is special in a path, and `-f`, which is an
 /// option on a command line.

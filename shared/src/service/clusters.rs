@@ -47,7 +47,6 @@ impl Viewer {
     }
 }
 
-/// A filter for the list of clusters.
 #[derive(Debug, Clone, Copy)]
 pub struct ClusterFilter {
     pub status: Option<Liveness>,

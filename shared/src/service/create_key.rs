@@ -14,7 +14,6 @@ use crate::{
     token::{AccessKey, Claims},
 };
 
-/// A request for a new key.
 #[derive(Debug, Clone)]
 pub struct KeyRequest {
     pub name: Name,
@@ -23,7 +22,6 @@ pub struct KeyRequest {
     pub expiry: Expiry,
 }
 
-/// When a key expires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expiry {
     /// The lifetime of the key.

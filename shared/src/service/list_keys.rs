@@ -15,7 +15,6 @@ use crate::{
     store::{Position, Store},
 };
 
-/// A filter for a list of keys.
 #[derive(Debug, Clone, Copy)]
 pub struct KeyFilter {
     pub status: Option<KeyStatus>,
@@ -92,7 +91,6 @@ pub async fn list_tenant_keys(
     }
 }
 
-/// One key of a user.
 pub async fn get_key(
     actor: &Actor,
     store: &Store,

@@ -10,7 +10,6 @@ pub struct PageRequest {
     pub after: Option<Position>,
 }
 
-/// Part of a list.
 #[derive(Debug)]
 pub struct Listing<T> {
     pub items: Vec<T>,

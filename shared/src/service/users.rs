@@ -112,7 +112,6 @@ pub async fn list_users(
     })
 }
 
-/// A user in the actor's tenant.
 pub async fn get_user(
     actor: &Actor,
     store: &Store,
@@ -168,7 +167,6 @@ pub async fn provision_user(
     Ok((new, is_new))
 }
 
-/// Changes a user's role or status.
 pub async fn change_user(
     actor: &Actor,
     store: &Store,

@@ -24,7 +24,6 @@ const USE_PRECISION: Duration = Duration::from_secs(3600);
 /// How long a validation waits for the write of `last_used_at`.
 const USE_PATIENCE: Duration = Duration::from_millis(300);
 
-/// A request to validate a key.
 #[derive(Debug)]
 pub struct ValidateRequest {
     pub key: AccessKey,

@@ -128,7 +128,6 @@ key_attributes! {
     IndexedUsersPk = "USERS" tenant: TenantId;
 }
 
-/// The primary key of an item.
 #[derive(Debug, Clone)]
 pub(super) struct PrimaryKey(pub Item);
 

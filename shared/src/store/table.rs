@@ -174,7 +174,6 @@ impl Write {
         Self::new(WriteKind::Check, key, None)
     }
 
-    /// Sets the condition.
     pub fn when(mut self, condition: impl Into<String>) -> Self {
         self.condition = Some(condition.into());
         self
@@ -295,7 +294,6 @@ impl Table {
         self.batch_get(vec![PrimaryKey::warm_up()]).await.map(drop)
     }
 
-    /// One item. Strongly consistent.
     pub async fn get(&self, PrimaryKey(key): PrimaryKey) -> Result<Option<Item>, StoreError> {
         let request = self.client.get_item().table_name(&self.name);
         let request = request.set_key(Some(key)).consistent_read(true);

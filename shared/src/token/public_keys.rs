@@ -205,7 +205,7 @@ impl PublicKeys {
         Self(keys)
     }
 
-    /// The public key of the signing key.
+    /// The public key of the KMS key that signs.
     #[must_use]
     pub fn signing(&self) -> Option<&PublicKey> {
         self.0.first()
@@ -217,7 +217,6 @@ impl PublicKeys {
         self.0.iter().find(|key| key.header == header)
     }
 
-    /// The JWK Set to publish.
     #[must_use]
     pub fn jwks(&self) -> JwkSet<'_> {
         JwkSet {
