@@ -36,14 +36,34 @@ pub fn init() {
         .init();
 }
 
-/// An error and its sources in one line: `KMS Sign: dispatch failure: ...`. For the log only.
+/// An error and its sources in one line: `KMS Sign: dispatch failure: ...`. For the log only. Skips a source that repeats
+/// the error above it, as some of the SDK's do.
 #[must_use]
 pub fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {
-        text = format!("{text}: {error}");
+        let cause = error.to_string();
+        if !text.ends_with(&cause) {
+            text = format!("{text}: {cause}");
+        }
         source = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{0}")]
+    struct Failure(&'static str, #[source] Option<Box<Failure>>);
+
+    #[test]
+    fn a_chain_names_each_cause_once() {
+        let cause = Failure("timeout", Some(Box::new(Failure("timeout", None))));
+        let failure = Failure("KMS Sign", Some(Box::new(cause)));
+        assert_eq!(chain(&failure), "KMS Sign: timeout");
+    }
 }
