@@ -1,7 +1,7 @@
 //! Authorization: what users and keys may do.
 //!
 //! All functions are pure: a service loads the data, asks, and then acts. Anything that is not explicitly allowed is
-//! denied.
+//! denied, with [`Denied::Forbidden`] unless an `# Errors` section says otherwise.
 
 use serde::Serialize;
 
@@ -24,9 +24,6 @@ pub enum Denied {
 }
 
 /// Allows calls by users who are neither deactivated nor deleted.
-///
-/// # Errors
-/// [`Denied::Forbidden`] for everyone else.
 pub fn may_call(me: &User) -> Result<(), Denied> {
     match me.status {
         UserStatus::Active => Ok(()),
@@ -82,27 +79,18 @@ pub fn may_create_key(me: &User, owner: &User, role: Role) -> Result<(), Denied>
 }
 
 /// Allows administrators to list all keys of the tenant.
-///
-/// # Errors
-/// [`Denied::Forbidden`] for everyone else.
 pub fn may_list_tenant_keys(me: &User) -> Result<(), Denied> {
     let detail = "only an administrator may list the keys of the tenant";
     require(me.role.permissions(), Permission::AccessKeysManage, detail)
 }
 
 /// Allows administrators to change how many clusters a key may onboard.
-///
-/// # Errors
-/// [`Denied::Forbidden`] for everyone else.
 pub fn may_limit_key(me: &User) -> Result<(), Denied> {
     let detail = "only an administrator may change the cluster limit of a key";
     require(me.role.permissions(), Permission::AccessKeysManage, detail)
 }
 
 /// Allows administrators to list the users of the tenant.
-///
-/// # Errors
-/// [`Denied::Forbidden`] for everyone else.
 pub fn may_list_users(me: &User) -> Result<(), Denied> {
     let detail = "only an administrator may list users";
     require(me.role.permissions(), Permission::UsersManage, detail)
@@ -131,18 +119,12 @@ pub fn may_change_user(me: &User, user_id: &UserId) -> Result<(), Denied> {
 }
 
 /// Allows keys and users with the permission `clusters:read` to see clusters.
-///
-/// # Errors
-/// [`Denied::Forbidden`] for everyone else.
 pub fn may_see_clusters(scope: Permissions) -> Result<(), Denied> {
     let detail = "this requires the permission clusters:read";
     require(scope, Permission::ClustersRead, detail)
 }
 
 /// Allows keys and users with the permission `clusters:manage` to delete clusters.
-///
-/// # Errors
-/// [`Denied::Forbidden`] for everyone else.
 pub fn may_delete_clusters(scope: Permissions) -> Result<(), Denied> {
     let detail = "this requires the permission clusters:manage";
     require(scope, Permission::ClustersManage, detail)
@@ -198,8 +180,8 @@ impl RefusalCode {
     }
 }
 
-/// What a valid key permits now. Members have the names of JWT claims (RFC 7519) and introspection responses (RFC 7662)
-/// where those exist.
+/// The permissions of a valid key at the time of the request. JSON members are named after JWT claims (RFC 7519) and
+/// introspection members (RFC 7662) where those exist.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Grant {
     #[serde(rename = "tenant-id")]
@@ -222,11 +204,8 @@ pub struct Grant {
     pub clusters_used: u32,
 }
 
-/// Evaluates what a key permits now: only what its claims, its record and its owner all allow. No write to the table
-/// can raise a key above its claims.
-///
-/// # Errors
-/// When the key is not valid, or does not have `permission`.
+/// Evaluates what a key permits now, and whether that includes `permission`. A key permits only what its claims, its
+/// record and its owner all allow, so no write to the table can raise a key above its claims.
 pub fn evaluate(
     key: &VerifiedKey,
     record: Option<&KeyRecord>,
@@ -281,9 +260,6 @@ pub enum JoinRefusal {
 }
 
 /// Allows a join token to be redeemed once, within its time, for its own tenant and cluster.
-///
-/// # Errors
-/// When one of these does not hold.
 pub fn may_redeem(
     token: &JoinTokenRecord,
     tenant: &TenantId,
@@ -301,11 +277,8 @@ pub fn may_redeem(
     }
 }
 
-/// Allows a join token to be redeemed while its key may still onboard and its cluster still exists. A join token has no
-/// signature, so this decision relies on the table alone.
-///
-/// # Errors
-/// [`JoinRefusal::Invalid`] otherwise.
+/// Allows a join token to be redeemed while its key may still onboard and its cluster still exists; otherwise the token
+/// is [`JoinRefusal::Invalid`]. A join token has no signature, so this decision relies on the table alone.
 pub fn may_join(
     token: &JoinTokenRecord,
     key: Option<&KeyRecord>,

@@ -10,6 +10,7 @@
 mod answers;
 mod calls;
 mod document;
+mod runbook;
 
 use std::{collections::BTreeSet, path::Path};
 

@@ -5,7 +5,7 @@
 
 use access_keys::{
     http::{bearer_key, views::AuthorizerView, within_named_tenant},
-    process::clock,
+    process::{clock, events},
     service::{Error, KeyService, ValidateRequest, count_validation, validate_key},
 };
 use aws_lambda_events::apigw::ApiGatewayV2CustomAuthorizerV2Request;
@@ -27,16 +27,29 @@ pub async fn handle(
     let validation = validate_key(service, None, &request, clock::now()).await;
     let result = validation.map(|validation| within_named_tenant(headers, validation.result));
     count_validation("authorize", result.as_ref());
-    let grant = result
-        .map_err(|error| unavailable(&error))?
-        .inspect_err(|code| tracing::info!(refusal.code = code.as_str(), "refused"));
-    Ok(grant.ok().into())
+    let request_id = event.payload.request_context.request_id.as_deref();
+    match result.map_err(|error| unavailable(request_id, &error))? {
+        Ok(grant) => Ok(Some(grant).into()),
+        Err(code) => {
+            tracing::info!(
+                event.name = events::ACCESS_KEY_REFUSED,
+                request.id = request_id,
+                refusal.code = code.as_str(),
+                "refused the access key"
+            );
+            Ok(None.into())
+        }
+    }
 }
 
-fn unavailable(error: &Error) -> Diagnostic {
-    tracing::error!(error.cause = error.causes(), "failed");
+fn unavailable(request_id: Option<&str>, error: &Error) -> Diagnostic {
+    tracing::error!(
+        request.id = request_id,
+        error.cause = error.causes(),
+        "could not validate the access key"
+    );
     Diagnostic {
         error_type: "Unavailable".into(),
-        error_message: "the key could not be validated".into(),
+        error_message: "could not validate the access key".into(),
     }
 }

@@ -46,10 +46,7 @@ struct BatchItemFailure {
 /// When the event is not a batch of stream records.
 pub async fn handle(app: &App, event: LambdaEvent<Value>) -> Result<BatchResponse, Diagnostic> {
     let records = event.payload["Records"].as_array();
-    let records = records.ok_or_else(|| Diagnostic {
-        error_type: "NotAStreamEvent".into(),
-        error_message: "the event has no Records: map this function to a DynamoDB stream".into(),
-    })?;
+    let records = records.ok_or_else(not_a_stream_event)?;
     let now = clock::now();
     let mut batch_item_failures = Vec::new();
     for record in records {
@@ -75,4 +72,13 @@ pub async fn handle(app: &App, event: LambdaEvent<Value>) -> Result<BatchRespons
     Ok(BatchResponse {
         batch_item_failures,
     })
+}
+
+fn not_a_stream_event() -> Diagnostic {
+    let cause = "the event has no Records: map this function to a DynamoDB stream";
+    tracing::error!(error.cause = cause, "could not read the event");
+    Diagnostic {
+        error_type: "NotAStreamEvent".into(),
+        error_message: cause.into(),
+    }
 }

@@ -39,9 +39,6 @@ impl App {
 }
 
 /// Returns clusters, nodes or the record of a key, or 204 after a deletion.
-///
-/// # Errors
-/// When there is no such resource, or the caller may not see or change it.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error> {
     let now = clock::now();
     match http::route(&request) {

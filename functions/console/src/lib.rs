@@ -66,9 +66,6 @@ fn origin(url: &str) -> Option<String> {
 }
 
 /// Returns the page, an asset or the settings.
-///
-/// # Errors
-/// When there is no such asset.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error> {
     let wanted = request
         .path_parameters_ref()
@@ -223,7 +220,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_the_browser_has_is_not_sent_again() {
+    async fn a_response_that_the_browser_has_is_not_sent_again() {
         let page = get(None, &[]).await.unwrap();
         let etag = header(&page, "etag");
         for known in [etag.to_owned(), format!("\"other\", {etag}")] {
@@ -247,7 +244,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn gzip_is_sent_to_those_who_take_it() {
+    async fn gzip_is_sent_only_to_clients_that_accept_it() {
         let plain = get(None, &[]).await.unwrap();
         assert_eq!(header(&plain, "content-encoding"), "");
         let zipped = get(None, &[("accept-encoding", "br, GZIP;q=0.5")])
@@ -264,7 +261,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn every_answer_confines_the_page() {
+    async fn every_response_has_security_headers() {
         for file in [None, Some("config.json")] {
             let answer = get(file, &[]).await.unwrap();
             let policy = header(&answer, "content-security-policy");

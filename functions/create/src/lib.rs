@@ -30,9 +30,6 @@ impl App {
 }
 
 /// Returns 201 with the record and the key, which no other response contains.
-///
-/// # Errors
-/// When the request breaks a rule, the caller may not create the key, or KMS or DynamoDB fails.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error> {
     let now = clock::now();
     let actor = http::actor(&request, &app.callers)?;

@@ -23,9 +23,6 @@ impl App {
 }
 
 /// Returns 200 with a JWK Set (RFC 7517), which may be cached for five minutes.
-///
-/// # Errors
-/// When the public keys are not available.
 pub async fn handle(app: &App, _: Request) -> Result<Response<Body>, Error> {
     let mut response = http::json(StatusCode::OK, &app.keys.jwks().await?);
     let headers = response.headers_mut();

@@ -28,9 +28,6 @@ impl App {
 }
 
 /// Returns 200 with a record or a page of records.
-///
-/// # Errors
-/// When there is no such user or key, or the caller may not see it.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error> {
     let (store, now) = (&app.store, clock::now());
     if http::route(&request) == "GET /v1/access-keys/self" {

@@ -31,9 +31,6 @@ impl App {
 }
 
 /// Returns 200 with a join token, or with the data of a redeemed one.
-///
-/// # Errors
-/// When the key or the join token is refused, or the request breaks a rule.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error> {
     let now = clock::now();
     match http::route(&request) {

@@ -26,9 +26,6 @@ impl App {
 }
 
 /// Returns 204 once none of the keys in question is valid.
-///
-/// # Errors
-/// When there is no such user or key, or the caller may not revoke it.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error> {
     let (service, now) = (&app.service, clock::now());
     let reason = query::reason(&request)?;

@@ -31,9 +31,6 @@ impl App {
 }
 
 /// Returns a user or a page of users, or 204 after a deletion.
-///
-/// # Errors
-/// When there is no such user, or the caller may not see or change it.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error> {
     let (store, now) = (&app.store, clock::now());
     let actor = http::actor(&request, &app.callers)?;

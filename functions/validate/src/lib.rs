@@ -22,9 +22,6 @@ impl App {
 }
 
 /// Returns 200 with `active` true or false (RFC 7662).
-///
-/// # Errors
-/// When the request contains no key or breaks a rule, or the key cannot be validated.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error> {
     let question = requests::presented_key(&request)?;
     let App { service, cache } = app;

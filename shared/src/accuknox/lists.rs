@@ -94,8 +94,7 @@ fn status(last_seen_at: Timestamp, inactive_after: Duration, now: Timestamp) -> 
 /// All clusters of the tenant.
 ///
 /// # Errors
-/// When the request names another workspace, the policy denies the request, or the clusters do not fit into one
-/// response.
+/// When the request names another workspace, or the clusters do not fit into one response.
 pub async fn onboarded_clusters(
     request: &Request,
     viewer: &Viewer,
@@ -186,7 +185,7 @@ impl NodesRequest {
 /// The nodes of the requested clusters.
 ///
 /// # Errors
-/// When a field breaks a rule, the request names another workspace, or the policy denies the request.
+/// When the request names another workspace, or a field breaks a rule.
 pub async fn nodes_in_cluster(
     request: &Request,
     viewer: &Viewer,

@@ -37,7 +37,7 @@ impl<T: FromStr> FromStr for Given<T> {
     }
 }
 
-/// The rest of a call, whose key has been taken out to be verified before the other fields are checked.
+/// A call without its key. The key is verified before the other fields are checked.
 pub struct Process {
     body: ProcessBody,
     errors: Errors,
@@ -108,7 +108,6 @@ impl Process {
     }
 }
 
-/// The response to a successful call.
 #[derive(Serialize)]
 pub struct ProcessAnswer<'a> {
     join_token: &'a str,

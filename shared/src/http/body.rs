@@ -43,9 +43,6 @@ pub fn read<T: DeserializeOwned>(request: &Request) -> Result<(T, Errors), Error
 }
 
 /// Reads a JSON object, whatever its media type, and ignores unknown fields.
-///
-/// # Errors
-/// When the body is not a JSON object.
 pub fn read_leniently<T: DeserializeOwned>(request: &Request) -> Result<(T, Errors), Error> {
     let lenient = Object {
         fields: parse(request.body())?,
@@ -115,7 +112,6 @@ pub type Integer = Field<i64>;
 /// A value parsed from a text.
 pub struct Parsed<T>(T);
 
-/// Converts the value of a field.
 pub trait FromJson: Sized {
     /// # Errors
     /// The rule that the value breaks.
@@ -157,7 +153,6 @@ impl<T> Field<T> {
     }
 }
 
-/// The errors in a request.
 #[derive(Debug, Default)]
 pub struct Errors(Vec<FieldError>);
 
@@ -213,10 +208,7 @@ impl Errors {
         number
     }
 
-    /// Succeeds when there are no errors.
-    ///
-    /// # Errors
-    /// Lists every error.
+    /// Fails with all errors, if there are any.
     pub fn finish(self) -> Result<(), Error> {
         if self.0.is_empty() {
             Ok(())
@@ -225,7 +217,7 @@ impl Errors {
         }
     }
 
-    /// Returns all errors as one. Call it when a required field is missing; the missing field is among them.
+    /// Combines all errors into one. Call this when a required field is missing; the missing field is among the errors.
     #[must_use]
     pub fn into_error(self) -> Error {
         ServiceError::Invalid(self.0).into()

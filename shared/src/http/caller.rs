@@ -72,9 +72,6 @@ fn jwt_claims(request: &Request) -> Result<&HashMap<String, String>, Error> {
 }
 
 /// The tenant, owner and id of a key that the Lambda authorizer admitted.
-///
-/// # Errors
-/// When the Lambda authorizer has admitted no key.
 pub fn authorized_key(request: &Request) -> Result<(TenantId, UserId, KeyId), Error> {
     const REFUSED: Error = Error::Unauthenticated("an access key is required");
     let authorizer = context(request).and_then(|context| context.authorizer.as_ref());
@@ -131,7 +128,7 @@ pub async fn calling_key(
 /// credentials (shared/decisions/0016).
 ///
 /// # Errors
-/// When there is neither, the credentials are refused, or the request names another tenant.
+/// When the request has neither, the credentials are refused, or the request names another tenant.
 pub async fn key_or_person(
     request: &Request,
     service: &KeyService,
@@ -152,9 +149,6 @@ pub async fn key_or_person(
 }
 
 /// Refuses a request whose `X-Tenant-Id` names a tenant other than `tenant`.
-///
-/// # Errors
-/// When the header names another tenant.
 pub fn require_tenant(headers: &HeaderMap, tenant: &TenantId) -> Result<(), Error> {
     match headers.get("x-tenant-id") {
         Some(named) if !named.is_empty() && named.as_bytes() != tenant.as_str().as_bytes() => {
@@ -165,9 +159,6 @@ pub fn require_tenant(headers: &HeaderMap, tenant: &TenantId) -> Result<(), Erro
 }
 
 /// Applies `X-Tenant-Id` to a validation result: keys of other tenants are forbidden.
-///
-/// # Errors
-/// When the key is already refused, or belongs to another tenant.
 pub fn within_named_tenant(
     headers: &HeaderMap,
     result: Result<Grant, RefusalCode>,

@@ -7,8 +7,8 @@ use crate::service::Position;
 
 const SUM: usize = 16;
 
-/// A checksum that catches mistakes: cursors that were cut, changed or used with another list. It is not a security
-/// measure. None is needed, because no position leads out of the list that the caller may see.
+/// A checksum that detects cursors that were cut, changed or used with another list. This is not a security measure, and
+/// none is needed: no position leads outside the list that the caller may see.
 fn sum(list: &str, position: &str) -> [u8; SUM] {
     let mut context = digest::Context::new(&digest::SHA256);
     context.update(list.as_bytes());
@@ -24,7 +24,7 @@ pub(super) fn encode(Position(position): &Position, list: &str) -> String {
     BASE64URL.encode([&sum(list, position)[..], position.as_bytes()].concat())
 }
 
-/// The position that a cursor of `list` stands for; `None` if the cursor was changed or belongs to another list.
+/// The position that a cursor of `list` encodes; `None` if the cursor was changed or belongs to another list.
 pub(super) fn decode(cursor: &str, list: &str) -> Option<Position> {
     let bytes = BASE64URL.decode(cursor).ok()?;
     let (found, position) = bytes.split_at_checked(SUM)?;

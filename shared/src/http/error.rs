@@ -13,7 +13,7 @@ pub enum Error {
     BodyTooLarge,
     UnsupportedMediaType(&'static str),
     Unauthenticated(&'static str),
-    /// The call requires an access key, and has none.
+    /// The call requires an access key, but has none.
     MissingKey(&'static str),
     /// The request names a tenant other than that of its credentials, or two different tenants.
     TenantMismatch,
@@ -24,7 +24,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// There is no such resource, as far as the caller may know.
+    /// The resource does not exist, or the caller may not see it.
     pub const NOT_FOUND: Self = Self::Service(ServiceError::NotFound);
 
     /// An error for a single field that breaks a rule.

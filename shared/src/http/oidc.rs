@@ -17,8 +17,8 @@ use serde_json::{Map, Value};
 use super::error::Error;
 use crate::process::config::Environment;
 
-/// Keys are fetched at most once in this time, so that tokens with invented key ids cause no further requests. After a
-/// failure, the next token fetches them again.
+/// The minimum time between two fetches of the keys, so that tokens with invented key ids cause no further requests.
+/// After a failure, the next token fetches the keys again.
 const REFETCH_AFTER: Duration = Duration::from_secs(60);
 const PATIENCE: Duration = Duration::from_secs(2);
 const LONGEST_DOCUMENT: usize = 1 << 20;
@@ -28,7 +28,6 @@ const REFUSED: Error =
 
 type Cause = Box<dyn std::error::Error + Send + Sync>;
 
-/// The identity provider and its keys.
 pub struct IdentityProvider {
     url: String,
     audience: String,
@@ -150,7 +149,7 @@ async fn get(url: &str) -> Result<Value, Cause> {
     let client: Client<_, Empty<Bytes>> = Client::builder(TokioExecutor::new()).build(connector);
     let response = client.get(url.parse()?).await?;
     if !response.status().is_success() {
-        return Err(format!("the identity provider answered {}", response.status()).into());
+        return Err(format!("the identity provider returned {}", response.status()).into());
     }
     let body = Limited::new(response.into_body(), LONGEST_DOCUMENT)
         .collect()

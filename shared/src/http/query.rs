@@ -1,4 +1,5 @@
-//! Paths, query parameters and headers.
+//! Paths, query parameters and headers. The error for an invalid value names the parameter or header; an invalid path is
+//! [`Error::NOT_FOUND`].
 
 use std::str::FromStr;
 
@@ -11,9 +12,6 @@ use crate::{
 };
 
 /// The user in the path, where `me` stands for the actor.
-///
-/// # Errors
-/// [`Error::NOT_FOUND`] when the path does not contain a valid user id.
 pub fn path_user(request: &Request, actor: &Actor) -> Result<UserId, Error> {
     match path(request, "user_id") {
         Some("me") => Ok(actor.user_id.clone()),
@@ -21,18 +19,10 @@ pub fn path_user(request: &Request, actor: &Actor) -> Result<UserId, Error> {
     }
 }
 
-/// The key id in the path.
-///
-/// # Errors
-/// [`Error::NOT_FOUND`] when the path does not contain a valid key id.
 pub fn path_key(request: &Request) -> Result<KeyId, Error> {
     parse_path(path(request, "key_id"))
 }
 
-/// The cluster name in the path.
-///
-/// # Errors
-/// [`Error::NOT_FOUND`] when the path does not contain a valid cluster name.
 pub fn path_cluster(request: &Request) -> Result<ClusterName, Error> {
     parse_path(path(request, "name"))
 }
@@ -47,9 +37,6 @@ fn parse_path<T: FromStr>(text: Option<&str>) -> Result<T, Error> {
 }
 
 /// A query parameter, given at most once.
-///
-/// # Errors
-/// When it is given more than once.
 pub fn parameter<'a>(request: &'a Request, name: &'static str) -> Result<Option<&'a str>, Error> {
     let parameters = request.query_string_parameters_ref();
     match parameters
@@ -72,10 +59,7 @@ fn parsed<T: FromStr<Err: ToString>>(
         .map_err(|rule: T::Err| Error::field(name, rule))
 }
 
-/// The value of `Idempotency-Key`.
-///
-/// # Errors
-/// When it is not 1 to 255 visible ASCII characters.
+/// The value of `Idempotency-Key`: 1 to 255 visible ASCII characters.
 pub fn idempotency_key(request: &Request) -> Result<Option<&str>, Error> {
     let Some(value) = request.headers().get("idempotency-key") else {
         return Ok(None);
@@ -88,10 +72,7 @@ pub fn idempotency_key(request: &Request) -> Result<Option<&str>, Error> {
     Ok(Some(text))
 }
 
-/// The `reason` of a revocation.
-///
-/// # Errors
-/// When it has more than 200 characters, or control characters.
+/// The `reason` of a revocation: at most 200 characters, without control characters.
 pub fn reason(request: &Request) -> Result<Option<String>, Error> {
     match parameter(request, "reason")?.map(str::trim) {
         None | Some("") => Ok(None),
@@ -117,9 +98,6 @@ impl ListQuery {
     const LARGEST_LIMIT: usize = 100;
 
     /// Reads `limit` and `cursor`.
-    ///
-    /// # Errors
-    /// When a parameter breaks its rule.
     pub fn read(request: &Request, list: String) -> Result<Self, Error> {
         let limit = parameter(request, "limit")?.map_or(Some(Self::DEFAULT_LIMIT), |text| {
             let limit = text.parse().ok();
@@ -147,9 +125,6 @@ impl ListQuery {
 }
 
 /// Reads `status`, `role`, `limit` and `cursor` of a list of keys.
-///
-/// # Errors
-/// When a parameter breaks its rule.
 pub fn key_list(request: &Request, list: &str) -> Result<(KeyFilter, ListQuery), Error> {
     let status = parsed(request, "status")?;
     let role = parsed(request, "role")?;
@@ -158,9 +133,6 @@ pub fn key_list(request: &Request, list: &str) -> Result<(KeyFilter, ListQuery),
 }
 
 /// Reads `status`, `key_id`, `limit` and `cursor` of a list of clusters.
-///
-/// # Errors
-/// When a parameter breaks its rule.
 pub fn cluster_list(request: &Request, list: &str) -> Result<(ClusterFilter, ListQuery), Error> {
     let status = parsed(request, "status")?;
     let key_id = parsed(request, "key_id")?;

@@ -1,4 +1,5 @@
-//! The request bodies of our own API, and their translation into requests to the services.
+//! The request bodies of our own API, and their translation into requests to the services. The error for an invalid body
+//! lists every field that breaks a rule.
 
 use std::time::Duration;
 
@@ -31,10 +32,6 @@ struct CreateKeyBody {
     max_clusters: Integer,
 }
 
-/// Reads a request to create a key.
-///
-/// # Errors
-/// When the body cannot be parsed, or fields break rules. All such fields are listed.
 pub fn create_key(
     request: &Request,
     limits: &ExpirySettings,
@@ -102,10 +99,6 @@ struct LimitKeyBody {
     max_clusters: Integer,
 }
 
-/// Reads a request to change the cluster limit of a key.
-///
-/// # Errors
-/// When the body cannot be parsed, or fields break rules. All such fields are listed.
 pub fn limit_key(request: &Request) -> Result<u32, Error> {
     let (body, mut errors) = body::read::<LimitKeyBody>(request)?;
     let given = !body.max_clusters.is_absent();
@@ -129,10 +122,6 @@ struct ProvisionUserBody {
     email: Text<String>,
 }
 
-/// Reads a request to provision a user.
-///
-/// # Errors
-/// When the body cannot be parsed, or fields break rules. All such fields are listed.
 pub fn provision_user(request: &Request) -> Result<UserChange, Error> {
     let (body, mut errors) = body::read::<ProvisionUserBody>(request)?;
     let role = errors.required("role", body.role);
@@ -158,10 +147,6 @@ struct ChangeUserBody {
     status: Text<UserStatus>,
 }
 
-/// Reads a request to change a user.
-///
-/// # Errors
-/// When the body cannot be parsed, or fields break rules. All such fields are listed.
 pub fn change_user(request: &Request) -> Result<UserChange, Error> {
     let (body, mut errors) = body::read::<ChangeUserBody>(request)?;
     let role = errors.text("role", body.role);
@@ -205,7 +190,7 @@ struct RedeemBody {
 /// caller must name the tenant.
 ///
 /// # Errors
-/// When the body cannot be parsed, fields break rules, or the request names a tenant other than the caller's.
+/// When the request names a tenant other than the caller's, or a field breaks a rule.
 pub fn redeem_join_token(
     request: &Request,
     callers_tenant: Option<TenantId>,
@@ -245,9 +230,6 @@ struct ValidateBody {
 
 /// Reads the key to validate or revoke: from JSON, from a form (RFC 7662, RFC 7009) or, if the body has no key, from
 /// the bearer token.
-///
-/// # Errors
-/// When there is no key, or a field breaks a rule.
 pub fn presented_key(request: &Request) -> Result<ValidateRequest, Error> {
     if body::is_empty(request) {
         let key = bearer_key(request.headers()).ok_or(Error::MalformedBody(

@@ -104,7 +104,7 @@ impl Call {
             http.route = self.route,
             http.status = response.status().as_u16(),
             duration_ms = self.duration_ms(),
-            "answered"
+            "handled the request"
         );
     }
 
@@ -118,7 +118,7 @@ impl Call {
                 error.code = code,
                 error.cause = causes,
                 duration_ms = self.duration_ms(),
-                "failed"
+                "could not handle the request"
             );
         } else {
             tracing::info!(
@@ -127,7 +127,7 @@ impl Call {
                 http.status = status,
                 error.code = code,
                 duration_ms = self.duration_ms(),
-                "refused"
+                "refused the request"
             );
         }
     }

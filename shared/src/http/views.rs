@@ -17,7 +17,6 @@ use crate::{
     token::AccessKey,
 };
 
-/// A page of a list.
 #[derive(Serialize)]
 pub struct PageView<T> {
     items: Vec<T>,

@@ -83,7 +83,7 @@ pub struct TokenIssuer {
     pub audience: String,
 }
 
-/// The record of a key, or its history after it has expired.
+/// The record of a key or, after the key has expired, its history.
 #[derive(Debug, Clone)]
 pub struct KeyRecord {
     pub tenant_id: TenantId,

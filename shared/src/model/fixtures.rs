@@ -11,7 +11,7 @@ use super::{
 /// Deliberately not a whole second.
 pub(crate) const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_700);
 
-/// The time `seconds` after the beginning of the second of [`NOW`].
+/// The time `seconds` after the beginning of the second that contains [`NOW`].
 pub(crate) fn at(seconds: i64) -> Timestamp {
     Timestamp::from_seconds(NOW.as_seconds() + seconds)
 }

@@ -70,9 +70,6 @@ pub struct KeyId(Uuid);
 
 impl KeyId {
     /// Generates an id from the millisecond of `now` and 74 random bits from the operating system.
-    ///
-    /// # Errors
-    /// When the operating system provides no random bytes.
     pub fn generate(now: Timestamp) -> Result<Self, rand::rngs::SysError> {
         let mut random = [0; 10];
         SysRng.try_fill_bytes(&mut random)?;
@@ -102,11 +99,9 @@ const HOST_NAME: InvalidId = InvalidId(
 );
 
 macro_rules! host_name {
-    ($(#[$doc:meta])* $name:ident) => {
-        $(#[$doc])*
-        ///
-        /// 1 to 253 ASCII letters, digits or `-._`, starting with a letter or digit. Case-sensitive. 253 is the maximum
-        /// length of a DNS name (RFC 1035), which such a name usually is.
+    ($name:ident) => {
+        /// 1 to 253 ASCII letters, digits or `-._`, starting with a letter or digit. Case-sensitive. Usually a DNS name,
+        /// whose maximum length is 253 (RFC 1035).
         #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
         pub struct $name(String);
@@ -115,19 +110,17 @@ macro_rules! host_name {
             type Err = InvalidId;
 
             fn from_str(text: &str) -> Result<Self, InvalidId> {
-                if is_host_name(text) { Ok(Self(text.to_owned())) } else { Err(HOST_NAME) }
+                if is_host_name(text) {
+                    Ok(Self(text.to_owned()))
+                } else {
+                    Err(HOST_NAME)
+                }
             }
         }
     };
 }
-host_name!(
-    /// A cluster's name.
-    ClusterName
-);
-host_name!(
-    /// A node's name.
-    NodeName
-);
+host_name!(ClusterName);
+host_name!(NodeName);
 
 /// The rule for the first character excludes names such as `..`, which is special in a path, and `-f`, which is an
 /// option on a command line.
@@ -145,9 +138,6 @@ macro_rules! number {
 
         impl $name {
             /// Generates a number from random bytes of the operating system.
-            ///
-            /// # Errors
-            /// When the operating system provides no random bytes.
             pub fn generate() -> Result<Self, rand::rngs::SysError> {
                 let mut random = [0; 8];
                 SysRng.try_fill_bytes(&mut random)?;

@@ -21,9 +21,6 @@ impl JoinToken {
     pub const LIFETIME: Duration = Duration::from_secs(600);
 
     /// Generates a token: a UUIDv4 (RFC 9562) with 122 random bits from the operating system.
-    ///
-    /// # Errors
-    /// When the operating system provides no random bytes.
     pub fn generate() -> Result<Self, rand::rngs::SysError> {
         let mut random = Zeroizing::new([0; 16]);
         SysRng.try_fill_bytes(random.as_mut_slice())?;

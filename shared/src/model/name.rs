@@ -2,8 +2,8 @@
 
 use std::{fmt, str::FromStr};
 
-/// 1 to 64 characters, trimmed, without characters that disturb the line around the name. All scripts and emoji are
-/// allowed.
+/// 1 to 64 characters, trimmed, without characters that affect how the surrounding text is displayed. All scripts and
+/// emoji are allowed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Name(String);
 
@@ -33,7 +33,7 @@ impl Name {
 
 /// Line and paragraph separators, the bidirectional formatting characters of UAX #9, and the byte order mark. They can
 /// make one name look like another in a list. Letters of right-to-left scripts need none of them.
-fn disturbs_the_line(c: char) -> bool {
+fn affects_surrounding_text(c: char) -> bool {
     matches!(c, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
@@ -48,7 +48,10 @@ impl FromStr for Name {
         if text.chars().count() > Self::LONGEST {
             return Err(InvalidName::TooLong);
         }
-        if text.chars().any(|c| c.is_control() || disturbs_the_line(c)) {
+        if text
+            .chars()
+            .any(|c| c.is_control() || affects_surrounding_text(c))
+        {
             return Err(InvalidName::Control);
         }
         Ok(Self(text.to_owned()))
@@ -78,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_cannot_disturb_the_line_it_is_shown_in() {
+    fn a_name_cannot_affect_how_the_surrounding_text_is_displayed() {
         for bad in ["a\0b", "a\nb", "a\u{1b}[31m", "\u{202e}nimda", "a\u{2028}b"] {
             assert_eq!(bad.parse::<Name>(), Err(InvalidName::Control), "{bad:?}");
         }

@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize, Serializer};
 
-/// One thing that a key or a user may do.
+/// An action that a key or a user may perform.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u16)]
 pub enum Permission {
@@ -175,8 +175,8 @@ impl Role {
         self.permissions().is_within(other.permissions())
     }
 
-    /// This role, limited by its owner's. If one of the two is within the other, the lesser one; `None` if they share
-    /// no permission, as with a Cluster Onboarding key owned by a Viewer.
+    /// The lesser of this role and the owner's role. `None` if they share no permission, as with a Cluster Onboarding key
+    /// owned by a Viewer.
     #[must_use]
     pub const fn limited_to(self, owner: Self) -> Option<Self> {
         if self.is_within(owner) {

@@ -52,7 +52,7 @@ pub enum UserStatus {
     Active,
     /// Calls and keys are refused until the user is reactivated.
     Inactive,
-    /// All keys are revoked for good. The record is kept so that they stay revoked.
+    /// All keys are revoked permanently. The record is kept so that they stay revoked.
     Deleted,
 }
 

@@ -98,8 +98,8 @@ impl KeySettings {
         };
         let mut signing_keys: Vec<String> = Vec::new();
         for key in list(&environment.required("SIGNING_KEYS")) {
-            // A rotation first puts the stack's own key in front as well, so that it continues to sign until the new
-            // key is known. The template always appends it.
+            // The template always appends the stack's own key. While a rotation announces a new key, the stack's own
+            // key is also first, so that it continues to sign.
             if !signing_keys.iter().any(|known| known == key) {
                 signing_keys.push(key.to_owned());
             }

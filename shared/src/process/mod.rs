@@ -3,5 +3,6 @@
 pub(crate) mod aws;
 pub mod clock;
 pub mod config;
+pub mod events;
 pub mod metrics;
 pub mod telemetry;

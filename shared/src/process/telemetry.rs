@@ -1,5 +1,5 @@
-//! Logs: one JSON object per line, with dotted field names. A log line never contains a key, a hash, a header or a
-//! body.
+//! Logs: one JSON object per line, with dotted field names. A log line never contains a key, a hash, a header or a body.
+//! A failure is logged once, where it is handled.
 
 use std::error::Error;
 
@@ -20,7 +20,9 @@ pub fn init() {
     let ours = ["access_keys", "authorize", "cleanup"].map(|target| (target, level));
     let filter = Targets::new()
         .with_default(LevelFilter::WARN)
-        .with_targets(ours);
+        .with_targets(ours)
+        // Logs the error or panic of a handler a second time.
+        .with_target("lambda_runtime::layers::panic", LevelFilter::OFF);
     let lines = fmt::layer()
         .json()
         .flatten_event(true)
@@ -34,14 +36,34 @@ pub fn init() {
         .init();
 }
 
-/// An error and its sources in one line: `KMS Sign: dispatch failure: ...`. For the log only.
+/// An error and its sources in one line: `KMS Sign: dispatch failure: ...`. For the log only. Skips a source that repeats
+/// the error above it, as some of the SDK's do.
 #[must_use]
 pub fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {
-        text = format!("{text}: {error}");
+        let cause = error.to_string();
+        if !text.ends_with(&cause) {
+            text = format!("{text}: {cause}");
+        }
         source = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{0}")]
+    struct Failure(&'static str, #[source] Option<Box<Failure>>);
+
+    #[test]
+    fn a_chain_names_each_cause_once() {
+        let cause = Failure("timeout", Some(Box::new(Failure("timeout", None))));
+        let failure = Failure("KMS Sign", Some(Box::new(cause)));
+        assert_eq!(chain(&failure), "KMS Sign: timeout");
+    }
 }

@@ -10,15 +10,15 @@ use super::error::Error;
 pub use crate::store::{Store, StreamRecord};
 use crate::{
     model::Timestamp,
-    process::metrics::{self, Metric},
+    process::{
+        events,
+        metrics::{self, Metric},
+    },
     store::Archived,
 };
 
-/// Handles one record of the table's stream. Idempotent and order-independent: the history is written only if the table
-/// has no item in its place, and only before the end of the history.
-///
-/// # Errors
-/// When the record cannot be read, or the table fails.
+/// Handles one record of the table's stream. Idempotent and order-independent: writes the history only if the table has
+/// no item for the key, and only before the end of the history.
 pub async fn archive_expired_key(
     store: &Store,
     record: StreamRecord,
@@ -31,9 +31,15 @@ pub async fn archive_expired_key(
     let (tenant_id, key_id) = (key.tenant_id.clone(), key.key_id);
     let ttl = key.expires_at + history;
     if ttl > now {
-        let archived = store.archive_key(key, ttl).await?;
-        tracing::info!(key.id = %key_id, tenant.id = %tenant_id, outcome = ?archived, "expired");
-        if archived == Archived::Now {
+        let is_new = store.archive_key(key, ttl).await? == Archived::Now;
+        tracing::info!(
+            event.name = events::ACCESS_KEY_ARCHIVED,
+            key.id = %key_id,
+            tenant.id = %tenant_id,
+            history.is_new = is_new,
+            "archived the expired access key"
+        );
+        if is_new {
             metrics::count(Metric::KeyExpired);
         }
     }

@@ -13,6 +13,7 @@ use crate::{
         Timestamp,
     },
     policy::{self, Grant},
+    process::events,
     store::{Attempts, Deletion, Position, Store},
 };
 
@@ -37,9 +38,6 @@ impl From<Grant> for Viewer {
 
 impl Viewer {
     /// A person, with the permissions of their role.
-    ///
-    /// # Errors
-    /// When the user is deactivated or deleted.
     pub async fn person(actor: &Actor, store: &Store, now: Timestamp) -> Result<Self, Error> {
         let me = users::resolve(actor, store, now).await?;
         Ok(Self {
@@ -49,7 +47,6 @@ impl Viewer {
     }
 }
 
-/// A filter for the list of clusters.
 #[derive(Debug, Clone, Copy)]
 pub struct ClusterFilter {
     pub status: Option<Liveness>,
@@ -66,9 +63,6 @@ impl ClusterFilter {
 }
 
 /// A page of the tenant's clusters, sorted by name.
-///
-/// # Errors
-/// When the policy denies the request.
 pub async fn list_clusters(
     viewer: &Viewer,
     store: &Store,
@@ -93,9 +87,6 @@ pub async fn list_clusters(
 }
 
 /// Passes all clusters of the tenant to `take`, sorted by name and page by page. Stops at the first error.
-///
-/// # Errors
-/// When the policy denies the request, or `take` fails.
 pub async fn all_clusters(
     viewer: &Viewer,
     store: &Store,
@@ -116,9 +107,6 @@ pub async fn all_clusters(
 }
 
 /// A cluster and its nodes, of which at most 10,000 are read.
-///
-/// # Errors
-/// When there is no such cluster, or the policy denies the request.
 pub async fn get_cluster(
     viewer: &Viewer,
     store: &Store,
@@ -133,9 +121,6 @@ pub async fn get_cluster(
 }
 
 /// The nodes of some clusters, of which at most 10,000 are read.
-///
-/// # Errors
-/// When the policy denies the request.
 pub async fn list_nodes(
     viewer: &Viewer,
     store: &Store,
@@ -168,9 +153,6 @@ async fn nodes_of(
 
 /// Deletes a cluster, and frees the slot of each key that holds it. If the call stops half-way, the cluster is still
 /// listed with its remaining holders, and repeating the call continues the deletion.
-///
-/// # Errors
-/// When there is no such cluster, or the policy denies the request.
 pub async fn delete_cluster(
     viewer: &Viewer,
     store: &Store,
@@ -191,7 +173,12 @@ pub async fn delete_cluster(
         number = Some(cluster.number);
         match store.delete_cluster_step(&cluster).await? {
             Deletion::Done => {
-                tracing::info!(tenant.id = %tenant, cluster.name = %name, "deleted");
+                tracing::info!(
+                    event.name = events::CLUSTER_DELETED,
+                    tenant.id = %tenant,
+                    cluster.name = %name,
+                    "deleted the cluster"
+                );
                 return Ok(());
             }
             Deletion::Progress => attempts = Attempts::new(),

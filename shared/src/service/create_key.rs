@@ -14,7 +14,6 @@ use crate::{
     token::{AccessKey, Claims},
 };
 
-/// A request for a new key.
 #[derive(Debug, Clone)]
 pub struct KeyRequest {
     pub name: Name,
@@ -23,10 +22,9 @@ pub struct KeyRequest {
     pub expiry: Expiry,
 }
 
-/// When a key expires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expiry {
-    /// This long after the creation of the key.
+    /// The lifetime of the key.
     In(Duration),
     At(Timestamp),
 }
@@ -35,9 +33,8 @@ pub enum Expiry {
 /// because the response with the earlier secret may have been lost. The earlier secret becomes invalid.
 ///
 /// # Errors
-/// When the policy denies the request, the `Idempotency-Key` cannot be used for it, or other requests keep changing the
-/// owner. If KMS or the table fails, either no key exists, or repeating the request with the same `Idempotency-Key`
-/// finds it.
+/// When the owner is deactivated, or the `Idempotency-Key` cannot be used for this request. If KMS or the table fails,
+/// either no key exists, or repeating the request with the same `Idempotency-Key` finds it.
 pub async fn create_key(
     actor: &Actor,
     service: &KeyService,
@@ -73,8 +70,8 @@ pub async fn create_key(
     Err(Error::CHANGED_MEANWHILE)
 }
 
-/// Signs and writes a new key. Returns `None` if a concurrent request was faster: the policy must decide again on the
-/// current state.
+/// Signs and writes a new key. Returns `None` if a concurrent request has changed the state; the policy must then decide
+/// again.
 async fn issue(
     service: &KeyService,
     record: KeyRecord,
@@ -96,7 +93,8 @@ async fn issue(
     }
 }
 
-/// Gives the key of an earlier request with the same `Idempotency-Key` a new secret. Returns `None` like [`issue`].
+/// Gives the key of an earlier request with the same `Idempotency-Key` a new secret. Returns `None` in the same case as
+/// [`issue`].
 async fn reissue(
     service: &KeyService,
     owner: &User,
@@ -136,7 +134,7 @@ async fn sign(service: &KeyService, record: KeyRecord) -> Result<(KeyRecord, Acc
 
 impl KeyRequest {
     fn record(&self, me: &User, owner: &User, now: Timestamp) -> Result<KeyRecord, Error> {
-        // Ids sort by the millisecond, and times are to the second.
+        // Times are whole seconds. Ids contain the millisecond, so that they sort more precisely.
         let created_at = now.to_second();
         Ok(KeyRecord {
             tenant_id: owner.tenant_id.clone(),

@@ -4,7 +4,10 @@ use super::error::Error;
 use crate::{
     model::{ClusterName, JoinToken, JoinTokenRecord, Redemption, TenantId, Timestamp},
     policy::{self, JoinRefusal},
-    process::metrics::{self, Metric},
+    process::{
+        events,
+        metrics::{self, Metric},
+    },
     store::Store,
 };
 
@@ -39,7 +42,7 @@ impl From<JoinRefusal> for Error {
 /// while its key may onboard.
 ///
 /// # Errors
-/// When the token is not valid. Unknown tokens cannot be told from those of other tenants or clusters.
+/// When the token is not valid. Callers cannot tell unknown tokens from those of other tenants or clusters.
 pub async fn redeem_join_token(
     store: &Store,
     request: &RedeemRequest,
@@ -52,12 +55,7 @@ pub async fn redeem_join_token(
     } = request;
     policy::may_redeem(&token, tenant, cluster, now).inspect_err(|refusal| {
         if *refusal == JoinRefusal::Redeemed {
-            tracing::warn!(
-                key.id = %token.key_id,
-                tenant.id = %token.tenant_id,
-                "join token replayed"
-            );
-            metrics::count(Metric::JoinToken("replayed"));
+            report_replay(&token);
         }
     })?;
     let state = store
@@ -67,9 +65,20 @@ pub async fn redeem_join_token(
     policy::may_join(&token, key, owner, state.cluster.as_ref(), now)?;
     let redemption = Redemption::generate()?;
     if !store.redeem(&request.token, redemption, now).await? {
-        metrics::count(Metric::JoinToken("replayed"));
+        report_replay(&token);
         return Err(JoinRefusal::Redeemed.into());
     }
     metrics::count(Metric::JoinToken("redeemed"));
     Ok(token)
+}
+
+fn report_replay(token: &JoinTokenRecord) {
+    tracing::warn!(
+        event.name = events::JOIN_TOKEN_REPLAYED,
+        key.id = %token.key_id,
+        tenant.id = %token.tenant_id,
+        cluster.name = %token.cluster,
+        "refused a join token that had already been redeemed"
+    );
+    metrics::count(Metric::JoinToken("replayed"));
 }

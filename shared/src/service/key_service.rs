@@ -74,10 +74,6 @@ impl PublishedKeys {
         self.0.warm_up().await;
     }
 
-    /// The JWK Set to publish.
-    ///
-    /// # Errors
-    /// When the public keys are not available.
     pub async fn jwks(&self) -> Result<JwkSet<'_>, Error> {
         Ok(self.0.public_keys().await?.jwks())
     }

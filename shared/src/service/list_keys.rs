@@ -15,7 +15,6 @@ use crate::{
     store::{Position, Store},
 };
 
-/// A filter for a list of keys.
 #[derive(Debug, Clone, Copy)]
 pub struct KeyFilter {
     pub status: Option<KeyStatus>,
@@ -41,9 +40,6 @@ impl KeyFilter {
 }
 
 /// A page of a user's keys, read consistently.
-///
-/// # Errors
-/// When there is no such user, or the policy denies the request.
 pub async fn list_user_keys(
     actor: &Actor,
     store: &Store,
@@ -68,9 +64,6 @@ pub async fn list_user_keys(
 }
 
 /// A page of all keys in the actor's tenant. Comes from an index, which may lag slightly behind the table.
-///
-/// # Errors
-/// When the policy denies the request.
 pub async fn list_tenant_keys(
     actor: &Actor,
     store: &Store,
@@ -98,10 +91,6 @@ pub async fn list_tenant_keys(
     }
 }
 
-/// One key of a user.
-///
-/// # Errors
-/// When there is no such user or key, or the policy denies the request.
 pub async fn get_key(
     actor: &Actor,
     store: &Store,
@@ -117,9 +106,6 @@ pub async fn get_key(
 }
 
 /// The record of the calling key, which the Lambda authorizer has validated.
-///
-/// # Errors
-/// When the record or its owner no longer exists.
 pub async fn get_calling_key(
     store: &Store,
     tenant_id: &TenantId,

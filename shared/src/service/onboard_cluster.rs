@@ -16,7 +16,10 @@ use crate::{
         NodeName, NodeNumber, Permission, Timestamp,
     },
     policy::{self, RefusalCode},
-    process::metrics::{self, Metric},
+    process::{
+        events,
+        metrics::{self, Metric},
+    },
     store::{Attempts, Onboarding, OnboardingState, Slot, Store, StoreError},
     token::VerifiedKey,
 };
@@ -108,11 +111,12 @@ pub async fn onboard_cluster(
 fn log(onboarding: &Onboarding) {
     let is_new = matches!(onboarding.slot, Slot::Take { .. });
     tracing::info!(
+        event.name = events::CLUSTER_ONBOARDED,
         key.id = %onboarding.key.key_id,
         tenant.id = %onboarding.key.tenant_id,
         cluster.name = %onboarding.cluster.name,
         slot.is_new = is_new,
-        "onboarded"
+        "onboarded the cluster"
     );
     let code = if is_new { "onboarded" } else { "repeated" };
     metrics::count(Metric::Onboarding(code));

@@ -10,11 +10,10 @@ pub struct PageRequest {
     pub after: Option<Position>,
 }
 
-/// Part of a list.
 #[derive(Debug)]
 pub struct Listing<T> {
     pub items: Vec<T>,
-    /// Where the list continues; `None` at its end.
+    /// The position at which the list continues; `None` at its end.
     pub next: Option<Position>,
 }
 
@@ -28,8 +27,8 @@ pub(super) struct Gather<'a, T> {
 }
 
 impl<'a, T> Gather<'a, T> {
-    /// The maximum number of pages of the table to read for one response. With a filter that matches few items, the
-    /// response may therefore have fewer items than requested, and still a cursor.
+    /// The maximum number of pages of the table to read for one response. If a filter matches few items, the response may
+    /// therefore have fewer items than requested and still have a cursor.
     const PAGES: usize = 10;
 
     pub fn new(request: &'a PageRequest) -> Self {
@@ -53,7 +52,7 @@ impl<'a, T> Gather<'a, T> {
         i32::try_from(size).unwrap_or(i32::MAX)
     }
 
-    /// Where the next page of the table begins.
+    /// The position at which the next page of the table begins.
     pub fn position(&self) -> Option<&Position> {
         self.last.as_ref()
     }

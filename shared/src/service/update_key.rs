@@ -4,6 +4,7 @@ use super::{error::Error, users};
 use crate::{
     model::{Actor, KeyId, KeyRecord, KeySnapshot, Timestamp, UserId},
     policy,
+    process::events,
     store::Store,
 };
 
@@ -11,7 +12,7 @@ use crate::{
 /// more clusters keeps them, but gets no new slot.
 ///
 /// # Errors
-/// When there is no such key, the policy denies the request, the limit is too high, or the key is no longer live.
+/// When the limit is higher than the signed one, or the key is no longer live.
 pub async fn limit_key(
     actor: &Actor,
     store: &Store,
@@ -41,11 +42,12 @@ pub async fn limit_key(
         ));
     }
     tracing::info!(
+        event.name = events::ACCESS_KEY_LIMIT_CHANGED,
         tenant.id = %owner.tenant_id,
         user.id = %owner.user_id,
         key.id = %key_id,
         key.max_clusters = max_clusters,
-        "limit written"
+        "changed the cluster limit of the access key"
     );
     let key = KeyRecord {
         max_clusters,

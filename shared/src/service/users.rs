@@ -1,4 +1,7 @@
 //! A tenant's directory of users. It determines what callers and the owners of keys may do.
+//!
+//! Calls of deactivated and deleted users are forbidden. A change that would leave the tenant without an active
+//! administrator is a conflict.
 
 use std::time::Duration;
 
@@ -9,25 +12,20 @@ use super::{
 use crate::{
     model::{Actor, Name, Revocation, Role, Timestamp, User, UserId, UserStatus},
     policy,
+    process::events,
     store::{Attempts, Position, Store, UserWritten},
 };
 
-/// Sign-ins are recorded at most once in this time.
+/// The minimum time between two recorded sign-ins of a user.
 const SIGN_IN_PRECISION: Duration = Duration::from_secs(3600);
 
 /// The user of an actor, without recording a sign-in.
-///
-/// # Errors
-/// When the user is deactivated or deleted.
 pub(super) async fn resolve(actor: &Actor, store: &Store, now: Timestamp) -> Result<User, Error> {
     let user = store.user(&actor.tenant_id, &actor.user_id).await?;
     known(actor, user, now)
 }
 
 /// The user of an actor, and another user whom the request is about, from one read.
-///
-/// # Errors
-/// When the actor's user is deactivated or deleted.
 pub(super) async fn resolve_both(
     actor: &Actor,
     store: &Store,
@@ -47,9 +45,6 @@ fn known(actor: &Actor, user: Option<User>, now: Timestamp) -> Result<User, Erro
 
 /// Records a sign-in of an actor whose user, as read from the table, is `user`. The first sign-in creates the user.
 /// `None` if a concurrent request has created the user; the caller must then read again.
-///
-/// # Errors
-/// When the user is deactivated or deleted.
 pub(super) async fn sign_in(
     actor: &Actor,
     store: &Store,
@@ -77,9 +72,6 @@ pub(super) async fn sign_in(
 }
 
 /// Records a sign-in, and returns the user of the actor and another user whom the request is about, from one read.
-///
-/// # Errors
-/// When the actor's user is deactivated or deleted.
 async fn sign_in_and_read(
     actor: &Actor,
     store: &Store,
@@ -101,9 +93,6 @@ async fn sign_in_and_read(
 }
 
 /// A page of the tenant's users, sorted by id.
-///
-/// # Errors
-/// When the policy denies the request.
 pub async fn list_users(
     actor: &Actor,
     store: &Store,
@@ -123,10 +112,6 @@ pub async fn list_users(
     })
 }
 
-/// A user in the actor's tenant.
-///
-/// # Errors
-/// When there is no such user, or the policy denies the request.
 pub async fn get_user(
     actor: &Actor,
     store: &Store,
@@ -160,9 +145,6 @@ impl UserChange {
 }
 
 /// Provisions a user, before or after the first sign-in. True if the user is new or was deleted.
-///
-/// # Errors
-/// When the policy denies the request, or the tenant would lose its last administrator.
 pub async fn provision_user(
     actor: &Actor,
     store: &Store,
@@ -185,10 +167,6 @@ pub async fn provision_user(
     Ok((new, is_new))
 }
 
-/// Changes a user's role or status.
-///
-/// # Errors
-/// When there is no such user, the policy denies the request, or the tenant would lose its last administrator.
 pub async fn change_user(
     actor: &Actor,
     store: &Store,
@@ -206,9 +184,6 @@ pub async fn change_user(
 }
 
 /// Deletes a user. A record without name and e-mail address remains, so that the user's keys stay revoked.
-///
-/// # Errors
-/// When there is no such user, the policy denies the request, or the tenant would lose its last administrator.
 pub async fn delete_user(
     actor: &Actor,
     store: &Store,
@@ -264,14 +239,14 @@ async fn write_user(
     Err(Error::CHANGED_MEANWHILE)
 }
 
-/// The runbook searches for this line after a restore, which sets users back to an earlier state.
 fn log(user: &User) {
     let (role, status) = (user.role.as_str(), user.status.as_str());
     tracing::info!(
+        event.name = events::USER_CHANGED,
         tenant.id = %user.tenant_id,
         user.id = %user.user_id,
         user.role = role,
         user.status = status,
-        "user written"
+        "wrote the user"
     );
 }

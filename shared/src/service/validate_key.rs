@@ -19,12 +19,11 @@ use crate::{
     token::{AccessKey, VerifiedKey},
 };
 
-/// Validations write `last_used_at` at most once in this time.
+/// The minimum time between two writes of `last_used_at`.
 const USE_PRECISION: Duration = Duration::from_secs(3600);
-/// How long a validation waits for that write.
+/// How long a validation waits for the write of `last_used_at`.
 const USE_PATIENCE: Duration = Duration::from_millis(300);
 
-/// A request to validate a key.
 #[derive(Debug)]
 pub struct ValidateRequest {
     pub key: AccessKey,
@@ -58,7 +57,7 @@ pub struct Validation {
 /// cache holds data, not results: expiry, permission and owner are evaluated on each call.
 ///
 /// # Errors
-/// When the public keys or the table are needed, but not available.
+/// When the public keys or the table are needed, but not available. A refused key is a result, not an error.
 pub async fn validate_key(
     service: &KeyService,
     cache: Option<&ValidationCache>,
@@ -108,8 +107,12 @@ async fn record_use(store: &Store, record: Option<&KeyRecord>, now: Timestamp) {
         Ok(Err(error)) => telemetry::chain(&error),
         Err(_) => "timeout".into(),
     };
-    let key_id = record.key_id;
-    tracing::warn!(key.id = %key_id, error.cause = cause, "could not record the use of the key");
+    tracing::warn!(
+        key.id = %record.key_id,
+        tenant.id = %record.tenant_id,
+        error.cause = cause,
+        "could not record the use of the access key"
+    );
 }
 
 /// Whether the last recorded use is old enough to be replaced.

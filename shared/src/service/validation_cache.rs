@@ -1,4 +1,4 @@
-//! Caches what a process has read about keys, for callers who accept data of a limited age.
+//! Caches the records and owners of keys, for callers who accept data of a limited age.
 
 use std::{
     num::NonZeroUsize,
@@ -24,7 +24,7 @@ pub(super) struct Lookup {
 }
 
 impl Lookup {
-    /// What the key permits at `now`.
+    /// Evaluates what the key permits at `now`.
     pub fn evaluate(
         &self,
         permission: Option<Permission>,
@@ -41,7 +41,7 @@ const CAPACITY: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4095);
 
 type Lookups = LruCache<KeyHash, (Timestamp, Arc<Lookup>)>;
 
-/// The latest lookup of each key, and the time at which the lookup began. Evicts the least recently used.
+/// The latest lookup of each key, and the time at which the lookup began. Evicts the least recently used lookup.
 ///
 /// Uses wall-clock time, because the monotonic clock may stop while Lambda freezes the process.
 pub struct ValidationCache {
@@ -77,7 +77,7 @@ impl ValidationCache {
         let mut lookups = self.lookups();
         let (began, lookup) = lookups.get(&key.hash())?;
         // A lookup from the future means that the clock was set back, so its age is unknown. Both times are rounded
-        // down to milliseconds, so the actual age is certain to be within the limit only if this one is below it.
+        // down to milliseconds: the actual age is certain to be within the limit only if the computed age is below it.
         let age = now.since(*began)?;
         // A validation that reads the table checks the signed expiry first, before any other reason for refusal.
         let is_expired = now >= lookup.key.claims().expires_at;
@@ -87,8 +87,7 @@ impl ValidationCache {
     /// Stores a lookup that began at `began`, in place of any earlier one. Removes the key if the table does not have
     /// it, or has another hash for it.
     ///
-    /// A Lambda process handles one request at a time, so the last lookup to be inserted is also the last that was
-    /// read.
+    /// A Lambda process handles one request at a time, so the last lookup inserted is also the last one read.
     pub(super) fn insert(&self, lookup: &Arc<Lookup>, began: Timestamp) {
         if self.bound.is_zero() {
             return;

@@ -29,7 +29,7 @@ pub enum Deletion {
 }
 
 impl Store {
-    /// Whether a key holds a slot for a cluster. Strongly consistent.
+    /// Whether a key holds a slot for a cluster.
     pub(crate) async fn has_slot(
         &self,
         tenant: &TenantId,
@@ -43,7 +43,7 @@ impl Store {
         Ok(slot.is_some())
     }
 
-    /// The clusters for which a key holds slots, up to `limit`. Strongly consistent.
+    /// The clusters for which a key holds slots, up to `limit`.
     pub(crate) async fn slots(
         &self,
         tenant: &TenantId,
@@ -81,7 +81,6 @@ impl Store {
         Ok(())
     }
 
-    /// A cluster. Strongly consistent.
     pub(crate) async fn cluster(
         &self,
         tenant: &TenantId,
@@ -91,7 +90,7 @@ impl Store {
         Ok(item.map(read::<ClusterItem, _>).transpose()?)
     }
 
-    /// A page of a tenant's clusters, sorted by name. Strongly consistent.
+    /// A page of a tenant's clusters, sorted by name.
     pub(crate) async fn clusters(
         &self,
         tenant: &TenantId,
@@ -110,7 +109,7 @@ impl Store {
         self.table.page::<ClusterItem, _>(query).await
     }
 
-    /// A page of a cluster's nodes, sorted by name, as large as DynamoDB makes it. Strongly consistent.
+    /// A page of a cluster's nodes, sorted by name, as large as DynamoDB makes it.
     pub(crate) async fn nodes(
         &self,
         tenant: &TenantId,

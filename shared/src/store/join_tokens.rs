@@ -8,7 +8,6 @@ use super::{
 use crate::model::{JoinToken, JoinTokenRecord, Redemption, Timestamp};
 
 impl Store {
-    /// The record of a join token. Strongly consistent.
     pub(crate) async fn join_token(
         &self,
         token: &JoinToken,

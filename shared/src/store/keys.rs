@@ -60,7 +60,7 @@ pub enum Archived {
 }
 
 impl Store {
-    /// A key and its owner, which are all that a validation reads. Strongly consistent.
+    /// A key and its owner, which are all that a validation reads.
     pub(crate) async fn key_and_owner(
         &self,
         key: &Claims,
@@ -74,7 +74,6 @@ impl Store {
         Ok((batch.take::<KeyItem, _>()?, batch.take::<UserItem, _>()?))
     }
 
-    /// A key. Strongly consistent.
     pub(crate) async fn key(
         &self,
         tenant: &TenantId,
@@ -85,7 +84,6 @@ impl Store {
         Ok(item.map(read::<KeyItem, _>).transpose()?)
     }
 
-    /// The data needed to create a key. Strongly consistent.
     pub(crate) async fn creation_state(
         &self,
         actor: &Actor,
@@ -167,7 +165,7 @@ impl Store {
         })
     }
 
-    /// A page of a user's keys, newest first. Strongly consistent.
+    /// A page of a user's keys, newest first.
     pub(crate) async fn user_keys(
         &self,
         tenant: &TenantId,
@@ -187,7 +185,7 @@ impl Store {
         self.table.page::<KeyItem, _>(query).await
     }
 
-    /// A page of a tenant's keys, newest first. The index may lag slightly behind the table.
+    /// A page of a tenant's keys, newest first, from the index.
     pub(crate) async fn tenant_keys(
         &self,
         tenant: &TenantId,

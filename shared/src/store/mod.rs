@@ -4,8 +4,9 @@
 //! - `table` sends the requests, and retries those that conflict with others.
 //! - The other files contain the reads and writes, one file for each kind of resource.
 //!
-//! A key's own claims name its partition. Validations and the list of a user's keys therefore need no index, and are
-//! strongly consistent. The sparse index `tenant` (`tenant_pk`, `tenant_sk`) serves the administrators' lists.
+//! A key's own claims name its partition, so validations and the list of a user's keys need no index. The sparse index
+//! `tenant` (`tenant_pk`, `tenant_sk`) serves the administrators' lists. It may lag slightly behind the table; all other
+//! reads are strongly consistent.
 
 mod clusters;
 mod handle;

@@ -15,7 +15,7 @@ pub struct Page<T> {
     pub has_more: bool,
 }
 
-/// A position in a list: just after an item.
+/// A position in a list, directly after an item.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Position(pub(crate) String);
 

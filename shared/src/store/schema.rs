@@ -128,7 +128,6 @@ key_attributes! {
     IndexedUsersPk = "USERS" tenant: TenantId;
 }
 
-/// The primary key of an item.
 #[derive(Debug, Clone)]
 pub(super) struct PrimaryKey(pub Item);
 
@@ -244,9 +243,6 @@ pub(super) struct Batch(pub Vec<Item>);
 
 impl Batch {
     /// Removes and returns an item of the kind `I`, if there is one.
-    ///
-    /// # Errors
-    /// When the item cannot be read.
     pub fn take<I, R>(&mut self) -> Result<Option<R>, BadItem>
     where
         I: Kind,

@@ -44,8 +44,8 @@ pub enum StoreError {
     Build(#[from] BuildError),
 }
 
-/// Retries something that conflicts with concurrent requests, for three seconds. The pause before each attempt is
-/// random and grows, so that two callers do not keep conflicting.
+/// Limits the attempts at an operation that can conflict with concurrent requests to three seconds. The pause before
+/// each attempt is random and grows, so that two callers do not keep conflicting.
 #[derive(Debug)]
 pub(crate) struct Attempts {
     made: u32,
@@ -58,7 +58,7 @@ impl Attempts {
         Self { made: 0, deadline }
     }
 
-    /// Waits until the next attempt is due; the first is due immediately. False when the time is up.
+    /// Waits until the next attempt is due; the first is due immediately. False when no time is left.
     pub async fn next(&mut self) -> bool {
         if self.made > 0 {
             let longest = Duration::from_millis(20 << self.made.min(5));
@@ -174,7 +174,6 @@ impl Write {
         Self::new(WriteKind::Check, key, None)
     }
 
-    /// Sets the condition.
     pub fn when(mut self, condition: impl Into<String>) -> Self {
         self.condition = Some(condition.into());
         self
@@ -295,7 +294,6 @@ impl Table {
         self.batch_get(vec![PrimaryKey::warm_up()]).await.map(drop)
     }
 
-    /// One item. Strongly consistent.
     pub async fn get(&self, PrimaryKey(key): PrimaryKey) -> Result<Option<Item>, StoreError> {
         let request = self.client.get_item().table_name(&self.name);
         let request = request.set_key(Some(key)).consistent_read(true);

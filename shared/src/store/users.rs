@@ -56,7 +56,6 @@ fn change_admins(old: Option<&User>, new: &User) -> Option<Write> {
 }
 
 impl Store {
-    /// A user. Strongly consistent.
     pub(crate) async fn user(
         &self,
         tenant: &TenantId,
@@ -66,7 +65,7 @@ impl Store {
         Ok(item.map(read::<UserItem, _>).transpose()?)
     }
 
-    /// Those of the given users who exist, for up to 100 different ids. Strongly consistent.
+    /// Those of the given users who exist, for up to 100 different ids.
     pub(crate) async fn users(
         &self,
         tenant: &TenantId,
@@ -97,7 +96,7 @@ impl Store {
         Ok((find(one), find(other)))
     }
 
-    /// A page of a tenant's users, sorted by id. The index may lag slightly behind the table.
+    /// A page of a tenant's users, sorted by id, from the index.
     pub(crate) async fn tenant_users(
         &self,
         tenant: &TenantId,

@@ -90,7 +90,7 @@ impl fmt::Debug for AccessKey {
     }
 }
 
-/// A genuine key that has not expired: only [`AccessKey::verify`] makes one.
+/// A genuine key that has not expired. Only [`AccessKey::verify`] creates one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VerifiedKey {
     hash: KeyHash,
@@ -108,7 +108,7 @@ impl VerifiedKey {
         &self.claims
     }
 
-    /// For tests of what comes after the verification.
+    /// For tests of the code that runs after verification.
     #[cfg(test)]
     pub(crate) const fn new(hash: KeyHash, claims: Claims) -> Self {
         Self { hash, claims }
@@ -160,7 +160,7 @@ pub struct Claims {
 }
 
 impl Claims {
-    /// Where the record of the key is: its tenant, owner and id.
+    /// The tenant, the owner and the key id, which locate the record of the key.
     #[must_use]
     pub const fn ids(&self) -> (&TenantId, &UserId, KeyId) {
         (&self.tenant_id, &self.user_id, self.key_id)
@@ -198,9 +198,6 @@ pub struct SigningInput(Zeroizing<String>);
 
 impl SigningInput {
     /// The header and the claims, which include a new 32-byte secret from the operating system.
-    ///
-    /// # Errors
-    /// When the operating system provides no random bytes.
     pub fn new(
         claims: Claims,
         issuer: &TokenIssuer,

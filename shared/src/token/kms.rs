@@ -34,7 +34,7 @@ pub struct KmsKeys {
 pub enum KmsError {
     #[error("KMS GetPublicKey for {0}")]
     PublicKey(String, #[source] Box<SdkError<GetPublicKeyError>>),
-    #[error("unsupported public key of {0}")]
+    #[error("the public key of KMS key {0} cannot be used")]
     Unsupported(String, #[source] UnsupportedKey),
     #[error("no usable key in SIGNING_KEYS")]
     NoKey,
@@ -81,7 +81,7 @@ impl KmsKeys {
                 Err(error) if !keys.is_empty() && is_final(&error) => {
                     tracing::warn!(
                         kms.key = key_id,
-                        "skipped a disabled or deleted KMS key: access keys that it signed are refused"
+                        "skipped a KMS key that is disabled or deleted; access keys that it signed are refused"
                     );
                     continue;
                 }
@@ -99,9 +99,6 @@ impl KmsKeys {
     }
 
     /// Signs `claims` with the first KMS key.
-    ///
-    /// # Errors
-    /// When KMS or the random number generator fails, or no key is configured.
     pub async fn sign(&self, claims: Claims, issuer: &TokenIssuer) -> Result<AccessKey, KmsError> {
         let key_id = self.key_ids.first().ok_or(KmsError::NoKey)?;
         let public_key = self.public_keys().await?.signing().ok_or(KmsError::NoKey)?;

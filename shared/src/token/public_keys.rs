@@ -92,9 +92,6 @@ impl Parameters {
 
 impl PublicKey {
     /// Reads a DER SubjectPublicKeyInfo, as returned by KMS `GetPublicKey`.
-    ///
-    /// # Errors
-    /// When the bytes are not a SubjectPublicKeyInfo, or the type of the key is not supported.
     pub fn from_spki(spki: &[u8]) -> Result<Self, UnsupportedKey> {
         let info = SubjectPublicKeyInfoRef::from_der(spki)?;
         let bytes = info.subject_public_key.as_bytes().unwrap_or_default();
@@ -157,9 +154,6 @@ impl PublicKey {
     }
 
     /// Verifies a signature in the encoding of RFC 7518.
-    ///
-    /// # Errors
-    /// When it is not a signature of `message` by this key.
     pub fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), ring::error::Unspecified> {
         let algorithm: &dyn signature::VerificationAlgorithm = match self.algorithm {
             Algorithm::Es256 => &signature::ECDSA_P256_SHA256_FIXED,
@@ -179,9 +173,6 @@ fn two_integers(der: &[u8]) -> Result<(UintRef<'_>, UintRef<'_>), der::Error> {
 }
 
 /// Converts the DER-encoded ECDSA signature that KMS returns into the fixed-length r || s of RFC 7518, section 3.4.
-///
-/// # Errors
-/// When `signature` is not a DER ECDSA-Sig-Value for a 256-bit curve.
 pub fn ecdsa_fixed(signature: &[u8]) -> Result<[u8; 64], der::Error> {
     let (r, s) = two_integers(signature)?;
     let mut fixed = [0; 64];
@@ -214,7 +205,7 @@ impl PublicKeys {
         Self(keys)
     }
 
-    /// The public key of the signing key.
+    /// The public key of the KMS key that signs.
     #[must_use]
     pub fn signing(&self) -> Option<&PublicKey> {
         self.0.first()
@@ -226,7 +217,6 @@ impl PublicKeys {
         self.0.iter().find(|key| key.header == header)
     }
 
-    /// The JWK Set to publish.
     #[must_use]
     pub fn jwks(&self) -> JwkSet<'_> {
         JwkSet {

@@ -1,0 +1,22 @@
+//! The values of the log field `event.name`: all names, each for one thing that happened to one kind of entity.
+//!
+//! Queries of the log filter by these names, because messages may change. `tests/contract` checks that the queries in
+//! `infra` use only names from this list, and that each name is logged somewhere.
+
+/// A key was revoked, by a person or by its holder.
+pub const ACCESS_KEY_REVOKED: &str = "access-key.revoked";
+/// A key was refused by the authorizer.
+pub const ACCESS_KEY_REFUSED: &str = "access-key.refused";
+/// The cluster limit of a key was changed.
+pub const ACCESS_KEY_LIMIT_CHANGED: &str = "access-key.limit-changed";
+/// TTL removed an expired key, and its history is in the table.
+pub const ACCESS_KEY_ARCHIVED: &str = "access-key.archived";
+/// All keys that a user had were revoked with one write.
+pub const USER_KEYS_REVOKED: &str = "user.keys-revoked";
+/// A user was provisioned, changed or deleted.
+pub const USER_CHANGED: &str = "user.changed";
+/// A key onboarded a cluster or one of its nodes, perhaps not for the first time.
+pub const CLUSTER_ONBOARDED: &str = "cluster.onboarded";
+pub const CLUSTER_DELETED: &str = "cluster.deleted";
+/// A join token was presented that had already been redeemed.
+pub const JOIN_TOKEN_REPLAYED: &str = "join-token.replayed";
