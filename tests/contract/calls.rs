@@ -54,9 +54,7 @@ impl World {
             parameters,
             ..Options::default()
         };
-        let stack = Stack::start(options)
-            .await
-            .unwrap_or_else(|error| panic!("{}", error.chain()));
+        let stack = Stack::start(options).await.unwrap();
         let document = Document::read();
         let operations = document.operations();
         let client = Client::builder().no_proxy().build().unwrap();

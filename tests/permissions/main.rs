@@ -175,9 +175,7 @@ async fn every_function_uses_exactly_what_its_role_allows() {
         parameters: parameters.to_vec(),
         ..Options::default()
     };
-    let stack = Stack::start(options)
-        .await
-        .unwrap_or_else(|error| panic!("{}", error.chain()));
+    let stack = Stack::start(options).await.unwrap();
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let world = World { stack, client };
     walk(&world).await;

@@ -31,9 +31,7 @@ fn options() -> Options {
 }
 
 async fn start(options: Options) -> Stack {
-    Stack::start(options)
-        .await
-        .unwrap_or_else(|error| panic!("{}", error.chain()))
+    Stack::start(options).await.unwrap()
 }
 
 struct Answer {

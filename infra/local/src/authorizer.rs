@@ -5,12 +5,12 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use anyhow::{Context, Result, anyhow};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, jwk::JwkSet};
 use serde_json::{Map, Value, json};
 
 use crate::{
     clock,
-    error::{Error, Result},
     runtime::Function,
     template::{Resource, number},
 };
@@ -63,7 +63,7 @@ impl Authorizer {
             .unwrap_or_default();
         let sources = sources.iter().map(|source| Source::parse(id, source));
         let mut identity_source = sources.collect::<Result<Vec<_>>>()?;
-        let refuse = |what: &str| Err(Error::new(format!("{id}: {what} is not supported")));
+        let refuse = |what: &str| Err(anyhow!("{id}: {what} is not supported"));
         match properties["AuthorizerType"].as_str().unwrap_or_default() {
             "JWT" => {
                 let (Some(source), true) = (identity_source.pop(), identity_source.is_empty())
@@ -86,7 +86,7 @@ impl Authorizer {
                         .iter()
                         .filter_map(|a| a.as_str().map(str::to_owned))
                         .collect(),
-                    client: client.map_err(Error::because("cannot make an HTTP client"))?,
+                    client: client.context("cannot make an HTTP client")?,
                     keys: Mutex::default(),
                 }))
             }
@@ -160,9 +160,9 @@ impl Source {
         } else if let Some(name) = text.strip_prefix("$request.querystring.") {
             Ok(Self::Query(name.to_owned()))
         } else {
-            Err(Error::new(format!(
+            Err(anyhow!(
                 "{id}: the identity source {source} is not supported"
-            )))
+            ))
         }
     }
 

@@ -5,17 +5,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use anyhow::{Context, Result, anyhow, bail};
 use tokio::process::Command;
-
-use crate::error::{Error, Result};
 
 /// Builds every binary of the workspace in the profile of the running program; returns the directory they are in.
 ///
 /// It builds the whole workspace and not the functions alone: with another selection cargo would unify other
 /// features, and build the dependencies once more.
 pub(crate) async fn build() -> Result<PathBuf> {
-    let program =
-        env::current_exe().map_err(Error::because("cannot tell where this program lies"))?;
+    let program = env::current_exe().context("cannot tell where this program lies")?;
     let directory = program.parent().unwrap_or(Path::new("/"));
     // A test's binary lies in `deps`, an example's in `examples`, below the others.
     let directory = match directory.file_name().and_then(|name| name.to_str()) {
@@ -23,10 +21,7 @@ pub(crate) async fn build() -> Result<PathBuf> {
         _ => directory,
     };
     let (Some(target), Some(profile)) = (directory.parent(), directory.file_name()) else {
-        return Err(Error::new(format!(
-            "{} does not lie where cargo builds",
-            program.display()
-        )));
+        bail!("{} does not lie where cargo builds", program.display());
     };
     let profile = profile.to_string_lossy();
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()));
@@ -62,10 +57,10 @@ pub(crate) async fn build() -> Result<PathBuf> {
         .kill_on_drop(true)
         .status()
         .await
-        .map_err(Error::because("cannot run cargo"))?;
+        .context("cannot run cargo")?;
     if status.success() {
         Ok(directory.to_owned())
     } else {
-        Err(Error::new("the functions do not build"))
+        Err(anyhow!("the functions do not build"))
     }
 }

@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 
-use local_stack::{Error, Stack};
+use anyhow::{Context, Result};
+use local_stack::Stack;
 use serde_json::{Value, json};
 
 const BOOTSTRAP_ADMINS: &str = "BootstrapAdmins";
@@ -50,7 +51,7 @@ pub(crate) fn people() -> Vec<Value> {
 }
 
 /// Gives every user a token, and has each tenant's admin put the others into the directory.
-pub(crate) async fn users(stack: &Stack) -> Result<Vec<User>, Error> {
+pub(crate) async fn users(stack: &Stack) -> Result<Vec<User>> {
     let users: Vec<_> = USERS
         .iter()
         .map(|&(tenant, id, role)| User {
@@ -61,7 +62,7 @@ pub(crate) async fn users(stack: &Stack) -> Result<Vec<User>, Error> {
         })
         .collect();
     let client = reqwest::Client::builder().no_proxy().build();
-    let client = client.map_err(Error::because("cannot make an HTTP client"))?;
+    let client = client.context("cannot make an HTTP client")?;
     for user in users.iter().filter(|user| user.role != "admin") {
         let Some(admin) = users
             .iter()
@@ -78,12 +79,10 @@ pub(crate) async fn users(stack: &Stack) -> Result<Vec<User>, Error> {
             .json(&body)
             .send()
             .await;
-        let answer = answer.map_err(Error::because(cannot()))?;
+        let answer = answer.with_context(cannot)?;
         if let Err(error) = answer.error_for_status_ref() {
             let said = answer.text().await.unwrap_or_default();
-            return Err(Error::because(format!("{} ({})", cannot(), said.trim()))(
-                error,
-            ));
+            return Err(error).context(format!("{} ({})", cannot(), said.trim()));
         }
     }
     Ok(users)

@@ -2,6 +2,7 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
+use anyhow::{Context, Result, bail};
 use dynoxide::{
     Database, DynoxideError,
     actions::{
@@ -13,7 +14,6 @@ use serde_json::{Map, Value, json};
 use tokio::{sync::Notify, task::JoinHandle, time::timeout};
 
 use crate::{
-    error::{Error, Result},
     template::{REGION, Resource, flag},
     web,
 };
@@ -57,7 +57,7 @@ pub(crate) async fn start(data: Option<&Path>, resource: &Resource, name: &str) 
     let (database, stream) =
         tokio::task::spawn_blocking(move || open(path.as_deref(), &resource, &table))
             .await
-            .map_err(Error::because("DynamoDB did not start"))??;
+            .context("DynamoDB did not start")??;
     let listener = web::bind(0).await?;
     let url = web::url(&listener)?;
     let stop = Arc::new(Notify::new());
@@ -86,8 +86,8 @@ fn open(
 ) -> Result<(Database, Option<String>)> {
     let database = match path {
         Some(path) => Database::new(&path.to_string_lossy())
-            .map_err(Error::because(format!("cannot open {}", path.display())))?,
-        None => Database::memory().map_err(Error::because("cannot open a database in memory"))?,
+            .with_context(|| format!("cannot open {}", path.display()))?,
+        None => Database::memory().context("cannot open a database in memory")?,
     };
     let description = match database.describe_table(DescribeTableRequest {
         table_name: table.to_owned(),
@@ -96,17 +96,14 @@ fn open(
         Err(DynoxideError::ResourceNotFoundException(_)) => {
             let cannot = || format!("cannot create the table {}", resource.id);
             let request: CreateTableRequest =
-                serde_json::from_value(create_table(resource, table)?)
-                    .map_err(Error::because(cannot()))?;
+                serde_json::from_value(create_table(resource, table)?).with_context(cannot)?;
             database
                 .create_table(request)
-                .map_err(Error::because(cannot()))?
+                .with_context(cannot)?
                 .table_description
         }
         Err(error) => {
-            return Err(Error::because(format!("cannot read the table {table}"))(
-                error,
-            ));
+            return Err(error).context(format!("cannot read the table {table}"));
         }
     };
     let ttl = &resource.properties["TimeToLiveSpecification"];
@@ -122,9 +119,7 @@ fn open(
         if let Err(error) = database.update_time_to_live(request)
             && !error.to_string().contains("already enabled")
         {
-            return Err(Error::because(format!("cannot enable TTL on {table}"))(
-                error,
-            ));
+            return Err(error).context(format!("cannot enable TTL on {table}"));
         }
     }
     Ok((database, description.latest_stream_arn))
@@ -133,10 +128,7 @@ fn open(
 /// The template's properties as the request that creates the table.
 fn create_table(resource: &Resource, table: &str) -> Result<Value> {
     let Value::Object(properties) = &resource.properties else {
-        return Err(Error::new(format!(
-            "the table {} has no properties",
-            resource.id
-        )));
+        bail!("the table {} has no properties", resource.id);
     };
     let mut request = Map::from_iter([("TableName".to_owned(), table.into())]);
     for (name, value) in properties {
@@ -156,10 +148,7 @@ fn create_table(resource: &Resource, table: &str) -> Result<Value> {
             // The one is set by a call of its own, the others mean nothing on one machine.
             "TimeToLiveSpecification" | "PointInTimeRecoverySpecification" | "Tags" => continue,
             _ => {
-                return Err(Error::new(format!(
-                    "{}: the local stack does not know {name}",
-                    resource.id
-                )));
+                bail!("{}: the local stack does not know {name}", resource.id);
             }
         };
         request.insert(name.clone(), value);

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use anyhow::{Context, Result, anyhow, bail};
 use dynoxide::{
     Database,
     actions::{
@@ -21,7 +22,6 @@ use uuid::Uuid;
 use crate::{
     clock,
     dynamo::{Dynamo, public_arn},
-    error::{Error, Result},
     files,
     iam::{Permission, Permissions},
     runtime::{Function, InvokeError},
@@ -71,7 +71,7 @@ impl Mapping {
             .stream
             .clone()
             .filter(|stream| public_arn(stream) == source)
-            .ok_or_else(|| Error::new(format!("{id}: {source} is not the table's stream")))?;
+            .ok_or_else(|| anyhow!("{id}: {source} is not the table's stream"))?;
         let filters = filters(id, &properties["FilterCriteria"])?;
         let shard = first_shard(id, &dynamo.database, &stream)?;
         let destination = &properties["DestinationConfig"]["OnFailure"]["Destination"];
@@ -221,8 +221,9 @@ impl Mapping {
 
     async fn iterator(&self) -> Result<String> {
         let kept = match &self.position {
-            Some(path) => files::read(path)
-                .map_err(Error::because(format!("cannot read {}", path.display())))?,
+            Some(path) => {
+                files::read(path).with_context(|| format!("cannot read {}", path.display()))?
+            }
             None => None,
         };
         let kept = kept.map(|kept| String::from_utf8_lossy(&kept).into_owned());
@@ -238,10 +239,10 @@ impl Mapping {
             sequence_number: kept,
         };
         let answer = self.database.get_shard_iterator(request);
-        let answer = answer.map_err(Error::because("cannot read the stream"))?;
+        let answer = answer.context("cannot read the stream")?;
         answer
             .shard_iterator
-            .ok_or_else(|| Error::new("the stream has ended"))
+            .ok_or_else(|| anyhow!("the stream has ended"))
     }
 
     /// The next records, as Lambda would deliver them, and where to go on.
@@ -252,12 +253,11 @@ impl Mapping {
             limit: Some(self.batch_size),
         };
         let answer = tokio::task::spawn_blocking(move || database.get_records(request)).await;
-        let answer = answer.map_err(Error::because("the stream's reader ended"))?;
-        let answer = answer.map_err(Error::because("cannot read the stream"))?;
+        let answer = answer.context("the stream's reader ended")?;
+        let answer = answer.context("cannot read the stream")?;
         let source = public_arn(&self.stream);
         let records = answer.records.iter().map(|record| {
-            let mut record = serde_json::to_value(record)
-                .map_err(Error::because("a stream record is no JSON"))?;
+            let mut record = serde_json::to_value(record).context("a stream record is no JSON")?;
             record["awsRegion"] = REGION.into();
             record["eventSource"] = "aws:dynamodb".into();
             record["eventSourceARN"] = source.as_str().into();
@@ -265,7 +265,7 @@ impl Mapping {
         });
         let next = answer
             .next_shard_iterator
-            .ok_or_else(|| Error::new("the stream has ended"))?;
+            .ok_or_else(|| anyhow!("the stream has ended"))?;
         Ok((records.collect::<Result<_>>()?, next))
     }
 
@@ -275,8 +275,8 @@ impl Mapping {
         };
         let kept =
             tokio::task::spawn_blocking(move || files::replace(&path, position.as_bytes())).await;
-        let kept = kept.map_err(Error::because("the stream's reader ended"))?;
-        kept.map_err(Error::because("cannot keep the position in the stream"))
+        let kept = kept.context("the stream's reader ended")?;
+        kept.context("cannot keep the position in the stream")
     }
 }
 
@@ -288,12 +288,12 @@ fn first_shard(id: &str, database: &Database, stream: &str) -> Result<String> {
     };
     let description = database
         .describe_stream(request)
-        .map_err(Error::because(format!("{id}: cannot read the stream")))?
+        .with_context(|| format!("{id}: cannot read the stream"))?
         .stream_description;
     let shard = description.shards.into_iter().next();
     shard
         .map(|shard| shard.shard_id)
-        .ok_or_else(|| Error::new(format!("{id}: the stream has no shard")))
+        .ok_or_else(|| anyhow!("{id}: the stream has no shard"))
 }
 
 /// Refuses a mapping whose function lacks a permission that the mapping needs. Lambda does the same, because it uses
@@ -318,9 +318,7 @@ fn require_permissions(
     for permission in &needed {
         if !permissions.is_allowed(function, permission) {
             let Permission { action, resource } = permission;
-            return Err(Error::new(format!(
-                "{id}: the function lacks {action} on {resource}"
-            )));
+            bail!("{id}: the function lacks {action} on {resource}");
         }
     }
     Ok(())
@@ -383,15 +381,13 @@ fn pattern(id: &str, text: &Value) -> Result<Value> {
         }
     }
     let pattern = serde_json::from_str(text.as_str().unwrap_or_default());
-    let pattern: Value = pattern.map_err(Error::because(format!(
-        "{id}: a filter pattern is not JSON"
-    )))?;
+    let pattern: Value = pattern.with_context(|| format!("{id}: a filter pattern is not JSON"))?;
     if pattern.is_object() && known(&pattern) {
         Ok(pattern)
     } else {
-        Err(Error::new(format!(
+        Err(anyhow!(
             "{id}: the local stack does not know all of the filter pattern {pattern}"
-        )))
+        ))
     }
 }
 

@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use anyhow::{Result, anyhow, bail};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header, request::Parts};
@@ -17,7 +18,6 @@ use uuid::Uuid;
 use crate::{
     authorizer::{Authorizer, Verdict},
     clock,
-    error::{Error, Result},
     runtime::{Function, InvokeError, LARGEST_PAYLOAD},
     template::{ACCOUNT, Resource, Template, number, text},
     web::{self, Answer},
@@ -184,9 +184,7 @@ fn integrations(
         if properties["IntegrationType"] != "AWS_PROXY"
             || properties["PayloadFormatVersion"] != "2.0"
         {
-            return Err(Error::new(format!(
-                "{id}: only AWS_PROXY with payload format 2.0 is supported"
-            )));
+            bail!("{id}: only AWS_PROXY with payload format 2.0 is supported");
         }
         let timeout = number(&properties["TimeoutInMillis"]).unwrap_or(INTEGRATION_TIMEOUT_MS);
         let integration = Integration {
@@ -217,8 +215,7 @@ impl Route {
     ) -> Result<Self> {
         let (id, properties) = (&resource.id, &resource.properties);
         let named = |name: &str| properties[name].as_str().unwrap_or_default();
-        let missing =
-            |name: &str| Error::new(format!("{id}: there is no {name} {}", properties[name]));
+        let missing = |name: &str| anyhow!("{id}: there is no {name} {}", properties[name]);
         let integration = integrations
             .get(named("Target"))
             .ok_or_else(|| missing("Target"))?;

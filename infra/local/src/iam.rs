@@ -5,12 +5,10 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use anyhow::{Result, bail};
 use serde_json::Value;
 
-use crate::{
-    error::{Error, Result},
-    template::{Template, text},
-};
+use crate::template::{Template, text};
 
 /// A service that functions need permission to call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -186,9 +184,7 @@ fn permissions(id: &str, document: &Value) -> Result<Vec<Permission>> {
         for action in list(&statement["Action"]).filter_map(text) {
             for resource in list(&statement["Resource"]).filter_map(text) {
                 if !plain || action.contains('*') || resource.contains('*') {
-                    return Err(Error::new(format!(
-                        "{id}: {action} on {resource} is not a plain permission"
-                    )));
+                    bail!("{id}: {action} on {resource} is not a plain permission");
                 }
                 permissions.push(Permission {
                     action: action.clone(),
@@ -198,9 +194,7 @@ fn permissions(id: &str, document: &Value) -> Result<Vec<Permission>> {
         }
     }
     if permissions.is_empty() {
-        return Err(Error::new(format!(
-            "{id}: the policy allows nothing, or is not written out"
-        )));
+        bail!("{id}: the policy allows nothing, or is not written out");
     }
     Ok(permissions)
 }

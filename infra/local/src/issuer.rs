@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use anyhow::{Context, Result};
 use base64::{
     Engine,
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
@@ -29,9 +30,7 @@ use tokio::net::TcpListener;
 use uuid::Uuid;
 
 use crate::{
-    clock,
-    error::{Error, Result},
-    files,
+    clock, files,
     web::{self, Server},
 };
 
@@ -89,10 +88,10 @@ impl Issuer {
     ) -> Result<Self> {
         let path = data.map(|data| data.join("issuer.der"));
         let key = tokio::task::spawn_blocking(move || key(path.as_deref()));
-        let key = key.await.map_err(Error::because("the issuer ended"))??;
+        let key = key.await.context("the issuer ended")??;
         let der = key
             .to_pkcs1_der()
-            .map_err(Error::because("the issuer's key cannot be encoded"))?;
+            .context("the issuer's key cannot be encoded")?;
         let url = web::url(&listener)?;
         let configuration = json!({
             "issuer": url,
@@ -382,16 +381,15 @@ fn escaped(text: &str) -> String {
 fn key(path: Option<&Path>) -> Result<RsaPrivateKey> {
     let cannot = "cannot keep the issuer's key";
     if let Some(path) = path
-        && let Some(der) = files::read(path).map_err(Error::because(cannot))?
+        && let Some(der) = files::read(path).context(cannot)?
     {
         return RsaPrivateKey::from_pkcs1_der(&der)
-            .map_err(Error::because(format!("{} is damaged", path.display())));
+            .with_context(|| format!("{} is damaged", path.display()));
     }
-    let key =
-        RsaPrivateKey::new(&mut OsRng, 2048).map_err(Error::because("cannot make an RSA key"))?;
+    let key = RsaPrivateKey::new(&mut OsRng, 2048).context("cannot make an RSA key")?;
     if let Some(path) = path {
-        let der = key.to_pkcs1_der().map_err(Error::because(cannot))?;
-        files::replace(path, der.as_bytes()).map_err(Error::because(cannot))?;
+        let der = key.to_pkcs1_der().context(cannot)?;
+        files::replace(path, der.as_bytes()).context(cannot)?;
     }
     Ok(key)
 }

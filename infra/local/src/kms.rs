@@ -6,6 +6,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use anyhow::{Context, Result};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use ed25519_dalek::Signer as _;
@@ -23,9 +24,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::{
-    clock,
-    error::{Error, Result},
-    files,
+    clock, files,
     template::{ACCOUNT, REGION},
     web::{self, Answer, Closed, Server},
 };
@@ -85,13 +84,11 @@ impl Kms {
         let state = match &path {
             Some(path) => {
                 let context = || format!("cannot read the KMS keys in {}", path.display());
-                let bytes = files::read(path).map_err(Error::because(context()))?;
+                let bytes = files::read(path).with_context(context)?;
                 let state = bytes
                     .map(|bytes| serde_json::from_slice(&bytes))
                     .transpose();
-                state
-                    .map_err(Error::because(context()))?
-                    .unwrap_or_default()
+                state.with_context(context)?.unwrap_or_default()
             }
             None => State::default(),
         };
@@ -121,16 +118,16 @@ impl Kms {
             })?;
             Ok::<_, Failure>(arn(&key))
         });
-        let created = created.await.map_err(Error::because("KMS ended"))?;
-        created.map_err(Error::because(format!("cannot create the key {id}")))
+        let created = created.await.context("KMS ended")?;
+        created.with_context(|| format!("cannot create the key {id}"))
     }
 
     /// Runs one operation off the async threads, because generating an RSA key takes long.
     pub(crate) async fn call(self: &Arc<Self>, operation: &str, request: Value) -> Result<Value> {
         let (kms, name) = (self.clone(), operation.to_owned());
         let answer = tokio::task::spawn_blocking(move || kms.execute(&name, &request)).await;
-        let answer = answer.map_err(Error::because("KMS ended"))?;
-        answer.map_err(Error::because(format!("KMS refused {operation}")))
+        let answer = answer.context("KMS ended")?;
+        answer.with_context(|| format!("KMS refused {operation}"))
     }
 
     pub(crate) async fn serve(self: &Arc<Self>) -> Result<Server> {

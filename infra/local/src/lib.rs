@@ -6,7 +6,6 @@ mod authorizer;
 mod cargo;
 mod clock;
 mod dynamo;
-mod error;
 mod events;
 mod files;
 mod gateway;
@@ -26,6 +25,7 @@ use std::{
     time::Duration,
 };
 
+use anyhow::{Context, Result, anyhow, bail};
 use base64::{Engine, engine::general_purpose::STANDARD};
 pub use dynoxide;
 use serde_json::{Value, json};
@@ -33,7 +33,6 @@ use tokio::task::JoinSet;
 
 pub use crate::{
     clock::unix_time,
-    error::Error,
     iam::{Permission, Service},
     proxy::{Fault, Request, Rule, RuleGuard},
     runtime::{InvokeError, LogLine},
@@ -113,7 +112,7 @@ pub struct Stack {
 
 impl Stack {
     /// Builds the functions and starts everything. Returns when every function waits for its first invocation.
-    pub async fn start(options: Options) -> Result<Self, Error> {
+    pub async fn start(options: Options) -> Result<Self> {
         let data = options.data.as_deref();
         let lock = data.map(lock_directory).transpose()?;
         // Before anything slow, so that a wrong option or a port in use is reported immediately.
@@ -214,7 +213,7 @@ impl Stack {
     }
 
     /// Makes a further KMS key and gives its ARN.
-    pub async fn create_key(&self, spec: &str) -> Result<String, Error> {
+    pub async fn create_key(&self, spec: &str) -> Result<String> {
         let answer = self
             .kms
             .call(
@@ -229,7 +228,7 @@ impl Stack {
     }
 
     /// Has KMS sign `message` with the algorithm of the key; for ECDSA the signature is DER.
-    pub async fn sign(&self, key_arn: &str, message: &[u8]) -> Result<Vec<u8>, Error> {
+    pub async fn sign(&self, key_arn: &str, message: &[u8]) -> Result<Vec<u8>> {
         let key = self
             .kms
             .call("DescribeKey", json!({ "KeyId": key_arn }))
@@ -242,9 +241,9 @@ impl Stack {
         });
         let answer = self.kms.call("Sign", request).await?;
         let signature = answer["Signature"].as_str().unwrap_or_default();
-        STANDARD.decode(signature).map_err(Error::because(
-            "KMS answered with something other than base64",
-        ))
+        STANDARD
+            .decode(signature)
+            .context("KMS answered with something other than base64")
     }
 
     /// Puts a rule in force, behind those that are, until the result is dropped.
@@ -283,12 +282,12 @@ impl Stack {
     }
 
     /// Deletes the expired items, as DynamoDB does when it gets to it, and says how many.
-    pub fn sweep_ttl(&self) -> Result<usize, Error> {
+    pub fn sweep_ttl(&self) -> Result<usize> {
         let swept = self
             .dynamo
             .database
             .sweep_ttl()
-            .map_err(Error::because("cannot delete what has expired"))?;
+            .context("cannot delete what has expired")?;
         self.mappings.iter().for_each(|mapping| mapping.wake());
         Ok(swept)
     }
@@ -356,22 +355,20 @@ impl Drop for Stack {
 }
 
 /// Makes the data directory and keeps other stacks out of it.
-fn lock_directory(data: &Path) -> Result<File, Error> {
+fn lock_directory(data: &Path) -> Result<File> {
     let cannot = || format!("cannot use {}", data.display());
-    std::fs::create_dir_all(data).map_err(Error::because(cannot()))?;
-    let lock = File::create(data.join("lock")).map_err(Error::because(cannot()))?;
-    lock.try_lock().map_err(Error::because(format!(
-        "{}: does another stack run on it?",
-        cannot()
-    )))?;
+    std::fs::create_dir_all(data).with_context(cannot)?;
+    let lock = File::create(data.join("lock")).with_context(cannot)?;
+    lock.try_lock()
+        .with_context(|| format!("{}: does another stack run on it?", cannot()))?;
     Ok(lock)
 }
 
 /// Reads the template of the AWS deployment. `overrides` win over the parameters that the stack itself sets.
-fn read_template(issuer_url: &str, overrides: &[(String, String)]) -> Result<Template, Error> {
+fn read_template(issuer_url: &str, overrides: &[(String, String)]) -> Result<Template> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../template.yaml");
     let yaml = std::fs::read_to_string(&path)
-        .map_err(Error::because(format!("cannot read {}", path.display())))?;
+        .with_context(|| format!("cannot read {}", path.display()))?;
     let mut parameters = vec![
         ("OidcIssuer".to_owned(), issuer_url.to_owned()),
         ("KeyIssuer".to_owned(), KEY_ISSUER.to_owned()),
@@ -392,13 +389,13 @@ fn console_client(template: &Template, origin: String, people: &[Value]) -> issu
 }
 
 /// Opens the database with the template's one table, and tells the template the ARN of the table's stream.
-async fn start_table(template: &mut Template, data: Option<&Path>) -> Result<Dynamo, Error> {
+async fn start_table(template: &mut Template, data: Option<&Path>) -> Result<Dynamo> {
     let tables = template.of_type("AWS::DynamoDB::Table")?;
     let [table] = tables.as_slice() else {
-        return Err(Error::new(format!(
+        bail!(
             "the local stack runs one table, the template has {}",
             tables.len()
-        )));
+        );
     };
     let name = template
         .attribute(&table.id, "Ref")
@@ -412,7 +409,7 @@ async fn start_table(template: &mut Template, data: Option<&Path>) -> Result<Dyn
 }
 
 /// Creates the template's keys and aliases that do not exist yet. Returns the ARN of the first key.
-async fn create_keys(template: &mut Template, kms: &Arc<Kms>) -> Result<String, Error> {
+async fn create_keys(template: &mut Template, kms: &Arc<Kms>) -> Result<String> {
     let mut first = None;
     for key in template.of_type("AWS::KMS::Key")? {
         let property = |name: &str| key.properties[name].as_str().unwrap_or_default();
@@ -441,7 +438,7 @@ async fn create_keys(template: &mut Template, kms: &Arc<Kms>) -> Result<String, 
             .await?;
         }
     }
-    first.ok_or_else(|| Error::new("the template has no KMS key"))
+    first.ok_or_else(|| anyhow!("the template has no KMS key"))
 }
 
 /// Puts a proxy in front of DynamoDB and one in front of KMS, in this order.
@@ -450,7 +447,7 @@ async fn start_proxies(
     dynamo: &Dynamo,
     kms_server: &Server,
     permissions: &Permissions,
-) -> Result<[Server; 2], Error> {
+) -> Result<[Server; 2]> {
     let dynamodb = faults
         .serve(Service::DynamoDb, &dynamo.url, permissions)
         .await?;
@@ -467,30 +464,26 @@ fn functions(
     [dynamodb, kms]: &[Server; 2],
     logs: &Logs,
     options: &Options,
-) -> Result<BTreeMap<String, Arc<Function>>, Error> {
+) -> Result<BTreeMap<String, Arc<Function>>> {
     let mut functions = BTreeMap::new();
     for resource in template.of_type("AWS::Serverless::Function")? {
         let (id, properties) = (&resource.id, &resource.properties);
         if !properties["Events"].is_null() {
-            return Err(Error::new(format!(
-                "{id}: the local stack reads routes and event sources, not Events"
-            )));
+            bail!("{id}: the local stack reads routes and event sources, not Events");
         }
         let name = resource.metadata["BuildProperties"]["Binary"].as_str();
-        let name = name.ok_or_else(|| {
-            Error::new(format!("{id}: Metadata.BuildProperties.Binary is missing"))
-        })?;
+        let name =
+            name.ok_or_else(|| anyhow!("{id}: Metadata.BuildProperties.Binary is missing"))?;
         let variables = properties["Environment"]["Variables"].as_object();
         let mut environment: Vec<_> = variables
             .into_iter()
             .flatten()
             .map(|(name, value)| {
                 let value = text(value);
-                let value = value
-                    .ok_or_else(|| Error::new(format!("{id}: the variable {name} is no text")));
+                let value = value.ok_or_else(|| anyhow!("{id}: the variable {name} is no text"));
                 Ok((name.clone(), value?))
             })
-            .collect::<Result<_, Error>>()?;
+            .collect::<Result<_>>()?;
         environment.push(("AWS_ENDPOINT_URL_DYNAMODB".to_owned(), dynamodb.url.clone()));
         environment.push(("AWS_ENDPOINT_URL_KMS".to_owned(), kms.url.clone()));
         let settings = Settings {
@@ -519,12 +512,12 @@ fn functions(
 fn find_function(
     functions: &BTreeMap<String, Arc<Function>>,
     reference: &str,
-) -> Result<Arc<Function>, Error> {
+) -> Result<Arc<Function>> {
     functions
         .values()
         .find(|function| function.is(reference))
         .cloned()
-        .ok_or_else(|| Error::new(format!("the template has no function {reference}")))
+        .ok_or_else(|| anyhow!("the template has no function {reference}"))
 }
 
 /// The template's event source mappings.
@@ -535,7 +528,7 @@ fn mappings(
     data: Option<&Path>,
     dead_letters: &DeadLetters,
     permissions: &Permissions,
-) -> Result<Vec<Arc<Mapping>>, Error> {
+) -> Result<Vec<Arc<Mapping>>> {
     let mut mappings = Vec::new();
     for resource in template.of_type("AWS::Lambda::EventSourceMapping")? {
         let name = resource.properties["FunctionName"].as_str();
@@ -553,14 +546,14 @@ fn mappings(
 }
 
 /// Starts the first process of every function and waits until all of them are ready.
-async fn start_functions(functions: &BTreeMap<String, Arc<Function>>) -> Result<(), Error> {
+async fn start_functions(functions: &BTreeMap<String, Arc<Function>>) -> Result<()> {
     let mut starting = JoinSet::new();
     for function in functions.values() {
         let function = function.clone();
         starting.spawn(async move { function.start().await });
     }
     while let Some(started) = starting.join_next().await {
-        started.map_err(Error::because("a function did not start"))??;
+        started.context("a function did not start")??;
     }
     Ok(())
 }
@@ -576,7 +569,7 @@ fn spawn_tasks(
         let mapping = mapping.clone();
         tasks.spawn(async move {
             if let Err(error) = mapping.poll().await {
-                eprintln!("the event source mapping has ended: {}", error.chain());
+                eprintln!("the event source mapping has ended: {error:#}");
             }
         });
     }

@@ -4,8 +4,9 @@ mod demo;
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
+use anyhow::{Context, Result};
 use clap::Parser;
-use local_stack::{Error, Options, Stack};
+use local_stack::{Options, Stack};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Runs the whole service on this machine: gateway, functions, DynamoDB, KMS and an identity provider.
@@ -48,17 +49,15 @@ async fn main() -> ExitCode {
     match run(Arguments::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {}", error.chain());
+            eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
     }
 }
 
-async fn run(arguments: Arguments) -> Result<(), Error> {
-    let mut interrupt =
-        signal(SignalKind::interrupt()).map_err(Error::because("cannot wait for Ctrl-C"))?;
-    let mut terminate =
-        signal(SignalKind::terminate()).map_err(Error::because("cannot wait for SIGTERM"))?;
+async fn run(arguments: Arguments) -> Result<()> {
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for Ctrl-C")?;
+    let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
     let options = Options {
         data: arguments.data,
         port: arguments.port,
@@ -71,7 +70,7 @@ async fn run(arguments: Arguments) -> Result<(), Error> {
     let ready = async {
         let stack = Stack::start(options).await?;
         let users = demo::users(&stack).await?;
-        Ok::<_, Error>((stack, users))
+        Ok::<_, anyhow::Error>((stack, users))
     };
     let (stack, users) = tokio::select! {
         ready = ready => ready?,

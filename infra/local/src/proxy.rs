@@ -10,13 +10,13 @@ use std::{
     time::Duration,
 };
 
+use anyhow::{Context, Result};
 use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode, header, request::Parts};
 use http_body_util::Full;
 use serde_json::{Value, json};
 
 use crate::{
-    error::{Error, Result},
     iam::{Permission, Permissions, Service},
     kms,
     web::{self, Answer, Closed, Server},
@@ -211,7 +211,7 @@ impl Faults {
         permissions: &Permissions,
     ) -> Result<Server> {
         let client = reqwest::Client::builder().no_proxy().build();
-        let client = client.map_err(Error::because("cannot make an HTTP client"))?;
+        let client = client.context("cannot make an HTTP client")?;
         let (faults, upstream, permissions) =
             (self.clone(), upstream.to_owned(), permissions.clone());
         web::serve(web::bind(0).await?, move |parts, body| {

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use anyhow::{Context, Result};
 use bytes::Bytes;
 use http::{HeaderValue, Method, Response, StatusCode, request::Parts};
 use http_body_util::Full;
@@ -22,7 +23,6 @@ use uuid::Uuid;
 
 use crate::{
     clock,
-    error::{Error, Result},
     template::REGION,
     web::{self, Answer, Server},
 };
@@ -192,10 +192,10 @@ impl Function {
                 .take(5);
             let last: Vec<_> = last.map(|line| line.line.as_str()).collect();
             let last = last.into_iter().rev().collect::<Vec<_>>().join("\n  ");
-            Error::because(format!(
+            anyhow::Error::new(error).context(format!(
                 "the function {} does not start; its last lines:\n  {last}\n",
                 self.settings.name
-            ))(error)
+            ))
         })?;
         lock(&self.idle).push(process);
         Ok(())
@@ -292,10 +292,9 @@ impl Function {
     }
 
     async fn try_process(&self) -> Result<Process, InvokeError> {
-        let mut process = self
-            .spawn()
-            .await
-            .map_err(|error| InvokeError::function("Runtime.InvalidEntrypoint", error.chain()))?;
+        let mut process = self.spawn().await.map_err(|error| {
+            InvokeError::function("Runtime.InvalidEntrypoint", format!("{error:#}"))
+        })?;
         let ready = tokio::select! {
             ready = timeout(INIT_TIMEOUT, &mut process.ready) => match ready {
                 Ok(Ok(ready)) => ready,
@@ -341,7 +340,7 @@ impl Function {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true);
-        let mut child = command.spawn().map_err(Error::because(cannot()))?;
+        let mut child = command.spawn().with_context(cannot)?;
         if let Some(output) = child.stdout.take() {
             self.logs.collect(&settings.name, output);
         }

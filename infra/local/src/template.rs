@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use anyhow::{Context, Result, anyhow, bail};
 use saphyr::{LoadableYamlNode, Scalar, Yaml};
 use serde_json::{Map, Value, json};
-
-use crate::error::{Error, Result};
 
 pub(crate) const REGION: &str = "us-east-1";
 pub(crate) const ACCOUNT: &str = "000000000000";
@@ -29,11 +28,10 @@ pub(crate) struct Resource {
 
 impl Template {
     pub(crate) fn parse(yaml: &str, overrides: &[(String, String)]) -> Result<Self> {
-        let documents =
-            Yaml::load_from_str(yaml).map_err(Error::because("the template is not YAML"))?;
+        let documents = Yaml::load_from_str(yaml).context("the template is not YAML")?;
         let document = documents
             .first()
-            .ok_or_else(|| Error::new("the template is empty"))?;
+            .ok_or_else(|| anyhow!("the template is empty"))?;
         let mut document = to_json(document)?;
         let mut section = |name: &str| match document.get_mut(name).map(Value::take) {
             Some(Value::Object(section)) => section,
@@ -245,9 +243,7 @@ impl Template {
             "Fn::Equals" | "Fn::Not" | "Fn::And" | "Fn::Or" => self
                 .condition(&json!({ name: argument }), at)
                 .map(|holds| Some(holds.into())),
-            _ => Err(Error::new(format!(
-                "{at}: the local stack does not know {name}"
-            ))),
+            _ => Err(anyhow!("{at}: the local stack does not know {name}")),
         }
     }
 
@@ -291,13 +287,12 @@ impl Template {
 
     fn named_condition(&self, name: &str, at: &str) -> Result<bool> {
         let condition = self.conditions.get(name);
-        let condition =
-            condition.ok_or_else(|| Error::new(format!("{at}: there is no condition {name}")))?;
+        let condition = condition.ok_or_else(|| anyhow!("{at}: there is no condition {name}"))?;
         self.condition(condition, name)
     }
 
     fn condition(&self, condition: &Value, at: &str) -> Result<bool> {
-        let wrong = || Error::new(format!("{at}: not a condition: {condition}"));
+        let wrong = || anyhow!("{at}: not a condition: {condition}");
         let (name, argument) = condition
             .as_object()
             .and_then(intrinsic)
@@ -307,7 +302,8 @@ impl Template {
             "Condition" => self.named_condition(argument.as_str().ok_or_else(wrong)?, at),
             "Fn::Equals" => {
                 let [left, right] = arguments(argument).ok_or_else(wrong)?;
-                let side = |side| Ok(self.resolve(side, at)?.as_ref().and_then(text));
+                let side =
+                    |side| -> Result<_> { Ok(self.resolve(side, at)?.as_ref().and_then(text)) };
                 Ok(side(left)? == side(right)?)
             }
             "Fn::Not" => {
@@ -339,14 +335,14 @@ impl Template {
             .or_else(|| self.parameters.get(name).cloned());
         value
             .or_else(|| self.attribute(name, "Ref").cloned())
-            .ok_or_else(|| Error::new(format!("{at}: there is nothing called {name} to refer to")))
+            .ok_or_else(|| anyhow!("{at}: there is nothing called {name} to refer to"))
     }
 
     fn get_att(&self, path: &str, at: &str) -> Result<Value> {
         let (id, attribute) = path.split_once('.').unwrap_or((path, ""));
         self.attribute(id, attribute)
             .cloned()
-            .ok_or_else(|| Error::new(format!("{at}: the local stack has no attribute {path}")))
+            .ok_or_else(|| anyhow!("{at}: the local stack has no attribute {path}"))
     }
 
     fn substitute(&self, argument: &Value, at: &str) -> Result<Value> {
@@ -416,10 +412,8 @@ fn arguments<const COUNT: usize>(argument: &Value) -> Option<&[Value; COUNT]> {
     argument.as_array()?.as_slice().try_into().ok()
 }
 
-fn wrong_argument(name: &str, argument: &Value, at: &str) -> Error {
-    Error::new(format!(
-        "{at}: {name} is not given what it takes: {argument}"
-    ))
+fn wrong_argument(name: &str, argument: &Value, at: &str) -> anyhow::Error {
+    anyhow!("{at}: {name} is not given what it takes: {argument}")
 }
 
 /// Globals as SAM merges them: maps key by key, lists appended, anything else replaced.
@@ -448,10 +442,10 @@ fn parameters(
         .find(|(name, _)| !declared.contains_key(name))
     {
         let known: Vec<_> = declared.keys().map(String::as_str).collect();
-        return Err(Error::new(format!(
+        bail!(
             "there is no parameter {name}; the template has {}",
             known.join(", ")
-        )));
+        );
     }
     let mut values = BTreeMap::new();
     for (name, declaration) in declared {
@@ -461,14 +455,10 @@ fn parameters(
             .find(|(n, _)| n == name)
             .map(|(_, value)| value.clone());
         let value = given.or_else(|| text(&declaration["Default"]));
-        let value = value.ok_or_else(|| {
-            Error::new(format!(
-                "the parameter {name} has no default: give it a value"
-            ))
-        })?;
-        check_parameter(declaration, &value).map_err(|why| {
-            Error::new(format!("the parameter {name} cannot be {value:?}: {why}"))
-        })?;
+        let value =
+            value.ok_or_else(|| anyhow!("the parameter {name} has no default: give it a value"))?;
+        check_parameter(declaration, &value)
+            .map_err(|why| anyhow!("the parameter {name} cannot be {value:?}: {why}"))?;
         let value = match declaration["Type"].as_str() {
             Some("CommaDelimitedList") => value.split(',').map(str::trim).collect(),
             _ => value.into(),
@@ -515,7 +505,7 @@ fn to_json(yaml: &Yaml<'_>) -> Result<Value> {
             let mut map = Map::new();
             for (key, value) in entries {
                 let key = text(&to_json(key)?)
-                    .ok_or_else(|| Error::new("the template has a key that is no text"))?;
+                    .ok_or_else(|| anyhow!("the template has a key that is no text"))?;
                 map.insert(key, to_json(value)?);
             }
             Value::Object(map)
@@ -528,9 +518,7 @@ fn to_json(yaml: &Yaml<'_>) -> Result<Value> {
             json!({ name: to_json(node)? })
         }
         Yaml::Representation(..) | Yaml::Alias(_) | Yaml::BadValue => {
-            return Err(Error::new(format!(
-                "the template has YAML that CloudFormation does not take: {yaml:?}"
-            )));
+            bail!("the template has YAML that CloudFormation does not take: {yaml:?}");
         }
     })
 }
@@ -681,7 +669,7 @@ Resources:
             ("Mode", "maybe"),
             ("Nmaes", "a"),
         ] {
-            let error = queue(&[(name, value)]).unwrap_err().chain();
+            let error = queue(&[(name, value)]).unwrap_err().to_string();
             assert!(error.contains(name), "{error}");
         }
     }
@@ -691,8 +679,8 @@ Resources:
         let template =
             "Resources:\n  A:\n    Type: AWS::SQS::Queue\n    Properties: { X: !Ref Nothing }\n";
         let error = match Template::parse(template, &[]) {
-            Ok(template) => template.check().unwrap_err().chain(),
-            Err(error) => error.chain(),
+            Ok(template) => template.check().unwrap_err().to_string(),
+            Err(error) => error.to_string(),
         };
         assert!(error.contains("Nothing") && error.contains('A'), "{error}");
     }

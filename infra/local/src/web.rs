@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 
+use anyhow::{Context, Result};
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
 use http_body_util::{BodyExt, Full};
@@ -12,8 +13,6 @@ use tokio::{
     net::TcpListener,
     task::{AbortHandle, JoinSet},
 };
-
-use crate::error::{Error, Result};
 
 /// API Gateway takes no more; the DynamoDB and KMS limits lie below or are theirs to check.
 pub(crate) const LARGEST_BODY: usize = 20 << 20;
@@ -44,14 +43,12 @@ impl Drop for Server {
 pub(crate) async fn bind(port: u16) -> Result<TcpListener> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, port))
         .await
-        .map_err(Error::because(format!("cannot listen on 127.0.0.1:{port}")))
+        .with_context(|| format!("cannot listen on 127.0.0.1:{port}"))
 }
 
 /// The base URL under which a bound listener is reached.
 pub(crate) fn url(listener: &TcpListener) -> Result<String> {
-    let address = listener
-        .local_addr()
-        .map_err(Error::because("a listener has no address"))?;
+    let address = listener.local_addr().context("a listener has no address")?;
     Ok(format!("http://{address}"))
 }
 
