@@ -5,6 +5,7 @@
 mod authorizer;
 mod cargo;
 mod clock;
+pub mod demo;
 mod dynamo;
 mod events;
 mod files;
