@@ -27,9 +27,8 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow, bail};
-use base64::{Engine, engine::general_purpose::STANDARD};
 pub use dynoxide;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::task::JoinSet;
 
 pub use crate::{
@@ -44,7 +43,7 @@ use crate::{
     gateway::Gateway,
     iam::Permissions,
     issuer::Issuer,
-    kms::Kms,
+    kms::{Blob, CreateAlias, CreateKey, Kms, ListAliases, Sign},
     proxy::Faults,
     runtime::{Function, Logs, Settings},
     template::{Template, number, text},
@@ -213,38 +212,25 @@ impl Stack {
         &self.signing_key
     }
 
-    /// Makes a further KMS key and gives its ARN.
+    /// Creates another KMS key and returns its ARN.
     pub async fn create_key(&self, spec: &str) -> Result<String> {
-        let answer = self
-            .kms
-            .call(
-                "CreateKey",
-                json!({ "KeySpec": spec, "KeyUsage": "SIGN_VERIFY" }),
-            )
-            .await?;
-        Ok(answer["KeyMetadata"]["Arn"]
-            .as_str()
-            .unwrap_or_default()
-            .to_owned())
+        let (kms, request) = (self.kms.clone(), CreateKey::to_sign(spec, ""));
+        let created = tokio::task::spawn_blocking(move || kms.create_key(request)).await;
+        let created = created.context("KMS ended")??;
+        Ok(created.key_metadata.arn)
     }
 
-    /// Has KMS sign `message` with the algorithm of the key; for ECDSA the signature is DER.
+    /// Signs `message` with a KMS key and the algorithm of the key. An ECDSA signature is DER.
     pub async fn sign(&self, key_arn: &str, message: &[u8]) -> Result<Vec<u8>> {
-        let key = self
-            .kms
-            .call("DescribeKey", json!({ "KeyId": key_arn }))
-            .await?;
-        let request = json!({
-            "KeyId": key_arn,
-            "Message": STANDARD.encode(message),
-            "MessageType": "RAW",
-            "SigningAlgorithm": key["KeyMetadata"]["SigningAlgorithms"][0],
-        });
-        let answer = self.kms.call("Sign", request).await?;
-        let signature = answer["Signature"].as_str().unwrap_or_default();
-        STANDARD
-            .decode(signature)
-            .context("KMS answered with something other than base64")
+        let key = self.kms.describe_key(key_arn.into())?;
+        let [algorithm] = key.key_metadata.signing_algorithms;
+        let signature = self.kms.sign(Sign {
+            key_id: key_arn.to_owned(),
+            message: Blob(message.to_vec()),
+            message_type: "RAW".to_owned(),
+            signing_algorithm: algorithm.to_owned(),
+        })?;
+        Ok(signature.signature.0)
     }
 
     /// Puts a rule in force, behind those that are, until the result is dropped.
@@ -414,32 +400,31 @@ async fn create_keys(template: &mut Template, kms: &Arc<Kms>) -> Result<String> 
     let mut first = None;
     for key in template.of_type("AWS::KMS::Key")? {
         let property = |name: &str| key.properties[name].as_str().unwrap_or_default();
-        let arn = kms
-            .resource(&key.id, property("KeySpec"), property("Description"))
-            .await?;
+        let request = CreateKey::to_sign(property("KeySpec"), property("Description"));
+        let (kms, id) = (kms.clone(), key.id.clone());
+        let created = tokio::task::spawn_blocking(move || kms.template_key(&id, request)).await;
+        let arn = created
+            .context("KMS ended")?
+            .with_context(|| format!("cannot create the key {}", key.id))?;
         template.set(&key.id, "Ref", arn.rsplit('/').next().unwrap_or_default());
         template.set(&key.id, "Arn", arn.as_str());
         first.get_or_insert(arn);
     }
     for alias in template.of_type("AWS::KMS::Alias")? {
-        let (name, target) = (
-            &alias.properties["AliasName"],
-            &alias.properties["TargetKeyId"],
-        );
-        let aliases = kms.call("ListAliases", json!({ "KeyId": target })).await?;
-        let aliases = aliases["Aliases"]
-            .as_array()
-            .map(Vec::as_slice)
-            .unwrap_or_default();
-        if !aliases.iter().any(|alias| alias["AliasName"] == *name) {
-            kms.call(
-                "CreateAlias",
-                json!({ "AliasName": name, "TargetKeyId": target }),
-            )
-            .await?;
+        let property = |name: &str| text(&alias.properties[name]).unwrap_or_default();
+        let (alias_name, target_key_id) = (property("AliasName"), property("TargetKeyId"));
+        let existing = kms.list_aliases(ListAliases {
+            key_id: Some(target_key_id.clone()),
+        })?;
+        let mut existing = existing.aliases.iter();
+        if !existing.any(|alias| alias.alias_name == alias_name) {
+            kms.create_alias(CreateAlias {
+                alias_name,
+                target_key_id,
+            })?;
         }
     }
-    first.ok_or_else(|| anyhow!("the template has no KMS key"))
+    first.context("the template has no KMS key")
 }
 
 /// Puts a proxy in front of DynamoDB and one in front of KMS, in this order.
