@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     clock,
-    runtime::Function,
+    function::Function,
     template::{Resource, number},
 };
 

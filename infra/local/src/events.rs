@@ -23,8 +23,9 @@ use crate::{
     clock,
     dynamo::{Dynamo, public_arn},
     files,
+    function::Function,
     iam::{Permission, Permissions},
-    runtime::{Function, InvokeError},
+    runtime_api::InvokeError,
     template::{REGION, Resource, number, text},
 };
 

@@ -7,10 +7,15 @@ use std::{
 };
 
 use anyhow::{Result, anyhow, bail};
+use axum::{
+    Json, Router,
+    body::Body,
+    extract::State,
+    response::{IntoResponse, Response},
+};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header, request::Parts};
-use http_body_util::Full;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request::Parts};
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -18,9 +23,10 @@ use uuid::Uuid;
 use crate::{
     authorizer::{Authorizer, Verdict},
     clock,
-    runtime::{Function, InvokeError, LARGEST_PAYLOAD},
+    function::Function,
+    runtime_api::{InvokeError, LARGEST_PAYLOAD},
     template::{ACCOUNT, Resource, Template, number, text},
-    web::{self, Answer},
+    web,
 };
 
 const LARGEST_BODY: usize = 10 << 20;
@@ -78,7 +84,7 @@ impl Gateway {
         template: &Template,
         throttling: bool,
         function: impl Fn(&str) -> Result<Arc<Function>>,
-    ) -> Result<Arc<Self>> {
+    ) -> Result<Self> {
         let authorizers = authorizers(template, &function)?;
         let integrations = integrations(template, &function)?;
         let limits = throttling_limits(template)?.filter(|_| throttling);
@@ -87,19 +93,14 @@ impl Gateway {
             routes.push(Route::new(&resource, &authorizers, &integrations, limits)?);
         }
         routes.sort_by_key(|route| route.key.precedence());
-        Ok(Arc::new(Self { routes }))
+        Ok(Self { routes })
     }
 
-    pub(crate) async fn answer(self: Arc<Self>, parts: Parts, body: Bytes) -> Answer {
-        let id = Uuid::new_v4().to_string();
-        let mut response = self.route(&id, &parts, &body).await;
-        if let Ok(id) = HeaderValue::from_str(&id) {
-            response.headers_mut().insert("apigw-requestid", id);
-        }
-        Ok(response)
+    pub(crate) fn into_router(self) -> Router {
+        Router::new().fallback(answer).with_state(Arc::new(self))
     }
 
-    async fn route(&self, id: &str, parts: &Parts, body: &[u8]) -> Response<Full<Bytes>> {
+    async fn route(&self, id: &str, parts: &Parts, body: &[u8]) -> Response {
         let headers: usize = parts
             .headers
             .iter()
@@ -158,6 +159,12 @@ impl Gateway {
             }
         }
     }
+}
+
+async fn answer(State(gateway): State<Arc<Gateway>>, parts: Parts, body: Bytes) -> Response {
+    let id = Uuid::new_v4().to_string();
+    let response = gateway.route(&id, &parts, &body).await;
+    ([("apigw-requestid", id)], response).into_response()
 }
 
 /// The template's authorizers by their logical ids.
@@ -472,12 +479,12 @@ fn encode(headers: &HeaderMap, body: &[u8]) -> (String, bool) {
 }
 
 /// A function's answer as an HTTP response; `None` if it is not one.
-fn response(answer: Value) -> Option<Response<Full<Bytes>>> {
+fn response(answer: Value) -> Option<Response> {
     let Some(status) = answer
         .as_object()
         .and_then(|answer| answer.get("statusCode"))
     else {
-        return Some(web::json(StatusCode::OK, &answer));
+        return Some(Json(answer).into_response());
     };
     let status = StatusCode::from_u16(u16::try_from(number(status)?).ok()?).ok()?;
     let body = match &answer["body"] {
@@ -516,26 +523,18 @@ fn response(answer: Value) -> Option<Response<Full<Bytes>>> {
             HeaderValue::from_static("text/plain;charset=UTF-8"),
         );
     }
-    let mut response = Response::new(Full::from(body));
-    *response.status_mut() = status;
-    *response.headers_mut() = headers;
-    Some(response)
+    Some((status, headers, Body::from(body)).into_response())
 }
 
-fn unauthorized(error: Option<&str>) -> Response<Full<Bytes>> {
-    let mut response = web::message(StatusCode::UNAUTHORIZED, "Unauthorized");
+fn unauthorized(error: Option<&str>) -> Response {
     let challenge = match error {
         Some(error) => {
             format!(r#"Bearer scope="" error="invalid_token" error_description="{error}""#)
         }
         None => "Bearer".to_owned(),
     };
-    if let Ok(challenge) = HeaderValue::from_str(&challenge) {
-        response
-            .headers_mut()
-            .insert(header::WWW_AUTHENTICATE, challenge);
-    }
-    response
+    let response = web::message(StatusCode::UNAUTHORIZED, "Unauthorized");
+    ([(header::WWW_AUTHENTICATE, challenge)], response).into_response()
 }
 
 #[cfg(test)]

@@ -9,12 +9,14 @@ pub mod demo;
 mod dynamo;
 mod events;
 mod files;
+mod function;
 mod gateway;
 mod iam;
 mod issuer;
 mod kms;
+mod logs;
 mod proxy;
-mod runtime;
+mod runtime_api;
 mod template;
 mod web;
 
@@ -34,18 +36,20 @@ use tokio::task::JoinSet;
 pub use crate::{
     clock::unix_time,
     iam::{Permission, Service},
+    logs::LogLine,
     proxy::{Fault, Request, Rule, RuleGuard},
-    runtime::{InvokeError, LogLine},
+    runtime_api::{InvokeError, RuntimeApi},
 };
 use crate::{
     dynamo::Dynamo,
     events::{DeadLetters, Mapping},
+    function::{Function, Settings},
     gateway::Gateway,
     iam::Permissions,
     issuer::Issuer,
     kms::{Blob, CreateAlias, CreateKey, Kms, ListAliases, Sign},
+    logs::Logs,
     proxy::Faults,
-    runtime::{Function, Logs, Settings},
     template::{Template, number, text},
     web::Server,
 };
@@ -132,7 +136,7 @@ impl Stack {
         let kms_server = kms.serve().await?;
         let (faults, permissions) = (Faults::default(), Permissions::read(&template)?);
         let proxies = start_proxies(&faults, &dynamo, &kms_server, &permissions).await?;
-        let logs = Logs::printing(options.verbose);
+        let logs = Logs::new(options.verbose);
         let functions = functions(&template, &bin_directory, &proxies, &logs, &options)?;
         let gateway = Gateway::new(&template, options.throttling, |reference| {
             find_function(&functions, reference)
@@ -149,9 +153,7 @@ impl Stack {
 
         start_functions(&functions).await?;
         let tasks = spawn_tasks(&mappings, &dynamo, options.ttl_sweep);
-        let gateway = web::serve(listener, move |parts, body| {
-            gateway.clone().answer(parts, body)
-        })?;
+        let gateway = web::serve(listener, gateway.into_router())?;
         Ok(Self {
             gateway,
             tasks,

@@ -10,8 +10,9 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use axum::{Router, extract::State as Shared, response::Response};
 use bytes::Bytes;
-use http::{StatusCode, request::Parts};
+use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
@@ -21,7 +22,7 @@ pub(crate) use self::protocol::*;
 use crate::{
     clock, files,
     template::{ACCOUNT, REGION},
-    web::{self, Answer, Closed, Server},
+    web::{self, Closed, Server},
 };
 
 /// All keys, and the file that keeps them.
@@ -64,10 +65,8 @@ impl Kms {
 
     /// Serves the operations over KMS's JSON protocol.
     pub(crate) async fn serve(self: &Arc<Self>) -> Result<Server> {
-        let kms = self.clone();
-        web::serve(web::bind(0).await?, move |parts, body| {
-            answer(kms.clone(), parts, body)
-        })
+        let router = Router::new().fallback(answer).with_state(self.clone());
+        web::serve(web::bind(0).await?, router)
     }
 
     /// Runs an operation by its name, with JSON for the request and the response.
@@ -276,10 +275,14 @@ impl Kms {
 }
 
 /// Answers a request off the async threads, because generating an RSA key takes long.
-async fn answer(kms: Arc<Kms>, parts: Parts, body: Bytes) -> Answer {
-    let run = tokio::task::spawn_blocking(move || kms.run(web::operation(&parts), &body));
+async fn answer(
+    Shared(kms): Shared<Arc<Kms>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Closed> {
+    let run = tokio::task::spawn_blocking(move || kms.run(web::operation(&headers), &body));
     Ok(match run.await.map_err(|_| Closed)? {
-        Ok(response) => json_1_1(StatusCode::OK, &response),
+        Ok(response) => json_1_1(StatusCode::OK, response),
         Err(failure) => error(StatusCode::BAD_REQUEST, failure.code, &failure.message),
     })
 }

@@ -1,14 +1,14 @@
 //! The JSON 1.1 protocol of KMS: requests, responses and errors.
 
+use axum::{
+    Json,
+    response::{IntoResponse, Response},
+};
 use base64::{Engine, engine::general_purpose::STANDARD};
-use bytes::Bytes;
-use http::{HeaderValue, Response, StatusCode, header};
-use http_body_util::Full;
+use http::{StatusCode, header};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::DeserializeOwned};
 use serde_json::{Value, json};
 use uuid::Uuid;
-
-use crate::web;
 
 /// The one key usage that the local KMS has.
 pub(crate) const SIGN_VERIFY: &str = "SIGN_VERIFY";
@@ -179,17 +179,13 @@ impl<'de> Deserialize<'de> for Blob {
 }
 
 /// An error in KMS's form.
-pub(crate) fn error(status: StatusCode, code: &str, message: &str) -> Response<Full<Bytes>> {
-    json_1_1(status, &json!({ "__type": code, "message": message }))
+pub(crate) fn error(status: StatusCode, code: &str, message: &str) -> Response {
+    json_1_1(status, json!({ "__type": code, "message": message }))
 }
 
-pub(super) fn json_1_1(status: StatusCode, body: &Value) -> Response<Full<Bytes>> {
-    let mut response = web::json(status, body);
-    let content_type = HeaderValue::from_static("application/x-amz-json-1.1");
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, content_type);
-    response
+pub(super) fn json_1_1(status: StatusCode, body: Value) -> Response {
+    let content_type = [(header::CONTENT_TYPE, "application/x-amz-json-1.1")];
+    (status, content_type, Json(body)).into_response()
 }
 
 pub(super) fn call<Q: DeserializeOwned, A: Serialize>(
