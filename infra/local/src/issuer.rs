@@ -1,4 +1,4 @@
-//! The identity provider of the demo users: an OIDC issuer that signs with RS256, because API Gateway verifies only RSA.
+//! The demo users' identity provider: an OIDC issuer that signs with RS256, because API Gateway verifies only RSA.
 //!
 //! The sign-in page asks for no password. It lists the users to choose from.
 
