@@ -1,71 +1,57 @@
-//! Builds the functions, so that the stack never runs yesterday's.
+//! Builds the functions, so that the stack never runs an old version of them.
 
 use std::{
     env,
     path::{Path, PathBuf},
 };
 
+use anyhow::{Context, Result, ensure};
 use tokio::process::Command;
 
-use crate::error::{Error, Result};
+/// The variables that `cargo run` and `cargo test` set for the package of a program. With them, build scripts would run
+/// again.
+const OF_PACKAGE: [&str; 5] = [
+    "CARGO_PKG_",
+    "CARGO_MANIFEST_",
+    "CARGO_BIN_",
+    "CARGO_CRATE_",
+    "CARGO_PRIMARY_",
+];
 
-/// Builds every binary of the workspace in the profile of the running program; returns the directory they are in.
+/// Builds the binaries of the workspace in the profile of the running program. Returns their directory.
 ///
-/// It builds the whole workspace and not the functions alone: with another selection cargo would unify other
-/// features, and build the dependencies once more.
+/// It builds the whole workspace, because cargo chooses the features of dependencies by the selected packages: with
+/// the functions alone it would build the dependencies again.
 pub(crate) async fn build() -> Result<PathBuf> {
-    let program =
-        env::current_exe().map_err(Error::because("cannot tell where this program lies"))?;
+    let program = env::current_exe().context("cannot find the path of this program")?;
     let directory = program.parent().unwrap_or(Path::new("/"));
-    // A test's binary lies in `deps`, an example's in `examples`, below the others.
+    // The binary of a test is in `deps`, that of an example in `examples`.
     let directory = match directory.file_name().and_then(|name| name.to_str()) {
         Some("deps" | "examples") => directory.parent().unwrap_or(directory),
         _ => directory,
     };
-    let (Some(target), Some(profile)) = (directory.parent(), directory.file_name()) else {
-        return Err(Error::new(format!(
-            "{} does not lie where cargo builds",
-            program.display()
-        )));
+    let (target, profile) = directory
+        .parent()
+        .zip(directory.file_name())
+        .with_context(|| format!("{} is not in a target directory", program.display()))?;
+    let profile = match profile.to_string_lossy() {
+        profile if profile == "debug" => "dev".into(),
+        profile => profile,
     };
-    let profile = profile.to_string_lossy();
+    let package_variables = env::vars_os()
+        .filter_map(|(name, _)| name.into_string().ok())
+        .filter(|name| OF_PACKAGE.iter().any(|prefix| name.starts_with(prefix)));
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()));
     cargo
-        .args([
-            "build",
-            "--workspace",
-            "--bins",
-            "--profile",
-            if profile == "debug" { "dev" } else { &profile },
-        ])
+        .args(["build", "--workspace", "--bins", "--profile", &profile])
         .arg("--target-dir")
         .arg(target)
-        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."));
-    // What `cargo run` and `cargo test` tell a program about its package would make build scripts believe that they
-    // must run again.
-    for (name, _) in env::vars_os() {
-        let of_package = [
-            "CARGO_PKG_",
-            "CARGO_MANIFEST_",
-            "CARGO_BIN_",
-            "CARGO_CRATE_",
-            "CARGO_PRIMARY_",
-        ];
-        if name
-            .to_str()
-            .is_some_and(|name| of_package.iter().any(|prefix| name.starts_with(prefix)))
-        {
-            cargo.env_remove(name);
-        }
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."))
+        .kill_on_drop(true);
+    for name in package_variables {
+        cargo.env_remove(name);
     }
-    let status = cargo
-        .kill_on_drop(true)
-        .status()
-        .await
-        .map_err(Error::because("cannot run cargo"))?;
-    if status.success() {
-        Ok(directory.to_owned())
-    } else {
-        Err(Error::new("the functions do not build"))
-    }
+    let status = cargo.status().await.context("cannot run cargo")?;
+    ensure!(status.success(), "the functions do not build");
+    Ok(directory.to_owned())
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// The time since the Unix epoch.
 #[allow(
     clippy::disallowed_methods,
-    reason = "the local stack plays AWS, whose clock is the real one"
+    reason = "the local stack takes the role of AWS, which uses the real clock"
 )]
 pub(crate) fn now() -> Duration {
     SystemTime::now()

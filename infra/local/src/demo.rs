@@ -1,9 +1,11 @@
-//! The users that `cargo run` starts with, and what it prints about them.
+//! Demo users: `cargo run` starts with them, and a test program can start the same stack.
 
 use std::fmt::Write;
 
-use local_stack::{Error, Stack};
+use anyhow::{Context, Result};
 use serde_json::{Value, json};
+
+use crate::{Stack, unix_time};
 
 const BOOTSTRAP_ADMINS: &str = "BootstrapAdmins";
 const TOKEN_SECONDS: i64 = 12 * 60 * 60;
@@ -16,16 +18,33 @@ const USERS: [(&str, &str, &str); 4] = [
     ("globex", "admin", "admin"),
 ];
 
-/// A user with a token.
-pub(crate) struct User {
+/// A demo user and its token.
+pub struct User {
     tenant: &'static str,
     id: &'static str,
     role: &'static str,
     token: String,
 }
 
-/// Names the demo's administrators in the template's parameter, beside those that were given.
-pub(crate) fn with_admins(mut parameters: Vec<(String, String)>) -> Vec<(String, String)> {
+impl User {
+    fn new(stack: &Stack, (tenant, id, role): (&'static str, &'static str, &'static str)) -> Self {
+        let mut claims = claims(tenant, id);
+        claims["exp"] = (unix_time() + TOKEN_SECONDS).into();
+        Self {
+            tenant,
+            id,
+            role,
+            token: stack.token(claims),
+        }
+    }
+
+    fn is_admin(&self) -> bool {
+        self.role == "admin"
+    }
+}
+
+/// Adds the administrators of the demo to the parameter `BootstrapAdmins`.
+pub fn with_admins(mut parameters: Vec<(String, String)>) -> Vec<(String, String)> {
     let admins = USERS
         .iter()
         .filter(|(.., role)| *role == "admin")
@@ -41,58 +60,55 @@ pub(crate) fn with_admins(mut parameters: Vec<(String, String)>) -> Vec<(String,
     parameters
 }
 
-/// The users as the sign-in page offers them.
-pub(crate) fn people() -> Vec<Value> {
+/// The claims of the users, for the sign-in page ([`Options::people`](crate::Options::people)).
+pub fn people() -> Vec<Value> {
     USERS
         .iter()
         .map(|(tenant, id, _)| claims(tenant, id))
         .collect()
 }
 
-/// Gives every user a token, and has each tenant's admin put the others into the directory.
-pub(crate) async fn users(stack: &Stack) -> Result<Vec<User>, Error> {
-    let users: Vec<_> = USERS
-        .iter()
-        .map(|&(tenant, id, role)| User {
-            tenant,
-            id,
-            role,
-            token: token(stack, tenant, id),
-        })
-        .collect();
-    let client = reqwest::Client::builder().no_proxy().build();
-    let client = client.map_err(Error::because("cannot make an HTTP client"))?;
-    for user in users.iter().filter(|user| user.role != "admin") {
-        let Some(admin) = users
+/// Issues a token to every user. The admin of each tenant adds the other users to the directory.
+///
+/// # Errors
+///
+/// If the stack was started without [`with_admins`].
+pub async fn users(stack: &Stack) -> Result<Vec<User>> {
+    let users = USERS.map(|user| User::new(stack, user));
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .build()
+        .context("cannot create an HTTP client")?;
+    for user in users.iter().filter(|user| !user.is_admin()) {
+        let admin = users
             .iter()
-            .find(|admin| admin.tenant == user.tenant && admin.role == "admin")
-        else {
-            continue;
-        };
-        let cannot = || format!("cannot put the user {} into the directory", user.id);
-        let body = json!({ "role": user.role, "name": name(user.id), "email": email(user.tenant, user.id) });
-        let url = format!("{}/v1/users/{}", stack.url(), user.id);
-        let answer = client
-            .put(url)
-            .bearer_auth(&admin.token)
-            .json(&body)
-            .send()
-            .await;
-        let answer = answer.map_err(Error::because(cannot()))?;
-        if let Err(error) = answer.error_for_status_ref() {
-            let said = answer.text().await.unwrap_or_default();
-            return Err(Error::because(format!("{} ({})", cannot(), said.trim()))(
-                error,
-            ));
+            .find(|admin| admin.tenant == user.tenant && admin.is_admin());
+        if let Some(admin) = admin {
+            add_to_directory(stack, &client, admin, user)
+                .await
+                .with_context(|| format!("cannot add the user {} to the directory", user.id))?;
         }
     }
-    Ok(users)
+    Ok(users.into())
 }
 
-fn token(stack: &Stack, tenant: &str, id: &str) -> String {
-    let mut claims = claims(tenant, id);
-    claims["exp"] = (local_stack::unix_time() + TOKEN_SECONDS).into();
-    stack.token(claims)
+async fn add_to_directory(
+    stack: &Stack,
+    client: &reqwest::Client,
+    admin: &User,
+    user: &User,
+) -> Result<()> {
+    let response = client
+        .put(format!("{}/v1/users/{}", stack.url(), user.id))
+        .bearer_auth(&admin.token)
+        .json(&json!({ "role": user.role, "name": name(user.id), "email": email(user.tenant, user.id) }))
+        .send()
+        .await?;
+    if let Err(error) = response.error_for_status_ref() {
+        let body = response.text().await.unwrap_or_default();
+        return Err(error).context(body);
+    }
+    Ok(())
 }
 
 fn claims(tenant: &str, id: &str) -> Value {
@@ -105,9 +121,9 @@ fn claims(tenant: &str, id: &str) -> Value {
     })
 }
 
-/// A token that may redeem join tokens, for every tenant.
+/// A token that may redeem the join tokens of every tenant.
 fn platform_token(stack: &Stack) -> String {
-    let expiry = local_stack::unix_time() + TOKEN_SECONDS;
+    let expiry = unix_time() + TOKEN_SECONDS;
     stack.token(json!({ "sub": "platform", "scope": "join-tokens:redeem", "exp": expiry }))
 }
 
@@ -115,6 +131,7 @@ fn email(tenant: &str, id: &str) -> String {
     format!("{id}@{tenant}.example")
 }
 
+/// The id with a capital letter.
 fn name(id: &str) -> String {
     let mut letters = id.chars();
     letters
@@ -125,8 +142,8 @@ fn name(id: &str) -> String {
         .collect()
 }
 
-/// Everything on one line.
-pub(crate) fn json(stack: &Stack, users: &[User]) -> Value {
+/// The URLs, the users and their tokens.
+pub fn json(stack: &Stack, users: &[User]) -> Value {
     let users = users.iter().map(|user| {
         json!({
             "name": name(user.id),
@@ -136,14 +153,19 @@ pub(crate) fn json(stack: &Stack, users: &[User]) -> Value {
             "token": user.token,
         })
     });
-    json!({ "url": stack.url(), "issuer": stack.issuer(), "platform_token": platform_token(stack), "users": users.collect::<Vec<_>>() })
+    json!({
+        "url": stack.url(),
+        "issuer": stack.issuer(),
+        "platform_token": platform_token(stack),
+        "users": users.collect::<Vec<_>>(),
+    })
 }
 
-/// Everything for a person with a shell.
-pub(crate) fn text(stack: &Stack, users: &[User]) -> String {
+/// The same as shell commands, with a few calls to try.
+pub fn text(stack: &Stack, users: &[User]) -> String {
     let url = stack.url();
     let mut text = format!(
-        "# The console: {url}/console\n\nexport URL={url}\n\n# Users; their tokens live for 12 hours\n\n"
+        "# The console: {url}/console\n\nexport URL={url}\n\n# Users. Their tokens are valid for 12 hours\n\n"
     );
     for user in users {
         let variable = match user.tenant {
@@ -159,27 +181,27 @@ pub(crate) fn text(stack: &Stack, users: &[User]) -> String {
     let platform = platform_token(stack);
     let _ = writeln!(
         text,
-        "# The service that admits agents, of no tenant\nexport PLATFORM={platform}\n"
+        "# The service that admits agents. It belongs to no tenant\nexport PLATFORM={platform}\n"
     );
-    text.push_str(
-        r#"Try it:
+    text.push_str(CALLS_TO_TRY);
+    text
+}
+
+const CALLS_TO_TRY: &str = r#"Try it:
 
 # 1. List the users
 curl -H "Authorization: Bearer $ADMIN" $URL/v1/users
 
-# 2. Pick one
+# 2. Show one user
 curl -H "Authorization: Bearer $ADMIN" $URL/v1/users/editor
 
 # 3. Create a key for that user
 curl -H "Authorization: Bearer $ADMIN" -H 'Content-Type: application/json' -d '{"name":"ci","role":"viewer","expires_in_days":30,"max_clusters":1}' $URL/v1/users/editor/access-keys
 
-# 4. Store the answer's access_key, which is shown this once, and validate it
+# 4. Copy access_key from the response, which is the only one that contains it, and validate it
 curl -H 'Content-Type: application/json' -d '{"access_key":"…"}' $URL/v1/access-keys/validate
 
-# 5. Revoke it, by the answer's id, and validate again
+# 5. Revoke the key by its id, and validate it again
 curl -X DELETE -H "Authorization: Bearer $ADMIN" $URL/v1/users/editor/access-keys/ID
 
-Ctrl-C ends it."#
-    );
-    text
-}
+Ctrl-C stops the stack."#;

@@ -2,19 +2,20 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
+use anyhow::{Context, Result};
 use dynoxide::{
     Database, DynoxideError,
     actions::{
-        create_table::CreateTableRequest, describe_table::DescribeTableRequest,
-        update_time_to_live::UpdateTimeToLiveRequest,
+        create_table::{CreateTableRequest, StreamSpecification},
+        describe_table::DescribeTableRequest,
+        update_time_to_live::{TimeToLiveSpecification, UpdateTimeToLiveRequest},
     },
+    types::SseSpecification,
 };
-use serde_json::{Map, Value, json};
 use tokio::{sync::Notify, task::JoinHandle, time::timeout};
 
 use crate::{
-    error::{Error, Result},
-    template::{REGION, Resource, flag},
+    template::{REGION, Resource, Table},
     web,
 };
 
@@ -24,7 +25,7 @@ const GRACE: Duration = Duration::from_secs(2);
 pub(crate) struct Dynamo {
     pub database: Database,
     pub table: String,
-    /// The stream as dynoxide names it; the world sees `public_arn` of it.
+    /// The ARN that dynoxide gives the stream. Functions see its `public_arn`.
     pub stream: Option<String>,
     pub url: String,
     stop: Arc<Notify>,
@@ -32,7 +33,7 @@ pub(crate) struct Dynamo {
 }
 
 impl Dynamo {
-    /// Ends the server; connections under way get a moment to finish.
+    /// Stops the server. Requests in progress have [`GRACE`] to finish.
     pub(crate) async fn stop(&mut self) {
         self.stop.notify_one();
         let _ = timeout(GRACE, &mut self.server).await;
@@ -45,19 +46,25 @@ impl Drop for Dynamo {
     }
 }
 
-/// An ARN of dynoxide's, in the region that everything else here is in.
+/// An ARN of dynoxide with the region of the local stack.
 pub(crate) fn public_arn(arn: &str) -> String {
     arn.replacen(":dynoxide:", &format!(":{REGION}:"), 1)
 }
 
-/// Opens the database and creates the table if it is not there yet.
-pub(crate) async fn start(data: Option<&Path>, resource: &Resource, name: &str) -> Result<Dynamo> {
+/// Opens the database and creates the table if it does not exist yet.
+pub(crate) async fn start(
+    data: Option<&Path>,
+    table: Resource<Table>,
+    name: &str,
+) -> Result<Dynamo> {
     let path = data.map(|data| data.join("dynamodb.sqlite"));
-    let (resource, table) = (resource.clone(), name.to_owned());
-    let (database, stream) =
-        tokio::task::spawn_blocking(move || open(path.as_deref(), &resource, &table))
-            .await
-            .map_err(Error::because("DynamoDB did not start"))??;
+    let table_name = name.to_owned();
+    let opened = tokio::task::spawn_blocking(move || {
+        let database = open(path.as_deref())?;
+        let stream = ensure_table(&database, table, &table_name)?;
+        Ok::<_, anyhow::Error>((database, stream))
+    });
+    let (database, stream) = opened.await.context("DynamoDB did not start")??;
     let listener = web::bind(0).await?;
     let url = web::url(&listener)?;
     let stop = Arc::new(Notify::new());
@@ -79,90 +86,80 @@ pub(crate) async fn start(data: Option<&Path>, resource: &Resource, name: &str) 
     })
 }
 
-fn open(
-    path: Option<&Path>,
-    resource: &Resource,
-    table: &str,
-) -> Result<(Database, Option<String>)> {
-    let database = match path {
+fn open(path: Option<&Path>) -> Result<Database> {
+    match path {
         Some(path) => Database::new(&path.to_string_lossy())
-            .map_err(Error::because(format!("cannot open {}", path.display())))?,
-        None => Database::memory().map_err(Error::because("cannot open a database in memory"))?,
-    };
-    let description = match database.describe_table(DescribeTableRequest {
-        table_name: table.to_owned(),
-    }) {
-        Ok(answer) => answer.table,
-        Err(DynoxideError::ResourceNotFoundException(_)) => {
-            let cannot = || format!("cannot create the table {}", resource.id);
-            let request: CreateTableRequest =
-                serde_json::from_value(create_table(resource, table)?)
-                    .map_err(Error::because(cannot()))?;
-            database
-                .create_table(request)
-                .map_err(Error::because(cannot()))?
-                .table_description
-        }
-        Err(error) => {
-            return Err(Error::because(format!("cannot read the table {table}"))(
-                error,
-            ));
-        }
-    };
-    let ttl = &resource.properties["TimeToLiveSpecification"];
-    if flag(&ttl["Enabled"]) {
-        let mut request = UpdateTimeToLiveRequest {
-            table_name: table.to_owned(),
-            ..Default::default()
-        };
-        request.time_to_live_specification.attribute_name =
-            ttl["AttributeName"].as_str().unwrap_or_default().to_owned();
-        request.time_to_live_specification.enabled = true;
-        // A table that was there already has it: "TimeToLive is already enabled".
-        if let Err(error) = database.update_time_to_live(request)
-            && !error.to_string().contains("already enabled")
-        {
-            return Err(Error::because(format!("cannot enable TTL on {table}"))(
-                error,
-            ));
-        }
+            .with_context(|| format!("cannot open {}", path.display())),
+        None => Database::memory().context("cannot open a database in memory"),
     }
-    Ok((database, description.latest_stream_arn))
 }
 
-/// The template's properties as the request that creates the table.
-fn create_table(resource: &Resource, table: &str) -> Result<Value> {
-    let Value::Object(properties) = &resource.properties else {
-        return Err(Error::new(format!(
-            "the table {} has no properties",
-            resource.id
-        )));
+/// Creates the table if it does not exist yet, and returns the ARN of its stream.
+fn ensure_table(
+    database: &Database,
+    Resource { id, properties, .. }: Resource<Table>,
+    name: &str,
+) -> Result<Option<String>> {
+    let time_to_live = properties
+        .time_to_live_specification
+        .as_ref()
+        .filter(|time_to_live| time_to_live.enabled.0)
+        .map(|time_to_live| time_to_live.attribute_name.clone());
+    let request = DescribeTableRequest {
+        table_name: name.to_owned(),
     };
-    let mut request = Map::from_iter([("TableName".to_owned(), table.into())]);
-    for (name, value) in properties {
-        let value = match name.as_str() {
-            "AttributeDefinitions"
-            | "BillingMode"
-            | "GlobalSecondaryIndexes"
-            | "KeySchema"
-            | "LocalSecondaryIndexes"
-            | "ProvisionedThroughput"
-            | "TableName" => value.clone(),
-            "DeletionProtectionEnabled" => flag(value).into(),
-            "SSESpecification" => json!({ "Enabled": flag(&value["SSEEnabled"]) }),
-            "StreamSpecification" => {
-                json!({ "StreamEnabled": true, "StreamViewType": value["StreamViewType"] })
-            }
-            // The one is set by a call of its own, the others mean nothing on one machine.
-            "TimeToLiveSpecification" | "PointInTimeRecoverySpecification" | "Tags" => continue,
-            _ => {
-                return Err(Error::new(format!(
-                    "{}: the local stack does not know {name}",
-                    resource.id
-                )));
-            }
-        };
-        request.insert(name.clone(), value);
+    let description = match database.describe_table(request) {
+        Ok(response) => response.table,
+        Err(DynoxideError::ResourceNotFoundException(_)) => {
+            database
+                .create_table(create_request(properties, name))
+                .with_context(|| format!("cannot create the table {id}"))?
+                .table_description
+        }
+        Err(error) => return Err(error).context(format!("cannot read the table {name}")),
+    };
+    if let Some(attribute_name) = time_to_live {
+        enable_time_to_live(database, name, attribute_name)?;
     }
-    Ok(Value::Object(request))
+    Ok(description.latest_stream_arn)
+}
+
+fn create_request(table: Table, name: &str) -> CreateTableRequest {
+    CreateTableRequest {
+        table_name: name.to_owned(),
+        key_schema: table.key_schema,
+        attribute_definitions: table.attribute_definitions,
+        global_secondary_indexes: table.global_secondary_indexes,
+        local_secondary_indexes: table.local_secondary_indexes,
+        billing_mode: table.billing_mode,
+        provisioned_throughput: table.provisioned_throughput,
+        stream_specification: table
+            .stream_specification
+            .map(|stream| StreamSpecification {
+                stream_enabled: true,
+                stream_view_type: Some(stream.stream_view_type),
+            }),
+        sse_specification: table.sse_specification.map(|encryption| SseSpecification {
+            enabled: Some(encryption.enabled.0),
+            ..Default::default()
+        }),
+        deletion_protection_enabled: table.deletion_protection_enabled.map(|enabled| enabled.0),
+        ..Default::default()
+    }
+}
+
+fn enable_time_to_live(database: &Database, table: &str, attribute_name: String) -> Result<()> {
+    let request = UpdateTimeToLiveRequest {
+        table_name: table.to_owned(),
+        time_to_live_specification: TimeToLiveSpecification {
+            attribute_name,
+            enabled: true,
+        },
+    };
+    match database.update_time_to_live(request) {
+        Ok(_) => Ok(()),
+        // The table existed before and has TTL.
+        Err(error) if error.to_string().contains("already enabled") => Ok(()),
+        Err(error) => Err(error).context(format!("cannot enable TTL on {table}")),
+    }
 }

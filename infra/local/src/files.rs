@@ -2,25 +2,27 @@
 
 use std::{fs, io, io::Write, os::unix::fs::OpenOptionsExt, path::Path};
 
-/// Replaces `path` with `bytes`, readable by its owner only: written aside, flushed, renamed, and the rename flushed.
+/// Replaces the content of `path`. Only the owner can read the file.
+///
+/// Writes a temporary file, flushes it and renames it, so that a crash leaves either the old or the new content.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let aside = path.with_extension("tmp");
+    let temporary = path.with_extension("tmp");
     let mut file = fs::OpenOptions::new()
         .create(true)
         .write(true)
         .truncate(true)
         .mode(0o600)
-        .open(&aside)?;
+        .open(&temporary)?;
     file.write_all(bytes)?;
     file.sync_all()?;
-    fs::rename(&aside, path)?;
+    fs::rename(&temporary, path)?;
     match path.parent() {
         Some(directory) => fs::File::open(directory)?.sync_all(),
         None => Ok(()),
     }
 }
 
-/// The content of `path`, or `None` if there is no such file.
+/// The content of `path`. `None` if there is no such file.
 pub(crate) fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
     match fs::read(path) {
         Ok(bytes) => Ok(Some(bytes)),

@@ -1,16 +1,14 @@
-//! IAM: which requests to DynamoDB and KMS the template's policies allow each function. All others are denied.
+//! IAM: the requests to DynamoDB and KMS that the template's policies allow each function. All others are denied.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError},
 };
 
-use serde_json::Value;
+use anyhow::{Result, bail};
+use serde_json::{Value, json};
 
-use crate::{
-    error::{Error, Result},
-    template::{Template, text},
-};
+use crate::template::{Function, KmsKey, Policy, PolicyDocument, Resource, Table, Template};
 
 /// A service that functions need permission to call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,12 +24,21 @@ pub struct Permission {
     pub resource: String,
 }
 
-/// What every function's role allows, and what the functions have made use of.
+impl Permission {
+    pub(crate) fn new(action: impl Into<String>, resource: impl Into<String>) -> Self {
+        Self {
+            action: action.into(),
+            resource: resource.into(),
+        }
+    }
+}
+
+/// The permissions of every function, and those that it has used.
 #[derive(Clone, Default)]
-pub(crate) struct Permissions(Arc<Tables>);
+pub(crate) struct Permissions(Arc<Shared>);
 
 #[derive(Default)]
-struct Tables {
+struct Shared {
     /// By the name of the function's binary.
     allowed: BTreeMap<String, BTreeSet<Permission>>,
     used: Mutex<BTreeMap<String, BTreeSet<Permission>>>,
@@ -40,62 +47,35 @@ struct Tables {
 
 impl Permissions {
     pub(crate) fn read(template: &Template) -> Result<Self> {
-        let mut tables = Tables::default();
-        for table in template.of_type("AWS::DynamoDB::Table")? {
-            let attribute = |name: &str| template.attribute(&table.id, name).and_then(text);
-            tables
-                .table_arns
-                .extend(attribute("Ref").zip(attribute("Arn")));
+        let mut shared = Shared::default();
+        for table in template.of_type::<Table>()? {
+            let attribute = |name| template.attribute(&table.id, name).map(str::to_owned);
+            let arn = attribute("Ref").zip(attribute("Arn"));
+            shared.table_arns.extend(arn);
         }
-        let policies = template.of_type("AWS::IAM::Policy")?;
-        let keys = template.of_type("AWS::KMS::Key")?;
-        for function in template.of_type("AWS::Serverless::Function")? {
-            let binary = function.metadata["BuildProperties"]["Binary"]
-                .as_str()
-                .unwrap_or_default();
-            let role = format!("{}Role", function.id);
-            let role_name = template.attribute(&role, "Ref");
-            let mut allowed = BTreeSet::new();
-            for policy in list(&function.properties["Policies"]) {
-                allowed.extend(permissions(&function.id, policy)?);
-            }
-            for policy in &policies {
-                if list(&policy.properties["Roles"]).any(|role| Some(role) == role_name) {
-                    allowed.extend(permissions(
-                        &policy.id,
-                        &policy.properties["PolicyDocument"],
-                    )?);
-                }
-            }
-            // A KMS key's own policy has the last word: it must leave the action to IAM, or name the role.
-            for key in &keys {
-                let arn = template
-                    .attribute(&key.id, "Arn")
-                    .and_then(text)
-                    .unwrap_or_default();
-                let role_arn = template.attribute(&role, "Arn");
-                allowed.retain(|permission| {
-                    permission.resource != arn
-                        || key_allows(&key.properties, &permission.action, role_arn)
-                });
-            }
-            tables.allowed.insert(binary.to_owned(), allowed);
+        let policies = template.of_type::<Policy>()?;
+        let keys = template.of_type::<KmsKey>()?;
+        for function in template.of_type::<Function>()? {
+            let allowed = allowed(template, &function, &policies, &keys)?;
+            shared
+                .allowed
+                .insert(function.binary()?.to_owned(), allowed);
         }
-        Ok(Self(Arc::new(tables)))
+        Ok(Self(Arc::new(shared)))
     }
 
-    /// What the function's role allows.
+    /// The permissions of the function's role.
     pub(crate) fn allowed(&self, function: &str) -> BTreeSet<Permission> {
         self.0.allowed.get(function).cloned().unwrap_or_default()
     }
 
-    /// What has been asked for in the function's name, and was allowed.
+    /// The permissions that requests of the function needed and had.
     pub(crate) fn used(&self, function: &str) -> BTreeSet<Permission> {
         let used = self.0.used.lock().unwrap_or_else(PoisonError::into_inner);
         used.get(function).cloned().unwrap_or_default()
     }
 
-    /// The permission that the function lacks for a request; a caller that is no function lacks none.
+    /// The first permission that the function lacks for a request. Callers that are not functions may do everything.
     pub(crate) fn missing(
         &self,
         function: &str,
@@ -104,13 +84,10 @@ impl Permissions {
         body: &Value,
     ) -> Option<Permission> {
         let needed = match service {
-            Service::DynamoDb => self.needed_of_dynamodb(action, body),
+            Service::DynamoDb => self.needed_for_dynamodb(action, body),
             Service::Kms => {
-                let resource = body["KeyId"].as_str().unwrap_or_default().to_owned();
-                vec![Permission {
-                    action: format!("kms:{action}"),
-                    resource,
-                }]
+                let key = body["KeyId"].as_str().unwrap_or_default();
+                vec![Permission::new(format!("kms:{action}"), key)]
             }
         };
         needed
@@ -118,7 +95,7 @@ impl Permissions {
             .find(|permission| !self.is_allowed(function, permission))
     }
 
-    /// Whether the function may; notes that it has made use of it.
+    /// Whether the function has the permission. If it has, records the use.
     pub(crate) fn is_allowed(&self, function: &str, permission: &Permission) -> bool {
         let Some(allowed) = self.0.allowed.get(function) else {
             return true;
@@ -127,107 +104,111 @@ impl Permissions {
         if is_allowed {
             let mut used = self.0.used.lock().unwrap_or_else(PoisonError::into_inner);
             let used = used.entry(function.to_owned()).or_default();
-            if !used.contains(permission) {
-                used.insert(permission.clone());
-            }
+            used.insert(permission.clone());
         }
         is_allowed
     }
 
-    /// A transaction needs the permission of each of its items, a batch that on each of its tables.
-    fn needed_of_dynamodb(&self, action: &str, body: &Value) -> Vec<Permission> {
-        let permission = |action: &str, body: &Value| {
-            let table = body["TableName"].as_str().unwrap_or_default();
-            let arn = self.0.table_arns.get(table).map_or(table, String::as_str);
-            let resource = match body["IndexName"].as_str() {
-                Some(index) => format!("{arn}/index/{index}"),
-                None => arn.to_owned(),
-            };
-            Permission {
-                action: format!("dynamodb:{action}"),
-                resource,
-            }
-        };
+    /// A transaction needs a permission for each item, a batch one for each table.
+    fn needed_for_dynamodb(&self, action: &str, body: &Value) -> Vec<Permission> {
         match action {
             "TransactWriteItems" => {
-                let items = list(&body["TransactItems"])
-                    .filter_map(Value::as_object)
-                    .flatten();
+                let items = body["TransactItems"].as_array().into_iter().flatten();
+                let items = items.filter_map(Value::as_object).flatten();
                 items
                     .map(|(kind, item)| {
-                        let action = if kind == "ConditionCheck" {
-                            "ConditionCheckItem".to_owned()
-                        } else {
-                            format!("{kind}Item")
+                        let action = match kind.as_str() {
+                            "ConditionCheck" => "ConditionCheckItem".to_owned(),
+                            kind => format!("{kind}Item"),
                         };
-                        permission(&action, item)
+                        self.on_table(&action, item)
                     })
                     .collect()
             }
             "BatchGetItem" | "BatchWriteItem" => {
                 let tables = body["RequestItems"].as_object().into_iter().flatten();
                 tables
-                    .map(|(table, _)| {
-                        permission(action, &serde_json::json!({ "TableName": table }))
-                    })
+                    .map(|(table, _)| self.on_table(action, &json!({ "TableName": table })))
                     .collect()
             }
-            _ => vec![permission(action, body)],
+            _ => vec![self.on_table(action, body)],
         }
+    }
+
+    /// The permission for an action on the table, or the index, that `body` names.
+    fn on_table(&self, action: &str, body: &Value) -> Permission {
+        let table = body["TableName"].as_str().unwrap_or_default();
+        let arn = self.0.table_arns.get(table).map_or(table, String::as_str);
+        let resource = match body["IndexName"].as_str() {
+            Some(index) => format!("{arn}/index/{index}"),
+            None => arn.to_owned(),
+        };
+        Permission::new(format!("dynamodb:{action}"), resource)
     }
 }
 
-/// The permissions of a policy document. Only what names its actions and resources is read: no wildcard, no Deny,
-/// no condition.
-fn permissions(id: &str, document: &Value) -> Result<Vec<Permission>> {
+/// The permissions of a function: those of its own policies and of the policies attached to its role, without those
+/// that a key's policy withholds.
+fn allowed(
+    template: &Template,
+    function: &Resource<Function>,
+    policies: &[Resource<Policy>],
+    keys: &[Resource<KmsKey>],
+) -> Result<BTreeSet<Permission>> {
+    let role = format!("{}Role", function.id);
+    let role_attribute = |name| template.attribute(&role, name).unwrap_or_default();
+    let mut allowed = BTreeSet::new();
+    for policy in &function.properties.policies {
+        allowed.extend(permissions(&function.id, policy)?);
+    }
+    for Resource { id, properties, .. } in policies {
+        let roles = &properties.roles;
+        if roles.iter().any(|role| role == role_attribute("Ref")) {
+            allowed.extend(permissions(id, &properties.policy_document)?);
+        }
+    }
+    // A key's policy must allow the action, either to the role itself or to the account, which delegates to IAM.
+    for key in keys {
+        let arn = template.attribute(&key.id, "Arn").unwrap_or_default();
+        let policy = &key.properties.key_policy;
+        allowed.retain(|permission| {
+            permission.resource != arn
+                || key_allows(policy, &permission.action, role_attribute("Arn"))
+        });
+    }
+    Ok(allowed)
+}
+
+/// The permissions of a policy. Refuses what it does not evaluate: wildcards, `Deny` and conditions.
+fn permissions(id: &str, policy: &PolicyDocument) -> Result<Vec<Permission>> {
     let mut permissions = Vec::new();
-    for statement in list(&document["Statement"]) {
-        let plain = statement["Effect"] == "Allow" && statement["Condition"].is_null();
-        for action in list(&statement["Action"]).filter_map(text) {
-            for resource in list(&statement["Resource"]).filter_map(text) {
-                if !plain || action.contains('*') || resource.contains('*') {
-                    return Err(Error::new(format!(
-                        "{id}: {action} on {resource} is not a plain permission"
-                    )));
+    for statement in &policy.statement {
+        let is_plain = statement.effect == "Allow" && statement.condition.is_none();
+        for action in &statement.action {
+            for resource in &statement.resource {
+                if !is_plain || action.contains('*') || resource.contains('*') {
+                    bail!("{id}: {action} on {resource} is not a plain permission");
                 }
-                permissions.push(Permission {
-                    action: action.clone(),
-                    resource,
-                });
+                permissions.push(Permission::new(action, resource));
             }
         }
     }
     if permissions.is_empty() {
-        return Err(Error::new(format!(
-            "{id}: the policy allows nothing, or is not written out"
-        )));
+        bail!("{id}: the policy allows nothing");
     }
     Ok(permissions)
 }
 
-fn key_allows(key: &Value, action: &str, role_arn: Option<&Value>) -> bool {
-    list(&key["KeyPolicy"]["Statement"]).any(|statement| {
-        let principal = &statement["Principal"]["AWS"];
-        let names_it = Some(principal) == role_arn
-            || principal
-                .as_str()
-                .is_some_and(|principal| principal.ends_with(":root"));
-        let actions = list(&statement["Action"]);
-        statement["Effect"] == "Allow"
-            && names_it
-            && actions.filter_map(text).any(|allowed| allowed == action)
+/// Whether a key's policy allows the role an action, itself or by delegating to IAM.
+fn key_allows(policy: &PolicyDocument, action: &str, role_arn: &str) -> bool {
+    policy.statement.iter().any(|statement| {
+        let principals = &statement.principal.aws;
+        statement.effect == "Allow"
+            && principals
+                .iter()
+                .any(|principal| principal == role_arn || principal.ends_with(":root"))
+            && statement.action.iter().any(|allowed| allowed == action)
     })
-}
-
-/// A JSON list, or the one thing that stands for it.
-fn list(value: &Value) -> impl Iterator<Item = &Value> {
-    let many = value.as_array().map(Vec::as_slice);
-    let one = if value.is_null() || value.is_array() {
-        None
-    } else {
-        Some(value)
-    };
-    many.into_iter().flatten().chain(one)
 }
 
 #[cfg(test)]
@@ -263,23 +244,30 @@ mod tests {
             .map(|(function, _)| function.as_str())
             .collect();
         assert_eq!(signers, ["create"]);
-        // Nor can an IAM policy that somebody adds: the key leaves signing to its own policy.
-        let [key] = template
-            .of_type("AWS::KMS::Key")
-            .unwrap()
-            .try_into()
-            .unwrap();
-        assert!(!key_allows(&key.properties, "kms:Sign", None));
-        let role = template.attribute("CreateFunctionRole", "Arn");
-        assert!(key_allows(&key.properties, "kms:Sign", role));
+        // No IAM policy can add the permission, because the key's policy does not delegate signing to IAM.
+        let keys = template.of_type::<KmsKey>().unwrap();
+        let [key] = keys.as_slice() else {
+            panic!("one key")
+        };
+        let policy = &key.properties.key_policy;
+        let another = template.attribute("ListFunctionRole", "Arn").unwrap();
+        assert!(!key_allows(policy, "kms:Sign", another));
+        let role = template.attribute("CreateFunctionRole", "Arn").unwrap();
+        assert!(key_allows(policy, "kms:Sign", role));
     }
 
     #[test]
     fn a_policy_with_a_wildcard_is_not_read() {
-        let policy = |action: &str, resource: &str| serde_json::json!({ "Statement": [{ "Effect": "Allow", "Action": action, "Resource": resource }] });
-        assert!(permissions("F", &policy("kms:Sign", "arn")).is_ok());
-        assert!(permissions("F", &policy("kms:*", "arn")).is_err());
-        assert!(permissions("F", &policy("kms:Sign", "*")).is_err());
-        assert!(permissions("F", &serde_json::json!("AmazonDynamoDBFullAccess")).is_err());
+        let read = |policy: Value| -> Result<Vec<Permission>> {
+            permissions("F", &serde_json::from_value(policy)?)
+        };
+        let policy = |action: &str, resource: &str| {
+            let statement = json!({ "Effect": "Allow", "Action": action, "Resource": resource });
+            json!({ "Statement": [statement] })
+        };
+        assert!(read(policy("kms:Sign", "arn")).is_ok());
+        assert!(read(policy("kms:*", "arn")).is_err());
+        assert!(read(policy("kms:Sign", "*")).is_err());
+        assert!(read(json!("AmazonDynamoDBFullAccess")).is_err());
     }
 }

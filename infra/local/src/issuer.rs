@@ -1,6 +1,6 @@
-//! The identity provider of the demo users: an OIDC issuer that signs with RS256, which is all that API Gateway verifies.
+//! The demo users' identity provider: an OIDC issuer that signs with RS256, because API Gateway verifies only RSA.
 //!
-//! Its sign-in page takes nobody's password: it lists the users, and whoever is at the machine picks one.
+//! The sign-in page asks for no password. It lists the users to choose from.
 
 use std::{
     collections::HashMap,
@@ -9,13 +9,18 @@ use std::{
     time::{Duration, Instant},
 };
 
+use anyhow::{Context, Result};
+use axum::{
+    Form, Json, Router,
+    extract::{Query, RawQuery, State},
+    response::{Html, IntoResponse, Redirect, Response},
+    routing::{get, post},
+};
 use base64::{
     Engine,
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
 };
-use bytes::Bytes;
-use http::{HeaderValue, Method, Response, StatusCode, header, request::Parts};
-use http_body_util::Full;
+use http::{HeaderName, StatusCode, header};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use p256::elliptic_curve::rand_core::OsRng;
 use rsa::{
@@ -23,22 +28,21 @@ use rsa::{
     pkcs1::{DecodeRsaPrivateKey, EncodeRsaPrivateKey},
     traits::PublicKeyParts,
 };
+use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::net::TcpListener;
 use uuid::Uuid;
 
 use crate::{
-    clock,
-    error::{Error, Result},
-    files,
+    clock, files,
     web::{self, Server},
 };
 
 const KEY_ID: &str = "local";
-/// How long a token lives that does not say so itself.
+/// The lifetime of a token whose claims contain no `exp`.
 const LIFETIME_SECONDS: u64 = 3600;
-/// How long a code may take from the sign-in page to the token endpoint.
+/// How long an authorization code is valid.
 const CODE_LIFETIME: Duration = Duration::from_secs(60);
 const STYLE: &str = include_str!("sign_in.css");
 
@@ -51,7 +55,7 @@ pub(crate) struct Issuer {
 /// The application that people sign in to.
 pub(crate) struct Client {
     pub id: String,
-    /// Where it runs, which is what may read the answers of the token endpoint.
+    /// The application's origin. Its pages may read the responses of the token endpoint.
     pub origin: String,
     /// The audience of its access tokens.
     pub audience: String,
@@ -72,7 +76,7 @@ struct SignIn {
     codes: Mutex<HashMap<String, Grant>>,
 }
 
-/// What a code stands for.
+/// What an authorization code stands for.
 struct Grant {
     person: Value,
     challenge: String,
@@ -80,8 +84,32 @@ struct Grant {
     issued: Instant,
 }
 
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct AuthorizeRequest {
+    client_id: String,
+    redirect_uri: String,
+    response_type: String,
+    code_challenge_method: String,
+    code_challenge: Option<String>,
+    state: String,
+    nonce: Option<String>,
+    /// The user whose link was followed. Absent until then.
+    user: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct TokenRequest {
+    grant_type: String,
+    code: String,
+    client_id: String,
+    redirect_uri: String,
+    code_verifier: String,
+}
+
 impl Issuer {
-    /// Starts it with the key kept in `data`, so that tokens outlive a restart on the same port.
+    /// Starts the issuer with the key in `data`, so that tokens stay valid after a restart on the same port.
     pub(crate) async fn start(
         data: Option<&Path>,
         listener: TcpListener,
@@ -89,61 +117,66 @@ impl Issuer {
     ) -> Result<Self> {
         let path = data.map(|data| data.join("issuer.der"));
         let key = tokio::task::spawn_blocking(move || key(path.as_deref()));
-        let key = key.await.map_err(Error::because("the issuer ended"))??;
+        let key = key.await.context("the issuer ended")??;
         let der = key
             .to_pkcs1_der()
-            .map_err(Error::because("the issuer's key cannot be encoded"))?;
+            .context("the issuer's key cannot be encoded")?;
         let url = web::url(&listener)?;
-        let configuration = json!({
-            "issuer": url,
-            "jwks_uri": format!("{url}/.well-known/jwks.json"),
-            "authorization_endpoint": format!("{url}/authorize"),
-            "token_endpoint": format!("{url}/token"),
-            "code_challenge_methods_supported": ["S256"],
-            "grant_types_supported": ["authorization_code"],
-            "id_token_signing_alg_values_supported": ["RS256"],
-            "response_types_supported": ["code"],
-            "subject_types_supported": ["public"],
-            "token_endpoint_auth_methods_supported": ["none"],
-        });
-        let keys = json!({ "keys": [{
-            "kty": "RSA",
-            "use": "sig",
-            "alg": "RS256",
-            "kid": KEY_ID,
-            "n": URL_SAFE_NO_PAD.encode(key.n().to_bytes_be()),
-            "e": URL_SAFE_NO_PAD.encode(key.e().to_bytes_be()),
-        }]});
+        let (configuration, keys) = (Json(configuration(&url)), Json(jwks(&key)));
         let signer = Arc::new(Signer {
             issuer: url,
             key: EncodingKey::from_rsa_der(der.as_bytes()),
         });
-        let sign_in = SignIn {
+        let sign_in = Arc::new(SignIn {
             signer: signer.clone(),
-            client,
             codes: Mutex::default(),
-        };
-        let state = Arc::new((configuration, keys, sign_in));
-        let server = web::serve(listener, move |parts, body| {
-            let (configuration, keys, sign_in) = &*state;
-            let answer = match (&parts.method, parts.uri.path()) {
-                (&Method::GET, "/.well-known/openid-configuration") => {
-                    sign_in.shared(web::json(StatusCode::OK, configuration))
-                }
-                (&Method::GET, "/.well-known/jwks.json") => web::json(StatusCode::OK, keys),
-                (&Method::GET, "/authorize") => sign_in.authorize(&parts),
-                (&Method::POST, "/token") => sign_in.shared(sign_in.token(&body)),
-                _ => web::message(StatusCode::NOT_FOUND, "Not Found"),
-            };
-            async { Ok(answer) }
-        })?;
+            client,
+        });
+        let headers = [sign_in.allow_origin()];
+        let router = Router::new()
+            .route(
+                "/.well-known/openid-configuration",
+                get((headers, configuration)),
+            )
+            .route("/.well-known/jwks.json", get(keys))
+            .route("/authorize", get(authorize))
+            .route("/token", post(token))
+            .with_state(sign_in);
+        let server = web::serve(listener, router)?;
         Ok(Self { server, signer })
     }
 
-    /// Signs `claims`, with `iss`, `aud`, `iat` and `exp` added where they are absent.
+    /// Signs `claims`. Adds `iss`, `aud`, `iat` and `exp` if they are absent.
     pub(crate) fn token(&self, audience: &str, claims: Value) -> String {
         self.signer.token(audience, claims)
     }
+}
+
+/// The OpenID Provider Metadata.
+fn configuration(url: &str) -> Value {
+    json!({
+        "issuer": url,
+        "jwks_uri": format!("{url}/.well-known/jwks.json"),
+        "authorization_endpoint": format!("{url}/authorize"),
+        "token_endpoint": format!("{url}/token"),
+        "code_challenge_methods_supported": ["S256"],
+        "grant_types_supported": ["authorization_code"],
+        "id_token_signing_alg_values_supported": ["RS256"],
+        "response_types_supported": ["code"],
+        "subject_types_supported": ["public"],
+        "token_endpoint_auth_methods_supported": ["none"],
+    })
+}
+
+fn jwks(key: &RsaPrivateKey) -> Value {
+    json!({ "keys": [{
+        "kty": "RSA",
+        "use": "sig",
+        "alg": "RS256",
+        "kid": KEY_ID,
+        "n": URL_SAFE_NO_PAD.encode(key.n().to_bytes_be()),
+        "e": URL_SAFE_NO_PAD.encode(key.e().to_bytes_be()),
+    }]})
 }
 
 impl Signer {
@@ -163,9 +196,42 @@ impl Signer {
             kid: Some(KEY_ID.to_owned()),
             ..Header::new(Algorithm::RS256)
         };
-        // Signing fails only for a damaged key, and an empty token is refused by everyone.
+        // Signing fails only with a damaged key, and every verifier refuses an empty token.
         jsonwebtoken::encode(&header, &claims, &self.key).unwrap_or_default()
     }
+}
+
+/// Shows the sign-in page. When a user is chosen, redirects to the application with a code.
+async fn authorize(
+    State(sign_in): State<Arc<SignIn>>,
+    RawQuery(query): RawQuery,
+    Query(request): Query<AuthorizeRequest>,
+) -> Response {
+    match sign_in.authorize(&query.unwrap_or_default(), request) {
+        Ok(response) => response,
+        Err((status, problem)) => page(
+            status,
+            "Sign-in is not possible",
+            &format!("<p>{problem}</p>"),
+        ),
+    }
+}
+
+/// Exchanges a code for tokens. Only the application's page may read the response.
+async fn token(
+    State(sign_in): State<Arc<SignIn>>,
+    Form(request): Form<TokenRequest>,
+) -> impl IntoResponse {
+    let no_store = (header::CACHE_CONTROL, "no-store".to_owned());
+    let headers = [sign_in.allow_origin(), no_store];
+    let (status, body) = match sign_in.redeem(&request) {
+        Ok(tokens) => (StatusCode::OK, tokens),
+        Err((error, description)) => (
+            StatusCode::BAD_REQUEST,
+            json!({ "error": error, "error_description": description }),
+        ),
+    };
+    (status, headers, Json(body))
 }
 
 impl SignIn {
@@ -173,95 +239,79 @@ impl SignIn {
         format!("{}/console", self.client.origin)
     }
 
-    /// Lets the application's page, and no other, read an answer.
-    fn shared(&self, mut response: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
-        if let Ok(origin) = HeaderValue::from_str(&self.client.origin) {
-            response
-                .headers_mut()
-                .insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-        }
-        response
+    /// The header that lets the application's page, and no other, read a response.
+    fn allow_origin(&self) -> (HeaderName, String) {
+        let origin = self.client.origin.clone();
+        (header::ACCESS_CONTROL_ALLOW_ORIGIN, origin)
     }
 
-    /// The sign-in page, and once a user is picked the way back to the application with a code.
-    fn authorize(&self, parts: &Parts) -> Response<Full<Bytes>> {
-        let query = parts.uri.query().unwrap_or_default();
-        let asked: HashMap<_, _> = form_urlencoded::parse(query.as_bytes())
-            .into_owned()
-            .collect();
-        let is = |name: &str, value: &str| asked.get(name).is_some_and(|given| given == value);
-        for (name, expected) in [
-            ("client_id", self.client.id.as_str()),
-            ("redirect_uri", &self.redirect_uri()),
-            ("response_type", "code"),
-            ("code_challenge_method", "S256"),
+    /// The error is the status and the text of an error page.
+    fn authorize(
+        &self,
+        query: &str,
+        request: AuthorizeRequest,
+    ) -> Result<Response, (StatusCode, String)> {
+        for (name, given, expected) in [
+            ("client_id", &request.client_id, self.client.id.as_str()),
+            ("redirect_uri", &request.redirect_uri, &self.redirect_uri()),
+            ("response_type", &request.response_type, "code"),
+            (
+                "code_challenge_method",
+                &request.code_challenge_method,
+                "S256",
+            ),
         ] {
-            if !is(name, expected) {
-                return page(
-                    StatusCode::BAD_REQUEST,
-                    "Sign-in is not possible",
-                    &format!("<p>The parameter {name} must be {}.</p>", escaped(expected)),
-                );
+            if given != expected {
+                let problem = format!("The parameter {name} must be {}.", escape(expected));
+                return Err((StatusCode::BAD_REQUEST, problem));
             }
         }
-        let Some(challenge) = asked.get("code_challenge") else {
-            let missing = "<p>The parameter code_challenge is missing.</p>";
-            return page(StatusCode::BAD_REQUEST, "Sign-in is not possible", missing);
+        let Some(challenge) = request.code_challenge else {
+            let problem = "The parameter code_challenge is missing.";
+            return Err((StatusCode::BAD_REQUEST, problem.to_owned()));
         };
-        let state = asked.get("state").map(String::as_str).unwrap_or_default();
-        let Some(user) = asked.get("user") else {
-            return self.choice(query, state);
+        let Some(user) = request.user else {
+            return Ok(self.choice(query, &request.state));
         };
-        let Some(person) = self
-            .client
-            .people
-            .iter()
-            .find(|person| full_id(person) == *user)
-        else {
-            return page(
-                StatusCode::NOT_FOUND,
-                "Sign-in is not possible",
-                "<p>There is no such user.</p>",
-            );
+        let person = self.client.people.iter().find(|p| full_id(p) == user);
+        let Some(person) = person else {
+            let problem = "There is no such user.";
+            return Err((StatusCode::NOT_FOUND, problem.to_owned()));
         };
-        let code = Uuid::new_v4().to_string();
-        let grant = Grant {
+        let code = self.issue_code(Grant {
             person: person.clone(),
-            challenge: challenge.clone(),
-            nonce: asked.get("nonce").cloned(),
+            challenge,
+            nonce: request.nonce,
             issued: Instant::now(),
-        };
-        self.codes
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(code.clone(), grant);
-        let mut response = Response::new(Full::default());
-        *response.status_mut() = StatusCode::SEE_OTHER;
-        if let Ok(location) =
-            HeaderValue::from_str(&self.back(&[("code", &code), ("state", state)]))
-        {
-            response.headers_mut().insert(header::LOCATION, location);
-        }
-        response
+        });
+        let location = self.redirect(&[("code", &code), ("state", &request.state)]);
+        Ok(Redirect::to(&location).into_response())
     }
 
-    /// The list of users; each is a link to this same request and the user's id.
-    fn choice(&self, query: &str, state: &str) -> Response<Full<Bytes>> {
+    fn issue_code(&self, grant: Grant) -> String {
+        let code = Uuid::new_v4().to_string();
+        let mut codes = self.codes.lock().unwrap_or_else(PoisonError::into_inner);
+        codes.insert(code.clone(), grant);
+        code
+    }
+
+    /// The list of users. Each is a link to the same request with the user's id.
+    fn choice(&self, query: &str, state: &str) -> Response {
         let people = self.client.people.iter().map(|person| {
-            let claim = |name: &str| escaped(person[name].as_str().unwrap_or_default());
+            let claim = |name: &str| escape(person[name].as_str().unwrap_or_default());
             let user = form_urlencoded::Serializer::new(String::new())
                 .append_pair("user", &full_id(person))
                 .finish();
             format!(
                 "<li><a href=\"/authorize?{}\"><b>{}</b> <span>{}</span> <span>{}</span></a></li>",
-                escaped(&format!("{query}&{user}")),
+                escape(&format!("{query}&{user}")),
                 claim("name"),
                 claim("tenant_id"),
                 claim("email"),
             )
         });
         let people: String = people.collect();
-        let cancel = escaped(&self.back(&[("error", "access_denied"), ("state", state)]));
+        let cancel = escape(&self.redirect(&[("error", "access_denied"), ("state", state)]));
         let body = format!(
             "<p>This identity provider is part of the local stack. It asks for no password.</p>\
              <ul>{people}</ul><p><a href=\"{cancel}\">Cancel</a></p>"
@@ -269,63 +319,49 @@ impl SignIn {
         page(StatusCode::OK, "Sign in as", &body)
     }
 
-    /// The application's address with what it is told.
-    fn back(&self, told: &[(&str, &str)]) -> String {
+    /// The redirect URI with these parameters.
+    fn redirect(&self, parameters: &[(&str, &str)]) -> String {
         let query = form_urlencoded::Serializer::new(String::new())
-            .extend_pairs(told)
+            .extend_pairs(parameters)
             .finish();
         format!("{}?{query}", self.redirect_uri())
     }
 
-    /// Tokens for a code, which is good once, for the application that asked for it.
-    fn token(&self, body: &[u8]) -> Response<Full<Bytes>> {
-        let refuse = |error: &str, description: &str| {
-            let body = json!({ "error": error, "error_description": description });
-            web::json(StatusCode::BAD_REQUEST, &body)
-        };
-        let sent: HashMap<_, _> = form_urlencoded::parse(body).into_owned().collect();
-        let field = |name: &str| sent.get(name).map(String::as_str).unwrap_or_default();
-        if field("grant_type") != "authorization_code" {
-            return refuse(
+    /// Exchanges a code for tokens. A code works once, and only for the application that requested it. The error is
+    /// its code and its description (RFC 6749, section 5.2).
+    fn redeem(&self, request: &TokenRequest) -> Result<Value, (&'static str, &'static str)> {
+        if request.grant_type != "authorization_code" {
+            return Err((
                 "unsupported_grant_type",
                 "only authorization_code is supported",
-            );
+            ));
         }
+        let invalid = |description| ("invalid_grant", description);
         let grant = self
             .codes
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .remove(field("code"));
-        let Some(grant) = grant.filter(|grant| grant.issued.elapsed() < CODE_LIFETIME) else {
-            return refuse("invalid_grant", "the code is unknown, used or too old");
-        };
-        if field("client_id") != self.client.id || field("redirect_uri") != self.redirect_uri() {
-            return refuse(
-                "invalid_grant",
+            .remove(&request.code)
+            .filter(|grant| grant.issued.elapsed() < CODE_LIFETIME)
+            .ok_or(invalid("the code is unknown, used or too old"))?;
+        if request.client_id != self.client.id || request.redirect_uri != self.redirect_uri() {
+            return Err(invalid(
                 "the code was issued to another client or redirect_uri",
-            );
+            ));
         }
-        if URL_SAFE_NO_PAD.encode(Sha256::digest(field("code_verifier"))) != grant.challenge {
-            return refuse(
-                "invalid_grant",
-                "the code_verifier does not belong to the code",
-            );
+        if URL_SAFE_NO_PAD.encode(Sha256::digest(&request.code_verifier)) != grant.challenge {
+            return Err(invalid("the code_verifier does not belong to the code"));
         }
         let mut identity = grant.person.clone();
         if let Some(nonce) = grant.nonce {
             identity["nonce"] = nonce.into();
         }
-        let tokens = json!({
+        Ok(json!({
             "access_token": self.signer.token(&self.client.audience, grant.person),
             "id_token": self.signer.token(&self.client.id, identity),
             "token_type": "Bearer",
             "expires_in": LIFETIME_SECONDS,
-        });
-        let mut response = web::json(StatusCode::OK, &tokens);
-        response
-            .headers_mut()
-            .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        response
+        }))
     }
 }
 
@@ -335,8 +371,8 @@ fn full_id(person: &Value) -> String {
     format!("{}/{}", claim("tenant_id"), claim("sub"))
 }
 
-/// A page without scripts; `body` is HTML.
-fn page(status: StatusCode, title: &str, body: &str) -> Response<Full<Bytes>> {
+/// A page without scripts. `body` is HTML.
+fn page(status: StatusCode, title: &str, body: &str) -> Response {
     let html = format!(
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>{title}</title>\
          <meta name=\"viewport\" content=\"width=device-width\"><style>{STYLE}</style>\
@@ -346,26 +382,16 @@ fn page(status: StatusCode, title: &str, body: &str) -> Response<Full<Bytes>> {
     let policy = format!(
         "default-src 'none'; style-src 'sha256-{style}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     );
-    let mut response = Response::new(Full::from(html));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("text/html; charset=utf-8"),
-    );
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(
-        header::REFERRER_POLICY,
-        HeaderValue::from_static("no-referrer"),
-    );
-    if let Ok(policy) = HeaderValue::from_str(&policy) {
-        headers.insert(header::CONTENT_SECURITY_POLICY, policy);
-    }
-    response
+    let headers: [(HeaderName, &str); 3] = [
+        (header::CACHE_CONTROL, "no-store"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CONTENT_SECURITY_POLICY, &policy),
+    ];
+    (status, headers, Html(html)).into_response()
 }
 
 /// Text as HTML.
-fn escaped(text: &str) -> String {
+fn escape(text: &str) -> String {
     let mut html = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -379,19 +405,19 @@ fn escaped(text: &str) -> String {
     html
 }
 
+/// The key in the file `path`. Creates the key if there is no such file.
 fn key(path: Option<&Path>) -> Result<RsaPrivateKey> {
     let cannot = "cannot keep the issuer's key";
     if let Some(path) = path
-        && let Some(der) = files::read(path).map_err(Error::because(cannot))?
+        && let Some(der) = files::read(path).context(cannot)?
     {
         return RsaPrivateKey::from_pkcs1_der(&der)
-            .map_err(Error::because(format!("{} is damaged", path.display())));
+            .with_context(|| format!("{} is damaged", path.display()));
     }
-    let key =
-        RsaPrivateKey::new(&mut OsRng, 2048).map_err(Error::because("cannot make an RSA key"))?;
+    let key = RsaPrivateKey::new(&mut OsRng, 2048).context("cannot generate an RSA key")?;
     if let Some(path) = path {
-        let der = key.to_pkcs1_der().map_err(Error::because(cannot))?;
-        files::replace(path, der.as_bytes()).map_err(Error::because(cannot))?;
+        let der = key.to_pkcs1_der().context(cannot)?;
+        files::replace(path, der.as_bytes()).context(cannot)?;
     }
     Ok(key)
 }

@@ -1,20 +1,22 @@
 //! The whole AWS deployment on one machine, read from `infra/template.yaml`: gateway, functions, table, keys, events.
 //!
-//! Every function is an OS process of its own that speaks the Lambda Runtime API; nothing is called in-process.
+//! Every function is a separate OS process that speaks the Lambda Runtime API. Nothing is called in-process.
 
-mod authorizer;
+mod backends;
 mod cargo;
 mod clock;
+pub mod demo;
 mod dynamo;
-mod error;
 mod events;
 mod files;
+mod function;
 mod gateway;
 mod iam;
 mod issuer;
 mod kms;
+mod logs;
 mod proxy;
-mod runtime;
+mod runtime_api;
 mod template;
 mod web;
 
@@ -26,52 +28,52 @@ use std::{
     time::Duration,
 };
 
-use base64::{Engine, engine::general_purpose::STANDARD};
+use anyhow::{Context, Result, bail};
 pub use dynoxide;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::task::JoinSet;
 
-pub use crate::{
-    clock::unix_time,
-    error::Error,
-    iam::{Permission, Service},
-    proxy::{Fault, Request, Rule, RuleGuard},
-    runtime::{InvokeError, LogLine},
-};
 use crate::{
+    backends::Backends,
     dynamo::Dynamo,
     events::{DeadLetters, Mapping},
+    function::{Function, Settings},
     gateway::Gateway,
-    iam::Permissions,
     issuer::Issuer,
-    kms::Kms,
-    proxy::Faults,
-    runtime::{Function, Logs, Settings},
-    template::{Template, number, text},
+    kms::{Blob, CreateKey, Sign},
+    logs::Logs,
+    template::{Resource, Scalar, Template},
     web::Server,
 };
+pub use crate::{
+    clock::unix_time,
+    iam::{Permission, Service},
+    logs::LogLine,
+    proxy::{Fault, Request, Rule, RuleGuard},
+    runtime_api::{InvokeError, RuntimeApi},
+};
 
-/// The `iss` of the keys that a local stack issues; it has to survive restarts, so it names no port.
+/// The `iss` of the keys that a local stack issues. It contains no port, because keys stay valid after a restart.
 const KEY_ISSUER: &str = "https://access-keys.local";
 
-/// How a stack is started.
+/// The options of [`Stack::start`].
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Where everything is kept; `None` keeps it in memory.
+    /// The directory for the table and the keys. `None` keeps them in memory.
     pub data: Option<PathBuf>,
-    /// The gateway's port; 0 takes a free one.
+    /// The gateway's port. 0 selects a free one.
     pub port: u16,
     /// Values for the template's parameters.
     pub parameters: Vec<(String, String)>,
-    /// How often expired items are deleted; `None` leaves it to [`Stack::sweep_ttl`].
+    /// How often expired items are deleted. With `None`, only [`Stack::sweep_ttl`] deletes them.
     pub ttl_sweep: Option<Duration>,
-    /// How many invocations of one function run at once.
+    /// How many invocations of one function run at the same time.
     pub processes_per_function: usize,
-    /// Whether the stage's throttling limits hold.
+    /// Whether the stage's throttling limits apply.
     pub throttling: bool,
-    /// Whether what the functions log goes to stderr too.
+    /// Copies the functions' logs to stderr.
     pub verbose: bool,
-    /// The claims of the users whom the issuer's sign-in page offers.
+    /// The claims of the users on the issuer's sign-in page.
     pub people: Vec<Value>,
 }
 
@@ -90,33 +92,32 @@ impl Default for Options {
     }
 }
 
-/// A running stack. Dropping it ends it; [`Stack::stop`] also waits for the end.
+/// A running stack. Dropping it stops it; [`Stack::stop`] also waits for the end.
 pub struct Stack {
-    // Fields drop in declaration order, so the gateway ends first.
+    // Fields drop in the order of their declaration, so the gateway stops first.
     gateway: Server,
     tasks: JoinSet<()>,
     functions: BTreeMap<String, Arc<Function>>,
     mappings: Vec<Arc<Mapping>>,
-    _proxies: [Server; 2],
-    kms_server: Server,
-    dynamo: Dynamo,
-    kms: Arc<Kms>,
+    backends: Backends,
     issuer: Issuer,
-    faults: Faults,
-    permissions: Permissions,
     logs: Logs,
     dead_letters: DeadLetters,
     audience: String,
-    signing_key: String,
     _lock: Option<File>,
 }
 
 impl Stack {
     /// Builds the functions and starts everything. Returns when every function waits for its first invocation.
-    pub async fn start(options: Options) -> Result<Self, Error> {
+    ///
+    /// # Errors
+    ///
+    /// If another stack uses the data directory, the port is in use, a function does not build or start, or the
+    /// template contains something that the stack does not support.
+    pub async fn start(options: Options) -> Result<Self> {
         let data = options.data.as_deref();
         let lock = data.map(lock_directory).transpose()?;
-        // Before anything slow, so that a wrong option or a port in use is reported immediately.
+        // Before the slow steps, so that a wrong option or a port in use is reported immediately.
         let listener = web::bind(options.port).await?;
         let issuer_listener = web::bind(0).await?;
         let mut template = read_template(&web::url(&issuer_listener)?, &options.parameters)?;
@@ -125,50 +126,27 @@ impl Stack {
         let issuer = Issuer::start(data, issuer_listener, console).await?;
         let bin_directory = cargo::build().await?;
 
-        let dynamo = start_table(&mut template, data).await?;
-        let kms = Kms::open(data)?;
-        let signing_key = create_keys(&mut template, &kms).await?;
+        let backends = Backends::start(&mut template, data).await?;
         template.check()?;
-
-        let kms_server = kms.serve().await?;
-        let (faults, permissions) = (Faults::default(), Permissions::read(&template)?);
-        let proxies = start_proxies(&faults, &dynamo, &kms_server, &permissions).await?;
-        let logs = Logs::printing(options.verbose);
-        let functions = functions(&template, &bin_directory, &proxies, &logs, &options)?;
+        let logs = Logs::new(options.verbose);
+        let functions = functions(&template, &bin_directory, &backends, &logs, &options)?;
         let gateway = Gateway::new(&template, options.throttling, |reference| {
             find_function(&functions, reference)
         })?;
         let dead_letters = DeadLetters::default();
-        let mappings = mappings(
-            &template,
-            &functions,
-            &dynamo,
-            data,
-            &dead_letters,
-            &permissions,
-        )?;
+        let mappings = mappings(&template, &functions, &backends, data, &dead_letters)?;
 
         start_functions(&functions).await?;
-        let tasks = spawn_tasks(&mappings, &dynamo, options.ttl_sweep);
-        let gateway = web::serve(listener, move |parts, body| {
-            gateway.clone().answer(parts, body)
-        })?;
         Ok(Self {
-            gateway,
-            tasks,
+            gateway: web::serve(listener, gateway.into_router())?,
+            tasks: spawn_tasks(&mappings, &backends.dynamo, options.ttl_sweep),
             functions,
             mappings,
-            _proxies: proxies,
-            kms_server,
-            dynamo,
-            kms,
+            backends,
             issuer,
-            faults,
-            permissions,
             logs,
             dead_letters,
             audience,
-            signing_key,
             _lock: lock,
         })
     }
@@ -183,124 +161,109 @@ impl Stack {
         &self.issuer.server.url
     }
 
-    /// A token of the issuer with these claims; `iss`, `aud`, `iat` and `exp` are added where they are absent.
+    /// A token of the issuer with these claims. `iss`, `aud`, `iat` and `exp` are added if they are absent.
     pub fn token(&self, claims: Value) -> String {
         self.issuer.token(&self.audience, claims)
     }
 
-    /// The database itself, past DynamoDB's protocol and the proxy.
+    /// The database behind the DynamoDB endpoint.
     pub fn database(&self) -> &dynoxide::Database {
-        &self.dynamo.database
+        &self.backends.dynamo.database
     }
 
-    /// The table's name.
+    /// The name of the template's table.
     pub fn table(&self) -> &str {
-        &self.dynamo.table
+        &self.backends.dynamo.table
     }
 
-    /// DynamoDB itself, not through the proxy.
+    /// The URL of DynamoDB. Requests to it bypass the proxy.
     pub fn dynamodb_endpoint(&self) -> &str {
-        &self.dynamo.url
+        &self.backends.dynamo.url
     }
 
-    /// KMS itself, not through the proxy.
+    /// The URL of KMS. Requests to it bypass the proxy.
     pub fn kms_endpoint(&self) -> &str {
-        &self.kms_server.url
+        &self.backends.kms_server.url
     }
 
-    /// The ARN of the template's key.
+    /// The ARN of the template's KMS key.
     pub fn signing_key(&self) -> &str {
-        &self.signing_key
+        &self.backends.signing_key
     }
 
-    /// Makes a further KMS key and gives its ARN.
-    pub async fn create_key(&self, spec: &str) -> Result<String, Error> {
-        let answer = self
-            .kms
-            .call(
-                "CreateKey",
-                json!({ "KeySpec": spec, "KeyUsage": "SIGN_VERIFY" }),
-            )
-            .await?;
-        Ok(answer["KeyMetadata"]["Arn"]
-            .as_str()
-            .unwrap_or_default()
-            .to_owned())
+    /// Creates another KMS key and returns its ARN.
+    pub async fn create_key(&self, spec: &str) -> Result<String> {
+        let (kms, request) = (self.backends.kms.clone(), CreateKey::to_sign(spec, ""));
+        let created = tokio::task::spawn_blocking(move || kms.create_key(request)).await;
+        let created = created.context("KMS ended")??;
+        Ok(created.key_metadata.arn)
     }
 
-    /// Has KMS sign `message` with the algorithm of the key; for ECDSA the signature is DER.
-    pub async fn sign(&self, key_arn: &str, message: &[u8]) -> Result<Vec<u8>, Error> {
-        let key = self
-            .kms
-            .call("DescribeKey", json!({ "KeyId": key_arn }))
-            .await?;
-        let request = json!({
-            "KeyId": key_arn,
-            "Message": STANDARD.encode(message),
-            "MessageType": "RAW",
-            "SigningAlgorithm": key["KeyMetadata"]["SigningAlgorithms"][0],
-        });
-        let answer = self.kms.call("Sign", request).await?;
-        let signature = answer["Signature"].as_str().unwrap_or_default();
-        STANDARD.decode(signature).map_err(Error::because(
-            "KMS answered with something other than base64",
-        ))
+    /// Signs `message` with a KMS key and the algorithm of the key. An ECDSA signature is DER.
+    pub async fn sign(&self, key_arn: &str, message: &[u8]) -> Result<Vec<u8>> {
+        let key = self.backends.kms.describe_key(key_arn.into())?;
+        let [algorithm] = key.key_metadata.signing_algorithms;
+        let signature = self.backends.kms.sign(Sign {
+            key_id: key_arn.to_owned(),
+            message: Blob(message.to_vec()),
+            message_type: "RAW".to_owned(),
+            signing_algorithm: algorithm.to_owned(),
+        })?;
+        Ok(signature.signature.0)
     }
 
-    /// Puts a rule in force, behind those that are, until the result is dropped.
+    /// Adds a rule after the active ones. It is active until the result is dropped.
     pub fn inject(&self, rule: Rule) -> RuleGuard {
-        self.faults.add(rule)
+        self.backends.faults.add(rule)
     }
 
-    /// What the role of a function, named by its binary, allows in DynamoDB, its stream, KMS and SQS.
+    /// The permissions of a function's role for DynamoDB, its stream, KMS and SQS. `function` is the name of the
+    /// binary.
     pub fn allowed_permissions(&self, function: &str) -> BTreeSet<Permission> {
-        self.permissions.allowed(function)
+        self.backends.permissions.allowed(function)
     }
 
-    /// What a function, named by its binary, has made use of.
+    /// The permissions that a function has used. `function` is the name of the binary.
     pub fn used_permissions(&self, function: &str) -> BTreeSet<Permission> {
-        self.permissions.used(function)
+        self.backends.permissions.used(function)
     }
 
-    /// The functions, by the names of their binaries.
+    /// The names of the functions' binaries.
     pub fn function_names(&self) -> impl Iterator<Item = &str> {
         self.functions.keys().map(String::as_str)
     }
 
     /// The latest requests that the functions sent to DynamoDB and KMS, oldest first.
     pub fn requests(&self) -> Vec<Request> {
-        self.faults.requests()
+        self.backends.faults.requests()
     }
 
-    /// How many of the latest requests match.
+    /// The number of the latest requests that match.
     pub fn count(&self, matches: impl Fn(&Request) -> bool) -> usize {
-        self.faults.count(matches)
+        self.backends.faults.count(matches)
     }
 
-    /// The latest lines that the functions wrote, oldest first.
+    /// The latest log lines of the functions, oldest first.
     pub fn logs(&self) -> Vec<LogLine> {
         self.logs.all()
     }
 
-    /// Deletes the expired items, as DynamoDB does when it gets to it, and says how many.
-    pub fn sweep_ttl(&self) -> Result<usize, Error> {
-        let swept = self
-            .dynamo
-            .database
-            .sweep_ttl()
-            .map_err(Error::because("cannot delete what has expired"))?;
+    /// Deletes the expired items, and returns their number.
+    pub fn sweep_ttl(&self) -> Result<usize> {
+        let swept = self.backends.dynamo.database.sweep_ttl();
+        let swept = swept.context("cannot delete expired items")?;
         self.mappings.iter().for_each(|mapping| mapping.wake());
         Ok(swept)
     }
 
-    /// Resolves when everything that is in the table's stream now has been processed.
+    /// Waits until everything that is in the table's stream now has been processed.
     pub async fn drain_events(&self) {
         for mapping in &self.mappings {
             mapping.drain().await;
         }
     }
 
-    /// The batches of events that were given up, in the shape in which Lambda sends them to a queue.
+    /// The batches of events that failed too often, in the form in which Lambda sends them to a queue.
     pub fn dead_letters(&self) -> Vec<Value> {
         self.dead_letters
             .lock()
@@ -308,7 +271,7 @@ impl Stack {
             .clone()
     }
 
-    /// Invokes a function, by its binary's name, as `aws lambda invoke` would.
+    /// Invokes a function like `aws lambda invoke`. `function` is the name of the binary.
     pub async fn invoke(&self, function: &str, event: Value) -> Result<Value, InvokeError> {
         match self.functions.get(function) {
             Some(function) => function.invoke(event).await,
@@ -319,8 +282,8 @@ impl Stack {
         }
     }
 
-    /// The environment of a function's processes, for one that is started elsewhere; `AWS_LAMBDA_RUNTIME_API` is for
-    /// who starts it to add.
+    /// The environment of a function's processes without `AWS_LAMBDA_RUNTIME_API`, to start one with another
+    /// [`RuntimeApi`]. `function` is the name of the binary.
     pub fn environment(&self, function: &str) -> Vec<(String, String)> {
         self.functions
             .get(function)
@@ -328,7 +291,7 @@ impl Stack {
             .unwrap_or_default()
     }
 
-    /// The processes that a function, named by its binary, has now.
+    /// The current processes of a function. `function` is the name of the binary.
     pub fn process_ids(&self, function: &str) -> Vec<u32> {
         self.functions
             .get(function)
@@ -336,7 +299,7 @@ impl Stack {
             .unwrap_or_default()
     }
 
-    /// Ends everything and waits until every process is gone and the database is closed.
+    /// Stops everything, and waits until every process has ended and the database is closed.
     pub async fn stop(mut self) {
         self.tasks.shutdown().await;
         let mut stopping = JoinSet::new();
@@ -345,7 +308,7 @@ impl Stack {
             stopping.spawn(async move { function.stop().await });
         }
         stopping.join_all().await;
-        self.dynamo.stop().await;
+        self.backends.dynamo.stop().await;
     }
 }
 
@@ -355,23 +318,21 @@ impl Drop for Stack {
     }
 }
 
-/// Makes the data directory and keeps other stacks out of it.
-fn lock_directory(data: &Path) -> Result<File, Error> {
+/// Creates the data directory and locks it against other stacks.
+fn lock_directory(data: &Path) -> Result<File> {
     let cannot = || format!("cannot use {}", data.display());
-    std::fs::create_dir_all(data).map_err(Error::because(cannot()))?;
-    let lock = File::create(data.join("lock")).map_err(Error::because(cannot()))?;
-    lock.try_lock().map_err(Error::because(format!(
-        "{}: does another stack run on it?",
-        cannot()
-    )))?;
+    std::fs::create_dir_all(data).with_context(cannot)?;
+    let lock = File::create(data.join("lock")).with_context(cannot)?;
+    lock.try_lock()
+        .with_context(|| format!("{}: is another stack using it?", cannot()))?;
     Ok(lock)
 }
 
-/// Reads the template of the AWS deployment. `overrides` win over the parameters that the stack itself sets.
-fn read_template(issuer_url: &str, overrides: &[(String, String)]) -> Result<Template, Error> {
+/// Reads the template of the AWS deployment. `overrides` replace the parameters that the stack itself sets.
+fn read_template(issuer_url: &str, overrides: &[(String, String)]) -> Result<Template> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../template.yaml");
     let yaml = std::fs::read_to_string(&path)
-        .map_err(Error::because(format!("cannot read {}", path.display())))?;
+        .with_context(|| format!("cannot read {}", path.display()))?;
     let mut parameters = vec![
         ("OidcIssuer".to_owned(), issuer_url.to_owned()),
         ("KeyIssuer".to_owned(), KEY_ISSUER.to_owned()),
@@ -391,126 +352,48 @@ fn console_client(template: &Template, origin: String, people: &[Value]) -> issu
     }
 }
 
-/// Opens the database with the template's one table, and tells the template the ARN of the table's stream.
-async fn start_table(template: &mut Template, data: Option<&Path>) -> Result<Dynamo, Error> {
-    let tables = template.of_type("AWS::DynamoDB::Table")?;
-    let [table] = tables.as_slice() else {
-        return Err(Error::new(format!(
-            "the local stack runs one table, the template has {}",
-            tables.len()
-        )));
-    };
-    let name = template
-        .attribute(&table.id, "Ref")
-        .and_then(text)
-        .unwrap_or_default();
-    let dynamo = dynamo::start(data, table, &name).await?;
-    if let Some(stream) = &dynamo.stream {
-        template.set(&table.id, "StreamArn", dynamo::public_arn(stream));
-    }
-    Ok(dynamo)
-}
-
-/// Creates the template's keys and aliases that do not exist yet. Returns the ARN of the first key.
-async fn create_keys(template: &mut Template, kms: &Arc<Kms>) -> Result<String, Error> {
-    let mut first = None;
-    for key in template.of_type("AWS::KMS::Key")? {
-        let property = |name: &str| key.properties[name].as_str().unwrap_or_default();
-        let arn = kms
-            .resource(&key.id, property("KeySpec"), property("Description"))
-            .await?;
-        template.set(&key.id, "Ref", arn.rsplit('/').next().unwrap_or_default());
-        template.set(&key.id, "Arn", arn.as_str());
-        first.get_or_insert(arn);
-    }
-    for alias in template.of_type("AWS::KMS::Alias")? {
-        let (name, target) = (
-            &alias.properties["AliasName"],
-            &alias.properties["TargetKeyId"],
-        );
-        let aliases = kms.call("ListAliases", json!({ "KeyId": target })).await?;
-        let aliases = aliases["Aliases"]
-            .as_array()
-            .map(Vec::as_slice)
-            .unwrap_or_default();
-        if !aliases.iter().any(|alias| alias["AliasName"] == *name) {
-            kms.call(
-                "CreateAlias",
-                json!({ "AliasName": name, "TargetKeyId": target }),
-            )
-            .await?;
-        }
-    }
-    first.ok_or_else(|| Error::new("the template has no KMS key"))
-}
-
-/// Puts a proxy in front of DynamoDB and one in front of KMS, in this order.
-async fn start_proxies(
-    faults: &Faults,
-    dynamo: &Dynamo,
-    kms_server: &Server,
-    permissions: &Permissions,
-) -> Result<[Server; 2], Error> {
-    let dynamodb = faults
-        .serve(Service::DynamoDb, &dynamo.url, permissions)
-        .await?;
-    let kms = faults
-        .serve(Service::Kms, &kms_server.url, permissions)
-        .await?;
-    Ok([dynamodb, kms])
-}
-
 /// The template's functions by the names of their binaries.
 fn functions(
     template: &Template,
     bin_directory: &Path,
-    [dynamodb, kms]: &[Server; 2],
+    backends: &Backends,
     logs: &Logs,
     options: &Options,
-) -> Result<BTreeMap<String, Arc<Function>>, Error> {
+) -> Result<BTreeMap<String, Arc<Function>>> {
     let mut functions = BTreeMap::new();
-    for resource in template.of_type("AWS::Serverless::Function")? {
-        let (id, properties) = (&resource.id, &resource.properties);
-        if !properties["Events"].is_null() {
-            return Err(Error::new(format!(
-                "{id}: the local stack reads routes and event sources, not Events"
-            )));
+    for resource in template.of_type::<template::Function>()? {
+        let name = resource.binary()?.to_owned();
+        let Resource { id, properties, .. } = resource;
+        if properties.events.is_some() {
+            bail!("{id}: the local stack does not support Events: declare routes and mappings");
         }
-        let name = resource.metadata["BuildProperties"]["Binary"].as_str();
-        let name = name.ok_or_else(|| {
-            Error::new(format!("{id}: Metadata.BuildProperties.Binary is missing"))
-        })?;
-        let variables = properties["Environment"]["Variables"].as_object();
-        let mut environment: Vec<_> = variables
-            .into_iter()
-            .flatten()
-            .map(|(name, value)| {
-                let value = text(value);
-                let value = value
-                    .ok_or_else(|| Error::new(format!("{id}: the variable {name} is no text")));
-                Ok((name.clone(), value?))
-            })
-            .collect::<Result<_, Error>>()?;
-        environment.push(("AWS_ENDPOINT_URL_DYNAMODB".to_owned(), dynamodb.url.clone()));
-        environment.push(("AWS_ENDPOINT_URL_KMS".to_owned(), kms.url.clone()));
+        let attribute = |name| template.attribute(&id, name).unwrap_or_default().to_owned();
+        let variables = properties.environment.variables.into_iter();
+        let endpoints = [
+            (
+                "AWS_ENDPOINT_URL_DYNAMODB".to_owned(),
+                backends.dynamodb_proxy.url.clone(),
+            ),
+            (
+                "AWS_ENDPOINT_URL_KMS".to_owned(),
+                backends.kms_proxy.url.clone(),
+            ),
+        ];
         let settings = Settings {
-            name: name.to_owned(),
-            function_name: template
-                .attribute(id, "Ref")
-                .and_then(text)
-                .unwrap_or_default(),
-            arn: template
-                .attribute(id, "Arn")
-                .and_then(text)
-                .unwrap_or_default(),
-            executable: bin_directory.join(name),
-            // Lambda's own defaults.
-            timeout: Duration::from_secs(number(&properties["Timeout"]).unwrap_or(3)),
-            memory: number(&properties["MemorySize"]).unwrap_or(128),
-            environment,
+            name: name.clone(),
+            function_name: attribute("Ref"),
+            arn: attribute("Arn"),
+            executable: bin_directory.join(&name),
+            // The defaults are Lambda's.
+            timeout: Duration::from_secs(properties.timeout.map_or(3, |timeout| timeout.0)),
+            memory: properties.memory_size.map_or(128, |size| size.0),
+            environment: variables
+                .map(|(name, Scalar(value))| (name, value))
+                .chain(endpoints)
+                .collect(),
             processes: options.processes_per_function,
         };
-        functions.insert(name.to_owned(), Function::new(settings, logs.clone()));
+        functions.insert(name, Function::new(settings, logs.clone()));
     }
     Ok(functions)
 }
@@ -519,53 +402,46 @@ fn functions(
 fn find_function(
     functions: &BTreeMap<String, Arc<Function>>,
     reference: &str,
-) -> Result<Arc<Function>, Error> {
+) -> Result<Arc<Function>> {
     functions
         .values()
         .find(|function| function.is(reference))
         .cloned()
-        .ok_or_else(|| Error::new(format!("the template has no function {reference}")))
+        .with_context(|| format!("the template has no function {reference}"))
 }
 
 /// The template's event source mappings.
 fn mappings(
     template: &Template,
     functions: &BTreeMap<String, Arc<Function>>,
-    dynamo: &Dynamo,
+    backends: &Backends,
     data: Option<&Path>,
     dead_letters: &DeadLetters,
-    permissions: &Permissions,
-) -> Result<Vec<Arc<Mapping>>, Error> {
+) -> Result<Vec<Arc<Mapping>>> {
     let mut mappings = Vec::new();
-    for resource in template.of_type("AWS::Lambda::EventSourceMapping")? {
-        let name = resource.properties["FunctionName"].as_str();
-        let function = find_function(functions, name.unwrap_or_default())?;
-        mappings.push(Mapping::new(
-            &resource,
-            dynamo,
-            function,
-            data,
-            dead_letters,
-            permissions,
-        )?);
+    for resource in template.of_type::<template::EventSourceMapping>()? {
+        let id = resource.id.clone();
+        let function = find_function(functions, &resource.properties.function_name)?;
+        let mapping = Mapping::new(resource, backends, function, data, dead_letters);
+        mappings.push(Arc::new(mapping.context(id)?));
     }
     Ok(mappings)
 }
 
 /// Starts the first process of every function and waits until all of them are ready.
-async fn start_functions(functions: &BTreeMap<String, Arc<Function>>) -> Result<(), Error> {
+async fn start_functions(functions: &BTreeMap<String, Arc<Function>>) -> Result<()> {
     let mut starting = JoinSet::new();
     for function in functions.values() {
         let function = function.clone();
         starting.spawn(async move { function.start().await });
     }
     while let Some(started) = starting.join_next().await {
-        started.map_err(Error::because("a function did not start"))??;
+        started.context("a function did not start")??;
     }
     Ok(())
 }
 
-/// Spawns the pollers of the mappings and, if there is an interval for it, the deletion of expired items.
+/// Spawns the pollers of the mappings. With an interval, also spawns the deletion of expired items.
 fn spawn_tasks(
     mappings: &[Arc<Mapping>],
     dynamo: &Dynamo,
@@ -576,18 +452,18 @@ fn spawn_tasks(
         let mapping = mapping.clone();
         tasks.spawn(async move {
             if let Err(error) = mapping.poll().await {
-                eprintln!("the event source mapping has ended: {}", error.chain());
+                eprintln!("the event source mapping has ended: {error:#}");
             }
         });
     }
     if let Some(interval) = ttl_sweep {
         let (database, mappings) = (dynamo.database.clone(), mappings.to_vec());
-        tasks.spawn(async move { sweep_for_ever(interval, database, mappings).await });
+        tasks.spawn(sweep_forever(interval, database, mappings));
     }
     tasks
 }
 
-async fn sweep_for_ever(
+async fn sweep_forever(
     interval: Duration,
     database: dynoxide::Database,
     mappings: Vec<Arc<Mapping>>,
@@ -600,7 +476,7 @@ async fn sweep_for_ever(
         match tokio::task::spawn_blocking(move || database.sweep_ttl()).await {
             Ok(Ok(0)) => {}
             Ok(Ok(_)) => mappings.iter().for_each(|mapping| mapping.wake()),
-            Ok(Err(error)) => eprintln!("cannot delete what has expired: {error}"),
+            Ok(Err(error)) => eprintln!("cannot delete expired items: {error}"),
             Err(_) => return,
         }
     }

@@ -1,29 +1,28 @@
-//! `cargo run`: the local stack with a few users to try it with.
-
-mod demo;
+//! `cargo run`: the local stack with a few demo users.
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
+use anyhow::{Context, Result};
 use clap::Parser;
-use local_stack::{Error, Options, Stack};
+use local_stack::{Options, Stack, demo};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Runs the whole service on this machine: gateway, functions, DynamoDB, KMS and an identity provider.
 ///
-/// Everything is read from infra/template.yaml, every function is a process of its own, and nothing leaves the
-/// machine. Once all is ready, the users' tokens and a few calls to try are printed. Ctrl-C ends it.
+/// The stack is read from infra/template.yaml, every function is a separate process, and nothing leaves the machine.
+/// When everything is ready, it prints the users' tokens and a few calls to try. Ctrl-C stops it.
 #[derive(Parser)]
 #[command(name = "local-stack", version)]
 struct Arguments {
-    /// Keep table, keys and logs' positions in this directory; without it they end with the program
+    /// Keep the table and the keys in this directory. Without it, they are kept in memory
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
 
-    /// Port of the API on 127.0.0.1; 0 takes a free one
+    /// Port of the API on 127.0.0.1. 0 selects a free one
     #[arg(long, default_value_t = 3000)]
     port: u16,
 
-    /// Value of a template parameter, for example MinExpirySeconds=60; may be repeated
+    /// Value of a template parameter, for example MinExpirySeconds=60. May be repeated
     #[arg(long = "parameter", value_name = "KEY=VALUE", value_parser = parameter)]
     parameters: Vec<(String, String)>,
 
@@ -39,7 +38,7 @@ struct Arguments {
 fn parameter(text: &str) -> Result<(String, String), String> {
     let (name, value) = text
         .split_once('=')
-        .ok_or("it is not of the form KEY=VALUE")?;
+        .ok_or("it does not have the form KEY=VALUE")?;
     Ok((name.to_owned(), value.to_owned()))
 }
 
@@ -48,17 +47,15 @@ async fn main() -> ExitCode {
     match run(Arguments::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {}", error.chain());
+            eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
     }
 }
 
-async fn run(arguments: Arguments) -> Result<(), Error> {
-    let mut interrupt =
-        signal(SignalKind::interrupt()).map_err(Error::because("cannot wait for Ctrl-C"))?;
-    let mut terminate =
-        signal(SignalKind::terminate()).map_err(Error::because("cannot wait for SIGTERM"))?;
+async fn run(arguments: Arguments) -> Result<()> {
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for Ctrl-C")?;
+    let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
     let options = Options {
         data: arguments.data,
         port: arguments.port,
@@ -71,7 +68,7 @@ async fn run(arguments: Arguments) -> Result<(), Error> {
     let ready = async {
         let stack = Stack::start(options).await?;
         let users = demo::users(&stack).await?;
-        Ok::<_, Error>((stack, users))
+        Ok::<_, anyhow::Error>((stack, users))
     };
     let (stack, users) = tokio::select! {
         ready = ready => ready?,

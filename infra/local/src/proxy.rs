@@ -10,16 +10,21 @@ use std::{
     time::Duration,
 };
 
+use anyhow::{Context, Result};
+use axum::{
+    Json, Router,
+    body::Body,
+    extract::State,
+    response::{IntoResponse, Response},
+};
 use bytes::Bytes;
-use http::{HeaderMap, Response, StatusCode, header, request::Parts};
-use http_body_util::Full;
+use http::{HeaderMap, StatusCode, header, request::Parts};
 use serde_json::{Value, json};
 
 use crate::{
-    error::{Error, Result},
     iam::{Permission, Permissions, Service},
     kms,
-    web::{self, Answer, Closed, Server},
+    web::{self, Closed, Server},
 };
 
 /// How many of the latest requests are remembered.
@@ -27,38 +32,41 @@ const REMEMBERED: usize = 20_000;
 /// DynamoDB's message for a write that a transaction on the same item blocks.
 const TRANSACTION_CONFLICT: &str = "Transaction is ongoing for the item";
 
+/// A response, or a closed connection.
+type Answer = Result<Response, Closed>;
+
 /// A request that a function sent.
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// The binary's name, or whatever access key id another caller used.
+    /// The name of the function's binary. For other callers, their access key id.
     pub function: String,
     pub service: Service,
     /// For example `GetItem`.
     pub action: String,
     pub body: Value,
-    /// The status that the caller saw; 0 if the connection was closed instead.
+    /// The status of the response, or 0 if the connection was closed.
     pub status: u16,
 }
 
-/// What happens to a request instead of, or before, being answered.
+/// What happens to a request before or instead of the response.
 #[derive(Debug, Clone)]
 pub enum Fault {
-    /// Waits, then goes on to the next rule that matches.
+    /// Waits, then applies the next rule that matches.
     Latency(Duration),
-    /// Closes the connection; the request has no effect.
+    /// Closes the connection. The request has no effect.
     DropBefore,
     /// Lets the request take effect, then closes the connection without an answer.
     DropAfter,
     Throttle,
-    /// A transaction or a write that lost against another one.
+    /// The transaction or write conflicts with another one.
     TransactionConflict,
-    /// A 500 of the service; the request has no effect.
+    /// Responds with 500. The request has no effect.
     InternalError,
-    /// Access denied, which no client retries.
+    /// Denies access. Clients do not retry that.
     Refuse,
 }
 
-/// A fault, and the requests that meet it: all, until the methods narrow them down.
+/// A fault and the requests that it affects. A new rule affects all requests; the methods narrow them down.
 #[derive(Debug, Clone)]
 pub struct Rule {
     fault: Fault,
@@ -110,16 +118,18 @@ impl Rule {
         self
     }
 
-    fn matches(&self, function: &str, service: Service, action: &str, body: &str) -> bool {
-        let is = |wanted: &Option<String>, found| wanted.as_deref().is_none_or(|w| w == found);
-        is(&self.function, function)
-            && self.service.is_none_or(|wanted| wanted == service)
-            && is(&self.action, action)
+    fn matches(&self, request: &Request, body: &str) -> bool {
+        let is = |wanted: &Option<String>, found: &str| {
+            wanted.as_deref().is_none_or(|wanted| wanted == found)
+        };
+        is(&self.function, &request.function)
+            && self.service.is_none_or(|wanted| wanted == request.service)
+            && is(&self.action, &request.action)
             && self.text.as_deref().is_none_or(|text| body.contains(text))
     }
 }
 
-/// The rules in force, and the requests seen.
+/// The active rules and the latest requests.
 #[derive(Clone, Default)]
 pub(crate) struct Faults(Arc<Shared>);
 
@@ -129,7 +139,7 @@ struct Shared {
     requests: Mutex<VecDeque<Request>>,
 }
 
-/// Keeps a rule in force until it is dropped.
+/// Keeps a rule active until it is dropped.
 #[must_use = "the rule ends when this is dropped"]
 pub struct RuleGuard {
     faults: Faults,
@@ -137,7 +147,7 @@ pub struct RuleGuard {
 }
 
 impl RuleGuard {
-    /// How many requests the rule has met.
+    /// How many requests the rule has affected.
     pub fn hits(&self) -> u32 {
         self.hits.load(Ordering::SeqCst)
     }
@@ -178,32 +188,26 @@ impl Faults {
         requests.push_back(request);
     }
 
-    /// The delay and the fault that this request meets; counts it.
-    fn meet(
-        &self,
-        function: &str,
-        service: Service,
-        action: &str,
-        body: &str,
-    ) -> (Duration, Option<Fault>) {
+    /// The delay and the fault that apply to a request. Counts the request as a hit of each rule that matches it.
+    fn meet(&self, request: &Request, body: &str) -> (Duration, Option<Fault>) {
         let mut delay = Duration::ZERO;
         for (rule, hits) in lock(&self.0.rules).iter() {
-            let met = rule.matches(function, service, action, body)
-                && rule
-                    .times
-                    .is_none_or(|times| hits.load(Ordering::SeqCst) < times);
-            if met {
-                hits.fetch_add(1, Ordering::SeqCst);
-                match &rule.fault {
-                    Fault::Latency(more) => delay += *more,
-                    fault => return (delay, Some(fault.clone())),
-                }
+            let is_spent = rule
+                .times
+                .is_some_and(|times| hits.load(Ordering::SeqCst) >= times);
+            if is_spent || !rule.matches(request, body) {
+                continue;
+            }
+            hits.fetch_add(1, Ordering::SeqCst);
+            match &rule.fault {
+                Fault::Latency(more) => delay += *more,
+                fault => return (delay, Some(fault.clone())),
             }
         }
         (delay, None)
     }
 
-    /// Serves one endpoint: what comes in goes to `upstream`, unless a policy or a rule is against it.
+    /// Starts a proxy in front of the service at `upstream`.
     pub(crate) async fn serve(
         &self,
         service: Service,
@@ -211,82 +215,74 @@ impl Faults {
         permissions: &Permissions,
     ) -> Result<Server> {
         let client = reqwest::Client::builder().no_proxy().build();
-        let client = client.map_err(Error::because("cannot make an HTTP client"))?;
-        let (faults, upstream, permissions) =
-            (self.clone(), upstream.to_owned(), permissions.clone());
-        web::serve(web::bind(0).await?, move |parts, body| {
-            let (faults, permissions) = (faults.clone(), permissions.clone());
-            let proxied = Proxied {
-                faults,
-                permissions,
-                client: client.clone(),
-                service,
-            };
-            let upstream = upstream.clone();
-            // A task of its own: a caller that goes away does not take back what it has sent.
-            let task = tokio::spawn(async move { proxied.answer(&upstream, parts, body).await });
-            async move { task.await.unwrap_or(Err(Closed)) }
-        })
+        let proxy = Proxy {
+            faults: self.clone(),
+            permissions: permissions.clone(),
+            client: client.context("cannot create an HTTP client")?,
+            service,
+            upstream: upstream.to_owned(),
+        };
+        let router = Router::new().fallback(answer).with_state(Arc::new(proxy));
+        web::serve(web::bind(0).await?, router)
     }
 }
 
-struct Proxied {
+struct Proxy {
     faults: Faults,
     permissions: Permissions,
     client: reqwest::Client,
     service: Service,
+    upstream: String,
 }
 
-impl Proxied {
-    async fn answer(self, upstream: &str, parts: Parts, body: Bytes) -> Answer {
-        let function = caller(&parts.headers).to_owned();
-        let action = web::operation(&parts).to_owned();
-        let text = String::from_utf8_lossy(&body);
-        let parsed = serde_json::from_str(&text).unwrap_or_default();
-        if let Some(missing) = self
-            .permissions
-            .missing(&function, self.service, &action, &parsed)
-        {
-            let answer = denied(self.service, &function, &missing);
-            let status = StatusCode::BAD_REQUEST.as_u16();
-            self.faults.record(Request {
-                function,
-                service: self.service,
-                action,
-                body: parsed,
-                status,
-            });
-            return Ok(answer);
-        }
-        let (delay, fault) = self.faults.meet(&function, self.service, &action, &text);
-        if !delay.is_zero() {
-            tokio::time::sleep(delay).await;
-        }
-        let answer = match fault {
-            None => self.forward(upstream, parts, body.clone()).await,
-            Some(Fault::DropAfter) => self
-                .forward(upstream, parts, body.clone())
-                .await
-                .and(Err(Closed)),
-            Some(fault) => match self.service {
-                Service::Kms => kms_refusal(&fault),
-                Service::DynamoDb => dynamodb_refusal(&fault, &action, &parsed),
-            },
-        };
-        let status = answer
-            .as_ref()
-            .map_or(0, |response| response.status().as_u16());
-        self.faults.record(Request {
-            function,
+/// Answers in a task, because a request takes effect even if its client disconnects.
+async fn answer(State(proxy): State<Arc<Proxy>>, parts: Parts, body: Bytes) -> Answer {
+    let task = tokio::spawn(async move { proxy.answer(parts, body).await });
+    task.await.unwrap_or(Err(Closed))
+}
+
+impl Proxy {
+    async fn answer(&self, parts: Parts, body: Bytes) -> Answer {
+        let mut request = Request {
+            function: caller(&parts.headers).to_owned(),
             service: self.service,
-            action,
-            body: parsed,
-            status,
-        });
+            action: web::operation(&parts.headers).to_owned(),
+            body: serde_json::from_slice(&body).unwrap_or_default(),
+            status: 0,
+        };
+        let answer = self.respond(&request, parts, body).await;
+        if let Ok(response) = &answer {
+            request.status = response.status().as_u16();
+        }
+        self.faults.record(request);
         answer
     }
 
-    async fn forward(&self, upstream: &str, parts: Parts, body: Bytes) -> Answer {
+    /// Checks the permission for a request, applies the rules and, if no fault prevents it, forwards the request.
+    async fn respond(&self, request: &Request, parts: Parts, body: Bytes) -> Answer {
+        let Request {
+            function,
+            service,
+            action,
+            body: json,
+            ..
+        } = request;
+        if let Some(missing) = self.permissions.missing(function, *service, action, json) {
+            return Ok(denied(request, &missing));
+        }
+        let (delay, fault) = self.faults.meet(request, &String::from_utf8_lossy(&body));
+        if !delay.is_zero() {
+            tokio::time::sleep(delay).await;
+        }
+        match (fault, self.service) {
+            (None, _) => self.forward(parts, body).await,
+            (Some(Fault::DropAfter), _) => self.forward(parts, body).await.and(Err(Closed)),
+            (Some(fault), Service::Kms) => kms_refusal(&fault),
+            (Some(fault), Service::DynamoDb) => dynamodb_refusal(&fault, request),
+        }
+    }
+
+    async fn forward(&self, parts: Parts, body: Bytes) -> Answer {
         let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
         let mut headers = parts.headers;
         for hop_by_hop in [
@@ -299,19 +295,17 @@ impl Proxied {
         }
         let request = self
             .client
-            .request(parts.method, format!("{upstream}{path}"))
+            .request(parts.method, format!("{}{path}", self.upstream))
             .headers(headers)
             .body(body);
         let answer = request.send().await.map_err(|_| Closed)?;
         let (status, headers) = (answer.status(), answer.headers().clone());
-        let mut response = Response::new(Full::from(answer.bytes().await.map_err(|_| Closed)?));
-        *response.status_mut() = status;
-        *response.headers_mut() = headers;
-        Ok(response)
+        let body = answer.bytes().await.map_err(|_| Closed)?;
+        Ok((status, headers, Body::from(body)).into_response())
     }
 }
 
-/// The access key id of a SigV4 signature: each function is given its own name as one.
+/// The access key id of a SigV4 signature. Every function has its own name as access key id.
 fn caller(headers: &HeaderMap) -> &str {
     let authorization = headers
         .get(header::AUTHORIZATION)
@@ -322,25 +316,25 @@ fn caller(headers: &HeaderMap) -> &str {
         .unwrap_or_default()
 }
 
-/// The answer to a function whose role does not allow its request.
-fn denied(service: Service, function: &str, missing: &Permission) -> Response<Full<Bytes>> {
+/// The response to a function whose role does not allow its request.
+fn denied(request: &Request, missing: &Permission) -> Response {
     let Permission { action, resource } = missing;
+    let function = &request.function;
     let message = format!("{function} is not authorized to perform {action} on {resource}");
     eprintln!("infra/template.yaml: {message}");
-    match service {
-        Service::Kms => kms::error(StatusCode::BAD_REQUEST, "AccessDeniedException", &message),
-        Service::DynamoDb => {
-            dynamodb_error(StatusCode::BAD_REQUEST, "AccessDeniedException", &message)
-        }
-    }
+    let error = match request.service {
+        Service::Kms => kms::error,
+        Service::DynamoDb => dynamodb_error,
+    };
+    error(StatusCode::BAD_REQUEST, "AccessDeniedException", &message)
 }
 
-fn dynamodb_error(status: StatusCode, code: &str, message: &str) -> Response<Full<Bytes>> {
+fn dynamodb_error(status: StatusCode, code: &str, message: &str) -> Response {
     let code = format!("com.amazonaws.dynamodb.v20120810#{code}");
-    web::json(status, &json!({ "__type": code, "message": message }))
+    (status, Json(json!({ "__type": code, "message": message }))).into_response()
 }
 
-/// The answer of KMS to a request that meets a fault.
+/// How KMS responds to a request that a fault affects.
 fn kms_refusal(fault: &Fault) -> Answer {
     let (status, code, message) = match fault {
         Fault::Throttle => (
@@ -365,8 +359,8 @@ fn kms_refusal(fault: &Fault) -> Answer {
     Ok(kms::error(status, code, message))
 }
 
-/// The answer of DynamoDB to a request that meets a fault.
-fn dynamodb_refusal(fault: &Fault, action: &str, body: &Value) -> Answer {
+/// How DynamoDB responds to a request that a fault affects.
+fn dynamodb_refusal(fault: &Fault, request: &Request) -> Answer {
     let (status, code, message) = match fault {
         Fault::Throttle => (
             StatusCode::BAD_REQUEST,
@@ -383,8 +377,8 @@ fn dynamodb_refusal(fault: &Fault, action: &str, body: &Value) -> Answer {
             "InternalServerError",
             "injected: internal error",
         ),
-        Fault::TransactionConflict if action == "TransactWriteItems" => {
-            return Ok(transaction_canceled(body));
+        Fault::TransactionConflict if request.action == "TransactWriteItems" => {
+            return Ok(transaction_canceled(&request.body));
         }
         Fault::TransactionConflict => (
             StatusCode::BAD_REQUEST,
@@ -396,17 +390,15 @@ fn dynamodb_refusal(fault: &Fault, action: &str, body: &Value) -> Answer {
     Ok(dynamodb_error(status, code, message))
 }
 
-/// Cancels a transaction: its first item conflicts with another transaction.
-fn transaction_canceled(body: &Value) -> Response<Full<Bytes>> {
-    let items = body["TransactItems"]
-        .as_array()
-        .map_or(1, |items| items.len().max(1));
-    let mut reasons = vec![json!({ "Code": "None" }); items];
-    reasons[0] = json!({ "Code": "TransactionConflict", "Message": TRANSACTION_CONFLICT });
-    let codes: Vec<_> = reasons
-        .iter()
-        .filter_map(|reason| reason["Code"].as_str())
-        .collect();
+/// The response to a transaction whose first item conflicts with another transaction.
+fn transaction_canceled(body: &Value) -> Response {
+    let items = body["TransactItems"].as_array().map_or(0, Vec::len);
+    let others = items.saturating_sub(1);
+    let mut codes = vec!["TransactionConflict"];
+    let mut reasons =
+        vec![json!({ "Code": "TransactionConflict", "Message": TRANSACTION_CONFLICT })];
+    codes.extend(vec!["None"; others]);
+    reasons.extend(vec![json!({ "Code": "None" }); others]);
     let body = json!({
         "__type": "com.amazonaws.dynamodb.v20120810#TransactionCanceledException",
         "Message": format!(
@@ -415,7 +407,7 @@ fn transaction_canceled(body: &Value) -> Response<Full<Bytes>> {
         ),
         "CancellationReasons": reasons,
     });
-    web::json(StatusCode::BAD_REQUEST, &body)
+    (StatusCode::BAD_REQUEST, Json(body)).into_response()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

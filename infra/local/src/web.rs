@@ -1,34 +1,43 @@
-//! The one way in which everything here serves HTTP: whole requests in, whole answers out, or a closed connection.
+//! Serves axum routers on loopback ports. A handler can also close its connection without a response.
 
 use std::net::Ipv4Addr;
 
+use anyhow::{Context, Result};
+use axum::{
+    Extension, Json, Router,
+    body::Body,
+    extract::{DefaultBodyLimit, Request},
+    response::{IntoResponse, Response},
+};
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
-use http_body_util::{BodyExt, Full};
+use http::{HeaderMap, StatusCode, header};
+use http_body_util::BodyExt;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::{
     net::TcpListener,
     task::{AbortHandle, JoinSet},
 };
+use tower::ServiceExt;
 
-use crate::error::{Error, Result};
-
-/// API Gateway takes no more; the DynamoDB and KMS limits lie below or are theirs to check.
-pub(crate) const LARGEST_BODY: usize = 20 << 20;
-/// What is read of a larger body before it is refused, so that the sender gets to see the refusal.
+/// The largest body that reaches a handler. API Gateway accepts 10 MB; the limits of DynamoDB and KMS are lower.
+const LARGEST_BODY: usize = 20 << 20;
+/// How much of a larger body is read before it is refused. A client that is still sending does not see the refusal.
 const DRAINED: usize = 64 << 20;
 
-/// An answer, or `Err` to close the connection without one.
-pub(crate) type Answer = Result<Response<Full<Bytes>>, Closed>;
-
-/// Closes the connection without an answer.
-#[derive(Debug, thiserror::Error)]
+/// A response that closes the connection instead of answering.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
 #[error("the connection was closed on purpose")]
 pub(crate) struct Closed;
 
-/// A server; it and its connections end when this is dropped.
+impl IntoResponse for Closed {
+    fn into_response(self) -> Response {
+        Extension(self).into_response()
+    }
+}
+
+/// A running server. Dropping it ends the server and its connections.
 pub(crate) struct Server {
     pub url: String,
     task: AbortHandle,
@@ -40,58 +49,60 @@ impl Drop for Server {
     }
 }
 
-/// Binds a loopback port; 0 takes a free one.
+/// Binds a loopback port. Port 0 selects a free one.
 pub(crate) async fn bind(port: u16) -> Result<TcpListener> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, port))
         .await
-        .map_err(Error::because(format!("cannot listen on 127.0.0.1:{port}")))
+        .with_context(|| format!("cannot listen on 127.0.0.1:{port}"))
 }
 
-/// The base URL under which a bound listener is reached.
+/// The base URL of a bound listener.
 pub(crate) fn url(listener: &TcpListener) -> Result<String> {
-    let address = listener
-        .local_addr()
-        .map_err(Error::because("a listener has no address"))?;
+    let address = listener.local_addr().context("a listener has no address")?;
     Ok(format!("http://{address}"))
 }
 
-/// Serves until the result is dropped. A handler's future is dropped when its client goes away.
-pub(crate) fn serve<H, F>(listener: TcpListener, handler: H) -> Result<Server>
-where
-    H: Fn(Parts, Bytes) -> F + Clone + Send + Sync + 'static,
-    F: Future<Output = Answer> + Send + 'static,
-{
+/// Serves a router until the result is dropped. The future of a handler is dropped when its client disconnects.
+pub(crate) fn serve(listener: TcpListener, router: Router) -> Result<Server> {
     let url = url(&listener)?;
-    let task = tokio::spawn(async move {
-        let mut connections = JoinSet::new();
-        loop {
-            tokio::select! {
-                accepted = listener.accept() => {
-                    // A failed accept (the client left, no file descriptor) concerns that connection alone.
-                    let Ok((stream, _)) = accepted else { continue };
-                    let _ = stream.set_nodelay(true);
-                    let handler = handler.clone();
-                    connections.spawn(async move {
-                        let service = service_fn(move |request| answer(handler.clone(), request));
-                        let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
-                    });
-                }
-                Some(_) = connections.join_next() => {}
-            }
-        }
-    });
-    Ok(Server {
-        url,
-        task: task.abort_handle(),
-    })
+    let router = router.layer(DefaultBodyLimit::disable());
+    let task = tokio::spawn(accept(listener, router)).abort_handle();
+    Ok(Server { url, task })
 }
 
-async fn answer<H, F>(handler: H, request: Request<Incoming>) -> Answer
-where
-    H: Fn(Parts, Bytes) -> F,
-    F: Future<Output = Answer>,
-{
-    let (parts, mut incoming) = request.into_parts();
+async fn accept(listener: TcpListener, router: Router) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => {
+                // A failed accept (the client left, no file descriptor) concerns only that connection.
+                let Ok((stream, _)) = accepted else { continue };
+                let _ = stream.set_nodelay(true);
+                let router = router.clone();
+                let service = service_fn(move |request| respond(router.clone(), request));
+                connections.spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+            }
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+async fn respond(router: Router, request: Request<Incoming>) -> Result<Response, Closed> {
+    let (parts, body) = request.into_parts();
+    let Some(body) = read(body).await? else {
+        let refusal = message(StatusCode::PAYLOAD_TOO_LARGE, "Request Entity Too Large");
+        return Ok(([(header::CONNECTION, "close")], refusal).into_response());
+    };
+    let request = Request::from_parts(parts, Body::from(body));
+    let Ok(response) = router.oneshot(request).await;
+    match response.extensions().get::<Closed>() {
+        Some(closed) => Err(*closed),
+        None => Ok(response),
+    }
+}
+
+/// Reads a whole body. `None` if it is larger than [`LARGEST_BODY`].
+async fn read(mut incoming: Incoming) -> Result<Option<Bytes>, Closed> {
     let (mut body, mut received) = (Vec::new(), 0);
     while let Some(frame) = incoming.frame().await {
         let Ok(data) = frame.map_err(|_| Closed)?.into_data() else {
@@ -104,40 +115,20 @@ where
             break;
         }
     }
-    if received > LARGEST_BODY {
-        let mut refusal = message(StatusCode::PAYLOAD_TOO_LARGE, "Request Entity Too Large");
-        refusal
-            .headers_mut()
-            .insert(header::CONNECTION, HeaderValue::from_static("close"));
-        return Ok(refusal);
-    }
-    handler(parts, body.into()).await
+    Ok((received <= LARGEST_BODY).then(|| body.into()))
 }
 
-/// A JSON answer.
-pub(crate) fn json(status: StatusCode, body: &Value) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::from(body.to_string()));
-    *response.status_mut() = status;
-    response.headers_mut().insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("application/json"),
-    );
-    response
+/// A response with the body `{"message": …}`, the form in which API Gateway reports errors.
+pub(crate) fn message(status: StatusCode, message: &str) -> Response {
+    (status, Json(json!({ "message": message }))).into_response()
 }
 
-/// An answer of the form `{"message": …}`, which is how API Gateway speaks for itself.
-pub(crate) fn message(status: StatusCode, message: &str) -> Response<Full<Bytes>> {
-    json(status, &json!({ "message": message }))
-}
-
-/// The operation that an AWS JSON request names: `Sign` of `X-Amz-Target: TrentService.Sign`.
-pub(crate) fn operation(parts: &Parts) -> &str {
-    let target = parts
-        .headers
+/// The operation that an AWS JSON request names: `Sign` for `X-Amz-Target: TrentService.Sign`.
+pub(crate) fn operation(headers: &HeaderMap) -> &str {
+    let target = headers
         .get("x-amz-target")
-        .filter(|_| parts.method == Method::POST);
-    let target = target
-        .and_then(|target| target.to_str().ok())
-        .unwrap_or_default();
-    target.rsplit('.').next().unwrap_or_default()
+        .and_then(|target| target.to_str().ok());
+    target
+        .and_then(|target| target.rsplit('.').next())
+        .unwrap_or_default()
 }

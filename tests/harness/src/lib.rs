@@ -18,7 +18,9 @@ mod tenant;
 mod time;
 
 pub use answer::{Answer, all_at_once, secrets, send};
-pub use local_stack::{Fault, Options, Permission, Rule, RuleGuard, Service, Stack, dynoxide};
+pub use local_stack::{
+    Fault, Options, Permission, Rule, RuleGuard, RuntimeApi, Service, Stack, dynoxide,
+};
 pub use target::{Target, block_on, options, run, stack};
 pub use tenant::{PROCESS, Tenant, VALIDATE, code, forged};
 pub use time::{eventually, now, rfc3339, until};

@@ -1,0 +1,105 @@
+//! What the functions call: DynamoDB and KMS, each behind a proxy that checks permissions and injects faults.
+
+use std::{path::Path, sync::Arc};
+
+use anyhow::{Context, Result, bail};
+
+use crate::{
+    dynamo::{self, Dynamo},
+    iam::{Permissions, Service},
+    kms::{CreateAlias, CreateKey, Kms, ListAliases},
+    proxy::Faults,
+    template::{Alias, KmsKey, Resource, Table, Template},
+    web::Server,
+};
+
+pub(crate) struct Backends {
+    // Fields drop in the order of their declaration, so the proxies stop first.
+    pub dynamodb_proxy: Server,
+    pub kms_proxy: Server,
+    pub kms_server: Server,
+    pub dynamo: Dynamo,
+    pub kms: Arc<Kms>,
+    /// The ARN of the template's KMS key.
+    pub signing_key: String,
+    pub faults: Faults,
+    pub permissions: Permissions,
+}
+
+impl Backends {
+    /// Starts DynamoDB with the template's table and KMS with its keys. Sets their attributes in the template.
+    pub(crate) async fn start(template: &mut Template, data: Option<&Path>) -> Result<Self> {
+        let dynamo = start_table(template, data).await?;
+        let kms = Kms::open(data)?;
+        let signing_key = create_keys(template, &kms).await?;
+        create_aliases(template, &kms)?;
+        let kms_server = kms.serve().await?;
+        let (faults, permissions) = (Faults::default(), Permissions::read(template)?);
+        let dynamodb_proxy = faults.serve(Service::DynamoDb, &dynamo.url, &permissions);
+        let kms_proxy = faults.serve(Service::Kms, &kms_server.url, &permissions);
+        Ok(Self {
+            dynamodb_proxy: dynamodb_proxy.await?,
+            kms_proxy: kms_proxy.await?,
+            kms_server,
+            dynamo,
+            kms,
+            signing_key,
+            faults,
+            permissions,
+        })
+    }
+}
+
+/// Opens the database with the template's one table, and tells the template the ARN of the table's stream.
+async fn start_table(template: &mut Template, data: Option<&Path>) -> Result<Dynamo> {
+    let mut tables = template.of_type::<Table>()?;
+    let (Some(table), []) = (tables.pop(), tables.as_slice()) else {
+        bail!("the local stack needs a template with exactly one table");
+    };
+    let id = table.id.clone();
+    let name = template.attribute(&id, "Ref").unwrap_or_default();
+    let dynamo = dynamo::start(data, table, name).await?;
+    if let Some(stream) = &dynamo.stream {
+        template.set(&id, "StreamArn", dynamo::public_arn(stream));
+    }
+    Ok(dynamo)
+}
+
+/// Creates the template's keys that do not exist yet. Returns the ARN of the first key.
+async fn create_keys(template: &mut Template, kms: &Arc<Kms>) -> Result<String> {
+    let mut first = None;
+    for Resource { id, properties, .. } in template.of_type::<KmsKey>()? {
+        let request = CreateKey::to_sign(&properties.key_spec, &properties.description);
+        let (kms, logical_id) = (kms.clone(), id.clone());
+        let create = move || kms.template_key(&logical_id, request);
+        let created = tokio::task::spawn_blocking(create).await;
+        let arn = created
+            .context("KMS ended")?
+            .with_context(|| format!("cannot create the key {id}"))?;
+        template.set(&id, "Ref", arn.rsplit('/').next().unwrap_or_default());
+        template.set(&id, "Arn", arn.as_str());
+        first.get_or_insert(arn);
+    }
+    first.context("the template has no KMS key")
+}
+
+/// Creates the template's aliases that do not exist yet.
+fn create_aliases(template: &Template, kms: &Kms) -> Result<()> {
+    for Resource { properties, .. } in template.of_type::<Alias>()? {
+        let Alias {
+            alias_name,
+            target_key_id,
+        } = properties;
+        let existing = kms.list_aliases(ListAliases {
+            key_id: Some(target_key_id.clone()),
+        })?;
+        let mut existing = existing.aliases.iter();
+        if !existing.any(|alias| alias.alias_name == alias_name) {
+            kms.create_alias(CreateAlias {
+                alias_name,
+                target_key_id,
+            })?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,282 @@
+//! Lambda: every function is a pool of OS processes, each with its own Runtime API.
+
+use std::{
+    collections::BTreeSet,
+    path::PathBuf,
+    process::Stdio,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+use bytes::Bytes;
+use serde_json::Value;
+use tokio::{
+    process::{Child, Command},
+    sync::{Semaphore, watch},
+    time::timeout,
+};
+
+use crate::{
+    logs::Logs,
+    runtime_api::{InvokeError, Outcome, RuntimeApi},
+    template::REGION,
+};
+
+/// As in Lambda: how long a process may take until it asks for its first invocation.
+const INIT_TIMEOUT: Duration = Duration::from_secs(10);
+/// The variables of this program that the processes inherit.
+const INHERITED: [&str; 2] = ["PATH", "LLVM_PROFILE_FILE"];
+
+/// How a function runs, from the template.
+pub(crate) struct Settings {
+    /// The name of the binary, which identifies the function in the local stack.
+    pub name: String,
+    /// The function's name in AWS.
+    pub function_name: String,
+    pub arn: String,
+    pub executable: PathBuf,
+    pub timeout: Duration,
+    /// In megabytes.
+    pub memory: u64,
+    pub environment: Vec<(String, String)>,
+    /// How many processes may run at the same time.
+    pub processes: usize,
+}
+
+impl Settings {
+    /// The environment that Lambda sets, without `AWS_LAMBDA_RUNTIME_API`.
+    fn process_environment(&self) -> Vec<(String, String)> {
+        let log_group = format!("/aws/lambda/{}", self.function_name);
+        let variables = [
+            ("AWS_ACCESS_KEY_ID", self.name.as_str()),
+            ("AWS_SECRET_ACCESS_KEY", "local"),
+            ("AWS_DEFAULT_REGION", REGION),
+            ("AWS_EC2_METADATA_DISABLED", "true"),
+            // Services without a local endpoint must not be called in the cloud: nothing listens on this port.
+            ("AWS_ENDPOINT_URL", "http://127.0.0.1:1"),
+            ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", &self.memory.to_string()),
+            ("AWS_LAMBDA_FUNCTION_NAME", &self.function_name),
+            ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST"),
+            ("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand"),
+            ("AWS_LAMBDA_LOG_GROUP_NAME", &log_group),
+            ("AWS_LAMBDA_LOG_STREAM_NAME", "local"),
+            ("AWS_REGION", REGION),
+            ("_HANDLER", "bootstrap"),
+        ];
+        let variables = variables
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value.to_owned()));
+        variables.chain(self.environment.iter().cloned()).collect()
+    }
+}
+
+/// A function and its processes.
+pub(crate) struct Function {
+    settings: Settings,
+    logs: Logs,
+    /// One permit for each process that may run. Waiting invocations get permits in their order.
+    permits: Semaphore,
+    idle: Mutex<Vec<Process>>,
+    running: Arc<Mutex<BTreeSet<u32>>>,
+    stop: watch::Sender<bool>,
+}
+
+impl Function {
+    pub(crate) fn new(settings: Settings, logs: Logs) -> Arc<Self> {
+        Arc::new(Self {
+            permits: Semaphore::new(settings.processes.max(1)),
+            settings,
+            logs,
+            idle: Mutex::default(),
+            running: Arc::default(),
+            stop: watch::Sender::new(false),
+        })
+    }
+
+    /// Starts the first process and waits until it asks for an invocation.
+    pub(crate) async fn start(&self) -> Result<()> {
+        let name = &self.settings.name;
+        let process = self.ready_process().await.with_context(|| {
+            let last = self.logs.last(name, 5).join("\n  ");
+            format!("the function {name} does not start; its last lines:\n  {last}\n")
+        })?;
+        lock(&self.idle).push(process);
+        Ok(())
+    }
+
+    /// Invokes the function and waits for its answer. The invocation continues even if this future is dropped.
+    pub(crate) async fn invoke(self: &Arc<Self>, event: Value) -> Outcome {
+        let function = self.clone();
+        let run = tokio::spawn(async move { function.run(event.to_string().into()).await });
+        run.await.unwrap_or(Err(InvokeError::Crashed))
+    }
+
+    pub(crate) fn arn(&self) -> &str {
+        &self.settings.arn
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.settings.name
+    }
+
+    /// Whether `reference` is the function's name in AWS or its ARN.
+    pub(crate) fn is(&self, reference: &str) -> bool {
+        reference == self.settings.function_name || reference == self.settings.arn
+    }
+
+    pub(crate) fn environment(&self) -> Vec<(String, String)> {
+        self.settings.process_environment()
+    }
+
+    pub(crate) fn process_ids(&self) -> Vec<u32> {
+        lock(&self.running).iter().copied().collect()
+    }
+
+    /// Kills every process and waits until they have ended. Running invocations fail.
+    pub(crate) async fn stop(&self) {
+        self.kill();
+        // An invocation holds its permit as long as its process.
+        let everyone = u32::try_from(self.settings.processes.max(1)).unwrap_or(u32::MAX);
+        let _all = self.permits.acquire_many(everyone).await;
+        let idle = std::mem::take(&mut *lock(&self.idle));
+        for mut process in idle {
+            let _ = process.child.kill().await;
+        }
+    }
+
+    /// Kills every process without waiting.
+    pub(crate) fn kill(&self) {
+        self.stop.send_replace(true);
+        for process in lock(&self.idle).iter_mut() {
+            let _ = process.child.start_kill();
+        }
+    }
+
+    async fn run(&self, event: Bytes) -> Outcome {
+        let Ok(_permit) = self.permits.acquire().await else {
+            return Err(InvokeError::Crashed);
+        };
+        loop {
+            let idle = lock(&self.idle).pop();
+            let mut process = match idle {
+                Some(process) => process,
+                None => self.ready_process().await?,
+            };
+            let outcome = tokio::select! {
+                outcome = process.invoke(event.clone(), self.settings.timeout) => outcome,
+                () = self.stopped() => Some(Err(InvokeError::Crashed)),
+            };
+            match outcome {
+                // The process ended before it received the event, so another one can take it.
+                None => {}
+                Some(Err(error @ (InvokeError::Crashed | InvokeError::TimedOut))) => {
+                    let _ = process.child.kill().await;
+                    return Err(error);
+                }
+                Some(outcome) => {
+                    lock(&self.idle).push(process);
+                    return outcome;
+                }
+            }
+        }
+    }
+
+    async fn stopped(&self) {
+        // Waiting fails only when the sender is gone, and `self` holds it.
+        let _ = self.stop.subscribe().wait_for(|stop| *stop).await;
+    }
+
+    /// Starts a process and waits until it asks for an invocation. Like Lambda, it retries the first failure.
+    async fn ready_process(&self) -> Result<Process, InvokeError> {
+        match self.try_process().await {
+            Err(_) => self.try_process().await,
+            process => process,
+        }
+    }
+
+    async fn try_process(&self) -> Result<Process, InvokeError> {
+        let mut process = self.spawn().await.map_err(|error| {
+            InvokeError::function("Runtime.InvalidEntrypoint", format!("{error:#}"))
+        })?;
+        let ready = tokio::select! {
+            // A process that reports an error also ends. Prefer the error, which is more specific.
+            biased;
+            ready = timeout(INIT_TIMEOUT, process.api.next_requested()) => {
+                ready.unwrap_or(Err(InvokeError::TimedOut))
+            }
+            () = self.stopped() => Err(InvokeError::Crashed),
+            _ = process.child.wait() => Err(InvokeError::Crashed),
+        };
+        if ready.is_err() {
+            let _ = process.child.kill().await;
+        }
+        ready.map(|()| process)
+    }
+
+    async fn spawn(&self) -> Result<Process> {
+        let settings = &self.settings;
+        let api = RuntimeApi::start(&settings.arn).await?;
+        let inherited = INHERITED
+            .iter()
+            .filter_map(|name| Some((name, std::env::var_os(name)?)));
+        let mut child = Command::new(&settings.executable)
+            .env_clear()
+            .envs(inherited)
+            .envs(settings.process_environment())
+            .env("AWS_LAMBDA_RUNTIME_API", api.address())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("cannot run {}", settings.executable.display()))?;
+        if let Some(output) = child.stdout.take() {
+            self.logs.collect(&settings.name, output);
+        }
+        if let Some(output) = child.stderr.take() {
+            self.logs.collect(&settings.name, output);
+        }
+        let pid = child.id().unwrap_or_default();
+        lock(&self.running).insert(pid);
+        Ok(Process {
+            child,
+            pid,
+            api,
+            running: self.running.clone(),
+        })
+    }
+}
+
+/// One process. It is idle, or held by the invocation that it runs.
+struct Process {
+    child: Child,
+    pid: u32,
+    api: RuntimeApi,
+    running: Arc<Mutex<BTreeSet<u32>>>,
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        lock(&self.running).remove(&self.pid);
+    }
+}
+
+impl Process {
+    /// Runs one invocation. `None` if the process ended before it received the event.
+    async fn invoke(&mut self, event: Bytes, time_limit: Duration) -> Option<Outcome> {
+        if !matches!(self.child.try_wait(), Ok(None)) {
+            return None;
+        }
+        tokio::select! {
+            // A process may end right after its answer, which still counts.
+            biased;
+            outcome = self.api.invoke(event, time_limit) => Some(outcome),
+            _ = self.child.wait() => self.api.is_running().then_some(Err(InvokeError::Crashed)),
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,262 @@
+//! API Gateway: an HTTP API with the template's routes, in front of the functions.
+
+mod authorizer;
+mod payload;
+mod refusal;
+mod route_key;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+use axum::{
+    Router,
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use bytes::Bytes;
+use http::request::Parts;
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use self::{authorizer::Authorizer, refusal::Refusal, route_key::RouteKey};
+use crate::{
+    function::Function,
+    runtime_api::{InvokeError, LARGEST_PAYLOAD},
+    template::{self, Resource, Template},
+};
+
+const LARGEST_BODY: usize = 10 << 20;
+const LARGEST_HEADERS: usize = 10_240;
+/// API Gateway's timeout for an integration that sets none.
+const INTEGRATION_TIMEOUT_MS: u64 = 30_000;
+
+pub(crate) struct Gateway {
+    routes: Vec<Route>,
+}
+
+struct Route {
+    key: RouteKey,
+    integration: Integration,
+    authorizer: Option<Arc<Authorizer>>,
+    /// If there are any, a token needs one of these scopes.
+    scopes: Vec<String>,
+    bucket: Option<Mutex<Bucket>>,
+}
+
+/// The function that answers a route, and how long the gateway waits for it.
+#[derive(Clone)]
+struct Integration {
+    function: Arc<Function>,
+    timeout: Duration,
+}
+
+/// The token bucket of a throttled route.
+struct Bucket {
+    rate: f64,
+    burst: f64,
+    tokens: f64,
+    at: Instant,
+}
+
+impl Gateway {
+    /// Reads the template's API. `function` finds a function by its ARN.
+    pub(crate) fn new(
+        template: &Template,
+        throttling: bool,
+        function: impl Fn(&str) -> Result<Arc<Function>>,
+    ) -> Result<Self> {
+        let authorizers = authorizers(template, &function)?;
+        let integrations = integrations(template, &function)?;
+        let limits = throttling_limits(template)?.filter(|_| throttling);
+        let mut routes = Vec::new();
+        for Resource { id, properties, .. } in template.of_type()? {
+            let route = Route::new(properties, &authorizers, &integrations, limits);
+            routes.push(route.context(id)?);
+        }
+        routes.sort_by_key(|route| route.key.precedence());
+        Ok(Self { routes })
+    }
+
+    pub(crate) fn into_router(self) -> Router {
+        Router::new().fallback(answer).with_state(Arc::new(self))
+    }
+
+    fn find(&self, parts: &Parts) -> Option<(&Route, Map<String, Value>)> {
+        let (method, path) = (parts.method.as_str(), parts.uri.path());
+        self.routes.iter().find_map(|route| {
+            let parameters = route.key.matches(method, path)?;
+            Some((route, parameters))
+        })
+    }
+
+    async fn route(&self, id: &str, parts: &Parts, body: &[u8]) -> Result<Response, Refusal> {
+        check_size(parts, body)?;
+        let (route, parameters) = self.find(parts).ok_or(Refusal::NoRoute)?;
+        route.throttle()?;
+        let mut event = payload::event(id, route.key.as_str(), parts, parameters, body);
+        if let Some(authorizer) = &route.authorizer {
+            let context = authorizer.check(&event, &route.scopes).await?;
+            event["requestContext"]["authorizer"] = context;
+        }
+        if event.to_string().len() > LARGEST_PAYLOAD {
+            return Err(Refusal::BodyTooLarge);
+        }
+        route.integration.invoke(event).await
+    }
+}
+
+async fn answer(State(gateway): State<Arc<Gateway>>, parts: Parts, body: Bytes) -> Response {
+    let id = Uuid::new_v4().to_string();
+    let response = gateway.route(&id, &parts, &body).await;
+    ([("apigw-requestid", id)], response).into_response()
+}
+
+fn check_size(parts: &Parts, body: &[u8]) -> Result<(), Refusal> {
+    let headers = parts.headers.iter();
+    let headers: usize = headers
+        .map(|(name, value)| name.as_str().len() + value.len())
+        .sum();
+    if headers + parts.uri.path().len() > LARGEST_HEADERS {
+        return Err(Refusal::HeadersTooLarge);
+    }
+    if body.len() > LARGEST_BODY {
+        return Err(Refusal::BodyTooLarge);
+    }
+    Ok(())
+}
+
+/// The template's authorizers by their logical ids.
+fn authorizers(
+    template: &Template,
+    function: impl Fn(&str) -> Result<Arc<Function>>,
+) -> Result<BTreeMap<String, Arc<Authorizer>>> {
+    let mut authorizers = BTreeMap::new();
+    for Resource { id, properties, .. } in template.of_type()? {
+        let authorizer = Authorizer::new(properties, &function);
+        let authorizer = authorizer.with_context(|| id.clone())?;
+        authorizers.insert(id, Arc::new(authorizer));
+    }
+    Ok(authorizers)
+}
+
+/// The template's integrations by the targets of the routes that use them.
+fn integrations(
+    template: &Template,
+    function: impl Fn(&str) -> Result<Arc<Function>>,
+) -> Result<BTreeMap<String, Integration>> {
+    let mut integrations = BTreeMap::new();
+    for resource in template.of_type::<template::Integration>()? {
+        let Resource { id, properties, .. } = resource;
+        if properties.integration_type != "AWS_PROXY" || properties.payload_format_version != "2.0"
+        {
+            bail!("{id}: the local stack supports only AWS_PROXY with payload format 2.0");
+        }
+        let timeout = properties.timeout_in_millis;
+        let timeout = timeout.map_or(INTEGRATION_TIMEOUT_MS, |timeout| timeout.0);
+        let integration = Integration {
+            function: function(&properties.integration_uri)?,
+            timeout: Duration::from_millis(timeout),
+        };
+        integrations.insert(format!("integrations/{id}"), integration);
+    }
+    Ok(integrations)
+}
+
+/// The default limits of the stage for each route: requests per second, and burst.
+fn throttling_limits(template: &Template) -> Result<Option<(f64, f64)>> {
+    let stages = template.of_type::<template::Stage>()?;
+    let settings = stages
+        .first()
+        .and_then(|stage| stage.properties.default_route_settings.as_ref());
+    Ok(settings.and_then(|settings| {
+        let rate = settings.throttling_rate_limit?.0;
+        let burst = settings.throttling_burst_limit?.0;
+        Some((rate, burst))
+    }))
+}
+
+impl Route {
+    fn new(
+        route: template::Route,
+        authorizers: &BTreeMap<String, Arc<Authorizer>>,
+        integrations: &BTreeMap<String, Integration>,
+        limits: Option<(f64, f64)>,
+    ) -> Result<Self> {
+        let template::Route {
+            authorization_scopes,
+            authorization_type,
+            authorizer_id,
+            route_key,
+            target,
+        } = route;
+        let integration = integrations
+            .get(&target)
+            .with_context(|| format!("there is no Target {target}"))?;
+        let authorizer = match authorization_type.as_deref() {
+            None | Some("NONE") => None,
+            Some(_) => {
+                let id = authorizer_id.unwrap_or_default();
+                let authorizer = authorizers.get(&id);
+                Some(authorizer.with_context(|| format!("there is no AuthorizerId {id}"))?)
+            }
+        };
+        Ok(Self {
+            key: RouteKey::parse(&route_key)
+                .with_context(|| format!("the RouteKey {route_key} is malformed"))?,
+            integration: integration.clone(),
+            authorizer: authorizer.cloned(),
+            scopes: authorization_scopes,
+            bucket: limits.map(|(rate, burst)| Mutex::new(Bucket::new(rate, burst))),
+        })
+    }
+
+    fn throttle(&self) -> Result<(), Refusal> {
+        let Some(bucket) = &self.bucket else {
+            return Ok(());
+        };
+        let mut bucket = bucket.lock().unwrap_or_else(PoisonError::into_inner);
+        bucket.take().then_some(()).ok_or(Refusal::TooManyRequests)
+    }
+}
+
+impl Integration {
+    async fn invoke(&self, event: Value) -> Result<Response, Refusal> {
+        let outcome = tokio::time::timeout(self.timeout, self.function.invoke(event)).await;
+        let answer = match outcome.unwrap_or(Err(InvokeError::TimedOut)) {
+            Ok(answer) => answer,
+            Err(InvokeError::TimedOut) => return Err(Refusal::FunctionTimedOut),
+            Err(InvokeError::Crashed | InvokeError::Function { .. }) => {
+                return Err(Refusal::FunctionFailed);
+            }
+        };
+        payload::response(answer).ok_or(Refusal::FunctionFailed)
+    }
+}
+
+impl Bucket {
+    fn new(rate: f64, burst: f64) -> Self {
+        Self {
+            rate,
+            burst,
+            tokens: burst,
+            at: Instant::now(),
+        }
+    }
+
+    /// Takes a token. `false` if there is none.
+    fn take(&mut self) -> bool {
+        let now = Instant::now();
+        let refilled = self.tokens + self.rate * (now - self.at).as_secs_f64();
+        self.tokens = self.burst.min(refilled);
+        self.at = now;
+        let enough = self.tokens >= 1.0;
+        if enough {
+            self.tokens -= 1.0;
+        }
+        enough
+    }
+}

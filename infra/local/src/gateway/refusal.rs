@@ -1,0 +1,49 @@
+//! The responses of the gateway itself.
+
+use axum::response::{IntoResponse, Response};
+use http::{StatusCode, header};
+
+use crate::web;
+
+/// Why the gateway does not pass on the answer of a function.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    /// The error is for `WWW-Authenticate`; there is none if the request has no token.
+    Unauthorized(Option<&'static str>),
+    Forbidden,
+    NoRoute,
+    BodyTooLarge,
+    TooManyRequests,
+    HeadersTooLarge,
+    AuthorizerFailed,
+    FunctionFailed,
+    FunctionTimedOut,
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let (status, message) = match self {
+            Self::Unauthorized(_) => (StatusCode::UNAUTHORIZED, "Unauthorized"),
+            Self::Forbidden => (StatusCode::FORBIDDEN, "Forbidden"),
+            Self::NoRoute => (StatusCode::NOT_FOUND, "Not Found"),
+            Self::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "Request Entity Too Large"),
+            Self::TooManyRequests => (StatusCode::TOO_MANY_REQUESTS, "Too Many Requests"),
+            Self::HeadersTooLarge => (
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                "Request Header Fields Too Large",
+            ),
+            Self::AuthorizerFailed => (StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error"),
+            Self::FunctionFailed => (StatusCode::BAD_GATEWAY, "Bad Gateway"),
+            Self::FunctionTimedOut => (StatusCode::GATEWAY_TIMEOUT, "Gateway Timeout"),
+        };
+        let response = web::message(status, message);
+        let challenge = match self {
+            Self::Unauthorized(None) => "Bearer".to_owned(),
+            Self::Unauthorized(Some(error)) => {
+                format!(r#"Bearer scope="" error="invalid_token" error_description="{error}""#)
+            }
+            _ => return response,
+        };
+        ([(header::WWW_AUTHENTICATE, challenge)], response).into_response()
+    }
+}

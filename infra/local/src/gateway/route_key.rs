@@ -1,0 +1,147 @@
+//! Route keys: which requests a route matches, and the order of routes.
+
+use percent_encoding::percent_decode_str;
+use serde_json::{Map, Value};
+
+/// `POST /v1/users/{user_id}`, `ANY /{proxy+}` or `$default`.
+#[derive(Debug)]
+pub(super) struct RouteKey {
+    whole: String,
+    /// `None` for `ANY` and `$default`.
+    method: Option<String>,
+    /// `None` for `$default`.
+    path: Option<Vec<Segment>>,
+}
+
+#[derive(Debug)]
+enum Segment {
+    Static(String),
+    Parameter(String),
+    Greedy(String),
+}
+
+impl Segment {
+    fn parse(segment: &str) -> Self {
+        let name = segment
+            .strip_prefix('{')
+            .and_then(|segment| segment.strip_suffix('}'));
+        match name.map(|name| (name, name.strip_suffix('+'))) {
+            Some((_, Some(name))) => Self::Greedy(name.to_owned()),
+            Some((name, None)) => Self::Parameter(name.to_owned()),
+            None => Self::Static(segment.to_owned()),
+        }
+    }
+}
+
+impl RouteKey {
+    /// `None` if `whole` is not a route key.
+    pub(super) fn parse(whole: &str) -> Option<Self> {
+        let (method, path) = match whole {
+            "$default" => (None, None),
+            _ => {
+                let (method, path) = whole.split_once(' ')?;
+                let segments = path.strip_prefix('/')?.split('/');
+                (Some(method), Some(segments.map(Segment::parse).collect()))
+            }
+        };
+        Some(Self {
+            whole: whole.to_owned(),
+            method: method.filter(|method| *method != "ANY").map(str::to_owned),
+            path,
+        })
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        &self.whole
+    }
+
+    /// Sorts routes in the order in which API Gateway tries them. Routes without a greedy segment come first, and among
+    /// them those with static segments, then those with a method. `$default` is last.
+    pub(super) fn precedence(&self) -> impl Ord + use<> {
+        let path = self.path.as_deref();
+        let kinds: Vec<u8> = path
+            .unwrap_or_default()
+            .iter()
+            .map(|segment| match segment {
+                Segment::Static(_) => 0,
+                Segment::Parameter(_) => 1,
+                Segment::Greedy(_) => 2,
+            })
+            .collect();
+        let greedy = kinds.contains(&2);
+        (path.is_none(), greedy, kinds, self.method.is_none())
+    }
+
+    /// The decoded path parameters. `None` if the route does not match the request.
+    pub(super) fn matches(&self, method: &str, path: &str) -> Option<Map<String, Value>> {
+        let mut parameters = Map::new();
+        let Some(segments) = &self.path else {
+            return Some(parameters);
+        };
+        if self.method.as_deref().is_some_and(|own| own != method) {
+            return None;
+        }
+        let decode =
+            |part: &str| Value::from(percent_decode_str(part).decode_utf8_lossy().into_owned());
+        let mut rest = Some(path.strip_prefix('/')?);
+        for segment in segments {
+            let here = rest?;
+            let (part, after) = here
+                .split_once('/')
+                .map_or((here, None), |(part, after)| (part, Some(after)));
+            match segment {
+                Segment::Static(text) if text == part => {}
+                Segment::Parameter(name) if !part.is_empty() => {
+                    parameters.insert(name.clone(), decode(part));
+                }
+                Segment::Greedy(name) if !here.is_empty() => {
+                    parameters.insert(name.clone(), decode(here));
+                    return Some(parameters);
+                }
+                _ => return None,
+            }
+            rest = after;
+        }
+        rest.is_none().then_some(parameters)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn routes_are_tried_in_the_order_of_api_gateway() {
+        let mut keys: Vec<_> = [
+            "$default",
+            "ANY /a/{proxy+}",
+            "GET /a/{id}",
+            "ANY /a/b",
+            "GET /a/b",
+            "GET /a/{id}/c",
+        ]
+        .iter()
+        .map(|key| RouteKey::parse(key).unwrap())
+        .collect();
+        keys.sort_by_key(RouteKey::precedence);
+        let first = |method: &str, path: &str| {
+            keys.iter()
+                .find(|key| key.matches(method, path).is_some())
+                .map(|key| key.whole.as_str())
+        };
+        assert_eq!(first("GET", "/a/b"), Some("GET /a/b"));
+        assert_eq!(first("PUT", "/a/b"), Some("ANY /a/b"));
+        assert_eq!(first("GET", "/a/x"), Some("GET /a/{id}"));
+        assert_eq!(first("GET", "/a/x/c"), Some("GET /a/{id}/c"));
+        assert_eq!(first("GET", "/a/x/y/z"), Some("ANY /a/{proxy+}"));
+        assert_eq!(first("GET", "/"), Some("$default"));
+    }
+
+    #[test]
+    fn path_parameters_are_decoded() {
+        let key = RouteKey::parse("GET /users/{id}").unwrap();
+        let parameters = key.matches("GET", "/users/a%7Cb%2Fc").unwrap();
+        assert_eq!(parameters["id"], "a|b/c");
+        assert!(key.matches("GET", "/users/").is_none());
+    }
+}

@@ -1,0 +1,420 @@
+//! KMS: asymmetric signing keys, with one method for each operation that this project uses.
+
+mod private_key;
+mod protocol;
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use anyhow::{Context, Result};
+use axum::{Router, extract::State as Shared, response::Response};
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use uuid::Uuid;
+
+use self::private_key::PrivateKey;
+pub(crate) use self::protocol::*;
+use crate::{
+    clock, files,
+    template::{ACCOUNT, REGION},
+    web::{self, Closed, Server},
+};
+
+/// All keys, and the file that keeps them.
+pub(crate) struct Kms {
+    state: Mutex<State>,
+    path: Option<PathBuf>,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+struct State {
+    keys: BTreeMap<Uuid, Key>,
+    /// Alias name to key id.
+    aliases: BTreeMap<String, Uuid>,
+    /// Logical id in the template to key id.
+    resources: BTreeMap<String, Uuid>,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+struct Key {
+    private: PrivateKey,
+    description: String,
+    created: f64,
+    enabled: bool,
+}
+
+impl Kms {
+    /// Reads the keys in `data`, if there are any.
+    pub(crate) fn open(data: Option<&Path>) -> Result<Arc<Self>> {
+        let path = data.map(|data| data.join("kms.json"));
+        let state = match &path {
+            Some(path) => read(path)
+                .with_context(|| format!("cannot read the KMS keys in {}", path.display()))?,
+            None => State::default(),
+        };
+        Ok(Arc::new(Self {
+            state: Mutex::new(state),
+            path,
+        }))
+    }
+
+    /// Serves the operations over KMS's JSON protocol.
+    pub(crate) async fn serve(self: &Arc<Self>) -> Result<Server> {
+        let router = Router::new().fallback(answer).with_state(self.clone());
+        web::serve(web::bind(0).await?, router)
+    }
+
+    /// Runs an operation by its name, with JSON for the request and the response.
+    fn run(&self, operation: &str, body: &[u8]) -> Result<Value, Failure> {
+        match operation {
+            "CreateKey" => call(body, |request| self.create_key(request)),
+            "DescribeKey" => call(body, |request| self.describe_key(request)),
+            "GetPublicKey" => call(body, |request| self.get_public_key(request)),
+            "Sign" => call(body, |request| self.sign(request)),
+            "EnableKey" => call(body, |request| self.enable_key(request)),
+            "DisableKey" => call(body, |request| self.disable_key(request)),
+            "CreateAlias" => call(body, |request| self.create_alias(request)),
+            "DeleteAlias" => call(body, |request| self.delete_alias(request)),
+            "ListAliases" => call(body, |request| self.list_aliases(request)),
+            _ => fail(
+                "UnknownOperationException",
+                format!("the local KMS has no {operation}"),
+            ),
+        }
+    }
+
+    /// The ARN of the template's key with this logical id. The first call creates the key.
+    pub(crate) fn template_key(&self, id: &str, request: CreateKey) -> Result<String, Failure> {
+        if let Some(key) = self.lock().resources.get(id) {
+            return Ok(arn(key));
+        }
+        let key = self.create_key(request)?.key_metadata;
+        self.change(|state| {
+            state.resources.insert(id.to_owned(), key.key_id);
+        })?;
+        Ok(key.arn)
+    }
+
+    /// Generating an RSA key takes long: do not call this on an async thread.
+    pub(crate) fn create_key(&self, request: CreateKey) -> Result<KeyDescription, Failure> {
+        if request.key_usage != SIGN_VERIFY {
+            return fail(
+                "ValidationException",
+                "the local KMS creates only keys whose KeyUsage is SIGN_VERIFY",
+            );
+        }
+        let id = Uuid::new_v4();
+        let key = Key {
+            private: PrivateKey::generate(&request.key_spec)?,
+            description: request.description,
+            created: clock::now().as_secs_f64(),
+            enabled: true,
+        };
+        let description = key.describe(id);
+        self.change(|state| {
+            state.keys.insert(id, key);
+        })?;
+        Ok(description)
+    }
+
+    pub(crate) fn describe_key(&self, request: KeyReference) -> Result<KeyDescription, Failure> {
+        let (id, key) = self.find(&request.key_id)?;
+        Ok(key.describe(id))
+    }
+
+    pub(crate) fn get_public_key(&self, request: KeyReference) -> Result<PublicKey, Failure> {
+        let (id, key) = self.find_enabled(&request.key_id)?;
+        let (spec, algorithm) = key.private.spec();
+        Ok(PublicKey {
+            key_id: arn(&id),
+            public_key: Blob(key.private.public_key()?),
+            customer_master_key_spec: spec,
+            key_spec: spec,
+            key_usage: SIGN_VERIFY,
+            signing_algorithms: [algorithm],
+        })
+    }
+
+    pub(crate) fn sign(&self, request: Sign) -> Result<Signature, Failure> {
+        let (id, key) = self.find_enabled(&request.key_id)?;
+        let signature = key.private.sign(
+            &request.message.0,
+            &request.message_type,
+            &request.signing_algorithm,
+        )?;
+        Ok(Signature {
+            key_id: arn(&id),
+            signature: Blob(signature),
+            signing_algorithm: request.signing_algorithm,
+        })
+    }
+
+    pub(crate) fn enable_key(&self, request: KeyReference) -> Result<Empty, Failure> {
+        self.set_enabled(&request, true)
+    }
+
+    pub(crate) fn disable_key(&self, request: KeyReference) -> Result<Empty, Failure> {
+        self.set_enabled(&request, false)
+    }
+
+    fn set_enabled(&self, request: &KeyReference, enabled: bool) -> Result<Empty, Failure> {
+        let (id, _) = self.find(&request.key_id)?;
+        self.change(|state| {
+            if let Some(key) = state.keys.get_mut(&id) {
+                key.enabled = enabled;
+            }
+        })
+    }
+
+    pub(crate) fn create_alias(&self, request: CreateAlias) -> Result<Empty, Failure> {
+        let (id, _) = self.find(&request.target_key_id)?;
+        let alias = request.alias_name;
+        if !alias.starts_with("alias/") || alias.starts_with("alias/aws/") {
+            return fail(
+                "InvalidAliasNameException",
+                "Alias must start with the prefix \"alias/\"",
+            );
+        }
+        if self.lock().aliases.contains_key(&alias) {
+            let message = format!(
+                "An alias with the name {} already exists",
+                alias_arn(&alias)
+            );
+            return fail("AlreadyExistsException", message);
+        }
+        self.change(|state| {
+            state.aliases.insert(alias, id);
+        })
+    }
+
+    pub(crate) fn delete_alias(&self, request: DeleteAlias) -> Result<Empty, Failure> {
+        let alias = request.alias_name;
+        if !self.lock().aliases.contains_key(&alias) {
+            return fail(
+                "NotFoundException",
+                format!("Alias {} is not found.", alias_arn(&alias)),
+            );
+        }
+        self.change(|state| {
+            state.aliases.remove(&alias);
+        })
+    }
+
+    pub(crate) fn list_aliases(&self, request: ListAliases) -> Result<Aliases, Failure> {
+        let wanted = match request.key_id {
+            Some(key) => Some(self.find(&key)?.0),
+            None => None,
+        };
+        let state = self.lock();
+        let aliases = state
+            .aliases
+            .iter()
+            .filter(|(_, id)| wanted.is_none_or(|wanted| **id == wanted))
+            .map(|(name, id)| AliasEntry {
+                alias_name: name.clone(),
+                alias_arn: alias_arn(name),
+                target_key_id: *id,
+            });
+        Ok(Aliases {
+            aliases: aliases.collect(),
+            truncated: false,
+        })
+    }
+
+    /// Finds a key by its id, its ARN, an alias or the ARN of an alias.
+    fn find(&self, reference: &str) -> Result<(Uuid, Key), Failure> {
+        let state = self.lock();
+        let name = reference
+            .strip_prefix(&format!("arn:aws:kms:{REGION}:{ACCOUNT}:"))
+            .unwrap_or(reference);
+        let id = match state.aliases.get(name) {
+            Some(id) => Some(*id),
+            None => name.strip_prefix("key/").unwrap_or(name).parse().ok(),
+        };
+        match id.and_then(|id| state.keys.get(&id).map(|key| (id, key.clone()))) {
+            Some(found) => Ok(found),
+            None if name.starts_with("alias/") => fail(
+                "NotFoundException",
+                format!("Alias {} is not found.", alias_arn(name)),
+            ),
+            None => fail(
+                "NotFoundException",
+                format!("Key '{reference}' does not exist"),
+            ),
+        }
+    }
+
+    fn find_enabled(&self, reference: &str) -> Result<(Uuid, Key), Failure> {
+        let (id, key) = self.find(reference)?;
+        if key.enabled {
+            Ok((id, key))
+        } else {
+            fail("DisabledException", format!("{} is disabled.", arn(&id)))
+        }
+    }
+
+    /// Changes the state and writes it to the file before a caller can learn of the change.
+    fn change(&self, change: impl FnOnce(&mut State)) -> Result<Empty, Failure> {
+        let mut state = self.lock();
+        change(&mut state);
+        if let Some(path) = &self.path {
+            let bytes = serde_json::to_vec(&*state).map_err(internal)?;
+            files::replace(path, &bytes).map_err(internal)?;
+        }
+        Ok(Empty {})
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Answers a request off the async threads, because generating an RSA key takes long.
+async fn answer(
+    Shared(kms): Shared<Arc<Kms>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Closed> {
+    let run = tokio::task::spawn_blocking(move || kms.run(web::operation(&headers), &body));
+    Ok(match run.await.map_err(|_| Closed)? {
+        Ok(response) => json_1_1(StatusCode::OK, response),
+        Err(failure) => error(StatusCode::BAD_REQUEST, failure.code, &failure.message),
+    })
+}
+
+impl Key {
+    fn describe(&self, id: Uuid) -> KeyDescription {
+        let (spec, algorithm) = self.private.spec();
+        let key_metadata = KeyMetadata {
+            aws_account_id: ACCOUNT,
+            arn: arn(&id),
+            creation_date: self.created,
+            customer_master_key_spec: spec,
+            description: self.description.clone(),
+            enabled: self.enabled,
+            key_id: id,
+            key_manager: "CUSTOMER",
+            key_spec: spec,
+            key_state: if self.enabled { "Enabled" } else { "Disabled" },
+            key_usage: SIGN_VERIFY,
+            multi_region: false,
+            origin: "AWS_KMS",
+            signing_algorithms: [algorithm],
+        };
+        KeyDescription { key_metadata }
+    }
+}
+
+fn read(path: &Path) -> Result<State> {
+    match files::read(path)? {
+        Some(bytes) => Ok(serde_json::from_slice(&bytes)?),
+        None => Ok(State::default()),
+    }
+}
+
+fn arn(id: &Uuid) -> String {
+    format!("arn:aws:kms:{REGION}:{ACCOUNT}:key/{id}")
+}
+
+fn alias_arn(name: &str) -> String {
+    format!("arn:aws:kms:{REGION}:{ACCOUNT}:{name}")
+}
+
+#[cfg(test)]
+mod tests {
+    use rsa::Pkcs1v15Sign;
+    use sha2::{Digest, Sha256};
+
+    use super::*;
+
+    fn is_signature(spec: &str, spki: &[u8], message: &[u8], signature: &[u8]) -> bool {
+        use p256::{ecdsa::signature::Verifier, pkcs8::DecodePublicKey};
+        match spec {
+            "ECC_NIST_P256" => {
+                let key = p256::ecdsa::VerifyingKey::from_public_key_der(spki).unwrap();
+                let signature = p256::ecdsa::Signature::from_der(signature).unwrap();
+                key.verify(message, &signature).is_ok()
+            }
+            "ECC_NIST_EDWARDS25519" => {
+                let key = ed25519_dalek::VerifyingKey::from_public_key_der(spki).unwrap();
+                let signature = ed25519_dalek::Signature::from_slice(signature).unwrap();
+                key.verify(message, &signature).is_ok()
+            }
+            _ => {
+                let key = rsa::RsaPublicKey::from_public_key_der(spki).unwrap();
+                let scheme = Pkcs1v15Sign::new::<Sha256>();
+                key.verify(scheme, &Sha256::digest(message), signature)
+                    .is_ok()
+            }
+        }
+    }
+
+    #[test]
+    fn signatures_of_every_key_spec_verify() {
+        let kms = Kms::open(None).unwrap();
+        for spec in ["ECC_NIST_P256", "ECC_NIST_EDWARDS25519", "RSA_2048"] {
+            let key = kms.create_key(CreateKey::to_sign(spec, "")).unwrap();
+            let id = key.key_metadata.key_id.to_string();
+            let public = kms.get_public_key(id.as_str().into()).unwrap();
+            let sign = |message: &[u8], message_type: &str| {
+                kms.sign(Sign {
+                    key_id: id.clone(),
+                    message: Blob(message.to_vec()),
+                    message_type: message_type.to_owned(),
+                    signing_algorithm: public.signing_algorithms[0].to_owned(),
+                })
+            };
+            let signature = sign(b"hello", "RAW").unwrap().signature.0;
+            let spki = &public.public_key.0;
+            assert!(is_signature(spec, spki, b"hello", &signature), "{spec}");
+            let code = |message, kind| sign(message, kind).unwrap_err().code;
+            assert_eq!(code(&[0; 4097], "RAW"), "ValidationException");
+            assert_eq!(code(&[0; 31], "DIGEST"), "ValidationException");
+        }
+    }
+
+    #[test]
+    fn a_disabled_or_unknown_key_is_refused_with_awss_codes() {
+        let kms = Kms::open(None).unwrap();
+        let key = CreateKey::to_sign("ECC_NIST_P256", "");
+        let arn = kms.create_key(key).unwrap().key_metadata.arn;
+        kms.create_alias(CreateAlias {
+            alias_name: "alias/a".to_owned(),
+            target_key_id: arn.clone(),
+        })
+        .unwrap();
+        let get = || kms.get_public_key("alias/a".into());
+        assert!(get().is_ok());
+        kms.disable_key(arn.as_str().into()).unwrap();
+        assert_eq!(get().unwrap_err().code, "DisabledException");
+        kms.enable_key(arn.as_str().into()).unwrap();
+        assert!(get().is_ok());
+        let unknown = kms.describe_key("alias/b".into()).unwrap_err();
+        assert_eq!(unknown.code, "NotFoundException");
+        let unknown = kms.run("Encrypt", b"{}").unwrap_err();
+        assert_eq!(unknown.code, "UnknownOperationException");
+    }
+
+    #[test]
+    fn operations_speak_the_json_of_aws() {
+        let kms = Kms::open(None).unwrap();
+        let create = br#"{"KeySpec":"ECC_NIST_P256","KeyUsage":"SIGN_VERIFY"}"#;
+        let key = kms.run("CreateKey", create).unwrap();
+        let id = key["KeyMetadata"]["KeyId"].as_str().unwrap();
+        let request = format!(
+            r#"{{"KeyId":"{id}","Message":"aGVsbG8=","MessageType":"RAW","SigningAlgorithm":"ECDSA_SHA_256"}}"#
+        );
+        let signed = kms.run("Sign", request.as_bytes()).unwrap();
+        assert_eq!(signed["KeyId"], key["KeyMetadata"]["Arn"]);
+        assert!(signed["Signature"].is_string());
+        assert_eq!(signed["SigningAlgorithm"], "ECDSA_SHA_256");
+        let bad = request.replace("aGVsbG8=", "!");
+        let code = kms.run("Sign", bad.as_bytes()).unwrap_err().code;
+        assert_eq!(code, "SerializationException");
+    }
+}

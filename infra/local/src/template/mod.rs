@@ -1,0 +1,436 @@
+//! The CloudFormation template, with parameters, conditions and intrinsic functions resolved.
+
+mod intrinsics;
+mod parameters;
+mod resources;
+mod scalar;
+mod yaml;
+
+use std::{collections::BTreeMap, mem};
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::{Map, Value};
+
+use self::{parameters::Parameter, yaml::intrinsic};
+pub(crate) use self::{resources::*, scalar::Scalar};
+
+pub(crate) const REGION: &str = "us-east-1";
+pub(crate) const ACCOUNT: &str = "000000000000";
+pub(crate) const STACK: &str = "local";
+
+/// A template and the values of its parameters.
+pub(crate) struct Template {
+    conditions: Map<String, Value>,
+    resources: BTreeMap<String, Declaration>,
+    parameters: BTreeMap<String, Value>,
+    /// The attributes of each resource. `Ref` is one of them.
+    attributes: BTreeMap<String, BTreeMap<String, String>>,
+}
+
+/// A template as it is written.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Document {
+    #[serde(default)]
+    parameters: BTreeMap<String, Parameter>,
+    #[serde(default)]
+    globals: Globals,
+    #[serde(default)]
+    conditions: Map<String, Value>,
+    resources: BTreeMap<String, Declaration>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Globals {
+    #[serde(default)]
+    function: Value,
+}
+
+/// A resource as it is written.
+#[derive(Clone, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Declaration {
+    #[serde(rename = "Type")]
+    kind: String,
+    condition: Option<String>,
+    #[serde(default)]
+    metadata: Metadata,
+    #[serde(default)]
+    properties: Value,
+}
+
+impl Template {
+    /// `overrides` replace the defaults of parameters.
+    pub(crate) fn parse(yaml: &str, overrides: &[(String, String)]) -> Result<Self> {
+        let document: Document = typed(yaml::parse(yaml)?).context("the template is malformed")?;
+        let mut template = Self {
+            conditions: document.conditions,
+            resources: document.resources,
+            parameters: parameters::values(&document.parameters, overrides)?,
+            attributes: BTreeMap::new(),
+        };
+        template.drop_disabled()?;
+        for resource in template.resources.values_mut() {
+            if resource.kind == Function::TYPE {
+                let globals = document.globals.function.clone();
+                let own = mem::replace(&mut resource.properties, globals);
+                merge(&mut resource.properties, own);
+            }
+        }
+        template.name_resources()?;
+        Ok(template)
+    }
+
+    /// The resources of one type in the order of their logical ids.
+    ///
+    /// # Errors
+    ///
+    /// If a property is missing or has a wrong type, or refers to an attribute that is not set.
+    pub(crate) fn of_type<P: Properties>(&self) -> Result<Vec<Resource<P>>> {
+        let declarations = self.resources.iter();
+        let of_type = declarations.filter(|(_, resource)| resource.kind == P::TYPE);
+        of_type
+            .map(|(id, resource)| {
+                let properties = self.resolve(&resource.properties, id)?;
+                Ok(Resource {
+                    id: id.clone(),
+                    metadata: resource.metadata.clone(),
+                    properties: typed(properties.unwrap_or_default())
+                        .with_context(|| format!("{id} ({})", P::TYPE))?,
+                })
+            })
+            .collect()
+    }
+
+    /// Resolves every resource, so that the start finds mistakes in resources that the stack does not use.
+    pub(crate) fn check(&self) -> Result<()> {
+        for (id, resource) in &self.resources {
+            self.resolve(&resource.properties, id)?;
+        }
+        Ok(())
+    }
+
+    /// Sets what `Ref` (as the attribute `Ref`) or `Fn::GetAtt` returns for a resource.
+    pub(crate) fn set(&mut self, id: &str, attribute: &str, value: impl Into<String>) {
+        let attributes = self.attributes.entry(id.to_owned()).or_default();
+        attributes.insert(attribute.to_owned(), value.into());
+    }
+
+    pub(crate) fn attribute(&self, id: &str, attribute: &str) -> Option<&str> {
+        self.attributes.get(id)?.get(attribute).map(String::as_str)
+    }
+
+    pub(crate) fn parameter(&self, name: &str) -> Option<&str> {
+        self.parameters.get(name)?.as_str()
+    }
+
+    /// Removes the resources whose condition is false.
+    fn drop_disabled(&mut self) -> Result<()> {
+        let mut disabled = Vec::new();
+        for (id, resource) in &self.resources {
+            if let Some(condition) = &resource.condition
+                && !self.named_condition(condition, id)?
+            {
+                disabled.push(id.clone());
+            }
+        }
+        self.resources.retain(|id, _| !disabled.contains(id));
+        Ok(())
+    }
+
+    /// Sets the names and ARNs that are known before a resource is created.
+    fn name_resources(&mut self) -> Result<()> {
+        for (id, resource) in self.resources.clone() {
+            for (attribute, value) in self.known_attributes(&id, &resource)? {
+                self.set(&id, attribute, value);
+            }
+            if resource.kind == Function::TYPE && resource.properties["Role"].is_null() {
+                let role = format!("{id}Role");
+                for (attribute, value) in role_attributes(format!("{STACK}-{role}")) {
+                    self.set(&role, attribute, value);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn known_attributes(
+        &self,
+        id: &str,
+        resource: &Declaration,
+    ) -> Result<Vec<(&'static str, String)>> {
+        // The name that the template gives the resource, or one derived from its logical id.
+        let name = |property: &str| -> Result<String> {
+            let name = self.text(&resource.properties[property], id)?;
+            Ok(name.unwrap_or_else(|| format!("{STACK}-{id}")))
+        };
+        let named = |service: &str, prefix: &str, name: String, suffix: &str| {
+            let arn = format!("arn:aws:{service}:{REGION}:{ACCOUNT}:{prefix}{name}{suffix}");
+            vec![("Arn", arn), ("Ref", name)]
+        };
+        Ok(match resource.kind.as_str() {
+            Table::TYPE => named("dynamodb", "table/", name("TableName")?, ""),
+            Function::TYPE => named("lambda", "function:", name("FunctionName")?, ""),
+            "AWS::Logs::LogGroup" => named("logs", "log-group:", name("LogGroupName")?, ":*"),
+            "AWS::IAM::Role" => role_attributes(name("RoleName")?),
+            "AWS::SQS::Queue" => {
+                let name = name("QueueName")?;
+                let url = format!("https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/{name}");
+                let arn = format!("arn:aws:sqs:{REGION}:{ACCOUNT}:{name}");
+                vec![("Arn", arn), ("Ref", url), ("QueueName", name)]
+            }
+            // The local KMS generates the id when it creates the key.
+            KmsKey::TYPE => Vec::new(),
+            _ => vec![("Ref", id.to_owned())],
+        })
+    }
+}
+
+/// IAM is global, so the ARN of a role contains no region.
+fn role_attributes(name: String) -> Vec<(&'static str, String)> {
+    let arn = format!("arn:aws:iam::{ACCOUNT}:role/{name}");
+    vec![("Arn", arn), ("Ref", name)]
+}
+
+/// Deserializes a value. The error contains the path to the wrong part.
+fn typed<T: DeserializeOwned>(value: Value) -> Result<T> {
+    Ok(serde_path_to_error::deserialize(value)?)
+}
+
+/// Merges SAM's `Globals` with own properties: maps key by key, lists appended, anything else replaced.
+fn merge(base: &mut Value, own: Value) {
+    match (base, own) {
+        (Value::Object(base), Value::Object(own))
+            if intrinsic(base).is_none() && intrinsic(&own).is_none() =>
+        {
+            for (key, value) in own {
+                merge(base.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (Value::Array(base), Value::Array(own)) => base.extend(own),
+        (_, Value::Null) => {}
+        (base, own) => *base = own,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Queue {
+        first: String,
+        size: Scalar<u64>,
+        text: String,
+        gone: Option<String>,
+    }
+
+    impl Properties for Queue {
+        const TYPE: &str = "AWS::SQS::Queue";
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Alarm {
+        metrics: Option<Vec<Value>>,
+        alarm_actions: Option<Value>,
+    }
+
+    impl Properties for Alarm {
+        const TYPE: &str = "AWS::CloudWatch::Alarm";
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Dashboard {
+        dashboard_body: String,
+    }
+
+    impl Properties for Dashboard {
+        const TYPE: &str = "AWS::CloudWatch::Dashboard";
+    }
+
+    const TEMPLATE: &str = r#"
+Parameters:
+  Names: { Type: CommaDelimitedList, Default: "" }
+  Size: { Type: Number, Default: 5, MinValue: 1 }
+  Mode: { Type: String, Default: on, AllowedValues: [on, off] }
+Conditions:
+  Named: !Not [!Equals [!Join ["", !Ref Names], ""]]
+Resources:
+  Queue:
+    Type: AWS::SQS::Queue
+    Properties:
+      First: !If [Named, !Select [0, !Ref Names], none]
+      Size: !Ref Size
+      Text: !Sub "${AWS::Region}-${Size}-${!Kept}"
+      Gone: !If [Named, x, !Ref AWS::NoValue]
+  Off:
+    Type: AWS::SQS::Queue
+    Condition: Named
+    Properties: { First: a, Size: 1, Text: b }
+"#;
+
+    /// The queue of the template that is always there, and the number of queues.
+    fn queue(overrides: &[(&str, &str)]) -> Result<(Queue, usize)> {
+        let overrides: Vec<_> = overrides
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
+        let template = Template::parse(TEMPLATE, &overrides)?;
+        let mut queues = template.of_type::<Queue>()?;
+        let count = queues.len();
+        queues.retain(|queue| queue.id == "Queue");
+        Ok((queues.remove(0).properties, count))
+    }
+
+    #[test]
+    fn intrinsics_and_conditions_follow_the_parameters() {
+        let (queue_by_default, count) = queue(&[]).unwrap();
+        assert_eq!(count, 1);
+        assert_eq!(queue_by_default.first, "none");
+        assert_eq!(queue_by_default.size, Scalar(5));
+        assert_eq!(queue_by_default.text, "us-east-1-5-${Kept}");
+        assert_eq!(queue_by_default.gone, None);
+
+        let (named, count) = queue(&[("Names", "a,b"), ("Size", "7")]).unwrap();
+        assert_eq!(count, 2);
+        assert_eq!(
+            (named.first.as_str(), named.gone.as_deref()),
+            ("a", Some("x"))
+        );
+    }
+
+    #[test]
+    fn a_property_that_is_missing_or_has_a_wrong_type_is_named() {
+        for (properties, named) in [
+            ("{ First: a, Size: 1 }", "Text"),
+            ("{ First: a, Size: many, Text: b }", "Size"),
+            ("{ First: [a], Size: 1, Text: b }", "First"),
+        ] {
+            let yaml = format!(
+                "Resources: {{ Q: {{ Type: AWS::SQS::Queue, Properties: {properties} }} }}"
+            );
+            let template = Template::parse(&yaml, &[]).unwrap();
+            let error = format!("{:#}", template.of_type::<Queue>().unwrap_err());
+            assert!(error.starts_with("Q ") && error.contains(named), "{error}");
+        }
+    }
+
+    const SWITCHES_OFF: [(&str, &str); 2] = [
+        ("KeyIssuer", "https://keys.example.com"),
+        ("OidcIssuer", "https://idp.example.com"),
+    ];
+    const SWITCHES_ON: [(&str, &str); 9] = [
+        ("KeyIssuer", "https://keys.example.com"),
+        ("CreateUserPool", "true"),
+        ("CreateDashboard", "true"),
+        ("Tracing", "Active"),
+        ("AlarmTopicArn", "arn:aws:sns:us-east-1:000000000000:alarms"),
+        ("DomainName", "keys.example.com"),
+        (
+            "CertificateArn",
+            "arn:aws:acm:us-east-1:000000000000:certificate/1",
+        ),
+        ("HostedZoneId", "Z1"),
+        (
+            "RotatedSigningKeys",
+            "arn:aws:kms:us-east-1:000000000000:key/1",
+        ),
+    ];
+    /// The attributes that are known only when AWS, or the local stack, has created the resource.
+    const CREATED: [(&str, &str); 8] = [
+        ("Api", "ApiEndpoint"),
+        ("Domain", "RegionalDomainName"),
+        ("Domain", "RegionalHostedZoneId"),
+        ("SigningKey", "Arn"),
+        ("SigningKey", "Ref"),
+        ("Table", "StreamArn"),
+        ("UserPool", "Arn"),
+        ("UserPoolClaims", "Arn"),
+    ];
+
+    fn deployed(switches: &[(&str, &str)]) -> Template {
+        let yaml = include_str!("../../../template.yaml");
+        let switches: Vec<_> = switches
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
+        let mut template = Template::parse(yaml, &switches).unwrap();
+        for (id, attribute) in CREATED {
+            template.set(id, attribute, format!("{id}.{attribute}"));
+        }
+        template
+    }
+
+    #[test]
+    fn the_template_resolves_with_every_switch() {
+        for (switches, has_options) in [(&SWITCHES_OFF[..], false), (&SWITCHES_ON[..], true)] {
+            let template = deployed(switches);
+            template.check().unwrap();
+            for kind in [
+                "Cognito::UserPool",
+                "CloudWatch::Dashboard",
+                "ApiGatewayV2::DomainName",
+            ] {
+                let kind = format!("AWS::{kind}");
+                let resources = template.resources.values();
+                let found = resources.filter(|resource| resource.kind == kind).count();
+                assert_eq!(found, usize::from(has_options), "{kind}");
+            }
+            for dashboard in template.of_type::<Dashboard>().unwrap() {
+                let body = dashboard.properties.dashboard_body;
+                assert!(serde_json::from_str::<Value>(&body).unwrap()["widgets"].is_array());
+            }
+        }
+    }
+
+    #[test]
+    fn the_alarms_cover_every_function_and_notify_a_topic_if_there_is_one() {
+        for (switches, has_topic) in [(&SWITCHES_OFF[..], false), (&SWITCHES_ON[..], true)] {
+            let template = deployed(switches);
+            let functions = template.of_type::<Function>().unwrap().len();
+            let alarms = template.of_type::<Alarm>().unwrap();
+            assert_eq!(alarms.len(), 10);
+            for alarm in alarms {
+                let has_actions = alarm.properties.alarm_actions.is_some();
+                assert_eq!(has_actions, has_topic, "{}", alarm.id);
+                if alarm.id == "ThrottlesAlarm" {
+                    // The sum, and every function but the clean-up. CloudWatch takes ten metrics in an alarm.
+                    let metrics = alarm.properties.metrics.unwrap().len();
+                    assert!(
+                        metrics == functions && metrics <= 11,
+                        "{metrics} of {functions}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_parameter_that_breaks_its_rule_is_named() {
+        for (name, value) in [
+            ("Size", "0"),
+            ("Size", "many"),
+            ("Mode", "maybe"),
+            ("Nmaes", "a"),
+        ] {
+            let error = queue(&[(name, value)]).unwrap_err().to_string();
+            assert!(error.contains(name), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_reference_is_named() {
+        let template =
+            "Resources:\n  A:\n    Type: AWS::SQS::Queue\n    Properties: { X: !Ref Nothing }\n";
+        let error = match Template::parse(template, &[]) {
+            Ok(template) => template.check().unwrap_err().to_string(),
+            Err(error) => error.to_string(),
+        };
+        assert!(error.contains("Nothing") && error.contains('A'), "{error}");
+    }
+}

@@ -1,0 +1,303 @@
+//! The properties of the template's resources that the local stack uses.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+use dynoxide::types::{
+    AttributeDefinition, GlobalSecondaryIndex, KeySchemaElement, LocalSecondaryIndex,
+    ProvisionedThroughput,
+};
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, Error, IgnoredAny},
+};
+use serde_json::Value;
+
+use super::scalar::Scalar;
+
+/// The properties of one resource type.
+pub(crate) trait Properties: DeserializeOwned {
+    const TYPE: &str;
+}
+
+macro_rules! resource_types {
+    ($($properties:ident = $name:literal,)*) => {
+        $(impl Properties for $properties {
+            const TYPE: &str = $name;
+        })*
+    };
+}
+
+resource_types! {
+    Alias = "AWS::KMS::Alias",
+    Authorizer = "AWS::ApiGatewayV2::Authorizer",
+    EventSourceMapping = "AWS::Lambda::EventSourceMapping",
+    Function = "AWS::Serverless::Function",
+    Integration = "AWS::ApiGatewayV2::Integration",
+    KmsKey = "AWS::KMS::Key",
+    Policy = "AWS::IAM::Policy",
+    Route = "AWS::ApiGatewayV2::Route",
+    Stage = "AWS::ApiGatewayV2::Stage",
+    Table = "AWS::DynamoDB::Table",
+}
+
+/// One resource with its properties resolved.
+#[derive(Debug)]
+pub(crate) struct Resource<P> {
+    pub id: String,
+    pub metadata: Metadata,
+    pub properties: P,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct Metadata {
+    build_properties: Option<BuildProperties>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct BuildProperties {
+    binary: String,
+}
+
+/// Properties that are not listed are refused: the local table would differ from the deployed one.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub(crate) struct Table {
+    pub attribute_definitions: Vec<AttributeDefinition>,
+    pub key_schema: Vec<KeySchemaElement>,
+    pub billing_mode: Option<String>,
+    pub deletion_protection_enabled: Option<Scalar<bool>>,
+    pub global_secondary_indexes: Option<Vec<GlobalSecondaryIndex>>,
+    pub local_secondary_indexes: Option<Vec<LocalSecondaryIndex>>,
+    pub provisioned_throughput: Option<ProvisionedThroughput>,
+    #[serde(rename = "SSESpecification")]
+    pub sse_specification: Option<SseSpecification>,
+    pub stream_specification: Option<StreamSpecification>,
+    pub time_to_live_specification: Option<TimeToLiveSpecification>,
+    #[serde(rename = "TableName")]
+    _table_name: Option<IgnoredAny>,
+    #[serde(rename = "PointInTimeRecoverySpecification")]
+    _point_in_time_recovery_specification: Option<IgnoredAny>,
+    #[serde(rename = "Tags")]
+    _tags: Option<IgnoredAny>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct SseSpecification {
+    #[serde(rename = "SSEEnabled")]
+    pub enabled: Scalar<bool>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct StreamSpecification {
+    pub stream_view_type: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct TimeToLiveSpecification {
+    pub attribute_name: String,
+    pub enabled: Scalar<bool>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct Function {
+    #[serde(default)]
+    pub environment: Environment,
+    pub events: Option<IgnoredAny>,
+    pub memory_size: Option<Scalar<u64>>,
+    #[serde(default, deserialize_with = "one_or_many")]
+    pub policies: Vec<PolicyDocument>,
+    pub timeout: Option<Scalar<u64>>,
+}
+
+impl Resource<Function> {
+    /// The name of the function's binary.
+    pub(crate) fn binary(&self) -> Result<&str> {
+        let build = self.metadata.build_properties.as_ref();
+        let build = build
+            .with_context(|| format!("{}: Metadata.BuildProperties.Binary is missing", self.id))?;
+        Ok(&build.binary)
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct Environment {
+    pub variables: BTreeMap<String, Scalar<String>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct Policy {
+    pub policy_document: PolicyDocument,
+    #[serde(default)]
+    pub roles: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct PolicyDocument {
+    #[serde(deserialize_with = "one_or_many")]
+    pub statement: Vec<Statement>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct Statement {
+    pub effect: String,
+    #[serde(deserialize_with = "one_or_many")]
+    pub action: Vec<String>,
+    #[serde(deserialize_with = "one_or_many")]
+    pub resource: Vec<String>,
+    /// Present in the policies of resources.
+    #[serde(default)]
+    pub principal: Principal,
+    pub condition: Option<IgnoredAny>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct Principal {
+    #[serde(rename = "AWS", default, deserialize_with = "one_or_many")]
+    pub aws: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct KmsKey {
+    #[serde(default)]
+    pub description: String,
+    pub key_policy: PolicyDocument,
+    pub key_spec: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct Alias {
+    pub alias_name: String,
+    pub target_key_id: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct EventSourceMapping {
+    pub batch_size: Option<Scalar<usize>>,
+    pub bisect_batch_on_function_error: Option<Scalar<bool>>,
+    destination_config: Option<DestinationConfig>,
+    pub event_source_arn: String,
+    #[serde(default)]
+    pub filter_criteria: FilterCriteria,
+    pub function_name: String,
+    #[serde(default)]
+    pub function_response_types: Vec<String>,
+    /// -1 retries without a limit.
+    pub maximum_retry_attempts: Option<Scalar<i64>>,
+    pub starting_position: String,
+}
+
+impl EventSourceMapping {
+    /// The ARN of the queue for batches that failed.
+    pub(crate) fn on_failure(&self) -> Option<&str> {
+        let destinations = self.destination_config.as_ref()?;
+        Some(&destinations.on_failure.as_ref()?.destination)
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct DestinationConfig {
+    on_failure: Option<OnFailure>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct OnFailure {
+    destination: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct FilterCriteria {
+    pub filters: Vec<Filter>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct Filter {
+    pub pattern: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct Stage {
+    pub default_route_settings: Option<RouteSettings>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct RouteSettings {
+    pub throttling_burst_limit: Option<Scalar<f64>>,
+    pub throttling_rate_limit: Option<Scalar<f64>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct Route {
+    #[serde(default)]
+    pub authorization_scopes: Vec<String>,
+    pub authorization_type: Option<String>,
+    pub authorizer_id: Option<String>,
+    pub route_key: String,
+    pub target: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct Integration {
+    pub integration_type: String,
+    pub integration_uri: String,
+    pub payload_format_version: String,
+    pub timeout_in_millis: Option<Scalar<u64>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(tag = "AuthorizerType", rename_all_fields = "PascalCase")]
+pub(crate) enum Authorizer {
+    #[serde(rename = "JWT")]
+    Jwt {
+        identity_source: Vec<String>,
+        jwt_configuration: JwtConfiguration,
+    },
+    #[serde(rename = "REQUEST")]
+    Request {
+        authorizer_payload_format_version: String,
+        authorizer_result_ttl_in_seconds: Option<Scalar<u64>>,
+        authorizer_uri: String,
+        enable_simple_responses: Option<Scalar<bool>>,
+        #[serde(default)]
+        identity_source: Vec<String>,
+    },
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct JwtConfiguration {
+    pub audience: Vec<String>,
+    pub issuer: String,
+}
+
+/// Deserializes a list, or the single item that may replace it.
+fn one_or_many<'de, D: Deserializer<'de>, T: DeserializeOwned>(
+    deserializer: D,
+) -> Result<Vec<T>, D::Error> {
+    let items = match Value::deserialize(deserializer)? {
+        Value::Array(items) => items,
+        item => vec![item],
+    };
+    let items = items.into_iter().map(serde_json::from_value);
+    items.collect::<Result<_, _>>().map_err(D::Error::custom)
+}
