@@ -5,7 +5,7 @@ use std::{
     fmt::Write as _,
     fs,
     io::{Error, Result, Write as _},
-    path::{Path, PathBuf},
+    path::PathBuf,
 };
 
 use flate2::{Compression, write::GzEncoder};
@@ -13,8 +13,13 @@ use sha2::{Digest, Sha256};
 
 fn main() -> Result<()> {
     println!("cargo::rerun-if-changed=dist");
-    let dist = Path::new(env!("CARGO_MANIFEST_DIR")).join("dist");
-    let out = PathBuf::from(env::var_os("OUT_DIR").ok_or(Error::other("run this with cargo"))?);
+    // Read at run time: a copied target directory would have the path of the other checkout compiled in.
+    let directory = |variable| {
+        let path = env::var_os(variable).ok_or(Error::other("run this with cargo"));
+        path.map(PathBuf::from)
+    };
+    let dist = directory("CARGO_MANIFEST_DIR")?.join("dist");
+    let out = directory("OUT_DIR")?;
     let mut paths: Vec<_> = fs::read_dir(dist)?
         .map(|entry| Ok(entry?.path()))
         .collect::<Result<_>>()?;
