@@ -16,15 +16,12 @@ const SCREENSHOTS = process.env.SCREENSHOTS ?? "target/screenshots";
 const WIDE = { width: 1440, height: 900 };
 export const NARROW = { width: 360, height: 740 };
 
-/** Starts a browser and the stack of `cargo run`, with the tenants acme and globex. */
+/** Starts a browser and the test stack, with the users of `cargo run`. */
 export async function startStack() {
   await mkdir(`${ROOT}${SCREENSHOTS}`, { recursive: true });
-  const stack = spawn("cargo", ["run", "--quiet", "--locked", "--", "--json", "--port", "0"], { cwd: ROOT, stdio: ["ignore", "pipe", "inherit"] });
-  const [line] = await Promise.race([
-    once(createInterface(stack.stdout), "line"),
-    once(stack, "exit").then(([code]) => assert.fail(`the local stack ended with ${code}`)),
-  ]);
-  const { url, users } = JSON.parse(line);
+  const stack = spawn("cargo", ["run", "--quiet", "--locked", "--bin", "test-stack"], { cwd: ROOT, stdio: ["pipe", "pipe", "inherit"] });
+  const lines = createInterface(stack.stdout)[Symbol.asyncIterator]();
+  const { url, users } = JSON.parse((await lines.next()).value ?? assert.fail("the test stack does not start"));
   const browser = await chromium.launch({
     executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
     // Containers have neither the namespaces for its sandbox nor a large /dev/shm.
@@ -49,14 +46,21 @@ export async function startStack() {
     };
   };
 
+  /** Refuses a function's requests to DynamoDB until the returned function is called. */
+  const refuse = async (name) => {
+    const send = (line) => stack.stdin.write(`${line}\n`) && lines.next();
+    await send(name);
+    return () => send("");
+  };
+
   const validate = (key) => call(key, "POST", "/v1/access-keys/validate");
   const onboard = (key, node) => call(key, "POST", "/access-token/api/v1/process", node);
 
   const stop = async () => {
     await browser.close();
-    stack.kill("SIGINT");
+    stack.stdin.end();
     const [code] = stack.exitCode === null ? await once(stack, "exit") : [stack.exitCode];
-    assert.equal(code, 0, "the local stack stops cleanly");
+    assert.equal(code, 0, "the test stack stops cleanly");
   };
 
   /** Opens a separate browser window. CSP violations, script errors and alerts fail the test. */
@@ -102,30 +106,26 @@ export async function startStack() {
     return opened;
   };
 
-  return { url, acme: tenant("acme"), globex: tenant("globex"), validate, onboard, open, beginSignIn, signIn, stop };
+  return { url, acme: tenant("acme"), globex: tenant("globex"), refuse, validate, onboard, open, beginSignIn, signIn, stop };
 }
 
 /** The API's document. Every object in it is closed, except those that others extend. */
 const DOCUMENT = parse(await readFile(`${ROOT}infra/openapi.yaml`, "utf8"), (name, value) =>
   value?.type === "object" && !String(name).endsWith("Fields") ? { unevaluatedProperties: false, ...value } : value);
 
-/**
- * Mocks one response of an operation, by default with the example of infra/openapi.yaml. Fails unless the document
- * allows the response. Only for what the stack cannot produce.
- */
+/** Mocks one response that the stack cannot produce. Fails unless infra/openapi.yaml allows the response. */
 export async function answerWith(page, operation, status, body) {
   const operations = Object.entries(DOCUMENT.paths).flatMap(([path, item]) => Object.entries(item).map(([method, definition]) => ({ path, method, ...definition })));
   const { path, method, responses } = operations.find(({ operationId }) => operationId === operation);
   const response = responses[status]?.$ref.split("/").pop();
   assert.ok(response, `${operation} never answers ${status}`);
-  const [[contentType, { schema, example }]] = Object.entries(DOCUMENT.components.responses[response].content);
-  const json = body ?? example;
+  const [[contentType, { schema }]] = Object.entries(DOCUMENT.components.responses[response].content);
   const ajv = new Ajv({ strict: false, validateFormats: false, allErrors: true });
   const isAllowed = ajv.compile({ components: DOCUMENT.components, allOf: [schema], unevaluatedProperties: false });
-  assert.ok(isAllowed(json), `${operation} never answers ${status} like this: ${ajv.errorsText(isAllowed.errors)}`);
+  assert.ok(isAllowed(body), `${operation} never answers ${status} like this: ${ajv.errorsText(isAllowed.errors)}`);
   const pattern = new RegExp(`^${path.replace(/\{\w+\}/g, "[^/]+")}$`);
   await page.route(({ pathname }) => pattern.test(pathname), (route) =>
-    route.request().method() === method.toUpperCase() ? route.fulfill({ status, contentType, body: JSON.stringify(json) }) : route.fallback(),
+    route.request().method() === method.toUpperCase() ? route.fulfill({ status, contentType, body: JSON.stringify(body) }) : route.fallback(),
     { times: 1 });
 }
 

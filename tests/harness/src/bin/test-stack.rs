@@ -1,0 +1,37 @@
+//! The local stack for tests in other languages: like `cargo run -- --json --port 0`, with faults.
+//!
+//! The first line of the output is that of the command. Each line of the input then names a function whose requests to
+//! DynamoDB are refused from now on; an empty line lifts this again. Each is answered with an empty line.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use harness::{Fault, Options, Rule, Service, Stack};
+use local_stack::demo;
+use tokio::io::{AsyncBufReadExt, BufReader, stdin};
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let options = Options {
+        parameters: demo::with_admins(Vec::new()),
+        people: demo::people(),
+        ttl_sweep: Some(Duration::from_secs(1)),
+        ..Options::default()
+    };
+    let stack = Stack::start(options).await?;
+    let users = demo::users(&stack).await?;
+    println!("{}", demo::json(&stack, &users));
+    let mut lines = BufReader::new(stdin()).lines();
+    let mut refused = Vec::new();
+    while let Some(function) = lines.next_line().await? {
+        if function.is_empty() {
+            refused.clear();
+        } else {
+            let rule = Rule::new(Fault::Refuse).service(Service::DynamoDb);
+            refused.push(stack.inject(rule.function(&function)));
+        }
+        println!();
+    }
+    stack.stop().await;
+    Ok(())
+}
