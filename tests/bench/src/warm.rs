@@ -156,7 +156,7 @@ pub async fn run(options: &Options, folder: &Path) -> Result<()> {
     };
     let bench = Bench::start(Duration::ZERO).await?;
 
-    let (_, expiring, end) = bench.tenant().short_lived(2).await;
+    let (_, expiring, end) = bench.tenant().short_lived("viewer", 2).await;
     let (_, doomed) = bench.key("revoked").await;
     bench.tenant().revoke(&doomed).await;
     let mut valid = Vec::new();
