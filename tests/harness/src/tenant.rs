@@ -332,11 +332,6 @@ impl Tenant<'_> {
         slots.len() as u64
     }
 
-    /// Edits an item of a user's partition.
-    pub async fn edit(&self, user: &str, sk: &str, update: &str, values: Value) {
-        self.edit_item(&self.pk(user), sk, update, values).await;
-    }
-
     /// Edits the item of a user's key.
     pub async fn edit_key(&self, owner: &str, key_id: &str, update: &str, values: Value) {
         let sk = format!("KEY#{key_id}");
