@@ -3,13 +3,16 @@
 use harness::{Tenant, all_at_once, run, send};
 use serde_json::{Value, json};
 
+fn body(token: &str, cluster: &str, tenant: &str) -> Value {
+    json!({ "join_token": token, "cluster_name": cluster, "tenant_id": tenant })
+}
+
 #[test]
 fn a_join_token_is_good_once_for_its_tenant_and_cluster() {
     run(async {
         let tenant = Tenant::fresh();
         let (id, key) = tenant.onboarding_key(2).await;
         let platform = tenant.platform_token(json!({}));
-        let body = |token: &str, cluster: &str, tenant: &str| json!({ "join_token": token, "cluster_name": cluster, "tenant_id": tenant });
         let token = tenant.join_token(&key, "a").await;
         tenant.join_token(&key, "b").await;
         // A wrong cluster or tenant does not use up the token.
@@ -50,8 +53,7 @@ fn a_redemption_requires_the_scope_and_a_token_for_all_tenants_or_for_this_one()
         let (all, ours) = (tenant.platform_token(json!({})), tokens_for(&tenant.id));
         let theirs = tokens_for("elsewhere");
         let without_tenant = json!({ "join_token": token, "cluster_name": "a" });
-        let mut body = without_tenant.clone();
-        body["tenant_id"] = json!(tenant.id);
+        let body = body(&token, "a", &tenant.id);
         let redeem = |token: &str, body: &Value| send(tenant.redemption(token, body));
 
         redeem(&tenant.token("admin"), &body).await.expect(403);

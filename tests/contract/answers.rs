@@ -1,4 +1,4 @@
-//! Every operation and every error code: the document allows each response, and documents no response that cannot occur.
+//! Every operation and every error code: the document allows each response, and each documented response can occur.
 
 use harness::{Answer, Fault, Rule, Service, Stack, forged, options};
 use serde_json::{Value, json};

@@ -52,7 +52,7 @@ fn create_returns_503_in_time_and_writes_nothing_when_the_table_is_unavailable()
             expect_unavailable(timed(create(&tenant)).await);
             assert!(rule.hits() > 0);
         }
-        // The slow requests above reach the table after their delay, unless the proxy has noticed that their caller left.
+        // A slow request reaches the table after its delay, unless the proxy has noticed that its caller left.
         assert_eq!(tenant.items("admin").await, before);
         create(&tenant).send().await.unwrap();
     });

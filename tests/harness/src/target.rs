@@ -62,7 +62,7 @@ static SHARED: LazyLock<Box<dyn Target>> = LazyLock::new(|| match env::var("EMUL
     }
 });
 
-/// The target that the tests of a binary share: the template in the emulator at `EMULATOR_URL`, or else the local stack.
+/// The target that the tests of a binary share: the template in the emulator at `EMULATOR_URL`, or the local stack.
 pub(crate) fn shared() -> &'static dyn Target {
     &**SHARED
 }
