@@ -1,41 +1,35 @@
-//! Who may do what, and what the others learn: nothing.
+//! Who may call the management API: roles, other users, other tenants, and callers without a valid token.
 
-use harness::{Answer, Tenant, run, send};
+use harness::{Answer, KEYS, Tenant, run, send, strings};
 use serde_json::{Value, json};
 
 #[test]
-fn nobody_creates_a_key_above_their_own_role() {
+fn a_key_has_at_most_the_role_of_its_creator_and_of_its_owner() {
+    const ROLES: [&str; 4] = ["viewer", "editor", "cluster_onboarding", "admin"];
     run(async {
         let tenant = Tenant::fresh();
         tenant.user("editor", "editor").await;
         tenant.user("viewer", "viewer").await;
         for (user, allowed) in [
-            ("viewer", vec!["viewer"]),
-            ("editor", vec!["viewer", "editor", "cluster_onboarding"]),
-            (
-                "admin",
-                vec!["viewer", "editor", "cluster_onboarding", "admin"],
-            ),
+            ("viewer", &ROLES[..1]),
+            ("editor", &ROLES[..3]),
+            ("admin", &ROLES[..]),
         ] {
-            for role in ["viewer", "editor", "cluster_onboarding", "admin"] {
+            for role in ROLES {
                 let body = json!({ "name": "k", "role": role });
-                let answer = tenant
-                    .send(user, "POST", "/v1/users/me/access-keys", body)
-                    .await;
+                let answer = send(tenant.creation(user, &body)).await;
                 let expected = if allowed.contains(&role) { 201 } else { 403 };
                 assert_eq!(answer.status, expected, "{role} by {user}: {}", answer.text);
             }
         }
-        // Nor above the owner's: not even an administrator.
         let body = json!({ "name": "k", "role": "editor" });
-        tenant
-            .send("admin", "POST", "/v1/users/viewer/access-keys", body)
-            .await
-            .expect_problem(403, "forbidden");
+        let path = "/v1/users/viewer/access-keys";
+        let for_viewer = tenant.send("admin", "POST", path, body).await;
+        for_viewer.expect_problem(403, "forbidden");
     });
 }
 
-/// An answer without what differs between any two answers.
+/// A response without its request id, which is different in every response.
 fn comparable(answer: &Answer) -> (u16, String) {
     let mut body = answer.body.clone();
     if let Some(body) = body.as_object_mut() {
@@ -44,144 +38,104 @@ fn comparable(answer: &Answer) -> (u16, String) {
     (answer.status, body.to_string())
 }
 
+/// Every call about a user and one of their keys.
+fn calls_about(user: &str, key: &str) -> [(&'static str, String, Value); 8] {
+    let user = format!("/v1/users/{user}");
+    let keys = format!("{user}/access-keys");
+    let key = format!("{keys}/{key}");
+    let creation = json!({ "name": "k", "role": "viewer" });
+    [
+        ("GET", user.clone(), Value::Null),
+        ("GET", keys.clone(), Value::Null),
+        ("GET", key.clone(), Value::Null),
+        ("DELETE", keys.clone(), Value::Null),
+        ("DELETE", key, Value::Null),
+        ("POST", keys, creation),
+        ("PATCH", user.clone(), json!({ "role": "viewer" })),
+        ("DELETE", user, Value::Null),
+    ]
+}
+
 #[test]
-fn what_others_own_answers_like_what_does_not_exist() {
+fn users_and_keys_that_the_caller_may_not_see_return_404_as_if_they_did_not_exist() {
+    const UNKNOWN: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
     run(async {
         let (tenant, other) = (Tenant::fresh(), Tenant::fresh());
         for tenant in [&tenant, &other] {
             tenant.user("editor", "editor").await;
         }
         other.user("only-there", "viewer").await;
-        let (theirs, _) = other.key("only-there", "viewer").await;
+        let (foreign, _) = other.key("only-there", "viewer").await;
         let (colleagues, _) = tenant.key("admin", "viewer").await;
-        let unknown = "01890a5d-ac96-774b-bcce-b302099a8057";
-        let key_body = json!({ "name": "k", "role": "viewer" });
-        let change = json!({ "role": "viewer" });
-
-        for (caller, known_user, unknown_user) in [
-            ("admin", "only-there", "nobody"),
-            ("editor", "only-there", "nobody"),
-            ("editor", "admin", "nobody"),
-        ] {
-            let key = if known_user == "admin" {
-                &colleagues
-            } else {
-                &theirs
-            };
-            let calls = |user: &str, key: &str| -> Vec<(&str, String, Value)> {
-                vec![
-                    ("GET", format!("/v1/users/{user}"), Value::Null),
-                    ("GET", format!("/v1/users/{user}/access-keys"), Value::Null),
-                    (
-                        "GET",
-                        format!("/v1/users/{user}/access-keys/{key}"),
-                        Value::Null,
-                    ),
-                    (
-                        "DELETE",
-                        format!("/v1/users/{user}/access-keys"),
-                        Value::Null,
-                    ),
-                    (
-                        "DELETE",
-                        format!("/v1/users/{user}/access-keys/{key}"),
-                        Value::Null,
-                    ),
-                    (
-                        "POST",
-                        format!("/v1/users/{user}/access-keys"),
-                        key_body.clone(),
-                    ),
-                    ("PATCH", format!("/v1/users/{user}"), change.clone()),
-                    ("DELETE", format!("/v1/users/{user}"), Value::Null),
-                ]
-            };
-            for (known, unknown) in calls(known_user, key)
-                .into_iter()
-                .zip(calls(unknown_user, unknown))
-            {
-                let mut answers = Vec::new();
-                for (method, path, body) in [known, unknown] {
-                    let mut request = tenant.request(caller, method, &path);
-                    if !body.is_null() {
-                        request = request.json(&body);
-                    }
-                    answers.push(comparable(&send(request).await));
-                }
-                assert_eq!(answers[0], answers[1]);
-                assert_eq!(answers[0].0, 404, "{caller} {known_user}: {}", answers[0].1);
+        let call = async |caller: &str, (method, path, body): (&str, String, Value)| {
+            let mut request = tenant.request(caller, method, &path);
+            if !body.is_null() {
+                request = request.json(&body);
             }
-            // A key id of another's under one's own user.
-            let path = |id: &str| format!("/v1/users/me/access-keys/{id}");
-            let known = tenant.get("editor", &path(key)).await.expect(404);
-            assert_eq!(
-                comparable(&known),
-                comparable(&tenant.get("editor", &path(unknown)).await)
-            );
+            comparable(&send(request).await)
+        };
+        for (caller, user, key) in [
+            ("admin", "only-there", &foreign),
+            ("editor", "only-there", &foreign),
+            ("editor", "admin", &colleagues),
+        ] {
+            let hidden = calls_about(user, key).into_iter();
+            for (hidden, unknown) in hidden.zip(calls_about("unknown", UNKNOWN)) {
+                let answer = call(caller, hidden).await;
+                assert_eq!(answer.0, 404, "{caller} {user}: {}", answer.1);
+                assert_eq!(answer, call(caller, unknown).await);
+            }
+            // Another user's key, as if the caller owned it.
+            let own = |id: &str| ("GET", format!("{KEYS}/{id}"), Value::Null);
+            let answer = call("editor", own(key)).await;
+            assert_eq!(answer.0, 404, "{}", answer.1);
+            assert_eq!(answer, call("editor", own(UNKNOWN)).await);
         }
-        assert_eq!(
-            other.get("only-there", "/v1/users/me").await.body["role"],
-            "viewer"
-        );
-        assert_eq!(
-            other
-                .all("only-there", "/v1/users/me/access-keys?status=active")
-                .await
-                .len(),
-            1
-        );
+        let user = other.get("only-there", "/v1/users/me").await;
+        assert_eq!(user["role"], "viewer");
+        let active = format!("{KEYS}?status=active");
+        assert_eq!(other.all("only-there", &active).await.len(), 1);
     });
 }
 
 #[test]
-fn the_tenants_lists_are_for_administrators_of_the_tenant() {
+fn only_an_administrator_lists_the_users_and_keys_of_the_tenant() {
     run(async {
         let (tenant, other) = (Tenant::fresh(), Tenant::fresh());
         tenant.user("editor", "editor").await;
         tenant.key("editor", "viewer").await;
         other.key("admin", "viewer").await;
         for path in ["/v1/users", "/v1/access-keys"] {
-            tenant
-                .get("editor", path)
-                .await
-                .expect_problem(403, "forbidden");
-            assert!(
-                tenant
-                    .all("admin", path)
-                    .await
-                    .iter()
-                    .all(|item| item["tenant_id"] == tenant.id.as_str())
-            );
+            let refused = tenant.get("editor", path).await;
+            refused.expect_problem(403, "forbidden");
+            let items = tenant.all("admin", path).await;
+            let tenants = strings(&items, "tenant_id");
+            assert!(tenants.iter().all(|id| *id == tenant.id), "{tenants:?}");
         }
         assert_eq!(tenant.all("admin", "/v1/access-keys").await.len(), 1);
-        let elsewhere = tenant
-            .request("admin", "GET", "/v1/users")
-            .header("x-tenant-id", &other.id);
+        let elsewhere = tenant.request("admin", "GET", "/v1/users");
+        let elsewhere = elsewhere.header("x-tenant-id", &other.id);
         send(elsewhere).await.expect_problem(403, "tenant_mismatch");
     });
 }
 
 #[test]
-fn without_a_token_of_the_identity_provider_there_is_no_management() {
+fn the_management_api_requires_a_token_of_the_identity_provider() {
     run(async {
         let tenant = Tenant::fresh();
         let (_, key) = tenant.key("admin", "admin").await;
-        let path = "/v1/users";
-        send(tenant.call("GET", path)).await.expect(401);
+        let list = || tenant.call("GET", "/v1/users");
+        send(list()).await.expect(401);
         for token in ["nonsense", &key, &format!("{}x", tenant.token("admin"))] {
-            send(tenant.call("GET", path).bearer_auth(token))
-                .await
-                .expect(401);
+            send(list().bearer_auth(token)).await.expect(401);
         }
         for claims in [
             json!({ "sub": "admin" }),
             json!({ "sub": "a#b", "tenant_id": tenant.id }),
             json!({ "sub": "admin", "tenant_id": "a b" }),
         ] {
-            let token = tenant.token_of(claims);
-            send(tenant.call("GET", path).bearer_auth(token))
-                .await
-                .expect_problem(401, "unauthenticated");
+            let refused = send(list().bearer_auth(tenant.token_of(claims))).await;
+            refused.expect_problem(401, "unauthenticated");
         }
     });
 }

@@ -1,6 +1,6 @@
 //! Creating a key: the record, the key text, and what each field may contain.
 
-use harness::{Tenant, run};
+use harness::{KEYS, Tenant, run, send};
 use serde_json::{Value, json};
 
 #[test]
@@ -10,171 +10,98 @@ fn a_key_is_created_listed_validated_and_revoked() {
         tenant.user("editor", "editor").await;
         let body =
             json!({ "name": " ci ", "role": "viewer", "expires_in_days": 30, "max_clusters": 7 });
-        let created = tenant
-            .send("editor", "POST", "/v1/users/me/access-keys", body)
-            .await
-            .expect(201);
-        let (id, key) = (
-            created.body["id"].as_str().unwrap(),
-            created.body["access_key"].as_str().unwrap(),
+        let created = send(tenant.creation("editor", &body)).await.expect(201);
+        let (id, key) = (created.string("id"), created.string("access_key"));
+        let (path, own_path) = (
+            format!("/v1/users/editor/access-keys/{id}"),
+            format!("{KEYS}/{id}"),
         );
-        assert_eq!(
-            created.headers["location"],
-            format!("/v1/users/editor/access-keys/{id}")
-        );
-        assert_eq!(created.headers["cache-control"], "no-store");
+        assert_eq!(created.header("location"), Some(&*path));
+        assert_eq!(created.header("cache-control"), Some("no-store"));
 
         let mut record = created.body.clone();
         record.as_object_mut().unwrap().remove("access_key");
-        let listed = tenant
-            .get("editor", "/v1/users/me/access-keys")
-            .await
-            .expect(200)
-            .body;
+        let listed = tenant.get("editor", KEYS).await.expect(200).body;
         assert_eq!(listed, json!({ "items": [record], "next_cursor": null }));
-        let got = tenant
-            .get("admin", &format!("/v1/users/editor/access-keys/{id}"))
-            .await
-            .expect(200)
-            .body;
-        assert_eq!(got, record);
-        assert_eq!(
-            (&got["name"], &got["status"], &got["max_clusters"]),
-            (&json!("ci"), &json!("active"), &json!(7))
-        );
+        let found = tenant.get("admin", &path).await.expect(200).body;
+        assert_eq!(found, record);
+        let shown = json!([found["name"], found["status"], found["max_clusters"]]);
+        assert_eq!(shown, json!(["ci", "active", 7]));
 
         let grant = tenant.validate(key).await;
-        assert_eq!(grant["active"], true);
-        assert_eq!(grant["sub"], "editor");
-        assert_eq!(grant["tenant-id"], tenant.id.as_str());
-        assert_eq!(grant["jti"], id);
-        assert_eq!(
-            grant["scope"],
-            "cspm:read cwpp:read aspm:read clusters:read"
-        );
-        assert_eq!(
-            grant["exp"].as_i64().unwrap() - grant["iat"].as_i64().unwrap(),
-            30 * 86_400
-        );
+        let shown = ["active", "sub", "tenant-id", "jti", "scope"].map(|field| &grant[field]);
+        let scope = "cspm:read cwpp:read aspm:read clusters:read";
+        assert_eq!(json!(shown), json!([true, "editor", tenant.id, id, scope]));
+        let lifetime = grant["exp"].as_i64().unwrap() - grant["iat"].as_i64().unwrap();
+        assert_eq!(lifetime, 30 * 86_400);
 
-        tenant
-            .delete(
-                "editor",
-                &format!("/v1/users/me/access-keys/{id}?reason=done"),
-            )
-            .await
-            .expect(204);
+        let revoke = format!("{own_path}?reason=done");
+        tenant.delete("editor", &revoke).await.expect(204);
         assert_eq!(tenant.verdict(key).await, "revoked");
-        let got = tenant
-            .get("editor", &format!("/v1/users/me/access-keys/{id}"))
-            .await
-            .expect(200)
-            .body;
-        assert_eq!(
-            (&got["status"], &got["revoked_by"], &got["revoked_reason"]),
-            (&json!("revoked"), &json!("editor"), &json!("done"))
-        );
-        assert!(got["last_used_at"].is_string());
+        let revoked = tenant.get("editor", &own_path).await.expect(200);
+        let shown = ["status", "revoked_by", "revoked_reason"].map(|field| &revoked[field]);
+        assert_eq!(json!(shown), json!(["revoked", "editor", "done"]));
+        assert!(revoked["last_used_at"].is_string());
     });
 }
 
 #[test]
-fn a_bad_request_to_create_is_told_every_field_and_writes_nothing() {
+fn a_refused_creation_names_every_wrong_field_and_writes_nothing() {
     run(async {
         let tenant = Tenant::fresh();
         tenant.get("admin", "/v1/users/me").await.expect(200);
         let before = tenant.items("admin").await;
-        let cases: Vec<(Value, &str)> = vec![
-            (json!({}), "name"),
-            (json!({ "name": "k" }), "role"),
-            (json!({ "name": 5, "role": "viewer" }), "name"),
-            (json!({ "name": "", "role": "viewer" }), "name"),
-            (json!({ "name": "   ", "role": "viewer" }), "name"),
-            (json!({ "name": "x".repeat(65), "role": "viewer" }), "name"),
-            (json!({ "name": "🔑".repeat(65), "role": "viewer" }), "name"),
-            (json!({ "name": "a\u{0}b", "role": "viewer" }), "name"),
-            (json!({ "name": "a\nb", "role": "viewer" }), "name"),
-            (json!({ "name": "\u{202e}nimda", "role": "viewer" }), "name"),
-            (json!({ "name": "k", "role": "owner" }), "role"),
-            (json!({ "name": "k", "role": ["viewer"] }), "role"),
-            (
-                json!({ "name": "k", "role": "viewer", "max_clusters": 0 }),
-                "max_clusters",
-            ),
-            (
-                json!({ "name": "k", "role": "viewer", "max_clusters": 101 }),
-                "max_clusters",
-            ),
-            (
-                json!({ "name": "k", "role": "viewer", "max_clusters": -1 }),
-                "max_clusters",
-            ),
-            (
-                json!({ "name": "k", "role": "viewer", "max_clusters": 1.5 }),
-                "max_clusters",
-            ),
-            (
-                json!({ "name": "k", "role": "viewer", "max_clusters": "1" }),
-                "max_clusters",
-            ),
-            (
-                json!({ "name": "k", "role": "viewer", "expires_in_days": 0 }),
-                "expires_in_days",
-            ),
-            (
-                json!({ "name": "k", "role": "viewer", "expires_in_days": 366 }),
-                "expires_in_days",
-            ),
-            (
-                json!({ "name": "k", "role": "viewer", "expires_in_days": 1e300 }),
-                "expires_in_days",
-            ),
-            (
-                json!({ "name": "k", "role": "viewer", "expires_at": "2020-01-01T00:00:00Z" }),
-                "expires_at",
-            ),
-            (
-                json!({ "name": "k", "role": "viewer", "expires_at": "9999-01-01T00:00:00Z" }),
-                "expires_at",
-            ),
-            (
-                json!({ "name": "k", "role": "viewer", "expires_at": "never" }),
-                "expires_at",
-            ),
-            (
-                json!({ "name": "k", "role": "viewer", "expires_at": 1 }),
-                "expires_at",
-            ),
-            (
-                json!({ "name": "k", "role": "viewer", "expires_in_days": 1, "expires_at": "2030-01-01T00:00:00Z" }),
-                "expires_at",
-            ),
-            (
-                json!({ "name": "k", "role": "viewer", "admin": true }),
-                "body",
-            ),
+        let create = |body: &Value| send(tenant.creation("admin", body));
+        let viewer = |name: &str| json!({ "name": name, "role": "viewer" });
+        let with = |field: &str, value: Value| {
+            let mut body = viewer("k");
+            body[field] = value;
+            (body, field.to_owned())
+        };
+        let long_name = "x".repeat(65);
+        let long_emoji = "🔑".repeat(65);
+        let mut cases = vec![
+            (json!({}), "name".to_owned()),
+            (json!({ "name": "k" }), "role".to_owned()),
+            (with("admin", json!(true)).0, "body".to_owned()),
+            with("name", json!(5)),
+            with("role", json!("owner")),
+            with("role", json!(["viewer"])),
+            with("max_clusters", json!(0)),
+            with("max_clusters", json!(101)),
+            with("max_clusters", json!(-1)),
+            with("max_clusters", json!(1.5)),
+            with("max_clusters", json!("1")),
+            with("expires_in_days", json!(0)),
+            with("expires_in_days", json!(366)),
+            with("expires_in_days", json!(1e300)),
+            with("expires_at", json!("2020-01-01T00:00:00Z")),
+            with("expires_at", json!("9999-01-01T00:00:00Z")),
+            with("expires_at", json!("never")),
+            with("expires_at", json!(1)),
         ];
-        for (body, field) in cases {
-            let answer = tenant
-                .send("admin", "POST", "/v1/users/me/access-keys", body.clone())
-                .await;
-            let answer = answer.expect_problem(400, "invalid_request");
-            let errors = answer.body["errors"].as_array().unwrap();
-            assert!(
-                errors.iter().any(|error| error["field"] == field),
-                "{body}: {}",
-                answer.text
-            );
+        for name in [
+            "",
+            "   ",
+            &long_name,
+            &long_emoji,
+            "a\u{0}b",
+            "a\nb",
+            "\u{202e}nimda",
+        ] {
+            cases.push((viewer(name), "name".to_owned()));
         }
-        let both = tenant
-            .send(
-                "admin",
-                "POST",
-                "/v1/users/me/access-keys",
-                json!({ "max_clusters": 0 }),
-            )
-            .await;
-        assert_eq!(both.body["errors"].as_array().unwrap().len(), 3);
+        let (mut both, field) = with("expires_at", json!("2030-01-01T00:00:00Z"));
+        both["expires_in_days"] = json!(1);
+        cases.push((both, field));
+        for (body, field) in cases {
+            let answer = create(&body).await.expect_problem(400, "invalid_request");
+            let mut errors = answer.array("errors").iter();
+            let found = errors.any(|error| error["field"] == field);
+            assert!(found, "{body}: {}", answer.text);
+        }
+        let three = create(&json!({ "max_clusters": 0 })).await;
+        assert_eq!(three.array("errors").len(), 3);
         assert_eq!(tenant.items("admin").await, before);
     });
 }
@@ -191,16 +118,9 @@ fn a_name_may_be_in_any_script() {
             "x",
             &"é".repeat(64),
         ] {
-            let (id, _) = tenant
-                .key_of("admin", json!({ "name": name, "role": "viewer" }))
-                .await;
-            assert_eq!(
-                tenant
-                    .get("admin", &format!("/v1/users/me/access-keys/{id}"))
-                    .await
-                    .body["name"],
-                name
-            );
+            let body = json!({ "name": name, "role": "viewer" });
+            let (id, _) = tenant.key_of("admin", body).await;
+            assert_eq!(tenant.record(&id).await["name"], name);
         }
     });
 }

@@ -1,7 +1,11 @@
 //! Redeeming a join token.
 
 use harness::{Tenant, all_at_once, run, send};
-use serde_json::json;
+use serde_json::{Value, json};
+
+fn body(token: &str, cluster: &str, tenant: &str) -> Value {
+    json!({ "join_token": token, "cluster_name": cluster, "tenant_id": tenant })
+}
 
 #[test]
 fn a_join_token_is_good_once_for_its_tenant_and_cluster() {
@@ -9,80 +13,60 @@ fn a_join_token_is_good_once_for_its_tenant_and_cluster() {
         let tenant = Tenant::fresh();
         let (id, key) = tenant.onboarding_key(2).await;
         let platform = tenant.platform_token(json!({}));
-        let body = |token: &str, cluster: &str, tenant: &str| json!({ "join_token": token, "cluster_name": cluster, "tenant_id": tenant });
         let token = tenant.join_token(&key, "a").await;
         tenant.join_token(&key, "b").await;
-        // A wrong cluster or tenant does not use it up.
+        // A wrong cluster or tenant does not use up the token.
         for wrong in [
             body(&token, "b", &tenant.id),
             body(&token, "a", "elsewhere"),
             body("00000000-0000-4000-8000-000000000000", "a", &tenant.id),
             body(&token.to_uppercase(), "a", &tenant.id),
         ] {
-            tenant
-                .redeem(&platform, wrong)
-                .await
-                .expect_problem(409, "join_token_invalid");
+            let refused = tenant.redeem(&platform, wrong).await;
+            refused.expect_problem(409, "join_token_invalid");
         }
-        let good = body(&token, "a", &tenant.id);
-        let answers = all_at_once((0..100).map(|_| tenant.redemption(&platform, &good))).await;
-        let good: Vec<_> = answers
-            .iter()
-            .filter(|answer| answer.status == 200)
-            .collect();
-        assert_eq!(good.len(), 1);
+        let right = body(&token, "a", &tenant.id);
+        let answers = all_at_once((0..100).map(|_| tenant.redemption(&platform, &right))).await;
+        let (redeemed, refused): (Vec<_>, Vec<_>) =
+            answers.into_iter().partition(|answer| answer.status == 200);
+        assert_eq!(redeemed.len(), 1);
+        let mut codes = refused.iter().map(|answer| answer.code());
         assert!(
-            answers
-                .iter()
-                .all(|a| a.status == 200 || a.code() == "join_token_redeemed"),
-            "{answers:?}"
+            codes.all(|code| code == "join_token_redeemed"),
+            "{refused:?}"
         );
-        let cluster = tenant.get("admin", "/v1/clusters/a").await.expect(200).body;
         let expected = json!({
-            "tenant_id": tenant.id, "cluster_name": "a", "cluster_id": cluster["id"], "node_name": null, "key_id": id,
+            "tenant_id": tenant.id, "cluster_name": "a", "cluster_id": tenant.cluster("a").await["id"],
+            "node_name": null, "key_id": id,
         });
-        assert_eq!(good[0].body, expected);
+        assert_eq!(redeemed[0].body, expected);
+    });
+}
 
-        // Who may redeem: a token with the scope, and a tenant's own only for that tenant.
+#[test]
+fn a_redemption_requires_the_scope_and_a_token_for_all_tenants_or_for_this_one() {
+    run(async {
+        let tenant = Tenant::fresh();
+        let (_, key) = tenant.onboarding_key(1).await;
         let token = tenant.join_token(&key, "a").await;
-        let all = body(&token, "a", &tenant.id);
-        tenant
-            .redeem(&tenant.token("admin"), all.clone())
-            .await
-            .expect(403);
-        tenant.redeem(&key, all.clone()).await.expect(401);
-        tenant
-            .redeem(
-                &tenant.platform_token(json!({ "tenant_id": "elsewhere" })),
-                all.clone(),
-            )
-            .await
-            .expect_problem(403, "tenant_mismatch");
-        let of_nobody = json!({ "join_token": token, "cluster_name": "a" });
-        tenant
-            .redeem(&platform, of_nobody.clone())
-            .await
-            .expect_problem(400, "invalid_request");
-        tenant
-            .redeem(
-                &tenant.platform_token(json!({ "tenant_id": "elsewhere" })),
-                of_nobody.clone(),
-            )
-            .await
-            .expect_problem(409, "join_token_invalid");
-        let elsewhere = tenant
-            .call("POST", "/v1/join-tokens/redeem")
-            .bearer_auth(&platform)
-            .json(&all);
-        send(elsewhere.header("x-tenant-id", "elsewhere"))
-            .await
-            .expect_problem(403, "tenant_mismatch");
-        tenant
-            .redeem(
-                &tenant.platform_token(json!({ "tenant_id": tenant.id })),
-                of_nobody,
-            )
-            .await
-            .expect(200);
+        let tokens_for = |tenant_id: &str| tenant.platform_token(json!({ "tenant_id": tenant_id }));
+        let (all, ours) = (tenant.platform_token(json!({})), tokens_for(&tenant.id));
+        let theirs = tokens_for("elsewhere");
+        let without_tenant = json!({ "join_token": token, "cluster_name": "a" });
+        let body = body(&token, "a", &tenant.id);
+        let redeem = |token: &str, body: &Value| send(tenant.redemption(token, body));
+
+        redeem(&tenant.token("admin"), &body).await.expect(403);
+        redeem(&key, &body).await.expect(401);
+        let refused = redeem(&theirs, &body).await;
+        refused.expect_problem(403, "tenant_mismatch");
+        let refused = redeem(&all, &without_tenant).await;
+        refused.expect_problem(400, "invalid_request");
+        let refused = redeem(&theirs, &without_tenant).await;
+        refused.expect_problem(409, "join_token_invalid");
+        let elsewhere = tenant.redemption(&all, &body);
+        let elsewhere = send(elsewhere.header("x-tenant-id", "elsewhere")).await;
+        elsewhere.expect_problem(403, "tenant_mismatch");
+        redeem(&ours, &without_tenant).await.expect(200);
     });
 }

@@ -1,52 +1,38 @@
-//! Lists come back complete, once each, in order.
+//! Lists of keys: complete, in order, and in pages.
 
-use harness::{Tenant, all_at_once, run};
+use harness::{KEYS, Tenant, all_at_once, run, strings};
 use serde_json::json;
 
 #[test]
-fn a_thousand_keys_come_back_by_any_page_size() {
+fn a_thousand_keys_are_listed_once_each_with_any_page_size() {
     run(async {
         let tenant = Tenant::fresh();
         tenant.get("admin", "/v1/users/me").await.expect(200);
+        let body = json!({ "name": "k", "role": "viewer" });
         for _ in 0..100 {
-            let create = |_| {
-                let request = tenant.request("admin", "POST", "/v1/users/me/access-keys");
-                request.json(&json!({ "name": "k", "role": "viewer" }))
-            };
-            for answer in all_at_once((0..10).map(create)).await {
+            let requests = (0..10).map(|_| tenant.creation("admin", &body));
+            for answer in all_at_once(requests).await {
                 answer.expect(201);
             }
         }
-        let ids = |items: Vec<serde_json::Value>| -> Vec<String> {
-            items
-                .iter()
-                .map(|item| item["id"].as_str().unwrap().to_owned())
-                .collect()
+        let ids = async |path: &str| {
+            let items = tenant.all("admin", path).await;
+            Vec::from_iter(strings(&items, "id").into_iter().map(str::to_owned))
         };
-        let all = ids(tenant.all("admin", "/v1/users/me/access-keys").await);
+        let all = ids(KEYS).await;
         assert_eq!(all.len(), 1000);
         assert!(all.is_sorted_by(|a, b| a > b), "newest first, each once");
         for limit in [1, 7, 99, 100] {
-            let page = format!("/v1/users/me/access-keys?limit={limit}");
-            assert_eq!(ids(tenant.all("admin", &page).await), all, "limit {limit}");
+            let page = format!("{KEYS}?limit={limit}");
+            assert_eq!(ids(&page).await, all, "{page}");
             if limit > 1 {
-                assert_eq!(
-                    ids(tenant
-                        .all("admin", &format!("/v1/access-keys?limit={limit}"))
-                        .await),
-                    all
-                );
-                let filtered =
-                    format!("/v1/users/me/access-keys?limit={limit}&status=active&role=viewer");
-                assert_eq!(ids(tenant.all("admin", &filtered).await), all);
+                let filtered = format!("{page}&status=active&role=viewer");
+                for page in [format!("/v1/access-keys?limit={limit}"), filtered] {
+                    assert_eq!(ids(&page).await, all, "{page}");
+                }
             }
         }
-        assert!(
-            tenant
-                .all("admin", "/v1/users/me/access-keys?role=admin")
-                .await
-                .is_empty()
-        );
+        assert_eq!(ids(&format!("{KEYS}?role=admin")).await, [""; 0]);
     });
 }
 
@@ -58,16 +44,15 @@ fn keys_of_the_same_second_are_listed_newest_first() {
         for _ in 0..8 {
             created.insert(0, tenant.key("admin", "viewer").await.0);
         }
-        for list in ["/v1/users/me/access-keys", "/v1/access-keys"] {
+        for list in [KEYS, "/v1/access-keys"] {
             let listed = tenant.all("admin", list).await;
-            let ids: Vec<_> = listed.iter().map(|key| key["id"].clone()).collect();
-            assert_eq!(ids, created, "{list}");
+            assert_eq!(strings(&listed, "id"), created, "{list}");
         }
     });
 }
 
 #[test]
-fn a_cursor_is_good_for_its_own_list_only() {
+fn a_cursor_continues_only_the_list_that_returned_it() {
     run(async {
         let tenant = Tenant::fresh();
         tenant.user("editor", "editor").await;
@@ -75,35 +60,28 @@ fn a_cursor_is_good_for_its_own_list_only() {
             tenant.key("admin", "viewer").await;
             tenant.key("editor", "viewer").await;
         }
-        let page = tenant
-            .get("admin", "/v1/users/admin/access-keys?limit=1")
-            .await
-            .expect(200)
-            .body;
-        let cursor = page["next_cursor"].as_str().unwrap();
-        let changed = format!(
-            "{}{}",
-            if cursor.starts_with('A') { "B" } else { "A" },
-            &cursor[1..]
-        );
+        let keys = "/v1/users/admin/access-keys";
+        let page = tenant.get("admin", &format!("{keys}?limit=1")).await;
+        let page = page.expect(200);
+        let cursor = page.string("next_cursor");
+        let rest = &cursor[1..];
+        let first = if cursor.starts_with('A') { "B" } else { "A" };
         for path in [
-            format!("/v1/users/admin/access-keys?cursor={changed}"),
-            format!("/v1/users/admin/access-keys?cursor={}", &cursor[1..]),
+            format!("{keys}?cursor={first}{rest}"),
+            format!("{keys}?cursor={rest}"),
             format!("/v1/users/editor/access-keys?cursor={cursor}"),
-            format!("/v1/users/admin/access-keys?status=active&cursor={cursor}"),
+            format!("{keys}?status=active&cursor={cursor}"),
             format!("/v1/access-keys?cursor={cursor}"),
             format!("/v1/users?cursor={cursor}"),
-            "/v1/users/admin/access-keys?cursor=%00".into(),
-            "/v1/users/admin/access-keys?limit=0".into(),
-            "/v1/users/admin/access-keys?limit=101".into(),
-            "/v1/users/admin/access-keys?limit=ten".into(),
-            "/v1/users/admin/access-keys?status=gone".into(),
+            format!("{keys}?cursor=%00"),
+            format!("{keys}?limit=0"),
+            format!("{keys}?limit=101"),
+            format!("{keys}?limit=ten"),
+            format!("{keys}?status=gone"),
             "/v1/access-keys?role=owner".into(),
         ] {
-            tenant
-                .get("admin", &path)
-                .await
-                .expect_problem(400, "invalid_request");
+            let refused = tenant.get("admin", &path).await;
+            refused.expect_problem(400, "invalid_request");
         }
     });
 }

@@ -1,19 +1,21 @@
-//! End-to-end tests through HTTP alone, with the real binaries: against the local stack, or against the template in an
-//! emulator of AWS (`tests/deployed/run`).
+//! End-to-end tests that use only HTTP, on the local stack or on the template in an emulator of AWS
+//! (`tests/deployed/run`).
 
 #![allow(
     clippy::expect_used,
     clippy::panic,
     clippy::unwrap_used,
-    reason = "a test that cannot go on has failed"
+    reason = "a test that cannot continue has failed"
 )]
 
+mod accuknox_lists;
 mod authorization;
 mod authorize;
 mod clusters;
 mod create_key;
 mod idempotency;
 mod join_tokens;
+mod key_owners;
 mod list_keys;
 mod malformed_requests;
 mod onboard_cluster;

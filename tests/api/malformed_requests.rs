@@ -1,64 +1,50 @@
-//! Bad input gets a problem that says what to do, and leaves nothing behind.
+//! Malformed requests: they return a client error with a detail, and write nothing.
 
-use harness::{Tenant, run, send};
+use harness::{KEYS, Tenant, VALIDATE, run, send};
 use serde_json::json;
 
 #[test]
-fn a_body_that_cannot_be_read_is_a_client_error_everywhere() {
+fn a_malformed_body_is_a_client_error_on_every_route_and_writes_nothing() {
+    const JSON: &str = "application/json";
     run(async {
         let tenant = Tenant::fresh();
         tenant.user("editor", "editor").await;
         let before = (tenant.items("admin").await, tenant.items("editor").await);
-        let bodies: Vec<(&str, Vec<u8>, u16)> = vec![
-            ("application/json", b"".to_vec(), 400),
-            ("application/json", b"{".to_vec(), 400),
-            ("application/json", b"[]".to_vec(), 400),
-            ("application/json", b"null".to_vec(), 400),
-            ("application/json", vec![0xff, 0xfe, 0x00], 400),
-            ("application/json", "[".repeat(50_000).into_bytes(), 400),
-            (
-                "application/json",
-                format!("{{\"name\":\"{}\"}}", "x".repeat(1 << 20)).into_bytes(),
-                413,
-            ),
+        let long_name = format!("{{\"name\":\"{}\"}}", "x".repeat(1 << 20));
+        let bodies: [(&str, Vec<u8>, u16); 9] = [
+            (JSON, b"".to_vec(), 400),
+            (JSON, b"{".to_vec(), 400),
+            (JSON, b"[]".to_vec(), 400),
+            (JSON, b"null".to_vec(), 400),
+            (JSON, vec![0xff, 0xfe, 0x00], 400),
+            (JSON, "[".repeat(50_000).into_bytes(), 400),
+            (JSON, long_name.into_bytes(), 413),
             ("text/html", b"{}".to_vec(), 415),
             ("application/octet-stream", vec![0; 1 << 20], 413),
         ];
         for (content_type, body, status) in bodies {
             for (method, path) in [
-                ("POST", "/v1/users/me/access-keys"),
+                ("POST", KEYS),
                 ("PUT", "/v1/users/someone"),
                 ("PATCH", "/v1/users/editor"),
             ] {
-                let request = tenant.request("admin", method, path);
-                let answer = send(
-                    request
-                        .header("content-type", content_type)
-                        .body(body.clone()),
-                )
-                .await;
-                assert_eq!(
-                    answer.status, status,
-                    "{method} {path} {content_type}: {}",
-                    answer.text
-                );
-                assert!(answer.body["detail"].is_string(), "{}", answer.text);
+                let request = tenant.request("admin", method, path).body(body.clone());
+                let answer = send(request.header("content-type", content_type)).await;
+                let case = format!("{method} {path} {content_type}: {}", answer.text);
+                assert_eq!(answer.status, status, "{case}");
+                assert!(answer["detail"].is_string(), "{case}");
             }
-            let call = tenant
-                .call("POST", "/v1/access-keys/validate")
-                .header("content-type", content_type);
-            let answer = send(call.body(body.clone())).await;
+            let request = tenant.call("POST", VALIDATE).body(body);
+            let answer = send(request.header("content-type", content_type)).await;
             assert!((400..500).contains(&answer.status), "{}", answer.text);
         }
-        assert_eq!(
-            (tenant.items("admin").await, tenant.items("editor").await),
-            before
-        );
+        let after = (tenant.items("admin").await, tenant.items("editor").await);
+        assert_eq!(after, before);
     });
 }
 
 #[test]
-fn strange_paths_and_parameters_are_client_errors() {
+fn a_path_or_parameter_of_the_wrong_form_is_a_client_error() {
     run(async {
         let tenant = Tenant::fresh();
         for path in [
@@ -75,31 +61,22 @@ fn strange_paths_and_parameters_are_client_errors() {
         }
         let (id, _) = tenant.key("admin", "viewer").await;
         for reason in ["x".repeat(201), "a%00b".into(), "a%0Ab".into()] {
-            let path = format!("/v1/users/me/access-keys/{id}?reason={reason}");
-            tenant
-                .delete("admin", &path)
-                .await
-                .expect_problem(400, "invalid_request");
+            let path = format!("{KEYS}/{id}?reason={reason}");
+            let refused = tenant.delete("admin", &path).await;
+            refused.expect_problem(400, "invalid_request");
         }
-        for body in [
-            json!({}),
-            json!({ "role": "cluster_onboarding" }),
-            json!({ "status": "deleted" }),
-            json!({ "email": "x" }),
+        let (change, provision) = (("PATCH", "admin"), ("PUT", "someone"));
+        for ((method, user), body) in [
+            (change, json!({})),
+            (change, json!({ "role": "cluster_onboarding" })),
+            (change, json!({ "status": "deleted" })),
+            (change, json!({ "email": "x" })),
+            (provision, json!({ "role": "viewer", "email": "nobody" })),
+            (provision, json!({ "name": "x" })),
         ] {
-            tenant
-                .send("admin", "PATCH", "/v1/users/admin", body)
-                .await
-                .expect_problem(400, "invalid_request");
-        }
-        for body in [
-            json!({ "role": "viewer", "email": "nobody" }),
-            json!({ "name": "x" }),
-        ] {
-            tenant
-                .send("admin", "PUT", "/v1/users/someone", body)
-                .await
-                .expect_problem(400, "invalid_request");
+            let path = format!("/v1/users/{user}");
+            let refused = tenant.send("admin", method, &path, body).await;
+            refused.expect_problem(400, "invalid_request");
         }
     });
 }

@@ -1,4 +1,4 @@
-//! Calls built from the document's examples; every answer is held against the document and noted.
+//! Calls with the examples of the document. Every response is checked against the document and recorded.
 
 use std::{cell::RefCell, collections::BTreeSet};
 
@@ -7,16 +7,17 @@ use serde_json::{Value, json};
 
 use crate::document::{Document, Operation};
 
-/// The document, a tenant of the stack under test, and what was seen: operation, status, label.
+/// The document, and a tenant of the stack under test.
 pub struct Contract<'a> {
     pub stack: &'a Stack,
     pub tenant: Tenant<'a>,
     pub operations: Vec<Operation>,
     document: Document,
+    /// Operation, status and label of every response.
     seen: RefCell<BTreeSet<(String, String, String)>>,
 }
 
-/// A request, as the document's examples have it until something is changed.
+/// A request with the examples of the document, which the methods replace.
 #[derive(Debug, Clone)]
 pub struct Call {
     operation: Operation,
@@ -38,31 +39,25 @@ impl<'a> Contract<'a> {
         }
     }
 
-    /// A token of a user of the tenant acme, with which join tokens may be redeemed too.
+    /// A token of a user of the tenant acme, which may also redeem join tokens.
     pub fn token(&self, user: &str) -> String {
-        self.stack
-            .token(json!({ "sub": user, "tenant_id": "acme", "scope": "join-tokens:redeem" }))
+        let claims = json!({ "sub": user, "tenant_id": "acme", "scope": "join-tokens:redeem" });
+        self.stack.token(claims)
     }
 
-    /// A call of an operation, with the example of its path parameters and of its body.
+    /// A call of an operation with the examples of its path parameters and of its body.
     pub fn call(&self, operation: &str) -> Call {
-        let operation = self
-            .operations
-            .iter()
-            .find(|o| o.id == operation)
-            .expect(operation)
-            .clone();
+        let mut operations = self.operations.iter();
+        let found = operations.find(|found| found.id == operation);
+        let operation = found.expect(operation).clone();
         let mut path = operation.path.clone();
-        for parameter in operation
-            .parameters
-            .iter()
-            .filter(|parameter| parameter["in"] == "path")
-        {
+        let parameters = operation.parameters.iter();
+        for parameter in parameters.filter(|parameter| parameter["in"] == "path") {
             let name = format!("{{{}}}", parameter["name"].as_str().unwrap());
             path = path.replace(&name, parameter["example"].as_str().unwrap());
         }
-        let media = &self.document.resolve(&operation.definition["requestBody"])["content"]["application/json"];
-        let example = self.document.example(media);
+        let body = self.document.resolve(&operation.definition["requestBody"]);
+        let example = self.document.example(&body["content"]["application/json"]);
         let body = (!example.is_null()).then(|| example.to_string().into_bytes());
         let mut headers = Vec::new();
         if body.is_some() {
@@ -77,7 +72,26 @@ impl<'a> Contract<'a> {
         }
     }
 
-    /// Sends a call, asserts that the document allows the answer, and notes it.
+    /// A call by the administrator.
+    pub fn admin(&self, operation: &str) -> Call {
+        self.call(operation).bearer(&self.token("admin"))
+    }
+
+    /// Sends a call and expects this status and code. The code of a success is empty.
+    pub async fn expect(&self, status: u16, code: &str, call: Call) -> Answer {
+        let operation = call.operation.id.clone();
+        let answer = self.send(call).await;
+        let found = (answer.status, answer.code());
+        assert_eq!(found, (status, code), "{operation}: {}", answer.text);
+        answer
+    }
+
+    /// Sends a call and expects status 200.
+    pub async fn ok(&self, call: Call) -> Answer {
+        self.expect(200, "", call).await
+    }
+
+    /// Sends a call, asserts that the document allows the response, and records it.
     pub async fn send(&self, call: Call) -> Answer {
         let request = self.tenant.call(&call.operation.method, &call.path);
         let mut request = request.query(&call.query);
@@ -94,7 +108,7 @@ impl<'a> Contract<'a> {
         answer
     }
 
-    /// The documented answers that no call has had.
+    /// The documented responses that no call has returned.
     pub fn unseen(&self) -> Vec<(String, String, String)> {
         let seen = self.seen.borrow();
         let mut unseen = Vec::new();
@@ -126,22 +140,18 @@ impl Call {
         self
     }
 
-    /// Puts another value where the example of a path parameter stands.
+    /// Replaces the example of a path parameter.
     pub fn with(mut self, parameter: &str, value: &str) -> Self {
         let name = format!("{{{parameter}}}");
-        let known = self
-            .operation
-            .path
-            .split('/')
-            .position(|segment| segment == name)
-            .expect(parameter);
+        let mut template = self.operation.path.split('/');
+        let position = template.position(|segment| segment == name);
         let mut segments: Vec<_> = self.path.split('/').collect();
-        segments[known] = value;
+        segments[position.expect(parameter)] = value;
         self.path = segments.join("/");
         self
     }
 
-    /// One segment more than the last parameter of the path takes.
+    /// Adds segments to a path with parameters, so that it matches no route.
     pub fn in_no_route(mut self) -> Self {
         if self.operation.path.contains('{') {
             self.path.push_str("/and/more");

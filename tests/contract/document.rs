@@ -1,4 +1,4 @@
-//! `infra/openapi.yaml` and `infra/template.yaml`, as the tests read them.
+//! Reads `infra/openapi.yaml` and `infra/template.yaml`, and validates responses.
 
 use std::{
     cell::RefCell,
@@ -11,7 +11,7 @@ use jsonschema::Validator;
 use saphyr::{LoadableYamlNode, Scalar, Yaml};
 use serde_json::{Map, Value, json};
 
-/// The label of what API Gateway answers by itself, which has no code.
+/// The label of a response of API Gateway itself, which has no code.
 pub const GATEWAY: &str = "message";
 
 /// A file of the repository, by its path from the root.
@@ -20,7 +20,7 @@ pub fn file(path: &str) -> String {
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// A YAML file as JSON; tags, such as CloudFormation's functions, are left out.
+/// A YAML file as JSON, without tags such as CloudFormation's functions.
 pub fn yaml(path: &str) -> Value {
     to_json(&Yaml::load_from_str(&file(path)).unwrap()[0])
 }
@@ -35,10 +35,8 @@ fn to_json(yaml: &Yaml<'_>) -> Value {
         Yaml::Sequence(items) => items.iter().map(to_json).collect(),
         Yaml::Mapping(entries) => {
             let entry = |(key, value): (&Yaml<'_>, &Yaml<'_>)| {
-                (
-                    key.as_str().unwrap_or_else(|| panic!("{key:?}")).to_owned(),
-                    to_json(value),
-                )
+                let key = key.as_str().unwrap_or_else(|| panic!("{key:?}"));
+                (key.to_owned(), to_json(value))
             };
             Value::Object(entries.iter().map(entry).collect())
         }
@@ -47,31 +45,28 @@ fn to_json(yaml: &Yaml<'_>) -> Value {
     }
 }
 
-/// One operation of the document.
+/// An operation of the document.
 #[derive(Debug, Clone)]
 pub struct Operation {
     pub id: String,
     pub method: String,
     pub path: String,
-    /// With the parameters of its path.
+    /// Includes the parameters of its path.
     pub parameters: Vec<Value>,
     pub definition: Value,
 }
 
 impl Operation {
-    /// Whether a call may come with credentials of this scheme.
+    /// Whether the operation accepts credentials of this scheme.
     pub fn takes(&self, scheme: &str) -> bool {
-        let alternatives = self.definition["security"].as_array().unwrap();
-        alternatives
-            .iter()
-            .any(|alternative| alternative.get(scheme).is_some())
+        let mut alternatives = self.definition["security"].as_array().unwrap().iter();
+        alternatives.any(|alternative| alternative.get(scheme).is_some())
     }
 }
 
-/// The document.
 pub struct Document {
     pub whole: Value,
-    /// By the text of their schema: making one takes longer than any call.
+    /// By the text of their schema. Building a validator takes longer than any call.
     validators: RefCell<HashMap<String, Validator>>,
 }
 
@@ -92,13 +87,12 @@ impl Document {
                 }
                 let parameters = [&item["parameters"], &definition["parameters"]].into_iter();
                 let parameters = parameters.filter_map(Value::as_array).flatten();
+                let parameters = parameters.map(|parameter| self.resolve(parameter).clone());
                 operations.push(Operation {
                     id: definition["operationId"].as_str().unwrap().to_owned(),
                     method: method.to_uppercase(),
                     path: path.clone(),
-                    parameters: parameters
-                        .map(|parameter| self.resolve(parameter).clone())
-                        .collect(),
+                    parameters: parameters.collect(),
                     definition: definition.clone(),
                 });
             }
@@ -106,21 +100,17 @@ impl Document {
         operations
     }
 
-    /// What stands behind a `$ref`.
+    /// Follows a `$ref`.
     pub fn resolve<'a>(&'a self, value: &'a Value) -> &'a Value {
-        match value["$ref"]
-            .as_str()
-            .and_then(|reference| reference.strip_prefix('#'))
-        {
-            Some(pointer) => self
-                .whole
-                .pointer(pointer)
-                .unwrap_or_else(|| panic!("there is no {pointer}")),
-            None => value,
-        }
+        let reference = value["$ref"].as_str();
+        let Some(pointer) = reference.and_then(|reference| reference.strip_prefix('#')) else {
+            return value;
+        };
+        let found = self.whole.pointer(pointer);
+        found.unwrap_or_else(|| panic!("there is no {pointer}"))
     }
 
-    /// The example of a parameter, header or media type, or the first of several.
+    /// The first example of a parameter, header or media type.
     pub fn example<'a>(&self, holder: &'a Value) -> &'a Value {
         match &holder["examples"] {
             Value::Object(examples) => &examples.values().next().unwrap()["value"],
@@ -131,23 +121,19 @@ impl Document {
     fn validator(&self, schema: &Value) -> Validator {
         let schema = json!({ "allOf": [schema], "components": self.whole["components"] });
         let options = jsonschema::options().with_draft(jsonschema::Draft::Draft202012);
-        options
-            .should_validate_formats(true)
-            .build(&schema)
-            .unwrap_or_else(|error| panic!("{error}"))
+        let validator = options.should_validate_formats(true).build(&schema);
+        validator.unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// Status and label of every answer that an operation may give. A label is the code of an error, [`GATEWAY`], or
+    /// Status and label of every documented response of an operation. A label is the code of an error, [`GATEWAY`], or
     /// empty.
     pub fn outcomes(&self, operation: &Operation) -> BTreeSet<(String, String)> {
         let mut outcomes = BTreeSet::new();
         for (status, response) in operation.definition["responses"].as_object().unwrap() {
             let content = self.resolve(response)["content"].as_object();
+            let labels = |media: &Value| self.labels(&media["schema"]);
             let labels: BTreeSet<String> = match content {
-                Some(content) => content
-                    .values()
-                    .flat_map(|media| self.labels(&media["schema"]))
-                    .collect(),
+                Some(content) => content.values().flat_map(labels).collect(),
                 None => BTreeSet::from([String::new()]),
             };
             outcomes.extend(labels.into_iter().map(|label| (status.clone(), label)));
@@ -161,14 +147,11 @@ impl Document {
         }
         let schema = self.resolve(schema);
         if let Some(alternatives) = schema["oneOf"].as_array() {
-            return alternatives
-                .iter()
-                .flat_map(|schema| self.labels(schema))
-                .collect();
+            let labels = alternatives.iter().flat_map(|schema| self.labels(schema));
+            return labels.collect();
         }
-        let parts = schema["allOf"]
-            .as_array()
-            .map_or(std::slice::from_ref(schema), Vec::as_slice);
+        let parts = schema["allOf"].as_array();
+        let parts = parts.map_or(std::slice::from_ref(schema), Vec::as_slice);
         let codes = parts.iter().flat_map(codes).collect::<BTreeSet<_>>();
         if codes.is_empty() {
             BTreeSet::from([String::new()])
@@ -177,15 +160,14 @@ impl Document {
         }
     }
 
-    /// Asserts that the document allows an answer, and returns the status under which it stands there.
+    /// Asserts that the document allows a response, and returns the status under which it is documented.
     pub fn check(&self, operation: &Operation, answer: &Answer) -> String {
         let status = answer.status;
-        let at = format!("{} answered {status} {}", operation.id, answer.text);
+        let at = format!("{} returned {status} {}", operation.id, answer.text);
         let responses = &operation.definition["responses"];
         let range = format!("{}XX", status / 100);
-        let documented = [status.to_string(), range]
-            .into_iter()
-            .find(|status| responses.get(status).is_some());
+        let mut statuses = [status.to_string(), range].into_iter();
+        let documented = statuses.find(|status| responses.get(status).is_some());
         let documented = documented.unwrap_or_else(|| panic!("{at}: the status is not documented"));
         let response = self.resolve(&responses[&documented]);
         for (name, header) in response["headers"].as_object().into_iter().flatten() {
@@ -209,16 +191,14 @@ impl Document {
         documented
     }
 
-    /// Asserts that `value` is as `schema` says.
+    /// Asserts that `value` matches `schema`.
     pub fn validate(&self, schema: &Value, value: &Value, at: &str) {
         let mut validators = self.validators.borrow_mut();
-        let validator = validators
-            .entry(schema.to_string())
-            .or_insert_with(|| self.validator(schema));
-        let errors: Vec<_> = validator
-            .iter_errors(value)
-            .map(|error| format!("{}: {error}", error.instance_path()))
-            .collect();
+        let validator = validators.entry(schema.to_string());
+        let validator = validator.or_insert_with(|| self.validator(schema));
+        let errors = validator.iter_errors(value);
+        let errors = errors.map(|error| format!("{}: {error}", error.instance_path()));
+        let errors: Vec<_> = errors.collect();
         assert!(errors.is_empty(), "{at}\n{}", errors.join("\n"));
     }
 }
@@ -226,37 +206,32 @@ impl Document {
 /// The codes that a schema lists for an error.
 fn codes(schema: &Value) -> Vec<String> {
     let lists = ["code", "error_code"].map(|name| schema["properties"][name]["enum"].as_array());
-    lists
-        .into_iter()
-        .flatten()
-        .flatten()
+    let codes = lists.into_iter().flatten().flatten();
+    codes
         .map(|code| code.as_str().unwrap().to_owned())
         .collect()
 }
 
-/// Every object in the document that has a schema: parameters, headers, media types. With where it stands.
+/// Adds every object with a schema (a parameter, header or media type) and its place in the document.
 pub fn described<'a>(
     value: &'a Value,
     at: &str,
     found: &mut Vec<(String, &'a Map<String, Value>)>,
 ) {
-    let entries: Vec<(String, &Value)> = match value {
+    match value {
         Value::Object(map) => {
             if map.contains_key("schema") {
                 found.push((at.to_owned(), map));
             }
-            map.iter()
-                .map(|(name, value)| (name.clone(), value))
-                .collect()
+            for (name, value) in map {
+                described(value, &format!("{at}/{name}"), found);
+            }
         }
-        Value::Array(items) => items
-            .iter()
-            .enumerate()
-            .map(|(n, value)| (n.to_string(), value))
-            .collect(),
-        _ => Vec::new(),
-    };
-    for (name, value) in entries {
-        described(value, &format!("{at}/{name}"), found);
+        Value::Array(items) => {
+            for (n, value) in items.iter().enumerate() {
+                described(value, &format!("{at}/{n}"), found);
+            }
+        }
+        _ => {}
     }
 }

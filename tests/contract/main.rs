@@ -1,10 +1,11 @@
-//! `infra/openapi.yaml` against the template's routes, the source's error codes, and real answers of the stack.
+//! Checks `infra/openapi.yaml` against the routes of the template, the error codes in the source, and the responses of
+//! the local stack.
 
 #![allow(
     clippy::expect_used,
     clippy::panic,
     clippy::unwrap_used,
-    reason = "a test that cannot go on has failed"
+    reason = "a test that cannot continue has failed"
 )]
 
 mod answers;
@@ -19,25 +20,20 @@ use serde_json::Value;
 use crate::document::{Document, GATEWAY, described, file, yaml};
 
 #[test]
-fn the_document_has_the_routes_of_the_template() {
+fn the_documented_operations_are_the_routes_of_the_template() {
     let template = yaml("infra/template.yaml");
     let resources = template["Resources"].as_object().unwrap().values();
     let routes = resources.filter(|resource| resource["Type"] == "AWS::ApiGatewayV2::Route");
     let routes = routes.map(|route| route["Properties"]["RouteKey"].as_str().unwrap().to_owned());
-    // The console serves pages to people, and is no part of the API.
-    let routes: BTreeSet<_> = routes
-        .filter(|route| !route.contains(" /console"))
-        .collect();
-    let operations = Document::read().operations();
-    let documented: BTreeSet<_> = operations
-        .iter()
-        .map(|o| format!("{} {}", o.method, o.path))
-        .collect();
-    assert_eq!(documented, routes);
+    // The console is not part of the API.
+    let routes = routes.filter(|route| !route.contains(" /console"));
+    let operations = Document::read().operations().into_iter();
+    let documented = operations.map(|o| format!("{} {}", o.method, o.path));
+    assert_eq!(BTreeSet::from_iter(documented), BTreeSet::from_iter(routes));
 }
 
 #[test]
-fn every_parameter_header_and_body_has_an_example_and_every_example_is_valid() {
+fn every_parameter_header_and_body_has_valid_examples() {
     let document = Document::read();
     let mut holders = Vec::new();
     described(&document.whole, "", &mut holders);
@@ -45,12 +41,8 @@ fn every_parameter_header_and_body_has_an_example_and_every_example_is_valid() {
     for (at, holder) in holders {
         let mut examples: Vec<&Value> = holder.get("example").into_iter().collect();
         let named = holder.get("examples").and_then(Value::as_object);
-        examples.extend(
-            named
-                .into_iter()
-                .flat_map(|named| named.values())
-                .map(|example| &example["value"]),
-        );
+        let named = named.into_iter().flat_map(|named| named.values());
+        examples.extend(named.map(|example| &example["value"]));
         assert!(!examples.is_empty(), "{at} has no example");
         for example in examples {
             document.validate(&holder["schema"], example, &at);
@@ -60,27 +52,19 @@ fn every_parameter_header_and_body_has_an_example_and_every_example_is_valid() {
 
 #[test]
 fn the_document_has_the_version_of_the_packages() {
-    assert_eq!(
-        Document::read().whole["info"]["version"],
-        env!("CARGO_PKG_VERSION")
-    );
+    let version = &Document::read().whole["info"]["version"];
+    assert_eq!(version, env!("CARGO_PKG_VERSION"));
 }
 
 #[test]
-fn the_documented_codes_are_those_of_the_source() {
+fn the_documented_error_codes_are_those_of_the_source() {
     let document = Document::read();
     let mut documented = BTreeSet::new();
-    for operation in document
-        .operations()
-        .iter()
-        .filter(|operation| operation.id != "validateKey")
-    {
-        documented.extend(
-            document
-                .outcomes(operation)
-                .into_iter()
-                .map(|(_, label)| label),
-        );
+    for operation in document.operations() {
+        if operation.id != "validateKey" {
+            let outcomes = document.outcomes(&operation).into_iter();
+            documented.extend(outcomes.map(|(_, label)| label));
+        }
     }
     documented.retain(|label| !label.is_empty() && label != GATEWAY);
 
@@ -90,35 +74,30 @@ fn the_documented_codes_are_those_of_the_source() {
         codes.extend(source.split(before).skip(1).filter_map(literal));
     }
     // `(StatusCode::CONFLICT, "code", detail)`
-    let after_status = source
-        .split("StatusCode::")
-        .skip(1)
-        .filter_map(|rest| rest.split_once(','));
+    let after_status = source.split("StatusCode::").skip(1);
+    let after_status = after_status.filter_map(|rest| rest.split_once(','));
     codes.extend(after_status.filter_map(|(_, rest)| literal(rest)));
 
     let undocumented: Vec<_> = codes.difference(&documented).collect();
-    assert!(undocumented.is_empty(), "{undocumented:?}");
-    // AccuKnox errors name the field in the code, as in invalid_cluster_name.
+    assert!(undocumented.is_empty(), "undocumented: {undocumented:?}");
+    // AccuKnox codes contain the name of a field, as in invalid_cluster_name.
     let is_field = |code: &str| {
-        code.strip_prefix("invalid_")
-            .is_some_and(|field| source.contains(&format!("\"{field}\"")))
+        let field = code.strip_prefix("invalid_");
+        field.is_some_and(|field| source.contains(&format!("\"{field}\"")))
     };
-    let invented: Vec<_> = documented
-        .difference(&codes)
-        .filter(|code| !is_field(code))
-        .collect();
-    assert!(invented.is_empty(), "{invented:?}");
+    let unknown = documented.difference(&codes);
+    let unknown: Vec<_> = unknown.filter(|code| !is_field(code)).collect();
+    assert!(unknown.is_empty(), "not in the source: {unknown:?}");
 }
 
-/// The code that a text begins with, if it begins with a literal of that form.
+/// The code at the beginning of a text, if there is a string literal of that form.
 fn literal(text: &str) -> Option<String> {
     let (code, _) = text.trim_start().strip_prefix('"')?.split_once('"')?;
-    code.chars()
-        .all(|c| c.is_ascii_lowercase() || c == '_')
-        .then(|| code.to_owned())
+    let is_code = code.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+    is_code.then(|| code.to_owned())
 }
 
-/// The source of the shared crate and of the functions, in one text.
+/// The source of the shared crate and of the functions, as one text.
 fn source() -> String {
     let mut text = String::new();
     let mut directories = vec!["shared/src".to_owned(), "functions".to_owned()];

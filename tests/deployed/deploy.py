@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Deploys infra/template.yaml through CloudFormation, as `sam package` and `sam deploy` do, and prints the outputs.
 
-The code of each function is the binary that cargo built for this machine: an emulator runs it as it is.
+The code of each function is the binary that cargo built for this machine, because the emulator runs it directly.
 """
 
 import argparse
@@ -21,7 +21,7 @@ BUCKET = "deployment"
 
 
 def zipped(binary: pathlib.Path) -> bytes:
-    """A Lambda deployment package: the binary, without symbols, under the name that provided.al2023 starts."""
+    """A Lambda deployment package with the binary, without symbols, under the name that provided.al2023 runs."""
     with tempfile.NamedTemporaryFile() as stripped:
         subprocess.run(["strip", "-o", stripped.name, binary], check=True)
         code = pathlib.Path(stripped.name).read_bytes()
@@ -42,7 +42,7 @@ def packaged(template: str) -> tuple[str, list[str]]:
 
 
 def without_metric_math(template: str) -> str:
-    """The template without the alarms that watch an expression: the emulator refuses them, CloudFormation does not."""
+    """The template without the alarms on an expression, which the emulator refuses and CloudFormation accepts."""
     alarm = re.compile(r"^  \w+:\n    Type: AWS::CloudWatch::Alarm\n    Properties:\n(?:      .*\n)+", re.MULTILINE)
     return alarm.sub(lambda match: "" if "\n      Metrics:\n" in match[0] else match[0], template)
 
@@ -73,7 +73,7 @@ def main() -> None:
     for name in names:
         s3.put_object(Bucket=BUCKET, Key=f"{name}.zip", Body=zipped(options.binaries / name))
 
-    # A request takes 51,200 bytes of template, a bucket a megabyte.
+    # A template in a request has at most 51,200 bytes, and a template in a bucket at most a megabyte.
     s3.put_object(Bucket=BUCKET, Key="template.yaml", Body=template.encode())
 
     parameters = [parameter.split("=", 1) for parameter in options.parameters]

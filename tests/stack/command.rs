@@ -1,7 +1,8 @@
-//! The command that starts the local stack.
+//! The command `local-stack`.
 
 use std::process::Stdio;
 
+use harness::send;
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
@@ -23,13 +24,11 @@ fn children_of(parent: u32) -> Vec<u32> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_command_prints_one_line_of_json_and_stops_cleanly() {
+async fn the_command_prints_one_line_of_json_and_stops_its_processes() {
     let here = std::env::current_exe().unwrap();
     let mut command = Command::new(here.ancestors().nth(2).unwrap().join("local-stack"));
-    command
-        .args(["--json", "--port", "0"])
-        .stdout(Stdio::piped())
-        .kill_on_drop(true);
+    command.args(["--json", "--port", "0"]);
+    command.stdout(Stdio::piped()).kill_on_drop(true);
     let mut child = command.spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let ready: Value = serde_json::from_str(&lines.next_line().await.unwrap().unwrap()).unwrap();
@@ -42,12 +41,11 @@ async fn the_command_prints_one_line_of_json_and_stops_cleanly() {
         ["globex", "admin"]
     ]);
     assert_eq!(json!(users), expected);
-    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let [url, token] = [&ready["url"], &ready["users"][1]["token"]];
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
-    let me = client
-        .get(format!("{}/v1/users/me", text(&ready["url"])))
-        .bearer_auth(text(&ready["users"][1]["token"]));
-    assert_eq!(harness::send(me).await["role"], "editor");
+    let me = client.get(format!("{}/v1/users/me", url.as_str().unwrap()));
+    let me = me.bearer_auth(token.as_str().unwrap());
+    assert_eq!(send(me).await["role"], "editor");
     let children = children_of(child.id().unwrap());
     assert!(children.len() >= 8, "{children:?}");
     signal("-INT", child.id().unwrap()).await;

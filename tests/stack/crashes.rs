@@ -1,15 +1,15 @@
-//! Functions that are killed or hang.
+//! Function processes that are killed or hang.
 
 use std::{path::Path, time::Duration};
 
-use harness::{Fault, Rule, RuleGuard, Service, Stack, Tenant, send};
+use harness::{Fault, RuleGuard, Stack, Tenant, send};
 use serde_json::json;
 use tokio::{process::Command, time::Instant};
 
 use crate::{BUDGET, own_stack};
 
 pub async fn signal(signal: &str, pid: u32) {
-    // The shell's own `kill`: not every machine has the program.
+    // The builtin `kill` of the shell, because some machines do not have the program.
     let mut shell = Command::new("sh");
     shell.args(["-c", &format!("kill {signal} {pid}")]);
     assert!(shell.status().await.unwrap().success());
@@ -27,7 +27,7 @@ pub fn process_of(stack: &Stack, function: &str) -> u32 {
     pid
 }
 
-/// Kills a process as soon as a request has met the rule.
+/// Kills a process as soon as a request matches the rule.
 async fn kill_at(rule: &RuleGuard, pid: u32) {
     while rule.hits() == 0 {
         tokio::task::yield_now().await;
@@ -36,14 +36,14 @@ async fn kill_at(rule: &RuleGuard, pid: u32) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_function_that_dies_is_answered_502_and_one_that_hangs_504_and_both_come_back() {
+async fn a_killed_function_returns_502_a_hanging_one_504_and_both_are_restarted() {
     let stack = own_stack(&[]).await;
     let tenant = Tenant::acme(&stack);
     let (_, key) = tenant.key("admin", "viewer").await;
     assert_eq!(tenant.verdict(&key).await, "active");
 
-    let slow = Rule::new(Fault::Latency(Duration::from_millis(900)));
-    let slow = stack.inject(slow.service(Service::DynamoDb).action("BatchGetItem"));
+    let slow = Fault::Latency(Duration::from_millis(900));
+    let slow = stack.inject(tenant.rule("BatchGetItem", slow));
     let killed = kill_at(&slow, process_of(&stack, "validate"));
     let (answer, ()) = tokio::join!(send(tenant.validation(&key)), killed);
     assert_eq!(answer.status, 502);
@@ -69,24 +69,23 @@ async fn counter_and_slots(tenant: &Tenant<'_>, key_id: &str) -> (u64, u64) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_function_killed_while_it_onboards_loses_nothing_and_leaks_no_slot() {
+async fn an_onboarding_whose_function_is_killed_can_be_repeated_and_takes_one_slot() {
     const ROUNDS: u64 = 50;
     let stack = own_stack(&[]).await;
     let tenant = Tenant::acme(&stack);
     let (id, key) = tenant.onboarding_key(ROUNDS).await;
-    let (mut killed, mut killed_after_the_write) = (0, 0);
+    let (mut killed, mut killed_after_write) = (0, 0);
     for round in 0..ROUNDS {
         let node = json!({ "cluster_name": format!("c{round}"), "node_name": "n", "type": "K8s" });
         let onboard = || send(tenant.process(&key, node.clone()));
-        // In even rounds before the transaction takes effect, in odd ones after it, before its answer arrives.
+        // In even rounds before the transaction, in odd rounds after it and before its response.
         let fault = if round % 2 == 0 {
             Fault::Latency(Duration::from_secs(30))
         } else {
             Fault::DropAfter
         };
-        let rule = Rule::new(fault).service(Service::DynamoDb);
-        let rule = rule.function("onboard").action("TransactWriteItems");
-        let rule = stack.inject(rule);
+        let rule = tenant.rule("TransactWriteItems", fault);
+        let rule = stack.inject(rule.function("onboard"));
         let kill = kill_at(&rule, process_of(&stack, "onboard"));
         let (answer, ()) = tokio::join!(onboard(), kill);
         drop(rule);
@@ -96,20 +95,15 @@ async fn a_function_killed_while_it_onboards_loses_nothing_and_leaks_no_slot() {
         assert!(expected.contains(&slots), "round {round}: {slots}");
         let (failed, written) = (answer.status == 502, slots == round + 1);
         killed += u64::from(failed);
-        killed_after_the_write += u64::from(failed && written);
-        assert!(failed || written, "{} says success", answer.status);
-        // The client tries again.
+        killed_after_write += u64::from(failed && written);
+        assert!(failed || written, "{} without a slot", answer.status);
+        // The client repeats the call.
         let answer = onboard().await;
         assert_eq!(answer["message"], "success", "{round}: {}", answer.text);
-        assert_eq!(
-            counter_and_slots(&tenant, &id).await,
-            (round + 1, round + 1)
-        );
+        let counted = counter_and_slots(&tenant, &id).await;
+        assert_eq!(counted, (round + 1, round + 1));
     }
     assert!(killed >= ROUNDS / 2, "{killed} killed");
-    assert!(
-        killed_after_the_write > 0,
-        "none was killed between the write and its answer"
-    );
+    assert!(killed_after_write > 0, "none killed after the write");
     stack.stop().await;
 }

@@ -1,9 +1,9 @@
-//! What the gateway answers by itself.
+//! Responses of the gateway itself.
 
 use harness::{Tenant, run, send};
 
 #[test]
-fn a_request_without_a_token_is_challenged() {
+fn a_request_without_a_token_returns_a_bearer_challenge() {
     run(async {
         let request = Tenant::fresh().call("GET", "/v1/users");
         let answer = send(request).await.expect(401);

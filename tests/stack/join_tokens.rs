@@ -1,118 +1,93 @@
-//! Join tokens: the end of their time, and answers that are lost.
+//! Join tokens: when they end, what the table stores, and redemptions whose response is lost.
 
-use harness::{Fault, Rule, Service, Tenant, now, run, stack};
-use serde_json::json;
+use harness::{Fault, Tenant, now, run, stack};
+use serde_json::{Value, json};
+
+fn redemption(token: &str) -> Value {
+    json!({ "join_token": token, "cluster_name": "a" })
+}
+
+async fn refuse(tenant: &Tenant<'_>, token: &str, code: &str) {
+    let platform = tenant.platform_token(json!({ "tenant_id": tenant.id }));
+    let refused = tenant.redeem(&platform, redemption(token)).await;
+    refused.expect_problem(409, code);
+}
 
 #[test]
-fn a_join_token_dies_with_its_time_its_key_and_its_cluster() {
+fn a_join_token_is_stored_as_a_hash_and_expires_after_ten_minutes() {
     run(async {
         let tenant = Tenant::fresh();
-        let (id, key) = tenant.onboarding_key(2).await;
-        let platform = tenant.platform_token(json!({ "tenant_id": tenant.id }));
-        let body = |token: &str| json!({ "join_token": token, "cluster_name": "a" });
-
+        let (_, key) = tenant.onboarding_key(1).await;
         let token = tenant.join_token(&key, "a").await;
-        let hash = stored_hash(&tenant, 1).await.pop().unwrap();
-        let item = tenant.partition(&format!("J#{hash}")).await.pop().unwrap();
+        let pk = join_token_pk(&tenant);
+        let item = tenant.partition(&pk).await.pop().unwrap();
         let expires_at: i64 = item["expires_at"]["N"].as_str().unwrap().parse().unwrap();
         assert!((now() + 590..=now() + 600).contains(&expires_at));
-        assert!(
-            !item.to_string().contains(&token),
-            "only the hash is stored"
-        );
-        age(&tenant, &hash).await;
+        assert!(!item.to_string().contains(&token), "contains the token");
+        let past = json!({ ":past": { "N": now().to_string() } });
         tenant
-            .redeem(&platform, body(&token))
-            .await
-            .expect_problem(409, "join_token_expired");
-
-        // A cluster that was deleted, even if it is onboarded again, is not the one that the token is for.
-        let token = tenant.join_token(&key, "a").await;
-        tenant.delete("admin", "/v1/clusters/a").await.expect(204);
-        tenant
-            .redeem(&platform, body(&token))
-            .await
-            .expect_problem(409, "join_token_invalid");
-        let fresh = tenant.join_token(&key, "a").await;
-        tenant
-            .redeem(&platform, body(&token))
-            .await
-            .expect_problem(409, "join_token_invalid");
-        tenant
-            .delete("admin", &format!("/v1/users/me/access-keys/{id}"))
-            .await
-            .expect(204);
-        tenant
-            .redeem(&platform, body(&fresh))
-            .await
-            .expect_problem(409, "join_token_invalid");
-        // Nor is it worth more than the key's owner is now.
-        tenant.user("editor", "editor").await;
-        let (_, key) = tenant.key("editor", "editor").await;
-        let token = tenant.join_token(&key, "a").await;
-        tenant
-            .send(
-                "admin",
-                "PATCH",
-                "/v1/users/editor",
-                json!({ "role": "viewer" }),
-            )
-            .await
-            .expect(200);
-        tenant
-            .redeem(&platform, body(&token))
-            .await
-            .expect_problem(409, "join_token_invalid");
+            .edit_item(&pk, "JOIN", "SET expires_at = :past", past)
+            .await;
+        refuse(&tenant, &token, "join_token_expired").await;
     });
 }
 
 #[test]
-fn a_redemption_whose_answer_is_lost_succeeds() {
+fn a_join_token_is_invalid_after_its_cluster_is_deleted_its_key_revoked_or_its_owner_demoted() {
+    run(async {
+        let tenant = Tenant::fresh();
+        let (id, key) = tenant.onboarding_key(2).await;
+        let refuse = |token| refuse(&tenant, token, "join_token_invalid");
+
+        let first = tenant.join_token(&key, "a").await;
+        tenant.delete("admin", "/v1/clusters/a").await.expect(204);
+        refuse(&first).await;
+        // A new cluster with the same name is another cluster.
+        let second = tenant.join_token(&key, "a").await;
+        refuse(&first).await;
+        tenant.revoke_by_id(&id).await;
+        refuse(&second).await;
+
+        tenant.user("editor", "editor").await;
+        let (_, key) = tenant.key("editor", "editor").await;
+        let token = tenant.join_token(&key, "a").await;
+        let demotion = json!({ "role": "viewer" });
+        tenant.change_user("editor", demotion).await;
+        refuse(&token).await;
+    });
+}
+
+#[test]
+fn a_redemption_succeeds_once_when_the_response_of_the_table_is_lost() {
     run(async {
         let tenant = Tenant::fresh();
         let (_, key) = tenant.onboarding_key(1).await;
         let platform = tenant.platform_token(json!({ "tenant_id": tenant.id }));
         let token = tenant.join_token(&key, "a").await;
-        let hash = stored_hash(&tenant, 1).await.pop().unwrap();
-        let rule = stack().inject(
-            Rule::new(Fault::DropAfter)
-                .service(Service::DynamoDb)
-                .action("UpdateItem")
-                .function("onboard")
-                .containing(&hash)
-                .times(1),
-        );
-        let body = json!({ "join_token": token, "cluster_name": "a" });
-        tenant.redeem(&platform, body.clone()).await.expect(200);
-        assert_eq!(rule.hits(), 1);
-        tenant
-            .redeem(&platform, body)
-            .await
-            .expect_problem(409, "join_token_redeemed");
+        let lost = tenant.rule("UpdateItem", Fault::DropAfter);
+        let lost = lost.function("onboard").containing(&join_token_pk(&tenant));
+        let lost = stack().inject(lost.times(1));
+        let redeemed = tenant.redeem(&platform, redemption(&token)).await;
+        redeemed.expect(200);
+        assert_eq!(lost.hits(), 1);
+        refuse(&tenant, &token, "join_token_redeemed").await;
     });
 }
 
-/// The hashes of the tenant's join tokens, from what the functions wrote.
-async fn stored_hash(tenant: &Tenant<'_>, count: usize) -> Vec<String> {
-    let mut hashes = Vec::new();
+/// The partition key of the tenant's only join token, from the requests of the functions.
+fn join_token_pk(tenant: &Tenant<'_>) -> String {
+    let mut keys = Vec::new();
     for request in stack().requests() {
-        let items = request.body["TransactItems"].as_array();
-        for item in items.into_iter().flatten() {
-            let item = &item["Put"]["Item"];
-            if item["sk"]["S"] == "JOIN" && item["tenant_id"]["S"] == tenant.id.as_str() {
-                hashes.push(item["pk"]["S"].as_str().unwrap()["J#".len()..].to_owned());
+        let writes = request.body["TransactItems"].as_array();
+        for write in writes.into_iter().flatten() {
+            let item = &write["Put"]["Item"];
+            if item["sk"]["S"] == "JOIN" && item["tenant_id"]["S"] == tenant.id {
+                keys.push(item["pk"]["S"].as_str().unwrap().to_owned());
             }
         }
     }
-    assert_eq!(hashes.len(), count);
-    hashes
-}
-
-/// Moves a join token's end into the past.
-async fn age(tenant: &Tenant<'_>, hash: &str) {
-    let past = json!({ ":past": { "N": now().to_string() } });
-    let pk = format!("J#{hash}");
-    tenant
-        .edit_item(&pk, "JOIN", "SET expires_at = :past", past)
-        .await;
+    let [key] = &keys[..] else {
+        panic!("{} has one join token: {keys:?}", tenant.id)
+    };
+    key.clone()
 }

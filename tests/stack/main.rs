@@ -1,10 +1,10 @@
-//! Tests that look into the local stack: its requests, logs, faults, stream, clock and processes.
+//! Tests that need the local stack: its requests, logs, faults, stream and processes.
 
 #![allow(
     clippy::expect_used,
     clippy::panic,
     clippy::unwrap_used,
-    reason = "a test that cannot go on has failed"
+    reason = "a test that cannot continue has failed"
 )]
 
 mod cleanup;
@@ -28,10 +28,10 @@ use std::time::Duration;
 
 use harness::{Options, Stack, options};
 
-/// The timeout of the functions in the template: no answer may take longer.
+/// The timeout of the functions in the template. Every response must arrive within it.
 const BUDGET: Duration = Duration::from_secs(5);
 
-/// A stack for one test, with one process per function.
+/// Starts a stack for one test, with one process per function.
 async fn own_stack(parameters: &[(&str, &str)]) -> Stack {
     start(options(parameters)).await
 }

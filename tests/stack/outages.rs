@@ -1,8 +1,9 @@
-//! KMS or DynamoDB down, slow, throttling, or losing the answer: an honest 503 in time, or the right answer.
+//! Faults of DynamoDB and KMS: a function answers in time, with 503 or with the right response.
 
 use std::time::{Duration, Instant};
 
-use harness::{Answer, Fault, Rule, Service, Tenant, run, send, stack};
+use harness::{Answer, Fault, KEYS, Rule, Service, Tenant, run, send, stack};
+use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 
 use crate::{
@@ -11,132 +12,98 @@ use crate::{
     own_stack,
 };
 
-/// A rule for this tenant's requests to DynamoDB.
-fn rule(tenant: &Tenant<'_>, action: &str, fault: Fault) -> Rule {
-    Rule::new(fault)
-        .service(Service::DynamoDb)
-        .action(action)
-        .containing(&format!("#{}", tenant.id))
-}
+/// Longer than a function waits.
+pub const SLOW: Fault = Fault::Latency(Duration::from_secs(20));
+const OUTAGES: [Fault; 4] = [
+    Fault::DropBefore,
+    Fault::Throttle,
+    Fault::InternalError,
+    SLOW,
+];
+/// A retry succeeds after one of these.
+const TRANSIENT: [Fault; 3] = [Fault::DropBefore, Fault::DropAfter, Fault::Throttle];
 
-async fn timed(request: reqwest::RequestBuilder) -> Answer {
+async fn timed(request: RequestBuilder) -> Answer {
     let started = Instant::now();
     let answer = send(request).await;
-    assert!(
-        started.elapsed() < BUDGET,
-        "{:?}: {}",
-        started.elapsed(),
-        answer.text
-    );
+    let elapsed = started.elapsed();
+    assert!(elapsed < BUDGET, "{elapsed:?}: {}", answer.text);
     answer
 }
 
 #[track_caller]
 fn expect_unavailable(answer: Answer) {
     let answer = answer.expect_problem(503, "unavailable");
-    assert_eq!(answer.headers["retry-after"], "1");
+    assert_eq!(answer.header("retry-after"), Some("1"));
 }
 
-fn create(tenant: &Tenant<'_>) -> reqwest::RequestBuilder {
-    tenant
-        .request("admin", "POST", "/v1/users/me/access-keys")
-        .json(&json!({ "name": "k", "role": "viewer" }))
+fn create(tenant: &Tenant<'_>) -> RequestBuilder {
+    tenant.creation("admin", &json!({ "name": "k", "role": "viewer" }))
 }
 
 #[test]
-fn create_answers_503_in_time_and_leaves_nothing_when_the_table_is_out() {
+fn create_returns_503_in_time_and_writes_nothing_when_the_table_is_unavailable() {
     run(async {
         let tenant = Tenant::fresh();
         tenant.get("admin", "/v1/users/me").await.expect(200);
         let before = tenant.items("admin").await;
-        for fault in [
-            Fault::DropBefore,
-            Fault::Throttle,
-            Fault::InternalError,
-            Fault::Latency(Duration::from_secs(20)),
-        ] {
-            let rule = stack().inject(rule(&tenant, "TransactWriteItems", fault));
+        for fault in OUTAGES {
+            let rule = stack().inject(tenant.rule("TransactWriteItems", fault));
             expect_unavailable(timed(create(&tenant)).await);
             assert!(rule.hits() > 0);
-            drop(rule);
         }
-        // The slow requests above reach the table after their delay, unless the proxy saw their caller leave.
+        // A slow request reaches the table after its delay, unless the proxy has noticed that its caller left.
         assert_eq!(tenant.items("admin").await, before);
         create(&tenant).send().await.unwrap();
     });
 }
 
 #[test]
-fn create_succeeds_once_when_the_answer_of_the_write_is_lost() {
+fn create_creates_one_key_when_the_response_of_the_table_is_lost() {
     run(async {
         let tenant = Tenant::fresh();
         tenant.get("admin", "/v1/users/me").await.expect(200);
-        for fault in [
-            Fault::DropAfter,
-            Fault::TransactionConflict,
-            Fault::Throttle,
-            Fault::DropBefore,
-        ] {
-            let before = tenant.all("admin", "/v1/users/me/access-keys").await.len();
-            let rule = stack().inject(rule(&tenant, "TransactWriteItems", fault.clone()).times(1));
-            let created = timed(create(&tenant)).await.expect(201).body;
+        let faults = TRANSIENT.into_iter().chain([Fault::TransactionConflict]);
+        for (fault, count) in faults.zip(1..) {
+            let rule = tenant.rule("TransactWriteItems", fault.clone()).times(1);
+            let rule = stack().inject(rule);
+            let created = timed(create(&tenant)).await.expect(201);
             assert_eq!(rule.hits(), 1);
             drop(rule);
-            assert_eq!(
-                tenant
-                    .verdict(created["access_key"].as_str().unwrap())
-                    .await,
-                "active",
-                "{fault:?}"
-            );
-            assert_eq!(
-                tenant.all("admin", "/v1/users/me/access-keys").await.len(),
-                before + 1,
-                "{fault:?}"
-            );
+            let verdict = tenant.verdict(created.string("access_key")).await;
+            assert_eq!(verdict, "active", "{fault:?}");
+            assert_eq!(tenant.all("admin", KEYS).await.len(), count, "{fault:?}");
         }
     });
 }
 
 #[test]
-fn validate_fails_closed() {
+fn validate_and_the_authorizer_accept_no_key_when_the_table_is_unavailable() {
     run(async {
         let tenant = Tenant::fresh();
         let (_, key) = tenant.key("admin", "viewer").await;
-        for fault in [
-            Fault::DropBefore,
-            Fault::Throttle,
-            Fault::InternalError,
-            Fault::Latency(Duration::from_secs(20)),
-        ] {
-            let rule = stack().inject(rule(&tenant, "BatchGetItem", fault));
+        for fault in OUTAGES {
+            let _rule = stack().inject(tenant.rule("BatchGetItem", fault));
             expect_unavailable(timed(tenant.validation(&key)).await);
-            let behind = send(tenant.call("GET", "/v1/access-keys/self").bearer_auth(&key)).await;
-            assert!(
-                behind.status >= 500,
-                "the authorizer lets nothing pass: {}",
-                behind.text
-            );
-            drop(rule);
+            let behind_authorizer = send(tenant.own_record(&key)).await;
+            assert!(behind_authorizer.status >= 500, "{behind_authorizer:?}");
         }
-        for fault in [Fault::DropBefore, Fault::DropAfter, Fault::Throttle] {
-            let rule = stack().inject(rule(&tenant, "BatchGetItem", fault).times(1));
-            assert_eq!(
-                timed(tenant.validation(&key)).await.expect(200).body["active"],
-                true
-            );
+        for fault in TRANSIENT {
+            let rule = stack().inject(tenant.rule("BatchGetItem", fault).times(1));
+            let answer = timed(tenant.validation(&key)).await.expect(200);
+            assert_eq!(answer["active"], true);
             assert_eq!(rule.hits(), 1);
         }
     });
 }
 
 #[test]
-fn a_validation_does_not_need_its_one_write() {
+fn a_validation_succeeds_when_last_used_at_cannot_be_written() {
     run(async {
         let tenant = Tenant::fresh();
         let (_, key) = tenant.key("admin", "viewer").await;
-        for fault in [Fault::Latency(Duration::from_secs(20)), Fault::Refuse] {
-            let rule = stack().inject(rule(&tenant, "UpdateItem", fault));
+        for fault in [SLOW, Fault::Refuse] {
+            let rule = stack().inject(tenant.rule("UpdateItem", fault));
             assert_eq!(tenant.verdict(&key).await, "active");
             assert!(rule.hits() > 0);
         }
@@ -144,105 +111,86 @@ fn a_validation_does_not_need_its_one_write() {
 }
 
 #[test]
-fn revoke_succeeds_when_the_answer_of_the_write_is_lost() {
+fn revoke_succeeds_when_the_response_of_the_table_is_lost() {
     run(async {
         let tenant = Tenant::fresh();
         tenant.user("editor", "editor").await;
+        let keys = "/v1/users/editor/access-keys";
         let (id, key) = tenant.key("editor", "viewer").await;
         let (_, other) = tenant.key("editor", "viewer").await;
-        for path in [
-            format!("/v1/users/editor/access-keys/{id}"),
-            "/v1/users/editor/access-keys".into(),
-        ] {
-            let rule = stack().inject(rule(&tenant, "UpdateItem", Fault::DropAfter).times(1));
-            timed(tenant.request("admin", "DELETE", &path))
-                .await
-                .expect(204);
+        let revoke = |path: &str| timed(tenant.request("admin", "DELETE", path));
+        for path in [&format!("{keys}/{id}"), keys] {
+            let rule = stack().inject(tenant.rule("UpdateItem", Fault::DropAfter).times(1));
+            revoke(path).await.expect(204);
             assert_eq!(rule.hits(), 1);
         }
-        assert_eq!(
-            (tenant.verdict(&key).await, tenant.verdict(&other).await),
-            ("revoked".into(), "revoked".into())
-        );
+        for key in [key, other] {
+            assert_eq!(tenant.verdict(&key).await, "revoked");
+        }
         let (id, key) = tenant.key("editor", "viewer").await;
-        let rule = stack().inject(rule(&tenant, "UpdateItem", Fault::DropBefore));
-        expect_unavailable(
-            timed(tenant.request(
-                "admin",
-                "DELETE",
-                &format!("/v1/users/editor/access-keys/{id}"),
-            ))
-            .await,
-        );
+        let rule = stack().inject(tenant.rule("UpdateItem", Fault::DropBefore));
+        expect_unavailable(revoke(&format!("{keys}/{id}")).await);
         drop(rule);
         assert_eq!(tenant.verdict(&key).await, "active");
     });
 }
 
 #[test]
-fn a_write_that_meets_a_transaction_waits_for_it() {
+fn a_write_is_retried_while_a_transaction_holds_the_item() {
     run(async {
         let tenant = Tenant::fresh();
         tenant.user("editor", "editor").await;
+        let keys = "/v1/users/editor/access-keys";
         let (id, key) = tenant.key("editor", "cluster_onboarding").await;
         let (_, other) = tenant.key("editor", "viewer").await;
-        let key_path = format!("/v1/users/editor/access-keys/{id}");
-        let calls = [
-            tenant
-                .request("admin", "PATCH", &key_path)
-                .json(&json!({ "max_clusters": 1 })),
-            tenant.request("admin", "DELETE", &key_path),
-            tenant.request("admin", "DELETE", "/v1/users/editor/access-keys"),
-        ];
-        for call in calls {
-            let conflict = rule(&tenant, "UpdateItem", Fault::TransactionConflict).times(2);
-            let conflict = stack().inject(conflict);
+        let path = format!("{keys}/{id}");
+        let limit = tenant.request("admin", "PATCH", &path);
+        for call in [
+            limit.json(&json!({ "max_clusters": 1 })),
+            tenant.request("admin", "DELETE", &path),
+            tenant.request("admin", "DELETE", keys),
+        ] {
+            let conflict = tenant.rule("UpdateItem", Fault::TransactionConflict);
+            let conflict = stack().inject(conflict.times(2));
             let answer = timed(call).await;
             assert!(answer.status < 300, "{}", answer.text);
             assert_eq!(conflict.hits(), 2);
         }
-        assert_eq!(
-            (tenant.verdict(&key).await, tenant.verdict(&other).await),
-            ("revoked".into(), "revoked".into())
-        );
+        for key in [key, other] {
+            assert_eq!(tenant.verdict(&key).await, "revoked");
+        }
     });
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn create_answers_503_in_time_and_writes_no_key_when_kms_is_out() {
+async fn create_returns_503_in_time_and_writes_no_key_when_kms_is_unavailable() {
     let stack = own_stack(&[]).await;
     let tenant = Tenant::acme(&stack);
     let sign = |fault| Rule::new(fault).service(Service::Kms).action("Sign");
-    for fault in [
-        Fault::DropBefore,
-        Fault::DropAfter,
-        Fault::Throttle,
-        Fault::InternalError,
-        Fault::Latency(Duration::from_secs(20)),
-    ] {
-        let out = stack.inject(sign(fault));
+    for fault in OUTAGES.into_iter().chain([Fault::DropAfter]) {
+        let rule = stack.inject(sign(fault));
         expect_unavailable(timed(create(&tenant)).await);
-        assert!(out.hits() > 0);
+        assert!(rule.hits() > 0);
     }
     let is_key = |body: &Value| body.to_string().contains("KEY#");
     let written = stack.count(|r| r.action == "TransactWriteItems" && is_key(&r.body));
     assert_eq!(written, 0);
-    for fault in [Fault::DropBefore, Fault::DropAfter, Fault::Throttle] {
-        let once = stack.inject(sign(fault).times(1));
+    for fault in TRANSIENT {
+        let rule = stack.inject(sign(fault).times(1));
         let (_, key) = tenant.key("admin", "viewer").await;
-        assert_eq!(once.hits(), 1);
+        assert_eq!(rule.hits(), 1);
         assert_eq!(tenant.verdict(&key).await, "active");
     }
     stack.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn validate_without_public_keys_fails_closed_and_recovers_by_itself() {
+async fn validate_returns_503_without_public_keys_and_recovers_when_kms_does() {
     let stack = own_stack(&[]).await;
     let tenant = Tenant::acme(&stack);
     let (_, key) = tenant.key("admin", "viewer").await;
-    let out = Rule::new(Fault::DropBefore).service(Service::Kms);
-    let out = stack.inject(out.action("GetPublicKey"));
+    let rule = Rule::new(Fault::DropBefore).service(Service::Kms);
+    let rule = stack.inject(rule.action("GetPublicKey"));
     let pid = process_of(&stack, "validate");
     signal("-KILL", pid).await;
     // The next invocation notices that the process has ended.
@@ -252,8 +200,8 @@ async fn validate_without_public_keys_fails_closed_and_recovers_by_itself() {
         }
     }
     expect_unavailable(send(tenant.validation(&key)).await);
-    assert!(out.hits() > 0);
-    drop(out);
+    assert!(rule.hits() > 0);
+    drop(rule);
     assert_eq!(tenant.verdict(&key).await, "active");
     stack.stop().await;
 }

@@ -1,15 +1,14 @@
 //! Signing keys: restarts, rotation, and other algorithms.
 
-use harness::{Options, Tenant, options, send};
+use harness::{Options, Tenant, options, send, strings};
 
 use crate::{crashes::is_alive, own_stack, start};
 
 /// The algorithms of the published keys.
 async fn published(tenant: &Tenant<'_>) -> Vec<String> {
     let keys = send(tenant.call("GET", "/.well-known/jwks.json")).await;
-    let keys = keys["keys"].as_array().unwrap().iter();
-    keys.map(|key| key["alg"].as_str().unwrap().to_owned())
-        .collect()
+    let algorithms = strings(keys.array("keys"), "alg").into_iter();
+    algorithms.map(str::to_owned).collect()
 }
 
 fn header(key: &str) -> &str {
@@ -17,7 +16,7 @@ fn header(key: &str) -> &str {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn keys_survive_a_restart_and_a_rotation_of_the_signing_key() {
+async fn keys_stay_active_after_a_restart_and_a_rotation_of_the_signing_key() {
     let directory = tempfile::tempdir().unwrap();
     let kept = |parameters: &[(&str, &str)]| Options {
         data: Some(directory.path().to_owned()),
@@ -34,7 +33,7 @@ async fn keys_survive_a_restart_and_a_rotation_of_the_signing_key() {
     stack.stop().await;
     assert!(processes.into_iter().all(|pid| !is_alive(pid)));
 
-    // The new key is published first. The old one still signs, and is published once.
+    // The new key is published before it signs. The old key is published once.
     let both = format!("{stack_key},{ed25519_key}");
     let stack = start(kept(&[("RotatedSigningKeys", &both)])).await;
     let tenant = Tenant::acme(&stack);
@@ -54,7 +53,7 @@ async fn keys_survive_a_restart_and_a_rotation_of_the_signing_key() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_rsa_key_signs_rs256() {
+async fn an_rsa_signing_key_signs_with_rs256() {
     let stack = own_stack(&[("SigningKeySpec", "RSA_2048")]).await;
     let tenant = Tenant::acme(&stack);
     let (_, key) = tenant.key("admin", "viewer").await;

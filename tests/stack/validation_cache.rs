@@ -1,13 +1,14 @@
-//! What `validate` remembers for those who accept it costs nothing, and is judged like what was just read.
+//! The validation cache, which callers opt in to with `max_staleness`. A cached validation sends no request to the
+//! table, and its result is the same as that of a read.
 
 use std::time::{Duration, Instant};
 
-use harness::{Fault, Rule, Service, Stack, Tenant, VALIDATE, code, now, run, send};
+use harness::{Fault, Stack, Tenant, VALIDATE, code, expect_checked_since, forged, now, run, send};
 use serde_json::{Value, json};
 
-use crate::own_stack;
+use crate::{outages::SLOW, own_stack};
 
-/// A key whose `last_used_at` is written: what it costs from here on is reading.
+/// A key whose `last_used_at` is written, so that a validation only reads.
 async fn used_key(tenant: &Tenant<'_>, role: &str) -> String {
     let (id, key) = tenant.key("admin", role).await;
     while tenant.record(&id).await["last_used_at"].is_null() {
@@ -16,120 +17,96 @@ async fn used_key(tenant: &Tenant<'_>, role: &str) -> String {
     key
 }
 
+/// A used key that a process has cached.
+async fn cached_key(tenant: &Tenant<'_>) -> String {
+    let key = used_key(tenant, "viewer").await;
+    tenant.cached(|| tenant.cached_validation(&key, 60)).await;
+    key
+}
+
 #[test]
-fn what_is_remembered_costs_no_request_and_says_the_same() {
+fn a_cached_validation_sends_no_request_and_returns_the_same_result() {
     run(async {
         let tenant = Tenant::fresh();
         let key = used_key(&tenant, "viewer").await;
         let began = now();
-        let fresh = send(tenant.cached_validation(&key, 0))
-            .await
-            .expect(200)
-            .body;
-        let mut remembered = tenant
-            .remembered(|| tenant.cached_validation(&key, 60))
-            .await
-            .expect(200)
-            .body;
-        assert!((began..=now()).contains(&remembered["checked_at"].as_i64().unwrap()));
-        remembered["checked_at"] = fresh["checked_at"].clone();
-        assert_eq!(remembered, fresh);
+        let read = send(tenant.cached_validation(&key, 0)).await.expect(200);
+        let cached = tenant.cached(|| tenant.cached_validation(&key, 60)).await;
+        let mut cached = cached.body;
+        expect_checked_since(began, &cached);
+        cached["checked_at"] = read["checked_at"].clone();
+        assert_eq!(cached, read.body);
     });
 }
 
 #[test]
-fn who_does_not_accept_what_is_remembered_is_answered_by_a_reading() {
+fn a_validation_without_max_staleness_reads_the_table() {
     run(async {
         let tenant = Tenant::fresh();
-        let key = used_key(&tenant, "viewer").await;
-        tenant
-            .remembered(|| tenant.cached_validation(&key, 60))
-            .await
-            .expect(200);
-        let ways = || {
+        let key = cached_key(&tenant).await;
+        let call = || tenant.call("POST", VALIDATE);
+        let requests = || {
             [
-                tenant
-                    .call("POST", VALIDATE)
-                    .json(&json!({ "access_key": key })),
-                tenant
-                    .call("POST", VALIDATE)
-                    .json(&json!({ "access_key": key, "max_staleness": null })),
-                tenant.call("POST", VALIDATE).form(&[("token", &key)]),
-                tenant.call("POST", VALIDATE).bearer_auth(&key),
+                tenant.validation(&key),
+                call().json(&json!({ "access_key": key, "max_staleness": null })),
+                call().form(&[("token", &key)]),
+                call().bearer_auth(&key),
                 tenant.cached_validation(&key, 0),
             ]
         };
-        for way in ways().into_iter().chain(ways()) {
-            let (before, asked_at) = (tenant.store_requests(), now());
-            let answer = send(way).await.expect(200).body;
+        for request in requests().into_iter().chain(requests()) {
+            let (before, began) = (tenant.store_requests(), now());
+            let answer = send(request).await.expect(200);
             assert_eq!(tenant.store_requests(), before + 1);
-            assert!((asked_at..=now()).contains(&answer["checked_at"].as_i64().unwrap()));
+            expect_checked_since(began, &answer.body);
         }
     });
 }
 
 #[test]
-fn permission_and_tenant_are_judged_on_what_is_remembered() {
+fn a_cached_validation_checks_the_permission_and_the_tenant() {
     run(async {
         let tenant = Tenant::fresh();
         let key = used_key(&tenant, "cluster_onboarding").await;
-        let asking = |permission: &str| {
-            let body = json!({ "access_key": key, "max_staleness": 60, "permission": permission });
-            tenant.call("POST", VALIDATE).json(&body)
-        };
         for _ in 0..2 {
             for (permission, verdict) in [
                 ("clusters:onboard", "active"),
                 ("clusters:read", "forbidden"),
             ] {
-                let answer = tenant
-                    .remembered(|| asking(permission))
-                    .await
-                    .expect(200)
-                    .body;
-                assert_eq!(code(&answer), verdict, "{permission}");
+                let body =
+                    json!({ "access_key": key, "max_staleness": 60, "permission": permission });
+                let request = || tenant.call("POST", VALIDATE).json(&body);
+                let answer = tenant.cached(request).await;
+                assert_eq!(code(&answer.body), verdict, "{permission}");
                 assert!(answer["checked_at"].is_i64());
             }
-            for (named, verdict) in [(tenant.id.as_str(), "active"), ("other", "forbidden")] {
-                let ask = || {
-                    tenant
-                        .cached_validation(&key, 60)
-                        .header("x-tenant-id", named)
-                };
-                assert_eq!(
-                    code(&tenant.remembered(ask).await.expect(200).body),
-                    verdict,
-                    "{named}"
-                );
+            for (tenant_id, verdict) in [(tenant.id.as_str(), "active"), ("other", "forbidden")] {
+                let validation = || tenant.cached_validation(&key, 60);
+                let request = || validation().header("x-tenant-id", tenant_id);
+                let answer = tenant.cached(request).await;
+                assert_eq!(code(&answer.body), verdict, "{tenant_id}");
             }
         }
     });
 }
 
 #[test]
-fn what_only_a_signature_can_say_is_not_remembered() {
+fn a_key_with_an_invalid_signature_is_not_cached() {
     run(async {
         let tenant = Tenant::fresh();
-        let key = used_key(&tenant, "viewer").await;
-        tenant
-            .remembered(|| tenant.cached_validation(&key, 60))
-            .await
-            .expect(200);
-        let forged = format!("{}AAAA", &key[..key.len() - 4]);
-        for text in [&forged, "nonsense"] {
-            let (before, asked_at) = (tenant.store_requests(), now());
-            let answer = send(tenant.cached_validation(text, 60))
-                .await
-                .expect(200)
-                .body;
+        let key = cached_key(&tenant).await;
+        for text in [&forged(&key), "nonsense"] {
+            let (before, began) = (tenant.store_requests(), now());
+            let answer = send(tenant.cached_validation(text, 60)).await;
+            let answer = answer.expect(200).body;
             assert_eq!(code(&answer), "invalid");
-            assert!((asked_at..=now()).contains(&answer["checked_at"].as_i64().unwrap()));
+            expect_checked_since(began, &answer);
             assert_eq!(tenant.store_requests(), before);
         }
     });
 }
 
-/// A validation that accepts whatever the function may remember.
+/// Validates a key and accepts data from the cache.
 async fn cached(tenant: &Tenant<'_>, key: &str) -> Value {
     let answer = send(tenant.cached_validation(key, 300)).await;
     answer.expect(200).body
@@ -139,23 +116,17 @@ fn reads(stack: &Stack) -> usize {
     stack.count(|request| request.function == "validate" && request.action == "BatchGetItem")
 }
 
-fn read(fault: Fault) -> Rule {
-    let read = Rule::new(fault).service(Service::DynamoDb);
-    read.action("BatchGetItem")
-}
-
 #[tokio::test(flavor = "multi_thread")]
-async fn cached_data_is_as_old_as_its_answer_says_and_no_older_than_the_bound() {
+async fn cached_data_is_never_older_than_the_bound_even_if_its_read_was_slow() {
     const BOUND: Duration = Duration::from_secs(4);
-    // The function gives up an attempt to read after this.
-    const SLOW: Duration = Duration::from_secs(1);
+    // The timeout of one attempt to read.
+    const ATTEMPT: Duration = Duration::from_secs(1);
     let stack = own_stack(&[("MaxStalenessSeconds", "4")]).await;
     let tenant = Tenant::acme(&stack);
     let (_, key) = tenant.key("admin", "viewer").await;
 
-    // The age counts from before the read, however long that takes.
-    let lost = Fault::Latency(Duration::from_secs(20));
-    let slow = stack.inject(read(lost).times(1));
+    // The age counts from before the read, including the lost attempt.
+    let slow = stack.inject(tenant.rule("BatchGetItem", SLOW).times(1));
     let before = Instant::now();
     let first = cached(&tenant, &key).await;
     let after = Instant::now();
@@ -164,43 +135,47 @@ async fn cached_data_is_as_old_as_its_answer_says_and_no_older_than_the_bound() 
     assert!(now() > checked_at);
 
     tenant.revoke(&key).await;
-    let read = reads(&stack);
-    let mut remembered = 0;
+    let reads_before = reads(&stack);
+    let mut from_cache = 0;
     let last = loop {
-        let age = SLOW + after.elapsed();
+        let age = ATTEMPT + after.elapsed();
         let answer = cached(&tenant, &key).await;
-        if reads(&stack) > read {
+        if reads(&stack) > reads_before {
             break answer;
         }
         assert_eq!(answer, first);
-        assert!(age < BOUND, "remembered for {age:?}");
-        remembered += 1;
+        assert!(age < BOUND, "cached data is {age:?} old");
+        from_cache += 1;
     };
     assert_eq!((&last["active"], code(&last)), (&json!(false), "revoked"));
-    assert!(before.elapsed() >= BOUND && remembered > 0);
+    assert!(before.elapsed() >= BOUND && from_cache > 0);
     assert!(last["checked_at"].as_i64().unwrap() >= checked_at + 4);
     stack.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_process_never_goes_back_behind_what_it_has_read_for_any_caller() {
+async fn a_read_for_one_caller_updates_the_cache_for_all() {
     let stack = own_stack(&[]).await;
     let tenant = Tenant::acme(&stack);
-    let (_, known) = tenant.key("admin", "viewer").await;
-    assert_eq!(cached(&tenant, &known).await["active"], true);
-    tenant.revoke(&known).await;
-    assert_eq!(cached(&tenant, &known).await["active"], true);
-    assert_eq!(tenant.verdict(&known).await, "revoked");
+    let (_, key) = tenant.key("admin", "viewer").await;
+    assert_eq!(cached(&tenant, &key).await["active"], true);
+    tenant.revoke(&key).await;
+    assert_eq!(cached(&tenant, &key).await["active"], true);
+    assert_eq!(tenant.verdict(&key).await, "revoked");
     let before = reads(&stack);
-    assert_eq!(cached(&tenant, &known).await["code"], "revoked");
+    assert_eq!(cached(&tenant, &key).await["code"], "revoked");
     assert_eq!(reads(&stack), before);
+    stack.stop().await;
+}
 
-    // A failed read changes nothing: callers who accept cached data need no table.
-    let (_, known) = tenant.key("admin", "viewer").await;
-    assert_eq!(cached(&tenant, &known).await["active"], true);
-    let out = stack.inject(read(Fault::Refuse));
-    send(tenant.validation(&known)).await.expect(503);
-    assert_eq!(cached(&tenant, &known).await["active"], true);
-    drop(out);
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cached_key_stays_active_after_a_failed_read() {
+    let stack = own_stack(&[]).await;
+    let tenant = Tenant::acme(&stack);
+    let (_, key) = tenant.key("admin", "viewer").await;
+    assert_eq!(cached(&tenant, &key).await["active"], true);
+    let _outage = stack.inject(tenant.rule("BatchGetItem", Fault::Refuse));
+    send(tenant.validation(&key)).await.expect(503);
+    assert_eq!(cached(&tenant, &key).await["active"], true);
     stack.stop().await;
 }

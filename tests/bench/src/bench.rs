@@ -1,4 +1,4 @@
-//! What every measurement needs: the local stack, TLS in front of its DynamoDB and KMS, and a count of requests.
+//! The environment of a measurement: the local stack, TLS in front of its DynamoDB and KMS, and a count of requests.
 
 use std::{
     path::{Path, PathBuf},
@@ -15,7 +15,7 @@ use crate::{function::Function, tls::Front};
 pub const TENANT: &str = "acme";
 pub const ADMIN: &str = "admin";
 
-/// The stack, and the endpoints of a measured process.
+/// The local stack, and the endpoints for a measured process.
 pub struct Bench {
     pub stack: Stack,
     dynamodb: String,
@@ -33,7 +33,7 @@ struct Meter {
 }
 
 impl Bench {
-    /// Starts everything. DynamoDB and KMS answer after `latency`.
+    /// DynamoDB and KMS respond after `latency`.
     pub async fn start(latency: Duration) -> Result<Self> {
         let stack = Stack::start(options(&[])).await?;
         let directory = TempDir::new()?;
@@ -100,7 +100,7 @@ impl Bench {
         Ok(function)
     }
 
-    /// How many requests a function has sent to DynamoDB and to KMS.
+    /// The number of requests that a function has sent to DynamoDB and to KMS.
     pub fn requests(&self, function: &str) -> (u32, u32) {
         let of = |service| {
             let of_both = |m: &&Meter| m.function == function && m.service == service;
@@ -110,7 +110,7 @@ impl Bench {
         (of(Service::DynamoDb), of(Service::Kms))
     }
 
-    /// Ends the stack and waits for its processes.
+    /// Stops the stack and waits until its processes have ended.
     pub async fn stop(self) {
         self.stack.stop().await;
     }

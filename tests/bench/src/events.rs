@@ -1,7 +1,8 @@
-//! Events as the gateway sends them to a function.
+//! Events in the form in which API Gateway sends them to a function.
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
+use harness::VALIDATE;
 use serde_json::{Value, json};
 
 use crate::{
@@ -9,7 +10,10 @@ use crate::{
     binaries::root,
 };
 
-/// The event in `tests/events`, with the headers of real requests.
+const CREATE: &str = "POST /v1/users/{user_id}/access-keys";
+const LIST: &str = "GET /v1/users/{user_id}/access-keys";
+
+/// The event of a function in `tests/events`, with typical headers.
 pub fn event(function: &str, route: &str, path: &str, body: &Value) -> Result<Value> {
     let file = root().join("tests/events").join(format!("{function}.json"));
     let mut event: Value = serde_json::from_str(&std::fs::read_to_string(file)?)?;
@@ -48,10 +52,23 @@ pub fn validation(key: &str, max_staleness: Option<u32>) -> Result<Bytes> {
     if let Some(seconds) = max_staleness {
         body["max_staleness"] = seconds.into();
     }
-    let route = "POST /v1/access-keys/validate";
-    Ok(event("validate", route, "/v1/access-keys/validate", &body)?
-        .to_string()
-        .into())
+    let event = event("validate", &format!("POST {VALIDATE}"), VALIDATE, &body)?;
+    Ok(event.to_string().into())
+}
+
+/// A call of `create` for a Viewer key of the administrator.
+pub fn creation() -> Result<Bytes> {
+    let path = format!("/v1/users/{ADMIN}/access-keys");
+    let body = json!({ "name": "n", "role": "viewer" });
+    let event = event("create", CREATE, &path, &body)?;
+    Ok(event.to_string().into())
+}
+
+/// A call of `list` for the keys of the administrator.
+pub fn list() -> Result<Bytes> {
+    let path = format!("/v1/users/{ADMIN}/access-keys");
+    let event = event("list", LIST, &path, &Value::Null)?;
+    Ok(event.to_string().into())
 }
 
 /// A call of the authorizer with this key.

@@ -1,16 +1,15 @@
-//! Whether the cost of a call depends on how many keys there are: in the table, and of one user.
+//! Measures whether the cost of a call grows with the number of keys in the table, or of one user.
 
 use std::{path::Path, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use bytes::Bytes;
 use harness::dynoxide::{ImportOptions, types::AttributeValue};
 use serde_json::{Value, json};
 
 use crate::{
     bench::{ADMIN, Bench, TENANT},
     binaries::build,
-    events::{event, validation},
+    events::{creation, list, validation},
     report::{table, write},
     warm::{Mix, active, created, measure, ok},
 };
@@ -18,65 +17,41 @@ use crate::{
 const IN_TABLE: [usize; 4] = [10, 1_000, 100_000, 1_000_000];
 const OF_USER: [usize; 4] = [1, 100, 1_000, 10_000];
 const CALLS: usize = 100;
-/// How many items are written at once.
+const HEADINGS: [&str; 11] = [
+    "keys",
+    "how many",
+    "validate CPU",
+    "p50",
+    "requests",
+    "list 50 CPU",
+    "p50",
+    "requests",
+    "create CPU",
+    "p50",
+    "requests",
+];
+/// The number of items per write.
 const BATCH: usize = 50_000;
 
-/// Fills the table, and then one user's partition, and measures at each size.
+/// Fills the table and then the partition of one user, and measures at each size.
 pub async fn run(folder: &Path) -> Result<()> {
     let functions = ["validate", "list", "create"];
     let binaries = build(&functions)?;
     let bench = Bench::start(Duration::ZERO).await?;
     let (key_id, key) = bench.key("growth").await;
-    let path = format!("/v1/users/{ADMIN}/access-keys");
-    let list = event(
-        "list",
-        "GET /v1/users/{user_id}/access-keys",
-        &path,
-        &Value::Null,
-    )?;
-    let body = json!({ "name": "n", "role": "viewer" });
-    let create = event(
-        "create",
-        "POST /v1/users/{user_id}/access-keys",
-        &path,
-        &body,
-    )?;
-    let text = |event: Value| vec![Bytes::from(event.to_string())];
-    let mixes = [
-        Mix {
-            name: "valid",
-            function: "validate",
-            events: vec![validation(&key, None)?],
-            expected: active,
-        },
-        Mix {
-            name: "50 keys",
-            function: "list",
-            events: text(list),
-            expected: ok,
-        },
-        Mix {
-            name: "a key",
-            function: "create",
-            events: text(create),
-            expected: created,
-        },
-    ];
+    let mixes = mixes(&key)?;
     let mut processes = Vec::new();
     for function in functions {
         processes.push(bench.function(&binaries, function).await?);
     }
 
     let (mut rows, mut figures) = (Vec::new(), Vec::new());
-    let sizes = IN_TABLE.map(|keys| ("in the table", keys)).into_iter();
+    let in_table = IN_TABLE.map(|keys| ("in the table", keys, false));
+    let of_user = OF_USER.map(|keys| ("of the user", keys, true));
     let mut filled = [0, 0];
-    for (n, (place, keys)) in sizes
-        .chain(OF_USER.map(|keys| ("of the user", keys)))
-        .enumerate()
-    {
-        let of_user = n >= IN_TABLE.len();
-        let filled = &mut filled[usize::from(of_user)];
-        fill(&bench, &key_id, *filled..keys, of_user).await?;
+    for (place, keys, for_one_user) in in_table.into_iter().chain(of_user) {
+        let filled = &mut filled[usize::from(for_one_user)];
+        fill(&bench, &key_id, *filled..keys, for_one_user).await?;
         *filled = keys;
         let mut row = vec![place.to_owned(), keys.to_string()];
         for (mix, process) in mixes.iter().zip(&mut processes) {
@@ -98,29 +73,39 @@ pub async fn run(folder: &Path) -> Result<()> {
     println!(
         "growth: median CPU-ms of the function, p50 in ms and requests to DynamoDB, per call\n"
     );
-    let headings = [
-        "keys",
-        "how many",
-        "validate CPU",
-        "p50",
-        "requests",
-        "list 50 CPU",
-        "p50",
-        "requests",
-        "create CPU",
-        "p50",
-        "requests",
-    ];
-    table(&headings, &rows);
+    table(&HEADINGS, &rows);
     write(folder, "growth", &Value::from(figures))
 }
 
-/// Writes copies of a key's item past the functions: of the same user, or ten each of other users of the tenant.
+fn mixes(key: &str) -> Result<[Mix; 3]> {
+    Ok([
+        Mix {
+            name: "valid",
+            function: "validate",
+            events: vec![validation(key, None)?],
+            expected: active,
+        },
+        Mix {
+            name: "50 keys",
+            function: "list",
+            events: vec![list()?],
+            expected: ok,
+        },
+        Mix {
+            name: "a key",
+            function: "create",
+            events: vec![creation()?],
+            expected: created,
+        },
+    ])
+}
+
+/// Writes copies of a key's item to the table: for the same user, or ten each for other users of the tenant.
 async fn fill(
     bench: &Bench,
     key_id: &str,
     numbers: std::ops::Range<usize>,
-    of_user: bool,
+    for_one_user: bool,
 ) -> Result<()> {
     let read = json!({
         "TableName": bench.stack.table(),
@@ -133,13 +118,13 @@ async fn fill(
         .context("the key has no item")?;
     ensure!(
         item.contains_key("tenant_pk"),
-        "the item is not in the index: the copies would not be either"
+        "the item is not in the index, so the copies would not be in it either"
     );
     let numbers: Vec<_> = numbers.collect();
     for numbers in numbers.chunks(BATCH) {
         let copy = |n: &usize| {
             let id = format!("{}{n:012x}", &key_id[..key_id.len() - 12]);
-            let user = if of_user {
+            let user = if for_one_user {
                 ADMIN.to_owned()
             } else {
                 format!("user{}", n / 10)

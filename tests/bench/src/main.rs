@@ -1,7 +1,6 @@
-//! Measures the release binaries of the functions, each as Lambda would run it; see README.md beside this folder.
+//! Measures the release binaries of the functions, each as Lambda runs it. See `tests/bench/README.md`.
 //!
-//! CPU time is the figure to compare, within one run: it depends less than waiting time on what else the machine does,
-//! but it depends on it.
+//! Compare CPU time, not latency, and only within one run.
 
 mod bench;
 mod binaries;
@@ -22,54 +21,54 @@ use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
 struct Arguments {
-    /// Where the figures are written as JSON.
+    /// Folder for the JSON files and the plots.
     #[arg(long, default_value = "target/bench", global = true)]
     out: PathBuf,
     #[command(subcommand)]
-    what: What,
+    command: Benchmark,
 }
 
 #[derive(Subcommand)]
-enum What {
-    /// What the first call of a process costs, by four builds of `validate` and `create`.
+enum Benchmark {
+    /// The first call of a process, for four builds of `validate` and `create`.
     Cold {
-        /// How often each build is started.
+        /// Number of starts of each build.
         #[arg(long, default_value_t = 9)]
         rounds: usize,
-        /// After how many milliseconds DynamoDB and KMS answer.
+        /// Milliseconds until DynamoDB and KMS respond.
         #[arg(long, default_value_t = 2)]
         latency: u64,
     },
-    /// Whether calls cost more as keys become more.
+    /// Calls with 10 to 1,000,000 keys in the table.
     Growth,
-    /// Ours beside other key checkers, which it installs into `target/peers`.
+    /// The same checks in other key libraries, which it installs into `target/peers`.
     Peers {
-        /// How often each is measured.
+        /// Number of measurements of each system.
         #[arg(long, default_value_t = 3)]
         rounds: usize,
-        /// For how long at a time.
+        /// Seconds per measurement.
         #[arg(long, default_value_t = 3)]
         seconds: u64,
-        /// Over how many connections a peer is asked.
+        /// Number of connections to a peer.
         #[arg(long, default_value_t = 8)]
         connections: usize,
-        /// Another folder for the peers.
+        /// Folder for the peers instead of `target/peers`.
         #[arg(long)]
         directory: Option<PathBuf>,
     },
-    /// What a warm call costs.
+    /// A warm call of each function.
     Warm(warm::Options),
 }
 
 #[tokio::main]
 async fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    match arguments.what {
-        What::Cold { rounds, latency } => {
+    match arguments.command {
+        Benchmark::Cold { rounds, latency } => {
             cold::run(rounds, Duration::from_millis(latency), &arguments.out).await
         }
-        What::Growth => growth::run(&arguments.out).await,
-        What::Peers {
+        Benchmark::Growth => growth::run(&arguments.out).await,
+        Benchmark::Peers {
             rounds,
             seconds,
             connections,
@@ -78,6 +77,6 @@ async fn main() -> Result<()> {
             let directory = directory.unwrap_or_else(peers::directory);
             peers::run(rounds, seconds, connections, &directory, &arguments.out).await
         }
-        What::Warm(options) => warm::run(&options, &arguments.out).await,
+        Benchmark::Warm(options) => warm::run(&options, &arguments.out).await,
     }
 }

@@ -1,4 +1,4 @@
-//! Bars as SVG, to be read on a light and on a dark page.
+//! Bar charts as SVG, for light and dark pages.
 
 use std::{fmt::Write, fs, path::Path};
 
@@ -16,45 +16,31 @@ const LEFT: f64 = 230.0;
 const WIDTH: f64 = 420.0;
 const ROW: f64 = 22.0;
 
-/// Draws the bars, group by group, with their sums behind them; `legend` names the parts.
+/// Draws the bars group by group, each with its sum. `legend` names the parts.
 pub fn bars(file: &Path, title: &str, legend: &[&str], bars: &[Bar]) -> Result<()> {
     let total = |bar: &Bar| bar.parts.iter().sum::<f64>();
     let largest = bars.iter().map(total).fold(f64::MIN_POSITIVE, f64::max);
     let mut body = String::new();
     let mut y = 34.0;
-    for (n, (name, colour)) in legend.iter().zip(COLOURS).enumerate() {
-        #[allow(clippy::cast_precision_loss)]
-        let x = LEFT + 230.0 * n as f64;
+    let mut x = LEFT;
+    for (name, colour) in legend.iter().zip(COLOURS) {
         writeln!(
             body,
             r#"<rect x="{x}" y="{y}" width="12" height="12" fill="{colour}"/>"#
         )?;
-        writeln!(
-            body,
-            r#"<text x="{}" y="{}">{name}</text>"#,
-            x + 18.0,
-            y + 11.0
-        )?;
+        text(&mut body, x + 18.0, y + 11.0, "", name)?;
+        x += 230.0;
     }
     y += 26.0;
     let mut group = "";
     for bar in bars {
         if bar.group != group {
             group = &bar.group;
-            writeln!(
-                body,
-                r#"<text x="8" y="{}" font-weight="bold">{group}</text>"#,
-                y + 14.0
-            )?;
+            text(&mut body, 8.0, y + 14.0, r#" font-weight="bold""#, group)?;
             y += ROW;
         }
-        writeln!(
-            body,
-            r#"<text x="{}" y="{}" text-anchor="end">{}</text>"#,
-            LEFT - 8.0,
-            y + 14.0,
-            bar.name
-        )?;
+        let end = r#" text-anchor="end""#;
+        text(&mut body, LEFT - 8.0, y + 14.0, end, &bar.name)?;
         let mut x = LEFT;
         for (part, colour) in bar.parts.iter().zip(COLOURS) {
             let width = part / largest * WIDTH;
@@ -83,4 +69,10 @@ pub fn bars(file: &Path, title: &str, legend: &[&str], bars: &[Bar]) -> Result<(
 "##
     );
     Ok(fs::write(file, svg)?)
+}
+
+fn text(body: &mut String, x: f64, y: f64, attributes: &str, text: &str) -> Result<()> {
+    let line = format!(r#"<text x="{x}" y="{y}"{attributes}>{text}</text>"#);
+    writeln!(body, "{line}")?;
+    Ok(())
 }

@@ -1,11 +1,11 @@
-//! What a run prints, and keeps as JSON.
+//! Tables on standard output, and figures as JSON.
 
 use std::{fs, path::Path, time::Duration};
 
 use anyhow::Result;
 use serde_json::{Value, json};
 
-/// A figure that was taken several times.
+/// Several measurements of one figure, sorted.
 pub struct Sample(Vec<f64>);
 
 impl Sample {
@@ -26,7 +26,7 @@ impl Sample {
         self.quantile(1.0)
     }
 
-    /// The nearest rank; NaN of nothing.
+    /// The value of the nearest rank, or NaN without values.
     pub fn quantile(&self, q: f64) -> f64 {
         let last = self.0.len().saturating_sub(1);
         #[allow(
@@ -46,13 +46,8 @@ impl Sample {
 /// `min / median / max`.
 impl std::fmt::Display for Sample {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "{:.2} / {:.2} / {:.2}",
-            self.min(),
-            self.median(),
-            self.max()
-        )
+        let (min, median, max) = (self.min(), self.median(), self.max());
+        write!(f, "{min:.2} / {median:.2} / {max:.2}")
     }
 }
 
@@ -65,7 +60,7 @@ pub fn megabytes(bytes: u64) -> f64 {
     bytes as f64 / 1_000_000.0
 }
 
-/// A table in Markdown.
+/// Prints a table in Markdown.
 pub fn table(headings: &[&str], rows: &[Vec<String>]) {
     let line = |cells: &[String]| println!("| {} |", cells.join(" | "));
     line(&headings.iter().map(ToString::to_string).collect::<Vec<_>>());

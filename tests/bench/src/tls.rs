@@ -10,22 +10,22 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-/// Where systems keep the authorities that they trust; Amazon Linux 2023 has the second.
+/// Trusted authorities of Debian and of Amazon Linux 2023.
 const BUNDLES: [&str; 2] = [
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
 ];
 
-/// What terminates TLS for `127.0.0.1`.
+/// Terminates TLS for `127.0.0.1`.
 pub struct Front {
     config: Arc<ServerConfig>,
 }
 
 impl Front {
-    /// Makes a certificate, and writes a bundle that trusts it to `bundle`.
+    /// Creates a certificate, and writes a bundle with it to `bundle`.
     ///
-    /// The system's authorities are in the bundle too: a function reads them all when it starts, so leaving them out
-    /// would flatter the cold start.
+    /// The bundle also contains the system's authorities. A function reads all of them when it starts, so a shorter
+    /// bundle would make a cold start look cheaper.
     pub fn new(bundle: &Path) -> Result<Self> {
         let certified = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()])?;
         let mut trusted = String::new();
@@ -43,11 +43,11 @@ impl Front {
         })
     }
 
-    /// Serves `upstream`, `http://host:port`, by TLS; gives the URL.
+    /// Serves `upstream`, `http://host:port`, through TLS. Returns the URL.
     pub async fn serve(&self, upstream: &str) -> Result<String> {
         let upstream = upstream
             .strip_prefix("http://")
-            .context("the upstream is no http URL")?
+            .context("the upstream is not an http URL")?
             .to_owned();
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let url = format!("https://{}", listener.local_addr()?);

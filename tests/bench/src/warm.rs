@@ -1,4 +1,4 @@
-//! What a warm call costs: CPU time of the function, waiting time of the caller, requests to DynamoDB and KMS.
+//! Measures warm calls: CPU time of the function, latency, and requests to DynamoDB and KMS.
 
 use std::{
     path::{Path, PathBuf},
@@ -7,21 +7,31 @@ use std::{
 
 use anyhow::{Result, ensure};
 use bytes::Bytes;
-use harness::forged;
+use harness::{PROCESS, forged};
 use serde_json::{Value, json};
 
 use crate::{
-    bench::{ADMIN, Bench},
+    bench::Bench,
     binaries::build,
-    events::{authorization, event, validation},
+    events::{authorization, creation, event, list, validation},
     function::Function,
     report::{Sample, megabytes, milliseconds, table},
 };
 
 const ROUNDS: usize = 7;
 const WARM_UP: usize = 100;
+const HEADINGS: [&str; 8] = [
+    "function",
+    "call",
+    "CPU-ms",
+    "p50 ms",
+    "p99 ms",
+    "DynamoDB",
+    "KMS",
+    "resident MB",
+];
 
-/// A kind of call, and how to tell that it was answered as it should be.
+/// A kind of call, with the check of its response.
 pub struct Mix {
     pub name: &'static str,
     pub function: &'static str,
@@ -29,18 +39,18 @@ pub struct Mix {
     pub expected: fn(&Value) -> bool,
 }
 
-/// What one kind of call costs.
+/// The cost of a kind of call.
 pub struct Cost {
-    /// CPU-milliseconds of the function per call, by rounds.
+    /// CPU-milliseconds of the function per call, one value per round.
     pub cpu: Sample,
-    /// Milliseconds from the event to the answer.
+    /// Milliseconds from the event to the response.
     pub wall: Sample,
     pub dynamodb: f64,
     pub kms: f64,
     pub resident: u64,
 }
 
-/// Measures a kind of call on a function that is warm.
+/// Measures a kind of call after a warm-up.
 #[allow(clippy::cast_precision_loss)]
 pub async fn measure(
     bench: &Bench,
@@ -51,33 +61,22 @@ pub async fn measure(
     let mut events = mix.events.iter().cycle();
     let mut next = move || events.next().cloned().unwrap_or_default();
     for _ in 0..WARM_UP {
-        let answer = function.invoke(&next()).await?.body;
-        ensure!(
-            (mix.expected)(&answer),
-            "{}: unexpected answer {answer}",
-            mix.name
-        );
+        mix.check(&function.invoke(&next()).await?.body)?;
     }
     let (mut cpu, mut wall) = (Vec::new(), Vec::new());
     let (mut dynamodb, mut kms) = (0, 0);
     for _ in 0..ROUNDS {
-        let before = (function.cpu_at_rest().await?, bench.requests(mix.function));
+        let (cpu_before, before) = (function.cpu_at_rest().await?, bench.requests(mix.function));
         for _ in 0..calls {
             let answer = function.invoke(&next()).await?;
-            ensure!(
-                (mix.expected)(&answer.body),
-                "{}: unexpected answer {}",
-                mix.name,
-                answer.body
-            );
+            mix.check(&answer.body)?;
             wall.push(milliseconds(answer.wall));
         }
         let after = bench.requests(mix.function);
-        dynamodb += after.0 - before.1.0;
-        kms += after.1 - before.1.1;
-        cpu.push(
-            milliseconds(function.cpu_at_rest().await?.saturating_sub(before.0)) / calls as f64,
-        );
+        dynamodb += after.0 - before.0;
+        kms += after.1 - before.1;
+        let cpu_after = function.cpu_at_rest().await?;
+        cpu.push(milliseconds(cpu_after.saturating_sub(cpu_before)) / calls as f64);
     }
     let all = (calls * ROUNDS) as f64;
     Ok(Cost {
@@ -89,7 +88,18 @@ pub async fn measure(
     })
 }
 
-/// A body of the gateway's response.
+impl Mix {
+    fn check(&self, answer: &Value) -> Result<()> {
+        let name = self.name;
+        ensure!(
+            (self.expected)(answer),
+            "{name}: unexpected answer {answer}"
+        );
+        Ok(())
+    }
+}
+
+/// The body of a response to the gateway.
 fn body(answer: &Value) -> Value {
     serde_json::from_str(answer["body"].as_str().unwrap_or_default()).unwrap_or_default()
 }
@@ -126,10 +136,10 @@ pub fn created(answer: &Value) -> bool {
     answer["statusCode"] == 201
 }
 
-/// What is measured.
+/// The options of `bench warm`.
 #[derive(clap::Args)]
 pub struct Options {
-    /// How many calls a round has.
+    /// Number of calls per round.
     #[arg(long, default_value_t = 300)]
     calls: usize,
     /// Only these functions, separated by commas.
@@ -138,12 +148,83 @@ pub struct Options {
     /// Only this kind of call.
     #[arg(long)]
     call: Option<String>,
-    /// Other binaries than the release build of this checkout.
+    /// Folder of other binaries than the release build of this checkout.
     #[arg(long)]
     binaries: Option<PathBuf>,
 }
 
-/// Runs every mix in turn.
+/// The mixes of `validate` and of the authorizer. Waits until a key has expired.
+async fn validations(bench: &Bench, valid: &[String]) -> Result<Vec<Mix>> {
+    type Expected = fn(&Value) -> bool;
+    let (_, expiring, end) = bench.tenant().short_lived("viewer", 2).await;
+    let (_, doomed) = bench.key("revoked").await;
+    bench.tenant().revoke(&doomed).await;
+    harness::until(end + 1).await;
+    let forgeries: Vec<_> = valid.iter().map(|key| forged(key)).collect();
+    let kinds: [(&str, &[String], Expected, Expected); 6] = [
+        ("valid", valid, active, authorized),
+        ("expired", &[expiring], expired, refused),
+        ("revoked", &[doomed], revoked, refused),
+        ("forged", &forgeries, invalid, refused),
+        ("garbage", &["not-a-key".to_owned()], invalid, refused),
+        ("oversize", &["A".repeat(50_000)], invalid, refused),
+    ];
+    let (mut validate, mut authorize) = (Vec::new(), Vec::new());
+    for (name, keys, expected, authorized) in kinds {
+        let validations = keys.iter().map(|key| validation(key, None));
+        validate.push(Mix {
+            name,
+            function: "validate",
+            events: validations.collect::<Result<_>>()?,
+            expected,
+        });
+        let authorizations = keys.iter().map(|key| authorization(key));
+        authorize.push(Mix {
+            name,
+            function: "authorize",
+            events: authorizations.collect::<Result<_>>()?,
+            expected: authorized,
+        });
+    }
+    let cached = valid.iter().map(|key| validation(key, Some(60)));
+    validate.push(Mix {
+        name: "valid, remembered",
+        function: "validate",
+        events: cached.collect::<Result<_>>()?,
+        expected: active,
+    });
+    validate.append(&mut authorize);
+    Ok(validate)
+}
+
+/// The mixes of the other functions.
+fn other_calls(key: &str) -> Result<[Mix; 3]> {
+    let node = json!({ "cluster_name": "a", "node_name": "n", "type": "K8s" });
+    let mut process = event("onboard", &format!("POST {PROCESS}"), PROCESS, &node)?;
+    process["headers"]["authorization"] = format!("Bearer {key}").into();
+    Ok([
+        Mix {
+            name: "a key",
+            function: "create",
+            events: vec![creation()?],
+            expected: created,
+        },
+        Mix {
+            name: "50 keys",
+            function: "list",
+            events: vec![list()?],
+            expected: ok,
+        },
+        Mix {
+            name: "the same node",
+            function: "onboard",
+            events: vec![process.to_string().into()],
+            expected: ok,
+        },
+    ])
+}
+
+/// Measures every mix in turn.
 pub async fn run(options: &Options, folder: &Path) -> Result<()> {
     let calls = options.calls;
     let mut functions = vec!["validate", "authorize", "create", "list", "onboard"];
@@ -155,107 +236,20 @@ pub async fn run(options: &Options, folder: &Path) -> Result<()> {
         None => build(&functions)?,
     };
     let bench = Bench::start(Duration::ZERO).await?;
-
-    let (_, expiring, end) = bench.tenant().short_lived(2).await;
-    let (_, doomed) = bench.key("revoked").await;
-    bench.tenant().revoke(&doomed).await;
     let mut valid = Vec::new();
     for n in 0..100 {
         valid.push(bench.key(&format!("valid {n}")).await.1);
     }
-    harness::until(end + 1).await;
-    let forgeries: Vec<_> = valid.iter().map(|key| forged(key)).collect();
-    let oversize = vec!["A".repeat(50_000)];
-    let garbage = vec!["not-a-key".to_owned()];
-    let one = |key: &str| vec![key.to_owned()];
+    let mut mixes = validations(&bench, &valid).await?;
+    mixes.extend(other_calls(&valid[0])?);
 
-    let mut mixes = Vec::new();
-    type Expected = fn(&Value) -> bool;
-    let kinds: [(&str, &[String], Expected, Expected); 6] = [
-        ("valid", &valid, active, authorized),
-        ("expired", &one(&expiring), expired, refused),
-        ("revoked", &one(&doomed), revoked, refused),
-        ("forged", &forgeries, invalid, refused),
-        ("garbage", &garbage, invalid, refused),
-        ("oversize", &oversize, invalid, refused),
-    ];
-    for (name, keys, expected, authorized) in kinds {
-        let events = keys
-            .iter()
-            .map(|key| validation(key, None))
-            .collect::<Result<_>>()?;
-        mixes.push(Mix {
-            name,
-            function: "validate",
-            events,
-            expected,
-        });
-        let events = keys
-            .iter()
-            .map(|key| authorization(key))
-            .collect::<Result<_>>()?;
-        mixes.push(Mix {
-            name,
-            function: "authorize",
-            events,
-            expected: authorized,
-        });
-    }
-    let remembered = valid
-        .iter()
-        .map(|key| validation(key, Some(60)))
-        .collect::<Result<_>>()?;
-    mixes.push(Mix {
-        name: "valid, remembered",
-        function: "validate",
-        events: remembered,
-        expected: active,
-    });
-    mixes.sort_by_key(|mix| mix.function != "validate");
-    let path = format!("/v1/users/{ADMIN}/access-keys");
-    let create = event(
-        "create",
-        "POST /v1/users/{user_id}/access-keys",
-        &path,
-        &json!({ "name": "n", "role": "viewer" }),
-    )?;
-    mixes.push(Mix {
-        name: "a key",
-        function: "create",
-        events: vec![create.to_string().into()],
-        expected: created,
-    });
-    let list = event(
-        "list",
-        "GET /v1/users/{user_id}/access-keys",
-        &path,
-        &Value::Null,
-    )?;
-    mixes.push(Mix {
-        name: "50 keys",
-        function: "list",
-        events: vec![list.to_string().into()],
-        expected: ok,
-    });
-    let node = json!({ "cluster_name": "a", "node_name": "n", "type": "K8s" });
-    let path = "/access-token/api/v1/process";
-    let mut process = event("onboard", &format!("POST {path}"), path, &node)?;
-    process["headers"]["authorization"] = format!("Bearer {}", valid[0]).into();
-    mixes.push(Mix {
-        name: "the same node",
-        function: "onboard",
-        events: vec![process.to_string().into()],
-        expected: ok,
-    });
-
-    let mut rows = Vec::new();
-    let mut figures = Vec::new();
+    let (mut rows, mut figures) = (Vec::new(), Vec::new());
     for name in functions {
         let mut function = bench.function(&binaries, name).await?;
-        let wanted = |mix: &&Mix| {
+        let is_wanted = |mix: &&Mix| {
             mix.function == name && options.call.as_deref().is_none_or(|call| call == mix.name)
         };
-        for mix in mixes.iter().filter(wanted) {
+        for mix in mixes.iter().filter(is_wanted) {
             let cost = measure(&bench, &mut function, mix, calls).await?;
             rows.push(vec![
                 name.to_owned(),
@@ -279,16 +273,6 @@ pub async fn run(options: &Options, folder: &Path) -> Result<()> {
     println!(
         "warm calls: CPU-ms of the function per call (min / median / max of {ROUNDS} rounds of {calls})\n"
     );
-    let headings = [
-        "function",
-        "call",
-        "CPU-ms",
-        "p50 ms",
-        "p99 ms",
-        "DynamoDB",
-        "KMS",
-        "resident MB",
-    ];
-    table(&headings, &rows);
+    table(&HEADINGS, &rows);
     crate::report::write(folder, "warm", &json!(figures))
 }

@@ -1,4 +1,4 @@
-//! An HTTP answer, and what a test may expect of it.
+//! An HTTP response, and what a test may expect of it.
 
 use std::{ops::Index, sync::Mutex};
 
@@ -6,7 +6,7 @@ use reqwest::{RequestBuilder, header::HeaderMap};
 use serde_json::Value;
 use tokio::task::JoinSet;
 
-/// Every access key and join token that an answer contained, for the search in logs and table.
+/// Every access key and join token that a response contained, for the search in the logs and in the table.
 static SECRETS: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 pub fn secrets() -> Vec<String> {
@@ -44,11 +44,25 @@ pub async fn all_at_once(requests: impl IntoIterator<Item = RequestBuilder>) -> 
 }
 
 impl Answer {
-    /// The code of problem JSON, of a validation or of an AccuKnox error; `message` for the gateway's own refusals.
+    /// The code of problem JSON, of a validation or of an AccuKnox error; `message` for a refusal by the gateway.
     pub fn code(&self) -> &str {
         let code = self["code"].as_str().or(self["error_code"].as_str());
         let is_gateway = self.status >= 400 && !self["message"].is_null();
         code.unwrap_or(if is_gateway { "message" } else { "" })
+    }
+
+    /// A string of the body.
+    #[track_caller]
+    pub fn string(&self, name: &str) -> &str {
+        let string = self[name].as_str();
+        string.unwrap_or_else(|| panic!("no {name}: {}", self.text))
+    }
+
+    /// An array of the body.
+    #[track_caller]
+    pub fn array(&self, name: &str) -> &[Value] {
+        let array = self[name].as_array();
+        array.unwrap_or_else(|| panic!("no {name}: {}", self.text))
     }
 
     pub fn header(&self, name: &str) -> Option<&str> {
@@ -72,7 +86,7 @@ impl Answer {
     pub fn expect_accuknox(self, status: u16, code: &str) -> Self {
         let found = self["error_code"].as_str().unwrap_or_default();
         assert_eq!((self.status, found), (status, code), "{}", self.text);
-        assert!(!self["error_message"].as_str().unwrap().is_empty());
+        assert!(!self.string("error_message").is_empty());
         assert_eq!(self.body.as_object().unwrap().len(), 2, "{}", self.text);
         self
     }
@@ -84,13 +98,20 @@ impl Answer {
         assert_eq!((self.status, found), (status, code), "{}", self.text);
         assert_eq!(self.headers["content-type"], "application/problem+json");
         assert_eq!(self["status"], status);
-        assert!(!self["detail"].as_str().unwrap().is_empty());
-        assert!(!self["request_id"].as_str().unwrap().is_empty());
+        assert!(!self.string("detail").is_empty());
+        assert!(!self.string("request_id").is_empty());
         self
     }
 }
 
-/// A member of the body, or null.
+/// A string of each item.
+#[track_caller]
+pub fn strings<'a>(items: &'a [Value], name: &str) -> Vec<&'a str> {
+    let string = |item: &'a Value| item[name].as_str().unwrap();
+    items.iter().map(string).collect()
+}
+
+/// A field of the body, or null.
 impl Index<&str> for Answer {
     type Output = Value;
 

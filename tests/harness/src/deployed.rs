@@ -1,4 +1,4 @@
-//! The template, deployed by CloudFormation into an emulator of AWS. Its identity provider is that of a local stack.
+//! The template in an emulator of AWS, deployed by CloudFormation. A local stack is its identity provider.
 
 use std::{
     env,
@@ -19,7 +19,7 @@ pub struct Deployed {
 }
 
 impl Deployed {
-    /// Deploys by `tests/deployed/deploy.py` with the interpreter that `tests/deployed/run` names.
+    /// Runs `tests/deployed/deploy.py` with the Python interpreter in the variable `PYTHON`.
     pub fn start(emulator: String) -> Self {
         let options = Options {
             processes_per_function: 1,
@@ -46,9 +46,9 @@ impl Deployed {
         let parameters = parameters(&oidc).into_iter();
         deploy.args(parameters.map(|(name, value)| format!("{name}={value}")));
         let deployed = deploy.stderr(Stdio::inherit()).output().unwrap();
-        assert!(deployed.status.success(), "the template is not deployed");
+        assert!(deployed.status.success(), "the template was not deployed");
         let outputs: Value = serde_json::from_slice(&deployed.stdout).unwrap();
-        // Not every resolver knows names below localhost, so the API's id goes into the path.
+        // The API's id goes into the path because some resolvers do not know names below localhost.
         let url = outputs["Url"].as_str().unwrap();
         let id = url.trim_start_matches("http://").split('.').next().unwrap();
         Self {

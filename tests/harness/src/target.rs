@@ -1,4 +1,4 @@
-//! What the tests run against.
+//! The deployments that tests run against.
 
 use std::{env, sync::LazyLock};
 
@@ -8,7 +8,7 @@ use tokio::runtime::Runtime;
 
 use crate::deployed::Deployed;
 
-/// How many tenants have `admin` as their first administrator.
+/// The number of tenants that have `admin` as their first administrator.
 pub(crate) const TENANTS: usize = 300;
 
 /// A running deployment.
@@ -18,15 +18,15 @@ pub trait Target: Send + Sync {
 
     fn table(&self) -> &str;
 
-    /// DynamoDB, past the functions and their permissions.
+    /// DynamoDB, without the functions and their permissions.
     fn dynamodb_endpoint(&self) -> &str;
 
     /// A token of the identity provider.
     fn token(&self, claims: Value) -> String;
 
-    /// The local stack, for a test that looks into its requests, logs, faults, stream or clock.
+    /// The local stack, for a test that needs its requests, logs, faults or stream.
     fn local(&self) -> &Stack {
-        panic!("this test looks into the local stack and runs on no other target")
+        panic!("this test runs only on the local stack")
     }
 }
 
@@ -62,8 +62,7 @@ static SHARED: LazyLock<Box<dyn Target>> = LazyLock::new(|| match env::var("EMUL
     }
 });
 
-/// The target that the tests of a binary share: the template deployed into the emulator at `EMULATOR_URL`, or else the
-/// local stack.
+/// The target that the tests of a binary share: the template in the emulator at `EMULATOR_URL`, or the local stack.
 pub(crate) fn shared() -> &'static dyn Target {
     &**SHARED
 }
@@ -79,12 +78,12 @@ pub fn run<T>(test: impl Future<Output = T>) -> T {
     block_on(test)
 }
 
-/// Runs on the runtime that the shared target lives on, whose connections outlive a test.
+/// Runs on the runtime of the shared target, because its connections outlive a test.
 pub fn block_on<T>(future: impl Future<Output = T>) -> T {
     RUNTIME.block_on(future)
 }
 
-/// The template's parameters for the tests, and further ones.
+/// The template's parameters for the tests, and additional ones.
 pub(crate) fn parameters(more: &[(&str, &str)]) -> Vec<(String, String)> {
     let tenants = (0..TENANTS).map(|n| format!("t{n}x/admin"));
     let admins: Vec<_> = tenants.chain(["acme/admin".into()]).collect();

@@ -1,11 +1,11 @@
-//! A tenant of a target: its people, keys and clusters through the API, and its items in the table.
+//! A tenant: its users, keys and clusters through the API, and its items in the table.
 
 use std::sync::{
     LazyLock,
     atomic::{AtomicUsize, Ordering},
 };
 
-use local_stack::Options;
+use local_stack::{Fault, Options, Rule, Service};
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Map, Value, json};
 
@@ -15,7 +15,10 @@ use crate::{
     time::{eventually, now, rfc3339},
 };
 
+/// The caller's own keys.
+pub const KEYS: &str = "/v1/users/me/access-keys";
 pub const VALIDATE: &str = "/v1/access-keys/validate";
+/// The path where AccuKnox clients onboard clusters and nodes.
 pub const PROCESS: &str = "/access-token/api/v1/process";
 
 /// A tenant with the administrator `admin`.
@@ -27,7 +30,7 @@ pub struct Tenant<'a> {
 }
 
 impl Tenant<'static> {
-    /// A tenant of the shared target that no other test has.
+    /// A tenant of the shared target that no other test uses.
     pub fn fresh() -> Self {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         static CLIENT: LazyLock<reqwest::Client> = LazyLock::new(client);
@@ -42,7 +45,7 @@ impl Tenant<'static> {
 }
 
 impl<'a> Tenant<'a> {
-    /// The tenant `acme` of a target that a test has for itself.
+    /// The tenant `acme` of a target that only one test uses.
     pub fn acme(target: &'a dyn Target) -> Self {
         Self {
             id: "acme".into(),
@@ -65,7 +68,7 @@ impl Tenant<'_> {
         self.client.request(method, url)
     }
 
-    /// A request of a user of this tenant.
+    /// A request by a user of this tenant.
     pub fn request(&self, user: &str, method: &str, path: &str) -> RequestBuilder {
         self.call(method, path).bearer_auth(self.token(user))
     }
@@ -93,7 +96,7 @@ impl Tenant<'_> {
         send(self.request(user, method, path).json(&body)).await
     }
 
-    /// All pages of a list, as items.
+    /// The items of all pages of a list.
     pub async fn all(&self, user: &str, path: &str) -> Vec<Value> {
         let separator = if path.contains('?') { '&' } else { '?' };
         let (mut items, mut cursor) = (Vec::new(), String::new());
@@ -117,35 +120,59 @@ impl Tenant<'_> {
         created.await.expect(201);
     }
 
-    /// Has the administrator create a key for `owner`. Returns its id and its text.
+    /// Changes a user's role or status as the administrator.
+    pub async fn change_user(&self, id: &str, change: Value) {
+        let path = format!("/v1/users/{id}");
+        let changed = self.send("admin", "PATCH", &path, change);
+        changed.await.expect(200);
+    }
+
+    /// A request of a user to create a key of their own.
+    pub fn creation(&self, user: &str, body: &Value) -> RequestBuilder {
+        self.request(user, "POST", KEYS).json(body)
+    }
+
+    /// Creates a key for `owner` as the administrator. Returns its id and its text.
     pub async fn key(&self, owner: &str, role: &str) -> (String, String) {
-        self.key_of(owner, json!({ "name": "test", "role": role }))
-            .await
+        let body = json!({ "name": "test", "role": role });
+        self.key_of(owner, body).await
     }
 
     /// Like [`Self::key`], with another body.
     pub async fn key_of(&self, owner: &str, body: Value) -> (String, String) {
         let path = format!("/v1/users/{owner}/access-keys");
         let created = self.send("admin", "POST", &path, body).await.expect(201);
-        let text = |name: &str| created[name].as_str().unwrap().to_owned();
-        (text("id"), text("access_key"))
+        let string = |name| created.string(name).to_owned();
+        (string("id"), string("access_key"))
     }
 
-    /// A Viewer key of the administrator that lives for `seconds`: its id, its text, and the second it expires at.
-    pub async fn short_lived(&self, seconds: i64) -> (String, String, i64) {
+    /// A key of the administrator with this cluster limit: its id and its text.
+    pub async fn limited_key(&self, role: &str, max_clusters: u64) -> (String, String) {
+        let body = json!({ "name": "k", "role": role, "max_clusters": max_clusters });
+        self.key_of("admin", body).await
+    }
+
+    /// A key of the administrator that lives for `seconds`: its id, its text, and the second when it expires.
+    pub async fn short_lived(&self, role: &str, seconds: i64) -> (String, String, i64) {
         let end = now() + seconds;
-        let body = json!({ "name": "short", "role": "viewer", "expires_at": rfc3339(end) });
+        let body = json!({ "name": "short", "role": role, "expires_at": rfc3339(end) });
         let (id, key) = self.key_of("admin", body).await;
         (id, key, end)
     }
 
     /// The record of one of the administrator's keys.
     pub async fn record(&self, key_id: &str) -> Value {
-        let path = format!("/v1/users/me/access-keys/{key_id}");
+        let path = format!("{KEYS}/{key_id}");
         self.get("admin", &path).await.expect(200).body
     }
 
-    /// A validation that accepts data of up to `seconds` ago.
+    /// A request for the record of the key that is presented, through the authorizer.
+    pub fn own_record(&self, key: &str) -> RequestBuilder {
+        let request = self.call("GET", "/v1/access-keys/self");
+        request.bearer_auth(key)
+    }
+
+    /// A validation that accepts data that is up to `seconds` old.
     pub fn cached_validation(&self, key: &str, seconds: i64) -> RequestBuilder {
         let body = json!({ "access_key": key, "max_staleness": seconds });
         self.call("POST", VALIDATE).json(&body)
@@ -160,13 +187,24 @@ impl Tenant<'_> {
         send(self.validation(key)).await.expect(200).body
     }
 
-    /// Revokes a key by presenting it.
-    pub async fn revoke(&self, key: &str) {
+    /// A request that revokes the key that it presents.
+    pub fn revocation(&self, key: &str) -> RequestBuilder {
         let request = self.call("POST", "/v1/access-keys/revoke");
-        send(request.bearer_auth(key)).await.expect(204);
+        request.bearer_auth(key)
     }
 
-    /// The code of the refusal of a key, or `active`.
+    /// Revokes a key by presenting it.
+    pub async fn revoke(&self, key: &str) {
+        send(self.revocation(key)).await.expect(204);
+    }
+
+    /// Revokes one of the administrator's keys by its id.
+    pub async fn revoke_by_id(&self, key_id: &str) {
+        let path = format!("{KEYS}/{key_id}");
+        self.delete("admin", &path).await.expect(204);
+    }
+
+    /// Validates a key. Returns `active`, or the code of the refusal.
     pub async fn verdict(&self, key: &str) -> String {
         code(&self.validate(key).await).into()
     }
@@ -174,10 +212,15 @@ impl Tenant<'_> {
 
 /// Clusters and join tokens.
 impl Tenant<'_> {
-    /// A key of the administrator that may onboard `max` clusters: its id and its text.
-    pub async fn onboarding_key(&self, max: u64) -> (String, String) {
-        let body = json!({ "name": "k", "role": "cluster_onboarding", "max_clusters": max });
-        self.key_of("admin", body).await
+    /// A key of the administrator that may onboard `max_clusters`: its id and its text.
+    pub async fn onboarding_key(&self, max_clusters: u64) -> (String, String) {
+        self.limited_key("cluster_onboarding", max_clusters).await
+    }
+
+    /// The record of a cluster.
+    pub async fn cluster(&self, name: &str) -> Value {
+        let path = format!("/v1/clusters/{name}");
+        self.get("admin", &path).await.expect(200).body
     }
 
     /// The request of an AccuKnox agent: no Content-Type, and the key both in the header and in the body.
@@ -200,10 +243,10 @@ impl Tenant<'_> {
     /// Onboards a cluster and returns the join token.
     pub async fn join_token(&self, key: &str, cluster: &str) -> String {
         let joined = self.onboard(key, cluster).await.expect(200);
-        joined["join_token"].as_str().unwrap().to_owned()
+        joined.string("join_token").to_owned()
     }
 
-    /// A token of the service that redeems join tokens, with further claims.
+    /// A token of the service that redeems join tokens, with additional claims.
     pub fn platform_token(&self, claims: Value) -> String {
         let mut token = json!({ "sub": "spire-server", "scope": "join-tokens:redeem other" });
         let token_claims = token.as_object_mut().unwrap();
@@ -221,7 +264,7 @@ impl Tenant<'_> {
     }
 }
 
-/// The table, past the functions: what someone with access to it could do.
+/// The table, without the functions.
 impl Tenant<'_> {
     pub fn table(&self) -> &str {
         self.target.table()
@@ -263,6 +306,11 @@ impl Tenant<'_> {
         self.partition(&self.pk(user)).await
     }
 
+    /// The partition key of the clusters and nodes.
+    pub fn clusters_pk(&self) -> String {
+        format!("C#{}", self.id)
+    }
+
     /// The item of one of the administrator's keys.
     pub async fn key_item(&self, key_id: &str) -> Option<Value> {
         let items = self.items("admin").await.into_iter();
@@ -277,16 +325,17 @@ impl Tenant<'_> {
         items.iter().map(name).collect()
     }
 
-    /// Asserts that a live key's counter is the number of its slots, and returns that number.
+    /// The number of slots of a key that has not expired. Asserts that its counter is the same.
     pub async fn used(&self, key_id: &str) -> u64 {
         let (record, slots) = (self.record(key_id).await, self.slots(key_id).await);
         assert_eq!(record["clusters_used"], slots.len(), "{slots:?}");
         slots.len() as u64
     }
 
-    /// Edits an item of a user's partition.
-    pub async fn edit(&self, user: &str, sk: &str, update: &str, values: Value) {
-        self.edit_item(&self.pk(user), sk, update, values).await;
+    /// Edits the item of a user's key.
+    pub async fn edit_key(&self, owner: &str, key_id: &str, update: &str, values: Value) {
+        let sk = format!("KEY#{key_id}");
+        self.edit_item(&self.pk(owner), &sk, update, values).await;
     }
 
     /// Edits an item. `#x` in the expression stands for the attribute `x`.
@@ -310,8 +359,14 @@ impl Tenant<'_> {
     }
 }
 
-/// What only the local stack shows.
+/// Only on the local stack.
 impl Tenant<'_> {
+    /// A rule that injects a fault into this tenant's requests to DynamoDB.
+    pub fn rule(&self, action: &str, fault: Fault) -> Rule {
+        let rule = Rule::new(fault).service(Service::DynamoDb).action(action);
+        rule.containing(&format!("#{}", self.id))
+    }
+
     /// The actions that functions have requested from DynamoDB for this tenant so far.
     pub fn store_actions(&self) -> Vec<String> {
         let marker = format!("#{}", self.id);
@@ -320,24 +375,25 @@ impl Tenant<'_> {
         requests.into_iter().map(|request| request.action).collect()
     }
 
-    /// How many requests functions have sent to DynamoDB for this tenant so far.
+    /// The number of requests that functions have sent to DynamoDB for this tenant so far.
     pub fn store_requests(&self) -> usize {
         self.store_actions().len()
     }
 
-    /// The first answer that costs the store nothing. Each process reads once before it can remember.
-    pub async fn remembered(&self, ask: impl Fn() -> RequestBuilder) -> Answer {
+    /// Repeats a request until it is answered from the cache, and returns that response. Each process reads the table
+    /// once before it can use its cache.
+    pub async fn cached(&self, request: impl Fn() -> RequestBuilder) -> Answer {
         for _ in 0..=Options::default().processes_per_function {
             let before = self.store_requests();
-            let answer = send(ask()).await;
+            let answer = send(request()).await.expect(200);
             if self.store_requests() == before {
                 return answer;
             }
         }
-        panic!("every process has read, and none remembers");
+        panic!("every process has read the table, and none uses its cache");
     }
 
-    /// Has TTL remove the administrator's key and waits for the clean-up. Returns the item of the history.
+    /// Lets TTL remove the administrator's key and waits for the clean-up. Returns the item of the history.
     pub async fn archived(&self, key_id: &str) -> Value {
         let stack = self.target.local();
         eventually("the key is archived", || async {
@@ -350,13 +406,20 @@ impl Tenant<'_> {
     }
 }
 
-/// The code of the refusal in a validation's answer, or `active`.
+/// `active`, or the code of the refusal, from the body of a validation.
 pub fn code(answer: &Value) -> &str {
     if answer["active"] == true {
         "active"
     } else {
         answer["code"].as_str().unwrap()
     }
+}
+
+/// Asserts that a validation is based on data that was read no earlier than `second`.
+#[track_caller]
+pub fn expect_checked_since(second: i64, answer: &Value) {
+    let checked_at = answer["checked_at"].as_i64().unwrap();
+    assert!((second..=now()).contains(&checked_at), "{second}: {answer}");
 }
 
 /// The key with another signature of the same form.

@@ -1,18 +1,18 @@
-//! The clock as a user of the API sees it.
+//! Wall-clock time, as a client of the API sees it.
 
 use std::time::{Duration, SystemTime};
 
 /// Seconds since the epoch.
 #[allow(
     clippy::disallowed_methods,
-    reason = "a test sees the clock that its user sees"
+    reason = "a test uses the clock of a client"
 )]
 pub fn now() -> i64 {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     now.unwrap().as_secs() as i64
 }
 
-/// Waits until the clock shows `second`.
+/// Waits until `second`.
 pub async fn until(second: i64) {
     while now() < second {
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -23,7 +23,7 @@ pub fn rfc3339(seconds: i64) -> String {
     jiff::Timestamp::from_second(seconds).unwrap().to_string()
 }
 
-/// Polls until `poll` finds something. The stack collects logs and works off its stream while a test goes on.
+/// Polls until `poll` returns a value. The stack collects logs and processes its stream in the background.
 pub async fn eventually<T, F>(what: &str, mut poll: impl FnMut() -> F) -> T
 where
     F: Future<Output = Option<T>>,
@@ -34,5 +34,5 @@ where
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    panic!("waited ten seconds in vain: {what}");
+    panic!("not within ten seconds: {what}");
 }

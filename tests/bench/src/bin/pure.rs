@@ -1,4 +1,4 @@
-//! The pure part of a validation, for `tests/instructions` to count: parse, verify, hash. No I/O, no clock.
+//! The pure part of a validation (parse, verify, hash), whose instructions `tests/instructions` counts.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use p256::{
 
 const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
 const LIFE: Duration = Duration::from_secs(60);
-/// So many calls that the first one's initialisation does not count for much.
+/// Enough calls to make the initialisation in the first call insignificant.
 const CALLS: usize = 20;
 
 fn main() -> Result<()> {
