@@ -19,5 +19,8 @@ mod time;
 pub use answer::{Answer, all_at_once, secrets, send, strings};
 pub use local_stack::{Fault, Options, Permission, Rule, RuleGuard, Service, Stack, dynoxide};
 pub use target::{Target, block_on, options, run, stack};
-pub use tenant::{KEYS, PROCESS, Tenant, VALIDATE, code, expect_checked_since, forged};
+pub use tenant::{
+    ACCUKNOX_CLUSTERS, KEYS, PROCESS, Tenant, UNKNOWN_KEY, VALIDATE, code, expect_checked_since,
+    forged,
+};
 pub use time::{eventually, now, rfc3339, until};
