@@ -1,9 +1,8 @@
 //! The lists of clusters and nodes for AccuKnox clients.
 
-use harness::{Answer, Tenant, run, send, strings};
+use harness::{ACCUKNOX_CLUSTERS, Answer, Tenant, run, send, strings};
 use serde_json::{Value, json};
 
-pub const CLUSTERS: &str = "/cluster-onboarding/api/v1/get-onboarded-clusters";
 const NODES: &str = "/cm/api/v1/cluster-management/nodes-in-cluster";
 
 /// Calls with an access key or a token.
@@ -35,7 +34,7 @@ async fn two_clusters() -> (Tenant<'static>, String, String) {
 fn the_list_of_clusters_has_the_shape_of_accuknox() {
     run(async {
         let (tenant, key_id, viewer) = two_clusters().await;
-        let path = format!("{CLUSTERS}?wsid={}", tenant.id);
+        let path = format!("{ACCUKNOX_CLUSTERS}?wsid={}", tenant.id);
         let listed = with_key(&tenant, &viewer, "GET", &path).await.expect(200);
         let [a, b] = &listed.body.as_array().unwrap()[..] else {
             panic!("{}", listed.text)
@@ -51,7 +50,7 @@ fn the_list_of_clusters_has_the_shape_of_accuknox() {
             }
         }
         assert_ne!(a["ID"], b["ID"]);
-        let again = with_key(&tenant, &viewer, "GET", CLUSTERS).await;
+        let again = with_key(&tenant, &viewer, "GET", ACCUKNOX_CLUSTERS).await;
         assert_eq!(again.body, listed.body, "the numbers are stable");
     });
 }
@@ -60,7 +59,7 @@ fn the_list_of_clusters_has_the_shape_of_accuknox() {
 fn the_list_of_nodes_has_the_shape_and_the_pages_of_accuknox() {
     run(async {
         let (tenant, _, viewer) = two_clusters().await;
-        let clusters = with_key(&tenant, &viewer, "GET", CLUSTERS).await;
+        let clusters = with_key(&tenant, &viewer, "GET", ACCUKNOX_CLUSTERS).await;
         let (a, b) = (&clusters[0]["ID"], &clusters[1]["ID"]);
         let all =
             json!({ "workspace_id": tenant.id, "cluster_id": [a], "from_time": [], "to_time": [] });
@@ -111,13 +110,13 @@ fn the_lists_refuse_bad_parameters_other_tenants_and_invalid_keys_as_accuknox_do
         let body = json!({ "cluster_id": [1], "workspace_id": 7 });
         let refused = nodes(&tenant, &viewer, body).await;
         refused.expect_accuknox(403, "tenant_mismatch");
-        let elsewhere = format!("{CLUSTERS}?wsid=other");
+        let elsewhere = format!("{ACCUKNOX_CLUSTERS}?wsid=other");
         let refused = with_key(&tenant, &viewer, "GET", &elsewhere).await;
         refused.expect_accuknox(403, "tenant_mismatch");
-        let elsewhere = tenant.call("GET", CLUSTERS).bearer_auth(&viewer);
+        let elsewhere = tenant.call("GET", ACCUKNOX_CLUSTERS).bearer_auth(&viewer);
         let refused = send(elsewhere.header("x-tenant-id", "other")).await;
         refused.expect_accuknox(403, "tenant_mismatch");
-        let refused = with_key(&tenant, "nonsense", "GET", CLUSTERS).await;
+        let refused = with_key(&tenant, "nonsense", "GET", ACCUKNOX_CLUSTERS).await;
         refused.expect_accuknox(401, "invalid_key");
         let refused = send(tenant.call("POST", NODES).body("{}")).await;
         refused.expect_accuknox(401, "invalid_key");

@@ -1,6 +1,6 @@
 //! Who may call the management API: roles, other users, other tenants, and callers without a valid token.
 
-use harness::{Answer, KEYS, Tenant, run, send, strings};
+use harness::{Answer, KEYS, Tenant, UNKNOWN_KEY, run, send, strings};
 use serde_json::{Value, json};
 
 #[test]
@@ -58,7 +58,6 @@ fn calls_about(user: &str, key: &str) -> [(&'static str, String, Value); 8] {
 
 #[test]
 fn users_and_keys_that_the_caller_may_not_see_return_404_as_if_they_did_not_exist() {
-    const UNKNOWN: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
     run(async {
         let (tenant, other) = (Tenant::fresh(), Tenant::fresh());
         for tenant in [&tenant, &other] {
@@ -80,7 +79,7 @@ fn users_and_keys_that_the_caller_may_not_see_return_404_as_if_they_did_not_exis
             ("editor", "admin", &colleagues),
         ] {
             let hidden = calls_about(user, key).into_iter();
-            for (hidden, unknown) in hidden.zip(calls_about("unknown", UNKNOWN)) {
+            for (hidden, unknown) in hidden.zip(calls_about("unknown", UNKNOWN_KEY)) {
                 let answer = call(caller, hidden).await;
                 assert_eq!(answer.0, 404, "{caller} {user}: {}", answer.1);
                 assert_eq!(answer, call(caller, unknown).await);
@@ -89,7 +88,7 @@ fn users_and_keys_that_the_caller_may_not_see_return_404_as_if_they_did_not_exis
             let own = |id: &str| ("GET", format!("{KEYS}/{id}"), Value::Null);
             let answer = call("editor", own(key)).await;
             assert_eq!(answer.0, 404, "{}", answer.1);
-            assert_eq!(answer, call("editor", own(UNKNOWN)).await);
+            assert_eq!(answer, call("editor", own(UNKNOWN_KEY)).await);
         }
         let user = other.get("only-there", "/v1/users/me").await;
         assert_eq!(user["role"], "viewer");

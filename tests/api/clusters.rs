@@ -1,9 +1,9 @@
 //! Onboarded clusters: our lists, deletion and permissions.
 
-use harness::{KEYS, Tenant, now, run, send, strings};
+use harness::{ACCUKNOX_CLUSTERS, KEYS, Tenant, UNKNOWN_KEY, now, run, send, strings};
 use serde_json::{Value, json};
 
-use crate::accuknox_lists::{CLUSTERS, nodes, with_key};
+use crate::accuknox_lists::{nodes, with_key};
 
 #[test]
 fn an_onboarding_key_can_only_onboard() {
@@ -11,7 +11,7 @@ fn an_onboarding_key_can_only_onboard() {
         let tenant = Tenant::fresh();
         let (_, key) = tenant.key("admin", "cluster_onboarding").await;
         tenant.onboard(&key, "a").await.expect(200);
-        let listed = with_key(&tenant, &key, "GET", CLUSTERS).await;
+        let listed = with_key(&tenant, &key, "GET", ACCUKNOX_CLUSTERS).await;
         listed.expect_accuknox(403, "forbidden");
         let listed = nodes(&tenant, &key, json!({ "cluster_id": [1] })).await;
         listed.expect_accuknox(403, "forbidden");
@@ -25,7 +25,7 @@ fn an_onboarding_key_can_only_onboard() {
             refused.expect_problem(403, "forbidden");
         }
         // The management API accepts only tokens of the identity provider.
-        let unknown = format!("{KEYS}/01890a5d-ac96-774b-bcce-b302099a8057");
+        let unknown = format!("{KEYS}/{UNKNOWN_KEY}");
         for (method, path) in [
             ("GET", "/v1/users"),
             ("GET", "/v1/users/me"),
@@ -108,7 +108,7 @@ fn tenants_do_not_see_each_others_clusters() {
         let mut numbers = Vec::new();
         for key in [&key, &foreign] {
             tenant.onboard(key, "same").await.expect(200);
-            let listed = with_key(&tenant, key, "GET", CLUSTERS).await;
+            let listed = with_key(&tenant, key, "GET", ACCUKNOX_CLUSTERS).await;
             numbers.push(listed[0]["ID"].clone());
         }
         assert_ne!(numbers[0], numbers[1]);
@@ -119,7 +119,8 @@ fn tenants_do_not_see_each_others_clusters() {
         assert_eq!(other.all("admin", &onboarded_by).await, [Value::Null; 0]);
         let deleted = with_key(&tenant, &foreign, "DELETE", "/v1/clusters/same").await;
         deleted.expect(204);
-        tenant.cluster("same").await;
+        let kept = with_key(&tenant, &key, "GET", "/v1/clusters/same").await;
+        kept.expect(200);
         let hidden = other.get("admin", "/v1/clusters/same").await;
         let absent = other.get("admin", "/v1/clusters/absent").await;
         let absent = (absent.status, absent.code());
@@ -229,7 +230,7 @@ fn a_silent_cluster_is_inactive_until_one_of_its_nodes_calls() {
         tenant
             .edit_item(&clusters, "CLUSTER#a", silence, past)
             .await;
-        let listed = with_key(&tenant, &key, "GET", CLUSTERS).await;
+        let listed = with_key(&tenant, &key, "GET", ACCUKNOX_CLUSTERS).await;
         assert_eq!(listed[0]["Status"], "Inactive");
         for (status, count) in [("active", 0), ("inactive", 1)] {
             let path = format!("/v1/clusters?status={status}");
@@ -237,7 +238,7 @@ fn a_silent_cluster_is_inactive_until_one_of_its_nodes_calls() {
         }
         let node = json!({ "cluster_name": "a", "node_name": "n", "type": "Node" });
         send(tenant.process(&key, node)).await.expect(200);
-        let listed = with_key(&tenant, &key, "GET", CLUSTERS).await;
+        let listed = with_key(&tenant, &key, "GET", ACCUKNOX_CLUSTERS).await;
         assert_eq!(listed[0]["Status"], "Active");
         let items = tenant.partition(&clusters).await;
         let is_node = |item: &&Value| item["sk"]["S"].as_str().unwrap().starts_with("NODE#");

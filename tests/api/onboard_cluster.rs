@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use harness::{Answer, PROCESS, Tenant, all_at_once, now, run, send, strings, until};
+use harness::{Answer, PROCESS, Tenant, UNKNOWN_KEY, all_at_once, now, run, send, strings, until};
 use serde_json::{Value, json};
 
 /// Counts the responses by error code, and successes as `success`.
@@ -108,8 +108,9 @@ fn a_key_that_may_not_onboard_is_refused_with_the_reason() {
     run(async {
         let tenant = Tenant::fresh();
         let (_, key) = tenant.onboarding_key(1).await;
+        let other = Tenant::fresh();
         let elsewhere = tenant.process(&key, k8s("a"));
-        let refused = send(elsewhere.header("x-tenant-id", "elsewhere")).await;
+        let refused = send(elsewhere.header("x-tenant-id", &other.id)).await;
         refused.expect_accuknox(403, "tenant_mismatch");
         let without_key = tenant.call("POST", PROCESS).body(k8s("a").to_string());
         let refused = send(without_key).await.expect_accuknox(401, "invalid_key");
@@ -263,11 +264,11 @@ fn the_cluster_limit_can_change_within_the_signed_limit() {
         tenant.edit_key("editor", &id, update, values).await;
         expect_full("d").await;
 
-        let unknown = "/v1/users/editor/access-keys/01890a5d-ac96-774b-bcce-b302099a8057";
+        let unknown = format!("/v1/users/editor/access-keys/{UNKNOWN_KEY}");
         let other = Tenant::fresh();
         for (tenant, user, path, status, code) in [
             (&tenant, "editor", &*path, 403, "forbidden"),
-            (&tenant, "admin", unknown, 404, "not_found"),
+            (&tenant, "admin", &unknown, 404, "not_found"),
             (&other, "admin", &path, 404, "not_found"),
         ] {
             let body = json!({ "max_clusters": 2 });

@@ -1,6 +1,6 @@
 //! Cluster slots under races, lost responses and expiry: the key's counter is always the number of its slots.
 
-use harness::{Fault, Tenant, now, run, send, stack, until};
+use harness::{ACCUKNOX_CLUSTERS, Fault, KEYS, Tenant, now, run, send, stack, until};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
@@ -60,7 +60,7 @@ async fn race(tenant: &Tenant<'static>, id: &str, key: &str, meanwhile: Meanwhil
         calls.spawn(async move { send(request).await.status });
     }
     if meanwhile == Meanwhile::Revoke {
-        let path = format!("/v1/users/me/access-keys/{id}");
+        let path = format!("{KEYS}/{id}");
         let revoke = tenant.request("admin", "DELETE", &path);
         calls.spawn(async move { send(revoke).await.expect(204).status });
     }
@@ -150,8 +150,8 @@ fn clusters_stay_active_after_their_key_expires_is_revoked_or_reaches_its_limit(
         ];
         assert_eq!(Vec::from_iter(listed.iter().map(shown)), expected);
         let (_, viewer) = tenant.key("admin", "viewer").await;
-        let path = "/cluster-onboarding/api/v1/get-onboarded-clusters";
-        let for_accuknox = tenant.call("GET", path).bearer_auth(&viewer);
+        let for_accuknox = tenant.call("GET", ACCUKNOX_CLUSTERS);
+        let for_accuknox = for_accuknox.bearer_auth(&viewer);
         let for_accuknox = send(for_accuknox).await.expect(200);
         let mut clusters = for_accuknox.body.as_array().unwrap().iter();
         let all_active = clusters.all(|cluster| cluster["Status"] == "Active");

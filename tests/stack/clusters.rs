@@ -1,6 +1,6 @@
 //! Lists of many clusters.
 
-use harness::{Tenant, send, strings};
+use harness::{ACCUKNOX_CLUSTERS, Tenant, send, strings};
 use serde_json::{Value, json};
 
 use crate::own_stack;
@@ -67,7 +67,7 @@ async fn ten_thousand_clusters_are_listed_in_pages_and_do_not_slow_an_onboarding
     assert_eq!(pages("").await, (expected.clone(), 101));
     assert_eq!(pages(&format!("&key_id={id}")).await.0, expected);
     assert_eq!(pages("&status=inactive").await.0, [""; 0]);
-    let for_accuknox = get("/cluster-onboarding/api/v1/get-onboarded-clusters").await;
+    let for_accuknox = get(ACCUKNOX_CLUSTERS).await;
     assert_eq!(for_accuknox.body.as_array().unwrap().len(), 10_002);
     stack.stop().await;
 }

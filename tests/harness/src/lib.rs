@@ -21,5 +21,8 @@ pub use local_stack::{
     Fault, Options, Permission, Rule, RuleGuard, RuntimeApi, Service, Stack, dynoxide,
 };
 pub use target::{Target, block_on, options, run, stack};
-pub use tenant::{KEYS, PROCESS, Tenant, VALIDATE, code, expect_checked_since, forged};
+pub use tenant::{
+    ACCUKNOX_CLUSTERS, KEYS, PROCESS, Tenant, UNKNOWN_KEY, VALIDATE, code, expect_checked_since,
+    forged,
+};
 pub use time::{eventually, now, rfc3339, until};

@@ -20,6 +20,10 @@ pub const KEYS: &str = "/v1/users/me/access-keys";
 pub const VALIDATE: &str = "/v1/access-keys/validate";
 /// The path where AccuKnox clients onboard clusters and nodes.
 pub const PROCESS: &str = "/access-token/api/v1/process";
+/// The list of clusters for AccuKnox clients.
+pub const ACCUKNOX_CLUSTERS: &str = "/cluster-onboarding/api/v1/get-onboarded-clusters";
+/// The id of a key that does not exist.
+pub const UNKNOWN_KEY: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
 
 /// A tenant with the administrator `admin`.
 #[derive(Clone)]
