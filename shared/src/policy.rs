@@ -107,7 +107,8 @@ pub fn may_see_user(me: &User, user_id: &UserId, user: Option<User>) -> Result<U
 /// Allows administrators to provision, change and delete users.
 ///
 /// # Errors
-/// [`Denied::Forbidden`] when other callers target themselves, [`Denied::NotFound`] when they target anyone else.
+/// If the caller is not an administrator: [`Denied::Forbidden`] for the caller's own user, [`Denied::NotFound`] for any
+/// other user.
 pub fn may_change_user(me: &User, user_id: &UserId) -> Result<(), Denied> {
     if me.has(Permission::UsersManage) {
         Ok(())

@@ -45,7 +45,7 @@ impl<'a> Contract<'a> {
         self.stack.token(claims)
     }
 
-    /// A call of an operation with the examples of its path parameters and of its body.
+    /// A call to an operation, with the documented examples of its path parameters and body.
     pub fn call(&self, operation: &str) -> Call {
         let mut operations = self.operations.iter();
         let found = operations.find(|found| found.id == operation);

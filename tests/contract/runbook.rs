@@ -75,7 +75,10 @@ fn the_queries_filter_by_fields_and_event_names_that_the_source_logs() {
             assert!(source.contains(&assignment), "no {field}: {query}");
         }
     }
-    assert!(!used.is_empty(), "no query filters by event.name");
+    assert!(
+        !used.is_empty(),
+        "none of the queries filters by event.name"
+    );
     let unknown: Vec<_> = used.difference(&known).collect();
     assert!(unknown.is_empty(), "{unknown:?}");
     // Filters by message break when a message changes.

@@ -1,4 +1,4 @@
-//! Extracts what the rules check from Rust sources: the paths that a file names, and its string literals. Works on
+//! Extracts from Rust sources what the rules check: the paths that a file names, and its string literals. Works on
 //! tokens, so that a path looks the same in a `use`, in an expression and in the arguments of a macro.
 
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
@@ -129,7 +129,7 @@ impl File {
         format!("{} {module}::", self.package)
     }
 
-    /// Replaces aliases and finds child modules until the path starts at the root of a crate.
+    /// Resolves aliases and child modules until the path starts at the root of a crate.
     fn resolve(&self, mention: &Mention, is_module: impl Fn(&str) -> bool) -> String {
         const LONGEST_CHAIN: usize = 8;
         let mut path = mention.text.clone();

@@ -65,7 +65,7 @@ async fn start_table(template: &mut Template, data: Option<&Path>) -> Result<Dyn
     Ok(dynamo)
 }
 
-/// Creates the template's keys that do not exist yet. Returns the ARN of the first key.
+/// Creates the keys in the template that do not exist yet. Returns the ARN of the first key.
 async fn create_keys(template: &mut Template, kms: &Arc<Kms>) -> Result<String> {
     let mut first = None;
     for Resource { id, properties, .. } in template.of_type::<KmsKey>()? {

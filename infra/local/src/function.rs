@@ -53,7 +53,7 @@ impl Settings {
             ("AWS_SECRET_ACCESS_KEY", "local"),
             ("AWS_DEFAULT_REGION", REGION),
             ("AWS_EC2_METADATA_DISABLED", "true"),
-            // Services without a local endpoint must not be called in the cloud: nothing listens on this port.
+            // Nothing listens on this port, so calls to services without a local endpoint fail instead of reaching AWS.
             ("AWS_ENDPOINT_URL", "http://127.0.0.1:1"),
             ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", &self.memory.to_string()),
             ("AWS_LAMBDA_FUNCTION_NAME", &self.function_name),
@@ -75,7 +75,7 @@ impl Settings {
 pub(crate) struct Function {
     settings: Settings,
     logs: Logs,
-    /// One permit for each process that may run. Waiting invocations get permits in their order.
+    /// One permit for each process that may run. Invocations get permits in the order in which they arrive.
     permits: Semaphore,
     idle: Mutex<Vec<Process>>,
     running: Arc<Mutex<BTreeSet<u32>>>,
@@ -136,7 +136,7 @@ impl Function {
     /// Kills every process and waits until they have ended. Running invocations fail.
     pub(crate) async fn stop(&self) {
         self.kill();
-        // An invocation holds its permit as long as its process.
+        // An invocation holds its permit for as long as it uses a process.
         let everyone = u32::try_from(self.settings.processes.max(1)).unwrap_or(u32::MAX);
         let _all = self.permits.acquire_many(everyone).await;
         let idle = std::mem::take(&mut *lock(&self.idle));
@@ -168,7 +168,7 @@ impl Function {
                 () = self.stopped() => Some(Err(InvokeError::Crashed)),
             };
             match outcome {
-                // The process ended before it received the event, so another one can take it.
+                // The process ended before it received the event, so another process can take the event.
                 None => {}
                 Some(Err(error @ (InvokeError::Crashed | InvokeError::TimedOut))) => {
                     let _ = process.child.kill().await;

@@ -239,7 +239,7 @@ impl SignIn {
         format!("{}/console", self.client.origin)
     }
 
-    /// The header that lets the application's page, and no other, read a response.
+    /// The header that lets only the application's page read a response.
     fn allow_origin(&self) -> (HeaderName, String) {
         let origin = self.client.origin.clone();
         (header::ACCESS_CONTROL_ALLOW_ORIGIN, origin)

@@ -21,7 +21,7 @@ use crate::{
     web::{self, Server},
 };
 
-/// As in Lambda: the largest event, and the largest response.
+/// The maximum size of an event or a response, in bytes, as in Lambda.
 pub(crate) const LARGEST_PAYLOAD: usize = 6 << 20;
 
 /// Why an invocation failed.

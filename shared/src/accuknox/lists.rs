@@ -94,7 +94,7 @@ fn status(last_seen_at: Timestamp, inactive_after: Duration, now: Timestamp) -> 
 /// All clusters of the tenant.
 ///
 /// # Errors
-/// When the request names another workspace, or the clusters do not fit into one response.
+/// When the request names another workspace, or the clusters do not fit in one response.
 pub async fn onboarded_clusters(
     request: &Request,
     viewer: &Viewer,
@@ -124,7 +124,7 @@ pub async fn onboarded_clusters(
         if bytes > LONGEST_ANSWER {
             return Err(ServiceError::Conflict(
                 "too_many_clusters",
-                "the clusters do not fit into one response: use GET /v1/clusters, which has pages",
+                "the clusters do not fit in one response: use GET /v1/clusters, which has pages",
             ));
         }
         Ok(())

@@ -267,7 +267,7 @@ impl ClusterWithNodesView {
     }
 }
 
-/// The response to the redemption of a join token.
+/// The response when a join token is redeemed.
 #[derive(Serialize)]
 pub struct RedeemedView {
     tenant_id: TenantId,

@@ -93,8 +93,8 @@ async fn issue(
     }
 }
 
-/// Gives the key of an earlier request with the same `Idempotency-Key` a new secret. Returns `None` in the same case as
-/// [`issue`].
+/// Issues a new secret for the key that an earlier request with the same `Idempotency-Key` created. Returns `None` in
+/// the same case as [`issue`].
 async fn reissue(
     service: &KeyService,
     owner: &User,

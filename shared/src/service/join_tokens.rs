@@ -32,7 +32,7 @@ impl From<JoinRefusal> for Error {
             ),
             JoinRefusal::Redeemed => Self::Conflict(
                 "join_token_redeemed",
-                "a join token can be redeemed only once: onboard again",
+                "the join token has already been redeemed: onboard again",
             ),
         }
     }

@@ -1,6 +1,6 @@
 //! The use cases, one file for each subject. They do not depend on HTTP.
 //!
-//! A use case for a person takes the person's `&Actor` first. It loads what it needs, asks [`crate::policy`] whether
+//! A use case that a person calls takes the person's `&Actor` as its first argument. It loads what it needs, asks [`crate::policy`] whether
 //! the actor may proceed, and then writes. Use cases for clusters take a [`Viewer`] instead, which is a person or a
 //! key. Use cases that a key calls for itself, or that the system runs on its own, take neither.
 //!

@@ -122,7 +122,7 @@ fn log(onboarding: &Onboarding) {
     metrics::count(Metric::Onboarding(code));
 }
 
-/// The cluster of a node that does not name one: the only cluster that its key has onboarded.
+/// The cluster for a node that gave no cluster name: the only cluster that its key has onboarded.
 async fn only_cluster(
     store: &Store,
     key: &VerifiedKey,

@@ -1,6 +1,6 @@
 //! A tenant's directory of users. It determines what callers and the owners of keys may do.
 //!
-//! Calls of deactivated and deleted users are forbidden. A change that would leave the tenant without an active
+//! Calls by deactivated and deleted users are forbidden. A change that would leave the tenant without an active
 //! administrator is a conflict.
 
 use std::time::Duration;

@@ -3,7 +3,7 @@
 //! | pk | sk | item |
 //! | --- | --- | --- |
 //! | `U#<tenant>#<user>` | `USER` | [`UserItem`]: a user |
-//! | `U#<tenant>#<user>` | `KEY#<key id>` | [`KeyItem`]: a key; after its expiry, its history without the hash |
+//! | `U#<tenant>#<user>` | `KEY#<key id>` | [`KeyItem`]: a key or, once it has expired, its history without the hash |
 //! | `U#<tenant>#<user>` | `IDEM#<sha256>` | [`IdempotencyItem`]: the key that an `Idempotency-Key` created |
 //! | `T#<tenant>` | `ADMINS` | [`AdminsItem`]: the active administrators |
 //! | `K#<tenant>#<key id>` | `SLOT#<cluster>` | [`SlotItem`]: a cluster that counts against the key's limit |
@@ -11,7 +11,7 @@
 //! | `C#<tenant>` | `NODE#<cluster number>#<name>` | [`NodeItem`]: a node |
 //! | `J#<sha256>` | `JOIN` | [`JoinTokenItem`]: a join token |
 //!
-//! Reading is strict: a damaged attribute, or the absence of a required one, is an error and never becomes a default.
+//! Reading is strict: a damaged attribute, or the absence of a required one, is an error and is never replaced by a default.
 //! The index `tenant` includes neither hashes nor users' `revocations`, so records read through it lack both.
 
 use std::{

@@ -106,8 +106,8 @@ impl Outcome {
     }
 }
 
-/// For each write of a request, whether its condition failed. If so, contains the existing item, provided that the
-/// write asked for it and there is one.
+/// For each write of a request, whether its condition failed. If it did, the entry holds the existing item, if there is
+/// one and the write asked for it.
 #[derive(Debug)]
 pub(super) struct Refusals(Vec<Option<Option<Item>>>);
 
@@ -185,7 +185,7 @@ impl Write {
 
     /// Sets the value of a placeholder such as `:now`.
     pub fn value(mut self, placeholder: &str, value: impl Serialize) -> Self {
-        // Cannot fail: the values are texts, numbers, bytes, lists and sets. NULL is harmless, because reads refuse it.
+        // Cannot fail: the values are strings, numbers, bytes, lists and sets. NULL is harmless, because reads refuse it.
         let value = serde_dynamo::to_attribute_value(value).unwrap_or(AttributeValue::Null(true));
         self.values.insert(placeholder.to_owned(), value);
         self

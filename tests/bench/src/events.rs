@@ -46,7 +46,7 @@ pub fn event(function: &str, route: &str, path: &str, body: &Value) -> Result<Va
     Ok(event)
 }
 
-/// A call of `validate` with this key.
+/// A call to `validate` with this key.
 pub fn validation(key: &str, max_staleness: Option<u32>) -> Result<Bytes> {
     let mut body = json!({ "access_key": key });
     if let Some(seconds) = max_staleness {
@@ -56,7 +56,7 @@ pub fn validation(key: &str, max_staleness: Option<u32>) -> Result<Bytes> {
     Ok(event.to_string().into())
 }
 
-/// A call of `create` for a Viewer key of the administrator.
+/// A call to `create` for a Viewer key of the administrator.
 pub fn creation() -> Result<Bytes> {
     let path = format!("/v1/users/{ADMIN}/access-keys");
     let body = json!({ "name": "n", "role": "viewer" });
@@ -64,14 +64,14 @@ pub fn creation() -> Result<Bytes> {
     Ok(event.to_string().into())
 }
 
-/// A call of `list` for the keys of the administrator.
+/// A call to `list` for the keys of the administrator.
 pub fn list() -> Result<Bytes> {
     let path = format!("/v1/users/{ADMIN}/access-keys");
     let event = event("list", LIST, &path, &Value::Null)?;
     Ok(event.to_string().into())
 }
 
-/// A call of the authorizer with this key.
+/// A call to the authorizer with this key.
 pub fn authorization(key: &str) -> Result<Bytes> {
     let mut event = event("authorize", "GET /protected", "/protected", &Value::Null)?;
     event["headers"]["authorization"] = format!("Bearer {key}").into();

@@ -33,7 +33,7 @@ pub struct Function {
     api: RuntimeApi,
 }
 
-/// The answer to an invocation, and the time from the event's departure to it.
+/// The response to an invocation, and the time from sending the event to receiving it.
 pub struct Answer {
     pub body: Value,
     pub wall: Duration,

@@ -49,7 +49,7 @@ impl Template {
             "Fn::Equals" | "Fn::Not" | "Fn::And" | "Fn::Or" => {
                 self.condition(&json!({ name: argument }), at)?.into()
             }
-            _ => bail!("{at}: the local stack does not know {name}"),
+            _ => bail!("{at}: the local stack does not support {name}"),
         };
         Ok(Some(value))
     }

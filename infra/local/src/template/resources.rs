@@ -290,7 +290,7 @@ pub(crate) struct JwtConfiguration {
     pub issuer: String,
 }
 
-/// Deserializes a list, or the single item that may replace it.
+/// Deserializes a list, or a single item given in place of a list.
 fn one_or_many<'de, D: Deserializer<'de>, T: DeserializeOwned>(
     deserializer: D,
 ) -> Result<Vec<T>, D::Error> {
