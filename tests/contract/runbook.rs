@@ -34,7 +34,7 @@ fn queries(text: &str) -> Vec<String> {
     queries
 }
 
-/// The dotted fields that a query names, and the texts with which it compares each field.
+/// The dotted fields that a query names, and the values with which it compares each field.
 fn conditions(query: &str) -> Vec<(String, Vec<String>)> {
     let parts: Vec<&str> = query.split('"').collect();
     let mut conditions: Vec<(String, Vec<String>)> = Vec::new();
@@ -58,18 +58,18 @@ fn the_queries_filter_by_fields_and_event_names_that_the_source_logs() {
     let text = file("infra/README.md") + &file("infra/template.yaml");
     let mut used = BTreeSet::new();
     for query in queries(&text) {
-        for (field, texts) in conditions(&query) {
+        for (field, values) in conditions(&query) {
             match field.as_str() {
                 "level" => {
-                    for level in texts {
+                    for level in values {
                         let call = format!("tracing::{}!(", level.to_lowercase());
                         assert!(source.contains(&call), "nothing has this level: {query}");
                     }
                     continue;
                 }
-                "event.name" => used.extend(texts),
+                "event.name" => used.extend(values),
                 // The other fields are compared with ids, for which a placeholder stands.
-                _ => assert!(texts.iter().all(|text| text.starts_with('<')), "{query}"),
+                _ => assert!(values.iter().all(|text| text.starts_with('<')), "{query}"),
             }
             let assignment = format!(" {field} = ");
             assert!(source.contains(&assignment), "no {field}: {query}");

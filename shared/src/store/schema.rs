@@ -258,7 +258,7 @@ impl Batch {
 
 /// Converts an entity to an item, without the attributes that have no value.
 pub(super) fn to_item(entity: &impl Serialize) -> Item {
-    // Cannot fail: every kind of item is a struct of texts, numbers, bytes, lists and sets.
+    // Cannot fail: every kind of item is a struct of strings, numbers, bytes, lists and sets.
     let mut item: Item = serde_dynamo::to_item(entity).unwrap_or_default();
     item.retain(|_, value| !value.is_null());
     item
