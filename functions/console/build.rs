@@ -29,7 +29,7 @@ fn main() -> Result<()> {
         let name = path
             .file_name()
             .and_then(|name| name.to_str())
-            .ok_or(Error::other("a name is no text"))?;
+            .ok_or(Error::other("a file name is not valid UTF-8"))?;
         let plain = fs::read(&path)?;
         let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
         encoder.write_all(&plain)?;

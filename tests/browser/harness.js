@@ -28,7 +28,7 @@ export async function startStack() {
     args: ["--no-sandbox", "--disable-dev-shm-usage"],
   });
 
-  /** Calls the API without the page; returns the body of the response. */
+  /** Calls the API directly, not through the page, and returns the body of the response. */
   const call = async (token, method, path, body) => {
     const headers = { authorization: `Bearer ${token}`, ...(body && { "content-type": "application/json" }) };
     const response = await fetch(url + path, { method, headers, body: body && JSON.stringify(body) });

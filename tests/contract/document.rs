@@ -66,7 +66,7 @@ impl Operation {
 
 pub struct Document {
     pub whole: Value,
-    /// By the text of their schema. Building a validator takes longer than any call.
+    /// By their schema as text. Building a validator takes longer than any call.
     validators: RefCell<HashMap<String, Validator>>,
 }
 

@@ -90,7 +90,7 @@ fn the_documented_error_codes_are_those_of_the_source() {
     assert!(unknown.is_empty(), "not in the source: {unknown:?}");
 }
 
-/// The code at the beginning of a text, if there is a string literal of that form.
+/// The code that the source begins with, if it begins with a string literal of that form.
 fn literal(text: &str) -> Option<String> {
     let (code, _) = text.trim_start().strip_prefix('"')?.split_once('"')?;
     let is_code = code.chars().all(|c| c.is_ascii_lowercase() || c == '_');

@@ -19,7 +19,7 @@ fn event_names() -> BTreeMap<String, String> {
         .collect()
 }
 
-/// The queries in a text: code in backticks, or a block of lines that begin with a command or a pipe.
+/// The queries in a document: code in backticks, or a block of lines that begin with a command or a pipe.
 fn queries(text: &str) -> Vec<String> {
     let is_command = |code: &str| code.starts_with("filter ") || code.starts_with("fields ");
     let inline = text.split('`').filter(|code| is_command(code));

@@ -109,7 +109,7 @@ pub type Text<T> = Field<Parsed<T>>;
 /// A field that contains a whole number.
 pub type Integer = Field<i64>;
 
-/// A value parsed from a text.
+/// A value parsed from a string.
 pub struct Parsed<T>(T);
 
 pub trait FromJson: Sized {
@@ -169,7 +169,7 @@ impl Errors {
         }
     }
 
-    /// The value of a text field; `None` if the field is absent or invalid.
+    /// The value of a string field; `None` if the field is absent or invalid.
     pub fn text<T>(&mut self, field: &'static str, text: Text<T>) -> Option<T> {
         match text.0 {
             Ok(text) => text.map(|Parsed(value)| value),

@@ -8,7 +8,7 @@ use crate::service::Position;
 const SUM: usize = 16;
 
 /// A checksum that detects cursors that were cut, changed or used with another list. This is not a security measure, and
-/// none is needed: no position leads outside the list that the caller may see.
+/// none is needed: for every position, the list contains only what the caller may see.
 fn sum(list: &str, position: &str) -> [u8; SUM] {
     let mut context = digest::Context::new(&digest::SHA256);
     context.update(list.as_bytes());
@@ -19,7 +19,7 @@ fn sum(list: &str, position: &str) -> [u8; SUM] {
     sum
 }
 
-/// The cursor for a position in `list`, a text that identifies the tenant, the list and its filters.
+/// The cursor for a position in `list`, a string that identifies the tenant, the list and its filters.
 pub(super) fn encode(Position(position): &Position, list: &str) -> String {
     BASE64URL.encode([&sum(list, position)[..], position.as_bytes()].concat())
 }

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::time::Timestamp;
 
-/// Why a text is not a valid identifier. The message is public: it states the rule and never repeats the text.
+/// Why a string is not a valid identifier. The message is public: it states the rule and never repeats the string.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct InvalidId(&'static str);
@@ -85,7 +85,7 @@ impl FromStr for KeyId {
     fn from_str(text: &str) -> Result<Self, InvalidId> {
         const RULE: InvalidId = InvalidId("must be a version 7 UUID in lower case with hyphens");
         let uuid = Uuid::try_parse(text).map_err(|_| RULE)?;
-        // Each id has one text form: no braces, no URN, no capitals.
+        // Each id has exactly one textual form: no braces, no URN prefix, no uppercase.
         if uuid.get_version_num() == 7 && uuid.to_string() == text {
             Ok(Self(uuid))
         } else {

@@ -28,7 +28,7 @@ impl JoinToken {
         Ok(Self(Zeroizing::new(uuid.to_string())))
     }
 
-    /// Wraps a text that was presented as a token.
+    /// Wraps a string that was presented as a token.
     #[must_use]
     pub fn presented(text: String) -> Self {
         Self(Zeroizing::new(text))

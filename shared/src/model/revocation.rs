@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::time::Timestamp;
 
-/// The end of a key before its expiry.
+/// The revocation of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Revocation {
     pub at: Timestamp,

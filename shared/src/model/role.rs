@@ -46,7 +46,7 @@ impl Permission {
     ];
 }
 
-/// Why a text is not a valid role or permission. The message is public.
+/// Why a string is not a valid role or permission. The message is public.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct UnknownName(&'static str);

@@ -162,7 +162,7 @@ impl User {
     }
 }
 
-/// Whether a text can be an e-mail address: text on both sides of an `@`, at most 254 bytes (RFC 5321), without spaces
+/// Whether a string can be an e-mail address: text on both sides of an `@`, at most 254 bytes (RFC 5321), without spaces
 /// or control characters.
 #[must_use]
 pub fn is_email(text: &str) -> bool {

@@ -16,8 +16,8 @@ impl Store {
         Ok(item.map(read::<JoinTokenItem, _>).transpose()?)
     }
 
-    /// Redeems a join token. Returns true only for the first `redemption`, even when that same redemption is written
-    /// again: the SDK retries a write whose response was lost.
+    /// Redeems a join token. Returns true only for the first `redemption`. Writing the same redemption again also
+    /// returns true, because the SDK retries a write whose response was lost.
     pub(crate) async fn redeem(
         &self,
         token: &JoinToken,

@@ -51,7 +51,7 @@ pub enum Slot {
 }
 
 impl Store {
-    /// Reads the data needed to decide on an onboarding, with one consistent request.
+    /// Reads everything needed to decide on an onboarding, in one strongly consistent request.
     pub(crate) async fn onboarding_state(
         &self,
         tenant: &TenantId,

@@ -22,7 +22,7 @@ pub const PREFIX: &str = "eyJ0eXAiOiJhY2Nlc3Mta2V5K2p3dCIs";
 pub struct AccessKey(Zeroizing<String>);
 
 impl AccessKey {
-    /// Wraps a text that may be a key.
+    /// Wraps a string that may be a key.
     #[must_use]
     pub fn new(text: String) -> Self {
         Self(Zeroizing::new(text))
@@ -115,7 +115,7 @@ impl VerifiedKey {
     }
 }
 
-/// Why a text is not a valid key.
+/// Why a string is not a valid key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     #[error("longer than {LONGEST} bytes")]

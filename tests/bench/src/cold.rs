@@ -223,7 +223,7 @@ impl Report {
         ];
         table(&headings, &self.rows);
         println!(
-            "first call on Lambda in ms, by memory (the INIT phase has a whole CPU at every size)\n"
+            "first call on Lambda in ms, by memory size (INIT has a whole CPU at every size)\n"
         );
         let headings = ["function", "build", "INIT", "128 MB", "256 MB", "512 MB"];
         table(&headings, &self.on_lambda);

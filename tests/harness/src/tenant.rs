@@ -329,7 +329,7 @@ impl Tenant<'_> {
         items.iter().map(name).collect()
     }
 
-    /// The number of slots of a key that has not expired. Asserts that its counter is the same.
+    /// The number of slots that an unexpired key holds. Asserts that its counter is the same.
     pub async fn used(&self, key_id: &str) -> u64 {
         let (record, slots) = (self.record(key_id).await, self.slots(key_id).await);
         assert_eq!(record["clusters_used"], slots.len(), "{slots:?}");

@@ -136,7 +136,7 @@ impl Mapping {
                 self.stream.save_position(last).await?;
             }
             self.fulfilled.send_replace(request);
-            // `changed` fails only when the sender is gone, and `self` holds it.
+            // `changed` fails only if the sender is dropped, and `self` holds the sender.
             let _ = tokio::time::timeout(POLL_INTERVAL, requested.changed()).await;
         }
     }
