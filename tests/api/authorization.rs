@@ -1,4 +1,4 @@
-//! Who may call the management API: roles, other users, other tenants, and callers without a valid token.
+//! Permission to call the management API, by role, user, tenant and token.
 
 use harness::{Answer, KEYS, Tenant, UNKNOWN_KEY, run, send, strings};
 use serde_json::{Value, json};

@@ -6,13 +6,10 @@ use std::{
     path::Path,
 };
 
-use harness::Answer;
+use harness::{Answer, GATEWAY};
 use jsonschema::Validator;
 use saphyr::{LoadableYamlNode, Scalar, Yaml};
 use serde_json::{Map, Value, json};
-
-/// The label of a response of API Gateway itself, which has no code.
-pub const GATEWAY: &str = "message";
 
 /// A file of the repository, by its path from the root.
 pub fn file(path: &str) -> String {

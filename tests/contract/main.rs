@@ -15,9 +15,10 @@ mod runbook;
 
 use std::{collections::BTreeSet, path::Path};
 
+use harness::GATEWAY;
 use serde_json::Value;
 
-use crate::document::{Document, GATEWAY, described, file, yaml};
+use crate::document::{Document, described, file, yaml};
 
 #[test]
 fn the_documented_operations_are_the_routes_of_the_template() {

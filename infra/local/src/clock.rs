@@ -14,6 +14,6 @@ pub(crate) fn now() -> Duration {
 }
 
 /// The seconds since the Unix epoch.
-pub fn unix_time() -> i64 {
+pub(crate) fn unix_time() -> i64 {
     now().as_secs().try_into().unwrap_or(i64::MAX)
 }

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-use crate::{Stack, unix_time};
+use crate::{Stack, clock::unix_time};
 
 const BOOTSTRAP_ADMINS: &str = "BootstrapAdmins";
 const TOKEN_SECONDS: i64 = 12 * 60 * 60;

@@ -183,7 +183,7 @@ impl Function {
     }
 
     async fn stopped(&self) {
-        // Waiting fails only when the sender is gone, and `self` holds it.
+        // Waiting fails only if the sender is dropped, and `self` holds the sender.
         let _ = self.stop.subscribe().wait_for(|stop| *stop).await;
     }
 

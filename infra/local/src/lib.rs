@@ -46,7 +46,6 @@ use crate::{
     web::Server,
 };
 pub use crate::{
-    clock::unix_time,
     iam::{Permission, Service},
     logs::LogLine,
     proxy::{Fault, Request, Rule, RuleGuard},

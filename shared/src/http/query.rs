@@ -1,5 +1,5 @@
-//! Paths, query parameters and headers. The error for an invalid value names the parameter or header; an invalid path is
-//! [`Error::NOT_FOUND`].
+//! Paths, query parameters and headers. The error for an invalid value names the parameter or header; an invalid path
+//! is [`Error::NOT_FOUND`].
 
 use std::str::FromStr;
 

@@ -1,5 +1,5 @@
-//! The request bodies of our own API, and their translation into requests to the services. The error for an invalid body
-//! lists every field that breaks a rule.
+//! The request bodies of our own API, and their translation into requests to the services. The error for an invalid
+//! body lists every field that breaks a rule.
 
 use std::time::Duration;
 

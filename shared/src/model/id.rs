@@ -100,8 +100,8 @@ const HOST_NAME: InvalidId = InvalidId(
 
 macro_rules! host_name {
     ($name:ident) => {
-        /// 1 to 253 ASCII letters, digits or `-._`, starting with a letter or digit. Case-sensitive. Usually a DNS name,
-        /// whose maximum length is 253 (RFC 1035).
+        /// 1 to 253 ASCII letters, digits or `-._`, starting with a letter or digit. Case-sensitive. Usually a DNS
+        /// name, whose maximum length is 253 (RFC 1035).
         #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
         pub struct $name(String);

@@ -175,8 +175,8 @@ impl Role {
         self.permissions().is_within(other.permissions())
     }
 
-    /// The lesser of this role and the owner's role. `None` if they share no permission, as with a Cluster Onboarding key
-    /// owned by a Viewer.
+    /// The lesser of this role and the owner's role. `None` if they share no permission, as with a Cluster Onboarding
+    /// key owned by a Viewer.
     #[must_use]
     pub const fn limited_to(self, owner: Self) -> Option<Self> {
         if self.is_within(owner) {

@@ -162,8 +162,8 @@ impl User {
     }
 }
 
-/// Whether a string can be an e-mail address: text on both sides of an `@`, at most 254 bytes (RFC 5321), without spaces
-/// or control characters.
+/// Whether a string can be an e-mail address: text on both sides of an `@`, at most 254 bytes (RFC 5321), without
+/// spaces or control characters.
 #[must_use]
 pub fn is_email(text: &str) -> bool {
     text.len() <= 254

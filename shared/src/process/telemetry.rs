@@ -1,5 +1,5 @@
-//! Logs: one JSON object per line, with dotted field names. A log line never contains a key, a hash, a header or a body.
-//! A failure is logged once, where it is handled.
+//! Logs: one JSON object per line, with dotted field names. A log line never contains a key, a hash, a header or a
+//! body. A failure is logged once, where it is handled.
 
 use std::error::Error;
 
@@ -36,8 +36,8 @@ pub fn init() {
         .init();
 }
 
-/// An error and its sources in one line: `KMS Sign: dispatch failure: ...`. For the log only. Skips a source that repeats
-/// the error above it, as some of the SDK's do.
+/// An error and its sources in one line: `KMS Sign: dispatch failure: ...`. For the log only. Skips a source that
+/// repeats the error above it, as some of the SDK's do.
 #[must_use]
 pub fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();

@@ -70,8 +70,8 @@ pub async fn create_key(
     Err(Error::CHANGED_MEANWHILE)
 }
 
-/// Signs and writes a new key. Returns `None` if a concurrent request has changed the state; the policy must then decide
-/// again.
+/// Signs and writes a new key. Returns `None` if a concurrent request has changed the state; the policy must then
+/// decide again.
 async fn issue(
     service: &KeyService,
     record: KeyRecord,

@@ -1,12 +1,12 @@
 //! The use cases, one file for each subject. They do not depend on HTTP.
 //!
-//! A use case that a person calls takes the person's `&Actor` as its first argument. It loads what it needs, asks [`crate::policy`] whether
-//! the actor may proceed, and then writes. Use cases for clusters take a [`Viewer`] instead, which is a person or a
-//! key. Use cases that a key calls for itself, or that the system runs on its own, take neither.
+//! A use case that a person calls takes the person's `&Actor` as its first argument. It loads what it needs, asks
+//! [`crate::policy`] whether the actor may proceed, and then writes. Use cases for clusters take a [`Viewer`] instead,
+//! which is a person or a key. Use cases that a key calls for itself, or that the system runs on its own, take neither.
 //!
 //! A use case fails with [`Error::NotFound`] or [`Error::Forbidden`] when the resource does not exist or the policy
-//! denies the request, and with [`Error::Store`] or [`Error::Kms`] when a request to AWS fails. `# Errors` sections name
-//! only other reasons.
+//! denies the request, and with [`Error::Store`] or [`Error::Kms`] when a request to AWS fails. `# Errors` sections
+//! name only other reasons.
 
 mod archive_expired_key;
 mod clusters;

@@ -27,8 +27,8 @@ pub(super) struct Gather<'a, T> {
 }
 
 impl<'a, T> Gather<'a, T> {
-    /// The maximum number of pages of the table to read for one response. If a filter matches few items, the response may
-    /// therefore have fewer items than requested and still have a cursor.
+    /// The maximum number of pages of the table to read for one response. If a filter matches few items, the response
+    /// may therefore have fewer items than requested and still have a cursor.
     const PAGES: usize = 10;
 
     pub fn new(request: &'a PageRequest) -> Self {

@@ -5,8 +5,8 @@
 //! - The other files contain the reads and writes, one file for each kind of resource.
 //!
 //! A key's own claims name its partition, so validations and the list of a user's keys need no index. The sparse index
-//! `tenant` (`tenant_pk`, `tenant_sk`) serves the administrators' lists. It may lag slightly behind the table; all other
-//! reads are strongly consistent.
+//! `tenant` (`tenant_pk`, `tenant_sk`) serves the administrators' lists. It may lag slightly behind the table; all
+//! other reads are strongly consistent.
 
 mod clusters;
 mod handle;

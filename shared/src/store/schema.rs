@@ -11,8 +11,8 @@
 //! | `C#<tenant>` | `NODE#<cluster number>#<name>` | [`NodeItem`]: a node |
 //! | `J#<sha256>` | `JOIN` | [`JoinTokenItem`]: a join token |
 //!
-//! Reading is strict: a damaged attribute, or the absence of a required one, is an error and is never replaced by a default.
-//! The index `tenant` includes neither hashes nor users' `revocations`, so records read through it lack both.
+//! Reading is strict: a damaged attribute, or the absence of a required one, is an error and is never replaced by a
+//! default. The index `tenant` includes neither hashes nor users' `revocations`, so records read through it lack both.
 
 use std::{
     collections::{BTreeSet, HashMap},

@@ -23,7 +23,7 @@ const ARN: &str = "arn:aws:lambda:us-east-1:000000000000:function:bench";
 const TIME_LIMIT: Duration = Duration::from_secs(5);
 /// How long a process may take until it asks for the next event.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// How long a process is given to come to rest before its clock is read.
+/// How long to wait for a process to become idle before its CPU time is read.
 const REST: Duration = Duration::from_millis(4);
 
 /// A process that waits for an invocation.
@@ -88,13 +88,13 @@ impl Function {
         Ok(Answer { body, wall })
     }
 
-    /// The CPU time, user and system, of the process since it began: its CPU-time clock, which has the resolution of
-    /// the scheduler and counts what `getrusage` counts.
+    /// The user and system CPU time of the process since it started, as `getrusage` counts it, from the CPU-time clock
+    /// of the process, which has the resolution of the scheduler.
     pub fn cpu(&self) -> Result<Duration> {
         Ok(clock_getcpuclockid(self.pid)?.now()?.into())
     }
 
-    /// [`Self::cpu`], when the process has come to rest.
+    /// [`Self::cpu`] of the process when it is idle.
     pub async fn cpu_at_rest(&self) -> Result<Duration> {
         tokio::time::sleep(REST).await;
         self.cpu()

@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 use crate::{
     bench::{ADMIN, Bench, TENANT},
     binaries::build,
-    events::{creation, list, validation},
+    events::validation,
     report::{table, write},
-    warm::{Mix, active, created, measure, ok},
+    warm::{Mix, active, creations, lists, measure},
 };
 
 const IN_TABLE: [usize; 4] = [10, 1_000, 100_000, 1_000_000];
@@ -85,18 +85,8 @@ fn mixes(key: &str) -> Result<[Mix; 3]> {
             events: vec![validation(key, None)?],
             expected: active,
         },
-        Mix {
-            name: "50 keys",
-            function: "list",
-            events: vec![list()?],
-            expected: ok,
-        },
-        Mix {
-            name: "a key",
-            function: "create",
-            events: vec![creation()?],
-            expected: created,
-        },
+        lists()?,
+        creations()?,
     ])
 }
 

@@ -10,7 +10,7 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-/// Trusted authorities of Debian and of Amazon Linux 2023.
+/// The files of trusted authorities on Debian and on Amazon Linux 2023.
 const BUNDLES: [&str; 2] = [
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",

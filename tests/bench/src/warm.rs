@@ -197,24 +197,34 @@ async fn validations(bench: &Bench, valid: &[String]) -> Result<Vec<Mix>> {
     Ok(validate)
 }
 
+/// A creation of a key.
+pub fn creations() -> Result<Mix> {
+    Ok(Mix {
+        name: "a key",
+        function: "create",
+        events: vec![creation()?],
+        expected: created,
+    })
+}
+
+/// A list of the administrator's keys.
+pub fn lists() -> Result<Mix> {
+    Ok(Mix {
+        name: "50 keys",
+        function: "list",
+        events: vec![list()?],
+        expected: ok,
+    })
+}
+
 /// The mixes of the other functions.
 fn other_calls(key: &str) -> Result<[Mix; 3]> {
     let node = json!({ "cluster_name": "a", "node_name": "n", "type": "K8s" });
     let mut process = event("onboard", &format!("POST {PROCESS}"), PROCESS, &node)?;
     process["headers"]["authorization"] = format!("Bearer {key}").into();
     Ok([
-        Mix {
-            name: "a key",
-            function: "create",
-            events: vec![creation()?],
-            expected: created,
-        },
-        Mix {
-            name: "50 keys",
-            function: "list",
-            events: vec![list()?],
-            expected: ok,
-        },
+        creations()?,
+        lists()?,
         Mix {
             name: "the same node",
             function: "onboard",

@@ -13,6 +13,9 @@ pub fn secrets() -> Vec<String> {
     SECRETS.lock().unwrap().clone()
 }
 
+/// Stands for the code of a response of API Gateway itself, which has none.
+pub const GATEWAY: &str = "message";
+
 #[derive(Debug, Clone)]
 pub struct Answer {
     pub status: u16,
@@ -44,11 +47,11 @@ pub async fn all_at_once(requests: impl IntoIterator<Item = RequestBuilder>) -> 
 }
 
 impl Answer {
-    /// The code of problem JSON, of a validation or of an AccuKnox error; `message` for a refusal by the gateway.
+    /// The code of problem JSON, of a validation or of an AccuKnox error; [`GATEWAY`] for a refusal by the gateway.
     pub fn code(&self) -> &str {
         let code = self["code"].as_str().or(self["error_code"].as_str());
         let is_gateway = self.status >= 400 && !self["message"].is_null();
-        code.unwrap_or(if is_gateway { "message" } else { "" })
+        code.unwrap_or(if is_gateway { GATEWAY } else { "" })
     }
 
     /// A string of the body.

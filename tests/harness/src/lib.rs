@@ -16,7 +16,7 @@ mod target;
 mod tenant;
 mod time;
 
-pub use answer::{Answer, all_at_once, secrets, send, strings};
+pub use answer::{Answer, GATEWAY, all_at_once, secrets, send, strings};
 pub use local_stack::{
     Fault, Options, Permission, Rule, RuleGuard, RuntimeApi, Service, Stack, dynoxide,
 };

@@ -83,7 +83,7 @@ impl Tenant<'_> {
         self.target.token(claims)
     }
 
-    /// A token with these claims and no others.
+    /// A token with these claims. `iss`, `aud`, `iat` and `exp` are added if they are absent.
     pub fn token_of(&self, claims: Value) -> String {
         self.target.token(claims)
     }

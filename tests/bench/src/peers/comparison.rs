@@ -34,7 +34,7 @@ const LIBRARY_FIGURES: [&str; 12] = [
     "rss_mb",
 ];
 
-/// How many times as many calls per CPU-second as the fastest peer, and the goal.
+/// The ratio of our calls per CPU-second to those of the fastest peer, and its goal.
 struct Ratio {
     mix: &'static str,
     times: f64,
@@ -192,7 +192,7 @@ fn print_ratios(ratios: &[Ratio]) {
             format!("{goal:.0}"),
         ]
     };
-    println!("times the fastest peer, per CPU-second of the process that answers\n");
+    println!("ratio to the fastest peer, in calls per CPU-second of the process that answers\n");
     table(
         &["call", "ours", "at least"],
         &Vec::from_iter(ratios.iter().map(row)),

@@ -1,7 +1,7 @@
 //! The local stack for tests in other languages: like `cargo run -- --json --port 0`, with faults.
 //!
 //! The first line of the output is that of the command. Each line of the input then names a function whose requests to
-//! DynamoDB are refused from now on; an empty line lifts this again. Each is answered with an empty line.
+//! DynamoDB are refused. An empty line ends all refusals. The program confirms each line with an empty line.
 
 use std::time::Duration;
 
