@@ -15,6 +15,8 @@ const dialog = (page) => page.getByRole("dialog");
 const row = (page, name) => page.getByRole("table", { name: "Users" }).getByRole("row").filter({ has: page.getByRole("button", { name: `Actions for ${name}`, exact: true }) });
 const clusterRow = (page, name) => page.getByRole("row").filter({ has: page.getByRole("button", { name: `Nodes of ${name}`, exact: true }) });
 const toast = (page, text) => page.locator(".toast", { hasText: text }).last().waitFor();
+/** Waits until the element with this label or text has the focus, which the page moves after it has rendered. */
+const hasFocus = (page, text) => page.waitForFunction((text) => (document.activeElement.getAttribute("aria-label") ?? document.activeElement.textContent) === text, text);
 
 async function choose(page, user, item) {
   await button(page, `Actions for ${user}`).click();
@@ -274,7 +276,7 @@ test("a retry after a lost response creates no second key", async (t) => {
   await openForm(page, "Viewer", "once");
   await button(page, "Generate").click();
   await dialog(page).getByText("The service cannot be reached.").waitFor();
-  assert.equal(await page.evaluate(() => document.activeElement.textContent), "Generate", "the button keeps the focus for the next attempt");
+  await hasFocus(page, "Generate");
   await button(page, "Generate").click();
   assert.equal((await stack.validate(await copyKey(page))).active, true);
   assert.equal(attempts.length, 2);
@@ -313,23 +315,22 @@ test("the page warns before a key is lost, and lets the user discard it", async 
 
 test("menus and dialogs work by keyboard", async (t) => {
   const { page } = await stack.signIn(t, "admin@acme.example");
-  const hasFocus = (text) => page.waitForFunction((text) => (document.activeElement.getAttribute("aria-label") ?? document.activeElement.textContent) === text, text);
   await button(page, "Actions for Editor").focus();
   await page.keyboard.press("ArrowDown");
-  await hasFocus("Get Access Key");
+  await hasFocus(page, "Get Access Key");
   await page.keyboard.press("ArrowUp");
-  await hasFocus("Delete");
+  await hasFocus(page, "Delete");
   await page.keyboard.press("Home");
   await page.keyboard.press("ArrowDown");
-  await hasFocus("View Permissions");
+  await hasFocus(page, "View Permissions");
   await inspect(page, "menu");
   await page.keyboard.press("Escape");
-  await hasFocus("Actions for Editor");
+  await hasFocus(page, "Actions for Editor");
   await page.keyboard.press("Enter");
-  await hasFocus("Get Access Key");
+  await hasFocus(page, "Get Access Key");
   await page.keyboard.press("Enter");
   await dialog(page).waitFor();
-  assert.equal(await page.evaluate(() => document.activeElement.labels[0].textContent.trim()), "Name *");
+  await page.waitForFunction(() => document.activeElement.labels?.[0]?.textContent.trim() === "Name *");
   for (let presses = 0; presses < 30; presses++) {
     await page.keyboard.press("Tab");
     const isInside = await page.evaluate(() => document.activeElement === document.body || document.activeElement.closest("dialog") !== null);
@@ -337,7 +338,7 @@ test("menus and dialogs work by keyboard", async (t) => {
   }
   await page.keyboard.press("Escape");
   await dialog(page).waitFor({ state: "detached" });
-  await hasFocus("Actions for Editor");
+  await hasFocus(page, "Actions for Editor");
 });
 
 test("an administrator searches, pages, changes, deactivates, reactivates and deletes users", async (t) => {
@@ -389,7 +390,7 @@ test("an administrator searches, pages, changes, deactivates, reactivates and de
   await inspect(page, "delete");
   await button(page, "Delete").click();
   await toast(page, "member-42 is deleted");
-  assert.equal(await page.evaluate(() => document.activeElement.textContent), "User Management", "the focus moves to the heading");
+  await hasFocus(page, "User Management");
 
   await page.getByLabel("Search users").fill("admin@globex");
   await choose(page, "Admin", "Deactivate");
@@ -456,7 +457,7 @@ test("clusters are listed with their nodes and keys, and only users with the per
   await button(page, "Delete").click();
   await toast(page, "The cluster prod is deleted");
   assert.equal(await button(page, "Delete prod").count(), 0);
-  assert.equal(await page.evaluate(() => document.activeElement.textContent), "Clusters");
+  await hasFocus(page, "Clusters");
   assert.deepEqual((await stack.acme.call("GET", "/v1/clusters")).items.map(({ name }) => name), ["edge"]);
 
   const viewer = await stack.signIn(t, "viewer@acme.example");
