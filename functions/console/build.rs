@@ -1,4 +1,4 @@
-//! Puts the files of `dist/` into the binary, each as it is and compressed.
+//! Embeds the files of `dist/` in the binary, each in plain and compressed form.
 
 use std::{
     env,
@@ -13,7 +13,8 @@ use sha2::{Digest, Sha256};
 
 fn main() -> Result<()> {
     println!("cargo::rerun-if-changed=dist");
-    // Read at run time: a copied target directory would have the path of the other checkout compiled in.
+    // The variables are read at run time. With `env!`, a copied target directory would contain a build script with the
+    // path of the other checkout.
     let directory = |variable| {
         let path = env::var_os(variable).ok_or(Error::other("run this with cargo"));
         path.map(PathBuf::from)

@@ -1,7 +1,7 @@
 //! Authorization: what users and keys may do.
 //!
-//! All functions are pure: a service loads the data, asks, and then acts. Anything that is not explicitly allowed is
-//! denied, with [`Denied::Forbidden`] unless an `# Errors` section says otherwise.
+//! All functions are pure: a service loads the data, calls a function of this module, and then acts. Anything that is
+//! not explicitly allowed is denied, with [`Denied::Forbidden`] unless an `# Errors` section says otherwise.
 
 use serde::Serialize;
 
@@ -58,7 +58,8 @@ pub fn may_revoke_as_holder(key: &VerifiedKey, record: Option<&KeyRecord>) -> bo
 /// Limits a new key to what the caller and the owner may currently do.
 ///
 /// # Errors
-/// When the role has a permission that the caller or the owner lacks, or the owner is deactivated.
+/// [`Denied::Forbidden`] if the role has a permission that the caller or the owner lacks. [`Denied::Conflict`] if the
+/// owner is deactivated.
 pub fn may_create_key(me: &User, owner: &User, role: Role) -> Result<(), Denied> {
     if !role.is_within(me.role) {
         Err(Denied::Forbidden(
@@ -139,7 +140,7 @@ fn require(scope: Permissions, permission: Permission, detail: &'static str) -> 
     }
 }
 
-/// Returns the caller, or another user who exists if the caller has the permission.
+/// Returns the caller or, if the caller has `permission`, the other user. A deleted user counts as missing.
 fn me_or_managed(
     me: &User,
     other_id: &UserId,
@@ -254,13 +255,13 @@ pub fn evaluate(
 /// Why a join token is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum JoinRefusal {
-    /// Unknown, of another tenant or cluster, or no longer backed by its key: callers cannot tell which.
+    /// The token is unknown, belongs to another tenant or cluster, or fails [`may_join`]. Callers cannot tell which.
     Invalid,
     Expired,
     Redeemed,
 }
 
-/// Allows a join token to be redeemed once, within its time, for its own tenant and cluster.
+/// Allows a join token to be redeemed once, before it expires, for its own tenant and cluster.
 pub fn may_redeem(
     token: &JoinTokenRecord,
     tenant: &TenantId,
@@ -278,7 +279,7 @@ pub fn may_redeem(
     }
 }
 
-/// Allows a join token to be redeemed while its key may still onboard and its cluster still exists; otherwise the token
+/// Allows a join token to be redeemed while its key may still onboard and its cluster still exists. Otherwise the token
 /// is [`JoinRefusal::Invalid`]. A join token has no signature, so this decision relies on the table alone.
 pub fn may_join(
     token: &JoinTokenRecord,

@@ -5,19 +5,19 @@ use serde_json::{Value, json};
 
 const NODES: &str = "/cm/api/v1/cluster-management/nodes-in-cluster";
 
-/// Calls with an access key or a token.
+/// Sends a request with an access key or a token.
 pub async fn with_key(tenant: &Tenant<'_>, credential: &str, method: &str, path: &str) -> Answer {
     send(tenant.call(method, path).bearer_auth(credential)).await
 }
 
-/// The nodes of clusters, as an AccuKnox client requests them.
+/// Requests the list of nodes as an AccuKnox client does.
 pub async fn nodes(tenant: &Tenant<'_>, key: &str, body: Value) -> Answer {
     let request = tenant.call("POST", NODES).bearer_auth(key);
     send(request.body(body.to_string())).await
 }
 
-/// A tenant with the Kubernetes cluster `b` and the VM cluster `a` of three nodes; the key that onboarded them; and a
-/// Viewer key.
+/// Onboards the Kubernetes cluster `b` and the VM cluster `a`, which has three nodes. Returns the tenant, the id of the
+/// key that onboarded them, and a Viewer key.
 async fn two_clusters() -> (Tenant<'static>, String, String) {
     let tenant = Tenant::fresh();
     let (id, key) = tenant.limited_key("editor", 2).await;
@@ -31,7 +31,7 @@ async fn two_clusters() -> (Tenant<'static>, String, String) {
 }
 
 #[test]
-fn the_list_of_clusters_has_the_shape_of_accuknox() {
+fn the_list_of_clusters_has_the_accuknox_format() {
     run(async {
         let (tenant, key_id, viewer) = two_clusters().await;
         let path = format!("{ACCUKNOX_CLUSTERS}?wsid={}", tenant.id);
@@ -51,12 +51,12 @@ fn the_list_of_clusters_has_the_shape_of_accuknox() {
         }
         assert_ne!(a["ID"], b["ID"]);
         let again = with_key(&tenant, &viewer, "GET", ACCUKNOX_CLUSTERS).await;
-        assert_eq!(again.body, listed.body, "the numbers are stable");
+        assert_eq!(again.body, listed.body, "the ids are stable");
     });
 }
 
 #[test]
-fn the_list_of_nodes_has_the_shape_and_the_pages_of_accuknox() {
+fn the_list_of_nodes_has_the_accuknox_format_and_pagination() {
     run(async {
         let (tenant, _, viewer) = two_clusters().await;
         let clusters = with_key(&tenant, &viewer, "GET", ACCUKNOX_CLUSTERS).await;
@@ -94,7 +94,7 @@ fn the_list_of_nodes_has_the_shape_and_the_pages_of_accuknox() {
 }
 
 #[test]
-fn the_lists_refuse_bad_parameters_other_tenants_and_invalid_keys_as_accuknox_does() {
+fn bad_parameters_other_tenants_and_invalid_keys_return_errors_in_the_accuknox_format() {
     run(async {
         let tenant = Tenant::fresh();
         let (_, viewer) = tenant.key("admin", "viewer").await;

@@ -38,7 +38,7 @@ fn comparable(answer: &Answer) -> (u16, String) {
     (answer.status, body.to_string())
 }
 
-/// Every call about a user and one of their keys.
+/// Calls about a user and one of their keys.
 fn calls_about(user: &str, key: &str) -> [(&'static str, String, Value); 8] {
     let user = format!("/v1/users/{user}");
     let keys = format!("{user}/access-keys");
@@ -84,7 +84,7 @@ fn users_and_keys_that_the_caller_may_not_see_return_404_as_if_they_did_not_exis
                 assert_eq!(answer.0, 404, "{caller} {user}: {}", answer.1);
                 assert_eq!(answer, call(caller, unknown).await);
             }
-            // Another user's key, as if the caller owned it.
+            // Requests another user's key under the caller's own path.
             let own = |id: &str| ("GET", format!("{KEYS}/{id}"), Value::Null);
             let answer = call("editor", own(key)).await;
             assert_eq!(answer.0, 404, "{}", answer.1);
@@ -119,7 +119,7 @@ fn only_an_administrator_lists_the_users_and_keys_of_the_tenant() {
 }
 
 #[test]
-fn the_management_api_requires_a_token_of_the_identity_provider() {
+fn the_management_api_requires_a_token_from_the_identity_provider() {
     run(async {
         let tenant = Tenant::fresh();
         let (_, key) = tenant.key("admin", "admin").await;

@@ -1,4 +1,4 @@
-//! Onboarded clusters: our lists, deletion and permissions.
+//! Onboarded clusters: lists, deletion and permissions.
 
 use harness::{ACCUKNOX_CLUSTERS, KEYS, Tenant, UNKNOWN_KEY, now, run, send, strings};
 use serde_json::{Value, json};
@@ -24,7 +24,7 @@ fn an_onboarding_key_can_only_onboard() {
             let refused = with_key(&tenant, &key, method, path).await;
             refused.expect_problem(403, "forbidden");
         }
-        // The management API accepts only tokens of the identity provider.
+        // The management API accepts only tokens from the identity provider.
         let unknown = format!("{KEYS}/{UNKNOWN_KEY}");
         for (method, path) in [
             ("GET", "/v1/users"),
@@ -52,7 +52,7 @@ fn an_onboarding_key_can_only_onboard() {
 }
 
 #[test]
-fn the_role_of_a_key_or_user_decides_who_deletes_a_cluster() {
+fn only_the_roles_admin_and_editor_may_delete_a_cluster() {
     run(async {
         let tenant = Tenant::fresh();
         tenant.user("editor", "editor").await;
@@ -132,7 +132,7 @@ fn tenants_do_not_see_each_others_clusters() {
 }
 
 #[test]
-fn a_token_of_the_identity_provider_is_verified_where_access_keys_are_accepted_too() {
+fn routes_that_accept_access_keys_also_verify_tokens_from_the_identity_provider() {
     use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
 
     run(async {
@@ -185,8 +185,8 @@ fn a_token_of_the_identity_provider_is_verified_where_access_keys_are_accepted_t
 }
 
 #[test]
-fn deleting_a_cluster_frees_the_slot_of_every_key_that_held_it() {
-    // More keys than one transaction can change.
+fn deleting_a_cluster_frees_its_slot_in_every_key() {
+    // More keys than the function handles in one transaction.
     const COUNT: usize = 45;
     run(async {
         let tenant = Tenant::fresh();
@@ -245,7 +245,7 @@ fn a_silent_cluster_is_inactive_until_one_of_its_nodes_calls() {
         let node = items.iter().find(is_node).unwrap();
         let ttl: i64 = node["ttl"]["N"].as_str().unwrap().parse().unwrap();
         let expected = now() + NODE_TTL - 5..=now() + NODE_TTL;
-        assert!(expected.contains(&ttl), "TTL removes a silent node: {node}");
+        assert!(expected.contains(&ttl), "the TTL is 90 days: {node}");
     });
 }
 

@@ -1,4 +1,4 @@
-//! Creating a key: the record, the key text, and what each field may contain.
+//! Creating a key: the record, the access key, and the valid values of each field.
 
 use harness::{KEYS, Tenant, run, send};
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! Creating a key with an `Idempotency-Key`, which never creates a second key.
+//! Creating a key with an `Idempotency-Key`: a retry never creates a second key.
 
 use harness::{KEYS, Tenant, all_at_once, run, send};
 use serde_json::{Value, json};

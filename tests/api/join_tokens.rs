@@ -44,7 +44,7 @@ fn a_join_token_is_good_once_for_its_tenant_and_cluster() {
 }
 
 #[test]
-fn a_redemption_requires_the_scope_and_a_token_for_all_tenants_or_for_this_one() {
+fn a_redemption_requires_the_redeem_scope_and_a_token_that_covers_the_tenant() {
     run(async {
         let tenant = Tenant::fresh();
         let (_, key) = tenant.onboarding_key(1).await;

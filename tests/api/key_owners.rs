@@ -1,10 +1,10 @@
-//! A key and its owner: a key has at most the role that its owner has now.
+//! A key and its owner: the owner's current role and status limit the key.
 
 use harness::{Tenant, run};
 use serde_json::json;
 
 #[test]
-fn a_key_follows_the_role_and_status_of_its_owner() {
+fn the_current_role_and_status_of_the_owner_limit_a_key() {
     run(async {
         let tenant = Tenant::fresh();
         tenant.user("owner", "admin").await;

@@ -37,7 +37,7 @@ fn a_thousand_keys_are_listed_once_each_with_any_page_size() {
 }
 
 #[test]
-fn keys_of_the_same_second_are_listed_newest_first() {
+fn keys_created_in_the_same_second_are_listed_newest_first() {
     run(async {
         let tenant = Tenant::fresh();
         let mut created = Vec::new();

@@ -1,4 +1,4 @@
-//! End-to-end tests that use only HTTP, on the local stack or on the template in an emulator of AWS
+//! End-to-end tests over HTTP. They run against the local stack, or against the template in an AWS emulator
 //! (`tests/deployed/run`).
 
 #![allow(

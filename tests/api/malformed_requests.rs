@@ -1,4 +1,4 @@
-//! Malformed requests: they return a client error with a detail, and write nothing.
+//! Malformed requests return a client error with a detail and write nothing.
 
 use harness::{KEYS, Tenant, VALIDATE, run, send};
 use serde_json::json;
@@ -44,7 +44,7 @@ fn a_malformed_body_is_a_client_error_on_every_route_and_writes_nothing() {
 }
 
 #[test]
-fn a_path_or_parameter_of_the_wrong_form_is_a_client_error() {
+fn a_malformed_path_parameter_or_field_is_a_client_error() {
     run(async {
         let tenant = Tenant::fresh();
         for path in [

@@ -23,11 +23,11 @@ fn k8s(cluster: &str) -> Value {
 }
 
 #[test]
-fn an_unchanged_client_onboards_a_cluster() {
+fn an_unchanged_accuknox_client_onboards_a_cluster() {
     run(async {
         let tenant = Tenant::fresh();
         let (id, key) = tenant.onboarding_key(3).await;
-        // Clients read this claim for their header, without verifying the key.
+        // Clients copy this claim into the tenant header without verifying the key.
         let claims = key.split('.').nth(1).unwrap();
         let claims = URL_SAFE_NO_PAD.decode(claims).unwrap();
         let claims: Value = serde_json::from_slice(&claims).unwrap();
@@ -48,7 +48,7 @@ fn an_unchanged_client_onboards_a_cluster() {
             assert_eq!(uuid_form, (36, 4, "4"));
         }
         assert_eq!(tenant.used(&id).await, 3);
-        // A client may leave out the tenant header, and one of the two copies of the key.
+        // A client may omit the tenant header, and may send the key only in the header or only in the body.
         let machines = json!({ "cluster_name": "machines", "type": "vm" });
         let only_header = tenant.call("POST", PROCESS).bearer_auth(&key);
         let only_header = only_header.body(machines.to_string());
@@ -161,7 +161,7 @@ fn a_node_joins_only_a_cluster_that_exists() {
         tenant.onboard(&key, "a").await.expect(200);
         let before = tenant.cluster("a").await;
         until(now() + 1).await;
-        // An empty name means the only cluster of the key.
+        // An empty cluster name means the key's only cluster.
         for (cluster, name) in [("a", "n1"), ("", "n2"), ("", "n2")] {
             node(&key, cluster, name).await.expect(200);
         }
@@ -179,7 +179,7 @@ fn a_node_joins_only_a_cluster_that_exists() {
         tenant.onboard(&key, "b").await.expect(200);
         let refused = node(&key, "", "n4").await;
         refused.expect_accuknox(400, "invalid_cluster_name");
-        // A node of another key takes a slot of that key.
+        // A node that joins with another key takes a slot of that key.
         let (other_id, other) = tenant.onboarding_key(1).await;
         node(&other, "a", "n5").await.expect(200);
         assert_eq!(tenant.used(&other_id).await, 1);
@@ -245,7 +245,7 @@ fn the_cluster_limit_can_change_within_the_signed_limit() {
         for cluster in ["a", "b"] {
             tenant.onboard(&key, cluster).await.expect(200);
         }
-        // A limit below the number in use keeps the slots and allows no new one.
+        // With a limit below the number of slots in use, the key keeps its slots but cannot take a new one.
         let record = limit(json!(1)).await.expect(200);
         assert_eq!(record["max_clusters"], 1);
         assert_eq!(record["clusters_used"], 2);
@@ -258,7 +258,7 @@ fn the_cluster_limit_can_change_within_the_signed_limit() {
         for bad in [json!(4), json!(0), json!("3"), json!(2.5), Value::Null] {
             limit(bad).await.expect_problem(400, "invalid_request");
         }
-        // A write to the table cannot raise the limit above the signed one either.
+        // Editing the table cannot raise the limit above the signed limit either.
         let values = json!({ ":n": { "N": "100" } });
         let update = "SET max_clusters = :n, signed_max_clusters = :n";
         tenant.edit_key("editor", &id, update, values).await;

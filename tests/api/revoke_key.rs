@@ -1,4 +1,5 @@
-//! Revoking keys: by id, all keys of a user, and by presenting the key. A revocation takes effect immediately.
+//! Revoking one key, by its id or by presenting it, and revoking all keys of a user. Without `max_staleness`, a
+//! revocation takes effect immediately.
 
 use std::{
     sync::{
@@ -45,7 +46,7 @@ fn a_validation_that_begins_after_a_revocation_is_refused() {
 }
 
 #[test]
-fn a_caller_sees_a_revocation_after_max_staleness_at_the_latest() {
+fn a_caller_sees_a_revocation_within_max_staleness() {
     const MAX_STALENESS: i64 = 2;
     run(async {
         let tenant = Tenant::fresh();
@@ -84,7 +85,7 @@ fn a_caller_sees_a_revocation_after_max_staleness_at_the_latest() {
 }
 
 #[test]
-fn a_validation_without_max_staleness_sees_a_revocation_although_the_key_is_cached() {
+fn a_validation_without_max_staleness_sees_a_revocation_even_if_the_key_is_cached() {
     run(async {
         let tenant = Tenant::fresh();
         let (id, key) = tenant.key("admin", "viewer").await;
@@ -145,7 +146,7 @@ fn revoking_all_keys_does_not_affect_later_keys() {
 }
 
 #[test]
-fn a_key_revokes_itself_and_a_forged_key_does_not() {
+fn a_key_can_revoke_itself_but_a_forged_key_cannot() {
     run(async {
         let tenant = Tenant::fresh();
         let (id, key) = tenant.key("admin", "viewer").await;

@@ -1,4 +1,4 @@
-//! The secret of a key appears only in the response that creates it.
+//! A key's secret appears only in the response to the call that creates the key.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use harness::{Answer, KEYS, Tenant, VALIDATE, run, secrets, send, stack};
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 /// The beginning of every key.
 const BEGINNING: &str = "eyJ0eXAiOiJhY2Nlc3Mta2V5K2p3dCIsImFsZyI6I";
 
-/// The responses of calls that return the key's record, or that contain the key in the wrong place.
+/// The responses to calls that return the key's record or that contain the key, some of them in the wrong place.
 async fn responses(tenant: &Tenant<'_>, id: &str, key: &str) -> Vec<String> {
     let validate = |body: Value| send(tenant.call("POST", VALIDATE).json(&body));
     let with_cursor = format!("{KEYS}?cursor={key}");
@@ -33,7 +33,7 @@ async fn responses(tenant: &Tenant<'_>, id: &str, key: &str) -> Vec<String> {
     answers.map(|answer| answer.text).into()
 }
 
-/// The whole table, page by page.
+/// All items of the table as JSON, one string per page.
 async fn table(tenant: &Tenant<'_>) -> Vec<String> {
     let (mut pages, mut scan) = (Vec::new(), json!({ "ConsistentRead": true }));
     loop {

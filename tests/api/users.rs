@@ -16,7 +16,7 @@ fn the_last_administrator_cannot_be_demoted_or_removed() {
         let refused = tenant.delete("admin", "/v1/users/me").await;
         refused.expect_problem(409, "last_admin");
 
-        // When two administrators demote each other concurrently, one of them remains.
+        // When two administrators demote each other concurrently, one of them stays an administrator.
         tenant.user("second", "admin").await;
         let (first, second) = tokio::join!(
             tenant.send("admin", "PATCH", "/v1/users/second", demote.clone()),
@@ -29,7 +29,7 @@ fn the_last_administrator_cannot_be_demoted_or_removed() {
 }
 
 #[test]
-fn an_administrator_who_changes_their_own_record_keeps_the_time_of_the_sign_in() {
+fn an_administrator_who_changes_their_own_record_keeps_their_last_sign_in_time() {
     run(async {
         let tenant = Tenant::fresh();
         tenant.user("second", "admin").await;

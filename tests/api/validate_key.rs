@@ -1,10 +1,10 @@
-//! Validating a key: how it is presented, and the options of the call.
+//! Validating a key: the ways to send the key, and the options of the request.
 
 use harness::{Tenant, VALIDATE, code, expect_checked_since, now, run, send};
 use serde_json::{Value, json};
 
 #[test]
-fn a_key_may_be_presented_as_json_form_or_bearer() {
+fn a_key_may_be_sent_in_json_in_a_form_or_as_a_bearer_token() {
     run(async {
         let tenant = Tenant::fresh();
         let (_, key) = tenant.key("admin", "viewer").await;

@@ -15,7 +15,7 @@ const dialog = (page) => page.getByRole("dialog");
 const row = (page, name) => page.getByRole("table", { name: "Users" }).getByRole("row").filter({ has: page.getByRole("button", { name: `Actions for ${name}`, exact: true }) });
 const clusterRow = (page, name) => page.getByRole("row").filter({ has: page.getByRole("button", { name: `Nodes of ${name}`, exact: true }) });
 const toast = (page, text) => page.locator(".toast", { hasText: text }).last().waitFor();
-/** Waits until the element with this label or text has the focus, which the page moves after it has rendered. */
+/** Waits until the element with this label or text has the focus. The page moves the focus only after it has rendered. */
 const hasFocus = (page, text) => page.waitForFunction((text) => (document.activeElement.getAttribute("aria-label") ?? document.activeElement.textContent) === text, text);
 
 async function choose(page, user, item) {
@@ -28,7 +28,7 @@ async function openForm(page, user, name = "") {
   await dialog(page).getByLabel("Name").fill(name);
 }
 
-/** Copies the key that the dialog shows; returns what is then in the clipboard. */
+/** Copies the key that the dialog shows. Returns the content of the clipboard. */
 async function copyKey(page) {
   await button(page, "Copy").click();
   await toast(page, "Token copied to clipboard");
@@ -43,7 +43,7 @@ async function generate(page, user, name, role) {
   return copyKey(page);
 }
 
-/** Returns everything that the page keeps: document, form values, storage. It has no database and no cache. */
+/** Returns everything that the page keeps, such as document, form values and storage. Asserts that it has no database and no cache. */
 async function kept(page) {
   assert.deepEqual(await page.evaluate(async () => [...(await indexedDB.databases()), ...(await caches.keys())]), []);
   return page.evaluate(() =>
@@ -100,7 +100,7 @@ test("a key that is created and copied in the page works until it is revoked the
   assert.equal(await form.getByLabel("Tenant Id").first().inputValue(), "acme");
   assert.equal(await form.getByLabel("Maximum number of clusters").inputValue(), "1");
   const roles = await form.getByLabel("Role").locator("option").allTextContents();
-  assert.deepEqual(roles, ["Viewer", "Cluster Onboarding", "Editor"], "an editor's key cannot be an administrator's");
+  assert.deepEqual(roles, ["Viewer", "Cluster Onboarding", "Editor"], "an editor's key cannot have the administrator role");
   await form.getByLabel("Role").selectOption("Editor");
   await screenshot(page, "create-key");
   await inspect(page, "create key");
@@ -152,16 +152,16 @@ test("a key that is created and copied in the page works until it is revoked the
   assert.ok(!(await kept(page)).includes(key), "the key does not come back");
   const later = await Promise.all(requests.slice(closed).map(requestText));
   assert.ok(later.length >= 3, "there were requests after Close");
-  assert.ok(later.every((text) => !text.includes(key)), "no later request carries the key");
+  assert.ok(later.every((text) => !text.includes(key)), "no later request contains the key");
 });
 
-test("tokens are only in memory, and signing out forgets them", async (t) => {
+test("tokens are kept only in memory, and signing out discards them", async (t) => {
   const { page, requests } = await stack.signIn(t, "editor@acme.example");
   const { authorization } = await requests.findLast((request) => request.url().includes("/v1/")).allHeaders();
   assert.match(authorization, /^Bearer eyJ/);
   assert.ok(!(await kept(page)).includes(authorization.slice("Bearer ".length)));
   assert.equal(await page.evaluate(() => sessionStorage.length + localStorage.length), 0);
-  assert.equal(page.url(), `${stack.url}/console`, "the code is gone from the address");
+  assert.equal(page.url(), `${stack.url}/console`, "the authorization code is no longer in the URL");
   await button(page, "Sign out").click();
   await button(page, "Sign in").waitFor();
 });
@@ -192,7 +192,7 @@ test("the page explains a deactivated account and a token that the service rejec
 
 test("a viewer sees only their own account, without administrator actions", async (t) => {
   const { page, requests } = await stack.signIn(t, "viewer@acme.example");
-  assert.equal(await page.getByRole("table", { name: "Users" }).getByRole("row").count(), 2, "the header and the viewer");
+  assert.equal(await page.getByRole("table", { name: "Users" }).getByRole("row").count(), 2, "the header row and the viewer's row");
   await button(page, "Actions for Viewer").click();
   assert.deepEqual(await page.getByRole("menuitem").allTextContents(), ["Get Access Key", "View Permissions"]);
   await page.keyboard.press("Escape");
@@ -205,7 +205,7 @@ test("a viewer sees only their own account, without administrator actions", asyn
   assert.deepEqual(await dialog(page).getByLabel("Role").locator("option").allTextContents(), ["Viewer"]);
   await button(page, "Cancel").click();
   await inspect(page, "a viewer's page");
-  assert.ok(requests.every((request) => !/\/v1\/users(\?|$)/.test(request.url())), "the page does not request the directory");
+  assert.ok(requests.every((request) => !/\/v1\/users(\?|$)/.test(request.url())), "the page does not request the list of users");
 });
 
 test("a tenant sees nothing of another tenant", async (t) => {
@@ -232,7 +232,7 @@ test("markup in names is shown as text", async (t) => {
   await stack.acme.call("DELETE", "/v1/users/markup");
 });
 
-test("each error is shown beside its field", async (t) => {
+test("each error is shown next to its field", async (t) => {
   const { page, requests } = await stack.signIn(t, "admin@acme.example");
   await openForm(page, "Editor");
   const form = dialog(page);
@@ -254,7 +254,7 @@ test("each error is shown beside its field", async (t) => {
   await form.getByLabel("Name").fill("\u202enimda");
   await button(page, "Generate").click();
   await form.getByText("Must not contain control characters").waitFor();
-  assert.match(await errorOf("Name"), /^Must not contain control characters/, "the API's message is beside the field that it names");
+  assert.match(await errorOf("Name"), /^Must not contain control characters/, "the API's message is next to the field that it names");
 
   await form.getByLabel("Name").fill("custom");
   assert.equal(await form.getByText("This key will expire on").locator("time").getAttribute("datetime"), `${day}T23:59:59.000Z`);
@@ -313,7 +313,7 @@ test("the page warns before a key is lost, and lets the user discard it", async 
   assert.doesNotMatch(await kept(again.page), KEY);
 });
 
-test("menus and dialogs work by keyboard", async (t) => {
+test("menus and dialogs work with the keyboard", async (t) => {
   const { page } = await stack.signIn(t, "admin@acme.example");
   await button(page, "Actions for Editor").focus();
   await page.keyboard.press("ArrowDown");
@@ -341,7 +341,7 @@ test("menus and dialogs work by keyboard", async (t) => {
   await hasFocus(page, "Actions for Editor");
 });
 
-test("an administrator searches, pages, changes, deactivates, reactivates and deletes users", async (t) => {
+test("an administrator can search, page through, change, deactivate, reactivate and delete users", async (t) => {
   const ids = Array.from({ length: 60 }, (_, n) => `member-${String(n).padStart(2, "0")}`);
   for (const id of ids) await stack.globex.call("PUT", `/v1/users/${id}`, { role: "viewer", name: id, email: `${id}@globex.example` });
   const { page } = await stack.signIn(t, "admin@globex.example");
@@ -399,7 +399,7 @@ test("an administrator searches, pages, changes, deactivates, reactivates and de
   await button(page, "Cancel").click();
 });
 
-test("the page shows loading, failure and the end of the session", async (t) => {
+test("the page shows that it is loading, that a request failed and that the session has ended", async (t) => {
   const { page } = await stack.signIn(t, "admin@acme.example");
   await row(page, "Editor").waitFor();
   await stack.acme.createKey("editor", { name: "any", role: "viewer" });

@@ -24,7 +24,7 @@ export async function startStack() {
   const { url, users } = JSON.parse((await lines.next()).value ?? assert.fail("the test stack does not start"));
   const browser = await chromium.launch({
     executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-    // Containers have neither the namespaces for its sandbox nor a large /dev/shm.
+    // Containers lack the namespaces that Chromium's sandbox needs, and their /dev/shm is small.
     args: ["--no-sandbox", "--disable-dev-shm-usage"],
   });
 
@@ -37,7 +37,7 @@ export async function startStack() {
     return text ? JSON.parse(text) : undefined;
   };
 
-  /** A tenant, called as its administrator. */
+  /** Calls the API as the administrator of a tenant. */
   const tenant = (id) => {
     const { token } = users.find((user) => user.tenant_id === id && user.role === "admin");
     return {
@@ -46,7 +46,7 @@ export async function startStack() {
     };
   };
 
-  /** Refuses a function's requests to DynamoDB until the returned function is called. */
+  /** Refuses the requests of the Lambda function `name` to DynamoDB until the returned callback is called. */
   const refuse = async (name) => {
     const send = (line) => stack.stdin.write(`${line}\n`) && lines.next();
     await send(name);
@@ -91,7 +91,7 @@ export async function startStack() {
     return { page, requests };
   };
 
-  /** Signs in through the issuer's page, up to the return to the console. */
+  /** Signs in on the issuer's page, which then redirects to the console. */
   const beginSignIn = async (page, user) => {
     await page.goto(`${url}/console`);
     await page.getByRole("button", { name: "Sign in" }).click();
@@ -109,7 +109,7 @@ export async function startStack() {
   return { url, acme: tenant("acme"), globex: tenant("globex"), refuse, validate, onboard, open, beginSignIn, signIn, stop };
 }
 
-/** The API's document. Every object in it is closed, except those that others extend. */
+/** The OpenAPI document. Its objects allow no undocumented fields, except the schemas named `…Fields`, which other schemas extend. */
 const DOCUMENT = parse(await readFile(`${ROOT}infra/openapi.yaml`, "utf8"), (name, value) =>
   value?.type === "object" && !String(name).endsWith("Fields") ? { unevaluatedProperties: false, ...value } : value);
 
@@ -118,18 +118,18 @@ export async function answerWith(page, operation, status, body) {
   const operations = Object.entries(DOCUMENT.paths).flatMap(([path, item]) => Object.entries(item).map(([method, definition]) => ({ path, method, ...definition })));
   const { path, method, responses } = operations.find(({ operationId }) => operationId === operation);
   const response = responses[status]?.$ref.split("/").pop();
-  assert.ok(response, `${operation} never answers ${status}`);
+  assert.ok(response, `${operation} never returns ${status}`);
   const [[contentType, { schema }]] = Object.entries(DOCUMENT.components.responses[response].content);
   const ajv = new Ajv({ strict: false, validateFormats: false, allErrors: true });
   const isAllowed = ajv.compile({ components: DOCUMENT.components, allOf: [schema], unevaluatedProperties: false });
-  assert.ok(isAllowed(body), `${operation} never answers ${status} like this: ${ajv.errorsText(isAllowed.errors)}`);
+  assert.ok(isAllowed(body), `${operation} never returns this ${status} response: ${ajv.errorsText(isAllowed.errors)}`);
   const pattern = new RegExp(`^${path.replace(/\{\w+\}/g, "[^/]+")}$`);
   await page.route(({ pathname }) => pattern.test(pathname), (route) =>
     route.request().method() === method.toUpperCase() ? route.fulfill({ status, contentType, body: JSON.stringify(body) }) : route.fallback(),
     { times: 1 });
 }
 
-/** Holds the next request to a URL until the returned function is called. */
+/** Holds the next request to a URL until the returned callback is called. */
 export async function hold(page, url) {
   let release;
   const released = new Promise((resolve) => (release = resolve));
@@ -143,7 +143,7 @@ export const damageToken = (page) => page.route("**/v1/**", (route) => {
   return route.continue({ headers: { ...headers, authorization: `${authorization}x` } });
 });
 
-/** Checks a view in both colour schemes and at both widths: it passes axe-core's rules and does not scroll sideways. */
+/** Checks that a view passes axe-core's rules and does not scroll sideways, in both colour schemes and at both widths. */
 export async function inspect(page, name) {
   for (const viewport of [WIDE, NARROW]) {
     for (const colorScheme of ["light", "dark"]) {

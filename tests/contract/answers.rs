@@ -1,4 +1,4 @@
-//! Every operation and every error code: the document allows each response, and each documented response can occur.
+//! Calls every operation. The document must allow each response, and each documented response must occur.
 
 use harness::{Answer, Fault, Rule, Service, Stack, forged, options};
 use serde_json::{Value, json};
@@ -40,25 +40,25 @@ async fn every_response_is_documented_and_every_documented_response_occurs() {
     bad_calls(contract).await;
     let unseen = contract.unseen().into_iter();
     let unseen: Vec<_> = unseen.filter(|outcome| !is_untested(outcome)).collect();
-    assert!(unseen.is_empty(), "documented and not seen: {unseen:#?}");
+    assert!(unseen.is_empty(), "never returned: {unseen:#?}");
     stack.stop().await;
 }
 
-/// Responses that this test does not cause.
+/// Whether a documented response is one that this test does not cause.
 fn is_untested((operation, status, label): &(String, String, String)) -> bool {
     matches!(
         (operation.as_str(), status.as_str(), label.as_str()),
-        // The limits of the stage, which the local stack does not have.
+        // Throttling, which is off in this stack.
         (_, "429", _)
             // Functions that crash or hang, see tests/stack.
             | (_, "5XX", _) | (_, "500" | "503", "message")
             // Races, 400 keys of one cluster, and more than 5 MB of clusters. No test causes these responses.
             | (_, _, "changed_meanwhile" | "cluster_key_limit_reached" | "too_many_clusters")
-            // The authorizer reads the same records just before.
+            // The authorizer reads the same records first, so the call already fails there.
             | ("getCallingKey", _, "not_found" | "internal")
-            // Only a failure of KMS, which the functions call only when they start.
+            // Only a KMS failure causes these, and the function calls KMS only when it starts.
             | ("publicKeys" | "accuknoxPublicKeys" | "accuknoxPublicKeysSlash", "500" | "503", _)
-            // A damaged join token.
+            // Only a damaged join token in the table causes this response.
             | ("redeemJoinToken", "500", "internal")
     )
 }
@@ -209,7 +209,7 @@ async fn onboarding(contract: &Contract<'_>) {
     }
 }
 
-/// Reads the cluster of [`onboarding`], and deletes it.
+/// Reads the cluster that [`onboarding`] created, and deletes it.
 async fn cluster_lists(contract: &Contract<'_>) {
     let (_, key) = contract.tenant.key("editor", "editor").await;
     for credentials in [&key, &contract.token("admin")] {
@@ -266,7 +266,7 @@ async fn join_tokens(contract: &Contract<'_>) {
     contract.expect(403, "message", without_scope).await;
 }
 
-/// Moves the expiry of the join token that was created last into the past.
+/// Moves the expiry of the latest join token into the past.
 async fn expire_last_join_token(contract: &Contract<'_>) {
     let requests = contract.stack.requests();
     let pk = requests.iter().rev().find_map(|request| {
@@ -328,7 +328,7 @@ async fn bad_calls(contract: &Contract<'_>) {
     }
 }
 
-/// A good key, and then keys that are restricted or invalid, each for another reason.
+/// A good key, and then keys that are restricted or invalid, each for a different reason.
 async fn keys_good_and_bad(contract: &Contract<'_>) -> Vec<String> {
     let tenant = &contract.tenant;
     let (_, good) = tenant.key("admin", "editor").await;
@@ -374,7 +374,7 @@ async fn without_a_table(contract: &Contract<'_>, key: &str, token: &str) {
         contract.send(call.without_body()).await;
     }
     drop(rule);
-    // The authorizer can read the table, and the function behind it cannot.
+    // The authorizer can read the table, but the function behind it cannot.
     let _rule = contract.stack.inject(outage().function("list"));
     let oneself = contract.call("getCallingKey").bearer(key);
     contract.expect(503, "unavailable", oneself).await;

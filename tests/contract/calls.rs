@@ -1,4 +1,5 @@
-//! Calls with the examples of the document. Every response is checked against the document and recorded.
+//! API calls that are built from the examples in the document. Every response is checked against the document and
+//! recorded.
 
 use std::{cell::RefCell, collections::BTreeSet};
 
@@ -17,7 +18,7 @@ pub struct Contract<'a> {
     seen: RefCell<BTreeSet<(String, String, String)>>,
 }
 
-/// A request with the examples of the document, which the methods replace.
+/// A request that starts with the examples in the document. The methods replace parts of it.
 #[derive(Debug, Clone)]
 pub struct Call {
     operation: Operation,
@@ -39,7 +40,7 @@ impl<'a> Contract<'a> {
         }
     }
 
-    /// A token of a user of the tenant acme, which may also redeem join tokens.
+    /// A token for a user of the tenant acme. It may also redeem join tokens.
     pub fn token(&self, user: &str) -> String {
         let claims = json!({ "sub": user, "tenant_id": "acme", "scope": "join-tokens:redeem" });
         self.stack.token(claims)
@@ -77,7 +78,7 @@ impl<'a> Contract<'a> {
         self.call(operation).bearer(&self.token("admin"))
     }
 
-    /// Sends a call and expects this status and code. The code of a success is empty.
+    /// Sends a call and expects this status and code. `code` is empty for a response without a code.
     pub async fn expect(&self, status: u16, code: &str, call: Call) -> Answer {
         let operation = call.operation.id.clone();
         let answer = self.send(call).await;

@@ -11,7 +11,7 @@ use jsonschema::Validator;
 use saphyr::{LoadableYamlNode, Scalar, Yaml};
 use serde_json::{Map, Value, json};
 
-/// A file of the repository, by its path from the root.
+/// The content of a file, by its path from the root of the repository.
 pub fn file(path: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path);
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
@@ -48,7 +48,7 @@ pub struct Operation {
     pub id: String,
     pub method: String,
     pub path: String,
-    /// Includes the parameters of its path.
+    /// Includes the parameters that the document declares for the whole path.
     pub parameters: Vec<Value>,
     pub definition: Value,
 }
@@ -63,7 +63,7 @@ impl Operation {
 
 pub struct Document {
     pub whole: Value,
-    /// By their schema as text. Building a validator takes longer than any call.
+    /// Keyed by the schema as JSON. They are kept because building a validator takes longer than any call.
     validators: RefCell<HashMap<String, Validator>>,
 }
 
@@ -122,7 +122,7 @@ impl Document {
         validator.unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// Status and label of every documented response of an operation. A label is the code of an error, [`GATEWAY`], or
+    /// The status and label of every documented response of an operation. A label is an error code, [`GATEWAY`], or
     /// empty.
     pub fn outcomes(&self, operation: &Operation) -> BTreeSet<(String, String)> {
         let mut outcomes = BTreeSet::new();
@@ -173,7 +173,7 @@ impl Document {
                 Some(value) => {
                     self.validate(&header["schema"], &json!(value), &format!("{at}: {name}"))
                 }
-                None => assert!(header["required"] != true, "{at}: there is no {name}"),
+                None => assert!(header["required"] != true, "{at}: no header {name}"),
             }
         }
         let content_type = answer.header("content-type");
@@ -209,7 +209,7 @@ fn codes(schema: &Value) -> Vec<String> {
         .collect()
 }
 
-/// Adds every object with a schema (a parameter, header or media type) and its place in the document.
+/// Adds to `found` every object with a schema (a parameter, header or media type) and its place in the document.
 pub fn described<'a>(
     value: &'a Value,
     at: &str,

@@ -81,7 +81,7 @@ fn the_documented_error_codes_are_those_of_the_source() {
 
     let undocumented: Vec<_> = codes.difference(&documented).collect();
     assert!(undocumented.is_empty(), "undocumented: {undocumented:?}");
-    // AccuKnox codes contain the name of a field, as in invalid_cluster_name.
+    // A code of AccuKnox can contain the name of a field, as in invalid_cluster_name.
     let is_field = |code: &str| {
         let field = code.strip_prefix("invalid_");
         field.is_some_and(|field| source.contains(&format!("\"{field}\"")))
@@ -91,14 +91,14 @@ fn the_documented_error_codes_are_those_of_the_source() {
     assert!(unknown.is_empty(), "not in the source: {unknown:?}");
 }
 
-/// The code that the source begins with, if it begins with a string literal of that form.
+/// The code at the start of `text`, if `text` starts with a string literal that looks like a code.
 fn literal(text: &str) -> Option<String> {
     let (code, _) = text.trim_start().strip_prefix('"')?.split_once('"')?;
     let is_code = code.chars().all(|c| c.is_ascii_lowercase() || c == '_');
     is_code.then(|| code.to_owned())
 }
 
-/// The source of the shared crate and of the functions, as one text.
+/// The source of the shared crate and of the functions, as one string.
 fn source() -> String {
     let mut text = String::new();
     let mut directories = vec!["shared/src".to_owned(), "functions".to_owned()];

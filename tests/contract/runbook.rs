@@ -1,10 +1,10 @@
-//! The log queries of the runbook and the template against the log lines in the source.
+//! Checks the log queries of the runbook and the template against the log lines in the source.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{document::file, source};
 
-/// The closed list of event names: each constant, and its value.
+/// All event names: each constant and its value.
 fn event_names() -> BTreeMap<String, String> {
     let list = file("shared/src/process/events.rs");
     let constants = list
@@ -19,7 +19,7 @@ fn event_names() -> BTreeMap<String, String> {
         .collect()
 }
 
-/// The queries in a document: code in backticks, or a block of lines that begin with a command or a pipe.
+/// The queries in a document. A query is code in backticks, or a block of lines that start with a command or a pipe.
 fn queries(text: &str) -> Vec<String> {
     let is_command = |code: &str| code.starts_with("filter ") || code.starts_with("fields ");
     let inline = text.split('`').filter(|code| is_command(code));
@@ -34,7 +34,7 @@ fn queries(text: &str) -> Vec<String> {
     queries
 }
 
-/// The dotted fields that a query names, and the values with which it compares each field.
+/// The fields that a query names (dotted names and `level`), and the values that it compares with each field.
 fn conditions(query: &str) -> Vec<(String, Vec<String>)> {
     let parts: Vec<&str> = query.split('"').collect();
     let mut conditions: Vec<(String, Vec<String>)> = Vec::new();
@@ -63,16 +63,22 @@ fn the_queries_filter_by_fields_and_event_names_that_the_source_logs() {
                 "level" => {
                     for level in values {
                         let call = format!("tracing::{}!(", level.to_lowercase());
-                        assert!(source.contains(&call), "nothing has this level: {query}");
+                        assert!(
+                            source.contains(&call),
+                            "no log line has this level: {query}"
+                        );
                     }
                     continue;
                 }
                 "event.name" => used.extend(values),
-                // The other fields are compared with ids, for which a placeholder stands.
+                // The queries compare the other fields with placeholders for ids, such as "<id>".
                 _ => assert!(values.iter().all(|text| text.starts_with('<')), "{query}"),
             }
             let assignment = format!(" {field} = ");
-            assert!(source.contains(&assignment), "no {field}: {query}");
+            assert!(
+                source.contains(&assignment),
+                "no log line has {field}: {query}"
+            );
         }
     }
     assert!(
@@ -80,14 +86,14 @@ fn the_queries_filter_by_fields_and_event_names_that_the_source_logs() {
         "none of the queries filters by event.name"
     );
     let unknown: Vec<_> = used.difference(&known).collect();
-    assert!(unknown.is_empty(), "{unknown:?}");
+    assert!(unknown.is_empty(), "unknown event names: {unknown:?}");
     // Filters by message break when a message changes.
     assert!(!text.contains("filter message"));
     assert!(!text.contains("and message "));
 }
 
 #[test]
-fn every_event_name_is_logged_and_none_is_written_out() {
+fn every_event_name_is_logged_through_its_constant() {
     let source = source();
     let names = event_names();
     let values: BTreeSet<&String> = names.values().collect();

@@ -21,7 +21,7 @@ BUCKET = "deployment"
 
 
 def zipped(binary: pathlib.Path) -> bytes:
-    """A Lambda deployment package with the binary, without symbols, under the name that provided.al2023 runs."""
+    """A Lambda deployment package: the binary, without symbols, under the name that provided.al2023 runs."""
     with tempfile.NamedTemporaryFile() as stripped:
         subprocess.run(["strip", "-o", stripped.name, binary], check=True)
         code = pathlib.Path(stripped.name).read_bytes()
@@ -42,7 +42,7 @@ def packaged(template: str) -> tuple[str, list[str]]:
 
 
 def without_metric_math(template: str) -> str:
-    """The template without the alarms on an expression, which the emulator refuses and CloudFormation accepts."""
+    """The template without its metric math alarms. CloudFormation accepts them, but the emulator does not."""
     alarm = re.compile(r"^  \w+:\n    Type: AWS::CloudWatch::Alarm\n    Properties:\n(?:      .*\n)+", re.MULTILINE)
     return alarm.sub(lambda match: "" if "\n      Metrics:\n" in match[0] else match[0], template)
 
@@ -53,7 +53,7 @@ def main() -> None:
     parser.add_argument("--template", required=True, type=pathlib.Path)
     parser.add_argument("--binaries", required=True, type=pathlib.Path, help="where cargo built the functions")
     parser.add_argument("--stack", default="access-keys")
-    parser.add_argument("--signing-key-spec", help="have a further KMS key of this spec sign, as after a rotation")
+    parser.add_argument("--signing-key-spec", help="sign with an additional KMS key of this spec, as after a rotation")
     parser.add_argument("parameters", nargs="*", help="Name=value")
     options = parser.parse_args()
 
@@ -73,7 +73,7 @@ def main() -> None:
     for name in names:
         s3.put_object(Bucket=BUCKET, Key=f"{name}.zip", Body=zipped(options.binaries / name))
 
-    # A template in a request has at most 51,200 bytes, and a template in a bucket at most a megabyte.
+    # A template in a request may have at most 51,200 bytes. A template in a bucket may have up to a megabyte.
     s3.put_object(Bucket=BUCKET, Key="template.yaml", Body=template.encode())
 
     parameters = [parameter.split("=", 1) for parameter in options.parameters]

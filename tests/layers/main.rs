@@ -1,5 +1,5 @@
-//! Checks the layers of ARCHITECTURE.md in the source: what each layer imports, and which layers use the table, HTTP
-//! and AWS.
+//! Checks that the source follows the layers of ARCHITECTURE.md. The rules cover the imports of each layer, and the
+//! layers that use the table, HTTP and AWS.
 
 #![allow(
     clippy::panic,
@@ -48,7 +48,7 @@ fn only_store_and_token_use_the_clients_that_process_builds() {
 }
 
 #[test]
-fn functions_import_only_the_upper_layers_and_two_import_accuknox() {
+fn functions_do_not_import_policy_store_or_token_and_only_two_import_accuknox() {
     check(rules::functions);
 }
 
@@ -107,7 +107,7 @@ fn cases(section: &str) -> Vec<[String; 3]> {
 }
 
 #[test]
-fn a_module_that_only_tests_declare_is_test_code() {
+fn a_module_declared_under_cfg_test_is_test_code() {
     let mut sources = Sources::new();
     for (name, source) in [
         ("mod", "#[cfg(test)] mod tests;"),

@@ -170,7 +170,7 @@ fn shortest_way<'a>(imports: &Imports<'a>, from: &'a str, to: &str) -> Option<Ve
     None
 }
 
-/// Starts at the first file by name, so that the same cycle is always reported in the same form.
+/// Starts the cycle at its first file by name, so that the same cycle is always reported in the same form.
 fn render(mut cycle: Vec<&str>, imports: &Imports) -> String {
     let first = cycle.iter().min().copied();
     while cycle.first().copied() != first {
@@ -181,7 +181,7 @@ fn render(mut cycle: Vec<&str>, imports: &Imports) -> String {
     cycle.windows(2).map(step).collect::<String>() + cycle[0]
 }
 
-/// Empty outside the shared crate.
+/// The layer of a file. Empty outside the shared crate.
 fn layer(file: &File) -> &str {
     let mut steps = file.module.split("::").filter(|_| file.package == "shared");
     steps.nth(1).unwrap_or_default()

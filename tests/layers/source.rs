@@ -1,5 +1,5 @@
-//! Extracts from Rust sources what the rules check: the paths that a file names, and its string literals. Works on
-//! tokens, so that a path looks the same in a `use`, in an expression and in the arguments of a macro.
+//! Extracts the paths and string literals of Rust files, which the rules check. Works on tokens, so that a path looks
+//! the same in a `use`, in an expression and in the arguments of a macro.
 
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 use std::{
@@ -9,7 +9,7 @@ use std::{
 };
 use syn::Lit;
 
-/// The path of each file from the root of the repository, and its text.
+/// Maps the path of each file, from the root of the repository, to its source.
 pub type Sources = BTreeMap<String, String>;
 
 #[derive(Default)]
@@ -37,15 +37,15 @@ pub struct Mention {
 
 #[derive(Clone, Default)]
 pub struct Scope {
-    /// Includes inline modules and, as `{<position>`, the braces around the code, because a `use` applies only within
-    /// them.
+    /// Includes inline modules. Also includes the braces around the code, as `{<position>`, because a `use` applies
+    /// only within its braces.
     module: String,
     /// Whether the code is compiled only for tests.
     pub test: bool,
 }
 
 impl Mention {
-    /// The first step below a crate: `store` of `crate::store::Store`.
+    /// The first step below a crate, such as `store` in `crate::store::Store`.
     pub fn below(&self, name: &str) -> Option<&str> {
         let below = self.text.strip_prefix(name)?.strip_prefix("::")?;
         Some(first_step(below))
@@ -284,7 +284,7 @@ impl Reader {
         }
     }
 
-    /// Joins names and `::`; any other token ends a path.
+    /// Joins names and `::` into a path. Any other token ends the path.
     fn path(&mut self) -> String {
         let start = self.at;
         self.take(&["::"]);
@@ -299,7 +299,7 @@ impl Reader {
         tokens.map(|(text, _)| &**text).collect()
     }
 
-    /// Replaces `self` and `super`.
+    /// Replaces `self` and `super` at the start of a path.
     fn absolute(&self, path: &str) -> String {
         let mut steps: Vec<&str> = Vec::new();
         for (n, step) in path.split("::").enumerate() {

@@ -1,4 +1,4 @@
-//! The clean-up after TTL: the history, redelivered batches, and records that cannot be processed.
+//! The clean-up after TTL deletes a key: the history, redelivered batches, and records that cannot be processed.
 
 use harness::{KEYS, Tenant, eventually, now, run, stack, until};
 use serde_json::{Value, json};
@@ -36,7 +36,7 @@ fn an_expired_key_stays_in_the_history_without_its_hash() {
     });
 }
 
-/// A stream record about the removal of a key by this principal.
+/// The stream record of a key that the principal deleted.
 fn removal(tenant: &Tenant, id: &str, sequence: &str, principal: &str) -> Value {
     let key = json!({ "pk": { "S": tenant.pk("admin") }, "sk": { "S": format!("KEY#{id}") } });
     let mut image = json!({
@@ -63,7 +63,7 @@ fn removal(tenant: &Tenant, id: &str, sequence: &str, principal: &str) -> Value 
     })
 }
 
-/// Invokes the clean-up. Asserts that it reports only these records as failed, by sequence number.
+/// Invokes the clean-up and asserts that it reports exactly these sequence numbers as failed.
 async fn clean_up(records: &[&Value], failed: &[&str]) {
     let batch = json!({ "Records": records });
     let answer = stack().invoke("cleanup", batch).await.unwrap();
@@ -130,7 +130,7 @@ fn a_record_that_cannot_be_processed_goes_alone_to_the_dead_letter_queue() {
 }
 
 #[test]
-fn the_log_contains_nothing_of_a_stream_record_that_cannot_be_read() {
+fn the_log_contains_no_part_of_an_unreadable_stream_record() {
     const HASH: &str = "c3RyZWFtIHJlY29yZCB3aXRoIGEgaGFzaCBpbiBpdCE=";
     run(async {
         let record = json!({

@@ -1,4 +1,4 @@
-//! Cluster slots under races, lost responses and expiry: the key's counter is always the number of its slots.
+//! Cluster slots under races, lost responses and expiry: a key's counter always equals the number of its slots.
 
 use harness::{ACCUKNOX_CLUSTERS, Fault, KEYS, Tenant, now, run, send, stack, until};
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ use crate::outages::SLOW;
 const CLUSTERS: [&str; 4] = ["a", "b", "c", "d"];
 const LIMIT: u64 = 2;
 
-/// The counter of a key, if the key is live, and the number of its slots, in one serializable read.
+/// Reads the counter of a key (`None` if the key is not live) and the number of its slots in one transaction.
 async fn snapshot(tenant: &Tenant<'_>, id: &str) -> (Option<u64>, u64) {
     let get = |pk: String, sk: String| {
         let key = json!({ "pk": { "S": pk }, "sk": { "S": sk } });
@@ -47,7 +47,8 @@ enum Meanwhile {
     Expire,
 }
 
-/// Starts eight onboardings and four deletions of clusters concurrently. Returns their statuses.
+/// Runs eight onboardings and four cluster deletions concurrently, and checks the counter after each response. Returns
+/// the statuses.
 async fn race(tenant: &Tenant<'static>, id: &str, key: &str, meanwhile: Meanwhile) -> Vec<u16> {
     let mut calls = JoinSet::new();
     for (n, cluster) in CLUSTERS.into_iter().cycle().take(12).enumerate() {
@@ -75,13 +76,13 @@ async fn race(tenant: &Tenant<'static>, id: &str, key: &str, meanwhile: Meanwhil
         assert!(is_exact, "counter {counter:?}, slots {slots}");
         assert!(slots <= LIMIT);
     }
-    // A busy machine may answer 503, which changes nothing.
+    // On a busy machine a call may return 503, which changes nothing.
     let is_expected = |status: &u16| *status < 500 || *status == 503;
     assert!(statuses.iter().all(is_expected), "{statuses:?}");
     statuses
 }
 
-/// A race, and then the clean-up after the key has expired. Returns the statuses of the race.
+/// Runs a race, and then checks the clean-up after the key has expired. Returns the statuses of the race.
 async fn round(meanwhile: Meanwhile) -> Vec<u16> {
     let tenant = Tenant::fresh();
     let (id, key) = tenant.limited_key("editor", LIMIT).await;
@@ -164,7 +165,7 @@ fn clusters_stay_active_after_their_key_expires_is_revoked_or_reaches_its_limit(
 }
 
 #[test]
-fn an_onboarding_takes_one_slot_when_the_response_of_the_table_is_lost() {
+fn an_onboarding_takes_one_slot_when_a_request_to_dynamodb_fails_once() {
     run(async {
         let tenant = Tenant::fresh();
         let (id, key) = tenant.onboarding_key(10).await;

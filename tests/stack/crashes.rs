@@ -9,7 +9,7 @@ use tokio::{process::Command, time::Instant};
 use crate::{BUDGET, own_stack};
 
 pub async fn signal(signal: &str, pid: u32) {
-    // The builtin `kill` of the shell, because some machines do not have the program.
+    // Uses the shell's builtin `kill`, because some machines do not have the `kill` program.
     let mut shell = Command::new("sh");
     shell.args(["-c", &format!("kill {signal} {pid}")]);
     assert!(shell.status().await.unwrap().success());
@@ -19,10 +19,10 @@ pub fn is_alive(pid: u32) -> bool {
     Path::new(&format!("/proc/{pid}")).exists()
 }
 
-/// The only process of a function.
+/// The id of a function's only process.
 pub fn process_of(stack: &Stack, function: &str) -> u32 {
     let [pid] = stack.process_ids(function)[..] else {
-        panic!("{function} has one process")
+        panic!("{function} does not have exactly one process")
     };
     pid
 }
@@ -36,7 +36,7 @@ async fn kill_at(rule: &RuleGuard, pid: u32) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_killed_function_returns_502_a_hanging_one_504_and_both_are_restarted() {
+async fn a_killed_function_returns_502_and_a_hanging_one_504_and_both_are_restarted() {
     let stack = own_stack(&[]).await;
     let tenant = Tenant::acme(&stack);
     let (_, key) = tenant.key("admin", "viewer").await;
@@ -78,7 +78,8 @@ async fn an_onboarding_whose_function_is_killed_can_be_repeated_and_takes_one_sl
     for round in 0..ROUNDS {
         let node = json!({ "cluster_name": format!("c{round}"), "node_name": "n", "type": "K8s" });
         let onboard = || send(tenant.process(&key, node.clone()));
-        // In even rounds before the transaction, in odd rounds after it and before its response.
+        // In even rounds the function is killed before the transaction. In odd rounds it is killed after the
+        // transaction and before the response.
         let fault = if round % 2 == 0 {
             Fault::Latency(Duration::from_secs(30))
         } else {
@@ -96,14 +97,14 @@ async fn an_onboarding_whose_function_is_killed_can_be_repeated_and_takes_one_sl
         let (failed, written) = (answer.status == 502, slots == round + 1);
         killed += u64::from(failed);
         killed_after_write += u64::from(failed && written);
-        assert!(failed || written, "{} without a slot", answer.status);
+        assert!(failed || written, "{} but no slot was taken", answer.status);
         // The client repeats the call.
         let answer = onboard().await;
         assert_eq!(answer["message"], "success", "{round}: {}", answer.text);
         let counted = counter_and_slots(&tenant, &id).await;
         assert_eq!(counted, (round + 1, round + 1));
     }
-    assert!(killed >= ROUNDS / 2, "{killed} killed");
-    assert!(killed_after_write > 0, "none killed after the write");
+    assert!(killed >= ROUNDS / 2, "only {killed} calls failed");
+    assert!(killed_after_write > 0, "no call failed after the write");
     stack.stop().await;
 }

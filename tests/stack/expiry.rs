@@ -1,4 +1,4 @@
-//! A key expires to the second, even while TTL has not removed its record.
+//! A key expires exactly on time, even if TTL has not yet deleted its record.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use harness::{Tenant, code, now, run, send};
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 
-/// Asserts that the validations become `expired` exactly at `end`.
+/// Repeats the validation until the key expires, and asserts that it expires exactly at `end`.
 async fn expect_expiry(end: i64, validation: impl Fn() -> RequestBuilder) {
     loop {
         let before = now();
@@ -32,7 +32,7 @@ fn expires_at(second: i64) -> Value {
 }
 
 #[test]
-fn a_key_expires_to_the_second_while_its_record_still_exists() {
+fn a_key_expires_exactly_on_time_while_its_record_still_exists() {
     run(async {
         let tenant = Tenant::fresh();
         let (id, key, end) = tenant.short_lived("viewer", 4).await;
@@ -51,7 +51,7 @@ fn a_key_expires_to_the_second_while_its_record_still_exists() {
 }
 
 #[test]
-fn a_cached_key_expires_to_the_second() {
+fn a_cached_key_expires_exactly_on_time() {
     run(async {
         let tenant = Tenant::fresh();
         let (_, signed, end) = tenant.short_lived("viewer", 6).await;

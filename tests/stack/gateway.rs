@@ -1,4 +1,4 @@
-//! Responses of the gateway itself.
+//! Responses from the gateway itself.
 
 use harness::{Tenant, run, send};
 

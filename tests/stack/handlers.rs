@@ -1,4 +1,4 @@
-//! Each handler, invoked as Lambda does, with an event from `tests/events/`.
+//! Invokes each handler as Lambda does, with an event from `tests/events/`.
 
 use std::path::Path;
 

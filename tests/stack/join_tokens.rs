@@ -1,4 +1,4 @@
-//! Join tokens: when they end, what the table stores, and redemptions whose response is lost.
+//! Join tokens: the stored hash, expiry and invalidation, and redemptions when a response from DynamoDB is lost.
 
 use harness::{Fault, Tenant, now, run, stack};
 use serde_json::{Value, json};
@@ -58,7 +58,7 @@ fn a_join_token_is_invalid_after_its_cluster_is_deleted_its_key_revoked_or_its_o
 }
 
 #[test]
-fn a_redemption_succeeds_once_when_the_response_of_the_table_is_lost() {
+fn a_redemption_succeeds_once_when_the_response_from_dynamodb_is_lost() {
     run(async {
         let tenant = Tenant::fresh();
         let (_, key) = tenant.onboarding_key(1).await;
@@ -74,7 +74,7 @@ fn a_redemption_succeeds_once_when_the_response_of_the_table_is_lost() {
     });
 }
 
-/// The partition key of the tenant's only join token, from the requests of the functions.
+/// Finds the partition key of the tenant's only join token in the requests that the functions sent.
 fn join_token_pk(tenant: &Tenant<'_>) -> String {
     let mut keys = Vec::new();
     for request in stack().requests() {
@@ -87,7 +87,7 @@ fn join_token_pk(tenant: &Tenant<'_>) -> String {
         }
     }
     let [key] = &keys[..] else {
-        panic!("{} has one join token: {keys:?}", tenant.id)
+        panic!("{} does not have one join token: {keys:?}", tenant.id)
     };
     key.clone()
 }

@@ -28,7 +28,7 @@ use std::time::Duration;
 
 use harness::{Options, Stack, options};
 
-/// The timeout of the functions in the template. Every response must arrive within it.
+/// The timeout of the API functions in the template. During an outage, a function must respond within it.
 const BUDGET: Duration = Duration::from_secs(5);
 
 /// Starts a stack for one test, with one process per function.

@@ -1,4 +1,4 @@
-//! Metrics: functions log one line in the embedded metric format per event.
+//! Metrics: for each event, a function logs one line in the CloudWatch embedded metric format.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -29,7 +29,7 @@ fn counts(stack: &Stack) -> BTreeMap<String, u64> {
     counts
 }
 
-/// Causes each event of [`EXPECTED`] as often as it is listed there.
+/// Causes each event as often as [`EXPECTED`] says.
 async fn cause_events(stack: &Stack) {
     let tenant = Tenant::acme(stack);
     let (_, expiring, end) = tenant.short_lived("viewer", 3).await;

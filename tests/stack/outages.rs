@@ -1,4 +1,4 @@
-//! Faults of DynamoDB and KMS: a function answers in time, with 503 or with the right response.
+//! Faults of DynamoDB and KMS: a function responds within its timeout, with 503 or with the correct response.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use crate::{
     own_stack,
 };
 
-/// Longer than a function waits.
+/// A delay longer than any function waits.
 pub const SLOW: Fault = Fault::Latency(Duration::from_secs(20));
 const OUTAGES: [Fault; 4] = [
     Fault::DropBefore,
@@ -20,7 +20,7 @@ const OUTAGES: [Fault; 4] = [
     Fault::InternalError,
     SLOW,
 ];
-/// A retry succeeds after one of these.
+/// Faults after which a retry succeeds.
 const TRANSIENT: [Fault; 3] = [Fault::DropBefore, Fault::DropAfter, Fault::Throttle];
 
 async fn timed(request: RequestBuilder) -> Answer {
@@ -52,14 +52,14 @@ fn create_returns_503_in_time_and_writes_nothing_when_the_table_is_unavailable()
             expect_unavailable(timed(create(&tenant)).await);
             assert!(rule.hits() > 0);
         }
-        // A slow request reaches the table after its delay, unless the proxy has noticed that its caller left.
+        // The proxy forwards the slow request to the table only after this check.
         assert_eq!(tenant.items("admin").await, before);
         create(&tenant).send().await.unwrap();
     });
 }
 
 #[test]
-fn create_creates_one_key_when_the_response_of_the_table_is_lost() {
+fn create_creates_one_key_when_a_request_to_dynamodb_fails_once() {
     run(async {
         let tenant = Tenant::fresh();
         tenant.get("admin", "/v1/users/me").await.expect(200);
@@ -111,7 +111,7 @@ fn a_validation_succeeds_when_last_used_at_cannot_be_written() {
 }
 
 #[test]
-fn revoke_succeeds_when_the_response_of_the_table_is_lost() {
+fn revoke_succeeds_when_the_response_from_dynamodb_is_lost() {
     run(async {
         let tenant = Tenant::fresh();
         tenant.user("editor", "editor").await;

@@ -1,5 +1,5 @@
-//! Least privilege: the functions use every permission of their roles. The local stack refuses all others, in every
-//! test.
+//! Least privilege: each function uses every permission of its role. In every test, the local stack refuses all other
+//! actions.
 
 use harness::{
     Answer, KEYS, PROCESS, Permission, Stack, Tenant, VALIDATE, eventually, options, send,
@@ -27,7 +27,7 @@ async fn use_keys_and_users(tenant: &Tenant<'_>) {
         let create = tenant.creation("admin", &json!({ "name": "k", "role": "viewer" }));
         success(create.header("idempotency-key", "once")).await;
     }
-    // users: the caller's own record, and others.
+    // users: the caller's own record, and another user's.
     admin(tenant, "GET", "/v1/users/me").await;
     for (method, role) in [("PUT", "editor"), ("PATCH", "admin")] {
         admin_sends(tenant, method, "/v1/users/editor", json!({ "role": role })).await;
@@ -35,7 +35,7 @@ async fn use_keys_and_users(tenant: &Tenant<'_>) {
     admin(tenant, "GET", "/v1/users").await;
     admin(tenant, "DELETE", "/v1/users/editor").await;
 
-    // list and revoke: the caller's own keys, and others.
+    // list and revoke: the caller's own keys, and another user's.
     tenant.user("viewer", "viewer").await;
     let others = "/v1/users/viewer/access-keys";
     admin(tenant, "GET", others).await;

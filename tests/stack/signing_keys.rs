@@ -33,7 +33,7 @@ async fn keys_stay_active_after_a_restart_and_a_rotation_of_the_signing_key() {
     stack.stop().await;
     assert!(processes.into_iter().all(|pid| !is_alive(pid)));
 
-    // The new key is published before it signs. The old key is published once.
+    // The new key is published before it is used to sign. The old key is configured twice but published once.
     let both = format!("{stack_key},{ed25519_key}");
     let stack = start(kept(&[("RotatedSigningKeys", &both)])).await;
     let tenant = Tenant::acme(&stack);

@@ -5,17 +5,17 @@ use serde_json::json;
 
 use crate::own_stack;
 
-/// The actions that functions have requested from DynamoDB for this tenant, after the first `before`.
+/// The DynamoDB actions that functions have requested for this tenant, without the first `before` actions.
 fn actions(tenant: &Tenant<'_>, before: usize) -> Vec<String> {
     tenant.store_actions().split_off(before)
 }
 
 #[test]
-fn a_creation_sends_one_read_and_one_transaction() {
+fn creating_a_key_sends_one_read_and_one_transaction() {
     run(async {
         let tenant = Tenant::fresh();
         tenant.user("editor", "editor").await;
-        // This call records the sign-in, which happens at most once an hour.
+        // This call records the sign-in. Sign-ins are recorded at most once an hour.
         tenant.key("admin", "viewer").await;
         for owner in ["admin", "editor"] {
             let before = tenant.store_requests();
@@ -91,11 +91,11 @@ fn revoking_all_keys_of_a_user_is_one_write_for_any_number_of_keys() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_validation_is_one_read_a_list_one_query_and_neither_calls_kms() {
+async fn a_validation_sends_one_read_and_a_list_two_and_neither_calls_kms() {
     let stack = own_stack(&[]).await;
     let tenant = Tenant::acme(&stack);
     let (_, key) = tenant.key("admin", "viewer").await;
-    // These calls write the first use of the key and the sign-in of the administrator.
+    // These calls record the first use of the key and the sign-in of the administrator.
     assert_eq!(tenant.verdict(&key).await, "active");
     tenant.get("admin", KEYS).await.expect(200);
 

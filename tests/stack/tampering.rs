@@ -46,7 +46,7 @@ fn a_forged_key_is_refused_without_a_request_to_the_table() {
             signed_again(&key, "iss", "https://elsewhere.example").await,
             signed_again(&key, "aud", "elsewhere").await,
         ];
-        // Changes every seventh character. The unit tests of the parser change each one.
+        // Changes every seventh character. A unit test of the verification changes every character.
         for i in (0..key.len()).step_by(7) {
             let other = if key.as_bytes()[i] == b'A' { "B" } else { "A" };
             forged.push(format!("{}{other}{}", &key[..i], &key[i + 1..]));
@@ -63,7 +63,7 @@ fn a_forged_key_is_refused_without_a_request_to_the_table() {
 }
 
 #[test]
-fn the_second_valid_signature_of_a_key_is_refused_because_its_hash_differs() {
+fn a_key_with_another_valid_signature_is_refused_because_its_hash_differs() {
     run(async {
         let tenant = Tenant::fresh();
         let (_, key) = tenant.key("admin", "viewer").await;

@@ -1,5 +1,5 @@
 //! The validation cache, which callers opt in to with `max_staleness`. A cached validation sends no request to the
-//! table, and its result is the same as that of a read.
+//! table and returns the same result as a read.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::{outages::SLOW, own_stack};
 
-/// A key whose `last_used_at` is written, so that a validation only reads.
+/// A key whose `last_used_at` is already written, so that a validation only reads the table.
 async fn used_key(tenant: &Tenant<'_>, role: &str) -> String {
     let (id, key) = tenant.key("admin", role).await;
     while tenant.record(&id).await["last_used_at"].is_null() {
@@ -125,7 +125,7 @@ async fn cached_data_is_never_older_than_the_bound_even_if_its_read_was_slow() {
     let tenant = Tenant::acme(&stack);
     let (_, key) = tenant.key("admin", "viewer").await;
 
-    // The age counts from before the read, including the lost attempt.
+    // The age counts from before the first attempt, which times out.
     let slow = stack.inject(tenant.rule("BatchGetItem", SLOW).times(1));
     let before = Instant::now();
     let first = cached(&tenant, &key).await;

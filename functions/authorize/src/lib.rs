@@ -1,7 +1,7 @@
 //! A Lambda authorizer (payload 2.0, simple responses) for APIs that accept access keys.
 //!
-//! The API behind it gets `tenant_id`, `user_id`, `key_id`, `role`, `scope` and `exp` as context. Attach the authorizer
-//! with a cache TTL of 0, because results that API Gateway caches outlive a revocation.
+//! The authorizer passes `tenant_id`, `user_id`, `key_id`, `role`, `scope` and `exp` to the API as context. Attach the
+//! authorizer with a cache TTL of 0, because results that API Gateway caches outlive a revocation.
 
 use access_keys::{
     http::{bearer_key, views::AuthorizerView, within_named_tenant},

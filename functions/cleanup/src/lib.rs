@@ -27,7 +27,7 @@ impl App {
     }
 }
 
-/// A partial batch response. Lambda delivers the batch again from the first of these records on.
+/// A partial batch response: the failed records. Lambda retries the batch from the first failed record.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BatchResponse {
@@ -55,7 +55,7 @@ pub async fn handle(app: &App, event: LambdaEvent<Value>) -> Result<BatchRespons
             Ok(record) => archive_expired_key(&app.store, record, app.history, now)
                 .await
                 .map_err(|error| error.causes()),
-            // The message of serde would quote the event.
+            // An error message from serde would quote the event.
             Err(_) => Err("not a record of a DynamoDB stream".to_owned()),
         };
         if let Err(causes) = archived {

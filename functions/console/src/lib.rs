@@ -1,7 +1,7 @@
 //! `GET /console`: the page for managing users, keys and clusters, with its assets and settings.
 //!
-//! All files are part of the binary. The page calls the API like any other client: this function cannot access the
-//! table or KMS.
+//! All files are part of the binary. The page calls the API like any other client. This function itself cannot access
+//! the table or KMS.
 
 use access_keys::{
     http::{self, Error},
@@ -59,7 +59,7 @@ fn content_security_policy(identity_provider: &[&str]) -> String {
     )
 }
 
-/// The origin of a URL, with a leading space, as an entry of a list.
+/// The origin of a URL, with a leading space for use in a space-separated list.
 fn origin(url: &str) -> Option<String> {
     let url: Uri = url.parse().ok()?;
     Some(format!(" {}://{}", url.scheme_str()?, url.authority()?))

@@ -1,4 +1,4 @@
-//! `POST /v1/users/{user_id}/access-keys`: creates a key. Only the role of this function may call `kms:Sign`.
+//! `POST /v1/users/{user_id}/access-keys`: creates a key. Only the IAM role of this function may call `kms:Sign`.
 
 use access_keys::{
     http::{self, Error, query, requests, views::CreatedKeyView},

@@ -25,7 +25,7 @@ impl App {
     }
 }
 
-/// Returns 204 once none of the keys in question is valid.
+/// Returns 204 once the key or keys are revoked.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error> {
     let (service, now) = (&app.service, clock::now());
     let reason = query::reason(&request)?;

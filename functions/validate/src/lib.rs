@@ -1,4 +1,4 @@
-//! `POST /v1/access-keys/validate`: checks whether a key is valid, and for what.
+//! `POST /v1/access-keys/validate`: checks whether a key is valid, and returns what it permits.
 
 use access_keys::{
     http::{self, Error, requests, views::ValidationView, within_named_tenant},

@@ -1,4 +1,5 @@
-//! What the functions call: DynamoDB and KMS, each behind a proxy that checks permissions and injects faults.
+//! The services that the functions call: DynamoDB and KMS. Each is behind a proxy that checks permissions and injects
+//! faults.
 
 use std::{path::Path, sync::Arc};
 
@@ -27,7 +28,8 @@ pub(crate) struct Backends {
 }
 
 impl Backends {
-    /// Starts DynamoDB with the template's table and KMS with its keys. Sets their attributes in the template.
+    /// Starts DynamoDB and KMS with the table and the keys of the template. Sets the attributes of these resources in
+    /// the template.
     pub(crate) async fn start(template: &mut Template, data: Option<&Path>) -> Result<Self> {
         let dynamo = start_table(template, data).await?;
         let kms = Kms::open(data)?;
@@ -50,7 +52,7 @@ impl Backends {
     }
 }
 
-/// Opens the database with the template's one table, and tells the template the ARN of the table's stream.
+/// Opens the database with the template's only table. Sets the ARN of the table's stream in the template.
 async fn start_table(template: &mut Template, data: Option<&Path>) -> Result<Dynamo> {
     let mut tables = template.of_type::<Table>()?;
     let (Some(table), []) = (tables.pop(), tables.as_slice()) else {
@@ -74,7 +76,7 @@ async fn create_keys(template: &mut Template, kms: &Arc<Kms>) -> Result<String> 
         let create = move || kms.template_key(&logical_id, request);
         let created = tokio::task::spawn_blocking(create).await;
         let arn = created
-            .context("KMS ended")?
+            .context("the KMS task failed")?
             .with_context(|| format!("cannot create the key {id}"))?;
         template.set(&id, "Ref", arn.rsplit('/').next().unwrap_or_default());
         template.set(&id, "Arn", arn.as_str());

@@ -8,8 +8,8 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use tokio::process::Command;
 
-/// The variables that `cargo run` and `cargo test` set for the package of a program. With them, build scripts would run
-/// again.
+/// The prefixes of the variables that `cargo run` and `cargo test` set for the package that they run. If `cargo build`
+/// inherited these variables, it would run build scripts again.
 const OF_PACKAGE: [&str; 5] = [
     "CARGO_PKG_",
     "CARGO_MANIFEST_",
@@ -20,12 +20,12 @@ const OF_PACKAGE: [&str; 5] = [
 
 /// Builds the binaries of the workspace in the profile of the running program. Returns their directory.
 ///
-/// It builds the whole workspace, because cargo chooses the features of dependencies by the selected packages: with
-/// the functions alone it would build the dependencies again.
+/// Builds the whole workspace, because the selected packages determine the features of the dependencies. A build of
+/// only the functions would build the dependencies again.
 pub(crate) async fn build() -> Result<PathBuf> {
     let program = env::current_exe().context("cannot find the path of this program")?;
     let directory = program.parent().unwrap_or(Path::new("/"));
-    // The binary of a test is in `deps`, that of an example in `examples`.
+    // Test binaries are in `deps`, and example binaries are in `examples`.
     let directory = match directory.file_name().and_then(|name| name.to_str()) {
         Some("deps" | "examples") => directory.parent().unwrap_or(directory),
         _ => directory,

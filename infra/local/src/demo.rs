@@ -1,4 +1,4 @@
-//! Demo users: `cargo run` starts with them, and a test program can start the same stack.
+//! Demo users for `cargo run`, and for test programs that start the same stack.
 
 use std::fmt::Write;
 
@@ -10,7 +10,7 @@ use crate::{Stack, clock::unix_time};
 const BOOTSTRAP_ADMINS: &str = "BootstrapAdmins";
 const TOKEN_SECONDS: i64 = 12 * 60 * 60;
 
-/// Tenant, user id (and name of the shell variable), role.
+/// The tenant, the id and the role of each user.
 const USERS: [(&str, &str, &str); 4] = [
     ("acme", "admin", "admin"),
     ("acme", "editor", "editor"),
@@ -43,7 +43,7 @@ impl User {
     }
 }
 
-/// Adds the administrators of the demo to the parameter `BootstrapAdmins`.
+/// Adds the demo administrators to the parameter `BootstrapAdmins`.
 pub fn with_admins(mut parameters: Vec<(String, String)>) -> Vec<(String, String)> {
     let admins = USERS
         .iter()
@@ -131,7 +131,7 @@ fn email(tenant: &str, id: &str) -> String {
     format!("{id}@{tenant}.example")
 }
 
-/// The id with a capital letter.
+/// The id with its first letter capitalized.
 fn name(id: &str) -> String {
     let mut letters = id.chars();
     letters
@@ -142,7 +142,7 @@ fn name(id: &str) -> String {
         .collect()
 }
 
-/// The URLs, the users and their tokens.
+/// The URLs, the platform token, and the users with their tokens.
 pub fn json(stack: &Stack, users: &[User]) -> Value {
     let users = users.iter().map(|user| {
         json!({
@@ -161,7 +161,7 @@ pub fn json(stack: &Stack, users: &[User]) -> Value {
     })
 }
 
-/// The same as shell commands, with a few calls to try.
+/// Shell commands that export the URL and the tokens, and a few calls to try.
 pub fn text(stack: &Stack, users: &[User]) -> String {
     let url = stack.url();
     let mut text = format!(
@@ -198,7 +198,7 @@ curl -H "Authorization: Bearer $ADMIN" $URL/v1/users/editor
 # 3. Create a key for that user
 curl -H "Authorization: Bearer $ADMIN" -H 'Content-Type: application/json' -d '{"name":"ci","role":"viewer","expires_in_days":30,"max_clusters":1}' $URL/v1/users/editor/access-keys
 
-# 4. Copy access_key from the response, which is the only one that contains it, and validate it
+# 4. Copy access_key from the response, because no later response contains it. Then validate it
 curl -H 'Content-Type: application/json' -d '{"access_key":"…"}' $URL/v1/access-keys/validate
 
 # 5. Revoke the key by its id, and validate it again

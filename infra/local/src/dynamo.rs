@@ -1,4 +1,4 @@
-//! DynamoDB: dynoxide, embedded, with the template's table in it.
+//! DynamoDB: an embedded dynoxide database with the template's table.
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -25,7 +25,7 @@ const GRACE: Duration = Duration::from_secs(2);
 pub(crate) struct Dynamo {
     pub database: Database,
     pub table: String,
-    /// The ARN that dynoxide gives the stream. Functions see its `public_arn`.
+    /// The stream's ARN in dynoxide. Functions see the ARN that [`public_arn`] returns.
     pub stream: Option<String>,
     pub url: String,
     stop: Arc<Notify>,
@@ -46,7 +46,7 @@ impl Drop for Dynamo {
     }
 }
 
-/// An ARN of dynoxide with the region of the local stack.
+/// Replaces the region in an ARN from dynoxide with the region of the local stack.
 pub(crate) fn public_arn(arn: &str) -> String {
     arn.replacen(":dynoxide:", &format!(":{REGION}:"), 1)
 }
@@ -90,7 +90,7 @@ fn open(path: Option<&Path>) -> Result<Database> {
     match path {
         Some(path) => Database::new(&path.to_string_lossy())
             .with_context(|| format!("cannot open {}", path.display())),
-        None => Database::memory().context("cannot open a database in memory"),
+        None => Database::memory().context("cannot open an in-memory database"),
     }
 }
 
@@ -158,7 +158,7 @@ fn enable_time_to_live(database: &Database, table: &str, attribute_name: String)
     };
     match database.update_time_to_live(request) {
         Ok(_) => Ok(()),
-        // The table existed before and has TTL.
+        // The table already existed, with TTL enabled.
         Err(error) if error.to_string().contains("already enabled") => Ok(()),
         Err(error) => Err(error).context(format!("cannot enable TTL on {table}")),
     }

@@ -23,12 +23,12 @@ use crate::{
     template::REGION,
 };
 
-/// As in Lambda: how long a process may take until it asks for its first invocation.
+/// How long a process may take to ask for its first invocation, as in Lambda.
 const INIT_TIMEOUT: Duration = Duration::from_secs(10);
-/// The variables of this program that the processes inherit.
+/// The environment variables that the processes inherit from this program.
 const INHERITED: [&str; 2] = ["PATH", "LLVM_PROFILE_FILE"];
 
-/// How a function runs, from the template.
+/// The settings of a function, from the template and the options of the stack.
 pub(crate) struct Settings {
     /// The name of the binary, which identifies the function in the local stack.
     pub name: String,
@@ -45,7 +45,7 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    /// The environment that Lambda sets, without `AWS_LAMBDA_RUNTIME_API`.
+    /// The environment of a process, without `AWS_LAMBDA_RUNTIME_API`.
     fn process_environment(&self) -> Vec<(String, String)> {
         let log_group = format!("/aws/lambda/{}", self.function_name);
         let variables = [
@@ -99,7 +99,7 @@ impl Function {
         let name = &self.settings.name;
         let process = self.ready_process().await.with_context(|| {
             let last = self.logs.last(name, 5).join("\n  ");
-            format!("the function {name} does not start; its last lines:\n  {last}\n")
+            format!("the function {name} does not start. Its last log lines:\n  {last}\n")
         })?;
         lock(&self.idle).push(process);
         Ok(())
@@ -187,7 +187,7 @@ impl Function {
         let _ = self.stop.subscribe().wait_for(|stop| *stop).await;
     }
 
-    /// Starts a process and waits until it asks for an invocation. Like Lambda, it retries the first failure.
+    /// Starts a process and waits until the process asks for an invocation. Like Lambda, retries once.
     async fn ready_process(&self) -> Result<Process, InvokeError> {
         match self.try_process().await {
             Err(_) => self.try_process().await,
@@ -200,7 +200,7 @@ impl Function {
             InvokeError::function("Runtime.InvalidEntrypoint", format!("{error:#}"))
         })?;
         let ready = tokio::select! {
-            // A process that reports an error also ends. Prefer the error, which is more specific.
+            // A process that reports an error also ends. Prefer the reported error, which is more specific.
             biased;
             ready = timeout(INIT_TIMEOUT, process.api.next_requested()) => {
                 ready.unwrap_or(Err(InvokeError::TimedOut))
@@ -248,7 +248,7 @@ impl Function {
     }
 }
 
-/// One process. It is idle, or held by the invocation that it runs.
+/// A process of a function. It is either idle or used by one invocation.
 struct Process {
     child: Child,
     pid: u32,
@@ -269,7 +269,7 @@ impl Process {
             return None;
         }
         tokio::select! {
-            // A process may end right after its answer, which still counts.
+            // A process may end right after it responds. The response still counts.
             biased;
             outcome = self.api.invoke(event, time_limit) => Some(outcome),
             _ = self.child.wait() => self.api.is_running().then_some(Err(InvokeError::Crashed)),

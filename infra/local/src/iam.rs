@@ -1,4 +1,5 @@
-//! IAM: the requests to DynamoDB and KMS that the template's policies allow each function. All others are denied.
+//! IAM: the requests that each function may send to DynamoDB and KMS, according to the template's policies. All other
+//! requests are denied.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -39,7 +40,7 @@ pub(crate) struct Permissions(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
-    /// By the name of the function's binary.
+    /// The key is the name of the function's binary.
     allowed: BTreeMap<String, BTreeSet<Permission>>,
     used: Mutex<BTreeMap<String, BTreeSet<Permission>>>,
     table_arns: BTreeMap<String, String>,
@@ -69,7 +70,7 @@ impl Permissions {
         self.0.allowed.get(function).cloned().unwrap_or_default()
     }
 
-    /// The permissions that requests of the function needed and had.
+    /// The permissions that the function has used.
     pub(crate) fn used(&self, function: &str) -> BTreeSet<Permission> {
         let used = self.0.used.lock().unwrap_or_else(PoisonError::into_inner);
         used.get(function).cloned().unwrap_or_default()
@@ -95,7 +96,7 @@ impl Permissions {
             .find(|permission| !self.is_allowed(function, permission))
     }
 
-    /// Whether the function has the permission. If it has, records the use.
+    /// Whether the function has the permission. If so, records its use.
     pub(crate) fn is_allowed(&self, function: &str, permission: &Permission) -> bool {
         let Some(allowed) = self.0.allowed.get(function) else {
             return true;
@@ -109,7 +110,7 @@ impl Permissions {
         is_allowed
     }
 
-    /// A transaction needs a permission for each item, a batch one for each table.
+    /// A transaction needs a permission for each item, and a batch needs one for each table.
     fn needed_for_dynamodb(&self, action: &str, body: &Value) -> Vec<Permission> {
         match action {
             "TransactWriteItems" => {
@@ -147,8 +148,8 @@ impl Permissions {
     }
 }
 
-/// The permissions of a function: those of its own policies and of the policies attached to its role, without those
-/// that a key's policy withholds.
+/// The permissions from a function's own policies and from the policies attached to its role. Excludes permissions on a
+/// KMS key that the key's policy does not allow.
 fn allowed(
     template: &Template,
     function: &Resource<Function>,
@@ -179,7 +180,7 @@ fn allowed(
     Ok(allowed)
 }
 
-/// The permissions of a policy. Refuses what it does not evaluate: wildcards, `Deny` and conditions.
+/// The permissions of a policy. Refuses wildcards, `Deny` and conditions, which the local stack does not evaluate.
 fn permissions(id: &str, policy: &PolicyDocument) -> Result<Vec<Permission>> {
     let mut permissions = Vec::new();
     for statement in &policy.statement {
@@ -187,7 +188,7 @@ fn permissions(id: &str, policy: &PolicyDocument) -> Result<Vec<Permission>> {
         for action in &statement.action {
             for resource in &statement.resource {
                 if !is_plain || action.contains('*') || resource.contains('*') {
-                    bail!("{id}: {action} on {resource} is not a plain permission");
+                    bail!("{id}: {action} on {resource} uses a wildcard, Deny or a condition");
                 }
                 permissions.push(Permission::new(action, resource));
             }
@@ -199,7 +200,7 @@ fn permissions(id: &str, policy: &PolicyDocument) -> Result<Vec<Permission>> {
     Ok(permissions)
 }
 
-/// Whether a key's policy allows the role an action, itself or by delegating to IAM.
+/// Whether a key's policy allows the action, either to the role itself or by delegating to IAM.
 fn key_allows(policy: &PolicyDocument, action: &str, role_arn: &str) -> bool {
     policy.statement.iter().any(|statement| {
         let principals = &statement.principal.aws;
@@ -247,7 +248,7 @@ mod tests {
         // No IAM policy can add the permission, because the key's policy does not delegate signing to IAM.
         let keys = template.of_type::<KmsKey>().unwrap();
         let [key] = keys.as_slice() else {
-            panic!("one key")
+            panic!("expected one key")
         };
         let policy = &key.properties.key_policy;
         let another = template.attribute("ListFunctionRole", "Arn").unwrap();
@@ -257,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn a_policy_with_a_wildcard_is_not_read() {
+    fn a_policy_with_a_wildcard_is_refused() {
         let read = |policy: Value| -> Result<Vec<Permission>> {
             permissions("F", &serde_json::from_value(policy)?)
         };

@@ -1,6 +1,7 @@
-//! The demo users' identity provider: an OIDC issuer that signs with RS256, because API Gateway verifies only RSA.
+//! The demo users' identity provider: an OIDC issuer that signs with RS256, because API Gateway supports only RSA
+//! signatures.
 //!
-//! The sign-in page asks for no password. It lists the users to choose from.
+//! The sign-in page does not ask for a password. It lists the users to choose from.
 
 use std::{
     collections::HashMap,
@@ -63,7 +64,6 @@ pub(crate) struct Client {
     pub people: Vec<Value>,
 }
 
-/// Signs tokens.
 struct Signer {
     issuer: String,
     key: EncodingKey,
@@ -76,7 +76,7 @@ struct SignIn {
     codes: Mutex<HashMap<String, Grant>>,
 }
 
-/// What an authorization code stands for.
+/// The data behind an authorization code.
 struct Grant {
     person: Value,
     challenge: String,
@@ -94,7 +94,7 @@ struct AuthorizeRequest {
     code_challenge: Option<String>,
     state: String,
     nonce: Option<String>,
-    /// The user whose link was followed. Absent until then.
+    /// The user chosen on the sign-in page. Absent until a user is chosen.
     user: Option<String>,
 }
 
@@ -117,7 +117,7 @@ impl Issuer {
     ) -> Result<Self> {
         let path = data.map(|data| data.join("issuer.der"));
         let key = tokio::task::spawn_blocking(move || key(path.as_deref()));
-        let key = key.await.context("the issuer ended")??;
+        let key = key.await.context("the key task failed")??;
         let der = key
             .to_pkcs1_der()
             .context("the issuer's key cannot be encoded")?;
@@ -295,7 +295,7 @@ impl SignIn {
         code
     }
 
-    /// The list of users. Each is a link to the same request with the user's id.
+    /// The page that lists the users. Each user is a link that repeats the request with the user's id.
     fn choice(&self, query: &str, state: &str) -> Response {
         let people = self.client.people.iter().map(|person| {
             let claim = |name: &str| escape(person[name].as_str().unwrap_or_default());
@@ -313,7 +313,7 @@ impl SignIn {
         let people: String = people.collect();
         let cancel = escape(&self.redirect(&[("error", "access_denied"), ("state", state)]));
         let body = format!(
-            "<p>This identity provider is part of the local stack. It asks for no password.</p>\
+            "<p>This identity provider is part of the local stack. It does not ask for a password.</p>\
              <ul>{people}</ul><p><a href=\"{cancel}\">Cancel</a></p>"
         );
         page(StatusCode::OK, "Sign in as", &body)
@@ -327,8 +327,8 @@ impl SignIn {
         format!("{}?{query}", self.redirect_uri())
     }
 
-    /// Exchanges a code for tokens. A code works once, and only for the application that requested it. The error is
-    /// its code and its description (RFC 6749, section 5.2).
+    /// Exchanges a code for tokens. A code works once, and only for the application that requested it. The error
+    /// consists of an error code and a description (RFC 6749, section 5.2).
     fn redeem(&self, request: &TokenRequest) -> Result<Value, (&'static str, &'static str)> {
         if request.grant_type != "authorization_code" {
             return Err((
@@ -350,7 +350,7 @@ impl SignIn {
             ));
         }
         if URL_SAFE_NO_PAD.encode(Sha256::digest(&request.code_verifier)) != grant.challenge {
-            return Err(invalid("the code_verifier does not belong to the code"));
+            return Err(invalid("the code_verifier does not match the code"));
         }
         let mut identity = grant.person.clone();
         if let Some(nonce) = grant.nonce {
@@ -365,7 +365,7 @@ impl SignIn {
     }
 }
 
-/// The id of a user among all tenants.
+/// A user id that is unique across all tenants.
 fn full_id(person: &Value) -> String {
     let claim = |name: &str| person[name].as_str().unwrap_or_default();
     format!("{}/{}", claim("tenant_id"), claim("sub"))
@@ -390,7 +390,7 @@ fn page(status: StatusCode, title: &str, body: &str) -> Response {
     (status, headers, Html(html)).into_response()
 }
 
-/// Text as HTML.
+/// Escapes text for HTML.
 fn escape(text: &str) -> String {
     let mut html = String::with_capacity(text.len());
     for c in text.chars() {
@@ -407,7 +407,7 @@ fn escape(text: &str) -> String {
 
 /// The key in the file `path`. Creates the key if there is no such file.
 fn key(path: Option<&Path>) -> Result<RsaPrivateKey> {
-    let cannot = "cannot keep the issuer's key";
+    let cannot = "cannot read or write the issuer's key";
     if let Some(path) = path
         && let Some(der) = files::read(path).context(cannot)?
     {
@@ -509,7 +509,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_code_is_good_once_and_only_its_own_application_may_read_the_tokens() {
+    async fn a_code_works_once_and_only_its_application_may_read_the_tokens() {
         let issuer = issuer().await;
         let code = code(&issuer).await;
         let (tokens, origin) = token(&issuer, &code, &[]).await;
@@ -533,7 +533,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_code_is_worth_nothing_with_another_verifier_client_or_redirect_uri() {
+    async fn a_code_with_another_verifier_client_or_redirect_uri_is_refused() {
         let issuer = issuer().await;
         for wrong in [
             (
@@ -553,7 +553,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobody_is_sent_to_another_address_or_without_pkce() {
+    async fn a_wrong_client_redirect_uri_or_challenge_method_is_refused_without_a_redirect() {
         let issuer = issuer().await;
         for wrong in [
             ("redirect_uri", "http://127.0.0.1:3000/console?x"),

@@ -1,6 +1,6 @@
 //! The whole AWS deployment on one machine, read from `infra/template.yaml`: gateway, functions, table, keys, events.
 //!
-//! Every function is a separate OS process that speaks the Lambda Runtime API. Nothing is called in-process.
+//! Every function is a separate OS process that uses the Lambda Runtime API. No function is called in-process.
 
 mod backends;
 mod cargo;
@@ -52,7 +52,8 @@ pub use crate::{
     runtime_api::{InvokeError, RuntimeApi},
 };
 
-/// The `iss` of the keys that a local stack issues. It contains no port, because keys stay valid after a restart.
+/// The `iss` of the keys that a local stack issues. It contains no port, so that keys stay valid after a restart
+/// on another port.
 const KEY_ISSUER: &str = "https://access-keys.local";
 
 /// The options of [`Stack::start`].
@@ -91,7 +92,7 @@ impl Default for Options {
     }
 }
 
-/// A running stack. Dropping it stops it; [`Stack::stop`] also waits for the end.
+/// A running stack. Dropping a stack stops it. [`Stack::stop`] also waits until it has stopped.
 pub struct Stack {
     // Fields drop in the order of their declaration, so the gateway stops first.
     gateway: Server,
@@ -116,7 +117,7 @@ impl Stack {
     pub async fn start(options: Options) -> Result<Self> {
         let data = options.data.as_deref();
         let lock = data.map(lock_directory).transpose()?;
-        // Before the slow steps, so that a wrong option or a port in use is reported immediately.
+        // These steps precede the slow ones, so that a wrong option or a port in use is reported immediately.
         let listener = web::bind(options.port).await?;
         let issuer_listener = web::bind(0).await?;
         let mut template = read_template(&web::url(&issuer_listener)?, &options.parameters)?;
@@ -160,7 +161,7 @@ impl Stack {
         &self.issuer.server.url
     }
 
-    /// A token of the issuer with these claims. `iss`, `aud`, `iat` and `exp` are added if they are absent.
+    /// A token from the issuer with these claims. `iss`, `aud`, `iat` and `exp` are added if they are absent.
     pub fn token(&self, claims: Value) -> String {
         self.issuer.token(&self.audience, claims)
     }
@@ -194,11 +195,11 @@ impl Stack {
     pub async fn create_key(&self, spec: &str) -> Result<String> {
         let (kms, request) = (self.backends.kms.clone(), CreateKey::to_sign(spec, ""));
         let created = tokio::task::spawn_blocking(move || kms.create_key(request)).await;
-        let created = created.context("KMS ended")??;
+        let created = created.context("the KMS task failed")??;
         Ok(created.key_metadata.arn)
     }
 
-    /// Signs `message` with a KMS key and the algorithm of the key. An ECDSA signature is DER.
+    /// Signs `message` with a KMS key and the key's algorithm. An ECDSA signature is DER-encoded.
     pub async fn sign(&self, key_arn: &str, message: &[u8]) -> Result<Vec<u8>> {
         let key = self.backends.kms.describe_key(key_arn.into())?;
         let [algorithm] = key.key_metadata.signing_algorithms;
@@ -211,7 +212,7 @@ impl Stack {
         Ok(signature.signature.0)
     }
 
-    /// Adds a rule after the active ones. It is active until the result is dropped.
+    /// Adds a rule after the active ones. The rule is active until the guard is dropped.
     pub fn inject(&self, rule: Rule) -> RuleGuard {
         self.backends.faults.add(rule)
     }
@@ -237,7 +238,7 @@ impl Stack {
         self.backends.faults.requests()
     }
 
-    /// The number of the latest requests that match.
+    /// How many of the latest requests match.
     pub fn count(&self, matches: impl Fn(&Request) -> bool) -> usize {
         self.backends.faults.count(matches)
     }
@@ -255,7 +256,7 @@ impl Stack {
         Ok(swept)
     }
 
-    /// Waits until everything that is in the table's stream now has been processed.
+    /// Waits until every record that is now in the table's stream has been processed.
     pub async fn drain_events(&self) {
         for mapping in &self.mappings {
             mapping.drain().await;
@@ -281,8 +282,8 @@ impl Stack {
         }
     }
 
-    /// The environment of a function's processes without `AWS_LAMBDA_RUNTIME_API`, to start one with another
-    /// [`RuntimeApi`]. `function` is the name of the binary.
+    /// The environment of a function's processes, without `AWS_LAMBDA_RUNTIME_API`. Use it to start a process with
+    /// another [`RuntimeApi`]. `function` is the name of the binary.
     pub fn environment(&self, function: &str) -> Vec<(String, String)> {
         self.functions
             .get(function)
@@ -327,7 +328,7 @@ fn lock_directory(data: &Path) -> Result<File> {
     Ok(lock)
 }
 
-/// Reads the template of the AWS deployment. `overrides` replace the parameters that the stack itself sets.
+/// Reads the template of the AWS deployment. `overrides` set parameters, including those that the stack itself sets.
 fn read_template(issuer_url: &str, overrides: &[(String, String)]) -> Result<Template> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../template.yaml");
     let yaml = std::fs::read_to_string(&path)
@@ -364,7 +365,7 @@ fn functions(
         let name = resource.binary()?.to_owned();
         let Resource { id, properties, .. } = resource;
         if properties.events.is_some() {
-            bail!("{id}: the local stack does not support Events: declare routes and mappings");
+            bail!("{id}: the local stack supports routes and mappings, but not Events");
         }
         let attribute = |name| template.attribute(&id, name).unwrap_or_default().to_owned();
         let variables = properties.environment.variables.into_iter();
@@ -440,7 +441,7 @@ async fn start_functions(functions: &BTreeMap<String, Arc<Function>>) -> Result<
     Ok(())
 }
 
-/// Spawns the pollers of the mappings. With an interval, also spawns the deletion of expired items.
+/// Spawns a poller for each mapping. With `ttl_sweep`, also spawns a task that deletes expired items.
 fn spawn_tasks(
     mappings: &[Arc<Mapping>],
     dynamo: &Dynamo,

@@ -10,11 +10,11 @@ use tokio::signal::unix::{SignalKind, signal};
 /// Runs the whole service on this machine: gateway, functions, DynamoDB, KMS and an identity provider.
 ///
 /// The stack is read from infra/template.yaml, every function is a separate process, and nothing leaves the machine.
-/// When everything is ready, it prints the users' tokens and a few calls to try. Ctrl-C stops it.
+/// When everything is ready, the program prints the users' tokens and a few calls to try. Ctrl-C stops the stack.
 #[derive(Parser)]
 #[command(name = "local-stack", version)]
 struct Arguments {
-    /// Keep the table and the keys in this directory. Without it, they are kept in memory
+    /// Keep the table and the keys in this directory. Without this option, they are kept in memory
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
 
@@ -26,11 +26,11 @@ struct Arguments {
     #[arg(long = "parameter", value_name = "KEY=VALUE", value_parser = parameter)]
     parameters: Vec<(String, String)>,
 
-    /// Print one line of JSON instead of text: url, issuer, and users with their tokens
+    /// Print one line of JSON instead of text: url, issuer, platform_token, and users with their tokens
     #[arg(long)]
     json: bool,
 
-    /// Print what the functions log on stderr
+    /// Print the logs of the functions on stderr
     #[arg(long)]
     verbose: bool,
 }

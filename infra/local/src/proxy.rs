@@ -1,5 +1,5 @@
-//! A proxy in front of DynamoDB and KMS: it identifies the calling function, checks its permissions, records every
-//! request, and injects the faults that a test asks for.
+//! A proxy in front of DynamoDB and KMS. It identifies the calling function, checks its permissions, records every
+//! request, and injects the faults that a test requests.
 
 use std::{
     collections::VecDeque,
@@ -48,7 +48,7 @@ pub struct Request {
     pub status: u16,
 }
 
-/// What happens to a request before or instead of the response.
+/// A fault that the proxy injects into a request.
 #[derive(Debug, Clone)]
 pub enum Fault {
     /// Waits, then applies the next rule that matches.
@@ -58,15 +58,15 @@ pub enum Fault {
     /// Lets the request take effect, then closes the connection without an answer.
     DropAfter,
     Throttle,
-    /// The transaction or write conflicts with another one.
+    /// The transaction or write conflicts with another transaction.
     TransactionConflict,
     /// Responds with 500. The request has no effect.
     InternalError,
-    /// Denies access. Clients do not retry that.
+    /// Denies access. Clients do not retry after this error.
     Refuse,
 }
 
-/// A fault and the requests that it affects. A new rule affects all requests; the methods narrow them down.
+/// A fault and the requests that it affects. A new rule affects all requests. The methods restrict it.
 #[derive(Debug, Clone)]
 pub struct Rule {
     fault: Fault,
@@ -139,8 +139,8 @@ struct Shared {
     requests: Mutex<VecDeque<Request>>,
 }
 
-/// Keeps a rule active until it is dropped.
-#[must_use = "the rule ends when this is dropped"]
+/// Keeps a rule active. Dropping the guard removes the rule.
+#[must_use = "dropping the guard removes the rule"]
 pub struct RuleGuard {
     faults: Faults,
     hits: Arc<AtomicU32>,
@@ -188,7 +188,7 @@ impl Faults {
         requests.push_back(request);
     }
 
-    /// The delay and the fault that apply to a request. Counts the request as a hit of each rule that matches it.
+    /// The delay and the fault that apply to a request. Counts a hit for each rule that applies.
     fn meet(&self, request: &Request, body: &str) -> (Duration, Option<Fault>) {
         let mut delay = Duration::ZERO;
         for (rule, hits) in lock(&self.0.rules).iter() {
@@ -235,7 +235,7 @@ struct Proxy {
     upstream: String,
 }
 
-/// Answers in a task, because a request takes effect even if its client disconnects.
+/// Answers in a separate task, so that a request takes effect even if its client disconnects.
 async fn answer(State(proxy): State<Arc<Proxy>>, parts: Parts, body: Bytes) -> Answer {
     let task = tokio::spawn(async move { proxy.answer(parts, body).await });
     task.await.unwrap_or(Err(Closed))
@@ -305,7 +305,7 @@ impl Proxy {
     }
 }
 
-/// The access key id of a SigV4 signature. Every function has its own name as access key id.
+/// The access key id of a SigV4 signature. Every function uses its name as its access key id.
 fn caller(headers: &HeaderMap) -> &str {
     let authorization = headers
         .get(header::AUTHORIZATION)

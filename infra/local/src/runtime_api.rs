@@ -27,7 +27,7 @@ pub(crate) const LARGEST_PAYLOAD: usize = 6 << 20;
 /// Why an invocation failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvokeError {
-    /// The function reported an error, or its response was not JSON.
+    /// The function reported an error, or its response was too large or not JSON.
     #[error("{error_type}: {message}")]
     Function { error_type: String, message: String },
     /// The process ended before it responded.
@@ -56,7 +56,7 @@ pub struct RuntimeApi {
     shared: Arc<Shared>,
 }
 
-/// What the handlers share with [`RuntimeApi`].
+/// The state that the handlers share with [`RuntimeApi`].
 struct Shared {
     function_arn: String,
     events: Mutex<mpsc::Receiver<Invocation>>,
@@ -70,17 +70,17 @@ struct Invocation {
     outcome: oneshot::Sender<Outcome>,
 }
 
-/// What the process is doing, as far as its requests show.
+/// The state of the process, as its requests show it.
 enum Process {
-    /// It is starting, or has responded and not asked for the next invocation yet.
+    /// The process is starting, or it has responded and not yet asked for the next invocation.
     Preparing,
-    /// It has asked for the next invocation.
+    /// The process has asked for the next invocation.
     Waiting,
     Running {
         id: String,
         outcome: oneshot::Sender<Outcome>,
     },
-    /// It has reported that it cannot start.
+    /// The process has reported that it cannot start.
     Failed(InvokeError),
 }
 
@@ -134,7 +134,7 @@ impl RuntimeApi {
 
     /// Sends an event to the process and waits for its response. The end of the time limit is the function's deadline.
     ///
-    /// The Runtime API does not notice the end of the process: also wait for that.
+    /// This method does not notice when the process ends. The caller must also wait for the end of the process.
     ///
     /// # Errors
     ///

@@ -23,7 +23,8 @@ use tower::ServiceExt;
 
 /// The largest body that reaches a handler. API Gateway accepts 10 MB; the limits of DynamoDB and KMS are lower.
 const LARGEST_BODY: usize = 20 << 20;
-/// How much of a larger body is read before it is refused. A client that is still sending does not see the refusal.
+/// How much of a larger body is read before the request is refused. A client that is still sending does not see the
+/// refusal.
 const DRAINED: usize = 64 << 20;
 
 /// A response that closes the connection instead of answering.
@@ -75,7 +76,7 @@ async fn accept(listener: TcpListener, router: Router) {
     loop {
         tokio::select! {
             accepted = listener.accept() => {
-                // A failed accept (the client left, no file descriptor) concerns only that connection.
+                // A failed accept (the client left, or no file descriptor is free) affects only that connection.
                 let Ok((stream, _)) = accepted else { continue };
                 let _ = stream.set_nodelay(true);
                 let router = router.clone();

@@ -11,8 +11,9 @@ struct ErrorBody<'a> {
     error_message: &'a str,
 }
 
-/// Renders an error for functions that serve both AccuKnox's routes and our own: in AccuKnox's format on AccuKnox's
-/// routes, as problem JSON on ours. If a field breaks a rule, the code names the field, as in `invalid_cluster_name`.
+/// Renders an error for functions that serve both AccuKnox's routes and our own. AccuKnox's routes return AccuKnox's
+/// format, and our routes return problem JSON. In AccuKnox's format, if a field breaks a rule, the code names the
+/// field, as in `invalid_cluster_name`.
 #[must_use]
 pub fn render_error(route: &str, request_id: &str, problem: &Problem) -> Response<Body> {
     if !is_accuknox(route) {

@@ -77,7 +77,7 @@ pub struct NodeShape {
     last_updated_time: String,
 }
 
-/// A page of nodes, and the total number.
+/// A page of nodes, and the total number of nodes, up to 10,000.
 #[derive(Serialize)]
 pub struct NodesAnswer {
     total_record: usize,
@@ -145,7 +145,8 @@ struct NodesBody {
     page_next: Integer,
 }
 
-/// Requests the nodes from `page_previous` up to, but not including, `page_next`: at most 1,000 of the first 10,000.
+/// A request for the nodes from `page_previous` up to, but not including, `page_next`. The response contains at most
+/// 1,000 of the first 10,000 nodes.
 struct NodesRequest {
     clusters: BTreeSet<ClusterNumber>,
     page: Range<usize>,
@@ -228,7 +229,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_numeric_tenant_is_a_number_to_accuknox_clients() {
+    fn a_numeric_tenant_is_sent_to_accuknox_clients_as_a_number() {
         for (tenant, is_number) in [("167", true), ("acme", false), ("007", false)] {
             let workspace = Workspace::from(&tenant.parse().unwrap());
             assert_eq!(

@@ -37,7 +37,7 @@ impl<T: FromStr> FromStr for Given<T> {
     }
 }
 
-/// A call without its key. The key is verified before the other fields are checked.
+/// An onboarding call without its key. The key is verified before the other fields are checked.
 pub struct Process {
     body: ProcessBody,
     errors: Errors,
@@ -56,7 +56,7 @@ impl Process {
             (Some(header), Some(body)) if header.reveal() != body => {
                 return Err(Error::field(
                     "token",
-                    "must be the access key in the Authorization header",
+                    "must be the same access key as in the Authorization header",
                 ));
             }
             (Some(key), _) => key,
@@ -73,7 +73,7 @@ impl Process {
     /// The cluster or node that joins.
     ///
     /// # Errors
-    /// Lists every field that breaks a rule.
+    /// When a field breaks a rule. The error lists every such field.
     pub fn joining(self) -> Result<Joining, Error> {
         let Self { body, mut errors } = self;
         let cluster = errors.text("cluster_name", body.cluster_name);

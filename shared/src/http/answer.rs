@@ -7,7 +7,7 @@ use serde::Serialize;
 /// A response with a JSON body.
 #[must_use]
 pub fn json(status: StatusCode, body: &impl Serialize) -> Response<Body> {
-    // Cannot fail: serde_json refuses only maps whose keys are not text, and no body has one.
+    // This cannot fail. serde_json rejects only maps whose keys are not strings, and no body contains such a map.
     let body = serde_json::to_string(body).unwrap_or_default();
     let mut response = Response::new(Body::Text(body));
     *response.status_mut() = status;

@@ -62,7 +62,7 @@ fn parse(body: &[u8]) -> Result<Map<String, Value>, Error> {
     }
 }
 
-/// A JSON object. Reports its unknown fields in `errors`, if present.
+/// A JSON object. If `errors` is present, unknown fields add an error to it.
 struct Object<'a> {
     fields: Map<String, Value>,
     errors: Option<&'a mut Errors>,
@@ -126,7 +126,7 @@ impl<T: FromStr<Err: ToString>> FromJson for Parsed<T> {
     }
 }
 
-/// The error is empty, because [`Errors::integer`] knows the range and states the rule.
+/// The error message is empty. [`Errors::integer`] writes the message, because it knows the range.
 impl FromJson for i64 {
     fn from_json(value: Value) -> Result<Self, String> {
         value.as_i64().ok_or_else(String::new)
@@ -188,7 +188,7 @@ impl Errors {
         self.text(field, text)
     }
 
-    /// The value of a field with a whole number in a range; `None` if the field is absent or invalid.
+    /// The value of an integer field that must be within `range`; `None` if the field is absent or invalid.
     pub fn integer(
         &mut self,
         field: &'static str,
@@ -217,7 +217,7 @@ impl Errors {
         }
     }
 
-    /// Combines all errors into one. Call this when a required field is missing; the missing field is among the errors.
+    /// Combines all errors into one. Call this only if there is at least one error.
     #[must_use]
     pub fn into_error(self) -> Error {
         ServiceError::Invalid(self.0).into()

@@ -26,7 +26,7 @@ pub fn actor(request: &Request, settings: &CallerSettings) -> Result<Actor, Erro
     Ok(actor)
 }
 
-/// The person identified by the verified claims of a token. All claims are text.
+/// The person identified by the verified claims of a token.
 fn actor_of(claims: &HashMap<String, String>, settings: &CallerSettings) -> Result<Actor, Error> {
     let claim = |name: &str| claims.get(name).map(String::as_str);
     let tenant_id: TenantId = claim(&settings.tenant_claim)
@@ -103,7 +103,7 @@ pub fn bearer_key(headers: &HeaderMap) -> Option<AccessKey> {
     bearer(headers).map(|token| AccessKey::new(token.to_owned()))
 }
 
-/// Validates the calling key.
+/// Validates the caller's access key.
 ///
 /// # Errors
 /// When there is no key, the key is refused, or the request names another tenant.
@@ -123,12 +123,12 @@ pub async fn calling_key(
     Ok(grant.into())
 }
 
-/// The calling key or person, for routes that accept both. A route can have only one authorizer, which verifies either
-/// keys or tokens from the identity provider. These routes therefore have none, and their function verifies the
-/// credentials (shared/decisions/0016).
+/// The caller, on routes that accept keys as well as tokens from the identity provider. A route can have only one
+/// authorizer, which verifies either keys or tokens from the identity provider. These routes therefore have no
+/// authorizer, and their function verifies the credentials (shared/decisions/0016).
 ///
 /// # Errors
-/// When the request has neither, the credentials are refused, or the request names another tenant.
+/// When the request has no credentials, the credentials are refused, or the request names another tenant.
 pub async fn key_or_person(
     request: &Request,
     service: &KeyService,

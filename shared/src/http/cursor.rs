@@ -7,8 +7,8 @@ use crate::service::Position;
 
 const SUM: usize = 16;
 
-/// A checksum that detects cursors that were cut, changed or used with another list. This is not a security measure,
-/// and none is needed: for every position, the list contains only what the caller may see.
+/// A checksum that detects cursors that were truncated, changed or used with another list. It is not a security
+/// measure. None is needed, because the list contains only items that the caller may see, whatever the position.
 fn sum(list: &str, position: &str) -> [u8; SUM] {
     let mut context = digest::Context::new(&digest::SHA256);
     context.update(list.as_bytes());

@@ -1,5 +1,5 @@
-//! Tokens from the identity provider (OIDC), for routes that do not use the gateway's JWT authorizer. Checks what that
-//! authorizer checks: RS256, issuer, audience and times.
+//! Verifies tokens from the identity provider (OIDC) on routes that do not use the gateway's JWT authorizer. Performs
+//! the same checks as that authorizer: RS256, issuer, audience and times.
 
 use std::{
     collections::HashMap,
@@ -17,8 +17,8 @@ use serde_json::{Map, Value};
 use super::error::Error;
 use crate::process::config::Environment;
 
-/// The minimum time between two fetches of the keys, so that tokens with invented key ids cause no further requests.
-/// After a failure, the next token fetches the keys again.
+/// The minimum time between two fetches of the keys. It limits the requests that tokens with invented key ids can
+/// cause, and does not apply after a failed fetch.
 const REFETCH_AFTER: Duration = Duration::from_secs(60);
 const PATIENCE: Duration = Duration::from_secs(2);
 const LONGEST_DOCUMENT: usize = 1 << 20;
@@ -50,7 +50,7 @@ impl IdentityProvider {
         }
     }
 
-    /// The claims of a valid token, all of them as text, as in events from API Gateway.
+    /// Verifies a token, and returns its claims. All values are strings, as in events from API Gateway.
     ///
     /// # Errors
     /// When the token is not valid, or the identity provider's keys are not available.
@@ -66,7 +66,7 @@ impl IdentityProvider {
         validation.set_required_spec_claims(&["exp", "iss"]);
         validation.validate_nbf = true;
         validation.leeway = 0;
-        // Checked below: some issuers, such as Cognito, name the audience in `client_id`.
+        // The audience is checked below, because some issuers, such as Cognito, put it in `client_id`.
         validation.validate_aud = false;
         let claims = jsonwebtoken::decode::<Map<String, Value>>(token, &key, &validation);
         let claims = claims.map_err(|_| REFUSED)?.claims;
@@ -89,7 +89,7 @@ impl IdentityProvider {
             .collect())
     }
 
-    /// The key with this id, fetched if it is unknown.
+    /// The key with this id. Fetches the keys if the id is unknown and the last fetch is not recent.
     async fn key(&self, id: &str) -> Result<Option<DecodingKey>, Error> {
         {
             let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);

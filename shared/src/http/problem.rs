@@ -70,7 +70,7 @@ const UNAVAILABLE: Row<'_> = (
 
 fn of_service(error: &ServiceError) -> Row<'static> {
     match error {
-        // `Problem::invalid` renders these errors field by field.
+        // Not reached: `Problem::invalid` renders these errors.
         ServiceError::Invalid(_) => (StatusCode::BAD_REQUEST, "invalid_request", ""),
         ServiceError::KeyRefused(code) => of_refusal(*code),
         ServiceError::NotAKey => (
@@ -90,8 +90,8 @@ fn of_service(error: &ServiceError) -> Row<'static> {
     }
 }
 
-/// For calls that are made with an access key. Unlike the responses of `validate`, these messages address the holder of
-/// the key.
+/// The problem when the caller's access key is refused. Unlike the responses of `validate`, these messages address the
+/// holder of the key.
 fn of_refusal(code: RefusalCode) -> Row<'static> {
     match code {
         RefusalCode::Invalid => (
@@ -136,7 +136,7 @@ impl Problem {
         }
     }
 
-    /// A response with this body, and with the headers that belong to the status.
+    /// A response with this body and the headers that the status requires.
     #[must_use]
     pub fn answer(&self, body: &impl Serialize) -> Response<Body> {
         let mut response = json(self.status, body);

@@ -1,5 +1,5 @@
-//! Paths, query parameters and headers. The error for an invalid value names the parameter or header; an invalid path
-//! is [`Error::NOT_FOUND`].
+//! Reads path parameters, query parameters and headers. The error for an invalid value names the query parameter or
+//! header. The error for an invalid path parameter is [`Error::NOT_FOUND`].
 
 use std::str::FromStr;
 
@@ -36,7 +36,7 @@ fn parse_path<T: FromStr>(text: Option<&str>) -> Result<T, Error> {
     value.ok_or(Error::NOT_FOUND)
 }
 
-/// A query parameter, given at most once.
+/// The value of a query parameter, which must not be given more than once.
 pub fn parameter<'a>(request: &'a Request, name: &'static str) -> Result<Option<&'a str>, Error> {
     let parameters = request.query_string_parameters_ref();
     match parameters
@@ -124,7 +124,7 @@ impl ListQuery {
     }
 }
 
-/// Reads `status`, `role`, `limit` and `cursor` of a list of keys.
+/// Reads `status`, `role`, `limit` and `cursor` for a list of keys.
 pub fn key_list(request: &Request, list: &str) -> Result<(KeyFilter, ListQuery), Error> {
     let status = parsed(request, "status")?;
     let role = parsed(request, "role")?;
@@ -132,7 +132,7 @@ pub fn key_list(request: &Request, list: &str) -> Result<(KeyFilter, ListQuery),
     Ok((KeyFilter { status, role }, ListQuery::read(request, list)?))
 }
 
-/// Reads `status`, `key_id`, `limit` and `cursor` of a list of clusters.
+/// Reads `status`, `key_id`, `limit` and `cursor` for a list of clusters.
 pub fn cluster_list(request: &Request, list: &str) -> Result<(ClusterFilter, ListQuery), Error> {
     let status = parsed(request, "status")?;
     let key_id = parsed(request, "key_id")?;

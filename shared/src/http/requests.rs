@@ -1,4 +1,4 @@
-//! The request bodies of our own API, and their translation into requests to the services. The error for an invalid
+//! The request bodies of our own API, and their conversion to requests to [`crate::service`]. The error for an invalid
 //! body lists every field that breaks a rule.
 
 use std::time::Duration;
@@ -186,11 +186,11 @@ struct RedeemBody {
     tenant_id: Text<TenantId>,
 }
 
-/// Reads a request to redeem a join token. A caller that belongs to a tenant can redeem only for that tenant; any other
+/// Reads a request to redeem a join token. A caller that belongs to a tenant can redeem only for that tenant. Any other
 /// caller must name the tenant.
 ///
 /// # Errors
-/// When the request names a tenant other than the caller's, or a field breaks a rule.
+/// When the request names a tenant other than the caller's, or two different tenants, or a field breaks a rule.
 pub fn redeem_join_token(
     request: &Request,
     callers_tenant: Option<TenantId>,
@@ -228,8 +228,8 @@ struct ValidateBody {
     max_staleness: Integer,
 }
 
-/// Reads the key to validate or revoke: from JSON, from a form (RFC 7662, RFC 7009) or, if the body has no key, from
-/// the bearer token.
+/// Reads the key to validate or revoke from a JSON body or a form (RFC 7662, RFC 7009). If the body is empty, or is
+/// JSON without a key, the bearer token is the key.
 pub fn presented_key(request: &Request) -> Result<ValidateRequest, Error> {
     if body::is_empty(request) {
         let key = bearer_key(request.headers()).ok_or(Error::MalformedBody(

@@ -14,7 +14,7 @@ use crate::process::clock;
 
 /// Time reserved for writing the response.
 const RESERVE: Duration = Duration::from_millis(400);
-/// The time limit of a request whose deadline is unknown.
+/// The assumed time until the deadline, if the deadline is unknown.
 const FALLBACK: Duration = Duration::from_secs(4);
 
 /// Renders an error for a route and a request id.
@@ -96,7 +96,7 @@ impl Call {
         clock::now().as_millis().saturating_sub(self.started_ms)
     }
 
-    /// Logged at `debug`, because API Gateway's access log has the same data, and a second line would be a considerable
+    /// Logs at `debug`, because API Gateway's access log has the same data. A second log line would be a considerable
     /// part of the cost of a validation.
     fn log_success(&self, response: &Response<Body>) {
         tracing::debug!(

@@ -24,7 +24,7 @@ pub struct PageView<T> {
 }
 
 impl<T> PageView<T> {
-    /// Renders the listing for `query`, each item by `view`.
+    /// Renders the response to `query`. `view` renders each item.
     pub fn new<I>(listing: Listing<I>, query: &ListQuery, view: impl Fn(I) -> T) -> Self {
         Self {
             items: listing.items.into_iter().map(view).collect(),

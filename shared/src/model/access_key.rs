@@ -105,7 +105,7 @@ pub struct KeyRecord {
     pub epoch: u64,
     /// The revocation of this key alone. [`Self::ended_by`] also considers revocations of all the owner's keys.
     pub revocation: Option<Revocation>,
-    /// The last recorded use. Uses within an hour of it may not be recorded.
+    /// The last recorded use. A use less than an hour after it is not always recorded.
     pub last_used_at: Option<Timestamp>,
     /// Absent before the key is signed, in the history of an expired key, and in tenant-wide lists.
     pub hash: Option<KeyHash>,
@@ -138,7 +138,7 @@ impl FromStr for KeyStatus {
 pub struct KeySnapshot {
     pub record: KeyRecord,
     pub status: KeyStatus,
-    /// The revocation that ended the key, if one did.
+    /// The revocation that ended the key, if any.
     pub revocation: Option<Revocation>,
 }
 
@@ -178,7 +178,8 @@ impl KeyRecord {
         }
     }
 
-    /// Whether the key can still be used and changed at `now`.
+    /// Whether the record has a hash, and the key is neither revoked nor expired at `now`. Does not check whether the
+    /// owner is active.
     #[must_use]
     pub fn is_live(&self, owner: &User, now: Timestamp) -> bool {
         self.hash.is_some() && self.status(Some(owner), now) == KeyStatus::Active

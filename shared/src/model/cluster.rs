@@ -54,14 +54,14 @@ impl FromStr for Liveness {
 #[derive(Debug, Clone)]
 pub struct Cluster {
     pub tenant_id: TenantId,
-    /// Unique in the tenant.
+    /// Unique within the tenant.
     pub name: ClusterName,
     /// A cluster that is deleted and onboarded again gets a new number.
     pub number: ClusterNumber,
     pub kind: ClusterType,
     /// The key that onboarded the cluster, whether or not that key still exists.
     pub key_id: KeyId,
-    /// The keys that hold a slot for the cluster. An expired key no longer holds one once it is archived.
+    /// The keys that hold a slot for the cluster. An expired key holds its slot until it is archived.
     pub holders: BTreeSet<KeyId>,
     pub created_at: Timestamp,
     /// The last call from the cluster or any of its nodes.
@@ -71,7 +71,7 @@ pub struct Cluster {
 #[derive(Debug, Clone)]
 pub struct Node {
     pub cluster: ClusterNumber,
-    /// Unique in the cluster.
+    /// Unique within the cluster.
     pub name: NodeName,
     pub number: NodeNumber,
     pub created_at: Timestamp,
@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_silent_cluster_becomes_inactive_to_the_second() {
+    fn a_cluster_becomes_inactive_at_the_exact_second() {
         let liveness = |now| {
             let inactive_after = Duration::from_secs(60);
             Liveness::at(

@@ -1,4 +1,4 @@
-//! Identifiers. Each kind has its own type, and its text is safe in a table key, a path and a log line.
+//! Identifiers. Each kind has its own type. Every identifier is safe in a table key, a path and a log line.
 
 use std::{fmt, str::FromStr};
 
@@ -21,7 +21,7 @@ fn is_made_of(text: &str, longest: usize, punctuation: &str) -> bool {
             .all(|c| c.is_ascii_alphanumeric() || punctuation.contains(c))
 }
 
-/// A tenant: 1 to 64 ASCII letters, digits or `-._`.
+/// A tenant's id: 1 to 64 ASCII letters, digits or `-._`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct TenantId(String);
@@ -40,7 +40,7 @@ impl FromStr for TenantId {
     }
 }
 
-/// A user: the `sub` of the identity provider, 1 to 128 ASCII letters, digits or `-._|@:+=~`.
+/// A user's id: the `sub` from the identity provider. 1 to 128 ASCII letters, digits or `-._|@:+=~`.
 ///
 /// `me` is not a user id: in a path it stands for the caller.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -137,7 +137,7 @@ macro_rules! number {
         pub struct $name(u64);
 
         impl $name {
-            /// Generates a number from random bytes of the operating system.
+            /// Generates a random number with the operating system's generator.
             pub fn generate() -> Result<Self, rand::rngs::SysError> {
                 let mut random = [0; 8];
                 SysRng.try_fill_bytes(&mut random)?;
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cluster_name_fits_in_a_path_and_on_a_command_line() {
+    fn a_cluster_or_node_name_is_safe_in_a_path_and_on_a_command_line() {
         for bad in [
             "",
             ".",
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_id_has_one_spelling() {
+    fn a_key_id_has_exactly_one_textual_form() {
         let id = KeyId::generate(Timestamp::from_millis(1_800_000_000_000)).unwrap();
         let text = id.to_string();
         assert_eq!(text.parse(), Ok(id));

@@ -1,4 +1,5 @@
-//! Join tokens. An onboarded cluster or node proves its identity with one, once, within ten minutes.
+//! Join tokens. An onboarded cluster or node uses its token to prove its identity. A token can be used once, within ten
+//! minutes.
 
 use std::{fmt, time::Duration};
 
@@ -60,12 +61,12 @@ pub struct JoinTokenRecord {
     pub user_id: UserId,
     /// The key that the token was issued to.
     pub key_id: KeyId,
-    /// The hash that the key had then. Issuing the key again ends the token.
+    /// The key's hash when the token was issued. Issuing the key again invalidates the token.
     pub key_hash: KeyHash,
     pub cluster: ClusterName,
-    /// Deleting the cluster ends the token, even if a new cluster gets the same name.
+    /// Deleting the cluster invalidates the token, even if a new cluster gets the same name.
     pub cluster_number: ClusterNumber,
-    /// The node that joins, if one does.
+    /// The node that joins, if any.
     pub node: Option<NodeName>,
     /// The first second in which the token is no longer valid.
     pub expires_at: Timestamp,

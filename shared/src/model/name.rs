@@ -14,7 +14,6 @@ pub enum InvalidName {
     Empty,
     #[error("must have at most 64 characters")]
     TooLong,
-    /// Control characters, line separators, or characters that reorder the text around them.
     #[error(
         "must not contain control characters, line separators, text direction characters or byte order marks"
     )]
@@ -32,7 +31,7 @@ impl Name {
 }
 
 /// Line and paragraph separators, the bidirectional formatting characters of UAX #9, and the byte order mark. They can
-/// make one name look like another in a list. Letters of right-to-left scripts need none of them.
+/// make one name look like another in a list. Text in right-to-left scripts needs none of them.
 fn affects_surrounding_text(c: char) -> bool {
     matches!(c, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
@@ -69,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_counted_in_characters_and_trimmed() {
+    fn a_name_is_trimmed_and_measured_in_characters() {
         assert_eq!(
             "  ci ".parse::<Name>().map(|n| n.to_string()),
             Ok("ci".into())

@@ -4,12 +4,12 @@ use std::fmt;
 
 use super::time::Timestamp;
 
-/// The revocation of a key.
+/// A revocation of one key, or of all keys of a user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Revocation {
     pub at: Timestamp,
-    /// A user's id; `key:<id>` if the key itself was presented for revocation; `unknown` if the details are no longer
-    /// stored.
+    /// The id of the user who revoked, or `key:<id>` if the key itself was presented for revocation. `unknown` if the
+    /// details are no longer stored.
     pub by: String,
     /// Free text from the caller.
     pub reason: Option<String>,

@@ -175,8 +175,8 @@ impl Role {
         self.permissions().is_within(other.permissions())
     }
 
-    /// The lesser of this role and the owner's role. `None` if they share no permission, as with a Cluster Onboarding
-    /// key owned by a Viewer.
+    /// The lesser of this role and `owner`. `None` if they share no permission, as with a Cluster Onboarding key owned
+    /// by a Viewer.
     #[must_use]
     pub const fn limited_to(self, owner: Self) -> Option<Self> {
         if self.is_within(owner) {
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn names_parse_exactly() {
+    fn role_and_permission_names_must_match_exactly() {
         for (permission, name) in Permission::ALL {
             assert_eq!(name.parse(), Ok(permission));
         }

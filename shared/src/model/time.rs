@@ -22,7 +22,7 @@ impl Timestamp {
         Self(millis)
     }
 
-    /// From seconds since the Unix epoch. Saturates at the range of an `i64` of milliseconds.
+    /// Converts seconds since the Unix epoch. Saturates if the milliseconds do not fit in an `i64`.
     #[must_use]
     pub const fn from_seconds(seconds: i64) -> Self {
         Self(seconds.saturating_mul(1000))
@@ -46,7 +46,7 @@ impl Timestamp {
         Self::from_seconds(self.as_seconds())
     }
 
-    /// The time since `earlier`; `None` if this is before `earlier`, or if the difference is out of range.
+    /// The time since `earlier`. `None` if `self` is before `earlier`, or if the difference is out of range.
     #[must_use]
     pub fn since(self, earlier: Self) -> Option<Duration> {
         let millis = self.0.checked_sub(earlier.0)?;

@@ -41,7 +41,7 @@ pub struct User {
     /// How many times all keys of the user were revoked. A key is valid only in the epoch in which it was created, so
     /// one write revokes any number of keys.
     pub epoch: u64,
-    /// The most recent of those revocations, each with the epoch that it started.
+    /// The most recent revocations of all the user's keys, each with the epoch that it started.
     pub revocations: Vec<(u64, Revocation)>,
 }
 

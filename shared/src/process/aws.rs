@@ -1,6 +1,6 @@
 //! The AWS clients, built once per process from the Lambda environment.
 //!
-//! Timeouts and retries leave enough of a function's five seconds to return a 503.
+//! The timeouts and retries of one operation leave enough of a function's five seconds to return a 503.
 
 use std::time::Duration;
 

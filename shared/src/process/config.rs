@@ -98,8 +98,8 @@ impl KeySettings {
         };
         let mut signing_keys: Vec<String> = Vec::new();
         for key in list(&environment.required("SIGNING_KEYS")) {
-            // The template always appends the stack's own key. While a rotation announces a new key, the stack's own
-            // key is also first, so that it continues to sign.
+            // The template always appends the stack's own key. A rotation can also list that key first, so that it
+            // continues to sign while the new key is announced.
             if !signing_keys.iter().any(|known| known == key) {
                 signing_keys.push(key.to_owned());
             }
@@ -202,7 +202,7 @@ impl CallerSettings {
     }
 }
 
-/// Reads `HISTORY_DAYS`: how long an expired key or a silent node stays in the lists.
+/// Reads `HISTORY_DAYS`: how long an expired key, or a node that no longer calls, stays in the lists.
 pub fn history(environment: &mut Environment<'_>) -> Duration {
     let rule = "a whole number of days, 1 to 3650";
     let days = environment.parsed("HISTORY_DAYS", rule, |days: &u64| (1..=3650).contains(days));

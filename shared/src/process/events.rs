@@ -1,9 +1,9 @@
-//! The values of the log field `event.name`: all names, each for one thing that happened to one kind of entity.
+//! All values of the log field `event.name`. Each value names one thing that can happen to one kind of entity.
 //!
-//! Queries of the log filter by these names, because messages may change. `tests/contract` checks that the queries in
+//! Log queries filter by these names, because messages may change. `tests/contract` checks that the queries in
 //! `infra` use only names from this list, and that each name is logged somewhere.
 
-/// A key was revoked, by a person or by its holder.
+/// A key was revoked by a user, or by its holder.
 pub const ACCESS_KEY_REVOKED: &str = "access-key.revoked";
 /// A key was refused by the authorizer.
 pub const ACCESS_KEY_REFUSED: &str = "access-key.refused";
@@ -15,8 +15,8 @@ pub const ACCESS_KEY_ARCHIVED: &str = "access-key.archived";
 pub const USER_KEYS_REVOKED: &str = "user.keys-revoked";
 /// A user was provisioned, changed or deleted.
 pub const USER_CHANGED: &str = "user.changed";
-/// A key onboarded a cluster or one of its nodes, perhaps not for the first time.
+/// A key onboarded a cluster or a node, which may have been onboarded before.
 pub const CLUSTER_ONBOARDED: &str = "cluster.onboarded";
 pub const CLUSTER_DELETED: &str = "cluster.deleted";
-/// A join token was presented that had already been redeemed.
+/// A join token that had already been redeemed was presented again.
 pub const JOIN_TOKEN_REPLAYED: &str = "join-token.replayed";

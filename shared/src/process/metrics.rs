@@ -10,10 +10,10 @@ use std::{
 
 use super::clock;
 
-/// Each variant is a CloudWatch metric, and each field one of its dimensions.
+/// Each variant is a CloudWatch metric, and each field is one of its dimensions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Metric {
-    /// `KeysCreated`: new keys, not those that an `Idempotency-Key` issued again.
+    /// `KeysCreated`: new keys. Keys that are issued again for the same `Idempotency-Key` are not counted.
     KeyCreated,
     /// `Revocations` by `Kind`: `key` (one key), `user` (all keys of a user, counted once) or `holder` (the presented
     /// key).
@@ -22,7 +22,8 @@ pub enum Metric {
     KeyExpired,
     /// `Validations` by `Function` and `Code`.
     Validated(&'static str, &'static str),
-    /// `Onboardings` by `Code`: `onboarded` took a slot, `repeated` already had one, `limit_reached` found none free.
+    /// `Onboardings` by `Code`: `onboarded` (took a slot), `repeated` (already had a slot) or `limit_reached` (found no
+    /// free slot).
     Onboarding(&'static str),
     /// `JoinTokens` by `Code`: `redeemed` or `replayed`.
     JoinToken(&'static str),

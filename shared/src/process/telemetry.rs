@@ -10,18 +10,18 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
-/// Writes events to standard output, at the level `LOG_LEVEL` or else `info`.
+/// Writes events to standard output, at the level in `LOG_LEVEL` or, by default, `info`.
 pub fn init() {
     let level = std::env::var("LOG_LEVEL")
         .ok()
         .and_then(|level| level.parse().ok());
     let level = level.unwrap_or(LevelFilter::INFO);
-    // The level applies only to our own events. Others stay at `warn`, because the SDK logs requests at lower levels.
+    // The level applies only to our own events. All others stay at `warn`, because the SDK logs requests below `warn`.
     let ours = ["access_keys", "authorize", "cleanup"].map(|target| (target, level));
     let filter = Targets::new()
         .with_default(LevelFilter::WARN)
         .with_targets(ours)
-        // Logs the error or panic of a handler a second time.
+        // This target would log the error or panic of a handler a second time.
         .with_target("lambda_runtime::layers::panic", LevelFilter::OFF);
     let lines = fmt::layer()
         .json()
@@ -37,7 +37,7 @@ pub fn init() {
 }
 
 /// An error and its sources in one line: `KMS Sign: dispatch failure: ...`. For the log only. Skips a source that
-/// repeats the error above it, as some of the SDK's do.
+/// repeats the error above it, as some SDK errors do.
 #[must_use]
 pub fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();

@@ -1,7 +1,7 @@
 //! Archives a key that TTL has removed: writes its record to the history, and releases its slots. Its clusters stay,
 //! without this holder.
 //!
-//! Before that, `token` and `policy` have refused the key since its `exp`. See "What happens at expiry" in
+//! `token` and `policy` refuse an expired key even before TTL removes it. See "What happens at expiry" in
 //! ARCHITECTURE.md for the whole sequence.
 
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Handles one record of the table's stream. Idempotent and order-independent: writes the history only if the table has
-/// no item for the key, and only before the end of the history.
+/// no item for the key, and only if the history period has not ended.
 pub async fn archive_expired_key(
     store: &Store,
     record: StreamRecord,

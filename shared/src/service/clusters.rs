@@ -106,7 +106,7 @@ pub async fn all_clusters(
     }
 }
 
-/// A cluster and its nodes, of which at most 10,000 are read.
+/// A cluster and at most 10,000 of its nodes.
 pub async fn get_cluster(
     viewer: &Viewer,
     store: &Store,
@@ -120,7 +120,7 @@ pub async fn get_cluster(
     Ok((cluster, nodes))
 }
 
-/// The nodes of some clusters, of which at most 10,000 are read.
+/// The nodes of some clusters, at most 10,000 in total.
 pub async fn list_nodes(
     viewer: &Viewer,
     store: &Store,
@@ -151,7 +151,7 @@ async fn nodes_of(
     Ok(nodes)
 }
 
-/// Deletes a cluster, and frees the slot of each key that holds it. If the call stops half-way, the cluster is still
+/// Deletes a cluster, and frees the slot of each key that holds it. If the call stops halfway, the cluster is still
 /// listed with its remaining holders, and repeating the call continues the deletion.
 pub async fn delete_cluster(
     viewer: &Viewer,
@@ -167,7 +167,7 @@ pub async fn delete_cluster(
             (Some(cluster), None) => cluster,
             (Some(cluster), Some(number)) if cluster.number == number => cluster,
             (None, None) => return Err(Error::NotFound),
-            // Someone else deleted the cluster. A new cluster with the same name stays.
+            // Another request has deleted the cluster. A new cluster with the same name must stay.
             (_, Some(_)) => return Ok(()),
         };
         number = Some(cluster.number);

@@ -1,4 +1,4 @@
-//! Creates a key: loads the state, asks the policy, signs with KMS, and writes everything in one transaction.
+//! Creates a key: loads the state, asks the policy, signs with KMS, and writes the key in one transaction.
 
 use std::time::Duration;
 
@@ -70,7 +70,7 @@ pub async fn create_key(
     Err(Error::CHANGED_MEANWHILE)
 }
 
-/// Signs and writes a new key. Returns `None` if a concurrent request has changed the state; the policy must then
+/// Signs and writes a new key. Returns `None` if a concurrent request has changed the state. The policy must then
 /// decide again.
 async fn issue(
     service: &KeyService,
@@ -134,7 +134,7 @@ async fn sign(service: &KeyService, record: KeyRecord) -> Result<(KeyRecord, Acc
 
 impl KeyRequest {
     fn record(&self, me: &User, owner: &User, now: Timestamp) -> Result<KeyRecord, Error> {
-        // Times are whole seconds. Ids contain the millisecond, so that they sort more precisely.
+        // Times are in whole seconds. Ids contain the millisecond, so that they sort more precisely.
         let created_at = now.to_second();
         Ok(KeyRecord {
             tenant_id: owner.tenant_id.clone(),
@@ -171,7 +171,7 @@ impl KeyRequest {
     }
 }
 
-/// Hashes each text with its length, so that different lists never hash the same input.
+/// Hashes each part with its length, so that different lists of parts never produce the same input to the hash.
 fn hash(parts: &[&str]) -> String {
     let mut context = digest::Context::new(&digest::SHA256);
     for part in parts {

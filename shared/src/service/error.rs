@@ -42,7 +42,7 @@ pub enum Error {
     Forbidden(&'static str),
     /// The resource does not exist, or the caller may not see it.
     NotFound,
-    /// The request conflicts with the current state: a stable code, and what the caller can do.
+    /// The request conflicts with the current state. Contains a stable code, and a message that says what to do.
     Conflict(&'static str, &'static str),
     Store(StoreError),
     Kms(KmsError),

@@ -12,7 +12,7 @@ use crate::{
     token::{AccessKey, JwkSet, KmsKeys, Refusal, VerifiedKey},
 };
 
-/// The table alone, for functions that neither sign nor verify keys.
+/// Only the table, for functions that neither sign nor verify keys.
 pub fn table(environment: &mut Environment<'_>) -> Store {
     let aws = AwsSettings::read(environment);
     Store::read(environment, &aws)
@@ -36,7 +36,7 @@ impl KeyService {
         }
     }
 
-    /// Fetches the public keys and connects to DynamoDB in the init phase, in parallel.
+    /// Fetches the public keys and connects to DynamoDB in parallel, during the init phase.
     pub async fn warm_up(&self) {
         tokio::join!(self.kms.warm_up(), self.store.warm_up());
     }
@@ -59,7 +59,7 @@ impl KeyService {
     }
 }
 
-/// The public keys alone, for the function that publishes them.
+/// Only the public keys, for the function that publishes them.
 pub struct PublishedKeys(KmsKeys);
 
 impl PublishedKeys {
@@ -69,7 +69,7 @@ impl PublishedKeys {
         Self(KmsKeys::new(aws.kms(), keys.signing_keys))
     }
 
-    /// Fetches the public keys in the init phase.
+    /// Fetches the public keys during the init phase.
     pub async fn warm_up(&self) {
         self.0.warm_up().await;
     }

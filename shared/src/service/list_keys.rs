@@ -1,4 +1,4 @@
-//! Lists keys: newest first, complete, and in pages of any size.
+//! Lists keys in pages, newest first.
 
 use std::collections::BTreeSet;
 
@@ -39,7 +39,7 @@ impl KeyFilter {
     }
 }
 
-/// A page of a user's keys, read consistently.
+/// A page of a user's keys, from strongly consistent reads.
 pub async fn list_user_keys(
     actor: &Actor,
     store: &Store,
@@ -63,7 +63,7 @@ pub async fn list_user_keys(
     }
 }
 
-/// A page of all keys in the actor's tenant. Comes from an index, which may lag slightly behind the table.
+/// A page of all keys in the actor's tenant, from an index that may lag slightly behind the table.
 pub async fn list_tenant_keys(
     actor: &Actor,
     store: &Store,

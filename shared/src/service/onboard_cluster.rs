@@ -1,11 +1,11 @@
 //! Onboarding: a key registers a cluster or a node, within its limit, and gets a join token that works once.
 //!
 //! 1. Read an [`OnboardingState`]: the key, its owner, the cluster, and whether the key holds a slot for the cluster.
-//! 2. [`decide`], without I/O.
-//! 3. Write an [`Onboarding`] in one transaction. It takes a new slot only if the key, its owner and the cluster still
-//!    allow it.
+//! 2. Call [`decide`], which does no I/O.
+//! 3. Write an [`Onboarding`] in one transaction. The transaction takes a new slot only if the key, its owner and the
+//!    cluster still allow it.
 //!
-//! If a concurrent request has changed the same items, start again at 1.
+//! If a concurrent request has changed the same items, start again at step 1.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -24,7 +24,7 @@ use crate::{
     token::VerifiedKey,
 };
 
-/// The maximum number of keys that hold a slot for the same cluster. It limits the size of the cluster's item.
+/// The maximum number of keys that can hold a slot for the same cluster. It limits the size of the cluster's item.
 const MOST_HOLDERS: usize = 400;
 
 /// The cluster or node that joins.
@@ -36,7 +36,8 @@ pub enum Joining {
         kind: ClusterType,
         node: Option<NodeName>,
     },
-    /// A node of an onboarded cluster: of the named one, or else of the only one that the key has onboarded.
+    /// A node of an onboarded cluster. If `cluster` is absent, the node joins the only cluster that the key has
+    /// onboarded.
     Node {
         cluster: Option<ClusterName>,
         node: NodeName,
@@ -48,8 +49,8 @@ pub enum Joining {
 /// Costs one read and one transaction. Refusals, conflicts, and nodes that do not name their cluster can cost more.
 ///
 /// # Errors
-/// When the key is refused or has no free slot, or a node comes before its cluster. If the table fails, either nothing
-/// was written, or repeating the call finds what was written.
+/// When the key is refused or has no free slot, the cluster has too many keys, or a node's cluster is unknown. If the
+/// table fails, either nothing was written, or repeating the call finds what was written.
 pub async fn onboard_cluster(
     service: &KeyService,
     key: &VerifiedKey,
@@ -104,7 +105,7 @@ pub async fn onboard_cluster(
             return Ok(token);
         }
     }
-    // Nothing is wrong with the request: 503 tells the caller to repeat it.
+    // The request is valid. A 503 response tells the caller to repeat it.
     Err(StoreError::Busy.into())
 }
 
@@ -151,7 +152,7 @@ struct Request<'a> {
     /// Absent for a node, which can only join a cluster that is already onboarded.
     kind: Option<ClusterType>,
     node: Option<NodeName>,
-    /// How long a silent node stays in the table.
+    /// How long a node stays in the table after its last call.
     node_history: Duration,
     /// The number for the cluster, if it is new.
     new_cluster: ClusterNumber,
@@ -161,7 +162,7 @@ struct Request<'a> {
 
 #[derive(Debug)]
 enum Decision {
-    /// The parts of the state contradict each other: another call is changing them.
+    /// The parts of the state contradict each other, because another call is changing them.
     ReadAgain,
     Refuse(Refusal),
     /// The key has no slot for the cluster and cannot take one.
@@ -191,7 +192,7 @@ impl From<Refusal> for Error {
             ),
             Refusal::TooManyHolders => Self::Conflict(
                 "cluster_key_limit_reached",
-                "400 access keys already hold this cluster: use one of them, or wait until some have expired",
+                "400 access keys already hold a slot for this cluster: use one of them, or wait until some have expired",
             ),
         }
     }
@@ -413,7 +414,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_joins_an_onboarded_cluster_and_is_stored_for_its_history() {
+    fn a_node_joins_an_onboarded_cluster_and_is_stored_for_the_configured_time() {
         let mut case = case().onboarded();
         (case.kind, case.node) = (None, Some("n1".parse().unwrap()));
         let onboarding = case.onboarding();

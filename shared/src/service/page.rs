@@ -1,8 +1,8 @@
-//! Assembles the page that a caller requests from pages of the table.
+//! Assembles the requested page of a list from pages of the table.
 
 use crate::store::{Page, Position};
 
-/// A request for a part of a list.
+/// A request for one page of a list.
 #[derive(Debug, Clone)]
 pub struct PageRequest {
     /// The maximum number of items in the response.
@@ -57,7 +57,7 @@ impl<'a, T> Gather<'a, T> {
         self.last.as_ref()
     }
 
-    /// Takes those items of a page for which `show` returns something. True if no further page is needed.
+    /// Adds the items of a page for which `show` returns `Some`. Returns true if no further page is needed.
     pub fn take<I>(
         &mut self,
         page: Page<I>,

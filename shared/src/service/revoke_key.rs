@@ -98,7 +98,7 @@ pub async fn revoke_presented_key(
         .ok_or(Error::NotAKey)
 }
 
-/// False if there is no such key. `kind` is a dimension of the metric.
+/// Revokes a key. Returns false if the key does not exist. `kind` is a dimension of the metric.
 async fn revoke(
     store: &Store,
     tenant_id: &TenantId,

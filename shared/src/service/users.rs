@@ -25,7 +25,7 @@ pub(super) async fn resolve(actor: &Actor, store: &Store, now: Timestamp) -> Res
     known(actor, user, now)
 }
 
-/// The user of an actor, and another user whom the request is about, from one read.
+/// The user of an actor and the user that the request is about, from one read.
 pub(super) async fn resolve_both(
     actor: &Actor,
     store: &Store,
@@ -43,8 +43,8 @@ fn known(actor: &Actor, user: Option<User>, now: Timestamp) -> Result<User, Erro
     Ok(user)
 }
 
-/// Records a sign-in of an actor whose user, as read from the table, is `user`. The first sign-in creates the user.
-/// `None` if a concurrent request has created the user; the caller must then read again.
+/// Records a sign-in of an actor. `user` is the actor's user as read from the table. The first sign-in creates the
+/// user. Returns `None` if a concurrent request has created the user. The caller must then read again.
 pub(super) async fn sign_in(
     actor: &Actor,
     store: &Store,
@@ -71,7 +71,7 @@ pub(super) async fn sign_in(
     }))
 }
 
-/// Records a sign-in, and returns the user of the actor and another user whom the request is about, from one read.
+/// Records a sign-in. Returns the user of the actor and the user that the request is about, from one read.
 async fn sign_in_and_read(
     actor: &Actor,
     store: &Store,
@@ -144,7 +144,7 @@ impl UserChange {
     }
 }
 
-/// Provisions a user, before or after the first sign-in. True if the user is new or was deleted.
+/// Provisions a user, before or after the first sign-in. Returns true if the user is new or had been deleted.
 pub async fn provision_user(
     actor: &Actor,
     store: &Store,
@@ -208,8 +208,8 @@ fn existing(user: Option<&User>) -> Result<User, Error> {
     user.cloned().ok_or(Error::NotFound)
 }
 
-/// Applies `change` to a user, and returns the user before and after. If the user changes meanwhile, reads and decides
-/// again.
+/// Applies `change` to a user, and returns the user before and after. If another request changes the user
+/// meanwhile, reads and decides again.
 async fn write_user(
     actor: &Actor,
     store: &Store,

@@ -90,7 +90,7 @@ pub async fn validate_key(
 async fn read(store: &Store, key: VerifiedKey) -> Result<Lookup, Error> {
     let (record, mut owner) = store.key_and_owner(key.claims()).await?;
     if let Some(owner) = &mut owner {
-        // Evaluation needs only the epoch, and the details would take up most of the cache.
+        // Evaluation needs only the owner's epoch. The list of revocations would take up most of the cache.
         owner.revocations = Vec::new();
     }
     Ok(Lookup { key, record, owner })
@@ -120,8 +120,8 @@ pub(super) fn is_use_due(key: &KeyRecord, now: Timestamp) -> bool {
     key.last_used_at.is_none_or(|at| at <= now - USE_PRECISION)
 }
 
-/// Counts the result of a validation by `function`: `active`, a [`RefusalCode`], or `unavailable`. Requests that run
-/// out of time are not counted here; the metrics of the API count them as 503.
+/// Counts the result of a validation by `function`: `active`, a [`RefusalCode`], or `unavailable`. Requests that time
+/// out are not counted here. The metrics of the API count them as 503.
 pub fn count_validation(
     function: &'static str,
     result: Result<&Result<Grant, RefusalCode>, &Error>,

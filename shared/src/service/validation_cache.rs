@@ -15,7 +15,7 @@ use crate::{
     token::{AccessKey, VerifiedKey},
 };
 
-/// A verified key with its record and owner, as read.
+/// A verified key with its record and owner, as read from the table.
 #[derive(Debug)]
 pub(super) struct Lookup {
     pub key: VerifiedKey,
@@ -77,15 +77,16 @@ impl ValidationCache {
         let mut lookups = self.lookups();
         let (began, lookup) = lookups.get(&key.hash())?;
         // A lookup from the future means that the clock was set back, so its age is unknown. Both times are rounded
-        // down to milliseconds: the actual age is certain to be within the limit only if the computed age is below it.
+        // down to milliseconds, so the actual age is certain to be within the limit only if the computed age is below
+        // it.
         let age = now.since(*began)?;
         // A validation that reads the table checks the signed expiry first, before any other reason for refusal.
         let is_expired = now >= lookup.key.claims().expires_at;
         (age < max_age && !is_expired).then(|| (*began, Arc::clone(lookup)))
     }
 
-    /// Stores a lookup that began at `began`, in place of any earlier one. Removes the key if the table does not have
-    /// it, or has another hash for it.
+    /// Stores a lookup that began at `began`, and replaces any earlier lookup of the key. Removes the key from the
+    /// cache if the table has no record of the key, or a record with another hash.
     ///
     /// A Lambda process handles one request at a time, so the last lookup inserted is also the last one read.
     pub(super) fn insert(&self, lookup: &Arc<Lookup>, began: Timestamp) {
@@ -195,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn the_stated_time_is_the_second_in_which_the_read_began() {
+    fn checked_at_is_the_second_in_which_the_read_began() {
         let cache = ValidationCache::with(FIVE_MINUTES, lookup());
         let (checked_at, _) = cache
             .get(&key("key"), Duration::from_secs(10), NOW + millis(9_999))
@@ -256,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cached_key_expires_to_the_second() {
+    fn a_cached_key_expires_on_time() {
         let end = at(10);
         let shortened = changed(|lookup| lookup.record.as_mut().unwrap().expires_at = end);
         let cache = ValidationCache::with(FIVE_MINUTES, shortened);

@@ -15,7 +15,8 @@ use super::{
 };
 use crate::model::{Cluster, ClusterName, ClusterNumber, KeyId, KeyRecord, Node, TenantId, UserId};
 
-/// The maximum number of keys whose slots are freed in one transaction. Each key takes up to two of its 100 items.
+/// The maximum number of keys whose slots are freed in one transaction. Each key uses up to two of the 100 items that a
+/// transaction may contain.
 const FREED_AT_ONCE: usize = 40;
 
 /// The progress of a cluster's deletion.
@@ -62,7 +63,7 @@ impl Store {
         Ok(names.collect())
     }
 
-    /// Removes the slot of an expired key. The cluster stays, without this holder.
+    /// Removes the slot of an expired key. The cluster remains, but the key is no longer one of its holders.
     pub(crate) async fn release_slot(
         &self,
         tenant: &TenantId,
@@ -109,7 +110,7 @@ impl Store {
         self.table.page::<ClusterItem, _>(query).await
     }
 
-    /// A page of a cluster's nodes, sorted by name, as large as DynamoDB makes it.
+    /// A page of a cluster's nodes, sorted by name. DynamoDB determines the size of the page.
     pub(crate) async fn nodes(
         &self,
         tenant: &TenantId,
@@ -129,8 +130,8 @@ impl Store {
     }
 
     /// Takes one step in the deletion of a cluster: frees the slots of some of its holders or, in the last step,
-    /// deletes the cluster together with the remaining slots. Each freed slot is subtracted from the counter of its
-    /// key, if the key is live.
+    /// deletes the cluster together with the remaining slots. Decrements the counter of each live key whose slot is
+    /// freed.
     pub(crate) async fn delete_cluster_step(
         &self,
         cluster: &Cluster,
@@ -160,7 +161,7 @@ impl Store {
         })
     }
 
-    /// Those of the given keys that hold slots for a cluster, with their owners.
+    /// The given keys that hold slots for a cluster, with their owners.
     async fn slots_of(
         &self,
         cluster: &Cluster,
@@ -217,7 +218,7 @@ fn forget_holders(cluster: &Cluster, freed: &[KeyId]) -> Write {
         .value(":holders", StringSet(&cluster.holders))
 }
 
-/// Frees a key's slot for a cluster. If the key is live, also decrements its counter; the history of an expired key
+/// Frees a key's slot for a cluster. If the key is live, also decrements its counter. The history of an expired key
 /// keeps its count.
 fn free_slot(cluster: &Cluster, key: KeyId, user: &UserId, is_live: bool) -> Vec<Write> {
     let tenant = &cluster.tenant_id;

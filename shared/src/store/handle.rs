@@ -1,5 +1,5 @@
-//! The handle to the table. Functions hold one and pass it to services, but cannot read or write with it: its methods
-//! are private to the crate, except [`Store::warm_up`].
+//! The handle to the table. A Lambda function holds the handle and passes it to services, but cannot read or write with
+//! it: its methods are private to the crate, except [`Store::warm_up`].
 
 use super::table::Table;
 use crate::process::{
@@ -20,7 +20,7 @@ impl Store {
         Self { table }
     }
 
-    /// Connects to DynamoDB in the init phase, when a function has a whole CPU. If DynamoDB does not respond within a
+    /// Connects to DynamoDB in the init phase, when a function has a full CPU. If DynamoDB does not respond within a
     /// second, the first request connects.
     pub async fn warm_up(&self) {
         warmed_up("DynamoDB", async { self.table.warm_up().await.is_ok() }).await;

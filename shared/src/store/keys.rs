@@ -15,7 +15,7 @@ use crate::{
     token::Claims,
 };
 
-/// The request that an `Idempotency-Key` stands for.
+/// The request that an `Idempotency-Key` identifies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Idempotency {
     /// Hash of the caller and the header.
@@ -24,7 +24,7 @@ pub struct Idempotency {
     pub fingerprint: String,
 }
 
-/// The data needed to create a key, from one consistent read.
+/// The data needed to create a key, from one strongly consistent request.
 #[derive(Debug, Default)]
 pub struct CreationState {
     pub actor: Option<User>,
@@ -37,7 +37,7 @@ pub struct CreationState {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Issued {
     Done,
-    /// The owner has changed since it was read, or another request with the same `Idempotency-Key` was faster.
+    /// The owner has changed since the read, or another request with the same `Idempotency-Key` was faster.
     Changed,
     /// The key to re-issue was revoked or has expired.
     Gone,
@@ -60,7 +60,7 @@ pub enum Archived {
 }
 
 impl Store {
-    /// A key and its owner, which are all that a validation reads.
+    /// Everything that a validation reads: a key and its owner.
     pub(crate) async fn key_and_owner(
         &self,
         key: &Claims,
@@ -112,7 +112,7 @@ impl Store {
         Ok(state)
     }
 
-    /// Writes a new key, provided that its owner has not changed since it was read, and that its `Idempotency-Key` is
+    /// Writes a new key, provided that its owner has not changed since the read and that the `Idempotency-Key` is
     /// unused.
     pub(crate) async fn create_key(
         &self,
@@ -140,13 +140,13 @@ impl Store {
         };
         let found = refusals.take_item(1).map(read::<KeyItem, KeyRecord>);
         Ok(match found {
-            // The response to an earlier attempt of this request was lost.
+            // An earlier attempt wrote the key, but its response was lost.
             Some(Ok(found)) if found.hash == key.hash => Issued::Done,
             _ => Issued::Changed,
         })
     }
 
-    /// Gives a live key the hash of a new secret.
+    /// Replaces the hash of a live key that was issued again with a new secret.
     pub(crate) async fn reissue_key(
         &self,
         key: &KeyRecord,
@@ -204,7 +204,7 @@ impl Store {
         self.table.page::<KeyItem, _>(query).await
     }
 
-    /// Revokes a key. If the key is already revoked, the first revocation stays.
+    /// Revokes a key. If the key is already revoked, the first revocation is kept.
     pub(crate) async fn revoke_key(
         &self,
         tenant: &TenantId,
@@ -251,7 +251,7 @@ impl Store {
         self.table.try_update(&update).await.map(drop)
     }
 
-    /// Changes how many clusters a key may onboard. False if the key is no longer live.
+    /// Changes how many clusters a key may onboard. Returns false if the key is no longer live.
     pub(crate) async fn limit_clusters(
         &self,
         key: &KeyRecord,

@@ -1,4 +1,4 @@
-//! The read and the transaction of an onboarding.
+//! Reads the state that an onboarding depends on, and writes the onboarding in one transaction.
 
 use serde_dynamo::string_set::StringSet;
 
@@ -30,7 +30,7 @@ pub struct Onboarding {
     pub key: KeyRecord,
     pub owner: User,
     pub slot: Slot,
-    /// As read, or as the onboarding will create it.
+    /// The cluster as it was read, or as the onboarding will create it.
     pub cluster: Cluster,
     pub is_new_cluster: bool,
     /// The node that joins, and the time at which TTL may remove it.
@@ -74,8 +74,8 @@ impl Store {
         })
     }
 
-    /// Onboards a cluster or a node. False if a condition fails because something has changed since it was read, or if
-    /// another transaction holds one of the items.
+    /// Onboards a cluster or a node. Returns false if a condition fails because something has changed since the read,
+    /// or if another transaction holds one of the items.
     pub(crate) async fn onboard(
         &self,
         onboarding: &Onboarding,

@@ -69,7 +69,7 @@ impl Position {
 }
 
 impl Table {
-    /// One page of a query, converted to records.
+    /// One page of a query's results, converted to records.
     pub async fn page<I, R>(&self, query: Query) -> Result<Page<R>, StoreError>
     where
         I: DeserializeOwned,

@@ -39,7 +39,7 @@ pub(super) type Item = HashMap<String, AttributeValue>;
 pub struct BadItem {
     pk: String,
     sk: String,
-    /// Names a missing attribute, or the type that was expected of a damaged one.
+    /// Names a missing attribute, or the expected type of a damaged one.
     reason: String,
 }
 
@@ -64,8 +64,8 @@ impl From<Infallible> for BadItem {
     }
 }
 
-/// Declares a type for each key attribute. Its text is a prefix and the fields of the type, separated by `#`, which no
-/// identifier can contain.
+/// Declares a type for each key attribute. The attribute's text is a prefix and the fields of the type, separated by
+/// `#`, which no identifier can contain.
 macro_rules! key_attributes {
     ($($name:ident = $prefix:literal $($field:ident: $type:ty),*;)*) => {$(
         #[derive(Debug, Clone)]
@@ -297,7 +297,7 @@ fn has_null(value: &AttributeValue) -> bool {
 pub(super) struct UserItem {
     pk: UserPk,
     sk: UserSk,
-    /// Absent once the user is deleted, so that the index lists only the others.
+    /// Absent once the user is deleted, so that the index does not list deleted users.
     tenant_pk: Option<IndexedUsersPk>,
     tenant_sk: Option<UserId>,
     role: Role,
@@ -396,8 +396,8 @@ pub(super) struct KeyItem {
     revoked_reason: Option<String>,
     last_used_at: Option<Timestamp>,
     hash: Option<KeyHash>,
-    /// The time at which TTL removes the key: at its expiry or, once archived, at the end of its history. Not read,
-    /// because the index does not have it.
+    /// The time at which TTL removes the item: the key's expiry or, for an archived key, the end of its history. Not
+    /// read, because the index does not contain it.
     #[serde(skip_deserializing)]
     ttl: Option<Timestamp>,
 }
@@ -517,7 +517,7 @@ pub(super) struct ClusterItem {
     id: ClusterNumber,
     r#type: ClusterType,
     key_id: KeyId,
-    /// Absent while no key holds the cluster, because DynamoDB has no empty sets.
+    /// Absent while no key holds a slot for the cluster, because DynamoDB has no empty sets.
     #[serde(
         default,
         with = "string_set",
@@ -718,7 +718,7 @@ mod tests {
         }
     }
 
-    /// An item with all attributes that its kind can have.
+    /// An item with all attributes that its record can have.
     struct Sample {
         item: Item,
         /// Returns the record as text.
@@ -742,7 +742,7 @@ mod tests {
             }
         }
 
-        /// The names of its attributes, except `ttl`, which is not read for every kind.
+        /// The names of the item's attributes, except `ttl`, which some kinds of item do not read back.
         fn attributes(&self) -> impl Iterator<Item = &String> {
             self.item.keys().filter(|name| *name != "ttl")
         }
@@ -817,7 +817,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_says_which_item_is_damaged_without_any_hash() {
+    fn an_error_names_the_damaged_item_without_its_hash() {
         let idempotency = BadItem::new("U#acme#editor", "IDEM#hash", "damaged").to_string();
         assert_eq!(
             idempotency,
@@ -834,7 +834,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_attribute_has_one_spelling() {
+    fn a_key_attribute_has_exactly_one_textual_form() {
         let pk = user_pk(&"acme".parse().unwrap(), &"editor".parse().unwrap());
         assert_eq!(pk.to_string(), "U#acme#editor");
         assert!("U#acme#editor".parse::<UserPk>().is_ok());

@@ -31,7 +31,7 @@ struct Change {
 }
 
 impl StreamRecord {
-    /// The key that TTL has removed at its expiry; `None` if the record is about anything else.
+    /// The expired key that TTL has removed. `None` if the record is about any other change.
     ///
     /// # Errors
     /// When the record does not contain the whole key.
@@ -50,7 +50,7 @@ impl StreamRecord {
         let image = self.dynamodb.old_image.ok_or_else(|| missing("OldImage"))?;
         let image = Item::from(image);
         if !image.contains_key("hash") {
-            // This is the end of the key's history.
+            // TTL has removed the key's history, not the key.
             return Ok(None);
         }
         Ok(Some(read::<KeyItem, _>(image)?))

@@ -1,4 +1,4 @@
-//! Requests to DynamoDB: reads, writes and transactions, and the one loop that retries those that conflict with others.
+//! Requests to DynamoDB: reads, writes and transactions. Writes that conflict with other requests are retried.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -44,8 +44,8 @@ pub enum StoreError {
     Build(#[from] BuildError),
 }
 
-/// Limits the attempts at an operation that can conflict with concurrent requests to three seconds. The pause before
-/// each attempt is random and grows, so that two callers do not keep conflicting.
+/// Limits the attempts at an operation that can conflict with concurrent requests. All attempts start within three
+/// seconds. The pauses between them are random and grow, so that two callers do not keep conflicting.
 #[derive(Debug)]
 pub(crate) struct Attempts {
     made: u32,
@@ -58,12 +58,12 @@ impl Attempts {
         Self { made: 0, deadline }
     }
 
-    /// Waits until the next attempt is due; the first is due immediately. False when no time is left.
+    /// Waits until the next attempt is due. The first is due immediately. Returns false when no time is left.
     pub async fn next(&mut self) -> bool {
         if self.made > 0 {
             let longest = Duration::from_millis(20 << self.made.min(5));
             let mut random = [u8::MAX];
-            // Without randomness, the pause has its full length.
+            // If the generator fails, the pause has its maximum length.
             let _ = SysRng.try_fill_bytes(&mut random);
             let pause = longest.mul_f64(f64::from(random[0]) / 255.0);
             if Instant::now() + pause > self.deadline {
@@ -95,7 +95,7 @@ where
 #[derive(Debug)]
 pub(super) enum Outcome {
     Done,
-    /// Conditions failed, and nothing was written.
+    /// At least one condition failed, and nothing was written.
     Refused(Refusals),
 }
 
@@ -106,8 +106,8 @@ impl Outcome {
     }
 }
 
-/// For each write of a request, whether its condition failed. If it did, the entry holds the existing item, if there is
-/// one and the write asked for it.
+/// For each write of a request, whether its condition failed. The entry of a failed condition holds the existing item,
+/// if there is one and [`Write::return_item`] was set.
 #[derive(Debug)]
 pub(super) struct Refusals(Vec<Option<Option<Item>>>);
 
@@ -185,8 +185,8 @@ impl Write {
 
     /// Sets the value of a placeholder such as `:now`.
     pub fn value(mut self, placeholder: &str, value: impl Serialize) -> Self {
-        // Cannot fail: the values are strings, numbers, bytes, lists and sets. NULL is harmless, because reads refuse
-        // it.
+        // Cannot fail: the values are strings, numbers, bytes, lists and sets. A NULL would be harmless, because reads
+        // reject it.
         let value = serde_dynamo::to_attribute_value(value).unwrap_or(AttributeValue::Null(true));
         self.values.insert(placeholder.to_owned(), value);
         self
@@ -302,8 +302,8 @@ impl Table {
         Ok(answer.item)
     }
 
-    /// Those of up to 100 different items that exist. Each item is strongly consistent, but the items may have been
-    /// read at different moments.
+    /// The items that exist under the given keys. Accepts up to 100 different keys. Each item is strongly consistent,
+    /// but the items may have been read at different moments.
     pub async fn batch_get(&self, keys: Vec<PrimaryKey>) -> Result<Batch, StoreError> {
         if keys.is_empty() {
             return Ok(Batch(Vec::new()));
@@ -330,7 +330,7 @@ impl Table {
         Err(StoreError::Unprocessed)
     }
 
-    /// One page of a query, and whether there is more.
+    /// One page of a query's results, and whether there are more.
     pub async fn query(&self, query: Query) -> Result<(Vec<Item>, bool), StoreError> {
         let (pk, sk) = match query.index {
             None => ("pk", "sk"),
@@ -359,7 +359,7 @@ impl Table {
         Ok((answer.items.unwrap_or_default(), has_more))
     }
 
-    /// Puts one item. Retries while a transaction holds the item, which the SDK does not.
+    /// Puts one item. Retries while a transaction holds the item, because the SDK does not.
     pub async fn put(&self, write: &Write) -> Result<Outcome, StoreError> {
         retry_on_conflict(|| self.try_put(write)).await
     }
@@ -386,7 +386,7 @@ impl Table {
         }
     }
 
-    /// Updates one item. Retries while a transaction holds the item, which the SDK does not.
+    /// Updates one item. Retries while a transaction holds the item, because the SDK does not.
     pub async fn update(&self, write: &Write) -> Result<Outcome, StoreError> {
         retry_on_conflict(|| self.try_update(write)).await
     }
@@ -421,7 +421,8 @@ impl Table {
         retry_on_conflict(|| self.try_transact(writes)).await
     }
 
-    /// Makes all the writes or none. Fails with [`StoreError::Busy`] if another transaction holds one of the items.
+    /// Makes all the writes or none. Fails with [`StoreError::Busy`] if another transaction holds one of the items, or
+    /// if the writes are throttled.
     pub async fn try_transact(&self, writes: &[Write]) -> Result<Outcome, StoreError> {
         let items = writes.iter().map(|write| write.in_transaction(&self.name));
         let items = items.collect::<Result<_, _>>()?;

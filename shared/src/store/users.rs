@@ -14,7 +14,7 @@ use crate::model::{Revocation, Role, TenantId, Timestamp, User, UserId};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UserWritten {
     Done,
-    /// The user has changed since it was read.
+    /// The user has changed since the read.
     Stale,
     /// The tenant would be left without an active administrator.
     LastAdmin,
@@ -36,7 +36,7 @@ fn as_read(write: Write, user: &User) -> Write {
         .value(":epoch", user.epoch)
 }
 
-/// The update of the set of administrators that a change to a user requires, if any.
+/// The update to the set of administrators, if the change to the user requires one.
 fn change_admins(old: Option<&User>, new: &User) -> Option<Write> {
     let is_admin = |user: &User| user.is_active() && user.role == Role::Admin;
     let admins = |expression| {
@@ -65,7 +65,7 @@ impl Store {
         Ok(item.map(read::<UserItem, _>).transpose()?)
     }
 
-    /// Those of the given users who exist, for up to 100 different ids.
+    /// The given users who exist. Accepts up to 100 different ids.
     pub(crate) async fn users(
         &self,
         tenant: &TenantId,
@@ -80,7 +80,7 @@ impl Store {
         Ok(users.collect::<Result<_, _>>()?)
     }
 
-    /// Two users from one consistent read. If the ids are equal, the same user twice.
+    /// Two users, from one strongly consistent request. If the ids are equal, returns the same user twice.
     pub(crate) async fn user_pair(
         &self,
         tenant: &TenantId,
@@ -114,8 +114,8 @@ impl Store {
         self.table.page::<UserItem, _>(query).await
     }
 
-    /// Writes a user, provided that the table still contains `old`, or no such user if `old` is `None`. Updates the set
-    /// of administrators to match.
+    /// Writes a user, provided that the stored role, status and epoch are still those of `old` or, if `old` is `None`,
+    /// that the user does not exist. Updates the set of administrators to match.
     pub(crate) async fn write_user(
         &self,
         old: Option<&User>,
@@ -135,7 +135,7 @@ impl Store {
         })
     }
 
-    /// Revokes every key that the user has now, with one write. False if the user's epoch has changed since it was
+    /// Revokes every key that the user has now, with one write. Returns false if the user's epoch has changed since the
     /// read.
     pub(crate) async fn revoke_all_keys(
         &self,

@@ -14,7 +14,7 @@ use crate::model::{KeyHash, KeyId, KeyRecord, Role, TenantId, Timestamp, TokenIs
 /// The maximum length of a key, in bytes. A real key has about 700 bytes, or 950 if signed with RSA.
 pub const LONGEST: usize = 4096;
 
-/// The start of every key, which secret scanners look for: base64url of `{"typ":"access-key+jwt",`.
+/// The first characters of every key, for secret scanners: base64url of `{"typ":"access-key+jwt",`.
 pub const PREFIX: &str = "eyJ0eXAiOiJhY2Nlc3Mta2V5K2p3dCIs";
 
 /// A key in plain text. It cannot be printed or serialized, and is wiped from memory when dropped.
@@ -49,8 +49,7 @@ impl AccessKey {
     /// choose its algorithm, key or type.
     ///
     /// # Errors
-    /// One variant per reason. Callers can distinguish only [`Refusal::Expired`]; every other reason is `invalid` to
-    /// them.
+    /// One variant per reason. Clients see [`Refusal::Expired`] as `expired`, and every other reason as `invalid`.
     pub fn verify(
         &self,
         public_keys: &PublicKeys,
@@ -64,7 +63,7 @@ impl AccessKey {
         let (signed, signature) = text.rsplit_once('.').ok_or(Refusal::NotAToken)?;
         let (header, payload) = signed.split_once('.').ok_or(Refusal::NotAToken)?;
         let public_key = public_keys.for_header(header).ok_or(Refusal::Header)?;
-        // Decoding is strict: it allows neither padding nor stray bits, so that a key has only one spelling.
+        // Decoding is strict, so that a key has only one encoding. Padding and non-zero trailing bits are refused.
         let signature = BASE64URL.decode(signature).map_err(|_| Refusal::Encoding)?;
         public_key
             .verify(signed.as_bytes(), &signature)
@@ -331,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_expires_to_the_second() {
+    fn a_key_expires_at_the_exact_second() {
         let f = fixture();
         let key = f.issue(claims());
         assert!(

@@ -1,4 +1,4 @@
-//! AWS KMS: signs keys, and provides the public keys once per process.
+//! Signs keys with AWS KMS, and fetches the public keys from it once per process.
 
 use aws_sdk_kms::{
     Client,

@@ -1,5 +1,5 @@
-//! The public keys that verify access keys: read as SubjectPublicKeyInfo (RFC 5280), identified by thumbprint (RFC
-//! 7638), and published as a JWK Set (RFC 7517).
+//! The public keys that verify access keys. They are read as SubjectPublicKeyInfo (RFC 5280), identified by thumbprint
+//! (RFC 7638), and published as a JWK Set (RFC 7517).
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
 use der::{Decode, Reader, asn1::ObjectIdentifier, asn1::UintRef};
@@ -187,8 +187,8 @@ pub fn ecdsa_fixed(signature: &[u8]) -> Result<[u8; 64], der::Error> {
     Ok(fixed)
 }
 
-/// The public keys of a deployment. The first belongs to the key that signs; all of them verify, so that keys stay
-/// valid when the signing key is rotated.
+/// The public keys of a deployment. The first belongs to the KMS key that signs. All of them verify, so that access
+/// keys stay valid when the signing key is rotated.
 #[derive(Debug)]
 pub struct PublicKeys(Vec<PublicKey>);
 
@@ -239,7 +239,7 @@ mod tests {
 
     #[test]
     fn the_thumbprint_matches_rfc_7638() {
-        // The key and its thumbprint, from RFC 8037, appendix A.2 and A.3.
+        // The key and its thumbprint, from RFC 8037, appendices A.2 and A.3.
         let mut spki = vec![
             0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00,
         ];

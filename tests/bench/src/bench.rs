@@ -42,7 +42,7 @@ impl Bench {
         let environment = stack.environment("validate");
         let plain = |name: &str| {
             let found = environment.iter().find(|(variable, _)| variable == name);
-            let (_, url) = found.with_context(|| format!("no {name}"))?;
+            let (_, url) = found.with_context(|| format!("the environment has no {name}"))?;
             anyhow::Ok(url.as_str())
         };
         let dynamodb = front.serve(plain("AWS_ENDPOINT_URL_DYNAMODB")?).await?;
@@ -72,7 +72,7 @@ impl Bench {
         Tenant::acme(&self.stack)
     }
 
-    /// A key of the administrator with all permissions: its id and its text.
+    /// Creates a key with all permissions for the administrator. Returns its id and the key.
     pub async fn key(&self, name: &str) -> (String, String) {
         let body = json!({ "name": name, "role": "admin", "max_clusters": 100 });
         self.tenant().key_of(ADMIN, body).await

@@ -22,7 +22,7 @@ use crate::{
     report::{Sample, megabytes, milliseconds, table, write},
 };
 
-/// A build of this checkout, with a patch or without.
+/// A build of this checkout, with or without a patch.
 struct Build {
     name: &'static str,
     about: &'static str,
@@ -152,7 +152,7 @@ async fn measure(
 #[derive(Default)]
 struct Report {
     rows: Vec<Vec<String>>,
-    /// Estimates of the first call by memory.
+    /// The estimated latency of the first call, by memory size.
     on_lambda: Vec<Vec<String>>,
     figures: Vec<Value>,
     bars: Vec<plot::Bar>,
@@ -247,7 +247,7 @@ fn prepare(build: &Build) -> Result<PathBuf> {
     copy_checkout(&root, &source)?;
     if let Some(patch) = build.patch {
         let patch = root.join(format!("tests/bench/builds/{patch}.patch"));
-        // Not `git apply`, because it uses the enclosing repository.
+        // `git apply` would use the enclosing repository.
         let mut apply = Command::new("patch");
         apply.current_dir(&source);
         let status = apply.args(["-p1", "--input"]).arg(&patch).status()?;
@@ -277,7 +277,7 @@ fn copy_checkout(root: &Path, to: &Path) -> Result<()> {
     ensure!(files.status.success(), "git ls-files: {errors}");
     for file in String::from_utf8(files.stdout)?.split_terminator('\0') {
         let to = to.join(file);
-        fs::create_dir_all(to.parent().context("a file is in a folder")?)?;
+        fs::create_dir_all(to.parent().context("the file has no folder")?)?;
         fs::copy(root.join(file), to).with_context(|| file.to_owned())?;
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! Events in the form in which API Gateway sends them to a function.
+//! Events as API Gateway sends them to a function.
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
@@ -13,11 +13,11 @@ use crate::{
 const CREATE: &str = "POST /v1/users/{user_id}/access-keys";
 const LIST: &str = "GET /v1/users/{user_id}/access-keys";
 
-/// The event of a function in `tests/events`, with typical headers.
+/// The event of a function in `tests/events`, with this route, path and body, and with typical headers.
 pub fn event(function: &str, route: &str, path: &str, body: &Value) -> Result<Value> {
     let file = root().join("tests/events").join(format!("{function}.json"));
     let mut event: Value = serde_json::from_str(&std::fs::read_to_string(file)?)?;
-    let (method, _) = route.split_once(' ').context("a route has a method")?;
+    let (method, _) = route.split_once(' ').context("the route has no method")?;
     event["routeKey"] = route.into();
     event["rawPath"] = path.into();
     event["requestContext"]["routeKey"] = route.into();
@@ -56,7 +56,7 @@ pub fn validation(key: &str, max_staleness: Option<u32>) -> Result<Bytes> {
     Ok(event.to_string().into())
 }
 
-/// A call to `create` for a Viewer key of the administrator.
+/// A call to `create` in which the administrator creates a key with the role `viewer`.
 pub fn creation() -> Result<Bytes> {
     let path = format!("/v1/users/{ADMIN}/access-keys");
     let body = json!({ "name": "n", "role": "viewer" });

@@ -1,5 +1,5 @@
-//! One process of a function: a release binary with a Runtime API of its own, so that its CPU time can be read between
-//! any two calls.
+//! Runs a release binary of a function as one process with its own Runtime API. Its CPU time can be read between any
+//! two calls.
 
 use std::{
     path::Path,
@@ -21,7 +21,7 @@ use tokio::{
 const ARN: &str = "arn:aws:lambda:us-east-1:000000000000:function:bench";
 /// The deadline of an invocation, as in the template.
 const TIME_LIMIT: Duration = Duration::from_secs(5);
-/// How long a process may take until it asks for the next event.
+/// How long a process may take to ask for the next event.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// How long to wait for a process to become idle before its CPU time is read.
 const REST: Duration = Duration::from_millis(4);
@@ -60,7 +60,7 @@ impl Function {
             .kill_on_drop(true)
             .spawn()
             .with_context(|| format!("cannot run {}", binary.display()))?;
-        // A process whose output nobody reads blocks when the pipe is full.
+        // The output is read and discarded. Otherwise the process would block when the pipe is full.
         if let Some(mut log) = child.stdout.take() {
             tokio::spawn(async move {
                 let mut buffer = [0; 8192];
@@ -76,7 +76,7 @@ impl Function {
         Ok((function, Init { cpu, wall }))
     }
 
-    /// Sends an event, and waits for the answer and until the process asks for the next event.
+    /// Sends an event. Returns when the process has responded and asked for the next event.
     pub async fn invoke(&mut self, event: &Bytes) -> Result<Answer> {
         let sent = Instant::now();
         let body = tokio::select! {
@@ -88,13 +88,13 @@ impl Function {
         Ok(Answer { body, wall })
     }
 
-    /// The user and system CPU time of the process since it started, as `getrusage` counts it, from the CPU-time clock
-    /// of the process, which has the resolution of the scheduler.
+    /// The user and system CPU time of the process since it started. It comes from the CPU-time clock of the process,
+    /// which counts the same time as `getrusage` with the resolution of the scheduler.
     pub fn cpu(&self) -> Result<Duration> {
         Ok(clock_getcpuclockid(self.pid)?.now()?.into())
     }
 
-    /// [`Self::cpu`] of the process when it is idle.
+    /// Waits until the process is idle, and then reads [`Self::cpu`].
     pub async fn cpu_at_rest(&self) -> Result<Duration> {
         tokio::time::sleep(REST).await;
         self.cpu()
@@ -113,7 +113,7 @@ impl Function {
     async fn next_requested(&mut self) -> Result<()> {
         tokio::select! {
             requested = timeout(PATIENCE, self.api.next_requested()) => {
-                let requested = requested.context("the function does not ask for an event")?;
+                let requested = requested.context("the function does not ask for the next event")?;
                 requested.context("the function does not start")
             }
             status = self.child.wait() => bail!("the function has ended: {}", status?),

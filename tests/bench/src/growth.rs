@@ -1,4 +1,4 @@
-//! Measures whether the cost of a call grows with the number of keys in the table, or of one user.
+//! Measures whether the cost of a call grows with the number of keys in the table or of one user.
 
 use std::{path::Path, time::Duration};
 
@@ -90,7 +90,8 @@ fn mixes(key: &str) -> Result<[Mix; 3]> {
     ])
 }
 
-/// Writes copies of a key's item to the table: for the same user, or ten each for other users of the tenant.
+/// Writes copies of a key's item to the table. They belong to the same user, or to other users of the tenant with ten
+/// keys each.
 async fn fill(
     bench: &Bench,
     key_id: &str,
@@ -105,7 +106,7 @@ async fn fill(
     let item = database
         .get_item(serde_json::from_value(read)?)?
         .item
-        .context("the key has no item")?;
+        .context("the table has no item for the key")?;
     ensure!(
         item.contains_key("tenant_pk"),
         "the item is not in the index, so the copies would not be in it either"

@@ -41,7 +41,7 @@ enum Benchmark {
     },
     /// Calls with 10 to 1,000,000 keys in the table.
     Growth,
-    /// The same checks in other key libraries, which it installs into `target/peers`.
+    /// The same checks in other key libraries, which are installed into `target/peers`.
     Peers {
         /// Number of measurements of each system.
         #[arg(long, default_value_t = 3)]

@@ -1,6 +1,7 @@
-//! Compares our `validate` and `create` with other key libraries, in one run and in turn.
+//! Compares our `validate` and `create` with other key libraries, which are measured in turn within one run.
 //!
-//! A Lambda process has one call at a time. A peer is called over several connections, so it uses less CPU per call.
+//! A Lambda process handles one call at a time. A peer is called over several connections, so it uses less CPU per
+//! call.
 
 mod comparison;
 mod server;
@@ -29,7 +30,7 @@ use server::Peer;
 
 const PEERS: [&str; 2] = ["better-auth", "drf-api-key"];
 const LIBRARIES: [&str; 3] = ["better-auth", "drf-api-key", "prefixed-api-key"];
-/// Expired keys are missing, because better-auth deletes an expired key when it is verified.
+/// Expired keys are missing, because better-auth deletes an expired key when it verifies the key.
 const MIXES: [&str; 6] = [
     "valid",
     "remembered",
@@ -40,11 +41,12 @@ const MIXES: [&str; 6] = [
 ];
 const KEYS: &str = "10000";
 
-/// The figures of one system in one mix, one value per round.
+/// The figures of one system in one mix.
 #[derive(Default)]
 struct Figures {
+    /// CPU-milliseconds per call, one value per round.
     cpu: Vec<f64>,
-    /// Includes the CPU time of the harness and of the local stack in it.
+    /// For our functions, includes the CPU time of this process, which runs the harness and the local stack.
     cpu_with_store: Vec<f64>,
     wall: Vec<f64>,
     seconds: f64,

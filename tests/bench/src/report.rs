@@ -26,7 +26,7 @@ impl Sample {
         self.quantile(1.0)
     }
 
-    /// The value of the nearest rank, or NaN without values.
+    /// The value of the nearest rank, or NaN if there are no values.
     pub fn quantile(&self, q: f64) -> f64 {
         let last = self.0.len().saturating_sub(1);
         #[allow(

@@ -10,7 +10,7 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-/// The files of trusted authorities on Debian and on Amazon Linux 2023.
+/// The files of trusted certificate authorities on Debian and on Amazon Linux 2023.
 const BUNDLES: [&str; 2] = [
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
@@ -22,7 +22,7 @@ pub struct Front {
 }
 
 impl Front {
-    /// Creates a certificate, and writes a bundle with it to `bundle`.
+    /// Creates a certificate, and writes a bundle that contains it to `bundle`.
     ///
     /// The bundle also contains the system's authorities. A function reads all of them when it starts, so a shorter
     /// bundle would make a cold start look cheaper.
@@ -43,7 +43,7 @@ impl Front {
         })
     }
 
-    /// Serves `upstream`, `http://host:port`, through TLS. Returns the URL.
+    /// Serves `upstream` (`http://host:port`) over TLS. Returns the `https` URL.
     pub async fn serve(&self, upstream: &str) -> Result<String> {
         let upstream = upstream
             .strip_prefix("http://")

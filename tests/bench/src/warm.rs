@@ -43,7 +43,7 @@ pub struct Mix {
 pub struct Cost {
     /// CPU-milliseconds of the function per call, one value per round.
     pub cpu: Sample,
-    /// Milliseconds from the event to the response.
+    /// Milliseconds from the event to the response, one value per call.
     pub wall: Sample,
     pub dynamodb: f64,
     pub kms: f64,
@@ -148,7 +148,7 @@ pub struct Options {
     /// Only this kind of call.
     #[arg(long)]
     call: Option<String>,
-    /// Folder of other binaries than the release build of this checkout.
+    /// Folder of the binaries to measure instead of the release build of this checkout.
     #[arg(long)]
     binaries: Option<PathBuf>,
 }
@@ -197,7 +197,7 @@ async fn validations(bench: &Bench, valid: &[String]) -> Result<Vec<Mix>> {
     Ok(validate)
 }
 
-/// A creation of a key.
+/// A call that creates a key.
 pub fn creations() -> Result<Mix> {
     Ok(Mix {
         name: "a key",
@@ -207,7 +207,7 @@ pub fn creations() -> Result<Mix> {
     })
 }
 
-/// A list of the administrator's keys.
+/// A call that lists the administrator's keys.
 pub fn lists() -> Result<Mix> {
     Ok(Mix {
         name: "50 keys",

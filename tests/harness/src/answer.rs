@@ -1,4 +1,4 @@
-//! An HTTP response, and what a test may expect of it.
+//! An HTTP response, and the assertions that tests make about it.
 
 use std::{ops::Index, sync::Mutex};
 
@@ -6,14 +6,14 @@ use reqwest::{RequestBuilder, header::HeaderMap};
 use serde_json::Value;
 use tokio::task::JoinSet;
 
-/// Every access key and join token that a response contained, for the search in the logs and in the table.
+/// Every access key and join token that a response contained. A test searches the logs and the table for them.
 static SECRETS: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 pub fn secrets() -> Vec<String> {
     SECRETS.lock().unwrap().clone()
 }
 
-/// Stands for the code of a response of API Gateway itself, which has none.
+/// The value of [`Answer::code`] for a response from API Gateway itself, which contains no code.
 pub const GATEWAY: &str = "message";
 
 #[derive(Debug, Clone)]
@@ -107,7 +107,7 @@ impl Answer {
     }
 }
 
-/// A string of each item.
+/// The string `name` of each item.
 #[track_caller]
 pub fn strings<'a>(items: &'a [Value], name: &str) -> Vec<&'a str> {
     let string = |item: &'a Value| item[name].as_str().unwrap();

@@ -48,7 +48,7 @@ impl Deployed {
         let deployed = deploy.stderr(Stdio::inherit()).output().unwrap();
         assert!(deployed.status.success(), "the template was not deployed");
         let outputs: Value = serde_json::from_slice(&deployed.stdout).unwrap();
-        // The API's id goes into the path because some resolvers do not know names below localhost.
+        // The API's id goes into the path because some resolvers do not resolve subdomains of `localhost`.
         let url = outputs["Url"].as_str().unwrap();
         let id = url.trim_start_matches("http://").split('.').next().unwrap();
         Self {

@@ -1,7 +1,7 @@
 //! Shared code of the test suites and of the benchmark.
 //!
 //! A [`Target`] is a running deployment: the local stack, or the template in an emulator of AWS. A [`Tenant`] sends
-//! requests to it and reads its table. An [`Answer`] is a response. Faults are rules of the local stack ([`Rule`]).
+//! requests to it and reads its table. An [`Answer`] is a response. A [`Rule`] injects faults into the local stack.
 
 #![allow(
     clippy::expect_used,

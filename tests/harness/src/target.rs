@@ -8,7 +8,7 @@ use tokio::runtime::Runtime;
 
 use crate::deployed::Deployed;
 
-/// The number of tenants that have `admin` as their first administrator.
+/// The number of tenants for tests, besides `acme`. The bootstrap administrator of each tenant is `admin`.
 pub(crate) const TENANTS: usize = 300;
 
 /// A running deployment.
@@ -18,7 +18,7 @@ pub trait Target: Send + Sync {
 
     fn table(&self) -> &str;
 
-    /// DynamoDB, without the functions and their permissions.
+    /// The URL of DynamoDB. Requests to it bypass the functions and their permissions.
     fn dynamodb_endpoint(&self) -> &str;
 
     /// A token of the identity provider.
@@ -78,7 +78,7 @@ pub fn run<T>(test: impl Future<Output = T>) -> T {
     block_on(test)
 }
 
-/// Runs on the runtime of the shared target, because its connections outlive a test.
+/// Runs a future on the runtime of the shared target, because the target's connections outlive a test.
 pub fn block_on<T>(future: impl Future<Output = T>) -> T {
     RUNTIME.block_on(future)
 }

@@ -131,12 +131,12 @@ impl Tenant<'_> {
         changed.await.expect(200);
     }
 
-    /// A request of a user to create a key of their own.
+    /// A request by a user to create a key of their own.
     pub fn creation(&self, user: &str, body: &Value) -> RequestBuilder {
         self.request(user, "POST", KEYS).json(body)
     }
 
-    /// Creates a key for `owner` as the administrator. Returns its id and its text.
+    /// Creates a key for `owner` as the administrator. Returns its id and the access key.
     pub async fn key(&self, owner: &str, role: &str) -> (String, String) {
         let body = json!({ "name": "test", "role": role });
         self.key_of(owner, body).await
@@ -150,13 +150,14 @@ impl Tenant<'_> {
         (string("id"), string("access_key"))
     }
 
-    /// A key of the administrator with this cluster limit: its id and its text.
+    /// Creates a key of the administrator with this cluster limit. Returns its id and the access key.
     pub async fn limited_key(&self, role: &str, max_clusters: u64) -> (String, String) {
         let body = json!({ "name": "k", "role": role, "max_clusters": max_clusters });
         self.key_of("admin", body).await
     }
 
-    /// A key of the administrator that lives for `seconds`: its id, its text, and the second when it expires.
+    /// Creates a key of the administrator that expires after `seconds`. Returns its id, the access key, and the second
+    /// when it expires.
     pub async fn short_lived(&self, role: &str, seconds: i64) -> (String, String, i64) {
         let end = now() + seconds;
         let body = json!({ "name": "short", "role": role, "expires_at": rfc3339(end) });
@@ -170,7 +171,7 @@ impl Tenant<'_> {
         self.get("admin", &path).await.expect(200).body
     }
 
-    /// A request for the record of the key that is presented, through the authorizer.
+    /// A request that passes the authorizer with `key` and reads the record of that key.
     pub fn own_record(&self, key: &str) -> RequestBuilder {
         let request = self.call("GET", "/v1/access-keys/self");
         request.bearer_auth(key)
@@ -216,7 +217,7 @@ impl Tenant<'_> {
 
 /// Clusters and join tokens.
 impl Tenant<'_> {
-    /// A key of the administrator that may onboard `max_clusters`: its id and its text.
+    /// Creates a key of the administrator that may onboard `max_clusters`. Returns its id and the access key.
     pub async fn onboarding_key(&self, max_clusters: u64) -> (String, String) {
         self.limited_key("cluster_onboarding", max_clusters).await
     }
@@ -268,7 +269,7 @@ impl Tenant<'_> {
     }
 }
 
-/// The table, without the functions.
+/// Direct access to the table, without the functions.
 impl Tenant<'_> {
     pub fn table(&self) -> &str {
         self.target.table()
@@ -329,7 +330,7 @@ impl Tenant<'_> {
         items.iter().map(name).collect()
     }
 
-    /// The number of slots that an unexpired key holds. Asserts that its counter is the same.
+    /// The number of slots that an unexpired key holds. Asserts that its counter has the same value.
     pub async fn used(&self, key_id: &str) -> u64 {
         let (record, slots) = (self.record(key_id).await, self.slots(key_id).await);
         assert_eq!(record["clusters_used"], slots.len(), "{slots:?}");
@@ -342,7 +343,7 @@ impl Tenant<'_> {
         self.edit_item(&self.pk(owner), &sk, update, values).await;
     }
 
-    /// Edits an item. `#x` in the expression stands for the attribute `x`.
+    /// Edits an item. In the expression, `#role`, `#hash` and `#ttl` stand for the attributes of those names.
     pub async fn edit_item(&self, pk: &str, sk: &str, update: &str, values: Value) {
         let names: Map<_, _> = ["role", "hash", "ttl"]
             .into_iter()
@@ -363,7 +364,7 @@ impl Tenant<'_> {
     }
 }
 
-/// Only on the local stack.
+/// Methods that work only on the local stack.
 impl Tenant<'_> {
     /// A rule that injects a fault into this tenant's requests to DynamoDB.
     pub fn rule(&self, action: &str, fault: Fault) -> Rule {
@@ -394,10 +395,10 @@ impl Tenant<'_> {
                 return answer;
             }
         }
-        panic!("every process has read the table, and none uses its cache");
+        panic!("every process has read the table, but none uses its cache");
     }
 
-    /// Lets TTL remove the administrator's key and waits for the clean-up. Returns the item of the history.
+    /// Lets TTL delete the administrator's key and waits until the clean-up has archived it. Returns the archived item.
     pub async fn archived(&self, key_id: &str) -> Value {
         let stack = self.target.local();
         eventually("the key is archived", || async {
@@ -426,7 +427,7 @@ pub fn expect_checked_since(second: i64, answer: &Value) {
     assert!((second..=now()).contains(&checked_at), "{second}: {answer}");
 }
 
-/// The key with another signature of the same form.
+/// The key with one character of its signature changed.
 pub fn forged(key: &str) -> String {
     let middle = (key.len() + key.rfind('.').unwrap()) / 2;
     let other = if &key[middle..=middle] == "A" {

@@ -34,5 +34,5 @@ where
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    panic!("not within ten seconds: {what}");
+    panic!("not true within ten seconds: {what}");
 }

@@ -1,4 +1,4 @@
-// A fresh better-auth with its keys in SQLite, in the folder of this module, which is removed at exit.
+// A new better-auth with its keys in SQLite. The database is in the folder of this module, which is removed at exit.
 import { randomBytes, randomInt } from "node:crypto";
 import { readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
@@ -24,7 +24,7 @@ const installed = join(import.meta.dirname, "../node_modules/better-auth/package
 export const version = JSON.parse(readFileSync(installed, "utf8")).version;
 export const storage = `SQLite WAL, synchronous=${values.synchronous}, in process`;
 
-/** Opens the database; `verbose` is told each statement. */
+/** Opens the database. `verbose` is called with each SQL statement. */
 export function open(verbose) {
   const database = new Database(join(import.meta.dirname, "keys.sqlite"), { verbose });
   database.pragma("journal_mode = WAL");
@@ -34,21 +34,21 @@ export function open(verbose) {
     secret: randomBytes(32).toString("hex"),
     baseURL: "http://127.0.0.1",
     telemetry: { enabled: false },
-    // It logs each refused key; our figure is for the check, not for the console.
+    // better-auth logs each refused key. The figures must not include the cost of the log.
     logger: { disabled: true },
     plugins: [apiKey({ rateLimit: { enabled: false } })],
   });
   return { database, auth };
 }
 
-/** Creates the tables, one user and the keys; answers how to create one more, and the samples. */
+/** Creates the tables, one user and the keys. Returns the function that creates a key, the samples and the user. */
 export async function fill({ database, auth }) {
   await (await getMigrations(auth.options)).runMigrations();
   const { internalAdapter } = await auth.$context;
   const user = await internalAdapter.createUser({ name: "Peer", email: "peer@example.com", emailVerified: true });
   const create = async () => (await auth.api.createApiKey({ body: { userId: user.id } })).key;
 
-  // One transaction around all of them: only the set-up is quicker for it.
+  // One transaction for all keys, which makes only the set-up faster.
   database.exec("BEGIN");
   const valid = [];
   for (let i = 0; i < count; i++) valid.push(await create());
@@ -73,8 +73,8 @@ export async function fill({ database, auth }) {
 }
 
 /**
- * Creates keys whose time is over. The library takes no date in the past, so the dates are set in the table: last of
- * all, since each creation may delete the keys that are over.
+ * Creates expired keys. The library accepts no date in the past, so the dates are set in the table. This comes last,
+ * because the library may delete expired keys whenever it creates a key.
  */
 export async function expire({ database, auth }, userId, amount) {
   const created = [];
@@ -90,7 +90,7 @@ export function forged() {
   return Array.from({ length: 64 }, () => letters[randomInt(letters.length)]).join("");
 }
 
-/** True when the library says that the key is valid. */
+/** Whether the library accepts the key. */
 export async function verify({ auth }, key) {
   return (await auth.api.verifyApiKey({ body: { key } })).valid;
 }

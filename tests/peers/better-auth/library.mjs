@@ -1,7 +1,7 @@
-// What a call of better-auth costs without HTTP, as one line of JSON.
+// Prints the cost of a call to better-auth without HTTP, as one line of JSON.
 import { expire, fill, forged, name, open, verify } from "./keys.mjs";
 
-/** Calls `one` in turn with each of `inputs` for at most `seconds`; `once` when no input is to come again. */
+/** Calls `one` with each of `inputs` in turn for at most `seconds`. If `once` is set, uses each input only once. */
 async function measure(seconds, inputs, one, once = false) {
   const start = performance.now();
   const cpu = process.cpuUsage();
@@ -23,17 +23,17 @@ const peer = open();
 const { create, samples, user } = await fill(peer);
 const unknown = Array.from({ length: 1000 }, forged);
 
-// Short runs first, so that no figure is of cold code.
+// Short runs that warm up the code.
 await measure(0.3, samples.valid, expecting(peer, true));
 await measure(0.2, unknown, expecting(peer, false));
 const creates = await measure(1, [null], create);
 const valid = await measure(1.5, samples.valid, expecting(peer, true));
 const unknowns = await measure(1, unknown, expecting(peer, false));
 const revoked = await measure(0.7, samples.revoked, expecting(peer, false));
-// The library deletes an expired key when it sees it, so each serves once.
+// The library deletes an expired key when it verifies the key, so each key is used only once.
 const expired = await measure(1, await expire(peer, user.id, 400), expecting(peer, false), true);
 
-// On a connection of its own: to tell each statement takes time.
+// Uses a separate connection, because reporting each statement takes time.
 let statements = 0;
 const counted = open(() => statements++);
 async function count(keys, wanted) {

@@ -1,9 +1,9 @@
-// better-auth behind node:http, in one process, until standard input closes.
+// Serves better-auth through node:http, in one process, until standard input closes.
 import { createServer } from "node:http";
 import { text } from "node:stream/consumers";
 import { fill, name, open, storage, verify, version } from "./keys.mjs";
 
-// First of all, so that a parent that dies during the set-up is noticed too.
+// Registered first, so that the server also stops if its parent dies during the set-up.
 for (const event of ["end", "close"]) process.stdin.on(event, () => process.exit());
 for (const signal of ["SIGTERM", "SIGINT"]) process.on(signal, () => process.exit());
 process.stdin.resume();

@@ -22,7 +22,7 @@ parser.add_argument("--keys", type=int, required=True)
 parser.add_argument("--synchronous", choices=["NORMAL", "FULL"], default="NORMAL")
 arguments = parser.parse_args()
 if arguments.keys < 200:
-    parser.error("--keys: at least 200")
+    parser.error("--keys must be at least 200")
 
 folder = tempfile.mkdtemp(prefix="run.", dir=os.path.join(arguments.dir, "drf-api-key"))
 owner = os.getpid()
@@ -41,7 +41,7 @@ settings.configure(
         "default": {
             "ENGINE": "django.db.backends.sqlite3",
             "NAME": os.path.join(folder, "keys.sqlite"),
-            # One connection for all requests instead of one for each.
+            # Uses one connection for all requests instead of one for each request.
             "CONN_MAX_AGE": None,
             "OPTIONS": {
                 "init_command": f"PRAGMA journal_mode=WAL; PRAGMA synchronous={arguments.synchronous};",
@@ -49,9 +49,9 @@ settings.configure(
             },
         }
     },
-    # No sessions and no users: a service that knows keys only. This is to the peer's advantage.
+    # The service has keys, but no sessions and no users. This is to the peer's advantage.
     INSTALLED_APPS=["rest_framework", "rest_framework_api_key"],
-    # It gives the answers their length.
+    # Sets Content-Length on the responses.
     MIDDLEWARE=["django.middleware.common.CommonMiddleware"],
     REST_FRAMEWORK={
         "DEFAULT_AUTHENTICATION_CLASSES": [],
@@ -64,7 +64,7 @@ settings.configure(
 )
 django.setup()
 
-from rest_framework_api_key.models import APIKey  # noqa: E402  (models need the set-up)
+from rest_framework_api_key.models import APIKey  # noqa: E402  (the models need django.setup)
 
 name = "drf-api-key"
 version = installed("djangorestframework-api-key")
@@ -82,10 +82,10 @@ def forged() -> str:
 
 
 def fill() -> dict[str, list[str]]:
-    """Creates the tables and the keys; answers the samples."""
+    """Creates the tables and the keys. Returns the samples."""
     call_command("migrate", verbosity=0)
     past = timezone.now() - timedelta(days=1)
-    # One transaction around all of them: only the set-up is quicker for it.
+    # One transaction for all keys, which makes only the set-up faster.
     with transaction.atomic():
         valid = [create() for _ in range(arguments.keys)]
         expired = [create(expiry_date=past) for _ in range(20)]

@@ -1,4 +1,4 @@
-"""What a call of the library costs without HTTP, as one line of JSON."""
+"""Prints the cost of a call to the library without HTTP, as one line of JSON."""
 
 import itertools
 import json
@@ -16,7 +16,7 @@ def cpu_seconds() -> float:
 
 
 def measure(seconds: float, inputs: list, one) -> tuple[float, float]:
-    """Calls `one` in turn with each of `inputs`: calls a second and CPU-ms a call."""
+    """Calls `one` with each of `inputs` in turn. Returns the calls per second and the CPU-ms per call."""
     start, cpu, calls = time.perf_counter(), cpu_seconds(), 0
     for value in itertools.cycle(inputs):
         one(value)
@@ -52,7 +52,7 @@ def statements(inputs: list[str], verify) -> float:
 samples = keys.fill()
 unknown = [keys.forged() for _ in range(1000)]
 
-# Short runs first, so that no figure is of cold code.
+# Short runs that warm up the code.
 measure(0.3, samples["valid"], expecting(True))
 measure(0.2, unknown, expecting(False))
 create_per_s, create_cpu = measure(1, [None], lambda _: keys.create())

@@ -1,4 +1,4 @@
-"""The views behind gunicorn, with one worker, until standard input closes."""
+"""Serves the views through gunicorn, with one worker, until standard input closes."""
 
 import json
 import os
@@ -18,12 +18,12 @@ def stop_with_input() -> None:
 
 
 def stop_at_once(*_) -> None:
-    """SIGTERM alone would let gunicorn wait for the clients to close their connections."""
+    """Sends SIGINT, because gunicorn would wait on SIGTERM until the clients close their connections."""
     os.kill(os.getpid(), signal.SIGINT)
 
 
 def watch(_) -> None:
-    """In the arbiter, with its signal handlers in place and no worker yet."""
+    """Called in the arbiter after it has installed its signal handlers, and before it starts a worker."""
     signal.signal(signal.SIGTERM, stop_at_once)
     threading.Thread(target=stop_with_input, daemon=True).start()
 
@@ -33,7 +33,7 @@ class Server(BaseApplication):
         for option, value in {
             "bind": "127.0.0.1:0",
             "workers": 1,
-            # The only worker class without other packages that keeps connections open.
+            # The only worker class that keeps connections open without further packages.
             "worker_class": "gthread",
             "threads": 1,
             "keepalive": 75,
@@ -63,6 +63,6 @@ def announce(worker) -> None:
 
 
 samples = keys.fill()
-# The worker is a fork and must open its own.
+# The worker is a fork and must open its own connections.
 connections.close_all()
 Server().run()

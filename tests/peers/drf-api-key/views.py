@@ -1,4 +1,4 @@
-"""The two endpoints, each a plain view of Django REST framework."""
+"""The two endpoints, as plain views of Django REST framework."""
 
 from django.urls import path
 from rest_framework.response import Response

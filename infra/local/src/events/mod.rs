@@ -34,14 +34,13 @@ use crate::{
     template::{EventSourceMapping, REGION, Resource},
 };
 
-/// dynoxide does not announce new records.
+/// The stream is polled, because dynoxide does not announce new records.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
 const RETRY_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Batches that failed too often, in the form in which Lambda sends them to a queue.
 pub(crate) type DeadLetters = Arc<Mutex<Vec<Value>>>;
 
-/// One mapping.
 pub(crate) struct Mapping {
     function: Arc<Function>,
     stream: Stream,
@@ -50,15 +49,16 @@ pub(crate) struct Mapping {
     partial: bool,
     retries: u64,
     dead_letters: Option<DeadLetters>,
-    /// The number of requests to process everything, and the last of them that is fulfilled.
+    /// The number of the latest request to process the stream.
     requested: watch::Sender<u64>,
+    /// The number of the latest request that is fulfilled.
     fulfilled: watch::Sender<u64>,
 }
 
 /// A mapping's view of the table's stream.
 struct Stream {
     database: Database,
-    /// The ARN that dynoxide gives the stream.
+    /// The stream's ARN in dynoxide.
     arn: String,
     shard: String,
     batch_size: usize,
@@ -102,7 +102,7 @@ impl Mapping {
         })
     }
 
-    /// Waits until everything that is in the stream now has been processed.
+    /// Waits until every record that is now in the stream has been processed.
     pub(crate) async fn drain(&self) {
         let mut request = 0;
         self.requested.send_modify(|requested| {
@@ -113,7 +113,7 @@ impl Mapping {
         let _ = fulfilled.wait_for(|fulfilled| *fulfilled >= request).await;
     }
 
-    /// Reads the stream now instead of after the interval.
+    /// Makes [`Self::poll`] read the stream now, without waiting for the interval.
     pub(crate) fn wake(&self) {
         self.requested.send_modify(|requested| *requested += 1);
     }
@@ -267,7 +267,7 @@ impl Stream {
             limit: Some(self.batch_size),
         };
         let response = tokio::task::spawn_blocking(move || database.get_records(request)).await;
-        let response = response.context("the reader of the stream ended")?;
+        let response = response.context("the task that reads the stream failed")?;
         let response = response.context("cannot read the stream")?;
         let source = public_arn(&self.arn);
         let records = response.records.iter().map(|record| {
@@ -288,7 +288,7 @@ impl Stream {
         };
         tokio::task::spawn_blocking(move || files::replace(&path, position.as_bytes()))
             .await
-            .context("the reader of the stream ended")?
+            .context("the task that saves the position failed")?
             .context("cannot save the position in the stream")
     }
 }
@@ -365,7 +365,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_batch_is_taken_up_again_at_its_first_failure() {
+    fn a_batch_is_retried_from_its_first_failure() {
         let record = |n: u8| json!({ "dynamodb": { "SequenceNumber": n.to_string() } });
         let batch = [record(1), record(2), record(3)];
         let failures = |ids: &[&str]| {

@@ -77,8 +77,8 @@ impl Authorizer {
         }
     }
 
-    /// Returns the `requestContext.authorizer` of the request. `event` is the event of the integration, `scopes` are
-    /// those of the route.
+    /// Returns the `requestContext.authorizer` of the request. `event` is the integration's event, and
+    /// `scopes` are the route's scopes.
     pub(super) async fn check(&self, event: &Value, scopes: &[String]) -> Result<Value, Refusal> {
         match self {
             Self::Jwt(jwt) => {
@@ -104,7 +104,7 @@ impl Authorizer {
     }
 }
 
-/// The `requestContext.authorizer` in a simple response.
+/// The `requestContext.authorizer` from a simple response.
 fn simple_response(answer: &Value) -> Result<Value, Refusal> {
     match (&answer["isAuthorized"], &answer["context"]) {
         (Value::Bool(false), _) => Err(Refusal::Forbidden),
@@ -149,7 +149,7 @@ impl Jwt {
         })
     }
 
-    /// The claims as text. The error is the description for `WWW-Authenticate`.
+    /// Checks a token and returns its claims as strings. The error is the description for `WWW-Authenticate`.
     async fn check(&self, value: &str) -> Result<Map<String, Value>, &'static str> {
         let token = match value.split_once(' ') {
             Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim(),
@@ -164,7 +164,7 @@ impl Jwt {
             .key(&kid)
             .await
             .ok_or("unable to find a signing key that matches")?;
-        // `check_claims` checks the claims with the gateway's clock, and without the leeway of the crate.
+        // `check_claims` checks the claims, with the gateway's clock and without the crate's leeway.
         let mut validation = Validation::new(Algorithm::RS256);
         validation.required_spec_claims.clear();
         validation.validate_exp = false;
@@ -197,7 +197,7 @@ impl Jwt {
         let time = |name: &str| {
             claims
                 .get(name)
-                .map(|time| time.as_f64().ok_or("a time is not a number"))
+                .map(|time| time.as_f64().ok_or("a time claim is not a number"))
                 .transpose()
         };
         match time("exp")? {
@@ -207,7 +207,7 @@ impl Jwt {
         if time("nbf")?.is_some_and(|start| now < start) {
             return Err("the token is not valid yet");
         }
-        // `iat` has whole seconds: a token of the current second is not from the future.
+        // `iat` has whole seconds. A token of the next second is still accepted.
         if time("iat")?.is_some_and(|issued| now.floor() + 1.0 < issued) {
             return Err("the token was issued in the future");
         }
@@ -248,7 +248,7 @@ impl Jwt {
     }
 }
 
-/// Whether the claim `scope` or `scp` (its older name) contains one of the scopes, if there are any.
+/// Whether the claim `scope` (or `scp`, its older name) contains one of the wanted scopes. True if none is wanted.
 fn has_scope(claims: &Map<String, Value>, wanted: &[String]) -> bool {
     let granted = claims
         .get("scope")
@@ -278,7 +278,7 @@ fn authorizer_event(event: &Value, identity: &[&str]) -> Value {
     Value::Object(request)
 }
 
-/// A claim in the form that API Gateway passes on: always text, arrays as `[a b]`, objects as `map[a:1]`.
+/// A claim as the string that API Gateway passes on. An array becomes `[a b]`, and an object becomes `map[a:1]`.
 fn claim(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),

@@ -42,7 +42,7 @@ struct Route {
     key: RouteKey,
     integration: Integration,
     authorizer: Option<Arc<Authorizer>>,
-    /// If there are any, a token needs one of these scopes.
+    /// A token needs one of these scopes. If the list is empty, a token needs no scope.
     scopes: Vec<String>,
     bucket: Option<Mutex<Bucket>>,
 }

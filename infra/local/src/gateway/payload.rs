@@ -1,4 +1,4 @@
-//! Payload format 2.0: a request as the event of a function, and the answer of a function as a response.
+//! Payload format 2.0: converts requests into events, and the answers of functions into responses.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ use crate::{
     template::{ACCOUNT, Scalar},
 };
 
-/// The ends of the content types, besides `text/*`, whose bodies API Gateway passes on as text.
+/// API Gateway passes a body on as text if its content type ends with one of these, or starts with `text/`.
 const TEXT_TYPES: [&str; 4] = ["json", "xml", "javascript", "x-www-form-urlencoded"];
 
 /// The request as an event of payload format 2.0.
@@ -41,7 +41,7 @@ pub(super) fn event(
         "requestContext": context,
         "isBase64Encoded": encoded,
     });
-    // API Gateway omits what the request does not have.
+    // API Gateway omits a field if the request has no value for it.
     if !cookies.is_empty() {
         event["cookies"] = cookies.into();
     }
@@ -95,7 +95,7 @@ fn request_context(
     })
 }
 
-/// The headers, and the cookies, which API Gateway separates from them. Values of the same header are joined by commas.
+/// The headers and the cookies, which API Gateway separates. The values of a repeated header are joined by commas.
 fn headers(all: &HeaderMap) -> (Map<String, Value>, Vec<String>) {
     let (mut headers, mut cookies) = (Map::new(), Vec::new());
     for (name, value) in all {
@@ -123,7 +123,8 @@ fn append(map: &mut Map<String, Value>, name: &str, value: &str) {
     map.insert(name.to_owned(), joined.into());
 }
 
-/// A body as text if it is text by its type and its bytes, otherwise in base64, and whether it is base64.
+/// Returns the body as text if its content type is a text type and its bytes are UTF-8, otherwise as base64. The flag
+/// tells whether the result is base64.
 fn encode(headers: &HeaderMap, body: &[u8]) -> (String, bool) {
     let content_type = headers
         .get(header::CONTENT_TYPE)
@@ -153,9 +154,9 @@ struct FunctionResponse {
     cookies: Option<Vec<Scalar<String>>>,
 }
 
-/// A function's answer as an HTTP response. `None` if it is malformed.
+/// A function's answer as an HTTP response. `None` if the answer is malformed.
 pub(super) fn response(answer: Value) -> Option<Response> {
-    // API Gateway takes an answer without a status for the body.
+    // API Gateway uses an answer without a status code as the body.
     if answer.get("statusCode").is_none() {
         return Some(Json(answer).into_response());
     }

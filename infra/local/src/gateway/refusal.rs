@@ -1,14 +1,14 @@
-//! The responses of the gateway itself.
+//! The error responses that come from the gateway itself.
 
 use axum::response::{IntoResponse, Response};
 use http::{StatusCode, header};
 
 use crate::web;
 
-/// Why the gateway does not pass on the answer of a function.
+/// Why the gateway responds with an error of its own instead of a function's response.
 #[derive(Debug)]
 pub(super) enum Refusal {
-    /// The error is for `WWW-Authenticate`; there is none if the request has no token.
+    /// The error for `WWW-Authenticate`. `None` if the request has no token.
     Unauthorized(Option<&'static str>),
     Forbidden,
     NoRoute,

@@ -3,7 +3,7 @@
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 
-/// `POST /v1/users/{user_id}`, `ANY /{proxy+}` or `$default`.
+/// A route key such as `POST /v1/users/{user_id}`, `ANY /{proxy+}` or `$default`.
 #[derive(Debug)]
 pub(super) struct RouteKey {
     whole: String,
@@ -55,8 +55,8 @@ impl RouteKey {
         &self.whole
     }
 
-    /// Sorts routes in the order in which API Gateway tries them. Routes without a greedy segment come first, and among
-    /// them those with static segments, then those with a method. `$default` is last.
+    /// A sort key for the order in which API Gateway tries routes. Routes without a greedy segment come first. Among
+    /// them, static segments precede parameters, and a method precedes `ANY`. `$default` is last.
     pub(super) fn precedence(&self) -> impl Ord + use<> {
         let path = self.path.as_deref();
         let kinds: Vec<u8> = path

@@ -25,7 +25,7 @@ use crate::{
     web::{self, Closed, Server},
 };
 
-/// All keys, and the file that keeps them.
+/// All keys and aliases, and the file that stores them.
 pub(crate) struct Kms {
     state: Mutex<State>,
     path: Option<PathBuf>,
@@ -83,7 +83,7 @@ impl Kms {
             "ListAliases" => call(body, |request| self.list_aliases(request)),
             _ => fail(
                 "UnknownOperationException",
-                format!("the local KMS has no {operation}"),
+                format!("the local KMS does not support {operation}"),
             ),
         }
     }
@@ -100,7 +100,7 @@ impl Kms {
         Ok(key.arn)
     }
 
-    /// Generating an RSA key takes long: do not call this on an async thread.
+    /// Do not call this on an async thread, because generating an RSA key takes long.
     pub(crate) fn create_key(&self, request: CreateKey) -> Result<KeyDescription, Failure> {
         if request.key_usage != SIGN_VERIFY {
             return fail(
@@ -379,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn a_disabled_or_unknown_key_is_refused_with_awss_codes() {
+    fn a_disabled_or_unknown_key_is_refused_with_the_codes_of_aws() {
         let kms = Kms::open(None).unwrap();
         let key = CreateKey::to_sign("ECC_NIST_P256", "");
         let arn = kms.create_key(key).unwrap().key_metadata.arn;
@@ -401,7 +401,7 @@ mod tests {
     }
 
     #[test]
-    fn operations_speak_the_json_of_aws() {
+    fn operations_use_the_json_of_aws() {
         let kms = Kms::open(None).unwrap();
         let create = br#"{"KeySpec":"ECC_NIST_P256","KeyUsage":"SIGN_VERIFY"}"#;
         let key = kms.run("CreateKey", create).unwrap();

@@ -37,12 +37,12 @@ impl PrivateKey {
             }
             _ => fail(
                 "ValidationException",
-                format!("the local KMS has no KeySpec {spec:?}"),
+                format!("the local KMS does not support the KeySpec {spec:?}"),
             ),
         }
     }
 
-    /// The key spec, and the one signing algorithm that the local KMS has for it.
+    /// The key spec, and the only signing algorithm that the local KMS supports for it.
     pub(super) fn spec(&self) -> (&'static str, &'static str) {
         match self {
             Self::P256(_) => ("ECC_NIST_P256", "ECDSA_SHA_256"),
@@ -86,7 +86,8 @@ impl PrivateKey {
         }
     }
 
-    /// The SHA-256 of a message, which a `DIGEST` already is. Ed25519 hashes the message itself.
+    /// The SHA-256 digest of a message. A `DIGEST` message already is the digest. Ed25519 ignores the result and
+    /// hashes the message itself.
     fn digest(&self, message: &[u8], message_type: &str) -> Result<Vec<u8>, Failure> {
         let problem = match message_type {
             "" | "RAW" if message.len() <= LARGEST_RAW_MESSAGE => {
@@ -105,13 +106,13 @@ impl PrivateKey {
                 let (_, algorithm) = self.spec();
                 format!("Digest is invalid length for algorithm {algorithm}.")
             }
-            _ => format!("the local KMS has no MessageType {message_type}"),
+            _ => format!("the local KMS does not support the MessageType {message_type}"),
         };
         fail("ValidationException", problem)
     }
 }
 
-/// In a state file, a private key is its spec and its PKCS #8 in base64.
+/// In the state file, a private key is its spec and its PKCS #8 document in base64.
 impl Serialize for PrivateKey {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let document = match self {

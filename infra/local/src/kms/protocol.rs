@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::DeserializeOwn
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-/// The one key usage that the local KMS has.
+/// The only key usage that the local KMS supports.
 pub(crate) const SIGN_VERIFY: &str = "SIGN_VERIFY";
 
 /// An AWS error: its code and its message.

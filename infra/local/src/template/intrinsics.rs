@@ -100,7 +100,7 @@ impl Template {
     }
 
     fn condition(&self, condition: &Value, at: &str) -> Result<bool> {
-        let wrong = || anyhow!("{at}: not a condition: {condition}");
+        let wrong = || anyhow!("{at}: {condition} is not a condition");
         let (name, argument) = condition
             .as_object()
             .and_then(intrinsic)
@@ -180,12 +180,12 @@ impl Template {
     }
 }
 
-/// The arguments of an intrinsic function that takes a list of `COUNT`.
+/// The arguments of an intrinsic function that takes a list of `COUNT` arguments.
 fn arguments<const COUNT: usize>(argument: &Value) -> Option<&[Value; COUNT]> {
     argument.as_array()?.as_slice().try_into().ok()
 }
 
-/// The argument of `Fn::GetAtt`, `Resource.Attribute` or `[Resource, Attribute]`, in its first form.
+/// The argument of `Fn::GetAtt` as `Resource.Attribute`. A template may also write it as `[Resource, Attribute]`.
 fn attribute_path(argument: &Value) -> Option<String> {
     match argument {
         Value::String(path) => Some(path.clone()),

@@ -104,7 +104,7 @@ impl Template {
             .collect()
     }
 
-    /// Resolves every resource, so that the start finds mistakes in resources that the stack does not use.
+    /// Resolves every resource, to find mistakes even in resources that the stack does not use.
     pub(crate) fn check(&self) -> Result<()> {
         for (id, resource) in &self.resources {
             self.resolve(&resource.properties, id)?;
@@ -112,7 +112,7 @@ impl Template {
         Ok(())
     }
 
-    /// Sets what `Ref` (as the attribute `Ref`) or `Fn::GetAtt` returns for a resource.
+    /// Sets an attribute of a resource. `Fn::GetAtt` returns it, and `Ref` returns the attribute `Ref`.
     pub(crate) fn set(&mut self, id: &str, attribute: &str, value: impl Into<String>) {
         let attributes = self.attributes.entry(id.to_owned()).or_default();
         attributes.insert(attribute.to_owned(), value.into());
@@ -199,7 +199,8 @@ fn typed<T: DeserializeOwned>(value: Value) -> Result<T> {
     Ok(serde_path_to_error::deserialize(value)?)
 }
 
-/// Merges SAM's `Globals` with own properties: maps key by key, lists appended, anything else replaced.
+/// Merges a function's own properties into SAM's `Globals`. Maps are merged key by key, lists are appended, and other
+/// values are replaced.
 fn merge(base: &mut Value, own: Value) {
     match (base, own) {
         (Value::Object(base), Value::Object(own))
@@ -274,7 +275,7 @@ Resources:
     Properties: { First: a, Size: 1, Text: b }
 "#;
 
-    /// The queue of the template that is always there, and the number of queues.
+    /// The queue without a condition, and the number of queues.
     fn queue(overrides: &[(&str, &str)]) -> Result<(Queue, usize)> {
         let overrides: Vec<_> = overrides
             .iter()
@@ -305,7 +306,7 @@ Resources:
     }
 
     #[test]
-    fn a_property_that_is_missing_or_has_a_wrong_type_is_named() {
+    fn the_error_names_a_property_that_is_missing_or_has_a_wrong_type() {
         for (properties, named) in [
             ("{ First: a, Size: 1 }", "Text"),
             ("{ First: a, Size: many, Text: b }", "Size"),
@@ -399,7 +400,8 @@ Resources:
                 let has_actions = alarm.properties.alarm_actions.is_some();
                 assert_eq!(has_actions, has_topic, "{}", alarm.id);
                 if alarm.id == "ThrottlesAlarm" {
-                    // The sum, and every function but the clean-up. CloudWatch takes ten metrics in an alarm.
+                    // The sum, and one metric for each function except the clean-up. CloudWatch allows ten metrics
+                    // in an alarm.
                     let metrics = alarm.properties.metrics.unwrap().len();
                     assert!(
                         metrics == functions && metrics <= 11,
@@ -411,7 +413,7 @@ Resources:
     }
 
     #[test]
-    fn a_parameter_that_breaks_its_rule_is_named() {
+    fn the_error_names_an_unknown_or_invalid_parameter() {
         for (name, value) in [
             ("Size", "0"),
             ("Size", "many"),
@@ -424,7 +426,7 @@ Resources:
     }
 
     #[test]
-    fn an_unknown_reference_is_named() {
+    fn the_error_names_an_unknown_reference() {
         let template =
             "Resources:\n  A:\n    Type: AWS::SQS::Queue\n    Properties: { X: !Ref Nothing }\n";
         let error = match Template::parse(template, &[]) {

@@ -70,7 +70,7 @@ pub(super) fn values(
         let value = overrides
             .get(name)
             .or(default)
-            .with_context(|| format!("the parameter {name} has no default: give it a value"))?;
+            .with_context(|| format!("the parameter {name} has no default and needs a value"))?;
         parameter
             .check(value)
             .map_err(|reason| anyhow!("the parameter {name} cannot be {value:?}: {reason}"))?;

@@ -61,7 +61,7 @@ struct BuildProperties {
     binary: String,
 }
 
-/// Properties that are not listed are refused: the local table would differ from the deployed one.
+/// Refuses properties that are not listed, because the local table would differ from the deployed one.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub(crate) struct Table {
@@ -154,7 +154,7 @@ pub(crate) struct Statement {
     pub action: Vec<String>,
     #[serde(deserialize_with = "one_or_many")]
     pub resource: Vec<String>,
-    /// Present in the policies of resources.
+    /// Present only in resource-based policies.
     #[serde(default)]
     pub principal: Principal,
     pub condition: Option<IgnoredAny>,
@@ -194,7 +194,7 @@ pub(crate) struct EventSourceMapping {
     pub function_name: String,
     #[serde(default)]
     pub function_response_types: Vec<String>,
-    /// -1 retries without a limit.
+    /// -1 means unlimited retries.
     pub maximum_retry_attempts: Option<Scalar<i64>>,
     pub starting_position: String,
 }

@@ -1,11 +1,11 @@
-//! Scalars, which a template writes as themselves or as text.
+//! Scalars, which a template contains either as YAML scalars or as strings.
 
 use std::{fmt::Display, str::FromStr};
 
 use serde::{Deserialize, Deserializer, de::Error};
 use serde_json::Value;
 
-/// A scalar that is written as itself or, like the value of a parameter, as text.
+/// A scalar that is written either with its own type or, like the value of a parameter, as a string.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Scalar<T>(pub T);
 
@@ -20,7 +20,7 @@ impl<'de, T: FromStr<Err: Display>> Deserialize<'de> for Scalar<T> {
     }
 }
 
-/// A scalar as CloudFormation writes it into a string.
+/// A scalar as a string, in the form that CloudFormation uses.
 pub(super) fn text(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),

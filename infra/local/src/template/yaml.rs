@@ -24,7 +24,7 @@ fn to_json(yaml: &Yaml<'_>) -> Result<Value> {
         Yaml::Mapping(entries) => {
             let mut map = Map::new();
             for (key, value) in entries {
-                let key = text(&to_json(key)?).context("a key of the template is not text")?;
+                let key = text(&to_json(key)?).context("a key in the template is not a scalar")?;
                 map.insert(key, to_json(value)?);
             }
             map.into()

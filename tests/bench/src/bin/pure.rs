@@ -1,4 +1,4 @@
-//! The pure part of a validation (parse, verify, hash), whose instructions `tests/instructions` counts.
+//! Runs the pure part of a validation (parse, verify, hash). `tests/instructions` counts its instructions.
 
 use std::time::Duration;
 
@@ -71,7 +71,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// The counted part. Only a verified key is hashed.
+/// The part whose instructions are counted. Only a verified key is hashed.
 #[inline(never)]
 fn counted(
     key: &AccessKey,

@@ -1,4 +1,4 @@
-//! The tables, the plot and the goals of a run.
+//! The tables, the plot and the goals of the comparison with the peers.
 
 use std::path::Path;
 
@@ -88,7 +88,7 @@ pub fn print(
     write(folder, "peers", &written)?;
     let missed = ratios.iter().filter(|ratio| ratio.times < ratio.goal);
     let missed: Vec<_> = missed.map(|ratio| ratio.mix).collect();
-    ensure!(missed.is_empty(), "below the budget: {}", missed.join(", "));
+    ensure!(missed.is_empty(), "below the goal: {}", missed.join(", "));
     Ok(())
 }
 
@@ -150,7 +150,7 @@ impl Comparison {
         cpu.median()
     }
 
-    /// The first system is ours.
+    /// Compares the first system, which is ours, with the fastest peer.
     fn ratios(&self) -> [Ratio; 4] {
         let fastest = |m: usize| {
             let peers = self.medians.iter().skip(1).map(|of| of[m]);
@@ -216,7 +216,7 @@ fn print_libraries(libraries: &[Value]) {
     table(&LIBRARY_FIGURES, &Vec::from_iter(libraries.iter().map(row)));
 }
 
-/// The number of SQL statements that a library has counted.
+/// The number of SQL statements per call that a library counted.
 fn statements(libraries: &[Value], system: &str, field: &str) -> String {
     let is_system = |library: &&Value| {
         let name = library["name"].as_str();

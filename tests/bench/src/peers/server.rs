@@ -44,7 +44,7 @@ impl Peer {
             serde_json::from_str(&line).with_context(|| format!("{name} printed {line:?}"))?;
         let text = |name: &str| {
             let text = ready[name].as_str().map(str::to_owned);
-            text.with_context(|| format!("the peer's line has no {name}"))
+            text.with_context(|| format!("the peer's output has no {name}"))
         };
         let pids = ready["pids"].as_array().into_iter().flatten();
         let pids = pids.filter_map(Value::as_i64);
@@ -71,7 +71,7 @@ impl Peer {
                 let prefix = text("prefix").unwrap_or_default();
                 request.header(name, format!("{prefix}{key}"))
             }
-            _ => bail!("the peer's line does not describe a request"),
+            _ => bail!("the peer's output does not describe a request"),
         };
         Ok(request.build()?)
     }
@@ -133,7 +133,7 @@ impl Peer {
         self.pids.iter().map(cpu).sum()
     }
 
-    /// The resident memory of its processes, in bytes.
+    /// The resident memory of the server's processes, in bytes.
     pub fn resident(&self) -> Result<u64> {
         self.pids.iter().map(|pid| resident(*pid)).sum()
     }

@@ -1,7 +1,8 @@
-//! The local stack for tests in other languages: like `cargo run -- --json --port 0`, with faults.
+//! Runs the local stack for tests in other languages, like `cargo run -- --json --port 0`, and injects faults.
 //!
-//! The first line of the output is that of the command. Each line of the input then names a function whose requests to
-//! DynamoDB are refused. An empty line ends all refusals. The program confirms each line with an empty line.
+//! The first line of output is the JSON that this command prints. After that, each line of input names a function whose
+//! requests to DynamoDB are refused from then on. An empty line of input ends all refusals. The program confirms each
+//! line of input with an empty line.
 
 use std::time::Duration;
 

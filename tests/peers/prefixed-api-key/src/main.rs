@@ -1,4 +1,5 @@
-//! What a call of prefixed-api-key costs, as one line of JSON: the floor of format and hash, with no store.
+//! Prints the cost of a call to prefixed-api-key as one line of JSON. This is the lower limit for parsing and hashing a
+//! key, because there is no store.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -11,11 +12,11 @@ fn cpu() -> Duration {
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).expect("below a second"))
 }
 
-/// Calls `one` with 0, 1, 2 … for about `seconds`: calls a second and CPU-ms a call.
+/// Calls `one` with 0, 1, 2 … for about `seconds`. Returns the calls per second and the CPU-ms per call.
 fn measure(seconds: f64, mut one: impl FnMut(usize)) -> (f64, f64) {
     let (start, before, mut calls) = (Instant::now(), cpu(), 0);
     while start.elapsed().as_secs_f64() < seconds {
-        // Many between two looks at the clock: one call takes less than a microsecond.
+        // Reads the clock only after many calls, because one call takes less than a microsecond.
         for _ in 0..256 {
             one(calls);
             calls += 1;
@@ -25,7 +26,7 @@ fn measure(seconds: f64, mut one: impl FnMut(usize)) -> (f64, f64) {
     (count / start.elapsed().as_secs_f64(), (cpu() - before).as_secs_f64() * 1000.0 / count)
 }
 
-/// The most that was ever resident, in MiB.
+/// The peak resident memory, in MiB.
 fn peak() -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("VmHWM");
@@ -58,7 +59,7 @@ fn main() {
     let (verify_rate, verify_cpu) = measure(1.0, |i| assert!(check(&held[i % 200].0, &held[i % 200].1)));
     let (forged_rate, forged_cpu) = measure(1.0, |i| assert!(!check(&forged[i % 200], &held[i % 200].1)));
 
-    // It has no store: it knows neither expired nor revoked keys and makes no statements.
+    // The library has no store, so it has no expired or revoked keys and executes no statements.
     println!(
         "{{\"name\":\"prefixed-api-key\",\"create_per_s\":{create_rate:.0},\"verify_per_s\":{verify_rate:.0},\
          \"forged_per_s\":{forged_rate:.0},\"create_cpu_ms\":{create_cpu:.5},\"verify_cpu_ms\":{verify_cpu:.5},\
