@@ -8,7 +8,7 @@ fn body(token: &str, cluster: &str, tenant: &str) -> Value {
 }
 
 #[test]
-fn a_join_token_is_good_once_for_its_tenant_and_cluster() {
+fn a_join_token_can_be_redeemed_once_for_its_tenant_and_cluster() {
     run(async {
         let tenant = Tenant::fresh();
         let (id, key) = tenant.onboarding_key(2).await;

@@ -47,7 +47,7 @@ async fn table(tenant: &Tenant<'_>) -> Vec<String> {
 }
 
 #[test]
-fn the_secret_is_only_in_the_response_that_creates_the_key() {
+fn only_the_response_to_a_creation_contains_the_secret() {
     const ROUTE: &str = "\"http.route\":\"POST /v1/users/{user_id}/access-keys\"";
     run(async {
         let tenant = Tenant::fresh();
