@@ -220,15 +220,16 @@ pub fn evaluate(
         .filter(|record| record.has_hash(key.hash()))
         .ok_or(RefusalCode::Invalid)?;
     // From here on, the caller is known to hold the genuine key, so the other codes reveal nothing to strangers.
+    // Expiry comes first, so that the code for an expired key does not depend on what happens to it later.
+    let expires_at = claims.expires_at.min(record.expires_at);
+    if now >= expires_at {
+        return Err(RefusalCode::Expired);
+    }
     let owner = owner
         .filter(|owner| owner.is_active())
         .ok_or(RefusalCode::OwnerInactive)?;
     if record.is_revoked(Some(owner)) {
         return Err(RefusalCode::Revoked);
-    }
-    let expires_at = claims.expires_at.min(record.expires_at);
-    if now >= expires_at {
-        return Err(RefusalCode::Expired);
     }
     let role = claims
         .role
@@ -255,9 +256,9 @@ pub fn evaluate(
 /// Why a join token is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum JoinRefusal {
-    /// The token is unknown, belongs to another tenant or cluster, or fails [`may_join`]. Callers cannot tell which.
+    /// Unknown, expired, of another tenant or cluster, or no longer backed by its key: callers cannot tell which. There
+    /// is no code of its own for an expired token, because TTL may already have removed it.
     Invalid,
-    Expired,
     Redeemed,
 }
 
@@ -268,26 +269,25 @@ pub fn may_redeem(
     cluster: &ClusterName,
     now: Timestamp,
 ) -> Result<(), JoinRefusal> {
-    if token.tenant_id != *tenant || token.cluster != *cluster {
+    if token.tenant_id != *tenant || token.cluster != *cluster || now >= token.expires_at {
         Err(JoinRefusal::Invalid)
     } else if token.redeemed_at.is_some() {
         Err(JoinRefusal::Redeemed)
-    } else if now >= token.expires_at {
-        Err(JoinRefusal::Expired)
     } else {
         Ok(())
     }
 }
 
-/// Allows a join token to be redeemed while its key may still onboard and its cluster still exists. Otherwise the token
-/// is [`JoinRefusal::Invalid`]. A join token has no signature, so this decision relies on the table alone.
+/// Allows a join token to be redeemed while its key may still onboard and its cluster still exists; otherwise the token
+/// is [`JoinRefusal::Invalid`]. Returns the key and its owner. A join token has no signature, so this decision relies on
+/// the table alone.
 pub fn may_join(
     token: &JoinTokenRecord,
-    key: Option<&KeyRecord>,
-    owner: Option<&User>,
+    key: Option<KeyRecord>,
+    owner: Option<User>,
     cluster: Option<&Cluster>,
     now: Timestamp,
-) -> Result<(), JoinRefusal> {
+) -> Result<(KeyRecord, User), JoinRefusal> {
     let may_onboard = |key: &KeyRecord, owner: &User| {
         let permissions = key.role.permissions().and(owner.role.permissions());
         owner.is_active()
@@ -295,13 +295,15 @@ pub fn may_join(
             && key.is_live(owner, now)
             && permissions.contains(Permission::ClustersOnboard)
     };
-    let is_backed = key
-        .zip(owner)
-        .is_some_and(|(key, owner)| may_onboard(key, owner));
     let is_there = cluster.is_some_and(|cluster| cluster.number == token.cluster_number);
-    if is_backed && is_there {
-        Ok(())
-    } else {
-        Err(JoinRefusal::Invalid)
-    }
+    key.zip(owner)
+        .filter(|(key, owner)| is_there && may_onboard(key, owner))
+        .ok_or(JoinRefusal::Invalid)
+}
+
+/// Whether a change to a user gives the user something: existence, access, or a permission. Only such a change depends
+/// on what its author may still do when it takes effect.
+#[must_use]
+pub fn gives(old: Option<&User>, new: &User) -> bool {
+    new.is_active() && old.is_none_or(|old| !old.is_active() || !new.role.is_within(old.role))
 }

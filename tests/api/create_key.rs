@@ -40,7 +40,8 @@ fn a_key_is_created_listed_validated_and_revoked() {
         assert_eq!(tenant.verdict(key).await, "revoked");
         let revoked = tenant.get("editor", &own_path).await.expect(200);
         let shown = ["status", "revoked_by", "revoked_reason"].map(|field| &revoked[field]);
-        assert_eq!(json!(shown), json!(["revoked", "editor", "done"]));
+        let by = json!({ "kind": "user", "id": "editor" });
+        assert_eq!(json!(shown), json!(["revoked", by, "done"]));
         assert!(revoked["last_used_at"].is_string());
     });
 }

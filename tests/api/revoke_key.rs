@@ -10,6 +10,7 @@ use std::{
 };
 
 use harness::{KEYS, Tenant, code, expect_checked_since, forged, now, run, send};
+use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 #[test]
@@ -117,6 +118,10 @@ fn a_second_revocation_changes_nothing() {
     });
 }
 
+fn user(id: &str) -> Value {
+    json!({ "kind": "user", "id": id })
+}
+
 #[test]
 fn revoking_all_keys_does_not_affect_later_keys() {
     run(async {
@@ -137,7 +142,7 @@ fn revoking_all_keys_does_not_affect_later_keys() {
         let revoked = tenant.all("editor", &revoked).await;
         assert_eq!(revoked.len(), 200);
         for key in revoked {
-            assert_eq!(key["revoked_by"], "editor");
+            assert_eq!(key["revoked_by"], user("editor"));
             assert_eq!(key["revoked_reason"], "leak");
         }
         let active = tenant.all("admin", "/v1/access-keys?status=active").await;
@@ -158,6 +163,6 @@ fn a_key_can_revoke_itself_but_a_forged_key_cannot() {
         }
         assert_eq!(tenant.verdict(&key).await, "revoked");
         let record = tenant.record(&id).await;
-        assert_eq!(record["revoked_by"], format!("key:{id}"));
+        assert_eq!(record["revoked_by"], json!({ "kind": "key", "id": id }));
     });
 }

@@ -44,7 +44,7 @@ fn removal(tenant: &Tenant, id: &str, sequence: &str, principal: &str) -> Value 
         "tenant_sk": { "S": id },
         "name": { "S": "old" },
         "role": { "S": "viewer" },
-        "created_by": { "S": "admin" },
+        "created_by": { "M": { "kind": { "S": "user" }, "id": { "S": "admin" } } },
         "max_clusters": { "N": "1" },
         "signed_max_clusters": { "N": "1" },
         "clusters_used": { "N": "0" },

@@ -28,7 +28,7 @@ fn a_join_token_is_stored_as_a_hash_and_expires_after_ten_minutes() {
         tenant
             .edit_item(&pk, "JOIN", "SET expires_at = :past", past)
             .await;
-        refuse(&tenant, &token, "join_token_expired").await;
+        refuse(&tenant, &token, "join_token_invalid").await;
     });
 }
 
@@ -64,7 +64,7 @@ fn a_redemption_succeeds_once_when_the_response_from_dynamodb_is_lost() {
         let (_, key) = tenant.onboarding_key(1).await;
         let platform = tenant.platform_token(json!({ "tenant_id": tenant.id }));
         let token = tenant.join_token(&key, "a").await;
-        let lost = tenant.rule("UpdateItem", Fault::DropAfter);
+        let lost = tenant.rule("TransactWriteItems", Fault::DropAfter);
         let lost = lost.function("onboard").containing(&join_token_pk(&tenant));
         let lost = stack().inject(lost.times(1));
         let redeemed = tenant.redeem(&platform, redemption(&token)).await;

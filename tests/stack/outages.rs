@@ -119,8 +119,11 @@ fn revoke_succeeds_when_the_response_from_dynamodb_is_lost() {
         let (id, key) = tenant.key("editor", "viewer").await;
         let (_, other) = tenant.key("editor", "viewer").await;
         let revoke = |path: &str| timed(tenant.request("admin", "DELETE", path));
-        for path in [&format!("{keys}/{id}"), keys] {
-            let rule = stack().inject(tenant.rule("UpdateItem", Fault::DropAfter).times(1));
+        for (path, action) in [
+            (&*format!("{keys}/{id}"), "UpdateItem"),
+            (keys, "TransactWriteItems"),
+        ] {
+            let rule = stack().inject(tenant.rule(action, Fault::DropAfter).times(1));
             revoke(path).await.expect(204);
             assert_eq!(rule.hits(), 1);
         }
@@ -145,12 +148,18 @@ fn a_write_is_retried_while_a_transaction_holds_the_item() {
         let (_, other) = tenant.key("editor", "viewer").await;
         let path = format!("{keys}/{id}");
         let limit = tenant.request("admin", "PATCH", &path);
-        for call in [
-            limit.json(&json!({ "max_clusters": 1 })),
-            tenant.request("admin", "DELETE", &path),
-            tenant.request("admin", "DELETE", keys),
+        for (call, action) in [
+            (
+                limit.json(&json!({ "max_clusters": 1 })),
+                "TransactWriteItems",
+            ),
+            (tenant.request("admin", "DELETE", &path), "UpdateItem"),
+            (
+                tenant.request("admin", "DELETE", keys),
+                "TransactWriteItems",
+            ),
         ] {
-            let conflict = tenant.rule("UpdateItem", Fault::TransactionConflict);
+            let conflict = tenant.rule(action, Fault::TransactionConflict);
             let conflict = stack().inject(conflict.times(2));
             let answer = timed(call).await;
             assert!(answer.status < 300, "{}", answer.text);

@@ -2,7 +2,7 @@
 //! actions.
 
 use harness::{
-    Answer, KEYS, PROCESS, Permission, Stack, Tenant, VALIDATE, eventually, options, send,
+    Answer, KEYS, PROCESS, Permission, Stack, Tenant, VALIDATE, eventually, now, options, send,
 };
 use serde_json::{Value, json};
 
@@ -54,7 +54,7 @@ async fn use_keys_and_users(tenant: &Tenant<'_>) {
 
 /// Onboards, reads and deletes a cluster, and redeems a join token.
 async fn use_clusters(tenant: &Tenant<'_>) {
-    let (id, key) = tenant.limited_key("editor", 5).await;
+    let (_, key) = tenant.limited_key("editor", 5).await;
     let (_, onboarding) = tenant.onboarding_key(5).await;
     let cluster = json!({ "cluster_name": "a", "type": "K8s" });
     let node = json!({ "cluster_name": "", "node_name": "n", "type": "Node" });
@@ -69,8 +69,30 @@ async fn use_clusters(tenant: &Tenant<'_>) {
     let body = json!({ "join_token": joined["join_token"], "cluster_name": "a" });
     tenant.redeem(&platform, body).await.expect(200);
     success(tenant.call("GET", "/v1/clusters/a").bearer_auth(&key)).await;
-    let limit = json!({ "max_clusters": 2 });
-    admin_sends(tenant, "PATCH", &format!("{KEYS}/{id}"), limit).await;
+    tenant.user("limited", "editor").await;
+    let (id, _) = tenant
+        .key_of(
+            "limited",
+            json!({ "name": "k", "role": "editor", "max_clusters": 5 }),
+        )
+        .await;
+    for limit in [2, 3] {
+        let (limit, path) = (
+            json!({ "max_clusters": limit }),
+            format!("/v1/users/limited/access-keys/{id}"),
+        );
+        admin_sends(tenant, "PATCH", &path, limit).await;
+    }
+    admin(tenant, "DELETE", "/v1/clusters/a").await;
+
+    // The deletion of a cluster stopped halfway, so the next call finishes it.
+    process(&cluster).await;
+    let past = json!({ ":past": { "N": (now() - 60).to_string() } });
+    let update = "SET deleting = :past";
+    tenant
+        .edit_item(&tenant.clusters_pk(), "CLUSTER#a", update, past)
+        .await;
+    process(&cluster).await;
     admin(tenant, "DELETE", "/v1/clusters/a").await;
 }
 

@@ -83,7 +83,7 @@ async fn list(app: &App, request: &Request, now: Timestamp) -> Result<Response<B
 async fn get(app: &App, request: &Request, now: Timestamp) -> Result<Response<Body>, Error> {
     let viewer = viewer(app, request, now).await?;
     let name = query::path_cluster(request)?;
-    let (cluster, nodes) = get_cluster(&viewer, &app.service.store, &name).await?;
+    let (cluster, nodes) = get_cluster(&viewer, &app.service.store, &name, now).await?;
     let view = ClusterWithNodesView::new(cluster, nodes, app.inactive_after, now);
     Ok(http::json(StatusCode::OK, &view))
 }
@@ -91,7 +91,7 @@ async fn get(app: &App, request: &Request, now: Timestamp) -> Result<Response<Bo
 async fn delete(app: &App, request: &Request, now: Timestamp) -> Result<Response<Body>, Error> {
     let viewer = viewer(app, request, now).await?;
     let name = query::path_cluster(request)?;
-    delete_cluster(&viewer, &app.service.store, &name).await?;
+    delete_cluster(&viewer, &app.service.store, &name, now).await?;
     Ok(http::no_content())
 }
 

@@ -1,5 +1,7 @@
 //! `GET …/access-keys`: a user's keys, one key, the tenant's keys, and the record of the calling key.
 
+use std::time::Duration;
+
 use access_keys::{
     http::{
         self, Error, query,
@@ -7,15 +9,16 @@ use access_keys::{
     },
     process::{
         clock,
-        config::{CallerSettings, Environment},
+        config::{self, CallerSettings, Environment},
     },
-    service::{self, Store, get_calling_key, get_key, list_tenant_keys, list_user_keys},
+    service::{self, Horizon, Store, get_calling_key, get_key, list_tenant_keys, list_user_keys},
 };
 use lambda_http::{Body, Request, Response, http::StatusCode};
 
 pub struct App {
     pub store: Store,
     callers: CallerSettings,
+    history: Duration,
 }
 
 impl App {
@@ -23,16 +26,18 @@ impl App {
         Self {
             store: service::table(environment),
             callers: CallerSettings::read(environment),
+            history: config::history(environment),
         }
     }
 }
 
 /// Returns 200 with a record or a page of records.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error> {
-    let (store, now) = (&app.store, clock::now());
+    let (store, history, now) = (&app.store, app.history, clock::now());
+    let horizon = Horizon { history, now };
     if http::route(&request) == "GET /v1/access-keys/self" {
         let (tenant_id, owner_id, key_id) = http::authorized_key(&request)?;
-        let key = get_calling_key(store, &tenant_id, &owner_id, key_id, now).await?;
+        let key = get_calling_key(store, &tenant_id, &owner_id, key_id, horizon).await?;
         return Ok(http::json(StatusCode::OK, &KeyView::from(key)));
     }
     let actor = http::actor(&request, &app.callers)?;
@@ -40,7 +45,7 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error
         "GET /v1/access-keys" => {
             let list = format!("keys of {}", actor.tenant_id);
             let (filter, query) = query::key_list(&request, &list)?;
-            let keys = list_tenant_keys(&actor, store, filter, &query.page, now).await?;
+            let keys = list_tenant_keys(&actor, store, filter, &query.page, horizon).await?;
             let view = PageView::new(keys, &query, KeyView::from);
             Ok(http::json(StatusCode::OK, &view))
         }
@@ -48,14 +53,15 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error
             let owner_id = query::path_user(&request, &actor)?;
             let list = format!("keys of {}/{owner_id}", actor.tenant_id);
             let (filter, query) = query::key_list(&request, &list)?;
-            let keys = list_user_keys(&actor, store, &owner_id, filter, &query.page, now).await?;
+            let keys =
+                list_user_keys(&actor, store, &owner_id, filter, &query.page, horizon).await?;
             let view = PageView::new(keys, &query, KeyView::from);
             Ok(http::json(StatusCode::OK, &view))
         }
         "GET /v1/users/{user_id}/access-keys/{key_id}" => {
             let owner_id = query::path_user(&request, &actor)?;
             let key_id = query::path_key(&request)?;
-            let key = get_key(&actor, store, &owner_id, key_id, now).await?;
+            let key = get_key(&actor, store, &owner_id, key_id, horizon).await?;
             Ok(http::json(StatusCode::OK, &KeyView::from(key)))
         }
         _ => Err(Error::NOT_FOUND),

@@ -1,11 +1,13 @@
 //! `DELETE …/access-keys`: revokes one key, or all keys of a user. `POST /v1/access-keys/revoke`: revokes the presented
 //! key.
 
+use std::time::Duration;
+
 use access_keys::{
     http::{self, Error, query, requests},
     process::{
         clock,
-        config::{CallerSettings, Environment},
+        config::{self, CallerSettings, Environment},
     },
     service::{KeyService, revoke_all_keys, revoke_key, revoke_presented_key},
 };
@@ -14,6 +16,7 @@ use lambda_http::{Body, Request, Response};
 pub struct App {
     pub service: KeyService,
     callers: CallerSettings,
+    history: Duration,
 }
 
 impl App {
@@ -21,6 +24,7 @@ impl App {
         Self {
             service: KeyService::read(environment),
             callers: CallerSettings::read(environment),
+            history: config::history(environment),
         }
     }
 }
@@ -42,7 +46,8 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error
         }
         "DELETE /v1/users/{user_id}/access-keys/{key_id}" => {
             let key_id = query::path_key(&request)?;
-            revoke_key(&actor, &service.store, &owner_id, key_id, reason, now).await?;
+            let (store, history) = (&service.store, app.history);
+            revoke_key(&actor, store, &owner_id, key_id, reason, history, now).await?;
         }
         _ => return Err(Error::NOT_FOUND),
     }

@@ -195,7 +195,7 @@ pub async fn nodes_in_cluster(
     now: Timestamp,
 ) -> Result<NodesAnswer, Error> {
     let NodesRequest { clusters, page } = NodesRequest::read(request, &viewer.tenant_id)?;
-    let nodes = list_nodes(viewer, store, &clusters).await?;
+    let nodes = list_nodes(viewer, store, &clusters, now).await?;
     let shape = |node: Node| NodeShape {
         id: node.number,
         workspace_id: Workspace::from(&viewer.tenant_id),

@@ -162,6 +162,16 @@ impl Errors {
         self.0.push(FieldError::new(field, rule));
     }
 
+    /// Records an error, if there is one.
+    pub fn extend(&mut self, error: Option<FieldError>) {
+        self.0.extend(error);
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Records that a field breaks a rule, unless the field already has an error.
     pub fn add_first(&mut self, field: &'static str, rule: impl ToString) {
         if self.0.iter().all(|error| error.field != field) {

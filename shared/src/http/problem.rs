@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::{answer::json, error::Error};
 use crate::{
+    model::KeyId,
     policy::RefusalCode,
     service::{Error as ServiceError, FieldError},
     store::StoreError,
@@ -19,12 +20,18 @@ pub struct Problem {
     pub detail: String,
     /// The fields that break a rule.
     pub errors: Vec<FieldError>,
+    /// The key that an earlier request created.
+    pub key_id: Option<KeyId>,
 }
 
 type Row<'a> = (StatusCode, &'static str, &'a str);
 
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
+        let key_id = match error {
+            Error::Service(ServiceError::IdempotencyKeyCompleted(key_id)) => Some(key_id),
+            _ => None,
+        };
         let (status, code, detail): Row<'_> = match error {
             Error::Service(ServiceError::Invalid(errors)) => return Self::invalid(errors),
             Error::Service(error) => of_service(&error),
@@ -53,6 +60,7 @@ impl From<Error> for Problem {
             code,
             detail: detail.to_owned(),
             errors: Vec::new(),
+            key_id,
         }
     }
 }
@@ -85,6 +93,13 @@ fn of_service(error: &ServiceError) -> Row<'static> {
             "the resource does not exist, or you are not allowed to see it",
         ),
         ServiceError::Conflict(code, detail) => (StatusCode::CONFLICT, code, detail),
+        ServiceError::IdempotencyKeyCompleted(_) => (
+            StatusCode::CONFLICT,
+            "idempotency_key_completed",
+            "the key created with this Idempotency-Key was used or issued again, was revoked or has expired: use a new \
+             Idempotency-Key",
+        ),
+        ServiceError::TryAgain => UNAVAILABLE,
         ServiceError::Store(StoreError::Item(_) | StoreError::Build(_)) => INTERNAL,
         ServiceError::Store(_) | ServiceError::Kms(_) | ServiceError::Random(_) => UNAVAILABLE,
     }
@@ -133,6 +148,7 @@ impl Problem {
             code: "invalid_request",
             detail: detail.join("; "),
             errors,
+            key_id: None,
         }
     }
 
@@ -162,6 +178,8 @@ struct ProblemBody<'a> {
     request_id: &'a str,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     errors: &'a [FieldError],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_id: Option<KeyId>,
 }
 
 /// Renders an error as problem JSON, regardless of the route.
@@ -175,6 +193,7 @@ pub fn problem_json(_route: &str, request_id: &str, problem: &Problem) -> Respon
         code: problem.code,
         request_id,
         errors: &problem.errors,
+        key_id: problem.key_id,
     });
     let content_type = HeaderValue::from_static("application/problem+json");
     response

@@ -59,14 +59,27 @@ fn parsed<T: FromStr<Err: ToString>>(
         .map_err(|rule: T::Err| Error::field(name, rule))
 }
 
-/// The value of `Idempotency-Key`: 1 to 255 visible ASCII characters.
+/// The value of `Idempotency-Key`: 1 to 255 visible ASCII characters without comma or quotation mark. The quotation
+/// marks of a structured header (RFC 9651) are not part of the value.
+///
+/// # Errors
+/// When the value breaks this rule. API Gateway joins repeated headers with commas, so a repeated header breaks it too.
 pub fn idempotency_key(request: &Request) -> Result<Option<&str>, Error> {
-    let Some(value) = request.headers().get("idempotency-key") else {
+    let mut values = request.headers().get_all("idempotency-key").iter();
+    let (value, None) = (values.next(), values.next()) else {
+        return Err(Error::field("Idempotency-Key", "must be sent only once"));
+    };
+    let Some(value) = value else {
         return Ok(None);
     };
     let text = value.to_str().unwrap_or_default();
-    if !(1..=255).contains(&text.len()) || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        let rule = "must be 1 to 255 visible ASCII characters";
+    let quoted = text
+        .strip_prefix('"')
+        .and_then(|text| text.strip_suffix('"'));
+    let text = quoted.unwrap_or(text);
+    let is_allowed = |byte: u8| byte.is_ascii_graphic() && byte != b',' && byte != b'"';
+    if !(1..=255).contains(&text.len()) || !text.bytes().all(is_allowed) {
+        let rule = "must be sent once, with 1 to 255 visible ASCII characters other than comma and quotation mark";
         return Err(Error::field("Idempotency-Key", rule));
     }
     Ok(Some(text))

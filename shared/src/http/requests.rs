@@ -16,7 +16,7 @@ use crate::{
         ClusterName, JoinToken, Name, Permission, Role, TenantId, Timestamp, UserStatus, is_email,
     },
     process::config::ExpirySettings,
-    service::{Expiry, KeyRequest, RedeemRequest, UserChange, ValidateRequest},
+    service::{Expiry, FieldError, KeyRequest, RedeemRequest, UserChange, ValidateRequest},
     token::AccessKey,
 };
 
@@ -32,6 +32,8 @@ struct CreateKeyBody {
     max_clusters: Integer,
 }
 
+/// Reads the request for a key. If an expiry that is too early is the only error of a request with an
+/// `Idempotency-Key`, the service decides: the request may repeat one that was valid when it was first sent.
 pub fn create_key(
     request: &Request,
     limits: &ExpirySettings,
@@ -49,6 +51,12 @@ pub fn create_key(
         now,
         &mut errors,
     );
+    let mut too_early = match expiry {
+        Expiry::At(at) if !limits.times(now).contains(&at) => Some(expires_at_error(limits, now)),
+        _ => None,
+    };
+    let may_be_repeated = request.headers().contains_key("idempotency-key");
+    errors.extend(too_early.take_if(|_| !may_be_repeated || !errors.is_empty()));
     let (Some(name), Some(role)) = (name, role) else {
         return Err(errors.into_error());
     };
@@ -58,9 +66,16 @@ pub fn create_key(
         role,
         max_clusters: max_clusters.unwrap_or(1),
         expiry,
+        too_early,
     })
 }
 
+fn expires_at_error(limits: &ExpirySettings, now: Timestamp) -> FieldError {
+    let (first, last) = limits.times(now).into_inner();
+    FieldError::new("expires_at", format!("must be from {first} to {last}"))
+}
+
+/// Does not check whether `expires_at` is too early.
 fn expiry(
     in_days: Integer,
     at: Text<String>,
@@ -70,7 +85,6 @@ fn expiry(
 ) -> Expiry {
     let days = errors.integer("expires_in_days", in_days, limits.days());
     let at = errors.text("expires_at", at);
-    let times = limits.times(now);
     match (days, at.as_deref().map(str::parse)) {
         (Some(_), Some(_)) => errors.add(
             "expires_at",
@@ -79,11 +93,8 @@ fn expiry(
         (Some(days), None) => {
             return Expiry::In(Duration::from_secs(days.unsigned_abs() * DAY));
         }
-        (None, Some(Ok(at))) if times.contains(&at) => return Expiry::At(at),
-        (None, Some(Ok(_))) => {
-            let (first, last) = times.into_inner();
-            errors.add("expires_at", format!("must be from {first} to {last}"));
-        }
+        (None, Some(Ok(at))) if at <= *limits.times(now).end() => return Expiry::At(at),
+        (None, Some(Ok(_))) => errors.extend(Some(expires_at_error(limits, now))),
         (None, Some(Err(_))) => errors.add(
             "expires_at",
             "must be an RFC 3339 time such as 2030-01-31T00:00:00Z",

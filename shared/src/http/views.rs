@@ -9,8 +9,8 @@ use super::query::ListQuery;
 use crate::{
     model::{
         Cluster, ClusterName, ClusterNumber, ClusterType, JoinTokenRecord, KeyId, KeySnapshot,
-        KeyStatus, Liveness, Node, NodeName, NodeNumber, Permissions, Revocation, Role, TenantId,
-        Timestamp, User, UserId, UserStatus,
+        KeyStatus, Liveness, Node, NodeName, NodeNumber, Permissions, Principal, Revocation, Role,
+        TenantId, Timestamp, User, UserId, UserStatus,
     },
     policy::Grant,
     service::{Listing, Validation},
@@ -42,10 +42,10 @@ pub struct KeyView {
     role: Role,
     status: KeyStatus,
     created_at: String,
-    created_by: UserId,
+    created_by: Principal,
     expires_at: String,
     revoked_at: Option<String>,
-    revoked_by: Option<String>,
+    revoked_by: Option<Principal>,
     revoked_reason: Option<String>,
     last_used_at: Option<String>,
     max_clusters: u32,

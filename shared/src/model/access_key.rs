@@ -4,6 +4,7 @@ use std::{
     fmt,
     hash::{Hash, Hasher},
     str::FromStr,
+    time::Duration,
 };
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -11,10 +12,11 @@ use subtle::ConstantTimeEq;
 
 use super::{
     id::{KeyId, TenantId, UserId},
+    principal::Principal,
     revocation::Revocation,
     role::Role,
     time::Timestamp,
-    user::User,
+    user::{Epoch, User},
 };
 
 /// SHA-256 of an entire key. Comparison takes constant time, and `Debug` hides the value.
@@ -98,16 +100,16 @@ pub struct KeyRecord {
     pub signed_max_clusters: u32,
     pub clusters_used: u32,
     pub created_at: Timestamp,
-    pub created_by: UserId,
+    pub created_by: Principal,
     /// The first second in which the key is no longer valid.
     pub expires_at: Timestamp,
     /// The owner's [`User::epoch`] when the key was created.
-    pub epoch: u64,
+    pub epoch: Epoch,
     /// The revocation of this key alone. [`Self::ended_by`] also considers revocations of all the owner's keys.
     pub revocation: Option<Revocation>,
     /// The last recorded use. A use less than an hour after it is not always recorded.
     pub last_used_at: Option<Timestamp>,
-    /// Absent before the key is signed, in the history of an expired key, and in tenant-wide lists.
+    /// Absent before the key is signed, and in the history of an expired key.
     pub hash: Option<KeyHash>,
 }
 
@@ -146,9 +148,11 @@ impl KeyRecord {
     /// The state of the key at `now`, with its record.
     #[must_use]
     pub fn snapshot(self, owner: Option<&User>, now: Timestamp) -> KeySnapshot {
+        let status = self.status(owner, now);
+        let revocation = self.ended_by(owner);
         KeySnapshot {
-            status: self.status(owner, now),
-            revocation: self.ended_by(owner),
+            status,
+            revocation: revocation.filter(|_| status == KeyStatus::Revoked),
             record: self,
         }
     }
@@ -159,27 +163,31 @@ impl KeyRecord {
         self.revocation.is_some() || owner.is_some_and(|owner| self.epoch < owner.epoch)
     }
 
-    /// The revocation that ended the key: of this key alone, or of all its owner's keys.
-    #[must_use]
-    pub fn ended_by(&self, owner: Option<&User>) -> Option<Revocation> {
+    /// The revocation of this key alone or of all its owner's keys, whichever came first.
+    fn ended_by(&self, owner: Option<&User>) -> Option<Revocation> {
         let own = self.revocation.clone();
-        own.or_else(|| owner.and_then(|owner| owner.revocation_of(self.epoch)))
+        let with_all = owner.and_then(|owner| owner.revocation_of(self.epoch));
+        own.into_iter().chain(with_all).min_by_key(|end| end.at)
     }
 
-    /// The state of the key at `now`. A revoked key stays revoked after its expiry.
+    /// The state of the key at `now`. An expired key stays expired, whatever is revoked later.
     #[must_use]
     pub fn status(&self, owner: Option<&User>, now: Timestamp) -> KeyStatus {
-        if self.is_revoked(owner) {
-            KeyStatus::Revoked
-        } else if now >= self.expires_at {
-            KeyStatus::Expired
-        } else {
-            KeyStatus::Active
+        let is_over = now >= self.expires_at;
+        match self.ended_by(owner) {
+            Some(revocation) if !is_over || revocation.at < self.expires_at => KeyStatus::Revoked,
+            _ if is_over => KeyStatus::Expired,
+            _ => KeyStatus::Active,
         }
     }
 
-    /// Whether the record has a hash, and the key is neither revoked nor expired at `now`. Does not check whether the
-    /// owner is active.
+    /// Whether the history of the key is over at `now`, so that the key is shown no longer. TTL may remove it later.
+    #[must_use]
+    pub fn is_forgotten(&self, history: Duration, now: Timestamp) -> bool {
+        now >= self.expires_at + history
+    }
+
+    /// Whether the key can still be used and changed at `now`.
     #[must_use]
     pub fn is_live(&self, owner: &User, now: Timestamp) -> bool {
         self.hash.is_some() && self.status(Some(owner), now) == KeyStatus::Active
@@ -189,5 +197,53 @@ impl KeyRecord {
     #[must_use]
     pub fn has_hash(&self, hash: KeyHash) -> bool {
         self.hash == Some(hash)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{
+        Role, UserId,
+        fixtures::{self, NOW, at},
+    };
+
+    fn revocation(at: Timestamp) -> Revocation {
+        Revocation::new(at, &"admin".parse::<UserId>().unwrap(), None)
+    }
+
+    #[test]
+    fn what_ended_a_key_first_stays_its_status() {
+        let owner = fixtures::user("editor", Role::Editor);
+        let key = fixtures::key(&owner, KeyHash::from([7; 32]));
+        let end = key.expires_at;
+        let (before, after) = (end - Duration::from_secs(1), end + Duration::from_secs(9));
+        let revoked = |at| owner.clone().in_next_epoch(revocation(at), NOW);
+        for (owner, now, status) in [
+            (owner.clone(), before, KeyStatus::Active),
+            (owner.clone(), end, KeyStatus::Expired),
+            (revoked(before), before, KeyStatus::Revoked),
+            (revoked(before), after, KeyStatus::Revoked),
+            (revoked(end), after, KeyStatus::Expired),
+            // The clock of the function that revoked the key was ahead.
+            (revoked(after), before, KeyStatus::Revoked),
+        ] {
+            let snapshot = key.clone().snapshot(Some(&owner), now);
+            assert_eq!(snapshot.status, status);
+            let is_revoked = status == KeyStatus::Revoked;
+            assert_eq!(snapshot.revocation.is_some(), is_revoked);
+        }
+    }
+
+    #[test]
+    fn the_earlier_of_two_revocations_is_shown() {
+        let owner = fixtures::user("editor", Role::Editor);
+        let mut key = fixtures::key(&owner, KeyHash::from([7; 32]));
+        key.revocation = Some(revocation(at(5)));
+        let owner = owner.in_next_epoch(revocation(at(9)), NOW);
+        let shown = |key: KeyRecord| key.snapshot(Some(&owner), at(10)).revocation.unwrap().at;
+        assert_eq!(shown(key.clone()), at(5));
+        key.revocation = Some(revocation(at(10)));
+        assert_eq!(shown(key), at(9));
     }
 }

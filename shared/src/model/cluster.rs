@@ -64,8 +64,10 @@ pub struct Cluster {
     /// The keys that hold a slot for the cluster. An expired key holds its slot until it is archived.
     pub holders: BTreeSet<KeyId>,
     pub created_at: Timestamp,
-    /// The last call from the cluster or any of its nodes.
+    /// The last recorded call from the cluster or any of its nodes. Calls within an hour of it are not recorded.
     pub last_seen_at: Timestamp,
+    /// When a deletion began that has not ended. Until then, no key can join the cluster.
+    pub deleting: Option<Timestamp>,
 }
 
 #[derive(Debug, Clone)]
@@ -76,6 +78,8 @@ pub struct Node {
     pub number: NodeNumber,
     pub created_at: Timestamp,
     pub last_seen_at: Timestamp,
+    /// When a silent node is no longer listed. TTL may remove it later.
+    pub forgotten_at: Timestamp,
 }
 
 #[cfg(test)]

@@ -34,7 +34,7 @@ pub(crate) fn key(owner: &User, hash: KeyHash) -> KeyRecord {
         signed_max_clusters: 3,
         clusters_used: 0,
         created_at: at(-60),
-        created_by: owner.user_id.clone(),
+        created_by: (&owner.user_id).into(),
         expires_at: at(1000),
         epoch: owner.epoch,
         revocation: None,

@@ -7,6 +7,7 @@ pub(crate) mod fixtures;
 mod id;
 mod join_token;
 mod name;
+mod principal;
 mod revocation;
 mod role;
 mod time;
@@ -20,7 +21,8 @@ pub use id::{
 };
 pub use join_token::{JoinToken, JoinTokenRecord};
 pub use name::{InvalidName, Name};
+pub use principal::{Principal, PrincipalKind};
 pub use revocation::Revocation;
 pub use role::{Permission, Permissions, Role, UnknownName};
 pub use time::Timestamp;
-pub use user::{Actor, User, UserStatus, is_email};
+pub use user::{Actor, Epoch, EpochEnd, User, UserStatus, is_email};

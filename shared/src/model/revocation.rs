@@ -1,24 +1,20 @@
 //! Revocations: who ended a key, when, and why.
 
-use std::fmt;
+use super::{principal::Principal, time::Timestamp};
 
-use super::time::Timestamp;
-
-/// A revocation of one key, or of all keys of a user.
+/// The revocation of one key, or of all keys of a user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Revocation {
     pub at: Timestamp,
-    /// The id of the user who revoked, or `key:<id>` if the key itself was presented for revocation. `unknown` if the
-    /// details are no longer stored.
-    pub by: String,
+    pub by: Principal,
     /// Free text from the caller.
     pub reason: Option<String>,
 }
 
 impl Revocation {
     #[must_use]
-    pub fn new(at: Timestamp, by: impl fmt::Display, reason: Option<String>) -> Self {
-        let by = by.to_string();
+    pub fn new(at: Timestamp, by: impl Into<Principal>, reason: Option<String>) -> Self {
+        let (at, by) = (at.to_second(), by.into());
         Self { at, by, reason }
     }
 }

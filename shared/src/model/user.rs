@@ -1,12 +1,13 @@
 //! Users: the identity that makes a call, and its entry in the tenant's directory.
 
-use std::str::FromStr;
+use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
 use super::{
     id::{TenantId, UserId},
     name::Name,
+    principal::Principal,
     revocation::Revocation,
     role::{Permission, Role},
     time::Timestamp,
@@ -38,11 +39,74 @@ pub struct User {
     pub created_at: Timestamp,
     /// Recorded at most once an hour.
     pub last_sign_in_at: Option<Timestamp>,
-    /// How many times all keys of the user were revoked. A key is valid only in the epoch in which it was created, so
-    /// one write revokes any number of keys.
-    pub epoch: u64,
-    /// The most recent revocations of all the user's keys, each with the epoch that it started.
-    pub revocations: Vec<(u64, Revocation)>,
+    /// A key is valid only in the epoch in which it was created, so one write revokes any number of keys.
+    pub epoch: Epoch,
+    /// The most recent revocations of all keys, oldest first.
+    pub revocations: Vec<EpochEnd>,
+}
+
+/// A period of a user's keys. Its number is the millisecond in which it began, or the number after the previous one if
+/// that is greater. Numbers are only compared with each other and never with a clock.
+///
+/// A user who is created again, for example after the item was lost, begins a new epoch. Keys that were created before
+/// therefore stay dead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "u64")]
+pub struct Epoch(u64);
+
+impl Epoch {
+    /// Beyond any time of use. There is always an epoch after one that was read.
+    const LIMIT: u64 = 1_000_000_000_000_000;
+
+    /// The first epoch of a user who is created at `now`.
+    #[must_use]
+    pub fn first(now: Timestamp) -> Self {
+        Self(u64::try_from(now.as_millis()).unwrap_or_default())
+    }
+
+    /// The epoch that follows this one if it ends at `now`.
+    #[must_use]
+    pub fn next(self, now: Timestamp) -> Self {
+        Self(self.0 + 1).max(Self::first(now))
+    }
+}
+
+impl TryFrom<u64> for Epoch {
+    type Error = &'static str;
+
+    fn try_from(number: u64) -> Result<Self, Self::Error> {
+        if number < Self::LIMIT {
+            Ok(Self(number))
+        } else {
+            Err("an epoch must have at most 15 digits")
+        }
+    }
+}
+
+impl FromStr for Epoch {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let number: u64 = text.parse().map_err(|_| "an epoch must be a number")?;
+        number.try_into()
+    }
+}
+
+/// Fills up to 15 digits, so that texts sort like numbers.
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:015}", self.0)
+    }
+}
+
+/// A revocation of all keys that a user had.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EpochEnd {
+    /// The epoch that ended.
+    pub ended: Epoch,
+    /// The epoch that began.
+    pub began: Epoch,
+    pub revocation: Revocation,
 }
 
 /// Whether a user can sign in and use keys.
@@ -82,7 +146,7 @@ impl FromStr for UserStatus {
 }
 
 impl User {
-    /// How many revocations of all keys are stored with their details.
+    /// How many revocations of all keys the item of a user contains. Older ones have items of their own.
     const REVOCATIONS_KEPT: usize = 16;
 
     /// The user to create for an actor who is not in the directory yet.
@@ -113,7 +177,7 @@ impl User {
             name: None,
             created_at: now,
             last_sign_in_at: None,
-            epoch: 0,
+            epoch: Epoch::first(now),
             revocations: Vec::new(),
         }
     }
@@ -130,29 +194,42 @@ impl User {
     }
 
     /// The revocation that ended the keys of an epoch; `None` if they were not revoked.
+    ///
+    /// [`Self::knows_end_of`] tells whether the revocation is among those that the user's item contains. If it is not,
+    /// and was not read either, the end of the epoch is that of the user's previous life.
     #[must_use]
-    pub fn revocation_of(&self, epoch: u64) -> Option<Revocation> {
+    pub fn revocation_of(&self, epoch: Epoch) -> Option<Revocation> {
         if epoch >= self.epoch {
             return None;
         }
-        let later = self.revocations.iter().filter(|(began, _)| *began > epoch);
-        let ended = later.min_by_key(|(began, _)| *began);
-        // The details of older revocations are dropped, but their keys stay revoked.
-        Some(ended.map_or_else(
+        let end = self.revocations.iter().find(|end| end.began > epoch);
+        Some(end.map_or_else(
             || Revocation {
                 at: self.created_at,
-                by: "unknown".into(),
-                reason: None,
+                by: Principal::system(),
+                reason: Some("the user was created again".into()),
             },
-            |(_, revocation)| revocation.clone(),
+            |end| end.revocation.clone(),
         ))
+    }
+
+    /// Whether the revocation that ended an epoch, if any, is among `revocations`.
+    #[must_use]
+    pub fn knows_end_of(&self, epoch: Epoch) -> bool {
+        let end = self.revocations.iter().find(|end| end.began > epoch);
+        epoch >= self.epoch || end.is_some_and(|end| end.ended <= epoch)
     }
 
     /// The user after a revocation of all keys.
     #[must_use]
-    pub fn in_next_epoch(mut self, revocation: Revocation) -> Self {
-        self.epoch += 1;
-        self.revocations.push((self.epoch, revocation));
+    pub fn in_next_epoch(mut self, revocation: Revocation, now: Timestamp) -> Self {
+        let (ended, began) = (self.epoch, self.epoch.next(now));
+        self.epoch = began;
+        self.revocations.push(EpochEnd {
+            ended,
+            began,
+            revocation,
+        });
         let surplus = self
             .revocations
             .len()
@@ -171,4 +248,72 @@ pub fn is_email(text: &str) -> bool {
         && text
             .rsplit_once('@')
             .is_some_and(|(user, host)| !user.is_empty() && !host.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::fixtures::{self, NOW, at};
+
+    fn revocation(reason: &str) -> Revocation {
+        Revocation::new(
+            NOW,
+            &"admin".parse::<UserId>().unwrap(),
+            Some(reason.into()),
+        )
+    }
+
+    fn ended_by(user: &User, epoch: Epoch) -> Option<String> {
+        user.revocation_of(epoch)?.reason
+    }
+
+    #[test]
+    fn epochs_grow_even_if_the_clock_is_set_back() {
+        let first = Epoch::first(NOW);
+        let second = first.next(at(-100));
+        assert!(first < second && second < second.next(at(-200)));
+        assert_eq!(first.next(at(100)), Epoch::first(at(100)));
+        assert!(first.to_string() < second.to_string());
+        assert_eq!(first.to_string().parse(), Ok(first));
+        assert!(Epoch::try_from(u64::MAX).is_err());
+    }
+
+    #[test]
+    fn each_key_is_ended_by_the_first_revocation_after_its_creation() {
+        let user = fixtures::user("editor", Role::Editor);
+        let first = user.epoch;
+        let user = user.in_next_epoch(revocation("one"), NOW);
+        let second = user.epoch;
+        let user = user.in_next_epoch(revocation("two"), NOW);
+        assert_eq!(ended_by(&user, first).as_deref(), Some("one"));
+        assert_eq!(ended_by(&user, second).as_deref(), Some("two"));
+        assert_eq!(user.revocation_of(user.epoch), None);
+        assert!(
+            [first, second, user.epoch]
+                .into_iter()
+                .all(|epoch| user.knows_end_of(epoch))
+        );
+    }
+
+    #[test]
+    fn a_user_knows_which_revocations_its_item_no_longer_contains() {
+        let mut user = fixtures::user("editor", Role::Editor);
+        let first = user.epoch;
+        let mut epochs = vec![first];
+        for n in 0..=User::REVOCATIONS_KEPT {
+            user = user.in_next_epoch(revocation(&n.to_string()), NOW);
+            epochs.push(user.epoch);
+        }
+        assert!(!user.knows_end_of(first));
+        assert!(epochs[1..].iter().all(|epoch| user.knows_end_of(*epoch)));
+    }
+
+    #[test]
+    fn a_user_created_again_ends_the_keys_of_the_previous_life() {
+        let before = fixtures::user("editor", Role::Editor);
+        let user = User::new(&before.tenant_id, &before.user_id, Role::Editor, NOW);
+        assert!(!user.knows_end_of(before.epoch));
+        let end = user.revocation_of(before.epoch).unwrap();
+        assert_eq!((end.at, end.by), (NOW, Principal::system()));
+    }
 }

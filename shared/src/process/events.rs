@@ -20,3 +20,5 @@ pub const CLUSTER_ONBOARDED: &str = "cluster.onboarded";
 pub const CLUSTER_DELETED: &str = "cluster.deleted";
 /// A join token that had already been redeemed was presented again.
 pub const JOIN_TOKEN_REPLAYED: &str = "join-token.replayed";
+/// A list left out an item that cannot be read.
+pub const ITEM_UNREADABLE: &str = "item.unreadable";

@@ -29,6 +29,8 @@ pub enum Metric {
     JoinToken(&'static str),
     /// `KmsFailures`: requests to KMS that failed despite retries.
     KmsFailed,
+    /// `UnreadableItems`: damaged items that were left out of lists.
+    UnreadableItem,
 }
 
 /// The namespace. `METRICS_NAMESPACE` separates the stacks of an account.
@@ -53,6 +55,7 @@ fn line(metric: Metric, namespace: &str, timestamp: i64) -> String {
         Metric::Onboarding(code) => ("Onboardings", &[("Code", code)]),
         Metric::JoinToken(code) => ("JoinTokens", &[("Code", code)]),
         Metric::KmsFailed => ("KmsFailures", &[]),
+        Metric::UnreadableItem => ("UnreadableItems", &[]),
     };
     let mut line = String::with_capacity(320);
     // Writing to a String cannot fail, and none of the values needs escaping.

@@ -98,9 +98,9 @@ pub async fn all_clusters(
         let page = store
             .clusters(&viewer.tenant_id, after.as_ref(), 1000)
             .await?;
-        after = page.items.last().map(Position::after_cluster);
         take(page.items)?;
-        if !page.has_more {
+        after = page.next;
+        if after.is_none() {
             return Ok(());
         }
     }
@@ -111,12 +111,13 @@ pub async fn get_cluster(
     viewer: &Viewer,
     store: &Store,
     name: &ClusterName,
+    now: Timestamp,
 ) -> Result<(Cluster, Vec<Node>), Error> {
     policy::may_see_clusters(viewer.scope)?;
     let cluster = store.cluster(&viewer.tenant_id, name).await?;
     let cluster = cluster.ok_or(Error::NotFound)?;
     let numbers = BTreeSet::from([cluster.number]);
-    let nodes = nodes_of(store, &viewer.tenant_id, &numbers).await?;
+    let nodes = nodes_of(store, &viewer.tenant_id, &numbers, now).await?;
     Ok((cluster, nodes))
 }
 
@@ -125,24 +126,30 @@ pub async fn list_nodes(
     viewer: &Viewer,
     store: &Store,
     clusters: &BTreeSet<ClusterNumber>,
+    now: Timestamp,
 ) -> Result<Vec<Node>, Error> {
     policy::may_see_clusters(viewer.scope)?;
-    nodes_of(store, &viewer.tenant_id, clusters).await
+    nodes_of(store, &viewer.tenant_id, clusters, now).await
 }
 
 async fn nodes_of(
     store: &Store,
     tenant: &TenantId,
     clusters: &BTreeSet<ClusterNumber>,
+    now: Timestamp,
 ) -> Result<Vec<Node>, Error> {
     let mut nodes: Vec<Node> = Vec::new();
     for cluster in clusters {
-        let mut after: Option<Node> = None;
+        let mut after = None;
         while nodes.len() < NODES_READ {
             let page = store.nodes(tenant, *cluster, after.as_ref()).await?;
-            after = page.items.last().cloned();
-            nodes.extend(page.items);
-            if !page.has_more {
+            let remembered = page
+                .items
+                .into_iter()
+                .filter(|node| node.forgotten_at > now);
+            nodes.extend(remembered);
+            after = page.next;
+            if after.is_none() {
                 break;
             }
         }
@@ -151,39 +158,47 @@ async fn nodes_of(
     Ok(nodes)
 }
 
-/// Deletes a cluster, and frees the slot of each key that holds it. If the call stops halfway, the cluster is still
+/// Deletes a cluster, and frees the slot of each key that holds it. If the call stops half-way, the cluster is still
 /// listed with its remaining holders, and repeating the call continues the deletion.
 pub async fn delete_cluster(
     viewer: &Viewer,
     store: &Store,
     name: &ClusterName,
+    now: Timestamp,
 ) -> Result<(), Error> {
     policy::may_delete_clusters(viewer.scope)?;
-    let tenant = &viewer.tenant_id;
-    let mut number = None;
+    let cluster = store.cluster(&viewer.tenant_id, name).await?;
+    delete(store, cluster.ok_or(Error::NotFound)?, now).await
+}
+
+/// Deletes a cluster, in several steps if many keys hold it. A cluster that keeps changing is marked, so that no key
+/// can join it until it is gone.
+pub(super) async fn delete(store: &Store, cluster: Cluster, now: Timestamp) -> Result<(), Error> {
+    let (tenant, name, number) = (&cluster.tenant_id, &cluster.name, cluster.number);
+    let mut found = Some(cluster.clone());
     let mut attempts = Attempts::new();
     while attempts.next().await {
-        let cluster = match (store.cluster(tenant, name).await?, number) {
-            (Some(cluster), None) => cluster,
-            (Some(cluster), Some(number)) if cluster.number == number => cluster,
-            (None, None) => return Err(Error::NotFound),
-            // Another request has deleted the cluster. A new cluster with the same name must stay.
-            (_, Some(_)) => return Ok(()),
+        // If someone else has deleted the cluster, a new cluster with the same name stays.
+        let Some(cluster) = found.filter(|found| found.number == number) else {
+            return Ok(());
         };
-        number = Some(cluster.number);
-        match store.delete_cluster_step(&cluster).await? {
-            Deletion::Done => {
-                tracing::info!(
-                    event.name = events::CLUSTER_DELETED,
-                    tenant.id = %tenant,
-                    cluster.name = %name,
-                    "deleted the cluster"
-                );
-                return Ok(());
-            }
-            Deletion::Progress => attempts = Attempts::new(),
-            Deletion::Stale => {}
+        let step = store.delete_cluster_step(&cluster).await?;
+        if step == Deletion::Done {
+            tracing::info!(
+                event.name = events::CLUSTER_DELETED,
+                tenant.id = %tenant,
+                cluster.name = %name,
+                "deleted the cluster"
+            );
+            return Ok(());
         }
+        if cluster.deleting.is_none() {
+            store.mark_deleting(&cluster, now).await?;
+        }
+        if step == Deletion::Progress {
+            attempts = Attempts::new();
+        }
+        found = store.cluster(tenant, name).await?;
     }
     Err(Error::CHANGED_MEANWHILE)
 }

@@ -5,12 +5,16 @@ use std::time::Duration;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
 use ring::digest;
 
-use super::{error::Error, key_service::KeyService, users};
+use super::{
+    error::{Error, FieldError},
+    key_service::KeyService,
+    users,
+};
 use crate::{
     model::{Actor, KeyId, KeyRecord, Name, Role, Timestamp, User, UserId},
     policy,
     process::metrics::{self, Metric},
-    store::{Attempts, EarlierRequest, Idempotency, Issued},
+    store::{Attempts, EarlierRequest, IDEMPOTENCY_LIFETIME, Idempotency, Issued},
     token::{AccessKey, Claims},
 };
 
@@ -20,6 +24,9 @@ pub struct KeyRequest {
     pub role: Role,
     pub max_clusters: u32,
     pub expiry: Expiry,
+    /// The error for an expiry that is too early for a new key. It does not concern a repeated request, which was valid
+    /// when it was first sent.
+    pub too_early: Option<FieldError>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,12 +36,16 @@ pub enum Expiry {
     At(Timestamp),
 }
 
-/// Creates a key for a user. If a request is repeated with the same `Idempotency-Key`, the same key gets a new secret,
-/// because the response with the earlier secret may have been lost. The earlier secret becomes invalid.
+/// Creates a key for a user. If a request is repeated with the same `Idempotency-Key` within 24 hours, the same key gets
+/// a new secret, because the response with the earlier secret may have been lost. The earlier secret becomes invalid. A
+/// key that was used was delivered, so it is never issued again.
+///
+/// What is signed comes from this request alone, never from the table: whoever can write to the table cannot raise what
+/// a repeated request signs.
 ///
 /// # Errors
-/// When the owner is deactivated, or the `Idempotency-Key` cannot be used for this request. If KMS or the table fails,
-/// either no key exists, or repeating the request with the same `Idempotency-Key` finds it.
+/// When the expiry is too early, the owner is deactivated, or the `Idempotency-Key` cannot be used for this request. If
+/// KMS or the table fails, either no key exists, or repeating the request with the same `Idempotency-Key` finds it.
 pub async fn create_key(
     actor: &Actor,
     service: &KeyService,
@@ -46,6 +57,7 @@ pub async fn create_key(
     let store = &service.store;
     let idempotency = idempotency_key.map(|key| request.idempotency(actor, key));
     let idempotency = idempotency.as_ref();
+    let mut is_first_attempt = true;
     let mut attempts = Attempts::new();
     while attempts.next().await {
         let state = store.creation_state(actor, owner_id, idempotency).await?;
@@ -54,34 +66,54 @@ pub async fn create_key(
         };
         let owner = policy::may_manage_keys_of(&me, owner_id, state.owner)?;
         policy::may_create_key(&me, &owner, request.role)?;
-        let created = match (idempotency, state.earlier) {
+        let remembered = state
+            .earlier
+            .filter(|earlier| earlier.created_at > now - IDEMPOTENCY_LIFETIME);
+        let parties = Parties {
+            me: &me,
+            owner: &owner,
+        };
+        let created = match (idempotency, remembered) {
+            (Some(_), Some(_)) if !is_first_attempt => return Err(IN_PROGRESS),
             (Some(idempotency), Some(earlier)) => {
-                reissue(service, &owner, idempotency, earlier, now).await?
+                reissue(service, request, &parties, idempotency, earlier, now).await?
             }
-            _ => {
-                let record = request.record(&me, &owner, now)?;
-                issue(service, record, &owner, idempotency).await?
-            }
+            _ => issue(service, request, &parties, idempotency, now).await?,
         };
         if let Some(created) = created {
             return Ok(created);
         }
+        is_first_attempt = false;
     }
     Err(Error::CHANGED_MEANWHILE)
 }
 
-/// Signs and writes a new key. Returns `None` if a concurrent request has changed the state. The policy must then
-/// decide again.
+/// The users whom a creation concerns, as read.
+struct Parties<'a> {
+    /// The caller.
+    me: &'a User,
+    owner: &'a User,
+}
+
+/// Signs and writes a new key. Returns `None` if a concurrent request has changed the caller or the owner; the policy
+/// must then decide again.
 async fn issue(
     service: &KeyService,
-    record: KeyRecord,
-    owner: &User,
+    request: &KeyRequest,
+    parties: &Parties<'_>,
     idempotency: Option<&Idempotency>,
+    now: Timestamp,
 ) -> Result<Option<(KeyRecord, AccessKey)>, Error> {
+    if let Some(error) = &request.too_early {
+        return Err(Error::Invalid(vec![error.clone()]));
+    }
+    let record = request.record(parties.me, parties.owner, now)?;
     let (record, key) = sign(service, record).await?;
-    match service
-        .store
-        .create_key(&record, owner, idempotency)
+    let Parties { me, owner } = parties;
+    let forgotten = now - IDEMPOTENCY_LIFETIME;
+    let store = &service.store;
+    match store
+        .create_key(&record, me, owner, idempotency, forgotten)
         .await?
     {
         Issued::Done => {
@@ -89,15 +121,16 @@ async fn issue(
             Ok(Some((record, key)))
         }
         Issued::Changed => Ok(None),
-        Issued::Gone => Err(GONE),
+        Issued::Taken => Err(IN_PROGRESS),
     }
 }
 
-/// Issues a new secret for the key that an earlier request with the same `Idempotency-Key` created. Returns `None` in
-/// the same case as [`issue`].
+/// Issues a new secret for the key that an earlier request with the same `Idempotency-Key` created. Signs what this
+/// request says, except that the key must not expire later than before. Returns `None` in the same case as [`issue`].
 async fn reissue(
     service: &KeyService,
-    owner: &User,
+    request: &KeyRequest,
+    parties: &Parties<'_>,
     idempotency: &Idempotency,
     earlier: EarlierRequest,
     now: Timestamp,
@@ -108,20 +141,36 @@ async fn reissue(
             "this Idempotency-Key was used for a different request: use a new one",
         ));
     }
-    let (store, tenant, user) = (&service.store, &owner.tenant_id, &owner.user_id);
-    let record = store.key(tenant, user, earlier.key_id).await?;
-    let record = record.filter(|key| key.is_live(owner, now)).ok_or(GONE)?;
-    let (record, key) = sign(service, record).await?;
-    match store.reissue_key(&record, owner).await? {
+    let Parties { me, owner } = parties;
+    let store = &service.store;
+    let found = store
+        .key(&owner.tenant_id, &owner.user_id, earlier.key_id)
+        .await?;
+    let found = found.filter(|key| key.is_live(owner, now) && key.last_used_at.is_none());
+    let Some((found, hash)) = found.and_then(|key| key.hash.map(|hash| (key, hash))) else {
+        return Err(Error::IdempotencyKeyCompleted(earlier.key_id));
+    };
+    let wanted = request.record(me, owner, now)?;
+    let signed = KeyRecord {
+        key_id: found.key_id,
+        expires_at: wanted.expires_at.min(found.expires_at),
+        ..wanted
+    };
+    let (signed, key) = sign(service, signed).await?;
+    let record = KeyRecord {
+        hash: signed.hash,
+        ..found
+    };
+    match store.reissue_key(&record, hash, me, owner, now).await? {
         Issued::Done => Ok(Some((record, key))),
         Issued::Changed => Ok(None),
-        Issued::Gone => Err(GONE),
+        Issued::Taken => Err(Error::IdempotencyKeyCompleted(earlier.key_id)),
     }
 }
 
-const GONE: Error = Error::Conflict(
-    "key_gone",
-    "the key created with this Idempotency-Key was revoked or has expired: use a new Idempotency-Key",
+const IN_PROGRESS: Error = Error::Conflict(
+    "idempotency_in_progress",
+    "another request with this Idempotency-Key is in progress: repeat the request later, which replaces its secret",
 );
 
 /// Signs a key, and puts its hash into its record.
@@ -146,7 +195,7 @@ impl KeyRequest {
             signed_max_clusters: self.max_clusters,
             clusters_used: 0,
             created_at,
-            created_by: me.user_id.clone(),
+            created_by: (&me.user_id).into(),
             expires_at: match self.expiry {
                 Expiry::In(duration) => created_at + duration,
                 Expiry::At(time) => time,
@@ -192,6 +241,7 @@ mod tests {
             role: Role::Viewer,
             max_clusters: 1,
             expiry,
+            too_early: None,
         }
     }
 

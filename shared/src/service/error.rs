@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::{
+    model::KeyId,
     policy::{Denied, RefusalCode},
     process::telemetry,
     store::StoreError,
@@ -44,6 +45,10 @@ pub enum Error {
     NotFound,
     /// The request conflicts with the current state. Contains a stable code, and a message that says what to do.
     Conflict(&'static str, &'static str),
+    /// The key that was created with this `Idempotency-Key` cannot be issued again.
+    IdempotencyKeyCompleted(KeyId),
+    /// Another request is changing the same resource, and will soon have ended.
+    TryAgain,
     Store(StoreError),
     Kms(KmsError),
     Random(rand::rngs::SysError),

@@ -8,7 +8,7 @@ use crate::{
         events,
         metrics::{self, Metric},
     },
-    store::Store,
+    store::{Attempts, Redeemed, Store},
 };
 
 /// A join token, and the tenant and cluster that the redeeming service expects.
@@ -25,10 +25,6 @@ impl From<JoinRefusal> for Error {
             JoinRefusal::Invalid => Self::Conflict(
                 "join_token_invalid",
                 "the join token is not valid for this tenant and cluster, or its access key may no longer onboard: onboard again",
-            ),
-            JoinRefusal::Expired => Self::Conflict(
-                "join_token_expired",
-                "a join token is valid for ten minutes: onboard again",
             ),
             JoinRefusal::Redeemed => Self::Conflict(
                 "join_token_redeemed",
@@ -48,28 +44,40 @@ pub async fn redeem_join_token(
     request: &RedeemRequest,
     now: Timestamp,
 ) -> Result<JoinTokenRecord, Error> {
-    let token = store.join_token(&request.token).await?;
-    let token = token.ok_or(JoinRefusal::Invalid)?;
     let RedeemRequest {
         tenant, cluster, ..
     } = request;
-    policy::may_redeem(&token, tenant, cluster, now).inspect_err(|refusal| {
-        if *refusal == JoinRefusal::Redeemed {
-            report_replay(&token);
-        }
-    })?;
-    let state = store
-        .onboarding_state(tenant, &token.user_id, token.key_id, cluster)
-        .await?;
-    let (key, owner) = (state.key.as_ref(), state.owner.as_ref());
-    policy::may_join(&token, key, owner, state.cluster.as_ref(), now)?;
     let redemption = Redemption::generate()?;
-    if !store.redeem(&request.token, redemption, now).await? {
-        report_replay(&token);
-        return Err(JoinRefusal::Redeemed.into());
+    let mut attempts = Attempts::new();
+    while attempts.next().await {
+        let token = store.join_token(&request.token).await?;
+        let token = token.ok_or(JoinRefusal::Invalid)?;
+        policy::may_redeem(&token, tenant, cluster, now).inspect_err(|refusal| {
+            if *refusal == JoinRefusal::Redeemed {
+                report_replay(&token);
+            }
+        })?;
+        let state = store
+            .onboarding_state(tenant, &token.user_id, token.key_id, cluster)
+            .await?;
+        let cluster = state.cluster.as_ref();
+        let (key, owner) = policy::may_join(&token, state.key, state.owner, cluster, now)?;
+        match store
+            .redeem(&request.token, &key, &owner, redemption, now)
+            .await?
+        {
+            Redeemed::Now => {
+                metrics::count(Metric::JoinToken("redeemed"));
+                return Ok(token);
+            }
+            Redeemed::Before => {
+                report_replay(&token);
+                return Err(JoinRefusal::Redeemed.into());
+            }
+            Redeemed::Changed => {}
+        }
     }
-    metrics::count(Metric::JoinToken("redeemed"));
-    Ok(token)
+    Err(Error::TryAgain)
 }
 
 fn report_replay(token: &JoinTokenRecord) {

@@ -1,6 +1,6 @@
 //! Lists keys in pages, newest first.
 
-use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::{
     error::Error,
@@ -21,6 +21,13 @@ pub struct KeyFilter {
     pub role: Option<Role>,
 }
 
+/// The time of a list, and how long expired keys stay in it.
+#[derive(Debug, Clone, Copy)]
+pub struct Horizon {
+    pub history: Duration,
+    pub now: Timestamp,
+}
+
 impl KeyFilter {
     fn is_set(&self) -> bool {
         self.status.is_some() || self.role.is_some()
@@ -30,8 +37,12 @@ impl KeyFilter {
         &self,
         key: KeyRecord,
         owner: Option<&User>,
-        now: Timestamp,
+        horizon: Horizon,
     ) -> Option<KeySnapshot> {
+        let Horizon { history, now } = horizon;
+        if key.is_forgotten(history, now) {
+            return None;
+        }
         let key = key.snapshot(owner, now);
         let is_wanted = self.status.is_none_or(|status| status == key.status)
             && self.role.is_none_or(|role| role == key.record.role);
@@ -46,46 +57,53 @@ pub async fn list_user_keys(
     owner_id: &UserId,
     filter: KeyFilter,
     page: &PageRequest,
-    now: Timestamp,
+    horizon: Horizon,
 ) -> Result<Listing<KeySnapshot>, Error> {
-    let (me, owner) = users::resolve_both(actor, store, owner_id, now).await?;
-    let owner = policy::may_manage_keys_of(&me, owner_id, owner)?;
+    let (me, owner) = users::resolve_both(actor, store, owner_id, horizon.now).await?;
+    let mut owner = policy::may_manage_keys_of(&me, owner_id, owner)?;
     let mut gather = Gather::new(page);
     let size = gather.page_size(filter.is_set());
     loop {
         let keys = store
             .user_keys(&owner.tenant_id, owner_id, gather.position(), size)
             .await?;
-        let show = |key| filter.snapshot(key, Some(&owner), now);
+        let epochs = keys.items.iter().map(|key| key.epoch);
+        owner = store.with_ends_of(owner, epochs).await?;
+        let show = |key| filter.snapshot(key, Some(&owner), horizon);
         if gather.take(keys, Position::after_key, show) {
             return Ok(gather.finish());
         }
     }
 }
 
-/// A page of all keys in the actor's tenant, from an index that may lag slightly behind the table.
+/// A page of all keys in the actor's tenant. An index, which may lag slightly behind the table, tells which keys there
+/// are.
 pub async fn list_tenant_keys(
     actor: &Actor,
     store: &Store,
     filter: KeyFilter,
     page: &PageRequest,
-    now: Timestamp,
+    horizon: Horizon,
 ) -> Result<Listing<KeySnapshot>, Error> {
-    let me = users::resolve(actor, store, now).await?;
+    let me = users::resolve(actor, store, horizon.now).await?;
     policy::may_list_tenant_keys(&me)?;
     let tenant = &me.tenant_id;
     let mut gather = Gather::new(page);
+    let size = gather.page_size(filter.is_set()).min(100);
     loop {
-        // A page of at most 100 keys has at most 100 owners, which one BatchGetItem can read.
-        let keys = store.tenant_keys(tenant, gather.position(), 100).await?;
-        let ids = keys.items.iter().map(|key| key.user_id.clone());
-        let ids: BTreeSet<_> = ids.collect();
-        let owners = store.users(tenant, &Vec::from_iter(&ids)).await?;
+        let (keys, owners) = store.tenant_keys(tenant, gather.position(), size).await?;
+        let mut complete = Vec::with_capacity(owners.len());
+        for owner in owners {
+            let of_owner = keys.items.iter().filter(|key| key.user_id == owner.user_id);
+            let epochs = of_owner.map(|key| key.epoch);
+            complete.push(store.with_ends_of(owner.clone(), epochs).await?);
+        }
         let show = |key: KeyRecord| {
-            let owner = owners.iter().find(|owner| owner.user_id == key.user_id);
-            filter.snapshot(key, owner, now)
+            let owner = complete.iter().find(|owner| owner.user_id == key.user_id);
+            filter.snapshot(key, owner, horizon)
         };
-        if gather.take(keys, Position::after_tenant_key, show) {
+        let position = |key: &KeyRecord| Position::after_tenant_key(&key.user_id, key.key_id);
+        if gather.take(keys, position, show) {
             return Ok(gather.finish());
         }
     }
@@ -96,13 +114,11 @@ pub async fn get_key(
     store: &Store,
     owner_id: &UserId,
     key_id: KeyId,
-    now: Timestamp,
+    horizon: Horizon,
 ) -> Result<KeySnapshot, Error> {
-    let (me, owner) = users::resolve_both(actor, store, owner_id, now).await?;
+    let (me, owner) = users::resolve_both(actor, store, owner_id, horizon.now).await?;
     let owner = policy::may_manage_keys_of(&me, owner_id, owner)?;
-    let key = store.key(&owner.tenant_id, owner_id, key_id).await?;
-    let key = key.ok_or(Error::NotFound)?;
-    Ok(key.snapshot(Some(&owner), now))
+    find(store, owner, key_id, horizon).await
 }
 
 /// The record of the calling key, which the Lambda authorizer has validated.
@@ -111,11 +127,22 @@ pub async fn get_calling_key(
     tenant_id: &TenantId,
     owner_id: &UserId,
     key_id: KeyId,
-    now: Timestamp,
+    horizon: Horizon,
 ) -> Result<KeySnapshot, Error> {
     let owner = store.user(tenant_id, owner_id).await?;
     let owner = owner.ok_or(Error::NotFound)?;
-    let key = store.key(tenant_id, owner_id, key_id).await?;
+    find(store, owner, key_id, horizon).await
+}
+
+async fn find(
+    store: &Store,
+    owner: User,
+    key_id: KeyId,
+    Horizon { history, now }: Horizon,
+) -> Result<KeySnapshot, Error> {
+    let key = store.key(&owner.tenant_id, &owner.user_id, key_id).await?;
+    let key = key.filter(|key| !key.is_forgotten(history, now));
     let key = key.ok_or(Error::NotFound)?;
+    let owner = store.with_ends_of(owner, [key.epoch].into_iter()).await?;
     Ok(key.snapshot(Some(&owner), now))
 }

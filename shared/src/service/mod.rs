@@ -31,7 +31,9 @@ pub use create_key::{Expiry, KeyRequest, create_key};
 pub use error::{Error, FieldError};
 pub use join_tokens::{RedeemRequest, redeem_join_token};
 pub use key_service::{KeyService, PublishedKeys, table};
-pub use list_keys::{KeyFilter, get_calling_key, get_key, list_tenant_keys, list_user_keys};
+pub use list_keys::{
+    Horizon, KeyFilter, get_calling_key, get_key, list_tenant_keys, list_user_keys,
+};
 pub use onboard_cluster::{Joining, onboard_cluster};
 pub use page::{Listing, PageRequest};
 pub use revoke_key::{revoke_all_keys, revoke_key, revoke_presented_key};

@@ -9,13 +9,13 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use super::{error::Error, key_service::KeyService, validate_key::is_use_due};
+use super::{clusters, error::Error, key_service::KeyService, validate_key::is_use_due};
 use crate::{
     model::{
-        Cluster, ClusterName, ClusterNumber, ClusterType, JoinToken, JoinTokenRecord, Node,
-        NodeName, NodeNumber, Permission, Timestamp,
+        Cluster, ClusterName, ClusterNumber, ClusterType, JoinToken, JoinTokenRecord, KeyRecord,
+        Node, NodeName, NodeNumber, Permission, Timestamp,
     },
-    policy::{self, RefusalCode},
+    policy::{self, Grant, RefusalCode},
     process::{
         events,
         metrics::{self, Metric},
@@ -24,6 +24,10 @@ use crate::{
     token::VerifiedKey,
 };
 
+/// More slots than a key can hold.
+const MOST_SLOTS: i32 = 200;
+/// A deletion that has not ended after this time was interrupted. The next call finishes it.
+const DELETION_PATIENCE: Duration = Duration::from_secs(30);
 /// The maximum number of keys that can hold a slot for the same cluster. It limits the size of the cluster's item.
 const MOST_HOLDERS: usize = 400;
 
@@ -85,18 +89,21 @@ pub async fn onboard_cluster(
         let state = store
             .onboarding_state(tenant, user, key_id, &request.cluster)
             .await?;
-        let onboarding = match decide(state, &request, now) {
+        let slots = match state.has_slot {
+            true => None,
+            false => Some(store.slots(tenant, key_id, MOST_SLOTS).await?),
+        };
+        let onboarding = match decide(state, slots, &request, attempts.are_many(), now) {
             Decision::ReadAgain => continue,
-            Decision::Refuse(refusal) => return Err(refusal.into()),
-            Decision::NoSlot(refusal) => {
-                // The counter and the slot were not read atomically; a concurrent call may have taken the slot.
-                if store.has_slot(tenant, key_id, &request.cluster).await? {
-                    continue;
-                }
+            Decision::Refuse(refusal) => {
                 if refusal == Refusal::LimitReached {
                     metrics::count(Metric::Onboarding("limit_reached"));
                 }
                 return Err(refusal.into());
+            }
+            Decision::FinishDeletion(cluster) => {
+                clusters::delete(store, *cluster, now).await?;
+                continue;
             }
             Decision::Onboard(onboarding) => onboarding,
         };
@@ -105,12 +112,12 @@ pub async fn onboard_cluster(
             return Ok(token);
         }
     }
-    // The request is valid. A 503 response tells the caller to repeat it.
+    // Nothing is wrong with the request: 503 tells the caller to repeat it.
     Err(StoreError::Busy.into())
 }
 
 fn log(onboarding: &Onboarding) {
-    let is_new = matches!(onboarding.slot, Slot::Take { .. });
+    let is_new = onboarding.slot.is_new();
     tracing::info!(
         event.name = events::CLUSTER_ONBOARDED,
         key.id = %onboarding.key.key_id,
@@ -162,11 +169,11 @@ struct Request<'a> {
 
 #[derive(Debug)]
 enum Decision {
-    /// The parts of the state contradict each other, because another call is changing them.
+    /// The parts of the state contradict each other: another call is changing them.
     ReadAgain,
+    /// A deletion of the cluster stopped halfway.
+    FinishDeletion(Box<Cluster>),
     Refuse(Refusal),
-    /// The key has no slot for the cluster and cannot take one.
-    NoSlot(Refusal),
     Onboard(Box<Onboarding>),
 }
 
@@ -176,6 +183,8 @@ enum Refusal {
     NotOnboarded,
     LimitReached,
     TooManyHolders,
+    /// The cluster is being deleted.
+    Deleting,
 }
 
 impl From<Refusal> for Error {
@@ -190,6 +199,7 @@ impl From<Refusal> for Error {
                 "cluster_limit_reached",
                 "the access key has reached its max_clusters: delete a cluster, raise max_clusters, or use another key",
             ),
+            Refusal::Deleting => Self::TryAgain,
             Refusal::TooManyHolders => Self::Conflict(
                 "cluster_key_limit_reached",
                 "400 access keys already hold a slot for this cluster: use one of them, or wait until some have expired",
@@ -198,7 +208,18 @@ impl From<Refusal> for Error {
     }
 }
 
-fn decide(state: OnboardingState, request: &Request<'_>, now: Timestamp) -> Decision {
+/// Decides on an onboarding. `slots` are the clusters for which the key holds slots, read after the state. They are
+/// needed only if the key holds none for this cluster.
+///
+/// The counter of the key, its slots and the holders of the cluster always change together. A difference between them
+/// means that they are changing now or, if it is lasting, that one of them is damaged. The slots then decide.
+fn decide(
+    state: OnboardingState,
+    slots: Option<Vec<ClusterName>>,
+    request: &Request<'_>,
+    is_lasting: bool,
+    now: Timestamp,
+) -> Decision {
     let (record, owner) = (state.key.as_ref(), state.owner.as_ref());
     let permission = Some(Permission::ClustersOnboard);
     let grant = match policy::evaluate(request.key, record, owner, permission, now) {
@@ -208,26 +229,36 @@ fn decide(state: OnboardingState, request: &Request<'_>, now: Timestamp) -> Deci
     let (Some(key), Some(owner)) = (state.key, state.owner) else {
         return Decision::ReadAgain;
     };
-    let holds = |cluster: &Cluster| cluster.holders.contains(&key.key_id);
-    if state.cluster.as_ref().is_some_and(holds) != state.has_slot {
-        return Decision::ReadAgain;
-    }
+    let is_holder = |cluster: &Cluster| cluster.holders.contains(&key.key_id);
+    let is_holder = state.cluster.as_ref().is_some_and(is_holder);
     let is_new_cluster = state.cluster.is_none();
     let cluster = match (state.cluster, request.kind) {
         (Some(cluster), _) => cluster,
         (None, Some(kind)) => request.new_cluster(kind, now),
         (None, None) => return Decision::Refuse(Refusal::NotOnboarded),
     };
-    let slot = if state.has_slot {
-        let record_use = is_use_due(&key, now);
-        Slot::Held { record_use }
-    } else if grant.clusters_used >= grant.max_clusters {
-        return Decision::NoSlot(Refusal::LimitReached);
-    } else if cluster.holders.len() >= MOST_HOLDERS {
-        return Decision::NoSlot(Refusal::TooManyHolders);
-    } else {
-        let limit = grant.max_clusters;
-        Slot::Take { limit }
+    match cluster.deleting {
+        Some(began) if now < began + DELETION_PATIENCE => {
+            return Decision::Refuse(Refusal::Deleting);
+        }
+        Some(_) => return Decision::FinishDeletion(Box::new(cluster)),
+        None if is_holder != state.has_slot && !is_lasting => return Decision::ReadAgain,
+        None => {}
+    }
+    if !is_new_cluster && !is_holder && cluster.holders.len() >= MOST_HOLDERS {
+        return Decision::Refuse(Refusal::TooManyHolders);
+    }
+    let slot = match slots {
+        None => Slot::Held {
+            record_use: is_use_due(&key, now),
+            is_holder,
+        },
+        // Another call with the same key has just taken the slot.
+        Some(slots) if slots.contains(&cluster.name) => return Decision::ReadAgain,
+        Some(slots) => match new_slot(slots.len(), &key, &grant, is_lasting) {
+            Ok(slot) => slot,
+            Err(decision) => return decision,
+        },
     };
     Decision::Onboard(Box::new(Onboarding {
         node: request.node(cluster.number, now),
@@ -239,6 +270,26 @@ fn decide(state: OnboardingState, request: &Request<'_>, now: Timestamp) -> Deci
         is_new_cluster,
         now,
     }))
+}
+
+/// How a key that holds `held` slots takes another one.
+fn new_slot(
+    held: usize,
+    key: &KeyRecord,
+    grant: &Grant,
+    is_lasting: bool,
+) -> Result<Slot, Decision> {
+    let (held, limit) = (u32::try_from(held).unwrap_or(u32::MAX), grant.max_clusters);
+    let is_counted = held == key.clusters_used;
+    if !is_counted && !is_lasting {
+        Err(Decision::ReadAgain)
+    } else if held >= limit {
+        Err(Decision::Refuse(Refusal::LimitReached))
+    } else if is_counted {
+        Ok(Slot::Take { limit })
+    } else {
+        Ok(Slot::Recount { held })
+    }
 }
 
 impl Request<'_> {
@@ -253,18 +304,19 @@ impl Request<'_> {
             holders: BTreeSet::from([key_id]),
             created_at: now,
             last_seen_at: now,
+            deleting: None,
         }
     }
 
-    fn node(&self, cluster: ClusterNumber, now: Timestamp) -> Option<(Node, Timestamp)> {
-        let node = Node {
+    fn node(&self, cluster: ClusterNumber, now: Timestamp) -> Option<Node> {
+        Some(Node {
             cluster,
             name: self.node.clone()?,
             number: self.new_node,
             created_at: now,
             last_seen_at: now,
-        };
-        Some((node, now + self.node_history))
+            forgotten_at: now + self.node_history,
+        })
     }
 
     fn join_token(&self, cluster: ClusterNumber, now: Timestamp) -> JoinTokenRecord {
@@ -297,6 +349,9 @@ mod tests {
         key: KeyRecord,
         cluster: Option<Cluster>,
         has_slot: bool,
+        /// The number of other clusters for which the key holds slots.
+        other_slots: usize,
+        is_lasting: bool,
         kind: Option<ClusterType>,
         node: Option<NodeName>,
     }
@@ -309,6 +364,8 @@ mod tests {
             owner,
             cluster: None,
             has_slot: false,
+            other_slots: 0,
+            is_lasting: false,
             kind: Some(ClusterType::K8s),
             node: None,
         }
@@ -326,6 +383,7 @@ mod tests {
                 holders: holders.into_iter().collect(),
                 created_at: at(-60),
                 last_seen_at: at(-60),
+                deleting: None,
             });
             self
         }
@@ -356,7 +414,10 @@ mod tests {
                 cluster: self.cluster,
                 has_slot: self.has_slot,
             };
-            decide(state, &request, NOW)
+            let slot = |n| format!("other-{n}").parse().unwrap();
+            let slots = (0..self.other_slots).map(slot).collect();
+            let slots = (!self.has_slot).then_some(slots);
+            decide(state, slots, &request, self.is_lasting, NOW)
         }
 
         #[track_caller]
@@ -407,7 +468,10 @@ mod tests {
             let onboarding = case.onboarding();
             assert_eq!(
                 onboarding.slot,
-                Slot::Held { record_use },
+                Slot::Held {
+                    record_use,
+                    is_holder: true
+                },
                 "{last_used_at:?}"
             );
         }
@@ -418,9 +482,9 @@ mod tests {
         let mut case = case().onboarded();
         (case.kind, case.node) = (None, Some("n1".parse().unwrap()));
         let onboarding = case.onboarding();
-        let (node, forgotten_at) = onboarding.node.unwrap();
+        let node = onboarding.node.unwrap();
         assert_eq!(node.cluster, onboarding.cluster.number);
-        assert_eq!(forgotten_at, NOW + Duration::from_secs(100));
+        assert_eq!(node.forgotten_at, NOW + Duration::from_secs(100));
         assert_eq!(onboarding.join_token.node, Some(node.name));
     }
 
@@ -438,13 +502,14 @@ mod tests {
     #[test]
     fn a_key_without_a_free_slot_cannot_onboard_another_cluster() {
         let mut full = case();
-        full.key.clusters_used = 3;
+        (full.key.clusters_used, full.other_slots) = (3, 3);
         let mut lowered = case();
-        (lowered.key.max_clusters, lowered.key.clusters_used) = (1, 2);
+        lowered.key.max_clusters = 1;
+        (lowered.key.clusters_used, lowered.other_slots) = (2, 2);
         for case in [full, lowered] {
             let decision = case.decide();
             assert!(
-                matches!(decision, Decision::NoSlot(Refusal::LimitReached)),
+                matches!(decision, Decision::Refuse(Refusal::LimitReached)),
                 "{decision:?}"
             );
         }
@@ -455,14 +520,18 @@ mod tests {
         let keys = |n| (0..n).map(|_| another_key()).collect::<Vec<_>>();
         let decision = case().held_by(keys(MOST_HOLDERS)).decide();
         assert!(
-            matches!(decision, Decision::NoSlot(Refusal::TooManyHolders)),
+            matches!(decision, Decision::Refuse(Refusal::TooManyHolders)),
             "{decision:?}"
         );
         case().held_by(keys(MOST_HOLDERS - 1)).onboarding();
     }
 
-    #[test]
-    fn an_inconsistent_read_is_repeated() {
+    /// States that no call leaves behind, each with the slot that heals it.
+    fn inconsistencies() -> [(Case, Slot); 5] {
+        let unknown_holder = Slot::Held {
+            record_use: true,
+            is_holder: false,
+        };
         let slot_without_cluster = Case {
             has_slot: true,
             ..case()
@@ -471,17 +540,63 @@ mod tests {
             has_slot: true,
             ..case().held_by([another_key()])
         };
-        let holder_without_slot = Case {
-            has_slot: false,
-            ..case().onboarded()
-        };
-        for case in [
-            slot_without_cluster,
-            slot_without_holder,
-            holder_without_slot,
-        ] {
-            assert!(matches!(case.decide(), Decision::ReadAgain));
+        let mut holder_without_slot = case().onboarded();
+        holder_without_slot.has_slot = false;
+        holder_without_slot.key.clusters_used = 1;
+        let mut counter_too_low = case();
+        counter_too_low.other_slots = 2;
+        let mut counter_too_high = case();
+        counter_too_high.key.clusters_used = 3;
+        counter_too_high.other_slots = 1;
+        [
+            (slot_without_cluster, unknown_holder),
+            (slot_without_holder, unknown_holder),
+            (holder_without_slot, Slot::Recount { held: 0 }),
+            (counter_too_low, Slot::Recount { held: 2 }),
+            (counter_too_high, Slot::Recount { held: 1 }),
+        ]
+    }
+
+    #[test]
+    fn an_inconsistent_read_is_repeated_and_a_lasting_inconsistency_is_healed() {
+        for (case, _) in inconsistencies() {
+            let decision = case.decide();
+            assert!(matches!(decision, Decision::ReadAgain), "{decision:?}");
         }
+        for (mut case, healed) in inconsistencies() {
+            case.is_lasting = true;
+            assert_eq!(case.onboarding().slot, healed);
+        }
+    }
+
+    #[test]
+    fn a_damaged_counter_gives_no_slot_beyond_the_limit() {
+        let mut case = case();
+        (case.is_lasting, case.other_slots) = (true, 3);
+        let decision = case.decide();
+        assert!(
+            matches!(decision, Decision::Refuse(Refusal::LimitReached)),
+            "{decision:?}"
+        );
+    }
+
+    #[test]
+    fn a_cluster_that_is_being_deleted_is_joined_only_after_its_deletion() {
+        let deleting = |seconds| {
+            let mut case = case().onboarded();
+            case.cluster.as_mut().unwrap().deleting = Some(at(seconds));
+            case.decide()
+        };
+        let decision = deleting(-29);
+        assert!(
+            matches!(decision, Decision::Refuse(Refusal::Deleting)),
+            "{decision:?}"
+        );
+        let decision = deleting(-30);
+        assert!(
+            matches!(decision, Decision::FinishDeletion(_)),
+            "{decision:?}"
+        );
     }
 
     #[test]
@@ -497,7 +612,7 @@ mod tests {
             match code {
                 RefusalCode::Invalid => case.key.hash = None,
                 RefusalCode::Expired => case.key.expires_at = at(0),
-                RefusalCode::Revoked => case.owner.epoch = 1,
+                RefusalCode::Revoked => case.owner.epoch = case.owner.epoch.next(NOW),
                 RefusalCode::OwnerInactive => case.owner.status = UserStatus::Inactive,
                 RefusalCode::Forbidden => case.key.role = Role::Viewer,
             }

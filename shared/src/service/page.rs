@@ -72,7 +72,9 @@ impl<'a, T> Gather<'a, T> {
             self.last = Some(position(&item));
             self.items.extend(show(item));
         }
-        self.is_complete = !page.has_more;
+        self.is_complete = page.next.is_none();
+        // The last items of the page may be damaged.
+        self.last = page.next.or(self.last.take());
         self.is_complete || self.pages == Self::PAGES
     }
 

@@ -1,5 +1,7 @@
 //! Revokes one key, all keys of a user, or the key that is presented.
 
+use std::time::Duration;
+
 use super::{error::Error, key_service::KeyService, users};
 use crate::{
     model::{Actor, KeyId, Revocation, TenantId, Timestamp, UserId},
@@ -12,29 +14,25 @@ use crate::{
     token::AccessKey,
 };
 
-/// Revokes one key of a user. Revoking it again changes nothing.
+/// Revokes one key of a user. If the key is already revoked or has expired, nothing changes.
 pub async fn revoke_key(
     actor: &Actor,
     store: &Store,
     owner_id: &UserId,
     key_id: KeyId,
     reason: Option<String>,
+    history: Duration,
     now: Timestamp,
 ) -> Result<(), Error> {
     let (me, owner) = users::resolve_both(actor, store, owner_id, now).await?;
     let owner = policy::may_manage_keys_of(&me, owner_id, owner)?;
     let revocation = Revocation::new(now, &me.user_id, reason);
-    revoke(
-        store,
-        &owner.tenant_id,
-        owner_id,
-        key_id,
-        &revocation,
-        "key",
-    )
-    .await?
-    .then_some(())
-    .ok_or(Error::NotFound)
+    let tenant_id = &owner.tenant_id;
+    match revoke(store, tenant_id, owner_id, key_id, &revocation, "key", now).await? {
+        Revoked::Before(key) if key.is_forgotten(history, now) => Err(Error::NotFound),
+        Revoked::NotFound => Err(Error::NotFound),
+        Revoked::Now | Revoked::Before(_) => Ok(()),
+    }
 }
 
 /// Revokes every key that a user has now, with one write. Keys that are created later are not affected.
@@ -58,7 +56,7 @@ pub async fn revoke_all_keys(
             return Ok(());
         }
         let revocation = Revocation::new(now, &me.user_id, reason.clone());
-        if store.revoke_all_keys(&owner, revocation).await? {
+        if store.revoke_all_keys(&owner, revocation, now).await? {
             tracing::info!(
                 event.name = events::USER_KEYS_REVOKED,
                 tenant.id = %owner.tenant_id,
@@ -91,14 +89,14 @@ pub async fn revoke_presented_key(
     if !policy::may_revoke_as_holder(&key, record.as_ref()) {
         return Err(Error::NotAKey);
     }
-    let revocation = Revocation::new(now, format_args!("key:{key_id}"), reason);
-    revoke(store, tenant, user, key_id, &revocation, "holder")
-        .await?
-        .then_some(())
-        .ok_or(Error::NotAKey)
+    let revocation = Revocation::new(now, key_id, reason);
+    match revoke(store, tenant, user, key_id, &revocation, "holder", now).await? {
+        Revoked::Now | Revoked::Before(_) => Ok(()),
+        Revoked::NotFound => Err(Error::NotAKey),
+    }
 }
 
-/// Revokes a key. Returns false if the key does not exist. `kind` is a dimension of the metric.
+/// `kind` is a dimension of the metric.
 async fn revoke(
     store: &Store,
     tenant_id: &TenantId,
@@ -106,11 +104,12 @@ async fn revoke(
     key_id: KeyId,
     revocation: &Revocation,
     kind: &'static str,
-) -> Result<bool, Error> {
+    now: Timestamp,
+) -> Result<Revoked, Error> {
     let revoked = store
-        .revoke_key(tenant_id, user_id, key_id, revocation)
+        .revoke_key(tenant_id, user_id, key_id, revocation, now)
         .await?;
-    if revoked == Revoked::Now {
+    if let Revoked::Now = revoked {
         tracing::info!(
             event.name = events::ACCESS_KEY_REVOKED,
             tenant.id = %tenant_id,
@@ -120,5 +119,5 @@ async fn revoke(
         );
         metrics::count(Metric::Revoked(kind));
     }
-    Ok(revoked != Revoked::NotFound)
+    Ok(revoked)
 }

@@ -35,7 +35,8 @@ pub async fn limit_key(
             ),
         ));
     }
-    if !key.is_live(&owner, now) || !store.limit_clusters(&key, max_clusters).await? {
+    let giver = Some(&me).filter(|_| max_clusters > key.max_clusters);
+    if !key.is_live(&owner, now) || !store.limit_clusters(&key, max_clusters, giver, now).await? {
         return Err(Error::Conflict(
             "key_gone",
             "the key was revoked or has expired: create a new one",

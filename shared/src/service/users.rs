@@ -10,10 +10,10 @@ use super::{
     page::{Listing, PageRequest},
 };
 use crate::{
-    model::{Actor, Name, Revocation, Role, Timestamp, User, UserId, UserStatus},
+    model::{Actor, Name, Revocation, Role, TenantId, Timestamp, User, UserId, UserStatus},
     policy,
     process::events,
-    store::{Attempts, Position, Store, UserWritten},
+    store::{Attempts, Store, UserWritten},
 };
 
 /// The minimum time between two recorded sign-ins of a user.
@@ -53,7 +53,7 @@ pub(super) async fn sign_in(
 ) -> Result<Option<User>, Error> {
     let Some(user) = user else {
         let user = User::first_seen(actor, now);
-        let written = store.write_user(None, &user).await?;
+        let written = store.write_user(None, &user, None).await?;
         return Ok((written == UserWritten::Done).then_some(user));
     };
     policy::may_call(&user)?;
@@ -105,10 +105,9 @@ pub async fn list_users(
     let users = store
         .tenant_users(&me.tenant_id, page.after.as_ref(), limit)
         .await?;
-    let last = users.items.last().filter(|_| users.has_more);
     Ok(Listing {
-        next: last.map(Position::after_user),
         items: users.items,
+        next: users.next,
     })
 }
 
@@ -193,7 +192,7 @@ pub async fn delete_user(
     let delete = |old: Option<&User>| {
         let reason = Some("the user was deleted".into());
         let revocation = Revocation::new(now, &actor.user_id, reason);
-        let mut new = existing(old)?.in_next_epoch(revocation);
+        let mut new = existing(old)?.in_next_epoch(revocation, now);
         new.status = UserStatus::Deleted;
         (new.email, new.name) = (None, None);
         Ok(new)
@@ -218,25 +217,52 @@ async fn write_user(
     change: impl Fn(Option<&User>) -> Result<User, Error>,
 ) -> Result<(Option<User>, User), Error> {
     let mut attempts = Attempts::new();
+    let mut are_admins_complete = false;
     while attempts.next().await {
         let (me, old) = sign_in_and_read(actor, store, user_id, now).await?;
         policy::may_change_user(&me, user_id)?;
         let new = change(old.as_ref())?;
-        match store.write_user(old.as_ref(), &new).await? {
+        let giver = Some(&me).filter(|_| policy::gives(old.as_ref(), &new));
+        match store.write_user(old.as_ref(), &new, giver).await? {
             UserWritten::Done => {
                 log(&new);
                 return Ok((old, new));
             }
-            UserWritten::Stale => {}
-            UserWritten::LastAdmin => {
+            UserWritten::LastAdmin if are_admins_complete => {
                 return Err(Error::Conflict(
                     "last_admin",
                     "this is the tenant's last active administrator: make another one first",
                 ));
             }
+            UserWritten::LastAdmin => {
+                are_admins_complete = complete_admins(store, &me.tenant_id, user_id).await?;
+            }
+            UserWritten::Stale => {}
         }
     }
     Err(Error::CHANGED_MEANWHILE)
+}
+
+/// Looks for administrators other than `user` whom damage has removed from the set of administrators, and adds up to
+/// ten of them. False if they have changed meanwhile.
+async fn complete_admins(store: &Store, tenant: &TenantId, user: &UserId) -> Result<bool, Error> {
+    let (mut found, mut after) = (Vec::new(), None);
+    loop {
+        let page = store.tenant_users(tenant, after.as_ref(), 100).await?;
+        let is_admin =
+            |found: &User| found.is_active() && found.role == Role::Admin && found.user_id != *user;
+        found.extend(
+            page.items
+                .into_iter()
+                .filter(is_admin)
+                .take(10 - found.len()),
+        );
+        after = page.next;
+        if after.is_none() || found.len() == 10 {
+            break;
+        }
+    }
+    Ok(found.is_empty() || store.restore_admins(tenant, &found).await?)
 }
 
 fn log(user: &User) {

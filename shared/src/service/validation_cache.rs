@@ -111,7 +111,7 @@ impl ValidationCache {
 mod tests {
     use super::*;
     use crate::model::{
-        Revocation, Role,
+        Principal, Revocation, Role,
         fixtures::{self, NOW, at},
     };
     use crate::token::Claims;
@@ -142,7 +142,7 @@ mod tests {
         changed(|lookup| {
             lookup.record.as_mut().unwrap().revocation = Some(Revocation {
                 at: at(0),
-                by: "editor".into(),
+                by: Principal::system(),
                 reason: None,
             });
         })
@@ -292,7 +292,10 @@ mod tests {
             Some(Err(RefusalCode::Forbidden))
         );
 
-        let next_epoch = changed(|lookup| lookup.owner.as_mut().unwrap().epoch = 1);
+        let next_epoch = changed(|lookup| {
+            let owner = lookup.owner.as_mut().unwrap();
+            owner.epoch = owner.epoch.next(NOW);
+        });
         let cache = ValidationCache::with(FIVE_MINUTES, next_epoch);
         assert_eq!(cache.result(None, NOW), Some(Err(RefusalCode::Revoked)));
     }

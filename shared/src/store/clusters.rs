@@ -1,19 +1,19 @@
 //! Clusters, their nodes, and the slots that keys hold for them.
 
-use std::collections::BTreeSet;
-
 use serde_dynamo::string_set::StringSet;
 
 use super::{
     handle::Store,
     page::{Page, Position},
     schema::{
-        Batch, ClusterItem, ClusterPk, ClusterSk, KeyItem, NodeItem, NodeSk, PrimaryKey, SlotItem,
-        SlotPk, SlotSk, read,
+        Batch, ClusterItem, ClusterPk, ClusterSk, KeyItem, NodeItem, NodePk, NodeSk, PrimaryKey,
+        SlotItem, SlotPk, SlotSk, partition_key, read, readable, sort_key,
     },
     table::{Outcome, Query, StoreError, Write},
 };
-use crate::model::{Cluster, ClusterName, ClusterNumber, KeyId, KeyRecord, Node, TenantId, UserId};
+use crate::model::{
+    Cluster, ClusterName, ClusterNumber, KeyId, KeyRecord, Node, TenantId, Timestamp,
+};
 
 /// The maximum number of keys whose slots are freed in one transaction. Each key uses up to two of the 100 items that a
 /// transaction may contain.
@@ -30,20 +30,6 @@ pub enum Deletion {
 }
 
 impl Store {
-    /// Whether a key holds a slot for a cluster.
-    pub(crate) async fn has_slot(
-        &self,
-        tenant: &TenantId,
-        key: KeyId,
-        cluster: &ClusterName,
-    ) -> Result<bool, StoreError> {
-        let slot = self
-            .table
-            .get(PrimaryKey::slot(tenant, key, cluster))
-            .await?;
-        Ok(slot.is_some())
-    }
-
     /// The clusters for which a key holds slots, up to `limit`.
     pub(crate) async fn slots(
         &self,
@@ -58,9 +44,10 @@ impl Store {
             limit: Some(limit),
             ..Query::default()
         };
-        let page: Page<SlotItem> = self.table.page::<SlotItem, _>(query).await?;
-        let names = page.items.into_iter().map(|slot| slot.sk.cluster);
-        Ok(names.collect())
+        let (items, _) = self.table.query(query).await?;
+        // The sort key says everything, so a damaged slot counts like any other.
+        let slots = items.iter().map(|item| sort_key(item).parse::<SlotSk>());
+        Ok(slots.flatten().map(|slot| slot.cluster).collect())
     }
 
     /// Removes the slot of an expired key. The cluster remains, but the key is no longer one of its holders.
@@ -115,18 +102,32 @@ impl Store {
         &self,
         tenant: &TenantId,
         cluster: ClusterNumber,
-        after: Option<&Node>,
+        after: Option<&Position>,
     ) -> Result<Page<Node>, StoreError> {
-        let pk = ClusterPk {
-            tenant: tenant.clone(),
-        };
+        let tenant = tenant.clone();
+        let pk = NodePk { tenant, cluster };
         let query = Query {
             partition: pk.to_string(),
-            prefix: Some(format!("{}#{cluster}#", NodeSk::PREFIX)),
-            after: after.map(|node| PrimaryKey::node(tenant, node.cluster, &node.name).0),
+            prefix: Some(format!("{}#", NodeSk::PREFIX)),
+            after: after.map(|position| position.in_partition(&pk)),
             ..Query::default()
         };
         self.table.page::<NodeItem, _>(query).await
+    }
+
+    /// Marks a cluster as being deleted, so that no key joins it any more. False if the cluster no longer exists.
+    pub(crate) async fn mark_deleting(
+        &self,
+        cluster: &Cluster,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let key = PrimaryKey::cluster(&cluster.tenant_id, &cluster.name);
+        let update = Write::update(key, "SET deleting = :now")
+            .when("id = :id")
+            .value(":id", cluster.number)
+            .value(":now", now);
+        let outcome = self.table.update(&update).await?;
+        Ok(matches!(outcome, Outcome::Done))
     }
 
     /// Takes one step in the deletion of a cluster: frees the slots of some of its holders or, in the last step,
@@ -136,23 +137,15 @@ impl Store {
         &self,
         cluster: &Cluster,
     ) -> Result<Deletion, StoreError> {
-        let freed: Vec<KeyId> = cluster
-            .holders
-            .iter()
-            .copied()
-            .take(FREED_AT_ONCE)
-            .collect();
+        let holders = cluster.holders.iter().copied();
+        let freed: Vec<KeyId> = holders.take(FREED_AT_ONCE).collect();
         let is_last = freed.len() == cluster.holders.len();
         let mut writes = vec![if is_last {
             delete_if_unchanged(cluster)
         } else {
             forget_holders(cluster, &freed)
         }];
-        let slots = self.slots_of(cluster, &freed).await?;
-        let live = self.live_keys(&cluster.tenant_id, &slots).await?;
-        for (key, user) in &slots {
-            writes.extend(free_slot(cluster, *key, user, live.contains(key)));
-        }
+        writes.extend(self.free_slots(cluster, &freed).await?);
         Ok(match self.table.try_transact(&writes).await {
             Ok(Outcome::Done) if is_last => Deletion::Done,
             Ok(Outcome::Done) => Deletion::Progress,
@@ -161,39 +154,38 @@ impl Store {
         })
     }
 
-    /// The given keys that hold slots for a cluster, with their owners.
-    async fn slots_of(
+    /// The writes that free the slots of some keys for a cluster. A holder without a slot, or whose slot or key is
+    /// damaged, does not prevent the deletion.
+    async fn free_slots(
         &self,
         cluster: &Cluster,
         keys: &[KeyId],
-    ) -> Result<Vec<(KeyId, UserId)>, StoreError> {
-        let slot = |key: &KeyId| PrimaryKey::slot(&cluster.tenant_id, *key, &cluster.name);
-        let keys = keys.iter().map(slot).collect();
-        let Batch(items) = self.table.batch_get(keys).await?;
-        let slots = items.into_iter().map(|item| {
-            let slot: SlotItem = read::<SlotItem, _>(item)?;
-            Ok((slot.pk.key, slot.user_id))
-        });
-        slots.collect()
-    }
-
-    async fn live_keys(
-        &self,
-        tenant: &TenantId,
-        keys: &[(KeyId, UserId)],
-    ) -> Result<BTreeSet<KeyId>, StoreError> {
-        let keys = keys
+    ) -> Result<Vec<Write>, StoreError> {
+        let tenant = &cluster.tenant_id;
+        let slot = |key: &KeyId| PrimaryKey::slot(tenant, *key, &cluster.name);
+        let Batch(slots) = self
+            .table
+            .batch_get(keys.iter().map(slot).collect())
+            .await?;
+        let found = slots
             .iter()
-            .map(|(key, user)| PrimaryKey::key(tenant, user, *key));
-        let mut live = BTreeSet::new();
-        let Batch(items) = self.table.batch_get(keys.collect()).await?;
-        for item in items {
-            let key: KeyRecord = read::<KeyItem, _>(item)?;
-            if key.hash.is_some() {
-                live.insert(key.key_id);
-            }
-        }
-        Ok(live)
+            .filter_map(|item| partition_key(item).parse().ok());
+        let mut writes: Vec<Write> = found
+            .map(|SlotPk { key, .. }| Write::delete(slot(&key)).when("attribute_exists(pk)"))
+            .collect();
+        let slots = readable::<SlotItem, SlotItem>(slots);
+        let counted = slots.map(|slot| PrimaryKey::key(tenant, &slot.user_id, slot.pk.key));
+        let Batch(keys) = self.table.batch_get(counted.collect()).await?;
+        // The history of an expired key keeps its count.
+        let counting = |key: &KeyRecord| key.hash.is_some() && key.clusters_used > 0;
+        let keys = readable::<KeyItem, KeyRecord>(keys).filter(counting);
+        writes.extend(keys.map(|key| {
+            let item = PrimaryKey::key(tenant, &key.user_id, key.key_id);
+            Write::update(item, "SET clusters_used = clusters_used - :one")
+                .when("attribute_exists(#hash) AND clusters_used >= :one")
+                .value(":one", 1)
+        }));
+        Ok(writes)
     }
 }
 
@@ -216,21 +208,4 @@ fn forget_holders(cluster: &Cluster, freed: &[KeyId]) -> Write {
         .value(":id", cluster.number)
         .value(":freed", StringSet(freed))
         .value(":holders", StringSet(&cluster.holders))
-}
-
-/// Frees a key's slot for a cluster. If the key is live, also decrements its counter. The history of an expired key
-/// keeps its count.
-fn free_slot(cluster: &Cluster, key: KeyId, user: &UserId, is_live: bool) -> Vec<Write> {
-    let tenant = &cluster.tenant_id;
-    let slot =
-        Write::delete(PrimaryKey::slot(tenant, key, &cluster.name)).when("attribute_exists(pk)");
-    let mut writes = vec![slot];
-    if is_live {
-        let count = Write::update(
-            PrimaryKey::key(tenant, user, key),
-            "SET clusters_used = clusters_used - :one",
-        );
-        writes.push(count.when("attribute_exists(#hash)").value(":one", 1));
-    }
-    writes
 }

@@ -4,8 +4,19 @@ use super::{
     handle::Store,
     schema::{JoinTokenItem, PrimaryKey, read},
     table::{Outcome, StoreError, Write},
+    users::is_unchanged,
 };
-use crate::model::{JoinToken, JoinTokenRecord, Redemption, Timestamp};
+use crate::model::{JoinToken, JoinTokenRecord, KeyRecord, Redemption, Timestamp, User};
+
+/// The result of redeeming a join token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Redeemed {
+    Now,
+    /// The token was already redeemed.
+    Before,
+    /// The key or its owner has changed since it was read.
+    Changed,
+}
 
 impl Store {
     pub(crate) async fn join_token(
@@ -16,23 +27,34 @@ impl Store {
         Ok(item.map(read::<JoinTokenItem, _>).transpose()?)
     }
 
-    /// Redeems a join token. Returns true only for the first `redemption`. Writing the same redemption again also
-    /// returns true, because the SDK retries a write whose response was lost.
+    /// Redeems a join token, provided that its key and the key's owner still allow it. Returns true only for the first
+    /// `redemption`. Writing the same redemption again also returns true, because the SDK retries a write whose
+    /// response was lost.
     pub(crate) async fn redeem(
         &self,
         token: &JoinToken,
+        key: &KeyRecord,
+        owner: &User,
         redemption: Redemption,
         now: Timestamp,
-    ) -> Result<bool, StoreError> {
-        let key = PrimaryKey::join_token(token.hash());
-        let update = Write::update(key, "SET redeemed_at = :now, redemption = :redemption")
+    ) -> Result<Redeemed, StoreError> {
+        let token = PrimaryKey::join_token(token.hash());
+        let update = Write::update(token, "SET redeemed_at = :now, redemption = :redemption")
             .when(
                 "expires_at > :now AND \
                  (attribute_not_exists(redeemed_at) OR redemption = :redemption)",
             )
             .value(":now", now)
             .value(":redemption", redemption);
-        let outcome = self.table.update(&update).await?;
-        Ok(matches!(outcome, Outcome::Done))
+        let key = PrimaryKey::key(&key.tenant_id, &key.user_id, key.key_id);
+        let is_live = Write::check(key)
+            .when("attribute_not_exists(revoked_at) AND expires_at > :now")
+            .value(":now", now);
+        let writes = [update, is_live, is_unchanged(owner)];
+        Ok(match self.table.transact(&writes).await? {
+            Outcome::Done => Redeemed::Now,
+            Outcome::Refused(refusals) if refusals.has(0) => Redeemed::Before,
+            Outcome::Refused(_) => Redeemed::Changed,
+        })
     }
 }

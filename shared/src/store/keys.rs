@@ -1,21 +1,26 @@
 //! Reads, issues, revokes and archives keys, and records their use.
 
+use std::{cmp::Reverse, collections::BTreeSet, time::Duration};
+
 use super::{
     handle::Store,
     page::{Page, Position},
     schema::{
-        EarlierRequest, IdempotencyItem, IdempotencySk, IndexedKeysPk, KeyItem, KeySk, PrimaryKey,
-        UserItem, read, user_pk,
+        EarlierRequest, IdempotencyItem, IdempotencySk, IndexedKey, IndexedKeysPk, Item, KeyItem,
+        KeySk, Kind, PrimaryKey, UserItem, is_kind, read, readable, user_pk,
     },
     table::{Outcome, Query, StoreError, Write},
-    users::is_unchanged,
+    users::{is_unchanged, may_still},
 };
 use crate::{
-    model::{Actor, KeyId, KeyRecord, Revocation, TenantId, Timestamp, User, UserId},
+    model::{Actor, KeyHash, KeyId, KeyRecord, Revocation, TenantId, Timestamp, User, UserId},
     token::Claims,
 };
 
-/// The request that an `Idempotency-Key` identifies.
+/// How long an `Idempotency-Key` is remembered.
+pub(crate) const IDEMPOTENCY_LIFETIME: Duration = Duration::from_secs(86_400);
+
+/// The request that an `Idempotency-Key` stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Idempotency {
     /// Hash of the caller and the header.
@@ -29,7 +34,7 @@ pub struct Idempotency {
 pub struct CreationState {
     pub actor: Option<User>,
     pub owner: Option<User>,
-    /// The earlier request with the same `Idempotency-Key`.
+    /// The earlier request with the same `Idempotency-Key`. It may be older than the key is remembered.
     pub earlier: Option<EarlierRequest>,
 }
 
@@ -37,18 +42,19 @@ pub struct CreationState {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Issued {
     Done,
-    /// The owner has changed since the read, or another request with the same `Idempotency-Key` was faster.
+    /// The caller or the owner has changed since it was read.
     Changed,
-    /// The key to re-issue was revoked or has expired.
-    Gone,
+    /// For a new key: another request with the same `Idempotency-Key` was faster. For a key to re-issue: it was used,
+    /// issued again, revoked or has expired since it was read.
+    Taken,
 }
 
 /// The result of a revocation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Revoked {
     Now,
-    /// The key was already revoked, or only its history is left.
-    Before,
+    /// The key was already revoked or has expired. Nothing has changed.
+    Before(Box<KeyRecord>),
     NotFound,
 }
 
@@ -57,6 +63,15 @@ pub enum Revoked {
 pub enum Archived {
     Now,
     Before,
+}
+
+/// Makes a transaction fail unless a key that `caller` creates for `owner` is still allowed and valid.
+fn still_valid(caller: &User, owner: &User) -> Vec<Write> {
+    let mut checks = vec![is_unchanged(owner)];
+    if caller.user_id != owner.user_id {
+        checks.push(may_still(caller));
+    }
+    checks
 }
 
 impl Store {
@@ -112,56 +127,80 @@ impl Store {
         Ok(state)
     }
 
-    /// Writes a new key, provided that its owner has not changed since the read and that the `Idempotency-Key` is
-    /// unused.
+    /// Writes a new key, provided that the caller and the owner have not changed since they were read, and that its
+    /// `Idempotency-Key` is unused, or was used before `forgotten_before`.
     pub(crate) async fn create_key(
         &self,
         key: &KeyRecord,
+        caller: &User,
         owner: &User,
         idempotency: Option<&Idempotency>,
+        forgotten_before: Timestamp,
     ) -> Result<Issued, StoreError> {
         let item = KeyItem::new(key, key.expires_at);
-        let mut writes = vec![
-            is_unchanged(owner),
-            Write::put(&item).when_absent().return_item(),
-        ];
+        let mut writes = vec![Write::put(&item).when_absent().return_item()];
         if let Some(Idempotency { id, fingerprint }) = idempotency {
             let item = IdempotencyItem {
                 pk: user_pk(&key.tenant_id, &key.user_id),
                 sk: IdempotencySk { hash: id.clone() },
                 key_id: key.key_id,
                 fingerprint: fingerprint.clone(),
-                ttl: key.expires_at,
+                created_at: key.created_at,
+                ttl: key.created_at + IDEMPOTENCY_LIFETIME,
             };
-            writes.push(Write::put(&item).when_absent());
+            let put = Write::put(&item)
+                .when("attribute_not_exists(pk) OR created_at <= :forgotten_before")
+                .value(":forgotten_before", forgotten_before);
+            writes.push(put);
         }
+        let is_idempotent = writes.len() == 2;
+        writes.extend(still_valid(caller, owner));
         let Outcome::Refused(mut refusals) = self.table.transact(&writes).await? else {
             return Ok(Issued::Done);
         };
-        let found = refusals.take_item(1).map(read::<KeyItem, KeyRecord>);
+        let found = refusals.take_item(0).map(read::<KeyItem, KeyRecord>);
         Ok(match found {
             // An earlier attempt wrote the key, but its response was lost.
             Some(Ok(found)) if found.hash == key.hash => Issued::Done,
+            _ if is_idempotent && refusals.has(1) => Issued::Taken,
             _ => Issued::Changed,
         })
     }
 
-    /// Replaces the hash of a live key that was issued again with a new secret.
+    /// Gives a key the hash of a new secret, provided that it still has the hash `earlier` and was never used, and that
+    /// the caller and the owner have not changed since they were read.
     pub(crate) async fn reissue_key(
         &self,
         key: &KeyRecord,
+        earlier: KeyHash,
+        caller: &User,
         owner: &User,
+        now: Timestamp,
     ) -> Result<Issued, StoreError> {
         let key_item = PrimaryKey::key(&key.tenant_id, &key.user_id, key.key_id);
         let update = Write::update(key_item, "SET #hash = :hash")
-            .when("attribute_exists(#hash) AND attribute_not_exists(revoked_at) AND epoch = :epoch")
+            .when(
+                "#hash = :earlier AND attribute_not_exists(last_used_at) AND \
+                 attribute_not_exists(revoked_at) AND expires_at > :now AND epoch = :epoch",
+            )
             .value(":hash", key.hash)
-            .value(":epoch", owner.epoch);
-        let writes = [is_unchanged(owner), update];
-        Ok(match self.table.transact(&writes).await? {
-            Outcome::Refused(refusals) if refusals.has(1) => Issued::Gone,
-            Outcome::Refused(_) => Issued::Changed,
-            Outcome::Done => Issued::Done,
+            .value(":earlier", earlier)
+            .value(":now", now)
+            .value(":epoch", owner.epoch)
+            .return_item();
+        let mut writes = vec![update];
+        writes.extend(still_valid(caller, owner));
+        let Outcome::Refused(mut refusals) = self.table.transact(&writes).await? else {
+            return Ok(Issued::Done);
+        };
+        if !refusals.has(0) {
+            return Ok(Issued::Changed);
+        }
+        let found = refusals.take_item(0).map(read::<KeyItem, KeyRecord>);
+        Ok(match found {
+            // The response to an earlier attempt of this request was lost.
+            Some(Ok(found)) if found.hash == key.hash => Issued::Done,
+            _ => Issued::Taken,
         })
     }
 
@@ -185,41 +224,67 @@ impl Store {
         self.table.page::<KeyItem, _>(query).await
     }
 
-    /// A page of a tenant's keys, newest first, from the index.
+    /// A page of a tenant's keys with their owners, newest first. The index, which may lag slightly behind the table,
+    /// tells which keys there are; what they are now comes from the table.
     pub(crate) async fn tenant_keys(
         &self,
         tenant: &TenantId,
         after: Option<&Position>,
         limit: i32,
-    ) -> Result<Page<KeyRecord>, StoreError> {
-        let tenant = tenant.clone();
+    ) -> Result<(Page<KeyRecord>, Vec<User>), StoreError> {
         let query = Query {
             index: Some("tenant"),
-            after: after.and_then(|position| position.in_tenant_keys(&tenant)),
-            partition: IndexedKeysPk { tenant }.to_string(),
+            after: after.and_then(|position| position.in_tenant_keys(tenant)),
+            partition: IndexedKeysPk {
+                tenant: tenant.clone(),
+            }
+            .to_string(),
             descending: true,
             limit: Some(limit),
             ..Query::default()
         };
-        self.table.page::<KeyItem, _>(query).await
+        let (entries, has_more) = self.table.query(query).await?;
+        let ids = entries.into_iter().map(read::<IndexedKey, _>);
+        let ids: Vec<(UserId, KeyId)> = ids.collect::<Result<_, _>>()?;
+        let last = ids.last().filter(|_| has_more);
+        let next = last.map(|(user, key)| Position::after_tenant_key(user, *key));
+        let owners: BTreeSet<_> = ids.iter().map(|(user, _)| user).collect();
+        let owners = owners
+            .into_iter()
+            .map(|user| PrimaryKey::user(tenant, user));
+        let keys = ids
+            .iter()
+            .map(|(user, key)| PrimaryKey::key(tenant, user, *key));
+        let items = self
+            .table
+            .batch_get_all(owners.chain(keys).collect())
+            .await?;
+        let is_user = |item: &Item| is_kind(item, UserItem::SK);
+        let (users, keys): (Vec<_>, Vec<_>) = items.into_iter().partition(is_user);
+        let mut items: Vec<KeyRecord> = readable::<KeyItem, _>(keys).collect();
+        items.sort_by_key(|key| Reverse(key.key_id));
+        let owners = readable::<UserItem, _>(users).collect();
+        Ok((Page { items, next }, owners))
     }
 
-    /// Revokes a key. If the key is already revoked, the first revocation is kept.
+    /// Revokes a key that is not revoked yet and has not expired.
     pub(crate) async fn revoke_key(
         &self,
         tenant: &TenantId,
         user: &UserId,
         key: KeyId,
         revocation: &Revocation,
+        now: Timestamp,
     ) -> Result<Revoked, StoreError> {
         let mut expression = "SET revoked_at = :at, revoked_by = :by".to_owned();
         if revocation.reason.is_some() {
             expression.push_str(", revoked_reason = :reason");
         }
         let mut update = Write::update(PrimaryKey::key(tenant, user, key), expression)
-            .when("attribute_exists(#hash) AND attribute_not_exists(revoked_at)")
+            .when("attribute_exists(pk) AND attribute_not_exists(revoked_at) AND expires_at > :now")
             .value(":at", revocation.at)
             .value(":by", &revocation.by)
+            .value(":now", now)
             .return_item();
         if let Some(reason) = &revocation.reason {
             update = update.value(":reason", reason);
@@ -227,13 +292,16 @@ impl Store {
         Ok(match self.table.update(&update).await? {
             Outcome::Done => Revoked::Now,
             Outcome::Refused(mut refusals) => match refusals.take_item(0) {
-                Some(_) => Revoked::Before,
+                Some(item) => Revoked::Before(Box::new(read::<KeyItem, _>(item)?)),
                 None => Revoked::NotFound,
             },
         })
     }
 
     /// Records a use of a key, unless one was recorded after `since`. Does not retry while a transaction holds the key.
+    ///
+    /// The condition names no attribute that validations may not write, because IAM does not distinguish between
+    /// attributes that a request reads and those that it writes.
     pub(crate) async fn record_use(
         &self,
         key: &KeyRecord,
@@ -243,7 +311,7 @@ impl Store {
         let key = PrimaryKey::key(&key.tenant_id, &key.user_id, key.key_id);
         let update = Write::update(key, "SET last_used_at = :now")
             .when(
-                "attribute_exists(#hash) AND \
+                "attribute_exists(pk) AND \
                  (attribute_not_exists(last_used_at) OR last_used_at <= :since)",
             )
             .value(":now", now)
@@ -251,17 +319,23 @@ impl Store {
         self.table.try_update(&update).await.map(drop)
     }
 
-    /// Changes how many clusters a key may onboard. Returns false if the key is no longer live.
+    /// Changes how many clusters a key may onboard, provided that it has not expired and that `giver`, if any, still
+    /// has the role and status that were read. False if one of them has changed.
     pub(crate) async fn limit_clusters(
         &self,
         key: &KeyRecord,
         max_clusters: u32,
+        giver: Option<&User>,
+        now: Timestamp,
     ) -> Result<bool, StoreError> {
         let key = PrimaryKey::key(&key.tenant_id, &key.user_id, key.key_id);
         let update = Write::update(key, "SET max_clusters = :max")
-            .when("attribute_exists(#hash) AND attribute_not_exists(revoked_at)")
-            .value(":max", max_clusters);
-        let outcome = self.table.update(&update).await?;
+            .when("attribute_exists(pk) AND expires_at > :now")
+            .value(":max", max_clusters)
+            .value(":now", now);
+        let mut writes = vec![update];
+        writes.extend(giver.map(may_still));
+        let outcome = self.table.transact(&writes).await?;
         Ok(matches!(outcome, Outcome::Done))
     }
 

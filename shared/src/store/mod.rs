@@ -4,9 +4,9 @@
 //! - `table` sends the requests, and retries those that conflict with others.
 //! - The other files contain the reads and writes, one file for each kind of resource.
 //!
-//! A key is stored in its owner's partition, and its claims contain the tenant and the owner. Validations and the list
-//! of a user's keys therefore need no index. The sparse index `tenant` (`tenant_pk`, `tenant_sk`) serves the
-//! administrators' lists. The index may lag slightly behind the table. All other reads are strongly consistent.
+//! A key's own claims name its partition, so validations and the list of a user's keys need no index. The sparse index
+//! `tenant` (`tenant_pk`, `tenant_sk`) tells the administrators' lists which keys and users there are. It may lag
+//! slightly behind the table; all other reads are strongly consistent.
 
 mod clusters;
 mod handle;
@@ -21,7 +21,8 @@ mod users;
 
 pub(crate) use clusters::Deletion;
 pub use handle::Store;
-pub(crate) use keys::{Archived, Idempotency, Issued, Revoked};
+pub(crate) use join_tokens::Redeemed;
+pub(crate) use keys::{Archived, IDEMPOTENCY_LIFETIME, Idempotency, Issued, Revoked};
 pub(crate) use onboarding::{Onboarding, OnboardingState, Slot};
 pub(crate) use page::Page;
 pub use page::Position;

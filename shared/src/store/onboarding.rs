@@ -1,5 +1,7 @@
 //! Reads the state that an onboarding depends on, and writes the onboarding in one transaction.
 
+use std::time::Duration;
+
 use serde_dynamo::string_set::StringSet;
 
 use super::{
@@ -12,6 +14,9 @@ use crate::model::{
     Cluster, ClusterName, JoinToken, JoinTokenRecord, KeyId, KeyRecord, Node, TenantId, Timestamp,
     User, UserId,
 };
+
+/// The minimum time between two records of calls from a cluster.
+const SEEN_PRECISION: Duration = Duration::from_secs(3600);
 
 /// The data needed to decide on an onboarding. Each item is strongly consistent, but the items may have been read at
 /// different moments.
@@ -33,8 +38,8 @@ pub struct Onboarding {
     /// The cluster as it was read, or as the onboarding will create it.
     pub cluster: Cluster,
     pub is_new_cluster: bool,
-    /// The node that joins, and the time at which TTL may remove it.
-    pub node: Option<(Node, Timestamp)>,
+    /// The node that joins.
+    pub node: Option<Node>,
     pub join_token: JoinTokenRecord,
     pub now: Timestamp,
 }
@@ -44,10 +49,22 @@ pub struct Onboarding {
 pub enum Slot {
     /// The key takes a slot, unless it already holds `limit` slots.
     Take { limit: u32 },
+    /// The counter of the key is damaged: the key holds `held` slots. Takes a slot, and corrects the counter.
+    Recount { held: u32 },
     Held {
-        /// Whether to record the use of the key. [`Self::Take`] always does.
+        /// Whether to record the use of the key. The other variants always do.
         record_use: bool,
+        /// Whether the cluster already has the key among its holders, as it should.
+        is_holder: bool,
     },
+}
+
+impl Slot {
+    /// Whether the key takes a slot that it does not hold yet.
+    #[must_use]
+    pub fn is_new(self) -> bool {
+        !matches!(self, Self::Held { .. })
+    }
 }
 
 impl Store {
@@ -70,7 +87,7 @@ impl Store {
             key: batch.take::<KeyItem, _>()?,
             owner: batch.take::<UserItem, _>()?,
             cluster: batch.take::<ClusterItem, _>()?,
-            has_slot: batch.take::<SlotItem, SlotItem>()?.is_some(),
+            has_slot: batch.has::<SlotItem>(),
         })
     }
 
@@ -96,72 +113,89 @@ impl Store {
 
 impl Onboarding {
     fn slot_writes(&self) -> Vec<Write> {
+        const IS_LIVE: &str =
+            "#hash = :hash AND attribute_not_exists(revoked_at) AND expires_at > :now";
         let key = &self.key;
         let key_item = PrimaryKey::key(&key.tenant_id, &key.user_id, key.key_id);
-        match self.slot {
-            Slot::Take { limit } => {
-                let take = Write::update(
-                    key_item,
-                    "SET clusters_used = clusters_used + :one, last_used_at = :now",
-                )
-                .when(
-                    "#hash = :hash AND attribute_not_exists(revoked_at) AND expires_at > :now AND \
-                     clusters_used < :limit AND clusters_used < max_clusters",
-                )
-                .value(":hash", key.hash)
-                .value(":limit", limit)
-                .value(":now", self.now)
-                .value(":one", 1);
-                let slot = SlotItem {
-                    pk: SlotPk {
-                        tenant: key.tenant_id.clone(),
-                        key: key.key_id,
-                    },
-                    sk: SlotSk {
-                        cluster: self.cluster.name.clone(),
-                    },
-                    user_id: key.user_id.clone(),
-                    created_at: self.now,
-                };
-                let slot = Write::put(&slot).when_absent();
-                vec![take, is_unchanged(&self.owner), slot]
+        let count = match self.slot {
+            Slot::Take { limit } => Write::update(
+                key_item,
+                "SET clusters_used = clusters_used + :one, last_used_at = :now",
+            )
+            .when(format!(
+                "{IS_LIVE} AND clusters_used < :limit AND clusters_used < max_clusters"
+            ))
+            .value(":limit", limit)
+            .value(":one", 1),
+            Slot::Recount { held } => {
+                Write::update(key_item, "SET clusters_used = :held, last_used_at = :now")
+                    .when(format!("{IS_LIVE} AND clusters_used = :damaged"))
+                    .value(":held", held + 1)
+                    .value(":damaged", key.clusters_used)
             }
-            Slot::Held { record_use: true } => {
+            Slot::Held { record_use, .. } => {
                 let update = Write::update(key_item, "SET last_used_at = :now");
                 let update = update.when("attribute_exists(#hash)");
-                vec![update.value(":now", self.now)]
+                let update = update.value(":now", self.now);
+                return Vec::from_iter(record_use.then_some(update));
             }
-            Slot::Held { record_use: false } => Vec::new(),
-        }
+        };
+        let slot = SlotItem {
+            pk: SlotPk {
+                tenant: key.tenant_id.clone(),
+                key: key.key_id,
+            },
+            sk: SlotSk {
+                cluster: self.cluster.name.clone(),
+            },
+            user_id: key.user_id.clone(),
+            created_at: self.now,
+        };
+        vec![
+            count.value(":hash", key.hash).value(":now", self.now),
+            is_unchanged(&self.owner),
+            Write::put(&slot).when_absent(),
+        ]
     }
 
-    /// Unless the key takes a slot, a known cluster is written at most once a second, because all its nodes may call at
-    /// the same time.
+    /// Unless the key becomes a holder, a known cluster is written at most once an hour, because all its nodes may call
+    /// at the same time, and all clusters of a tenant share a partition.
     fn cluster_write(&self) -> Option<Write> {
         if self.is_new_cluster {
             return Some(Write::put(&ClusterItem::from(&self.cluster)).when_absent());
         }
         let key = PrimaryKey::cluster(&self.key.tenant_id, &self.cluster.name);
-        let update = match self.slot {
-            Slot::Take { .. } => Write::update(key, "SET last_seen_at = :now ADD holders :key")
-                .value(":key", StringSet([self.key.key_id])),
-            Slot::Held { .. } if self.cluster.last_seen_at < self.now.to_second() => {
-                Write::update(key, "SET last_seen_at = :now")
+        let is_holder = matches!(
+            self.slot,
+            Slot::Held {
+                is_holder: true,
+                ..
             }
-            Slot::Held { .. } => return None,
+        );
+        let update = if !is_holder {
+            Write::update(key, "SET last_seen_at = :now ADD holders :key")
+                .value(":key", StringSet([self.key.key_id]))
+        } else if self.cluster.last_seen_at + SEEN_PRECISION <= self.now {
+            Write::update(key, "SET last_seen_at = :now")
+        } else {
+            return None;
         };
-        let update = update.when("id = :id").value(":id", self.cluster.number);
-        Some(update.value(":now", self.now))
+        let update = update.when("id = :id AND attribute_not_exists(deleting)");
+        Some(
+            update
+                .value(":id", self.cluster.number)
+                .value(":now", self.now),
+        )
     }
 
     fn node_write(&self) -> Option<Write> {
-        let (node, ttl) = self.node.as_ref()?;
+        let node = self.node.as_ref()?;
         let update = Write::update(
             PrimaryKey::node(&self.key.tenant_id, node.cluster, &node.name),
             "SET id = if_not_exists(id, :id), created_at = if_not_exists(created_at, :now), \
              last_seen_at = :now, #ttl = :ttl",
         );
         let update = update.value(":id", node.number).value(":now", self.now);
-        Some(update.value(":ttl", ttl))
+        Some(update.value(":ttl", node.forgotten_at))
     }
 }

@@ -3,16 +3,20 @@
 use serde::de::DeserializeOwned;
 
 use super::{
-    schema::{BadItem, ClusterSk, IndexedKeysPk, IndexedUsersPk, Item, KeySk, PrimaryKey, read},
+    schema::{
+        BadItem, ClusterSk, IndexedKeysPk, IndexedUsersPk, Item, KeySk, PrimaryKey, readable,
+        sort_key,
+    },
     table::{Query, StoreError, Table},
 };
-use crate::model::{Cluster, KeyRecord, TenantId, User, UserId};
+use crate::model::{Cluster, KeyId, KeyRecord, TenantId, UserId};
 
 /// Part of a list, in order.
 #[derive(Debug)]
 pub struct Page<T> {
     pub items: Vec<T>,
-    pub has_more: bool,
+    /// The position after the last item that was read; `None` at the end of the list.
+    pub next: Option<Position>,
 }
 
 /// A position in a list, directly after an item.
@@ -27,13 +31,13 @@ impl Position {
     }
 
     /// The position after a key in the list of a tenant's keys.
-    pub(crate) fn after_tenant_key(key: &KeyRecord) -> Self {
-        Self(format!("{}#{}", key.user_id, key.key_id))
+    pub(crate) fn after_tenant_key(user: &UserId, key: KeyId) -> Self {
+        Self(format!("{user}#{key}"))
     }
 
     /// The position after a user in the list of a tenant's users.
-    pub(crate) fn after_user(user: &User) -> Self {
-        Self(user.user_id.to_string())
+    pub(crate) fn after_user(user: &UserId) -> Self {
+        Self(user.to_string())
     }
 
     /// The position after a cluster in the list of a tenant's clusters.
@@ -69,7 +73,7 @@ impl Position {
 }
 
 impl Table {
-    /// One page of a query's results, converted to records.
+    /// One page of a query of the table, converted to records. Leaves out damaged items.
     pub async fn page<I, R>(&self, query: Query) -> Result<Page<R>, StoreError>
     where
         I: DeserializeOwned,
@@ -77,10 +81,9 @@ impl Table {
         BadItem: From<R::Error>,
     {
         let (items, has_more) = self.query(query).await?;
-        let items = items.into_iter().map(read::<I, R>);
-        Ok(Page {
-            items: items.collect::<Result<_, _>>()?,
-            has_more,
-        })
+        let last = items.last().filter(|_| has_more);
+        let next = last.map(|item| Position(sort_key(item).to_owned()));
+        let items = readable::<I, R>(items).collect();
+        Ok(Page { items, next })
     }
 }

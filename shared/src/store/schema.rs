@@ -3,16 +3,17 @@
 //! | pk | sk | item |
 //! | --- | --- | --- |
 //! | `U#<tenant>#<user>` | `USER` | [`UserItem`]: a user |
+//! | `U#<tenant>#<user>` | `EPOCH#<n>` | [`EpochItem`]: the revocation of all keys with which epoch n began |
 //! | `U#<tenant>#<user>` | `KEY#<key id>` | [`KeyItem`]: a key or, once it has expired, its history without the hash |
 //! | `U#<tenant>#<user>` | `IDEM#<sha256>` | [`IdempotencyItem`]: the key that an `Idempotency-Key` created |
 //! | `T#<tenant>` | `ADMINS` | [`AdminsItem`]: the active administrators |
 //! | `K#<tenant>#<key id>` | `SLOT#<cluster>` | [`SlotItem`]: a cluster that counts against the key's limit |
 //! | `C#<tenant>` | `CLUSTER#<name>` | [`ClusterItem`]: a cluster, and the keys that hold slots for it |
-//! | `C#<tenant>` | `NODE#<cluster number>#<name>` | [`NodeItem`]: a node |
+//! | `N#<tenant>#<cluster number>` | `NODE#<name>` | [`NodeItem`]: a node |
 //! | `J#<sha256>` | `JOIN` | [`JoinTokenItem`]: a join token |
 //!
 //! Reading is strict: a damaged attribute, or the absence of a required one, is an error and is never replaced by a
-//! default. The index `tenant` includes neither hashes nor users' `revocations`, so records read through it lack both.
+//! default. The index `tenant` contains keys only (`KEYS_ONLY`), so that the use of a key never writes to it.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -25,10 +26,16 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::DeserializeOwned};
 use serde_dynamo::string_set;
 
-use crate::model::{
-    Cluster, ClusterName, ClusterNumber, ClusterType, JoinTokenRecord, KeyHash, KeyId, KeyRecord,
-    Node, NodeName, NodeNumber, Redemption, Revocation, Role, TenantId, Timestamp, User, UserId,
-    UserStatus,
+use crate::{
+    model::{
+        Cluster, ClusterName, ClusterNumber, ClusterType, Epoch, EpochEnd, JoinTokenRecord,
+        KeyHash, KeyId, KeyRecord, Node, NodeName, NodeNumber, Principal, Redemption, Revocation,
+        Role, TenantId, Timestamp, User, UserId, UserStatus,
+    },
+    process::{
+        events,
+        metrics::{self, Metric},
+    },
 };
 
 pub(super) type Item = HashMap<String, AttributeValue>;
@@ -112,6 +119,7 @@ macro_rules! key_attributes {
 key_attributes! {
     UserPk = "U" tenant: TenantId, user: UserId;
     UserSk = "USER";
+    EpochSk = "EPOCH" epoch: Epoch;
     KeySk = "KEY" key: KeyId;
     IdempotencySk = "IDEM" hash: String;
     TenantPk = "T" tenant: TenantId;
@@ -120,7 +128,8 @@ key_attributes! {
     SlotSk = "SLOT" cluster: ClusterName;
     ClusterPk = "C" tenant: TenantId;
     ClusterSk = "CLUSTER" cluster: ClusterName;
-    NodeSk = "NODE" cluster: ClusterNumber, node: NodeName;
+    NodePk = "N" tenant: TenantId, cluster: ClusterNumber;
+    NodeSk = "NODE" node: NodeName;
     JoinTokenPk = "J" hash: String;
     JoinTokenSk = "JOIN";
     // Key attributes of the index `tenant`.
@@ -171,7 +180,7 @@ impl PrimaryKey {
 
     pub fn node(tenant: &TenantId, cluster: ClusterNumber, node: &NodeName) -> Self {
         let (tenant, node) = (tenant.clone(), node.clone());
-        Self::new(&ClusterPk { tenant }, &NodeSk { cluster, node })
+        Self::new(&NodePk { tenant, cluster }, &NodeSk { node })
     }
 
     /// `hash` is the hash of the token.
@@ -207,6 +216,12 @@ pub(super) fn sort_key(item: &Item) -> &str {
     sk.map_or("", String::as_str)
 }
 
+/// The partition key of an item, whatever its kind.
+pub(super) fn partition_key(item: &Item) -> &str {
+    let pk = item.get("pk").and_then(|pk| pk.as_s().ok());
+    pk.map_or("", String::as_str)
+}
+
 /// Whether an item is of the kind whose sort keys begin with `prefix`.
 pub(super) fn is_kind(item: &Item, prefix: &str) -> bool {
     let rest = sort_key(item).strip_prefix(prefix);
@@ -220,6 +235,10 @@ pub(super) trait Kind: DeserializeOwned {
 
 impl Kind for UserItem {
     const SK: &str = UserSk::PREFIX;
+}
+
+impl Kind for EpochItem {
+    const SK: &str = EpochSk::PREFIX;
 }
 
 impl Kind for KeyItem {
@@ -242,6 +261,11 @@ impl Kind for ClusterItem {
 pub(super) struct Batch(pub Vec<Item>);
 
 impl Batch {
+    /// Whether there is an item of the kind `I`, even a damaged one.
+    pub fn has<I: Kind>(&self) -> bool {
+        self.0.iter().any(|item| is_kind(item, I::SK))
+    }
+
     /// Removes and returns an item of the kind `I`, if there is one.
     pub fn take<I, R>(&mut self) -> Result<Option<R>, BadItem>
     where
@@ -284,6 +308,29 @@ where
     Ok(item.try_into()?)
 }
 
+/// Those items that can be read. Logs the others, so that one damaged item does not make a whole list fail.
+pub(super) fn readable<I, R>(items: impl IntoIterator<Item = Item>) -> impl Iterator<Item = R>
+where
+    I: DeserializeOwned,
+    R: TryFrom<I>,
+    BadItem: From<R::Error>,
+{
+    items
+        .into_iter()
+        .filter_map(|item| match read::<I, R>(item) {
+            Ok(record) => Some(record),
+            Err(error) => {
+                tracing::error!(
+                    event.name = events::ITEM_UNREADABLE,
+                    error.cause = %error,
+                    "left a damaged item out of a list"
+                );
+                metrics::count(Metric::UnreadableItem);
+                None
+            }
+        })
+}
+
 fn has_null(value: &AttributeValue) -> bool {
     match value {
         AttributeValue::Null(_) => true,
@@ -306,25 +353,100 @@ pub(super) struct UserItem {
     name: Option<String>,
     created_at: Timestamp,
     last_sign_in_at: Option<Timestamp>,
-    pub epoch: u64,
+    epoch: Epoch,
+    /// The newest ones. All of them have items of their own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub revocations: Vec<EpochItem>,
+    revocations: Vec<EpochEndEntry>,
 }
 
-/// A revocation of all the user's keys, in the user's item.
+/// The entry of a user in the index `tenant`.
+#[derive(Deserialize)]
+pub(super) struct IndexedUser {
+    tenant_sk: UserId,
+}
+
+impl From<IndexedUser> for UserId {
+    fn from(entry: IndexedUser) -> Self {
+        entry.tenant_sk
+    }
+}
+
+/// The entry of a key in the index `tenant`.
+#[derive(Deserialize)]
+pub(super) struct IndexedKey {
+    pk: UserPk,
+    sk: KeySk,
+}
+
+impl From<IndexedKey> for (UserId, KeyId) {
+    fn from(entry: IndexedKey) -> Self {
+        (entry.pk.user, entry.sk.key)
+    }
+}
+
+/// A revocation of all keys, in the item of the user and in an [`EpochItem`].
 #[derive(Serialize, Deserialize)]
-pub(super) struct EpochItem {
-    epoch: u64,
+struct EpochEndEntry {
+    ended: Epoch,
+    began: Epoch,
     revoked_at: Timestamp,
-    revoked_by: String,
+    revoked_by: Principal,
     #[serde(skip_serializing_if = "Option::is_none")]
     revoked_reason: Option<String>,
+}
+
+impl From<&EpochEnd> for EpochEndEntry {
+    fn from(end: &EpochEnd) -> Self {
+        Self {
+            ended: end.ended,
+            began: end.began,
+            revoked_at: end.revocation.at,
+            revoked_by: end.revocation.by.clone(),
+            revoked_reason: end.revocation.reason.clone(),
+        }
+    }
+}
+
+impl From<EpochEndEntry> for EpochEnd {
+    fn from(entry: EpochEndEntry) -> Self {
+        Self {
+            ended: entry.ended,
+            began: entry.began,
+            revocation: Revocation {
+                at: entry.revoked_at,
+                by: entry.revoked_by,
+                reason: entry.revoked_reason,
+            },
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct EpochItem {
+    pk: UserPk,
+    sk: EpochSk,
+    end: EpochEndEntry,
+}
+
+impl EpochItem {
+    pub fn new(user: &User, end: &EpochEnd) -> Self {
+        Self {
+            pk: user_pk(&user.tenant_id, &user.user_id),
+            sk: EpochSk { epoch: end.began },
+            end: end.into(),
+        }
+    }
+}
+
+impl From<EpochItem> for EpochEnd {
+    fn from(item: EpochItem) -> Self {
+        item.end.into()
+    }
 }
 
 impl From<&User> for UserItem {
     fn from(user: &User) -> Self {
         let is_listed = user.status != UserStatus::Deleted;
-        let epochs = user.revocations.iter().cloned();
         Self {
             pk: user_pk(&user.tenant_id, &user.user_id),
             sk: UserSk {},
@@ -339,26 +461,13 @@ impl From<&User> for UserItem {
             created_at: user.created_at,
             last_sign_in_at: user.last_sign_in_at,
             epoch: user.epoch,
-            revocations: epochs
-                .map(|(epoch, revocation)| EpochItem {
-                    epoch,
-                    revoked_at: revocation.at,
-                    revoked_by: revocation.by,
-                    revoked_reason: revocation.reason,
-                })
-                .collect(),
+            revocations: user.revocations.iter().map(Into::into).collect(),
         }
     }
 }
 
 impl From<UserItem> for User {
     fn from(item: UserItem) -> Self {
-        let revocation = |epoch: EpochItem| Revocation {
-            at: epoch.revoked_at,
-            by: epoch.revoked_by,
-            reason: epoch.revoked_reason,
-        };
-        let epochs = item.revocations.into_iter();
         Self {
             tenant_id: item.pk.tenant,
             user_id: item.pk.user,
@@ -369,9 +478,7 @@ impl From<UserItem> for User {
             created_at: item.created_at,
             last_sign_in_at: item.last_sign_in_at,
             epoch: item.epoch,
-            revocations: epochs
-                .map(|epoch| (epoch.epoch, revocation(epoch)))
-                .collect(),
+            revocations: item.revocations.into_iter().map(Into::into).collect(),
         }
     }
 }
@@ -388,11 +495,11 @@ pub(super) struct KeyItem {
     signed_max_clusters: u32,
     clusters_used: u32,
     created_at: Timestamp,
-    created_by: UserId,
+    created_by: Principal,
     expires_at: Timestamp,
-    epoch: u64,
+    epoch: Epoch,
     revoked_at: Option<Timestamp>,
-    revoked_by: Option<String>,
+    revoked_by: Option<Principal>,
     revoked_reason: Option<String>,
     last_used_at: Option<Timestamp>,
     hash: Option<KeyHash>,
@@ -471,6 +578,7 @@ pub(super) struct IdempotencyItem {
     pub key_id: KeyId,
     /// Hash of the request's parameters.
     pub fingerprint: String,
+    pub created_at: Timestamp,
     pub ttl: Timestamp,
 }
 
@@ -479,6 +587,7 @@ pub(super) struct IdempotencyItem {
 pub struct EarlierRequest {
     pub key_id: KeyId,
     pub fingerprint: String,
+    pub created_at: Timestamp,
 }
 
 impl From<IdempotencyItem> for EarlierRequest {
@@ -486,6 +595,7 @@ impl From<IdempotencyItem> for EarlierRequest {
         Self {
             key_id: item.key_id,
             fingerprint: item.fingerprint,
+            created_at: item.created_at,
         }
     }
 }
@@ -526,6 +636,7 @@ pub(super) struct ClusterItem {
     holders: BTreeSet<KeyId>,
     created_at: Timestamp,
     last_seen_at: Timestamp,
+    deleting: Option<Timestamp>,
 }
 
 impl From<&Cluster> for ClusterItem {
@@ -543,6 +654,7 @@ impl From<&Cluster> for ClusterItem {
             holders: cluster.holders.clone(),
             created_at: cluster.created_at,
             last_seen_at: cluster.last_seen_at,
+            deleting: cluster.deleting,
         }
     }
 }
@@ -558,6 +670,7 @@ impl From<ClusterItem> for Cluster {
             holders: item.holders,
             created_at: item.created_at,
             last_seen_at: item.last_seen_at,
+            deleting: item.deleting,
         }
     }
 }
@@ -565,7 +678,7 @@ impl From<ClusterItem> for Cluster {
 /// Written by an update, which keeps the `id` and `created_at` of a known node.
 #[derive(Serialize, Deserialize)]
 pub(super) struct NodeItem {
-    pk: ClusterPk,
+    pk: NodePk,
     sk: NodeSk,
     id: NodeNumber,
     created_at: Timestamp,
@@ -576,11 +689,12 @@ pub(super) struct NodeItem {
 impl From<NodeItem> for Node {
     fn from(item: NodeItem) -> Self {
         Self {
-            cluster: item.sk.cluster,
+            cluster: item.pk.cluster,
             name: item.sk.node,
             number: item.id,
             created_at: item.created_at,
             last_seen_at: item.last_seen_at,
+            forgotten_at: item.ttl,
         }
     }
 }
@@ -650,7 +764,7 @@ mod tests {
     fn revocation() -> Revocation {
         Revocation {
             at: at(-1),
-            by: "admin".into(),
+            by: (&fixtures::user("admin", Role::Admin).user_id).into(),
             reason: Some("leaked".into()),
         }
     }
@@ -663,7 +777,7 @@ mod tests {
             last_sign_in_at: Some(at(0)),
             ..user
         };
-        user.in_next_epoch(revocation())
+        user.in_next_epoch(revocation(), NOW)
     }
 
     fn key() -> KeyRecord {
@@ -684,6 +798,7 @@ mod tests {
             holders: BTreeSet::from([key().key_id]),
             created_at: at(0),
             last_seen_at: at(0),
+            deleting: Some(at(9)),
         }
     }
 
@@ -704,11 +819,11 @@ mod tests {
     fn node() -> NodeItem {
         let number = "4503599627370495";
         NodeItem {
-            pk: ClusterPk {
+            pk: NodePk {
                 tenant: "acme".parse().unwrap(),
+                cluster: number.parse().unwrap(),
             },
             sk: NodeSk {
-                cluster: number.parse().unwrap(),
                 node: "n1".parse().unwrap(),
             },
             id: number.parse().unwrap(),
@@ -748,7 +863,7 @@ mod tests {
         }
     }
 
-    fn samples() -> [Sample; 5] {
+    fn samples() -> [Sample; 6] {
         let (user, key, cluster, token) = (user(), key(), cluster(), join_token());
         let hash = JoinToken::generate().unwrap().hash();
         [
@@ -769,7 +884,16 @@ mod tests {
                 &key,
                 &["revoked_reason", "last_used_at", "hash"],
             ),
-            Sample::new(&ClusterItem::from(&cluster), &cluster, &["holders"]),
+            Sample::new(
+                &EpochItem::new(&user, &user.revocations[0]),
+                &user.revocations[0],
+                &[],
+            ),
+            Sample::new(
+                &ClusterItem::from(&cluster),
+                &cluster,
+                &["holders", "deleting"],
+            ),
             Sample::new(&node(), &Node::from(node()), &[]),
             Sample::new(
                 &JoinTokenItem::new(&token, hash),

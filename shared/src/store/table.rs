@@ -58,7 +58,12 @@ impl Attempts {
         Self { made: 0, deadline }
     }
 
-    /// Waits until the next attempt is due. The first is due immediately. Returns false when no time is left.
+    /// Whether enough attempts were made that what looks inconsistent is not just changing.
+    pub fn are_many(&self) -> bool {
+        self.made > 3
+    }
+
+    /// Waits until the next attempt is due; the first is due immediately. False when no time is left.
     pub async fn next(&mut self) -> bool {
         if self.made > 0 {
             let longest = Duration::from_millis(20 << self.made.min(5));
@@ -117,6 +122,16 @@ impl Refusals {
         self.0.get(position).is_some_and(Option::is_some)
     }
 
+    /// Whether the condition of the write at this position failed, and no other.
+    pub fn has_only(&self, position: usize) -> bool {
+        let refused = self
+            .0
+            .iter()
+            .enumerate()
+            .filter(|(_, refusal)| refusal.is_some());
+        refused.map(|(refused, _)| refused).eq([position])
+    }
+
     /// Takes the existing item that failed the condition of the write at this position.
     pub fn take_item(&mut self, position: usize) -> Option<Item> {
         self.0.get_mut(position)?.take()?
@@ -163,6 +178,36 @@ impl Write {
     /// Changes attributes of an item.
     pub fn update(PrimaryKey(key): PrimaryKey, expression: impl Into<String>) -> Self {
         Self::new(WriteKind::Update, key, Some(expression.into()))
+    }
+
+    /// Changes the attributes in which two versions of an item differ, and leaves all others as they are.
+    pub fn change(old: &impl Serialize, new: &impl Serialize) -> Self {
+        let (old, new) = (to_item(old), to_item(new));
+        let (mut sets, mut removes) = (Vec::new(), Vec::new());
+        let mut write = Self::new(WriteKind::Check, Item::new(), None);
+        for (name, value) in &new {
+            if name == "pk" || name == "sk" {
+                write.item.insert(name.clone(), value.clone());
+            } else if old.get(name) != Some(value) {
+                sets.push(format!("#{name} = :new_{name}"));
+                write.values.insert(format!(":new_{name}"), value.clone());
+            }
+        }
+        removes.extend(
+            old.keys()
+                .filter(|name| !new.contains_key(*name))
+                .map(|name| format!("#{name}")),
+        );
+        let clauses = [("SET", sets), ("REMOVE", removes)].into_iter();
+        let clauses = clauses.filter(|(_, changes)| !changes.is_empty());
+        let clauses: Vec<_> = clauses
+            .map(|(clause, changes)| format!("{clause} {}", changes.join(", ")))
+            .collect();
+        if !clauses.is_empty() {
+            write.kind = WriteKind::Update;
+            write.update = Some(clauses.join(" "));
+        }
+        write
     }
 
     pub fn delete(PrimaryKey(key): PrimaryKey) -> Self {
@@ -302,8 +347,18 @@ impl Table {
         Ok(answer.item)
     }
 
-    /// The items that exist under the given keys. Accepts up to 100 different keys. Each item is strongly consistent,
-    /// but the items may have been read at different moments.
+    /// Those items that exist, in requests of up to 100 different ones.
+    pub async fn batch_get_all(&self, keys: Vec<PrimaryKey>) -> Result<Vec<Item>, StoreError> {
+        let mut found = Vec::with_capacity(keys.len());
+        for keys in keys.chunks(100) {
+            let Batch(items) = self.batch_get(keys.to_vec()).await?;
+            found.extend(items);
+        }
+        Ok(found)
+    }
+
+    /// Those of up to 100 different items that exist. Each item is strongly consistent, but the items may have been
+    /// read at different moments.
     pub async fn batch_get(&self, keys: Vec<PrimaryKey>) -> Result<Batch, StoreError> {
         if keys.is_empty() {
             return Ok(Batch(Vec::new()));

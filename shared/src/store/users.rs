@@ -5,10 +5,15 @@ use serde_dynamo::string_set::StringSet;
 use super::{
     handle::Store,
     page::{Page, Position},
-    schema::{Batch, IndexedUsersPk, PrimaryKey, UserItem, read},
+    schema::{
+        Batch, EpochItem, EpochSk, IndexedUser, IndexedUsersPk, PrimaryKey, UserItem, read,
+        readable, user_pk,
+    },
     table::{Outcome, Query, StoreError, Write},
 };
-use crate::model::{Revocation, Role, TenantId, Timestamp, User, UserId};
+use crate::model::{
+    Epoch, EpochEnd, Revocation, Role, TenantId, Timestamp, User, UserId, UserStatus,
+};
 
 /// The result of writing a user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,12 +25,11 @@ pub enum UserWritten {
     LastAdmin,
 }
 
-/// Makes a transaction fail unless a user's role, status and epoch are still those of `user`.
+/// Makes a transaction fail unless the user's role, status and epoch are still those that were read. A key that is
+/// created for the user is then valid, and within the user's role.
 pub(super) fn is_unchanged(user: &User) -> Write {
-    as_read(
-        Write::check(PrimaryKey::user(&user.tenant_id, &user.user_id)),
-        user,
-    )
+    let check = Write::check(PrimaryKey::user(&user.tenant_id, &user.user_id));
+    as_read(check, user)
 }
 
 fn as_read(write: Write, user: &User) -> Write {
@@ -36,20 +40,34 @@ fn as_read(write: Write, user: &User) -> Write {
         .value(":epoch", user.epoch)
 }
 
-/// The update to the set of administrators, if the change to the user requires one.
+/// Makes a transaction fail unless the caller still has the role and status that the policy decided on. Writes that
+/// give something need it. Writes that take something must not have it: no write to the caller's item may delay them.
+pub(super) fn may_still(caller: &User) -> Write {
+    Write::check(PrimaryKey::user(&caller.tenant_id, &caller.user_id))
+        .when("#role = :role AND #status = :status")
+        .value(":role", caller.role)
+        .value(":status", caller.status)
+}
+
+fn is_admin(user: &User) -> bool {
+    user.is_active() && user.role == Role::Admin
+}
+
+fn update_admins(tenant: &TenantId, expression: &str, users: &[&UserId]) -> Write {
+    Write::update(PrimaryKey::admins(tenant), expression).value(":users", StringSet(users))
+}
+
+/// The update of the set of administrators that a change to a user requires, if any. It is refused if the set would be
+/// left empty, even if the set does not contain the user.
 fn change_admins(old: Option<&User>, new: &User) -> Option<Write> {
-    let is_admin = |user: &User| user.is_active() && user.role == Role::Admin;
-    let admins = |expression| {
-        Write::update(PrimaryKey::admins(&new.tenant_id), expression)
-            .value(":user", StringSet([&new.user_id]))
-    };
+    let (tenant, id) = (&new.tenant_id, &new.user_id);
     match (old.is_some_and(is_admin), is_admin(new)) {
-        (false, true) => Some(admins("ADD admins :user")),
+        (false, true) => Some(update_admins(tenant, "ADD admins :users", &[id])),
         (true, false) => Some(
-            admins("DELETE admins :user")
-                .when("size(admins) > :one AND contains(admins, :id)")
+            update_admins(tenant, "DELETE admins :users", &[id])
+                .when("size(admins) > :one OR (size(admins) = :one AND NOT contains(admins, :id))")
                 .value(":one", 1)
-                .value(":id", &new.user_id),
+                .value(":id", id),
         ),
         _ => None,
     }
@@ -65,7 +83,7 @@ impl Store {
         Ok(item.map(read::<UserItem, _>).transpose()?)
     }
 
-    /// The given users who exist. Accepts up to 100 different ids.
+    /// Those of the given users who exist, for up to 100 different ids. Leaves out users whose items are damaged.
     pub(crate) async fn users(
         &self,
         tenant: &TenantId,
@@ -76,8 +94,7 @@ impl Store {
             .map(|user| PrimaryKey::user(tenant, user))
             .collect();
         let Batch(items) = self.table.batch_get(keys).await?;
-        let users = items.into_iter().map(read::<UserItem, _>);
-        Ok(users.collect::<Result<_, _>>()?)
+        Ok(readable::<UserItem, _>(items).collect())
     }
 
     /// Two users, from one strongly consistent request. If the ids are equal, returns the same user twice.
@@ -91,66 +108,138 @@ impl Store {
             let user = self.user(tenant, one).await?;
             return Ok((user.clone(), user));
         }
-        let users = self.users(tenant, &[one, other]).await?;
-        let find = |id: &UserId| users.iter().find(|user| user.user_id == *id).cloned();
-        Ok((find(one), find(other)))
+        let keys = [one, other].map(|user| PrimaryKey::user(tenant, user));
+        let mut batch = self.table.batch_get(keys.into()).await?;
+        let (mut first, mut second) = (None, None);
+        while let Some(user) = batch.take::<UserItem, User>()? {
+            let is_first = user.user_id == *one;
+            *(if is_first { &mut first } else { &mut second }) = Some(user);
+        }
+        Ok((first, second))
     }
 
-    /// A page of a tenant's users, sorted by id, from the index.
+    /// A page of a tenant's users, sorted by id. The index, which may lag slightly behind the table, tells who they
+    /// are; what they are now comes from the table.
     pub(crate) async fn tenant_users(
         &self,
         tenant: &TenantId,
         after: Option<&Position>,
         limit: i32,
     ) -> Result<Page<User>, StoreError> {
-        let tenant = tenant.clone();
         let query = Query {
             index: Some("tenant"),
-            after: after.and_then(|position| position.in_tenant_users(&tenant)),
-            partition: IndexedUsersPk { tenant }.to_string(),
+            after: after.and_then(|position| position.in_tenant_users(tenant)),
+            partition: IndexedUsersPk {
+                tenant: tenant.clone(),
+            }
+            .to_string(),
             limit: Some(limit),
             ..Query::default()
         };
-        self.table.page::<UserItem, _>(query).await
+        let (items, has_more) = self.table.query(query).await?;
+        let ids = items.into_iter().map(read::<IndexedUser, _>);
+        let ids: Vec<UserId> = ids.collect::<Result<_, _>>()?;
+        let next = ids.last().filter(|_| has_more).map(Position::after_user);
+        let mut users = self.users(tenant, &Vec::from_iter(&ids)).await?;
+        users.retain(|user| user.status != UserStatus::Deleted);
+        users.sort_by(|one, other| one.user_id.cmp(&other.user_id));
+        Ok(Page { items: users, next })
     }
 
-    /// Writes a user, provided that the stored role, status and epoch are still those of `old` or, if `old` is `None`,
-    /// that the user does not exist. Updates the set of administrators to match.
+    /// Adds users who are active administrators to the set of administrators, from which damage may have removed them.
+    /// False if one of them no longer is an active administrator.
+    pub(crate) async fn restore_admins(
+        &self,
+        tenant: &TenantId,
+        admins: &[User],
+    ) -> Result<bool, StoreError> {
+        let ids: Vec<_> = admins.iter().map(|admin| &admin.user_id).collect();
+        let mut writes = vec![update_admins(tenant, "ADD admins :users", &ids)];
+        writes.extend(admins.iter().map(may_still));
+        let outcome = self.table.transact(&writes).await?;
+        Ok(matches!(outcome, Outcome::Done))
+    }
+
+    /// Writes a user, provided that the table still contains `old`, or no such user if `old` is `None`. Updates the set
+    /// of administrators in the same transaction. If the change gives the user something, `giver` must still have the
+    /// role and status that were read.
     pub(crate) async fn write_user(
         &self,
         old: Option<&User>,
         new: &User,
+        giver: Option<&User>,
     ) -> Result<UserWritten, StoreError> {
-        let put = Write::put(&UserItem::from(new));
-        let put = match old {
-            None => put.when_absent(),
-            Some(old) => as_read(put, old),
+        let item = UserItem::from(new);
+        let write = match old {
+            None => Write::put(&item).when_absent(),
+            Some(old) => as_read(Write::change(&UserItem::from(old), &item), old),
         };
-        let mut writes = vec![put];
-        writes.extend(change_admins(old, new));
+        let mut writes = vec![write];
+        let end = new.revocations.last();
+        let is_new_epoch = old.is_some_and(|old| old.epoch < new.epoch);
+        writes.extend(
+            end.filter(|_| is_new_epoch)
+                .map(|end| Write::put(&EpochItem::new(new, end))),
+        );
+        let is_another = |giver: &&User| giver.user_id != new.user_id;
+        writes.extend(giver.filter(is_another).map(may_still));
+        let admins = change_admins(old, new);
+        let admins_at = writes.len();
+        writes.extend(admins);
         Ok(match self.table.transact(&writes).await? {
             Outcome::Done => UserWritten::Done,
-            Outcome::Refused(refusals) if refusals.has(0) => UserWritten::Stale,
-            Outcome::Refused(_) => UserWritten::LastAdmin,
+            Outcome::Refused(refusals) if refusals.has_only(admins_at) => UserWritten::LastAdmin,
+            Outcome::Refused(_) => UserWritten::Stale,
         })
     }
 
-    /// Revokes every key that the user has now, with one write. Returns false if the user's epoch has changed since the
-    /// read.
+    /// Revokes every key that the user has now. False if the user's epoch has changed since it was read.
     pub(crate) async fn revoke_all_keys(
         &self,
         user: &User,
         revocation: Revocation,
+        now: Timestamp,
     ) -> Result<bool, StoreError> {
-        let next = UserItem::from(&user.clone().in_next_epoch(revocation));
-        let key = PrimaryKey::user(&user.tenant_id, &user.user_id);
-        let update = Write::update(key, "SET epoch = :next, revocations = :revocations")
+        let next = user.clone().in_next_epoch(revocation, now);
+        let update = Write::change(&UserItem::from(user), &UserItem::from(&next))
             .when("epoch = :epoch")
-            .value(":epoch", user.epoch)
-            .value(":next", next.epoch)
-            .value(":revocations", next.revocations);
-        let outcome = self.table.update(&update).await?;
+            .value(":epoch", user.epoch);
+        let mut writes = vec![update];
+        let end = next.revocations.last();
+        writes.extend(end.map(|end| Write::put(&EpochItem::new(&next, end))));
+        let outcome = self.table.transact(&writes).await?;
         Ok(matches!(outcome, Outcome::Done))
+    }
+
+    /// Adds to `user` the revocations that ended the given epochs, if its item no longer contains them.
+    pub(crate) async fn with_ends_of(
+        &self,
+        mut user: User,
+        epochs: impl Iterator<Item = Epoch>,
+    ) -> Result<User, StoreError> {
+        let Some(oldest) = epochs.filter(|epoch| !user.knows_end_of(*epoch)).min() else {
+            return Ok(user);
+        };
+        let pk = user_pk(&user.tenant_id, &user.user_id);
+        let (mut ends, mut after) = (
+            Vec::new(),
+            Some(Position(EpochSk { epoch: oldest }.to_string())),
+        );
+        while let Some(position) = after {
+            let query = Query {
+                partition: pk.to_string(),
+                prefix: Some(format!("{}#", EpochSk::PREFIX)),
+                after: Some(position.in_partition(&pk)),
+                ..Query::default()
+            };
+            let page: Page<EpochEnd> = self.table.page::<EpochItem, _>(query).await?;
+            ends.extend(page.items);
+            after = page.next;
+        }
+        user.revocations.extend(ends);
+        user.revocations.sort_by_key(|end| end.began);
+        user.revocations.dedup_by_key(|end| end.began);
+        Ok(user)
     }
 
     pub(crate) async fn record_sign_in(

@@ -105,6 +105,19 @@ impl Answer {
         assert!(!self.string("request_id").is_empty());
         self
     }
+
+    /// Expects problem JSON for a request that is invalid in exactly these fields.
+    #[track_caller]
+    pub fn expect_fields(self, fields: &[&str]) -> Self {
+        let answer = self.expect_problem(400, "invalid_request");
+        assert_eq!(
+            strings(answer.array("errors"), "field"),
+            fields,
+            "{}",
+            answer.text
+        );
+        answer
+    }
 }
 
 /// The string `name` of each item.

@@ -311,9 +311,15 @@ impl Tenant<'_> {
         self.partition(&self.pk(user)).await
     }
 
-    /// The partition key of the clusters and nodes.
+    /// The partition key of the clusters.
     pub fn clusters_pk(&self) -> String {
         format!("C#{}", self.id)
+    }
+
+    /// The items of the nodes of a cluster.
+    pub async fn nodes(&self, cluster: &str) -> Vec<Value> {
+        let id = &self.cluster(cluster).await["id"];
+        self.partition(&format!("N#{}#{id}", self.id)).await
     }
 
     /// The item of one of the administrator's keys.
