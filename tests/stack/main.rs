@@ -15,6 +15,8 @@ mod crashes;
 mod expiry;
 mod gateway;
 mod handlers;
+mod idempotency;
+mod in_flight;
 mod join_tokens;
 mod metrics;
 mod outages;

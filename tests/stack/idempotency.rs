@@ -1,0 +1,116 @@
+//! Retries with an `Idempotency-Key` that depend on time, on concurrency or on what the table contains.
+
+use std::time::Duration;
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
+use harness::{
+    Fault, KEYS, Options, Rule, Service, Stack, Tenant, all_at_once, now, options, rfc3339, run,
+    send, until,
+};
+use reqwest::RequestBuilder;
+use serde_json::{Value, json};
+
+use crate::own_stack;
+
+fn create(tenant: &Tenant, idempotency_key: &str, body: &Value) -> RequestBuilder {
+    let request = tenant.creation("admin", body);
+    request.header("idempotency-key", idempotency_key)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_is_not_refused_because_time_has_passed() {
+    let stack = own_stack(&[("MinExpirySeconds", "3")]).await;
+    let tenant = Tenant::acme(&stack);
+    let end = now() + 6;
+    let body = json!({ "name": "ci", "role": "viewer", "expires_at": rfc3339(end) });
+    let first = send(create(&tenant, "one", &body)).await.expect(201);
+    // A new key may not expire so soon.
+    until(end - 2).await;
+    for request in [
+        create(&tenant, "two", &body),
+        tenant.creation("admin", &body),
+    ] {
+        send(request).await.expect_fields(&["expires_at"]);
+    }
+    let second = send(create(&tenant, "one", &body)).await.expect(201);
+    assert_eq!(first["id"], second["id"]);
+    // The other fields of a request are checked together with the expiry.
+    let wrong = json!({ "name": "", "role": "viewer", "expires_at": rfc3339(end) });
+    let refused = send(create(&tenant, "one", &wrong)).await;
+    refused.expect_fields(&["name", "expires_at"]);
+    until(end).await;
+    let late = send(create(&tenant, "one", &body)).await;
+    late.expect_problem(409, "idempotency_key_completed");
+    stack.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_concurrent_requests_one_succeeds_and_its_secret_stays_valid() {
+    let options = Options {
+        processes_per_function: 5,
+        ..options(&[])
+    };
+    let stack = Stack::start(options).await;
+    let stack = stack.expect("the local stack starts");
+    let tenant = Tenant::acme(&stack);
+    tenant.get("admin", "/v1/users/me").await.expect(200);
+    let body = json!({ "name": "ci", "role": "viewer" });
+    // All requests have read the table before the first of them writes.
+    let rule = Rule::new(Fault::Latency(Duration::from_millis(500)));
+    let rule = stack.inject(rule.service(Service::Kms).action("Sign"));
+    let answers = all_at_once((0..5).map(|_| create(&tenant, "race", &body))).await;
+    assert_eq!(rule.hits(), 5);
+    let (created, refused): (Vec<_>, Vec<_>) =
+        answers.into_iter().partition(|answer| answer.status == 201);
+    for answer in refused {
+        answer.expect_problem(409, "idempotency_in_progress");
+    }
+    let [created] = created.as_slice() else {
+        panic!("{} requests succeeded", created.len());
+    };
+    assert_eq!(tenant.verdict(created.string("access_key")).await, "active");
+    stack.stop().await;
+}
+
+#[test]
+fn a_retry_signs_what_the_request_says_whatever_the_table_says() {
+    run(async {
+        let tenant = Tenant::fresh();
+        let body = json!({ "name": "ci", "role": "viewer", "max_clusters": 2 });
+        let first = send(create(&tenant, "one", &body)).await.expect(201);
+        let more = "SET #role = :admin, max_clusters = :many, signed_max_clusters = :many, \
+                    created_at = :past, expires_at = :far, #ttl = :far";
+        let values = json!({
+            ":admin": { "S": "admin" }, ":many": { "N": "1000000" },
+            ":past": { "N": "0" }, ":far": { "N": "4000000000" },
+        });
+        tenant
+            .edit_key("admin", first.string("id"), more, values)
+            .await;
+        let second = send(create(&tenant, "one", &body)).await.expect(201);
+        let claims = |key: &str| -> Value {
+            let payload = key.split('.').nth(1).unwrap();
+            serde_json::from_slice(&BASE64URL.decode(payload).unwrap()).unwrap()
+        };
+        let [before, after] = [&first, &second].map(|answer| claims(answer.string("access_key")));
+        for claim in [
+            "iss",
+            "aud",
+            "tenant-id",
+            "sub",
+            "jti",
+            "role",
+            "max_clusters",
+        ] {
+            assert_eq!(before[claim], after[claim], "{claim}");
+        }
+        for claim in ["iat", "exp"] {
+            let later = after[claim].as_i64().unwrap() - before[claim].as_i64().unwrap();
+            assert!((0..60).contains(&later), "{claim}");
+        }
+        let grant = tenant.validate(second.string("access_key")).await;
+        assert_eq!(grant["role"], "viewer");
+        assert_eq!(grant["max_clusters"], 2);
+        assert_eq!(tenant.all("admin", KEYS).await.len(), 1);
+    });
+}

@@ -1,0 +1,193 @@
+//! Requests that are held while the caller loses a right, and revocations while other requests hold the same items.
+
+use std::time::{Duration, Instant};
+
+use harness::{
+    Answer, Fault, KEYS, Rule, RuleGuard, Service, Stack, Tenant, eventually, options, run, send,
+    stack,
+};
+use reqwest::RequestBuilder;
+use serde_json::{Value, json};
+
+use crate::BUDGET;
+
+/// Long enough for another request to end meanwhile.
+const HELD: Fault = Fault::Latency(Duration::from_millis(800));
+
+/// A stack in which a function can answer while one of its processes is held.
+async fn two_processes() -> Stack {
+    let stack = Stack::start(options(&[])).await;
+    stack.expect("the local stack starts")
+}
+
+/// Holds the next request of a function, and returns a guard whose hits tell when that has happened.
+fn hold(stack: &Stack, service: Service, function: &str, action: &str) -> RuleGuard {
+    let rule = Rule::new(HELD).service(service).action(action);
+    stack.inject(rule.function(function).times(1))
+}
+
+/// Sends a request and, while it is held, does something else.
+async fn meanwhile(
+    rule: RuleGuard,
+    request: RequestBuilder,
+    act: impl Future<Output = ()>,
+) -> Answer {
+    let request = tokio::spawn(send(request));
+    let is_held = || async { (rule.hits() > 0).then_some(()) };
+    eventually("the request is held", is_held).await;
+    act.await;
+    assert!(!request.is_finished(), "the request was held too briefly");
+    request.await.unwrap()
+}
+
+/// What an administrator can do to another administrator.
+#[derive(Debug, Clone, Copy)]
+enum Loss {
+    Deactivated,
+    Demoted,
+    Deleted,
+}
+
+async fn lose(tenant: &Tenant<'_>, user: &str, loss: Loss) {
+    match loss {
+        Loss::Deactivated => {
+            tenant
+                .change_user(user, json!({ "status": "inactive" }))
+                .await
+        }
+        Loss::Demoted => tenant.change_user(user, json!({ "role": "viewer" })).await,
+        Loss::Deleted => {
+            let deleted = tenant.delete("admin", &format!("/v1/users/{user}")).await;
+            deleted.expect(204);
+        }
+    }
+}
+
+const LOSSES: [Loss; 3] = [Loss::Deactivated, Loss::Demoted, Loss::Deleted];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_creation_ends_without_a_key_if_the_caller_loses_the_right_meanwhile() {
+    let stack = two_processes().await;
+    let tenant = Tenant::acme(&stack);
+    tenant.user("editor", "editor").await;
+    for loss in LOSSES {
+        let boss = format!("{loss:?}").to_lowercase();
+        tenant.user(&boss, "admin").await;
+        let body = json!({ "name": "k", "role": "editor" });
+        let keys = "/v1/users/editor/access-keys";
+        let request = tenant.request(&boss, "POST", keys).json(&body);
+        let rule = hold(&stack, Service::Kms, "create", "Sign");
+        let answer = meanwhile(rule, request, lose(&tenant, &boss, loss)).await;
+        // An administrator who was demoted no longer sees the owner.
+        let status = if let Loss::Demoted = loss { 404 } else { 403 };
+        assert_eq!(answer.status, status, "{loss:?}: {}", answer.text);
+    }
+    assert_eq!(tenant.all("editor", KEYS).await, [Value::Null; 0]);
+    stack.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_promotion_ends_without_effect_if_the_caller_loses_the_right_meanwhile() {
+    let stack = two_processes().await;
+    let tenant = Tenant::acme(&stack);
+    tenant.user("accomplice", "viewer").await;
+    for loss in LOSSES {
+        let boss = format!("{loss:?}").to_lowercase();
+        tenant.user(&boss, "admin").await;
+        let promotion = json!({ "role": "admin" });
+        for (method, path) in [
+            ("PUT", "/v1/users/accomplice".to_owned()),
+            ("PUT", format!("/v1/users/new-{boss}")),
+        ] {
+            let request = tenant.request(&boss, method, &path).json(&promotion);
+            // The first call records the sign-in.
+            tenant.get(&boss, "/v1/users/me").await.expect(200);
+            let rule = hold(&stack, Service::DynamoDb, "users", "TransactWriteItems");
+            let answer = meanwhile(rule, request, lose(&tenant, &boss, loss)).await;
+            assert!(
+                matches!(answer.status, 403 | 404),
+                "{loss:?}: {}",
+                answer.text
+            );
+            tenant
+                .send(
+                    "admin",
+                    "PUT",
+                    &format!("/v1/users/{boss}"),
+                    promotion.clone(),
+                )
+                .await;
+            tenant
+                .change_user(&boss, json!({ "status": "active" }))
+                .await;
+        }
+        let refused = tenant.get("admin", &format!("/v1/users/new-{boss}")).await;
+        refused.expect_problem(404, "not_found");
+    }
+    let accomplice = tenant.get("admin", "/v1/users/accomplice").await;
+    assert_eq!(accomplice.expect(200)["role"], "viewer");
+    stack.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redemption_is_refused_if_the_key_is_revoked_meanwhile() {
+    let stack = two_processes().await;
+    let tenant = Tenant::acme(&stack);
+    let (id, key) = tenant.onboarding_key(1).await;
+    let token = tenant.join_token(&key, "a").await;
+    let platform = tenant.platform_token(json!({ "tenant_id": tenant.id }));
+    let body = json!({ "join_token": token, "cluster_name": "a" });
+    let request = tenant.redemption(&platform, &body);
+    let rule = hold(&stack, Service::DynamoDb, "onboard", "TransactWriteItems");
+    let answer = meanwhile(rule, request, tenant.revoke_by_id(&id)).await;
+    answer.expect_problem(409, "join_token_invalid");
+    stack.stop().await;
+}
+
+#[test]
+fn a_revocation_succeeds_although_its_writes_conflict_for_two_seconds() {
+    run(async {
+        let tenant = Tenant::fresh();
+        tenant.user("editor", "editor").await;
+        let (id, _) = tenant.key("editor", "viewer").await;
+        let take = |method: &str, path: String, body: Option<Value>| {
+            let request = tenant.request("admin", method, &path);
+            match body {
+                Some(body) => request.json(&body),
+                None => request,
+            }
+        };
+        let user = || "/v1/users/editor".to_owned();
+        for (request, status) in [
+            (
+                take("DELETE", format!("/v1/users/editor/access-keys/{id}"), None),
+                204,
+            ),
+            (
+                take("DELETE", "/v1/users/editor/access-keys".into(), None),
+                204,
+            ),
+            (
+                take("PATCH", user(), Some(json!({ "role": "viewer" }))),
+                200,
+            ),
+            (
+                take("PATCH", user(), Some(json!({ "status": "inactive" }))),
+                200,
+            ),
+            (take("DELETE", user(), None), 204),
+        ] {
+            let conflicts = ["UpdateItem", "TransactWriteItems"].map(|action| {
+                let rule = tenant.rule(action, Fault::TransactionConflict);
+                stack().inject(rule)
+            });
+            let started = Instant::now();
+            let request = tokio::spawn(send(request));
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            assert!(conflicts.iter().any(|rule| rule.hits() > 1));
+            drop(conflicts);
+            request.await.unwrap().expect(status);
+            assert!(started.elapsed() < BUDGET);
+        }
+    });
+}
