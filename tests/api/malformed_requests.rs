@@ -1,4 +1,4 @@
-//! Malformed requests return a client error with a detail and write nothing.
+//! Malformed requests get a client error with a `detail`, and write nothing.
 
 use harness::{KEYS, Tenant, VALIDATE, run, send};
 use serde_json::json;

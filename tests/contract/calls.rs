@@ -1,4 +1,4 @@
-//! API calls that are built from the examples in the document. Every response is checked against the document and
+//! API calls that are built from the examples in `infra/openapi.yaml`. Every response is checked against it and
 //! recorded.
 
 use std::{cell::RefCell, collections::BTreeSet};

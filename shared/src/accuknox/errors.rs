@@ -12,7 +12,7 @@ struct ErrorBody<'a> {
 }
 
 /// Renders an error for functions that serve both AccuKnox's routes and our own. AccuKnox's routes return AccuKnox's
-/// format, and our routes return problem JSON. In AccuKnox's format, if a field breaks a rule, the code names the
+/// format, and our routes return problem JSON. In AccuKnox's format, if a field is invalid, the code names the
 /// field, as in `invalid_cluster_name`.
 #[must_use]
 pub fn render_error(route: &str, request_id: &str, problem: &Problem) -> Response<Body> {

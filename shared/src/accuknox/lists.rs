@@ -186,7 +186,7 @@ impl NodesRequest {
 /// The nodes of the requested clusters.
 ///
 /// # Errors
-/// When the request names another workspace, or a field breaks a rule.
+/// When the request names another workspace, or a field is invalid.
 pub async fn nodes_in_cluster(
     request: &Request,
     viewer: &Viewer,

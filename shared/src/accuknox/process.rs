@@ -73,7 +73,7 @@ impl Process {
     /// The cluster or node that joins.
     ///
     /// # Errors
-    /// When a field breaks a rule. The error lists every such field.
+    /// When a field is invalid. The error lists every such field.
     pub fn joining(self) -> Result<Joining, Error> {
         let Self { body, mut errors } = self;
         let cluster = errors.text("cluster_name", body.cluster_name);

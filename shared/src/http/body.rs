@@ -157,7 +157,7 @@ impl<T> Field<T> {
 pub struct Errors(Vec<FieldError>);
 
 impl Errors {
-    /// Records that a field breaks a rule.
+    /// Records that a field is invalid.
     pub fn add(&mut self, field: &'static str, rule: impl ToString) {
         self.0.push(FieldError::new(field, rule));
     }
@@ -172,7 +172,7 @@ impl Errors {
         self.0.is_empty()
     }
 
-    /// Records that a field breaks a rule, unless the field already has an error.
+    /// Records that a field is invalid, unless the field already has an error.
     pub fn add_first(&mut self, field: &'static str, rule: impl ToString) {
         if self.0.iter().all(|error| error.field != field) {
             self.add(field, rule);

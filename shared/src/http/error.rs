@@ -27,7 +27,7 @@ impl Error {
     /// The resource does not exist, or the caller may not see it.
     pub const NOT_FOUND: Self = Self::Service(ServiceError::NotFound);
 
-    /// An error for a single field that breaks a rule.
+    /// An error for a single field that is invalid.
     #[must_use]
     pub fn field(field: &'static str, detail: impl ToString) -> Self {
         ServiceError::field(field, detail).into()

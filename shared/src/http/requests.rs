@@ -1,5 +1,5 @@
 //! The request bodies of our own API, and their conversion to requests to [`crate::service`]. The error for an invalid
-//! body lists every field that breaks a rule.
+//! body lists every field that is invalid.
 
 use std::time::Duration;
 
@@ -201,7 +201,7 @@ struct RedeemBody {
 /// caller must name the tenant.
 ///
 /// # Errors
-/// When the request names a tenant other than the caller's, or two different tenants, or a field breaks a rule.
+/// When the request names a tenant other than the caller's, or two different tenants, or a field is invalid.
 pub fn redeem_join_token(
     request: &Request,
     callers_tenant: Option<TenantId>,

@@ -98,8 +98,8 @@ impl KeySettings {
         };
         let mut signing_keys: Vec<String> = Vec::new();
         for key in list(&environment.required("SIGNING_KEYS")) {
-            // The template always appends the stack's own key. A rotation can also list that key first, so that it
-            // continues to sign while the new key is announced.
+            // The template always appends the stack's own key. During a rotation, the operator may also list it first,
+            // so that it keeps signing while the new key is published. The list then contains it twice.
             if !signing_keys.iter().any(|known| known == key) {
                 signing_keys.push(key.to_owned());
             }

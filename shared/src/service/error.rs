@@ -10,7 +10,7 @@ use crate::{
     token::KmsError,
 };
 
-/// A field of a request that breaks a rule.
+/// A field of a request that is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FieldError {
     /// The field, parameter or header.
@@ -72,7 +72,7 @@ impl Error {
         }
     }
 
-    /// An error for a single field that breaks a rule.
+    /// An error for a single field that is invalid.
     #[must_use]
     pub fn field(field: &'static str, detail: impl ToString) -> Self {
         Self::Invalid(vec![FieldError::new(field, detail)])

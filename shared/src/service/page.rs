@@ -57,7 +57,8 @@ impl<'a, T> Gather<'a, T> {
         self.last.as_ref()
     }
 
-    /// Adds the items of a page for which `show` returns `Some`. Returns true if no further page is needed.
+    /// Calls `show` for the items of a page, and adds what it returns until the limit is reached. Returns true if no
+    /// further page is needed.
     pub fn take<I>(
         &mut self,
         page: Page<I>,

@@ -19,13 +19,13 @@ use crate::{
 /// The minimum time between two recorded sign-ins of a user.
 const SIGN_IN_PRECISION: Duration = Duration::from_secs(3600);
 
-/// The user of an actor, without recording a sign-in.
+/// Reads the user that the actor is signed in as, if that user may call. Does not record a sign-in.
 pub(super) async fn resolve(actor: &Actor, store: &Store, now: Timestamp) -> Result<User, Error> {
     let user = store.user(&actor.tenant_id, &actor.user_id).await?;
     known(actor, user, now)
 }
 
-/// The user of an actor and the user that the request is about, from one read.
+/// Reads the user that the actor is signed in as, if that user may call, and the user that the request is about.
 pub(super) async fn resolve_both(
     actor: &Actor,
     store: &Store,

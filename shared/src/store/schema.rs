@@ -46,7 +46,7 @@ pub(super) type Item = HashMap<String, AttributeValue>;
 pub struct BadItem {
     pk: String,
     sk: String,
-    /// Names a missing attribute, or the expected type of a damaged one.
+    /// For example, the name of a missing attribute, or the type that was expected.
     reason: String,
 }
 

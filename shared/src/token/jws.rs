@@ -149,7 +149,7 @@ pub struct Claims {
     #[serde(rename = "jti")]
     pub key_id: KeyId,
     pub role: Role,
-    /// The upper bound of the limit in the record: see [`KeyRecord::max_clusters`].
+    /// The highest value that [`KeyRecord::max_clusters`] can have.
     pub max_clusters: u32,
     #[serde(rename = "iat")]
     pub issued_at: Timestamp,

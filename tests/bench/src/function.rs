@@ -113,8 +113,8 @@ impl Function {
     async fn next_requested(&mut self) -> Result<()> {
         tokio::select! {
             requested = timeout(PATIENCE, self.api.next_requested()) => {
-                let requested = requested.context("the function does not ask for the next event")?;
-                requested.context("the function does not start")
+                let requested = requested.context("the function did not ask for the next event")?;
+                requested.context("the function failed to start")
             }
             status = self.child.wait() => bail!("the function has ended: {}", status?),
         }

@@ -1,7 +1,7 @@
 //! Compares our `validate` and `create` with other key libraries, which are measured in turn within one run.
 //!
-//! A Lambda process handles one call at a time. A peer is called over several connections, so it uses less CPU per
-//! call.
+//! A Lambda process handles one call at a time. A peer is called over several connections at the same time, so that
+//! its event loop handles several calls per wake-up. This favours the peers.
 
 mod comparison;
 mod server;

@@ -21,7 +21,7 @@ pub trait Target: Send + Sync {
     /// The URL of DynamoDB. Requests to it bypass the functions and their permissions.
     fn dynamodb_endpoint(&self) -> &str;
 
-    /// A token of the identity provider.
+    /// A token from the identity provider, with these claims.
     fn token(&self, claims: Value) -> String;
 
     /// The local stack, for a test that needs its requests, logs, faults or stream.
