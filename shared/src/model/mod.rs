@@ -10,6 +10,8 @@ mod name;
 mod principal;
 mod revocation;
 mod role;
+#[cfg(test)]
+mod tests;
 mod time;
 mod user;
 

@@ -22,3 +22,5 @@ pub const CLUSTER_DELETED: &str = "cluster.deleted";
 pub const JOIN_TOKEN_REPLAYED: &str = "join-token.replayed";
 /// A list left out an item that cannot be read.
 pub const ITEM_UNREADABLE: &str = "item.unreadable";
+/// A repair has checked the items of a tenant.
+pub const TENANT_REPAIRED: &str = "tenant.repaired";

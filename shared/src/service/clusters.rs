@@ -17,6 +17,9 @@ use crate::{
     store::{Attempts, Deletion, Position, Store},
 };
 
+/// A deletion that has not ended after this time was interrupted. The next call finishes it.
+pub(super) const DELETION_PATIENCE: Duration = Duration::from_secs(30);
+
 /// The maximum number of nodes that are read, and counted, for one response.
 const NODES_READ: usize = 10_000;
 

@@ -17,6 +17,7 @@ mod key_service;
 mod list_keys;
 mod onboard_cluster;
 mod page;
+mod repair;
 mod revoke_key;
 mod update_key;
 mod users;
@@ -36,6 +37,7 @@ pub use list_keys::{
 };
 pub use onboard_cluster::{Joining, onboard_cluster};
 pub use page::{Listing, PageRequest};
+pub use repair::{RepairReport, RepairRequest, repair_tenant};
 pub use revoke_key::{revoke_all_keys, revoke_key, revoke_presented_key};
 pub use update_key::limit_key;
 pub use users::{UserChange, change_user, delete_user, get_user, list_users, provision_user};

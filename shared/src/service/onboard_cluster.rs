@@ -26,8 +26,6 @@ use crate::{
 
 /// More slots than a key can hold.
 const MOST_SLOTS: i32 = 200;
-/// A deletion that has not ended after this time was interrupted. The next call finishes it.
-const DELETION_PATIENCE: Duration = Duration::from_secs(30);
 /// The maximum number of keys that can hold a slot for the same cluster. It limits the size of the cluster's item.
 const MOST_HOLDERS: usize = 400;
 
@@ -238,7 +236,7 @@ fn decide(
         (None, None) => return Decision::Refuse(Refusal::NotOnboarded),
     };
     match cluster.deleting {
-        Some(began) if now < began + DELETION_PATIENCE => {
+        Some(began) if now < began + clusters::DELETION_PATIENCE => {
             return Decision::Refuse(Refusal::Deleting);
         }
         Some(_) => return Decision::FinishDeletion(Box::new(cluster)),

@@ -243,9 +243,10 @@ impl Store {
             limit: Some(limit),
             ..Query::default()
         };
-        let (entries, has_more) = self.table.query(query).await?;
-        let ids = entries.into_iter().map(read::<IndexedKey, _>);
-        let ids: Vec<(UserId, KeyId)> = ids.collect::<Result<_, _>>()?;
+        let (ids, has_more) = self
+            .table
+            .entries::<IndexedKey, (UserId, KeyId)>(query)
+            .await?;
         let last = ids.last().filter(|_| has_more);
         let next = last.map(|(user, key)| Position::after_tenant_key(user, *key));
         let owners: BTreeSet<_> = ids.iter().map(|(user, _)| user).collect();
@@ -261,10 +262,17 @@ impl Store {
             .await?;
         let is_user = |item: &Item| is_kind(item, UserItem::SK);
         let (users, keys): (Vec<_>, Vec<_>) = items.into_iter().partition(is_user);
+        let read = keys.len();
         let mut items: Vec<KeyRecord> = readable::<KeyItem, _>(keys).collect();
+        let skipped = read - items.len();
         items.sort_by_key(|key| Reverse(key.key_id));
         let owners = readable::<UserItem, _>(users).collect();
-        Ok((Page { items, next }, owners))
+        let page = Page {
+            items,
+            skipped,
+            next,
+        };
+        Ok((page, owners))
     }
 
     /// Revokes a key that is not revoked yet and has not expired.

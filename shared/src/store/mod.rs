@@ -14,6 +14,7 @@ mod join_tokens;
 mod keys;
 mod onboarding;
 mod page;
+mod repair;
 mod schema;
 mod stream;
 mod table;

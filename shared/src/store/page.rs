@@ -15,6 +15,8 @@ use crate::model::{Cluster, KeyId, KeyRecord, TenantId, UserId};
 #[derive(Debug)]
 pub struct Page<T> {
     pub items: Vec<T>,
+    /// How many items were left out because they are damaged.
+    pub skipped: usize,
     /// The position after the last item that was read; `None` at the end of the list.
     pub next: Option<Position>,
 }
@@ -73,6 +75,24 @@ impl Position {
 }
 
 impl Table {
+    /// The entries of one page of an index, without damaged ones, and whether there are more. If there are more, there
+    /// is at least one entry, after which the next page can continue.
+    pub async fn entries<I, R>(&self, mut query: Query) -> Result<(Vec<R>, bool), StoreError>
+    where
+        I: DeserializeOwned,
+        R: TryFrom<I>,
+        BadItem: From<R::Error>,
+    {
+        loop {
+            let (items, has_more) = self.query(query.clone()).await?;
+            query.after = items.last().cloned();
+            let entries: Vec<R> = readable::<I, R>(items).collect();
+            if !entries.is_empty() || !has_more {
+                return Ok((entries, has_more));
+            }
+        }
+    }
+
     /// One page of a query of the table, converted to records. Leaves out damaged items.
     pub async fn page<I, R>(&self, query: Query) -> Result<Page<R>, StoreError>
     where
@@ -83,7 +103,12 @@ impl Table {
         let (items, has_more) = self.query(query).await?;
         let last = items.last().filter(|_| has_more);
         let next = last.map(|item| Position(sort_key(item).to_owned()));
-        let items = readable::<I, R>(items).collect();
-        Ok(Page { items, next })
+        let read = items.len();
+        let items: Vec<R> = readable::<I, R>(items).collect();
+        Ok(Page {
+            skipped: read - items.len(),
+            items,
+            next,
+        })
     }
 }

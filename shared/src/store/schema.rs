@@ -359,15 +359,32 @@ pub(super) struct UserItem {
     revocations: Vec<EpochEndEntry>,
 }
 
+/// An item whose key attributes of the index `tenant` contradict its primary key.
+#[derive(Debug)]
+pub(super) struct WrongEntry;
+
+impl From<WrongEntry> for BadItem {
+    fn from(WrongEntry: WrongEntry) -> Self {
+        let reason = "tenant_pk or tenant_sk contradicts the primary key";
+        Self::new("of the", "index tenant", reason)
+    }
+}
+
 /// The entry of a user in the index `tenant`.
 #[derive(Deserialize)]
 pub(super) struct IndexedUser {
+    pk: UserPk,
+    tenant_pk: IndexedUsersPk,
     tenant_sk: UserId,
 }
 
-impl From<IndexedUser> for UserId {
-    fn from(entry: IndexedUser) -> Self {
-        entry.tenant_sk
+impl TryFrom<IndexedUser> for UserId {
+    type Error = WrongEntry;
+
+    fn try_from(entry: IndexedUser) -> Result<Self, WrongEntry> {
+        let UserPk { tenant, user } = entry.pk;
+        let is_right = tenant == entry.tenant_pk.tenant && user == entry.tenant_sk;
+        is_right.then_some(user).ok_or(WrongEntry)
     }
 }
 
@@ -376,11 +393,17 @@ impl From<IndexedUser> for UserId {
 pub(super) struct IndexedKey {
     pk: UserPk,
     sk: KeySk,
+    tenant_pk: IndexedKeysPk,
+    tenant_sk: KeyId,
 }
 
-impl From<IndexedKey> for (UserId, KeyId) {
-    fn from(entry: IndexedKey) -> Self {
-        (entry.pk.user, entry.sk.key)
+impl TryFrom<IndexedKey> for (UserId, KeyId) {
+    type Error = WrongEntry;
+
+    fn try_from(entry: IndexedKey) -> Result<Self, WrongEntry> {
+        let (UserPk { tenant, user }, KeySk { key }) = (entry.pk, entry.sk);
+        let is_right = tenant == entry.tenant_pk.tenant && key == entry.tenant_sk;
+        is_right.then_some((user, key)).ok_or(WrongEntry)
     }
 }
 
@@ -600,14 +623,17 @@ impl From<IdempotencyItem> for EarlierRequest {
     }
 }
 
-/// The active administrators of a tenant. Only condition expressions read it.
-#[derive(Serialize, Deserialize)]
-#[expect(dead_code, reason = "updates add and remove administrators one by one")]
+/// The active administrators of a tenant.
+#[derive(Deserialize)]
 pub(super) struct AdminsItem {
-    pk: TenantPk,
-    sk: AdminsSk,
     #[serde(default, with = "string_set")]
-    admins: BTreeSet<String>,
+    admins: BTreeSet<UserId>,
+}
+
+impl From<AdminsItem> for BTreeSet<UserId> {
+    fn from(item: AdminsItem) -> Self {
+        item.admins
+    }
 }
 
 /// A cluster that counts against a key's limit.

@@ -53,7 +53,7 @@ fn is_admin(user: &User) -> bool {
     user.is_active() && user.role == Role::Admin
 }
 
-fn update_admins(tenant: &TenantId, expression: &str, users: &[&UserId]) -> Write {
+pub(super) fn update_admins(tenant: &TenantId, expression: &str, users: &[&UserId]) -> Write {
     Write::update(PrimaryKey::admins(tenant), expression).value(":users", StringSet(users))
 }
 
@@ -81,20 +81,6 @@ impl Store {
     ) -> Result<Option<User>, StoreError> {
         let item = self.table.get(PrimaryKey::user(tenant, user)).await?;
         Ok(item.map(read::<UserItem, _>).transpose()?)
-    }
-
-    /// Those of the given users who exist, for up to 100 different ids. Leaves out users whose items are damaged.
-    pub(crate) async fn users(
-        &self,
-        tenant: &TenantId,
-        users: &[&UserId],
-    ) -> Result<Vec<User>, StoreError> {
-        let keys = users
-            .iter()
-            .map(|user| PrimaryKey::user(tenant, user))
-            .collect();
-        let Batch(items) = self.table.batch_get(keys).await?;
-        Ok(readable::<UserItem, _>(items).collect())
     }
 
     /// Two users, from one strongly consistent request. If the ids are equal, returns the same user twice.
@@ -136,14 +122,20 @@ impl Store {
             limit: Some(limit),
             ..Query::default()
         };
-        let (items, has_more) = self.table.query(query).await?;
-        let ids = items.into_iter().map(read::<IndexedUser, _>);
-        let ids: Vec<UserId> = ids.collect::<Result<_, _>>()?;
+        let (ids, has_more) = self.table.entries::<IndexedUser, UserId>(query).await?;
         let next = ids.last().filter(|_| has_more).map(Position::after_user);
-        let mut users = self.users(tenant, &Vec::from_iter(&ids)).await?;
+        let keys = ids.iter().map(|user| PrimaryKey::user(tenant, user));
+        let Batch(found) = self.table.batch_get(keys.collect()).await?;
+        let read = found.len();
+        let mut users: Vec<User> = readable::<UserItem, _>(found).collect();
+        let skipped = read - users.len();
         users.retain(|user| user.status != UserStatus::Deleted);
         users.sort_by(|one, other| one.user_id.cmp(&other.user_id));
-        Ok(Page { items: users, next })
+        Ok(Page {
+            items: users,
+            skipped,
+            next,
+        })
     }
 
     /// Adds users who are active administrators to the set of administrators, from which damage may have removed them.

@@ -1,0 +1,137 @@
+//! The reads and writes of a repair. Other modules never need them.
+
+use std::collections::BTreeSet;
+
+use serde_dynamo::string_set::StringSet;
+
+use super::{
+    handle::Store,
+    schema::{
+        AdminsItem, EpochItem, EpochSk, KeyItem, PrimaryKey, SlotItem, read, readable, user_pk,
+    },
+    table::{Outcome, Query, StoreError, Write},
+    users::update_admins,
+};
+use crate::model::{
+    Cluster, ClusterName, Epoch, EpochEnd, KeyId, KeyRecord, Role, TenantId, User, UserId,
+    UserStatus,
+};
+
+impl Store {
+    /// Removes the set of administrators, which is damaged.
+    pub(crate) async fn delete_admins(&self, tenant: &TenantId) -> Result<(), StoreError> {
+        let delete = Write::delete(PrimaryKey::admins(tenant));
+        self.table.transact(&[delete]).await.map(drop)
+    }
+
+    /// The set of administrators. It may differ from the users who are active administrators.
+    pub(crate) async fn admins(&self, tenant: &TenantId) -> Result<BTreeSet<UserId>, StoreError> {
+        let item = self.table.get(PrimaryKey::admins(tenant)).await?;
+        let admins = item.map(read::<AdminsItem, BTreeSet<UserId>>).transpose()?;
+        Ok(admins.unwrap_or_default())
+    }
+
+    /// Removes a user who is not an active administrator from the set of administrators. False if the user is one.
+    pub(crate) async fn remove_admin(
+        &self,
+        tenant: &TenantId,
+        user: &UserId,
+    ) -> Result<bool, StoreError> {
+        let is_none = Write::check(PrimaryKey::user(tenant, user))
+            .when("attribute_not_exists(pk) OR #role <> :admin OR #status <> :active")
+            .value(":admin", Role::Admin)
+            .value(":active", UserStatus::Active);
+        let remove = update_admins(tenant, "DELETE admins :users", &[user]);
+        let outcome = self.table.transact(&[is_none, remove]).await?;
+        Ok(matches!(outcome, Outcome::Done))
+    }
+
+    /// The epoch that the latest revocation of all keys of a user began.
+    pub(crate) async fn latest_epoch(&self, user: &User) -> Result<Option<Epoch>, StoreError> {
+        let query = Query {
+            partition: user_pk(&user.tenant_id, &user.user_id).to_string(),
+            prefix: Some(format!("{}#", EpochSk::PREFIX)),
+            descending: true,
+            limit: Some(1),
+            ..Query::default()
+        };
+        let page = self.table.page::<EpochItem, EpochEnd>(query).await?;
+        Ok(page.items.first().map(|end| end.began))
+    }
+
+    /// Raises the epoch of a user. False if it has changed since it was read.
+    pub(crate) async fn raise_epoch(&self, user: &User, epoch: Epoch) -> Result<bool, StoreError> {
+        let update = Write::update(
+            PrimaryKey::user(&user.tenant_id, &user.user_id),
+            "SET epoch = :new",
+        )
+        .when("epoch = :old")
+        .value(":old", user.epoch)
+        .value(":new", epoch);
+        let outcome = self.table.update(&update).await?;
+        Ok(matches!(outcome, Outcome::Done))
+    }
+
+    /// Sets the number of slots that a key holds. False if it has changed since it was read.
+    pub(crate) async fn correct_count(
+        &self,
+        key: &KeyRecord,
+        held: u32,
+    ) -> Result<bool, StoreError> {
+        let item = PrimaryKey::key(&key.tenant_id, &key.user_id, key.key_id);
+        let update = Write::update(item, "SET clusters_used = :held")
+            .when("attribute_exists(#hash) AND clusters_used = :old")
+            .value(":held", held)
+            .value(":old", key.clusters_used);
+        let outcome = self.table.update(&update).await?;
+        Ok(matches!(outcome, Outcome::Done))
+    }
+
+    /// Adds a key that holds a slot for a cluster to the holders of the cluster. False if the cluster has changed.
+    pub(crate) async fn add_holder(
+        &self,
+        cluster: &Cluster,
+        key: KeyId,
+    ) -> Result<bool, StoreError> {
+        let item = PrimaryKey::cluster(&cluster.tenant_id, &cluster.name);
+        let update = Write::update(item, "ADD holders :key")
+            .when("id = :id AND attribute_not_exists(deleting)")
+            .value(":id", cluster.number)
+            .value(":key", StringSet([key]));
+        let outcome = self.table.update(&update).await?;
+        Ok(matches!(outcome, Outcome::Done))
+    }
+
+    /// The holders of a cluster that have a slot for it and are live. The others should not be among the holders.
+    pub(crate) async fn live_holders(
+        &self,
+        cluster: &Cluster,
+    ) -> Result<BTreeSet<KeyId>, StoreError> {
+        let tenant = &cluster.tenant_id;
+        let holders = cluster.holders.iter();
+        let slots = holders.map(|key| PrimaryKey::slot(tenant, *key, &cluster.name));
+        let slots = self.table.batch_get_all(slots.collect()).await?;
+        let slots = readable::<SlotItem, SlotItem>(slots);
+        let keys = slots.map(|slot| PrimaryKey::key(tenant, &slot.user_id, slot.pk.key));
+        let keys = self.table.batch_get_all(keys.collect()).await?;
+        let keys = readable::<KeyItem, KeyRecord>(keys);
+        Ok(keys
+            .filter(|key| key.hash.is_some())
+            .map(|key| key.key_id)
+            .collect())
+    }
+
+    /// Removes a slot for a cluster that no longer exists.
+    pub(crate) async fn remove_slot(
+        &self,
+        tenant: &TenantId,
+        key: KeyId,
+        cluster: &ClusterName,
+    ) -> Result<bool, StoreError> {
+        let is_gone =
+            Write::check(PrimaryKey::cluster(tenant, cluster)).when("attribute_not_exists(pk)");
+        let slot = Write::delete(PrimaryKey::slot(tenant, key, cluster));
+        let outcome = self.table.transact(&[is_gone, slot]).await?;
+        Ok(matches!(outcome, Outcome::Done))
+    }
+}
