@@ -19,6 +19,7 @@ mod join_tokens;
 mod metrics;
 mod outages;
 mod permissions;
+mod public_keys;
 mod signing_keys;
 mod store_requests;
 mod tampering;
