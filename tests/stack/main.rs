@@ -22,6 +22,7 @@ mod join_tokens;
 mod metrics;
 mod outages;
 mod permissions;
+mod public_keys;
 mod repair;
 mod signing_keys;
 mod store_requests;

@@ -1,6 +1,9 @@
 //! Signing keys: restarts, rotation, and other algorithms.
 
-use harness::{Options, Tenant, options, send, strings};
+use std::collections::BTreeSet;
+
+use harness::{Options, Tenant, eventually, options, send, strings};
+use serde_json::json;
 
 use crate::{crashes::is_alive, own_stack, start};
 
@@ -60,5 +63,57 @@ async fn an_rsa_signing_key_signs_with_rs256() {
     let header = jsonwebtoken::decode_header(&key).unwrap();
     assert_eq!(header.alg, jsonwebtoken::Algorithm::RS256);
     assert_eq!(tenant.verdict(&key).await, "active");
+    stack.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disabled_first_key_stops_create_only_until_it_is_enabled_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let kept = |parameters: &[(&str, &str)]| Options {
+        data: Some(directory.path().to_owned()),
+        ..options(parameters)
+    };
+    let stack = start(kept(&[])).await;
+    let (_, es256) = Tenant::acme(&stack).key("admin", "viewer").await;
+    let first = stack.create_key("ECC_NIST_EDWARDS25519").await.unwrap();
+    stack.set_key_enabled(&first, false).unwrap();
+    stack.stop().await;
+
+    let stack = start(kept(&[("RotatedSigningKeys", &first)])).await;
+    let tenant = Tenant::acme(&stack);
+    assert_eq!(tenant.verdict(&es256).await, "active");
+    assert_eq!(published(&tenant).await, ["ES256"]);
+    let create = || tenant.creation("admin", &json!({ "name": "k", "role": "viewer" }));
+    send(create()).await.expect_problem(503, "unavailable");
+    stack.set_key_enabled(&first, true).unwrap();
+    let created = eventually("create signs again", || async {
+        let answer = send(create()).await;
+        (answer.status == 201).then_some(answer)
+    });
+    assert_ne!(
+        header(created.await.string("access_key")),
+        header(&es256),
+        "the second key signed"
+    );
+    stack.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn create_signs_with_the_arn_of_the_key_that_an_alias_stands_for() {
+    // The template's alias for the stack's own key, which the template also adds to the list.
+    let alias = "alias/local-access-keys";
+    let stack = own_stack(&[("RotatedSigningKeys", alias)]).await;
+    let tenant = Tenant::acme(&stack);
+    let (_, key) = tenant.key("admin", "viewer").await;
+    assert_eq!(tenant.verdict(&key).await, "active");
+    assert_eq!(published(&tenant).await, ["ES256"]);
+    let asked = |action: &str| {
+        let requests = stack.requests().into_iter();
+        let requests = requests.filter(|r| r.function == "create" && r.action == action);
+        let keys = requests.map(|r| r.body["KeyId"].as_str().unwrap().to_owned());
+        keys.collect::<BTreeSet<_>>()
+    };
+    assert!(asked("GetPublicKey").contains(alias));
+    assert_eq!(asked("Sign"), [stack.signing_key().to_owned()].into());
     stack.stop().await;
 }

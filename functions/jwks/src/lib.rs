@@ -2,7 +2,7 @@
 
 use access_keys::{
     http::{self, Error},
-    process::config::Environment,
+    process::{clock, config::Environment},
     service::PublishedKeys,
 };
 use lambda_http::{
@@ -22,15 +22,16 @@ impl App {
     }
 }
 
-/// Returns 200 with a JWK Set (RFC 7517), which may be cached for five minutes.
+/// Returns 200 with a JWK Set (RFC 7517), which may be cached for five minutes if it is complete.
 pub async fn handle(app: &App, _: Request) -> Result<Response<Body>, Error> {
-    let mut response = http::json(StatusCode::OK, &app.keys.jwks().await?);
+    let (public_keys, is_complete) = app.keys.public_keys(clock::now()).await?;
+    let mut response = http::json(StatusCode::OK, &public_keys.jwks());
     let headers = response.headers_mut();
-    for (name, value) in [
-        (header::CONTENT_TYPE, "application/jwk-set+json"),
-        (header::CACHE_CONTROL, "public, max-age=300"),
-    ] {
-        headers.insert(name, HeaderValue::from_static(value));
+    let content_type = HeaderValue::from_static("application/jwk-set+json");
+    headers.insert(header::CONTENT_TYPE, content_type);
+    if is_complete {
+        let five_minutes = HeaderValue::from_static("public, max-age=300");
+        headers.insert(header::CACHE_CONTROL, five_minutes);
     }
     Ok(response)
 }

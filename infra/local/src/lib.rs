@@ -40,7 +40,7 @@ use crate::{
     function::{Function, Settings},
     gateway::Gateway,
     issuer::Issuer,
-    kms::{Blob, CreateKey, Sign},
+    kms::{Blob, CreateAlias, CreateKey, Sign},
     logs::Logs,
     template::{Resource, Scalar, Template},
     web::Server,
@@ -197,6 +197,30 @@ impl Stack {
         let created = tokio::task::spawn_blocking(move || kms.create_key(request)).await;
         let created = created.context("the KMS task failed")??;
         Ok(created.key_metadata.arn)
+    }
+
+    /// Disables a KMS key, or enables it again.
+    pub fn set_key_enabled(&self, key_arn: &str, enabled: bool) -> Result<()> {
+        let (kms, key) = (&self.backends.kms, key_arn.into());
+        if enabled {
+            kms.enable_key(key)?;
+        } else {
+            kms.disable_key(key)?;
+        }
+        Ok(())
+    }
+
+    /// Makes an alias stand for a KMS key. Creates the alias if it does not exist.
+    pub fn set_alias(&self, name: &str, key_arn: &str) -> Result<()> {
+        let kms = &self.backends.kms;
+        let request = || CreateAlias {
+            alias_name: name.to_owned(),
+            target_key_id: key_arn.to_owned(),
+        };
+        if kms.update_alias(request()).is_err() {
+            kms.create_alias(request())?;
+        }
+        Ok(())
     }
 
     /// Signs `message` with a KMS key and the key's algorithm. An ECDSA signature is DER-encoded.

@@ -25,7 +25,11 @@ pub fn read<T>(read: impl FnOnce(&mut Environment<'_>) -> T) -> Result<T, Config
     read_from(&|name| std::env::var(name).ok(), read)
 }
 
-fn read_from<T>(
+/// Reads settings with `read` from the variables that `lookup` returns.
+///
+/// # Errors
+/// Lists every variable that is missing or invalid.
+pub fn read_from<T>(
     lookup: &dyn Fn(&str) -> Option<String>,
     read: impl FnOnce(&mut Environment<'_>) -> T,
 ) -> Result<T, ConfigError> {

@@ -1,5 +1,7 @@
 //! The dependencies of the use cases: the table and, where keys are signed or verified, KMS.
 
+use std::sync::Arc;
+
 use super::error::Error;
 use crate::{
     model::{Timestamp, TokenIssuer},
@@ -9,7 +11,7 @@ use crate::{
         config::{Environment, KeySettings},
     },
     store::Store,
-    token::{AccessKey, JwkSet, KmsKeys, Refusal, VerifiedKey},
+    token::{AccessKey, KmsKeys, PublicKeys, Refusal, VerifiedKey},
 };
 
 /// Only the table, for functions that neither sign nor verify keys.
@@ -41,18 +43,29 @@ impl KeyService {
         tokio::join!(self.kms.warm_up(), self.store.warm_up());
     }
 
-    /// Verifies a key's signature, issuer, audience and expiry, without I/O once the public keys are cached.
+    /// Starts a refresh of the public keys if one is due. For requests that do not verify a signature.
+    pub(crate) fn refresh_if_due(&self, now: Timestamp) {
+        self.kms.refresh_if_due(now);
+    }
+
+    /// Verifies a key's signature, issuer, audience and expiry, without I/O once the public keys are cached. A key that
+    /// no known public key signed waits for the refresh that is running, if one is, because a new KMS key may have
+    /// signed it.
     ///
     /// # Errors
-    /// When the public keys are not available.
+    /// When no public key is available, or the key is unknown and KMS could not be asked about all public keys.
     pub async fn verify(
         &self,
         key: &AccessKey,
         now: Timestamp,
     ) -> Result<Result<VerifiedKey, RefusalCode>, Error> {
-        let public_keys = self.kms.public_keys().await?;
-        let key = key.verify(public_keys, &self.issuer, now);
-        Ok(key.map_err(|refusal| match refusal {
+        let public_keys = self.kms.public_keys(now).await?;
+        let mut verified = key.verify(&public_keys, &self.issuer, now);
+        if verified == Err(Refusal::UnknownKey) {
+            let public_keys = self.kms.refreshed().await?;
+            verified = key.verify(&public_keys, &self.issuer, now);
+        }
+        Ok(verified.map_err(|refusal| match refusal {
             Refusal::Expired => RefusalCode::Expired,
             _ => RefusalCode::Invalid,
         }))
@@ -74,7 +87,16 @@ impl PublishedKeys {
         self.0.warm_up().await;
     }
 
-    pub async fn jwks(&self) -> Result<JwkSet<'_>, Error> {
-        Ok(self.0.public_keys().await?.jwks())
+    /// The public keys, and whether they are complete. Do not let clients cache an incomplete set.
+    ///
+    /// A verifier that drops a key because of our outage refuses genuine keys. A process therefore publishes every key
+    /// that it has read until KMS says that the key is disabled or deleted, or that its alias stands for another key. If
+    /// KMS cannot be asked about a key that the process has never read, the set is incomplete. The other keys are
+    /// published nevertheless, so that one unreadable key cannot take them all away.
+    ///
+    /// # Errors
+    /// When no key can be read.
+    pub async fn public_keys(&self, now: Timestamp) -> Result<(Arc<PublicKeys>, bool), Error> {
+        Ok(self.0.published(now).await?)
     }
 }

@@ -64,6 +64,7 @@ pub async fn validate_key(
     request: &ValidateRequest,
     now: Timestamp,
 ) -> Result<Validation, Error> {
+    service.refresh_if_due(now);
     let cached = cache.and_then(|cache| cache.get(&request.key, request.max_staleness, now));
     if let Some((checked_at, lookup)) = cached {
         let result = lookup.evaluate(request.permission, now);

@@ -62,7 +62,8 @@ impl AccessKey {
         }
         let (signed, signature) = text.rsplit_once('.').ok_or(Refusal::NotAToken)?;
         let (header, payload) = signed.split_once('.').ok_or(Refusal::NotAToken)?;
-        let public_key = public_keys.for_header(header).ok_or(Refusal::Header)?;
+        let public_key = public_keys.for_header(header);
+        let public_key = public_key.ok_or_else(|| Refusal::of_header(header))?;
         // Decoding is strict, so that a key has only one encoding. Padding and non-zero trailing bits are refused.
         let signature = BASE64URL.decode(signature).map_err(|_| Refusal::Encoding)?;
         public_key
@@ -121,9 +122,11 @@ pub enum Refusal {
     TooLong,
     #[error("not three parts separated by dots")]
     NotAToken,
-    /// The algorithm, type or key id is not that of any of our public keys.
-    #[error("unknown header")]
+    #[error("not the header of an access key")]
     Header,
+    /// The type is that of an access key, but the algorithm or the key id is not that of any of the public keys.
+    #[error("no public key has this header")]
+    UnknownKey,
     #[error("not base64url without padding")]
     Encoding,
     #[error("the signature does not verify")]
@@ -135,6 +138,17 @@ pub enum Refusal {
     Issuer,
     #[error("expired")]
     Expired,
+}
+
+impl Refusal {
+    /// Why a header is refused that is not that of any of the public keys.
+    fn of_header(header: &str) -> Self {
+        if header.starts_with(PREFIX) {
+            Self::UnknownKey
+        } else {
+            Self::Header
+        }
+    }
 }
 
 /// The claims signed into a key. They are the upper bound of what the key can ever do.
@@ -226,11 +240,20 @@ impl SigningInput {
     }
 
     /// Appends a signature in the encoding of RFC 7518.
-    #[must_use]
-    pub fn signed(mut self, signature: &[u8]) -> AccessKey {
+    ///
+    /// # Errors
+    /// [`Refusal::Signature`] if `public_key` does not verify the signature.
+    pub fn signed(
+        mut self,
+        signature: &[u8],
+        public_key: &PublicKey,
+    ) -> Result<AccessKey, Refusal> {
+        public_key
+            .verify(self.as_bytes(), signature)
+            .map_err(|_| Refusal::Signature)?;
         self.0.push('.');
         BASE64URL.encode_string(signature, &mut self.0);
-        AccessKey(self.0)
+        Ok(AccessKey(self.0))
     }
 }
 
@@ -254,6 +277,7 @@ mod tests {
 
     struct Fixture {
         signing: SigningKey,
+        public_key: PublicKey,
         public_keys: PublicKeys,
         issuer: TokenIssuer,
     }
@@ -261,13 +285,15 @@ mod tests {
     fn fixture() -> Fixture {
         let signing = SigningKey::from_slice(&[7; 32]).unwrap();
         let spki = signing.verifying_key().to_public_key_der().unwrap();
-        let public_keys = PublicKeys::new(vec![PublicKey::from_spki(spki.as_bytes()).unwrap()]);
+        let public_key = PublicKey::from_spki(spki.as_bytes()).unwrap();
+        let public_keys = PublicKeys::new(vec![public_key.clone()]);
         let issuer = TokenIssuer {
             issuer: "https://keys.example".into(),
             audience: "access-keys".into(),
         };
         Fixture {
             signing,
+            public_key,
             public_keys,
             issuer,
         }
@@ -288,14 +314,13 @@ mod tests {
     impl Fixture {
         fn sign(&self, input: SigningInput) -> AccessKey {
             let signature: Signature = self.signing.sign(input.as_bytes());
-            input.signed(&signature.to_bytes())
+            let key = input.signed(&signature.to_bytes(), &self.public_key);
+            key.unwrap()
         }
 
         fn issue(&self, claims: Claims) -> AccessKey {
-            let input =
-                SigningInput::new(claims, &self.issuer, self.public_keys.signing().unwrap())
-                    .unwrap();
-            self.sign(input)
+            let input = SigningInput::new(claims, &self.issuer, &self.public_key);
+            self.sign(input.unwrap())
         }
 
         fn verify(&self, text: &str) -> Result<Claims, Refusal> {
@@ -327,6 +352,15 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_signature_that_does_not_verify_makes_no_key() {
+        let f = fixture();
+        let input = || SigningInput::new(claims(), &f.issuer, &f.public_key).unwrap();
+        let signature: Signature = f.signing.sign(input().as_bytes());
+        let key = input().signed(&signature.to_bytes(), &f.public_key);
+        assert_eq!(key.err(), Some(Refusal::Signature));
     }
 
     #[test]
@@ -367,16 +401,24 @@ mod tests {
         let f = fixture();
         let key = f.issue(claims());
         let (_, rest) = key.reveal().split_once('.').unwrap();
-        let kid = f.public_keys.signing().unwrap().kid();
+        let kid = f.public_key.kid();
+        let refusal = |header: &str| {
+            let forged = format!("{}.{rest}", BASE64URL.encode(header));
+            f.verify(&forged).unwrap_err()
+        };
         for header in [
             format!(r#"{{"typ":"access-key+jwt","alg":"none","kid":"{kid}"}}"#),
             format!(r#"{{"typ":"access-key+jwt","alg":"HS256","kid":"{kid}"}}"#),
             format!(r#"{{"typ":"access-key+jwt","alg":"RS256","kid":"{kid}"}}"#),
             r#"{"typ":"access-key+jwt","alg":"ES256","kid":"unknown"}"#.into(),
-            format!(r#"{{"typ":"JWT","alg":"ES256","kid":"{kid}"}}"#),
         ] {
-            let forged = format!("{}.{rest}", BASE64URL.encode(header));
-            assert_eq!(f.verify(&forged), Err(Refusal::Header));
+            assert_eq!(refusal(&header), Refusal::UnknownKey, "{header}");
+        }
+        for header in [
+            format!(r#"{{"typ":"JWT","alg":"ES256","kid":"{kid}"}}"#),
+            format!(r#"{{"alg":"ES256","kid":"{kid}","typ":"access-key+jwt"}}"#),
+        ] {
+            assert_eq!(refusal(&header), Refusal::Header, "{header}");
         }
         assert_eq!(f.verify(&"x".repeat(LONGEST + 1)), Err(Refusal::TooLong));
     }

@@ -42,7 +42,7 @@ pub enum UnsupportedKey {
     Algorithm(ObjectIdentifier),
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct PublicKey {
     algorithm: Algorithm,
     header: String,
@@ -51,7 +51,7 @@ pub struct PublicKey {
 }
 
 /// A JWK (RFC 7517) for signatures.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 struct Jwk {
     #[serde(flatten)]
     parameters: Parameters,
@@ -61,7 +61,7 @@ struct Jwk {
 }
 
 /// The required members of a JWK, in the lexicographic order in which RFC 7638 hashes them.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 #[serde(untagged)]
 enum Parameters {
     Ec {
@@ -187,9 +187,8 @@ pub fn ecdsa_fixed(signature: &[u8]) -> Result<[u8; 64], der::Error> {
     Ok(fixed)
 }
 
-/// The public keys of a deployment. The first belongs to the KMS key that signs. All of them verify, so that access
-/// keys stay valid when the signing key is rotated.
-#[derive(Debug)]
+/// The public keys that verify. There are several, so that access keys stay valid when the signing key is rotated.
+#[derive(Debug, Default)]
 pub struct PublicKeys(Vec<PublicKey>);
 
 /// A JWK Set (RFC 7517).
@@ -203,12 +202,6 @@ impl PublicKeys {
     #[must_use]
     pub const fn new(keys: Vec<PublicKey>) -> Self {
         Self(keys)
-    }
-
-    /// The public key of the KMS key that signs.
-    #[must_use]
-    pub fn signing(&self) -> Option<&PublicKey> {
-        self.0.first()
     }
 
     /// The public key whose tokens start with exactly this header.

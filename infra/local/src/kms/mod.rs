@@ -79,6 +79,7 @@ impl Kms {
             "EnableKey" => call(body, |request| self.enable_key(request)),
             "DisableKey" => call(body, |request| self.disable_key(request)),
             "CreateAlias" => call(body, |request| self.create_alias(request)),
+            "UpdateAlias" => call(body, |request| self.update_alias(request)),
             "DeleteAlias" => call(body, |request| self.delete_alias(request)),
             "ListAliases" => call(body, |request| self.list_aliases(request)),
             _ => fail(
@@ -192,17 +193,29 @@ impl Kms {
         })
     }
 
+    pub(crate) fn update_alias(&self, request: CreateAlias) -> Result<Empty, Failure> {
+        let (id, _) = self.find(&request.target_key_id)?;
+        let alias = request.alias_name;
+        self.require_alias(&alias)?;
+        self.change(|state| {
+            state.aliases.insert(alias, id);
+        })
+    }
+
     pub(crate) fn delete_alias(&self, request: DeleteAlias) -> Result<Empty, Failure> {
         let alias = request.alias_name;
-        if !self.lock().aliases.contains_key(&alias) {
-            return fail(
-                "NotFoundException",
-                format!("Alias {} is not found.", alias_arn(&alias)),
-            );
-        }
+        self.require_alias(&alias)?;
         self.change(|state| {
             state.aliases.remove(&alias);
         })
+    }
+
+    fn require_alias(&self, alias: &str) -> Result<(), Failure> {
+        if self.lock().aliases.contains_key(alias) {
+            return Ok(());
+        }
+        let message = format!("Alias {} is not found.", alias_arn(alias));
+        fail("NotFoundException", message)
     }
 
     pub(crate) fn list_aliases(&self, request: ListAliases) -> Result<Aliases, Failure> {
@@ -378,16 +391,30 @@ mod tests {
         }
     }
 
+    fn alias(name: &str, key_arn: &str) -> CreateAlias {
+        CreateAlias {
+            alias_name: name.to_owned(),
+            target_key_id: key_arn.to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_moved_alias_stands_for_the_new_key() {
+        let kms = Kms::open(None).unwrap();
+        let create = || kms.create_key(CreateKey::to_sign("ECC_NIST_P256", ""));
+        let [old, new] = [create(), create()].map(|key| key.unwrap().key_metadata.arn);
+        kms.create_alias(alias("alias/a", &old)).unwrap();
+        kms.update_alias(alias("alias/a", &new)).unwrap();
+        let found = kms.get_public_key("alias/a".into()).unwrap();
+        assert_eq!(found.key_id, new);
+    }
+
     #[test]
     fn a_disabled_or_unknown_key_is_refused_with_the_codes_of_aws() {
         let kms = Kms::open(None).unwrap();
         let key = CreateKey::to_sign("ECC_NIST_P256", "");
         let arn = kms.create_key(key).unwrap().key_metadata.arn;
-        kms.create_alias(CreateAlias {
-            alias_name: "alias/a".to_owned(),
-            target_key_id: arn.clone(),
-        })
-        .unwrap();
+        kms.create_alias(alias("alias/a", &arn)).unwrap();
         let get = || kms.get_public_key("alias/a".into());
         assert!(get().is_ok());
         kms.disable_key(arn.as_str().into()).unwrap();
@@ -395,6 +422,8 @@ mod tests {
         kms.enable_key(arn.as_str().into()).unwrap();
         assert!(get().is_ok());
         let unknown = kms.describe_key("alias/b".into()).unwrap_err();
+        assert_eq!(unknown.code, "NotFoundException");
+        let unknown = kms.update_alias(alias("alias/b", &arn)).unwrap_err();
         assert_eq!(unknown.code, "NotFoundException");
         let unknown = kms.run("Encrypt", b"{}").unwrap_err();
         assert_eq!(unknown.code, "UnknownOperationException");

@@ -122,6 +122,7 @@ pub(crate) struct Signature {
     pub signing_algorithm: String,
 }
 
+/// The request of `CreateAlias` and of `UpdateAlias`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct CreateAlias {

@@ -23,7 +23,8 @@ fn main() -> Result<()> {
         .context("usage: pure valid|expired|forged|garbage|oversize")?;
     let signing = SigningKey::from_slice(&[7; 32])?;
     let spki = signing.verifying_key().to_public_key_der()?;
-    let public_keys = PublicKeys::new(vec![PublicKey::from_spki(spki.as_bytes())?]);
+    let public_key = PublicKey::from_spki(spki.as_bytes())?;
+    let public_keys = PublicKeys::new(vec![public_key.clone()]);
     let issuer = TokenIssuer {
         issuer: "https://keys.example".into(),
         audience: "access-keys".into(),
@@ -37,18 +38,19 @@ fn main() -> Result<()> {
         issued_at: NOW,
         expires_at: NOW + LIFE,
     };
-    let input = SigningInput::new(claims, &issuer, public_keys.signing().context("no key")?)?;
-    let signature: Signature = signing.sign(input.as_bytes());
-    let forged: Signature = signing.sign(b"something else");
+    let issue = || {
+        let input = SigningInput::new(claims.clone(), &issuer, &public_key)?;
+        let signature: Signature = signing.sign(input.as_bytes());
+        anyhow::Ok(input.signed(&signature.to_bytes(), &public_key)?)
+    };
+    let (key, other) = (issue()?, issue()?);
+    let (signed, _) = key.reveal().rsplit_once('.').context("no signature")?;
+    let (_, signature) = other.reveal().rsplit_once('.').context("no signature")?;
     let (text, now, expected) = match kind.as_str() {
-        "valid" => (input.signed(&signature.to_bytes()), NOW, None),
-        "expired" => (
-            input.signed(&signature.to_bytes()),
-            NOW + LIFE,
-            Some(Refusal::Expired),
-        ),
+        "valid" => (key, NOW, None),
+        "expired" => (key, NOW + LIFE, Some(Refusal::Expired)),
         "forged" => (
-            input.signed(&forged.to_bytes()),
+            AccessKey::new(format!("{signed}.{signature}")),
             NOW,
             Some(Refusal::Signature),
         ),

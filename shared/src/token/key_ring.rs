@@ -1,0 +1,303 @@
+//! What a process knows of its KMS keys, and when it asks KMS for them again. Does no I/O.
+
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use super::{
+    kms::{KmsError, KmsKey},
+    public_keys::PublicKeys,
+};
+use crate::model::Timestamp;
+
+/// The age at which the keys are refreshed.
+const REFRESH_AFTER: Duration = Duration::from_secs(300);
+/// How long a failure is remembered. During an outage of KMS, a process therefore starts at most one refresh a second.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// KMS's latest answer about one of the configured names.
+#[derive(Debug, Clone)]
+enum Answer {
+    Found(Arc<KmsKey>),
+    /// The key is disabled, deleted or about to be deleted.
+    Gone,
+    /// The key cannot be read or used, but KMS did not say that it is gone.
+    Refused,
+    /// KMS could not be asked.
+    Missing,
+}
+
+/// The keys behind the configured names: key ids, ARNs or aliases. The first name signs; all verify.
+#[derive(Debug)]
+pub(super) struct KeyRing {
+    answers: Vec<Answer>,
+    /// Each key with the index of its name, in the order of the names. If a name stands for another key than before,
+    /// the new key comes first, and the old one stays until a refresh has an answer about every name.
+    keys: Vec<(usize, Arc<KmsKey>)>,
+    public_keys: Arc<PublicKeys>,
+    /// Why a key could not be read in the latest refresh.
+    failure: Option<Arc<KmsError>>,
+    is_refreshing: bool,
+    refreshed_at: Option<Timestamp>,
+}
+
+impl KeyRing {
+    pub(super) fn new(names: usize) -> Self {
+        Self {
+            answers: vec![Answer::Missing; names],
+            keys: Vec::new(),
+            public_keys: Arc::default(),
+            failure: None,
+            is_refreshing: false,
+            refreshed_at: None,
+        }
+    }
+
+    /// Whether it is time to ask KMS again. `has_key`: whether the caller has the key that it needs.
+    pub(super) fn is_due(&self, now: Timestamp, has_key: bool) -> bool {
+        let wait = if has_key && self.is_answered() {
+            REFRESH_AFTER
+        } else {
+            RETRY_AFTER
+        };
+        // The distance counts in both directions, so that setting the clock back does not postpone the refresh.
+        let age = |at| now.since(at).or(at.since(now));
+        let is_old = |at| age(at).is_none_or(|age| age >= wait);
+        !self.is_refreshing && self.refreshed_at.is_none_or(is_old)
+    }
+
+    pub(super) fn start(&mut self) {
+        self.is_refreshing = true;
+        self.failure = None;
+    }
+
+    /// Records what KMS answered about a name.
+    pub(super) fn record(&mut self, name: usize, answer: Result<KmsKey, KmsError>) {
+        let answer = match answer {
+            Ok(key) => {
+                let key = Arc::new(key);
+                self.keys
+                    .retain(|(n, known)| *n != name || known.arn != key.arn);
+                self.keys.insert(0, (name, key.clone()));
+                self.keys.sort_by_key(|(n, _)| *n);
+                Answer::Found(key)
+            }
+            Err(error) => {
+                let is_gone = error.is_gone();
+                let is_refusal = error.is_refusal();
+                self.failure = Some(Arc::new(error));
+                if is_gone {
+                    self.keys.retain(|(n, _)| *n != name);
+                    Answer::Gone
+                } else if is_refusal {
+                    Answer::Refused
+                } else {
+                    Answer::Missing
+                }
+            }
+        };
+        if let Some(known) = self.answers.get_mut(name) {
+            *known = answer;
+        }
+        self.update_public_keys();
+    }
+
+    /// Ends a refresh. If KMS answered about every name, drops the keys that no name stands for any more.
+    pub(super) fn finish(&mut self, ended: Timestamp) {
+        if self.is_answered() {
+            let answers = &self.answers;
+            self.keys.retain(|(n, key)| match answers.get(*n) {
+                Some(Answer::Found(found)) => found.arn == key.arn,
+                answer => matches!(answer, Some(Answer::Refused)),
+            });
+            self.update_public_keys();
+        }
+        self.is_refreshing = false;
+        self.refreshed_at = Some(ended);
+    }
+
+    /// Two names of the same key count once.
+    fn update_public_keys(&mut self) {
+        let mut arns = HashSet::new();
+        let keys = self.keys.iter().map(|(_, key)| key);
+        let keys = keys.filter(|key| arns.insert(key.arn.as_str()));
+        let keys = keys.map(|key| key.public_key.clone()).collect();
+        self.public_keys = Arc::new(PublicKeys::new(keys));
+    }
+
+    pub(super) const fn is_refreshing(&self) -> bool {
+        self.is_refreshing
+    }
+
+    /// Whether KMS answered about every name. A refusal is an answer.
+    pub(super) fn is_answered(&self) -> bool {
+        let is_missing = |answer: &Answer| matches!(answer, Answer::Missing);
+        !self.answers.iter().any(is_missing)
+    }
+
+    /// Whether every name has an answer or a key that was read earlier.
+    fn is_complete(&self) -> bool {
+        let is_known = |name| self.keys.iter().any(|(n, _)| *n == name);
+        let mut answers = self.answers.iter().enumerate();
+        answers.all(|(name, answer)| !matches!(answer, Answer::Missing) || is_known(name))
+    }
+
+    /// The public keys, if there are any.
+    pub(super) fn public_keys(&self) -> Option<Arc<PublicKeys>> {
+        (!self.keys.is_empty()).then(|| Arc::clone(&self.public_keys))
+    }
+
+    /// The public keys to publish, and whether they are complete. `None` while a refresh can still complete them.
+    pub(super) fn published(&self) -> Option<(Arc<PublicKeys>, bool)> {
+        let is_complete = self.is_complete();
+        let keys = self.public_keys()?;
+        (is_complete || !self.is_refreshing).then_some((keys, is_complete))
+    }
+
+    /// The key that signs: that of the first name, and never that of another.
+    pub(super) fn signing(&self) -> Option<Arc<KmsKey>> {
+        let (name, key) = self.keys.first()?;
+        (*name == 0).then(|| Arc::clone(key))
+    }
+
+    /// Why a key could not be read in the latest refresh.
+    pub(super) fn failure(&self) -> Option<Arc<KmsError>> {
+        self.failure.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_kms::error::SdkError;
+    use p256::{ecdsa::SigningKey, pkcs8::EncodePublicKey};
+
+    use super::*;
+    use crate::{
+        model::fixtures::{NOW, at},
+        token::public_keys::PublicKey,
+    };
+
+    /// A key whose ARN and public key follow from one number.
+    fn found(number: u8) -> Result<KmsKey, KmsError> {
+        let key = SigningKey::from_slice(&[number; 32]).unwrap();
+        let spki = key.verifying_key().to_public_key_der().unwrap();
+        Ok(KmsKey {
+            arn: number.to_string(),
+            public_key: PublicKey::from_spki(spki.as_bytes()).unwrap(),
+        })
+    }
+
+    fn unreachable() -> Result<KmsKey, KmsError> {
+        let timeout = SdkError::timeout_error("timeout");
+        Err(KmsError::PublicKey("name".into(), Box::new(timeout)))
+    }
+
+    fn refused() -> Result<KmsKey, KmsError> {
+        Err(KmsError::NoArn("name".into()))
+    }
+
+    type Answers = Vec<Result<KmsKey, KmsError>>;
+
+    fn refresh(ring: &mut KeyRing, second: i64, answers: Answers) {
+        ring.start();
+        for (name, answer) in answers.into_iter().enumerate() {
+            ring.record(name, answer);
+        }
+        ring.finish(at(second));
+    }
+
+    fn refreshed(answers: Answers) -> KeyRing {
+        let mut ring = KeyRing::new(answers.len());
+        refresh(&mut ring, 0, answers);
+        ring
+    }
+
+    fn arns(ring: &KeyRing) -> Vec<&str> {
+        let keys = ring.keys.iter();
+        keys.map(|(_, key)| key.arn.as_str()).collect()
+    }
+
+    /// The number of published keys.
+    fn published(ring: &KeyRing) -> usize {
+        let (keys, _) = ring.published().unwrap();
+        let set = serde_json::to_string(&keys.jwks()).unwrap();
+        set.matches("kid").count()
+    }
+
+    #[test]
+    fn a_refresh_is_due_at_the_start_and_then_after_five_minutes() {
+        let mut ring = KeyRing::new(1);
+        assert!(ring.is_due(NOW, false));
+        ring.start();
+        assert!(!ring.is_due(NOW, false));
+        ring.record(0, found(1));
+        ring.finish(at(0));
+        for (second, is_due) in [(0, false), (299, false), (300, true), (-3600, true)] {
+            assert_eq!(ring.is_due(at(second), true), is_due, "{second}");
+        }
+    }
+
+    #[test]
+    fn a_failure_is_remembered_for_a_second() {
+        let unreachable = refreshed(vec![found(1), unreachable()]);
+        let without_key = refreshed(vec![refused()]);
+        for (ring, has_key) in [(unreachable, true), (without_key, false)] {
+            assert!(!ring.is_due(at(0) + Duration::from_millis(999), has_key));
+            assert!(ring.is_due(at(1), has_key));
+        }
+        // A refusal would only be repeated.
+        let ring = refreshed(vec![found(1), refused()]);
+        assert!(!ring.is_due(at(299), true));
+    }
+
+    #[test]
+    fn two_names_of_one_key_count_once() {
+        let ring = refreshed(vec![found(1), found(2), found(1)]);
+        assert_eq!(published(&ring), 2);
+    }
+
+    #[test]
+    fn a_key_that_was_read_stays_while_kms_does_not_say_that_it_is_gone() {
+        let mut ring = refreshed(vec![found(1), found(2)]);
+        refresh(&mut ring, 300, vec![unreachable(), refused()]);
+        assert_eq!(arns(&ring), ["1", "2"]);
+        let is_complete = ring.published().map(|(_, is_complete)| is_complete);
+        assert_eq!(is_complete, Some(true));
+    }
+
+    #[test]
+    fn the_old_key_of_an_alias_stays_until_every_alias_is_known() {
+        // A rotation moves both aliases, and the second cannot be read.
+        let mut ring = refreshed(vec![found(1), found(9)]);
+        for second in [300, 301] {
+            refresh(&mut ring, second, vec![found(2), unreachable()]);
+            assert_eq!(arns(&ring), ["2", "1", "9"]);
+        }
+        refresh(&mut ring, 302, vec![found(2), found(1)]);
+        assert_eq!(arns(&ring), ["2", "1"]);
+        // A refusal is an answer. It does not keep other keys, which may be disabled by now.
+        refresh(&mut ring, 602, vec![found(3), refused()]);
+        assert_eq!(arns(&ring), ["3", "1"]);
+    }
+
+    #[test]
+    fn only_the_first_name_signs() {
+        let signing = |answers| refreshed(answers).signing().map(|key| key.arn.clone());
+        let first = signing(vec![found(1), found(2)]);
+        assert_eq!(first.as_deref(), Some("1"));
+        assert_eq!(signing(vec![refused(), found(2)]), None);
+        assert_eq!(signing(vec![unreachable(), found(2)]), None);
+    }
+
+    #[test]
+    fn keys_can_be_used_as_soon_as_they_are_read_but_are_published_together() {
+        let mut ring = KeyRing::new(2);
+        ring.start();
+        ring.record(0, found(1));
+        assert!(ring.public_keys().is_some() && ring.signing().is_some());
+        assert!(ring.published().is_none());
+        ring.record(1, unreachable());
+        assert!(ring.published().is_none());
+        ring.finish(NOW);
+        let published = ring.published();
+        assert_eq!(published.map(|(_, is_complete)| is_complete), Some(false));
+    }
+}

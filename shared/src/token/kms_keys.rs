@@ -1,0 +1,175 @@
+//! The KMS keys of the deployment: the public keys, which every process caches and refreshes, and signing.
+
+use std::sync::Arc;
+
+use aws_sdk_kms::Client;
+use tokio::{sync::watch, task::JoinSet};
+
+use super::{
+    jws::{AccessKey, Claims, SigningInput},
+    key_ring::KeyRing,
+    kms::{Kms, KmsError, KmsKey},
+    public_keys::PublicKeys,
+};
+use crate::{
+    model::{Timestamp, TokenIssuer},
+    process::{
+        aws::warmed_up,
+        clock,
+        metrics::{self, Metric},
+        telemetry,
+    },
+};
+
+/// The KMS keys of the deployment.
+///
+/// The first request after five minutes starts a refresh of the public keys, whatever it carries. The rate of requests
+/// to KMS therefore depends on the clock and not on callers. The refresh runs in a task, and requests use the keys that
+/// the process has. A request waits only if it needs a key that the process does not have.
+pub struct KmsKeys(Arc<Shared>);
+
+struct Shared {
+    kms: Kms,
+    names: Vec<String>,
+    ring: watch::Sender<KeyRing>,
+}
+
+impl KmsKeys {
+    /// Takes key ids, ARNs or aliases. The first signs; all verify.
+    #[must_use]
+    pub fn new(client: Client, names: Vec<String>) -> Self {
+        let (ring, _) = watch::channel(KeyRing::new(names.len()));
+        let kms = Kms::new(client);
+        Self(Arc::new(Shared { kms, names, ring }))
+    }
+
+    /// Fetches the public keys in the init phase, so that the first request does not have to. If KMS does not respond
+    /// within a second, the fetch goes on while the function starts.
+    pub async fn warm_up(&self) {
+        self.refresh_if_due(clock::now());
+        warmed_up("KMS", async { self.refreshed().await.is_ok() }).await;
+    }
+
+    /// Starts a refresh if one is due, and does not wait for it.
+    pub fn refresh_if_due(&self, now: Timestamp) {
+        self.start_if_due(now, |ring| ring.public_keys().is_some());
+    }
+
+    /// The public keys. Waits only while the process has none.
+    ///
+    /// # Errors
+    /// When no key can be read. For one second, the failure is remembered instead of asking KMS again.
+    pub async fn public_keys(&self, now: Timestamp) -> Result<Arc<PublicKeys>, KmsError> {
+        self.get(now, KeyRing::public_keys).await
+    }
+
+    /// The public keys after the refresh that is running, if one is.
+    ///
+    /// # Errors
+    /// When KMS could not be asked about every key, so that an unknown key may still be one of ours.
+    pub async fn refreshed(&self) -> Result<Arc<PublicKeys>, KmsError> {
+        let mut ring = self.0.ring.subscribe();
+        match ring.wait_for(|ring| !ring.is_refreshing()).await {
+            Ok(ring) if ring.is_answered() => {
+                let public_keys = ring.public_keys();
+                public_keys.ok_or_else(|| KmsError::NoKey(ring.failure()))
+            }
+            Ok(ring) => Err(KmsError::Incomplete(ring.failure())),
+            Err(_) => Err(KmsError::NoKey(None)),
+        }
+    }
+
+    /// The public keys to publish, and whether they are complete. A key stays in the set until KMS says that it is
+    /// disabled or deleted, or that its alias stands for another key. The set is incomplete if KMS could not be asked
+    /// about a key that this process has never read.
+    ///
+    /// # Errors
+    /// When no key can be read.
+    pub async fn published(&self, now: Timestamp) -> Result<(Arc<PublicKeys>, bool), KmsError> {
+        self.get(now, KeyRing::published).await
+    }
+
+    /// Signs `claims` with the first KMS key. The other keys are not needed, and never sign in its place.
+    pub async fn sign(&self, claims: Claims, issuer: &TokenIssuer) -> Result<AccessKey, KmsError> {
+        let key = self.get(clock::now(), KeyRing::signing).await;
+        let key = key.inspect_err(|_| metrics::count(Metric::KmsFailed))?;
+        let input = SigningInput::new(claims, issuer, &key.public_key)?;
+        let signature = self.0.kms.sign(&key, input.as_bytes()).await?;
+        input.signed(&signature, &key.public_key).map_err(|_| {
+            metrics::count(Metric::KmsFailed);
+            KmsError::Signature
+        })
+    }
+
+    /// What `find` finds, which a refresh may first have to provide.
+    async fn get<T>(
+        &self,
+        now: Timestamp,
+        find: impl Fn(&KeyRing) -> Option<T>,
+    ) -> Result<T, KmsError> {
+        self.start_if_due(now, |ring| find(ring).is_some());
+        if let Some(found) = find(&self.0.ring.borrow()) {
+            return Ok(found);
+        }
+        let mut ring = self.0.ring.subscribe();
+        let is_over = |ring: &KeyRing| find(ring).is_some() || !ring.is_refreshing();
+        match ring.wait_for(is_over).await {
+            Ok(ring) => find(&ring).ok_or_else(|| KmsError::NoKey(ring.failure())),
+            Err(_) => Err(KmsError::NoKey(None)),
+        }
+    }
+
+    fn start_if_due(&self, now: Timestamp, has_key: impl Fn(&KeyRing) -> bool) {
+        let is_due = |ring: &KeyRing| ring.is_due(now, has_key(ring));
+        // Without the write lock first, because almost no request starts a refresh.
+        if !is_due(&self.0.ring.borrow()) {
+            return;
+        }
+        let starts = self.0.ring.send_if_modified(|ring| {
+            let starts = is_due(ring);
+            if starts {
+                ring.start();
+            }
+            starts
+        });
+        if starts {
+            // A task, because Lambda may freeze the process after the response, and the next request goes on with it.
+            tokio::spawn(Arc::clone(&self.0).refresh(now));
+        }
+    }
+}
+
+impl Shared {
+    /// Asks KMS about all names at the same time, so that a slow answer does not delay the others.
+    async fn refresh(self: Arc<Self>, started: Timestamp) {
+        let mut requests = JoinSet::new();
+        for (index, name) in self.names.iter().cloned().enumerate() {
+            let shared = Arc::clone(&self);
+            requests.spawn(async move { (index, shared.public_key(&name).await) });
+        }
+        while let Some(finished) = requests.join_next().await {
+            // An error means that a dependency panicked. The earlier answer then stays.
+            if let Ok((index, answer)) = finished {
+                self.ring.send_modify(|ring| ring.record(index, answer));
+            }
+        }
+        let ended = clock::now().max(started);
+        self.ring.send_modify(|ring| ring.finish(ended));
+    }
+
+    async fn public_key(&self, name: &str) -> Result<KmsKey, KmsError> {
+        let answer = self.kms.public_key(name).await;
+        if let Err(error) = &answer {
+            tracing::warn!(
+                kms.key = name,
+                error.cause = telemetry::chain(error),
+                "skipped a KMS key that cannot be read"
+            );
+            // Disabling a key that has been replaced is part of rotation.
+            if !error.is_gone() {
+                metrics::count(Metric::KmsFailed);
+            }
+        }
+        answer
+    }
+}

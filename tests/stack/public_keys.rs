@@ -1,0 +1,338 @@
+//! The public keys of a process: when it asks KMS for them, and which keys it uses and publishes meanwhile.
+//!
+//! Most tests run the service in the test itself, against the KMS of the stack, because they set its clock.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use access_keys::{
+    model::Timestamp,
+    policy::RefusalCode,
+    process::{
+        clock,
+        config::{self, Environment},
+    },
+    service::{KeyService, PublishedKeys},
+    token::AccessKey,
+};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
+use harness::{
+    Answer, Fault, Rule, RuleGuard, Service, Tenant, eventually, run, send, stack, strings,
+};
+use p256::ecdsa::Signature;
+
+use crate::{
+    crashes::{process_of, signal},
+    outages::SLOW,
+    own_stack,
+};
+
+const FIVE_MINUTES: Duration = Duration::from_secs(300);
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A process with two KMS keys of its own, and an access key of each.
+struct Process {
+    /// The name under which the stack sees the requests.
+    name: &'static str,
+    first: String,
+    second: String,
+    first_key: AccessKey,
+    second_key: AccessKey,
+}
+
+impl Process {
+    async fn new(name: &'static str) -> Self {
+        let (_, key) = Tenant::fresh().key("admin", "viewer").await;
+        let [first, second] = [create_key().await, create_key().await];
+        Self {
+            name,
+            first_key: signed_by(&first, &key).await,
+            second_key: signed_by(&second, &key).await,
+            first,
+            second,
+        }
+    }
+
+    fn read<T>(&self, names: &str, read: impl FnOnce(&mut Environment<'_>) -> T) -> T {
+        let mut environment = BTreeMap::from_iter(stack().environment("validate"));
+        for (name, value) in [("AWS_ACCESS_KEY_ID", self.name), ("SIGNING_KEYS", names)] {
+            environment.insert(name.to_owned(), value.to_owned());
+        }
+        config::read_from(&|name| environment.get(name).cloned(), read).unwrap()
+    }
+
+    fn both(&self) -> String {
+        format!("{},{}", self.first, self.second)
+    }
+
+    /// Verifies access keys with these names of KMS keys.
+    fn verifier(&self, names: &str) -> KeyService {
+        self.read(names, KeyService::read)
+    }
+
+    /// Publishes both public keys.
+    fn publisher(&self) -> PublishedKeys {
+        self.read(&self.both(), PublishedKeys::read)
+    }
+
+    /// How often the process has asked for a public key.
+    fn asked(&self) -> usize {
+        stack().count(|r| r.function == self.name && r.action == "GetPublicKey")
+    }
+
+    /// Makes the requests for public keys fail whose body contains `text`.
+    fn fail(&self, text: &str, fault: Fault) -> RuleGuard {
+        let rule = Rule::new(fault).service(Service::Kms).function(self.name);
+        stack().inject(rule.action("GetPublicKey").containing(text))
+    }
+}
+
+async fn create_key() -> String {
+    stack().create_key("ECC_NIST_P256").await.unwrap()
+}
+
+/// The published key ids, and whether the set is complete. `None` if the keys are unavailable.
+async fn published(keys: &PublishedKeys, now: Timestamp) -> Option<(Vec<String>, bool)> {
+    let (keys, is_complete) = keys.public_keys(now).await.ok()?;
+    let set = serde_json::to_value(keys.jwks()).unwrap();
+    let keys = set["keys"].as_array().unwrap();
+    let ids = strings(keys, "kid").into_iter();
+    Some((ids.map(str::to_owned).collect(), is_complete))
+}
+
+/// An access key with the claims of another one, signed by a KMS key.
+async fn signed_by(arn: &str, key: &str) -> AccessKey {
+    let id = key_id(arn).await;
+    let header = format!(r#"{{"typ":"access-key+jwt","alg":"ES256","kid":"{id}"}}"#);
+    let payload = key.split('.').nth(1).unwrap();
+    let signed = format!("{}.{payload}", BASE64URL.encode(header));
+    let der = stack().sign(arn, signed.as_bytes()).await.unwrap();
+    let signature = BASE64URL.encode(Signature::from_der(&der).unwrap().to_bytes());
+    AccessKey::new(format!("{signed}.{signature}"))
+}
+
+/// The published key id of a KMS key.
+async fn key_id(arn: &str) -> String {
+    let variables = BTreeMap::from_iter(stack().environment("jwks"));
+    let lookup = |name: &str| match name {
+        "AWS_ACCESS_KEY_ID" => Some("key id".to_owned()),
+        "SIGNING_KEYS" => Some(arn.to_owned()),
+        _ => variables.get(name).cloned(),
+    };
+    let keys = config::read_from(&lookup, PublishedKeys::read).unwrap();
+    published(&keys, clock::now()).await.unwrap().0.remove(0)
+}
+
+/// Why the key is refused.
+async fn refusal(service: &KeyService, key: &AccessKey, now: Timestamp) -> Option<RefusalCode> {
+    let verified = service.verify(key, now).await;
+    verified.expect("the service is available").err()
+}
+
+const INVALID: Option<RefusalCode> = Some(RefusalCode::Invalid);
+
+#[test]
+fn a_key_of_a_new_signing_key_works_as_soon_as_a_refresh_is_due() {
+    run(async {
+        let process = Process::new("new signing key").await;
+        let Process { first, second, .. } = &process;
+        stack().set_alias("alias/moved", first).unwrap();
+        let service = process.verifier(&format!("alias/moved,{first}"));
+        service.warm_up().await;
+        let warm = clock::now();
+        assert_eq!(process.asked(), 2);
+
+        stack().set_alias("alias/moved", second).unwrap();
+        for second in 0..50 {
+            let now = warm + SECOND * second * 5;
+            assert_eq!(refusal(&service, &process.second_key, now).await, INVALID);
+            assert_eq!(refusal(&service, &process.first_key, now).await, None);
+        }
+        assert_eq!(process.asked(), 2);
+        let due = warm + FIVE_MINUTES;
+        assert_eq!(refusal(&service, &process.second_key, due).await, None);
+        assert_eq!(refusal(&service, &process.first_key, due).await, None);
+        assert_eq!(process.asked(), 4);
+
+        let unknown = signed_by(&create_key().await, process.first_key.reveal()).await;
+        for second in 0..50 {
+            let now = due + SECOND * second * 5;
+            assert_eq!(refusal(&service, &unknown, now).await, INVALID);
+        }
+        assert_eq!(process.asked(), 4);
+    });
+}
+
+#[test]
+fn a_request_without_a_new_key_starts_a_refresh_and_does_not_wait_for_it() {
+    run(async {
+        let process = Process::new("no waiting").await;
+        let nonsense = AccessKey::new("nonsense".into());
+        for (key, expected) in [(&process.first_key, None), (&nonsense, INVALID)] {
+            let service = process.verifier(&process.both());
+            service.warm_up().await;
+            let slow = process.fail("", SLOW);
+            let due = clock::now() + FIVE_MINUTES;
+            let refusal = tokio::time::timeout(SECOND, refusal(&service, key, due));
+            assert_eq!(refusal.await, Ok(expected));
+            let asked = || async { (slow.hits() > 0).then_some(()) };
+            eventually("the refresh asks KMS", asked).await;
+        }
+    });
+}
+
+#[test]
+fn an_outage_costs_one_round_of_requests_a_second_and_makes_no_genuine_key_invalid() {
+    run(async {
+        let process = Process::new("outage").await;
+        stack().set_alias("alias/outage", &process.first).unwrap();
+        let service = process.verifier("alias/outage");
+        service.warm_up().await;
+        stack().set_alias("alias/outage", &process.second).unwrap();
+        let outage = process.fail("", Fault::DropBefore);
+        let due = clock::now() + FIVE_MINUTES;
+        let half = Duration::from_millis(500);
+        let mut hits = Vec::new();
+        for n in 0..4 {
+            let now = due + half * n;
+            assert_eq!(refusal(&service, &process.first_key, now).await, None);
+            let new = service.verify(&process.second_key, now).await;
+            assert!(new.is_err(), "{new:?}");
+            hits.push(outage.hits());
+        }
+        let round = hits[0];
+        assert!(round > 0);
+        assert_eq!(hits, [round, round, 2 * round, 2 * round]);
+        drop(outage);
+        let next = due + half * 4;
+        assert_eq!(refusal(&service, &process.second_key, next).await, None);
+    });
+}
+
+#[test]
+fn a_process_without_public_keys_is_unavailable_and_recovers_by_itself() {
+    run(async {
+        let process = Process::new("no keys").await;
+        let service = process.verifier(&process.both());
+        let outage = process.fail("", Fault::DropBefore);
+        service.warm_up().await;
+        let now = clock::now() + SECOND;
+        for _ in 0..2 {
+            let verified = service.verify(&process.first_key, now).await;
+            assert!(verified.is_err(), "{verified:?}");
+        }
+        drop(outage);
+        let next = now + SECOND * 10;
+        assert_eq!(refusal(&service, &process.first_key, next).await, None);
+    });
+}
+
+#[test]
+fn a_key_is_refused_while_its_kms_key_is_disabled() {
+    run(async {
+        let process = Process::new("disabled").await;
+        let warm = process.verifier(&process.both());
+        warm.warm_up().await;
+        stack().set_key_enabled(&process.first, false).unwrap();
+        let cold = process.verifier(&process.both());
+        cold.warm_up().await;
+        let now = clock::now();
+        assert_eq!(refusal(&cold, &process.second_key, now).await, None);
+        assert_eq!(refusal(&cold, &process.first_key, now).await, INVALID);
+
+        let due = now + FIVE_MINUTES;
+        eventually("the disabled key is refused", || async {
+            (refusal(&warm, &process.first_key, due).await == INVALID).then_some(())
+        })
+        .await;
+        stack().set_key_enabled(&process.first, true).unwrap();
+        let next = due + FIVE_MINUTES;
+        for key in [&process.first_key, &process.second_key] {
+            assert_eq!(refusal(&warm, key, next).await, None);
+        }
+    });
+}
+
+#[test]
+fn a_published_key_stays_published_until_kms_says_that_it_is_disabled() {
+    run(async {
+        let process = Process::new("published").await;
+        let ids = [key_id(&process.first).await, key_id(&process.second).await];
+        let both = Some((ids.to_vec(), true));
+        let keys = process.publisher();
+        let mut now = clock::now();
+        assert_eq!(published(&keys, now).await, both);
+        for fault in [Fault::DropBefore, Fault::Refuse] {
+            let failing = process.fail(&process.second, fault);
+            // One refresh sends at most three requests for a key. A fourth request shows that a refresh has ended.
+            while failing.hits() < 4 {
+                now = now + FIVE_MINUTES;
+                assert_eq!(published(&keys, now).await, both);
+                tokio::task::yield_now().await;
+            }
+        }
+        stack().set_key_enabled(&process.second, false).unwrap();
+        let first = Some((vec![ids[0].clone()], true));
+        let mut set = both;
+        while set != first {
+            now = now + FIVE_MINUTES;
+            set = published(&keys, now).await;
+        }
+    });
+}
+
+#[test]
+fn a_process_publishes_the_keys_that_it_can_read_and_says_whether_they_are_all() {
+    run(async {
+        let process = Process::new("incomplete").await;
+        let keys = process.publisher();
+        let now = clock::now();
+        let all = process.fail("", Fault::DropBefore);
+        assert_eq!(published(&keys, now).await, None);
+        drop(all);
+        let one = process.fail(&process.second, Fault::DropBefore);
+        let first = key_id(&process.first).await;
+        let incomplete = Some((vec![first.clone()], false));
+        assert_eq!(published(&keys, now + SECOND * 10).await, incomplete);
+        drop(one);
+        let _one = process.fail(&process.second, Fault::Refuse);
+        let mut set = incomplete;
+        let without_refused = Some((vec![first], true));
+        for n in 2.. {
+            set = published(&keys, now + SECOND * 10 * n).await;
+            if set == without_refused {
+                break;
+            }
+        }
+        assert_eq!(set, without_refused);
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_response_with_an_incomplete_key_set_forbids_caching() {
+    let stack = own_stack(&[("RotatedSigningKeys", "alias/second")]).await;
+    let tenant = Tenant::acme(&stack);
+    let get = || send(tenant.call("GET", "/.well-known/jwks.json"));
+    let cache_control = |answer: &Answer| {
+        let value = answer.header("cache-control");
+        value.map(str::to_owned)
+    };
+    let rule = Rule::new(Fault::DropBefore).service(Service::Kms);
+    let failing = stack.inject(rule.containing("alias/second"));
+    signal("-KILL", process_of(&stack, "jwks")).await;
+    let answer = eventually("a new process answers", || async {
+        let answer = get().await;
+        (answer.status == 200 && failing.hits() > 0).then_some(answer)
+    });
+    let answer = answer.await;
+    assert_eq!(answer.array("keys").len(), 1);
+    assert_eq!(cache_control(&answer).as_deref(), Some("no-store"));
+    drop(failing);
+    // The alias does not exist, so the set without its key is complete.
+    let answer = eventually("the set is complete", || async {
+        let answer = get().await;
+        (cache_control(&answer)? != "no-store").then_some(answer)
+    });
+    let value = cache_control(&answer.await);
+    assert_eq!(value.as_deref(), Some("public, max-age=300"));
+    stack.stop().await;
+}
