@@ -17,7 +17,7 @@ use super::{
 use crate::{
     model::TokenIssuer,
     process::{
-        aws::warmed_up,
+        aws::{is_permanent, warmed_up},
         metrics::{self, Metric},
     },
 };
@@ -44,6 +44,19 @@ pub enum KmsError {
     Random(#[from] rand::rngs::SysError),
     #[error("KMS Sign returned no valid signature")]
     Signature,
+}
+
+impl KmsError {
+    /// Whether the same request would fail again, so that the caller should not repeat it.
+    #[must_use]
+    pub fn is_permanent(&self) -> bool {
+        match self {
+            Self::PublicKey(_, error) => is_permanent(error),
+            Self::Sign(error) => is_permanent(error),
+            Self::Unsupported(..) | Self::NoKey => true,
+            Self::Random(_) | Self::Signature => false,
+        }
+    }
 }
 
 impl KmsKeys {
