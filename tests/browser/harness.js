@@ -46,7 +46,7 @@ export async function startStack() {
     };
   };
 
-  /** Refuses the requests of the Lambda function `name` to DynamoDB until the returned callback is called. */
+  /** Makes the requests of the Lambda function `name` to DynamoDB fail until the returned callback is called. */
   const refuse = async (name) => {
     const send = (line) => stack.stdin.write(`${line}\n`) && lines.next();
     await send(name);

@@ -59,7 +59,7 @@ async fn cause_events(stack: &Stack) {
     let refuse = Rule::new(Fault::Refuse).service(Service::Kms);
     let _refuse = stack.inject(refuse.action("Sign"));
     let body = json!({ "name": "c", "role": "viewer" });
-    send(tenant.creation("admin", &body)).await.expect(503);
+    send(tenant.creation("admin", &body)).await.expect(500);
 }
 
 const EXPECTED: [(&str, u64); 15] = [

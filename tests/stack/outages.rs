@@ -1,8 +1,9 @@
-//! Faults of DynamoDB and KMS: a function responds within its timeout, with 503 or with the correct response.
+//! Faults of DynamoDB and KMS: a function responds within its timeout, with 503 or with the correct response. A request
+//! that AWS refuses is 500.
 
 use std::time::{Duration, Instant};
 
-use harness::{Answer, Fault, KEYS, Rule, Service, Tenant, eventually, run, send, stack};
+use harness::{Answer, Fault, KEYS, Rule, Service, Stack, Tenant, eventually, run, send, stack};
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 
@@ -35,6 +36,24 @@ async fn timed(request: RequestBuilder) -> Answer {
 fn expect_unavailable(answer: Answer) {
     let answer = answer.expect_problem(503, "unavailable");
     assert_eq!(answer.header("retry-after"), Some("1"));
+}
+
+/// Expects a 500 that does not ask the caller to repeat the request, and that is logged with this cause.
+async fn expect_internal(stack: &Stack, answer: Answer, cause: &str) {
+    let answer = answer.expect_problem(500, "internal");
+    assert_eq!(answer.header("retry-after"), None);
+    expect_logged(stack, answer.string("request_id"), cause).await;
+}
+
+/// Waits for the log line of a request that failed for this cause.
+async fn expect_logged(stack: &Stack, request_id: &str, cause: &str) {
+    let expected = [request_id, cause, "\"level\":\"ERROR\""];
+    eventually("the failure is logged", || async {
+        let logs = stack.logs();
+        let has_all = |line: &str| expected.iter().all(|part| line.contains(part));
+        logs.iter().any(|line| has_all(&line.line)).then_some(())
+    })
+    .await;
 }
 
 fn create(tenant: &Tenant<'_>) -> RequestBuilder {
@@ -94,6 +113,27 @@ fn validate_and_the_authorizer_accept_no_key_when_the_table_is_unavailable() {
             assert_eq!(answer["active"], true);
             assert_eq!(rule.hits(), 1);
         }
+    });
+}
+
+#[test]
+fn a_request_that_dynamodb_refuses_is_500_without_retry_after() {
+    const CAUSE: &str = "AccessDeniedException";
+    run(async {
+        let tenant = Tenant::fresh();
+        let (_, key) = tenant.onboarding_key(1).await;
+        let refuse = |action| stack().inject(tenant.rule(action, Fault::Refuse));
+        let rule = refuse("TransactWriteItems");
+        expect_internal(stack(), timed(create(&tenant)).await, CAUSE).await;
+        assert_eq!(rule.hits(), 1, "the SDK does not retry");
+        drop(rule);
+        let _rule = refuse("BatchGetItem");
+        expect_internal(stack(), timed(tenant.validation(&key)).await, CAUSE).await;
+        let answer = timed(tenant.onboarding(&key, "prod")).await;
+        let answer = answer.expect_accuknox(500, "internal");
+        assert_eq!(answer.header("retry-after"), None);
+        let request_id = answer.header("apigw-requestid").unwrap();
+        expect_logged(stack(), request_id, CAUSE).await;
     });
 }
 
@@ -190,6 +230,20 @@ async fn create_returns_503_in_time_and_writes_no_key_when_kms_is_unavailable() 
         assert_eq!(rule.hits(), 1);
         assert_eq!(tenant.verdict(&key).await, "active");
     }
+    stack.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_kms_refuses_is_500_without_retry_after() {
+    let stack = own_stack(&[]).await;
+    let tenant = Tenant::acme(&stack);
+    let refuse = Rule::new(Fault::Refuse).service(Service::Kms);
+    let rule = stack.inject(refuse.action("Sign"));
+    let answer = timed(create(&tenant)).await;
+    expect_internal(&stack, answer, "AccessDeniedException").await;
+    assert_eq!(rule.hits(), 1, "the SDK does not retry");
+    drop(rule);
+    tenant.key("admin", "viewer").await;
     stack.stop().await;
 }
 

@@ -9,7 +9,6 @@ use crate::{
     model::KeyId,
     policy::RefusalCode,
     service::{Error as ServiceError, FieldError},
-    store::StoreError,
 };
 
 /// The public part of an error.
@@ -100,7 +99,8 @@ fn of_service(error: &ServiceError) -> Row<'static> {
              Idempotency-Key",
         ),
         ServiceError::TryAgain => UNAVAILABLE,
-        ServiceError::Store(StoreError::Item(_) | StoreError::Build(_)) => INTERNAL,
+        ServiceError::Store(error) if error.is_permanent() => INTERNAL,
+        ServiceError::Kms(error) if error.is_permanent() => INTERNAL,
         ServiceError::Store(_) | ServiceError::Kms(_) | ServiceError::Random(_) => UNAVAILABLE,
     }
 }

@@ -5,9 +5,14 @@
 use std::time::Duration;
 
 use aws_credential_types::Credentials;
+use aws_runtime::retries::classifiers::{THROTTLING_ERRORS, TRANSIENT_ERRORS};
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
-use aws_smithy_runtime_api::client::http::SharedHttpClient;
-use aws_smithy_types::{retry::RetryConfig, timeout::TimeoutConfig};
+use aws_smithy_runtime_api::client::{
+    http::SharedHttpClient, orchestrator::HttpResponse, result::SdkError,
+};
+use aws_smithy_types::{
+    error::metadata::ProvideErrorMetadata, retry::RetryConfig, timeout::TimeoutConfig,
+};
 
 use super::config::Environment;
 
@@ -97,6 +102,21 @@ fn retries() -> RetryConfig {
         .with_initial_backoff(Duration::from_millis(100))
 }
 
+/// Whether a request fails however often it is repeated, for example because access is denied or the request is invalid.
+/// Throttling, timeouts, failed connections and errors of the service itself end by themselves.
+pub(crate) fn is_permanent<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
+    match error {
+        SdkError::ConstructionFailure(_) => true,
+        SdkError::ServiceError(context) => {
+            let code = context.err().code().unwrap_or_default();
+            let is_temporary =
+                THROTTLING_ERRORS.contains(&code) || TRANSIENT_ERRORS.contains(&code);
+            context.raw().status().is_client_error() && !is_temporary
+        }
+        _ => false,
+    }
+}
+
 /// Waits for a connection in the init phase, for at most one of the ten seconds that Lambda allows.
 pub(crate) async fn warmed_up(service: &'static str, connect: impl Future<Output = bool>) {
     if !matches!(
@@ -104,5 +124,57 @@ pub(crate) async fn warmed_up(service: &'static str, connect: impl Future<Output
         Ok(true)
     ) {
         tracing::warn!(service, "could not connect during init");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_smithy_runtime_api::{client::result::ConnectorError, http::StatusCode};
+    use aws_smithy_types::{body::SdkBody, error::ErrorMetadata};
+
+    use super::*;
+
+    fn service_error(status: u16, code: &str) -> SdkError<ErrorMetadata, HttpResponse> {
+        let error = ErrorMetadata::builder().code(code).build();
+        let status = StatusCode::try_from(status).unwrap();
+        SdkError::service_error(error, HttpResponse::new(status, SdkBody::empty()))
+    }
+
+    #[test]
+    fn a_request_that_aws_refuses_is_not_worth_repeating() {
+        for code in [
+            "AccessDeniedException",
+            "DisabledException",
+            "ItemCollectionSizeLimitExceededException",
+            "KMSInvalidStateException",
+            "NotFoundException",
+            "ResourceNotFoundException",
+            "TransactionCanceledException",
+            "UnrecognizedClientException",
+            "ValidationException",
+        ] {
+            assert!(is_permanent(&service_error(400, code)), "{code}");
+        }
+    }
+
+    #[test]
+    fn throttling_and_failures_of_the_service_are_worth_repeating() {
+        for (status, code) in [
+            (400, "ProvisionedThroughputExceededException"),
+            (400, "RequestLimitExceeded"),
+            (400, "ThrottlingException"),
+            (400, "TransactionInProgressException"),
+            (500, "InternalServerError"),
+            (500, "KMSInternalException"),
+            (500, "KeyUnavailableException"),
+            (503, "DependencyTimeoutException"),
+        ] {
+            assert!(!is_permanent(&service_error(status, code)), "{code}");
+        }
+        let dispatch = ConnectorError::io("reset".into());
+        let dispatch = SdkError::<ErrorMetadata, _>::dispatch_failure(dispatch);
+        assert!(!is_permanent(&dispatch));
+        let timeout = SdkError::<ErrorMetadata, _>::timeout_error("too slow");
+        assert!(!is_permanent(&timeout));
     }
 }

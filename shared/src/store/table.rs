@@ -20,6 +20,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::schema::{BadItem, Batch, Item, PrimaryKey, to_item};
+use crate::process::aws::is_permanent;
 
 /// Why a request to DynamoDB failed.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +31,8 @@ pub enum StoreError {
         action: &'static str,
         /// The error code, or the kind of failure.
         code: String,
+        /// Whether it would fail again.
+        is_permanent: bool,
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
@@ -42,6 +45,18 @@ pub enum StoreError {
     Item(#[from] BadItem),
     #[error("the request to DynamoDB could not be built")]
     Build(#[from] BuildError),
+}
+
+impl StoreError {
+    /// Whether the same request would fail again, so that the caller should not repeat it.
+    #[must_use]
+    pub fn is_permanent(&self) -> bool {
+        match self {
+            Self::Request { is_permanent, .. } => *is_permanent,
+            Self::Item(_) | Self::Build(_) => true,
+            Self::Unprocessed | Self::Busy => false,
+        }
+    }
 }
 
 /// Limits the attempts at an operation that can conflict with concurrent requests. All attempts start within three
@@ -522,10 +537,9 @@ impl Table {
     }
 }
 
-fn failed<E, R>(action: &'static str) -> impl FnOnce(SdkError<E, R>) -> StoreError
+fn failed<E>(action: &'static str) -> impl FnOnce(SdkError<E>) -> StoreError
 where
     E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
-    R: std::fmt::Debug + Send + Sync + 'static,
 {
     move |error| {
         let kind = match &error {
@@ -538,6 +552,7 @@ where
         StoreError::Request {
             action,
             code,
+            is_permanent: is_permanent(&error),
             source: Box::new(error),
         }
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use aws_sdk_kms::{
     Client,
-    error::{ProvideErrorMetadata, SdkError},
+    error::SdkError,
     operation::{get_public_key::GetPublicKeyError, sign::SignError},
     primitives::Blob,
     types::{MessageType, SigningAlgorithmSpec},
@@ -12,7 +12,10 @@ use aws_sdk_kms::{
 use ring::digest;
 
 use super::public_keys::{Algorithm, PublicKey, UnsupportedKey, ecdsa_fixed};
-use crate::process::metrics::{self, Metric};
+use crate::process::{
+    aws::is_permanent,
+    metrics::{self, Metric},
+};
 
 /// A KMS key, as `GetPublicKey` returned it.
 #[derive(Debug)]
@@ -57,16 +60,23 @@ impl KmsError {
         })
     }
 
-    /// Whether the same request would fail again, because of a policy, the configuration or the type of the key.
+    /// Whether KMS refused to return a public key, because of a policy, the configuration or the type of the key.
     pub(super) fn is_refusal(&self) -> bool {
+        self.is_permanent() && !self.is_gone()
+    }
+
+    /// Whether the same request would fail again, so that the caller should not repeat it. A missing key is as permanent
+    /// as the reason why it is missing.
+    #[must_use]
+    pub fn is_permanent(&self) -> bool {
         match self {
-            Self::PublicKey(_, error) => error.as_service_error().is_some_and(|error| {
-                error.is_invalid_arn_exception()
-                    || error.is_invalid_key_usage_exception()
-                    || error.is_unsupported_operation_exception()
-                    || error.code() == Some("AccessDeniedException")
-            }),
-            _ => true,
+            Self::PublicKey(_, error) => is_permanent(error),
+            Self::Sign(error) => is_permanent(error),
+            Self::Unsupported(..) | Self::NoArn(_) => true,
+            Self::NoKey(cause) | Self::Incomplete(cause) => {
+                cause.as_ref().is_some_and(|cause| cause.is_refusal())
+            }
+            Self::Random(_) | Self::Signature => false,
         }
     }
 }

@@ -28,7 +28,7 @@ async fn main() -> Result<()> {
         if function.is_empty() {
             refused.clear();
         } else {
-            let rule = Rule::new(Fault::Refuse).service(Service::DynamoDb);
+            let rule = Rule::new(Fault::InternalError).service(Service::DynamoDb);
             refused.push(stack.inject(rule.function(&function)));
         }
         println!();
