@@ -1,7 +1,9 @@
 //! Lists of keys: complete, in order, and in pages.
 
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
 use harness::{KEYS, Tenant, all_at_once, run, strings};
 use serde_json::json;
+use sha2::{Digest, Sha256};
 
 #[test]
 fn a_thousand_keys_are_listed_once_each_with_any_page_size() {
@@ -47,6 +49,58 @@ fn keys_created_in_the_same_second_are_listed_newest_first() {
         for list in [KEYS, "/v1/access-keys"] {
             let listed = tenant.all("admin", list).await;
             assert_eq!(strings(&listed, "id"), created, "{list}");
+        }
+    });
+}
+
+/// A cursor that anyone can make for the list with this name.
+fn forged_cursor(list: &str, position: &str) -> String {
+    let sum = Sha256::digest(format!("{list}\0{position}"));
+    BASE64URL.encode([&sum[..16], position.as_bytes()].concat())
+}
+
+#[test]
+fn a_forged_cursor_is_an_invalid_request() {
+    run(async {
+        let tenant = Tenant::fresh();
+        let (id, _) = tenant.key("admin", "viewer").await;
+        let t = &tenant.id;
+        let forged = |list: &str, position: &str| {
+            let cursor = forged_cursor(list, position);
+            let path = match list.split_once(' ') {
+                Some(("users", _)) => "/v1/users",
+                Some(("clusters", _)) => "/v1/clusters",
+                _ if list.contains('/') => KEYS,
+                _ => "/v1/access-keys",
+            };
+            let tenant = &tenant;
+            async move {
+                tenant
+                    .get("admin", &format!("{path}?cursor={cursor}"))
+                    .await
+            }
+        };
+        let own = format!("keys of {t}/admin?None&None");
+        let all = format!("keys of {t}?None&None");
+        let users = format!("users of {t}");
+        let clusters = format!("clusters of {t}?None&None");
+        for (list, valid) in [
+            (&own, format!("KEY#{id}")),
+            (&all, format!("admin#{id}")),
+            (&users, "admin".to_owned()),
+            (&clusters, "CLUSTER#prod".to_owned()),
+        ] {
+            let page = forged(list, &valid).await.expect(200);
+            assert_eq!(page["items"], json!([]), "{list}");
+            let long = "x".repeat(1500);
+            for position in [
+                "", "#", "KEY", "USER#", "KEY#x", "CLUSTER#", "me", "\u{0}", &long,
+            ] {
+                let is_user = list == &users && position == "KEY";
+                if !is_user {
+                    forged(list, position).await.expect_fields(&["cursor"]);
+                }
+            }
         }
     });
 }

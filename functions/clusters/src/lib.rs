@@ -69,8 +69,8 @@ async fn viewer(app: &App, request: &Request, now: Timestamp) -> Result<Viewer, 
 
 async fn list(app: &App, request: &Request, now: Timestamp) -> Result<Response<Body>, Error> {
     let viewer = viewer(app, request, now).await?;
-    let list = format!("clusters of {}", viewer.tenant_id);
-    let (filter, query): (_, ListQuery) = query::cluster_list(request, &list)?;
+    let name = format!("clusters of {}", viewer.tenant_id);
+    let (filter, query): (_, ListQuery) = query::cluster_list(request, &name)?;
     let (store, inactive_after) = (&app.service.store, app.inactive_after);
     let clusters = list_clusters(&viewer, store, filter, &query.page, inactive_after, now).await?;
     let view = |cluster| ClusterView::new(cluster, inactive_after, now);

@@ -11,7 +11,9 @@ use access_keys::{
         clock,
         config::{self, CallerSettings, Environment},
     },
-    service::{self, Horizon, Store, get_calling_key, get_key, list_tenant_keys, list_user_keys},
+    service::{
+        self, Horizon, List, Store, get_calling_key, get_key, list_tenant_keys, list_user_keys,
+    },
 };
 use lambda_http::{Body, Request, Response, http::StatusCode};
 
@@ -43,16 +45,16 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error
     let actor = http::actor(&request, &app.callers)?;
     match http::route(&request) {
         "GET /v1/access-keys" => {
-            let list = format!("keys of {}", actor.tenant_id);
-            let (filter, query) = query::key_list(&request, &list)?;
+            let name = format!("keys of {}", actor.tenant_id);
+            let (filter, query) = query::key_list(&request, List::TenantKeys, &name)?;
             let keys = list_tenant_keys(&actor, store, filter, &query.page, horizon).await?;
             let view = PageView::new(keys, &query, KeyView::from);
             Ok(http::json(StatusCode::OK, &view))
         }
         "GET /v1/users/{user_id}/access-keys" => {
             let owner_id = query::path_user(&request, &actor)?;
-            let list = format!("keys of {}/{owner_id}", actor.tenant_id);
-            let (filter, query) = query::key_list(&request, &list)?;
+            let name = format!("keys of {}/{owner_id}", actor.tenant_id);
+            let (filter, query) = query::key_list(&request, List::UserKeys, &name)?;
             let keys =
                 list_user_keys(&actor, store, &owner_id, filter, &query.page, horizon).await?;
             let view = PageView::new(keys, &query, KeyView::from);

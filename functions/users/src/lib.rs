@@ -12,7 +12,7 @@ use access_keys::{
         clock,
         config::{CallerSettings, Environment},
     },
-    service::{self, Store, change_user, delete_user, get_user, list_users, provision_user},
+    service::{self, List, Store, change_user, delete_user, get_user, list_users, provision_user},
 };
 use lambda_http::{Body, Request, Response, http::StatusCode};
 
@@ -35,7 +35,11 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error
     let (store, now) = (&app.store, clock::now());
     let actor = http::actor(&request, &app.callers)?;
     if http::route(&request) == "GET /v1/users" {
-        let query = ListQuery::read(&request, format!("users of {}", actor.tenant_id))?;
+        let query = ListQuery::read(
+            &request,
+            List::Users,
+            format!("users of {}", actor.tenant_id),
+        )?;
         let users = list_users(&actor, store, &query.page, now).await?;
         let view = PageView::new(users, &query, UserView::from);
         return Ok(http::json(StatusCode::OK, &view));

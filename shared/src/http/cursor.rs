@@ -3,15 +3,16 @@
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
 use ring::digest;
 
-use crate::service::Position;
+use crate::service::{List, Position};
 
 const SUM: usize = 16;
 
-/// A checksum that detects cursors that were truncated, changed or used with another list. It is not a security
-/// measure. None is needed, because the list contains only items that the caller may see, whatever the position.
-fn sum(list: &str, position: &str) -> [u8; SUM] {
+/// A checksum that detects cursors of another list, or of the same list with other filters. It is not a security
+/// measure: anyone can compute it. None is needed, because [`Position::parse`] checks every position, and the list
+/// contains only items that the caller may see, whatever the position.
+fn sum(name: &str, position: &str) -> [u8; SUM] {
     let mut context = digest::Context::new(&digest::SHA256);
-    context.update(list.as_bytes());
+    context.update(name.as_bytes());
     context.update(&[0]);
     context.update(position.as_bytes());
     let mut sum = [0; SUM];
@@ -19,30 +20,75 @@ fn sum(list: &str, position: &str) -> [u8; SUM] {
     sum
 }
 
-/// The cursor for a position in `list`, a string that identifies the tenant, the list and its filters.
-pub(super) fn encode(Position(position): &Position, list: &str) -> String {
-    BASE64URL.encode([&sum(list, position)[..], position.as_bytes()].concat())
+/// The cursor for a position in the list with this name, which identifies the tenant, the list and its filters.
+pub(super) fn encode(Position(position): &Position, name: &str) -> String {
+    BASE64URL.encode([&sum(name, position)[..], position.as_bytes()].concat())
 }
 
-/// The position that a cursor of `list` encodes; `None` if the cursor was changed or belongs to another list.
-pub(super) fn decode(cursor: &str, list: &str) -> Option<Position> {
+/// The position that a cursor encodes; `None` if the cursor belongs to a list with another name, or if `list` cannot
+/// contain its position.
+pub(super) fn decode(cursor: &str, list: List, name: &str) -> Option<Position> {
     let bytes = BASE64URL.decode(cursor).ok()?;
     let (found, position) = bytes.split_at_checked(SUM)?;
     let position = std::str::from_utf8(position).ok()?;
-    (found == sum(list, position)).then(|| Position(position.to_owned()))
+    let is_of_list = found == sum(name, position);
+    Position::parse(position, list).filter(|_| is_of_list)
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    const NAME: &str = "keys of acme?None&None";
+    const KEY: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
+
+    fn position() -> Position {
+        Position(format!("editor#{KEY}"))
+    }
+
+    fn decode_key(cursor: &str, name: &str) -> Option<Position> {
+        decode(cursor, List::TenantKeys, name)
+    }
 
     #[test]
     fn a_cursor_belongs_to_its_list() {
-        let position = Position("key 1".into());
-        let cursor = encode(&position, "acme#editor");
-        assert_eq!(decode(&cursor, "acme#editor"), Some(position));
-        assert_eq!(decode(&cursor, "acme#viewer"), None);
-        assert_eq!(decode(&cursor[1..], "acme#editor"), None);
-        assert_eq!(decode("", "acme#editor"), None);
+        let cursor = encode(&position(), NAME);
+        assert_eq!(decode_key(&cursor, NAME), Some(position()));
+        assert_eq!(decode_key(&cursor, "keys of acme?Some(Active)&None"), None);
+        assert_eq!(decode_key(&cursor[1..], NAME), None);
+        assert_eq!(decode_key("", NAME), None);
+    }
+
+    #[test]
+    fn a_forged_cursor_cannot_name_a_position_that_the_list_does_not_have() {
+        for text in ["", "KEY", "editor", "editor#", "editor#x"] {
+            let forged = encode(&Position(text.into()), NAME);
+            assert_eq!(decode_key(&forged, NAME), None, "{text:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_a_valid_position_or_refused(text in ".*") {
+            for cursor in [text.clone(), encode(&Position(text), NAME)] {
+                for list in [List::UserKeys, List::TenantKeys, List::Users, List::Clusters] {
+                    if let Some(position) = decode(&cursor, list, NAME) {
+                        prop_assert_eq!(Position::parse(&position.0, list), Some(position));
+                    }
+                }
+            }
+        }
+
+        #[test]
+        fn a_changed_cursor_is_refused(index: prop::sample::Index, byte in "[ -~]") {
+            let cursor = encode(&position(), NAME);
+            let index = index.index(cursor.len());
+            let mut changed = cursor.clone();
+            changed.replace_range(index..=index, &byte);
+            let expected = (changed == cursor).then(position);
+            prop_assert_eq!(decode_key(&changed, NAME), expected);
+        }
     }
 }

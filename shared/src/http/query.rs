@@ -8,7 +8,7 @@ use lambda_http::{Request, RequestExt};
 use super::{cursor, error::Error};
 use crate::{
     model::{Actor, ClusterName, KeyId, UserId},
-    service::{ClusterFilter, KeyFilter, PageRequest, Position},
+    service::{ClusterFilter, KeyFilter, List, PageRequest, Position},
 };
 
 /// The user in the path, where `me` stands for the actor.
@@ -102,7 +102,7 @@ pub fn reason(request: &Request) -> Result<Option<String>, Error> {
 /// A request for a page of a list. Cursors are bound to the name of the list, which includes its filters.
 #[derive(Debug)]
 pub struct ListQuery {
-    list: String,
+    name: String,
     pub page: PageRequest,
 }
 
@@ -111,7 +111,7 @@ impl ListQuery {
     const LARGEST_LIMIT: usize = 100;
 
     /// Reads `limit` and `cursor`.
-    pub fn read(request: &Request, list: String) -> Result<Self, Error> {
+    pub fn read(request: &Request, list: List, name: String) -> Result<Self, Error> {
         let limit = parameter(request, "limit")?.map_or(Some(Self::DEFAULT_LIMIT), |text| {
             let limit = text.parse().ok();
             limit.filter(|limit| (1..=Self::LARGEST_LIMIT).contains(limit))
@@ -123,35 +123,38 @@ impl ListQuery {
             Some(cursor) => {
                 let rule =
                     "must be an unchanged next_cursor from the same list with the same filters";
-                let position = cursor::decode(cursor, &list);
+                let position = cursor::decode(cursor, list, &name);
                 Some(position.ok_or_else(|| Error::field("cursor", rule))?)
             }
         };
         let page = PageRequest { limit, after };
-        Ok(Self { list, page })
+        Ok(Self { name, page })
     }
 
     /// The cursor of a position in this list.
     pub(super) fn cursor(&self, position: &Position) -> String {
-        cursor::encode(position, &self.list)
+        cursor::encode(position, &self.name)
     }
 }
 
 /// Reads `status`, `role`, `limit` and `cursor` for a list of keys.
-pub fn key_list(request: &Request, list: &str) -> Result<(KeyFilter, ListQuery), Error> {
+pub fn key_list(
+    request: &Request,
+    list: List,
+    name: &str,
+) -> Result<(KeyFilter, ListQuery), Error> {
     let status = parsed(request, "status")?;
     let role = parsed(request, "role")?;
-    let list = format!("{list}?{status:?}&{role:?}");
-    Ok((KeyFilter { status, role }, ListQuery::read(request, list)?))
+    let name = format!("{name}?{status:?}&{role:?}");
+    let query = ListQuery::read(request, list, name)?;
+    Ok((KeyFilter { status, role }, query))
 }
 
 /// Reads `status`, `key_id`, `limit` and `cursor` for a list of clusters.
-pub fn cluster_list(request: &Request, list: &str) -> Result<(ClusterFilter, ListQuery), Error> {
+pub fn cluster_list(request: &Request, name: &str) -> Result<(ClusterFilter, ListQuery), Error> {
     let status = parsed(request, "status")?;
     let key_id = parsed(request, "key_id")?;
-    let list = format!("{list}?{status:?}&{key_id:?}");
-    Ok((
-        ClusterFilter { status, key_id },
-        ListQuery::read(request, list)?,
-    ))
+    let name = format!("{name}?{status:?}&{key_id:?}");
+    let query = ListQuery::read(request, List::Clusters, name)?;
+    Ok((ClusterFilter { status, key_id }, query))
 }

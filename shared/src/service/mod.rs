@@ -44,4 +44,4 @@ pub use users::{UserChange, change_user, delete_user, get_user, list_users, prov
 pub use validate_key::{ValidateRequest, Validation, count_validation, validate_key};
 pub use validation_cache::ValidationCache;
 
-pub use crate::store::{Position, Store, StreamRecord};
+pub use crate::store::{List, Position, Store, StreamRecord};

@@ -26,7 +26,7 @@ pub(crate) use join_tokens::Redeemed;
 pub(crate) use keys::{Archived, IDEMPOTENCY_LIFETIME, Idempotency, Issued, Revoked};
 pub(crate) use onboarding::{Onboarding, OnboardingState, Slot};
 pub(crate) use page::Page;
-pub use page::Position;
+pub use page::{List, Position};
 pub(crate) use schema::EarlierRequest;
 pub use stream::StreamRecord;
 pub(crate) use table::Attempts;

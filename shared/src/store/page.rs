@@ -21,11 +21,32 @@ pub struct Page<T> {
     pub next: Option<Position>,
 }
 
+/// A list that clients read page by page. Each has positions of its own kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum List {
+    UserKeys,
+    TenantKeys,
+    Users,
+    Clusters,
+}
+
 /// A position in a list, directly after an item.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Position(pub(crate) String);
 
 impl Position {
+    /// Reads a position that a client sent; `None` if no item of the list could have it. DynamoDB refuses to continue
+    /// a query after a key that the query cannot find.
+    pub(crate) fn parse(text: &str, list: List) -> Option<Self> {
+        let is_valid = match list {
+            List::UserKeys => text.parse::<KeySk>().is_ok(),
+            List::TenantKeys => parse_tenant_key(text).is_some(),
+            List::Users => text.parse::<UserId>().is_ok(),
+            List::Clusters => text.parse::<ClusterSk>().is_ok(),
+        };
+        is_valid.then(|| Self(text.to_owned()))
+    }
+
     /// The position after a key in the list of a user's keys.
     pub(crate) fn after_key(key: &KeyRecord) -> Self {
         let key = key.key_id;
@@ -55,8 +76,7 @@ impl Position {
 
     /// The key after which a query of the tenant's keys continues; `None` for a position in another list.
     pub(super) fn in_tenant_keys(&self, tenant: &TenantId) -> Option<Item> {
-        let (user, key) = self.0.rsplit_once('#')?;
-        let (user, key): (UserId, _) = (user.parse().ok()?, key.parse().ok()?);
+        let (user, key) = parse_tenant_key(&self.0)?;
         let partition = IndexedKeysPk {
             tenant: tenant.clone(),
         };
@@ -72,6 +92,11 @@ impl Position {
         };
         Some(PrimaryKey::user(tenant, &user).in_tenant_index(&partition, &user))
     }
+}
+
+fn parse_tenant_key(text: &str) -> Option<(UserId, KeyId)> {
+    let (user, key) = text.split_once('#')?;
+    Some((user.parse().ok()?, key.parse().ok()?))
 }
 
 impl Table {
@@ -110,5 +135,83 @@ impl Table {
             items,
             next,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{
+        ClusterNumber, ClusterType, Role,
+        fixtures::{self, NOW},
+    };
+
+    const LISTS: [List; 4] = [
+        List::UserKeys,
+        List::TenantKeys,
+        List::Users,
+        List::Clusters,
+    ];
+
+    #[test]
+    fn a_position_that_a_list_returned_continues_this_list() {
+        let user = fixtures::user("auth0|editor@acme.example", Role::Editor);
+        let key = fixtures::key(&user, [7; 32].into());
+        let cluster = Cluster {
+            tenant_id: user.tenant_id.clone(),
+            name: "prod".parse().unwrap(),
+            number: ClusterNumber::generate().unwrap(),
+            kind: ClusterType::K8s,
+            key_id: key.key_id,
+            holders: [key.key_id].into(),
+            deleting: None,
+            created_at: NOW,
+            last_seen_at: NOW,
+        };
+        let positions = [
+            Position::after_key(&key),
+            Position::after_tenant_key(&key.user_id, key.key_id),
+            Position::after_user(&user.user_id),
+            Position::after_cluster(&cluster),
+        ];
+        for (position, list) in positions.iter().zip(LISTS) {
+            for other in LISTS {
+                // The tenant may have a user named KEY, so only the checksum tells these lists apart.
+                let is_ambiguous = (list, other) == (List::UserKeys, List::TenantKeys);
+                let is_accepted = Position::parse(&position.0, other).is_some();
+                assert_eq!(is_accepted, other == list || is_ambiguous, "{position:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_position_that_no_item_can_have_is_refused() {
+        const KEY: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
+        for text in [
+            String::new(),
+            "KEY".into(),
+            "KEY#".into(),
+            "KEY#x".into(),
+            format!("KEY#{}", KEY.to_uppercase()),
+            format!("KEY#{KEY}#"),
+            format!(" KEY#{KEY}"),
+            format!("#{KEY}"),
+            format!("me#{KEY}"),
+            format!("a#b#{KEY}"),
+            format!("editor#{KEY}\0"),
+            "me".into(),
+            "a b".into(),
+            "u".repeat(129),
+            "CLUSTER#".into(),
+            "CLUSTER#..".into(),
+            "NODE#1".into(),
+            format!("CLUSTER#{}", "c".repeat(254)),
+        ] {
+            for list in LISTS {
+                let is_user = list == List::Users && text == "KEY";
+                let position = Position::parse(&text, list);
+                assert_eq!(position.is_some(), is_user, "{text:?} in {list:?}");
+            }
+        }
     }
 }
