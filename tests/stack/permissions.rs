@@ -1,8 +1,8 @@
-//! Least privilege: each function uses every permission of its role. In every test, the local stack refuses all other
-//! actions.
+//! Least privilege: each function uses every permission of its role, and can write nothing else. In every test, the
+//! local stack denies all other requests.
 
 use harness::{
-    Answer, KEYS, PROCESS, Permission, Stack, Tenant, VALIDATE, eventually, now, options, send,
+    Answer, KEYS, PROCESS, Stack, Tenant, VALIDATE, eventually, now, options, run, send, stack,
 };
 use serde_json::{Value, json};
 
@@ -20,20 +20,39 @@ async fn success(request: reqwest::RequestBuilder) -> Answer {
     answer
 }
 
+/// Moves a time of a user into the past.
+async fn age(tenant: &Tenant<'_>, user: &str, attribute: &str) {
+    let (pk, past) = (tenant.pk(user), json!({ ":past": { "N": "1" } }));
+    let update = format!("SET {attribute} = :past");
+    tenant.edit_item(&pk, "USER", &update, past).await;
+}
+
 /// Creates, reads and changes keys and users.
 async fn use_keys_and_users(tenant: &Tenant<'_>) {
     // create: the first sign-in, a key, and a retry.
     for _ in 0..2 {
         let create = tenant.creation("admin", &json!({ "name": "k", "role": "viewer" }));
         success(create.header("idempotency-key", "once")).await;
+        age(tenant, "admin", "last_sign_in_at").await;
     }
-    // users: the caller's own record, and another user's.
+    // users: the caller's own record, a first sign-in, and another user's record: created, changed, left as it is,
+    // deleted and created again.
     admin(tenant, "GET", "/v1/users/me").await;
-    for (method, role) in [("PUT", "editor"), ("PATCH", "admin")] {
-        admin_sends(tenant, method, "/v1/users/editor", json!({ "role": role })).await;
+    success(tenant.request("newcomer", "GET", "/v1/users/me")).await;
+    let profile = json!({ "role": "editor", "email": "e@acme.example", "name": "E" });
+    let (editor, promotion) = ("/v1/users/editor", json!({ "role": "admin" }));
+    for (method, change) in [
+        ("PUT", &profile),
+        ("PATCH", &promotion),
+        ("PATCH", &promotion),
+    ] {
+        admin_sends(tenant, method, editor, change.clone()).await;
     }
     admin(tenant, "GET", "/v1/users").await;
-    admin(tenant, "DELETE", "/v1/users/editor").await;
+    admin(tenant, "DELETE", editor).await;
+    age(tenant, "editor", "created_at").await;
+    admin_sends(tenant, "PUT", editor, profile).await;
+    admin(tenant, "DELETE", editor).await;
 
     // list and revoke: the caller's own keys, and another user's.
     tenant.user("viewer", "viewer").await;
@@ -69,6 +88,7 @@ async fn use_clusters(tenant: &Tenant<'_>) {
     let body = json!({ "join_token": joined["join_token"], "cluster_name": "a" });
     tenant.redeem(&platform, body).await.expect(200);
     success(tenant.call("GET", "/v1/clusters/a").bearer_auth(&key)).await;
+    tenant.onboard(&key, "a").await.expect(200);
     tenant.user("limited", "editor").await;
     let (id, _) = tenant
         .key_of(
@@ -83,6 +103,8 @@ async fn use_clusters(tenant: &Tenant<'_>) {
         );
         admin_sends(tenant, "PATCH", &path, limit).await;
     }
+    // The deletion frees the slots of at most 40 holders in one step.
+    hold(tenant, "a", 41).await;
     admin(tenant, "DELETE", "/v1/clusters/a").await;
 
     // The deletion of a cluster stopped halfway, so the next call finishes it.
@@ -92,8 +114,19 @@ async fn use_clusters(tenant: &Tenant<'_>) {
     tenant
         .edit_item(&tenant.clusters_pk(), "CLUSTER#a", update, past)
         .await;
+    hold(tenant, "a", 41).await;
     process(&cluster).await;
     admin(tenant, "DELETE", "/v1/clusters/a").await;
+}
+
+/// Adds holders without slots to a cluster.
+async fn hold(tenant: &Tenant<'_>, cluster: &str, holders: u32) {
+    let key = |n| format!("01900000-0000-7000-8000-{n:012}");
+    let holders: Vec<String> = (0..holders).map(key).collect();
+    let holders = json!({ ":holders": { "SS": holders } });
+    let (pk, update) = (tenant.clusters_pk(), "ADD holders :holders");
+    let sk = format!("CLUSTER#{cluster}");
+    tenant.edit_item(&pk, &sk, update, holders).await;
 }
 
 /// Revokes keys, and lets the clean-up archive a key that has a slot.
@@ -103,6 +136,8 @@ async fn end_keys(stack: &Stack, tenant: &Tenant<'_>) {
     tenant.revoke(&leaked).await;
     tenant.revoke_by_id(&id).await;
     admin(tenant, "DELETE", KEYS).await;
+    let (revoked, _, _) = tenant.short_lived("viewer", 2).await;
+    admin(tenant, "DELETE", &format!("{KEYS}/{revoked}?reason=r")).await;
 
     let (_, key, _) = tenant.short_lived("cluster_onboarding", 2).await;
     tenant.onboard(&key, "b").await.expect(200);
@@ -115,6 +150,276 @@ async fn end_keys(stack: &Stack, tenant: &Tenant<'_>) {
     assert_eq!(freed.await[0]["name"], "b");
 }
 
+/// Damages items in several ways, and lets the repair mend them.
+async fn repair(stack: &Stack, tenant: &Tenant<'_>) {
+    let (id, key) = tenant.limited_key("editor", 5).await;
+    for cluster in ["counted", "gone", "left"] {
+        tenant.onboard(&key, cluster).await.expect(200);
+    }
+    tenant
+        .delete("admin", "/v1/users/me/access-keys")
+        .await
+        .expect(204);
+    let (user, clusters) = (tenant.pk("admin"), tenant.clusters_pk());
+    let lost = json!({ "pk": { "S": clusters }, "sk": { "S": "CLUSTER#gone" } });
+    let admins = json!({ "pk": { "S": "T#acme" }, "sk": { "S": "ADMINS" } });
+    let number = |n: i64| json!({ ":v": { "N": n.to_string() } });
+    let set = |value: &str| json!({ ":v": { "SS": [value] } });
+    tenant
+        .edit_key("admin", &id, "SET clusters_used = :v", number(5))
+        .await;
+    tenant
+        .edit_item(&user, "USER", "SET epoch = :v", number(1))
+        .await;
+    tenant.dynamodb("DeleteItem", json!({ "Key": lost })).await;
+    tenant
+        .edit_item(&clusters, "CLUSTER#left", "SET deleting = :v", number(1))
+        .await;
+    hold(tenant, "left", 41).await;
+    let update = "DELETE holders :v";
+    tenant
+        .edit_item(&clusters, "CLUSTER#counted", update, set(&id))
+        .await;
+    hold(tenant, "counted", 1).await;
+    let invoke = || stack.invoke("repair", json!({ "tenant_id": "acme", "apply": true }));
+    invoke().await.unwrap();
+    tenant
+        .edit_item("T#acme", "ADMINS", "ADD admins :v", set("nobody"))
+        .await;
+    invoke().await.unwrap();
+    let damaged = json!({ "pk": admins["pk"], "sk": admins["sk"], "admins": { "BOOL": true } });
+    tenant.dynamodb("PutItem", json!({ "Item": damaged })).await;
+    invoke().await.unwrap();
+}
+
+/// Sends a request to DynamoDB with the credentials of a function.
+async fn request_as(function: &str, action: &str, body: &Value) -> Answer {
+    let environment = stack().environment(function);
+    let find = |name: &str| environment.iter().find(|(variable, _)| variable == name);
+    let [(_, endpoint), (_, key)] =
+        ["AWS_ENDPOINT_URL_DYNAMODB", "AWS_ACCESS_KEY_ID"].map(|name| find(name).unwrap());
+    let credential = format!("{key}/20260101/us-east-1/dynamodb/aws4_request");
+    let request = reqwest::Client::new()
+        .post(endpoint)
+        .header("x-amz-target", format!("DynamoDB_20120810.{action}"))
+        .header("content-type", "application/x-amz-json-1.0")
+        .header(
+            "authorization",
+            format!("AWS4-HMAC-SHA256 Credential={credential}, SignedHeaders=host, Signature=0"),
+        )
+        .header("x-amz-date", "20260101T000000Z");
+    send(request.body(body.to_string())).await
+}
+
+async fn expect_denied(function: &str, action: &str, body: Value) {
+    let answer = request_as(function, action, &body).await;
+    let is_denied = answer.status == 400 && answer.text.contains("AccessDeniedException");
+    assert!(is_denied, "{function} {action} {body}: {}", answer.text);
+}
+
+/// A request for one item, with the parameters in `more`.
+fn on_item(pk: &str, sk: &str, more: Value) -> Value {
+    let mut body = json!({
+        "TableName": stack().table(),
+        "Key": { "pk": { "S": pk }, "sk": { "S": sk } },
+    });
+    body.as_object_mut()
+        .unwrap()
+        .extend(more.as_object().unwrap().clone());
+    body
+}
+
+/// The parameters of an `UpdateItem` that sets one attribute.
+fn setting(attribute: &str) -> Value {
+    json!({
+        "UpdateExpression": "SET #a = :v",
+        "ExpressionAttributeNames": { "#a": attribute },
+        "ExpressionAttributeValues": { ":v": { "N": "1" } },
+    })
+}
+
+/// A `PutItem` of an item with the given attributes.
+fn putting(pk: &str, sk: &str, attributes: &[&str]) -> Value {
+    let mut item = json!({ "pk": { "S": pk }, "sk": { "S": sk } });
+    for attribute in attributes {
+        item[*attribute] = json!({ "S": "x" });
+    }
+    json!({ "TableName": stack().table(), "Item": item })
+}
+
+/// A partition of each kind.
+fn partitions(tenant: &Tenant<'_>) -> [String; 6] {
+    let user = tenant.pk("admin");
+    let id = user.split('#').nth(1).unwrap();
+    let others = ["T", "C", "K", "N", "J"].map(|kind| format!("{kind}#{id}"));
+    let [admins, clusters, slots, nodes, token] = others;
+    [
+        user,
+        admins,
+        clusters,
+        format!("{slots}#key"),
+        format!("{nodes}#1"),
+        token,
+    ]
+}
+
+#[test]
+fn a_compromised_validation_can_write_only_the_time_of_a_keys_last_use() {
+    run(async {
+        let tenant = Tenant::fresh();
+        let (id, _) = tenant.key("admin", "viewer").await;
+        let [user, others @ ..] = partitions(&tenant);
+        let key = format!("KEY#{id}");
+        let before = tenant.items("admin").await;
+        for function in ["validate", "authorize"] {
+            for sk in [key.as_str(), "USER"] {
+                for attribute in [
+                    "role",
+                    "hash",
+                    "revoked_at",
+                    "status",
+                    "epoch",
+                    "expires_at",
+                    "max_clusters",
+                    "admins",
+                    "new",
+                ] {
+                    let update = on_item(&user, sk, setting(attribute));
+                    expect_denied(function, "UpdateItem", update).await;
+                }
+                for (update, names) in [
+                    (
+                        "SET last_used_at = :v, #a.b[0] = :v",
+                        json!({ "#a": "role" }),
+                    ),
+                    ("SET last_used_at = :v REMOVE revoked_at", json!({})),
+                    ("SET last_used_at = epoch", json!({})),
+                    ("SET last_used_at = ; :v", json!({})),
+                ] {
+                    let update = json!({
+                        "UpdateExpression": update,
+                        "ExpressionAttributeNames": names,
+                        "ExpressionAttributeValues": { ":v": { "N": "1" } },
+                    });
+                    expect_denied(function, "UpdateItem", on_item(&user, sk, update)).await;
+                }
+                let legacy = json!({ "AttributeUpdates": { "role": { "Action": "DELETE" } } });
+                expect_denied(function, "UpdateItem", on_item(&user, sk, legacy)).await;
+                let mut returning = setting("last_used_at");
+                returning["ReturnValues"] = json!("ALL_NEW");
+                expect_denied(function, "UpdateItem", on_item(&user, sk, returning)).await;
+                let mut guessing = setting("last_used_at");
+                guessing["ConditionExpression"] = json!("begins_with(email, :v)");
+                expect_denied(function, "UpdateItem", on_item(&user, sk, guessing)).await;
+                expect_denied(function, "PutItem", putting(&user, sk, &[])).await;
+                expect_denied(function, "DeleteItem", on_item(&user, sk, json!({}))).await;
+                let update = on_item(&user, sk, setting("role"));
+                let transaction = json!({ "TransactItems": [{ "Update": update }] });
+                expect_denied(function, "TransactWriteItems", transaction).await;
+                let delete = json!({ "DeleteRequest": on_item(&user, sk, json!({})) });
+                let batch = json!({ "RequestItems": { stack().table(): [delete] } });
+                expect_denied(function, "BatchWriteItem", batch).await;
+            }
+            for pk in &others {
+                let update = on_item(pk, "ADMINS", setting("last_used_at"));
+                expect_denied(function, "UpdateItem", update).await;
+                let keys = json!([{ "pk": { "S": pk }, "sk": { "S": "ADMINS" } }]);
+                let batch = json!({ "RequestItems": { stack().table(): { "Keys": keys } } });
+                expect_denied(function, "BatchGetItem", batch).await;
+            }
+            expect_denied(function, "Scan", json!({ "TableName": stack().table() })).await;
+        }
+        assert_eq!(tenant.items("admin").await, before);
+        for function in ["validate", "authorize"] {
+            let update = on_item(&user, &key, setting("last_used_at"));
+            let answer = request_as(function, "UpdateItem", &update).await;
+            answer.expect(200);
+        }
+        let item = tenant.key_item(&id).await.unwrap();
+        assert_eq!(item["last_used_at"], json!({ "N": "1" }));
+    });
+}
+
+#[test]
+fn a_compromised_function_cannot_write_the_attributes_of_other_functions() {
+    run(async {
+        let tenant = Tenant::fresh();
+        let (id, _) = tenant.key("admin", "viewer").await;
+        let [user, admins, clusters, slots, nodes, _] = partitions(&tenant);
+        let key = format!("KEY#{id}");
+        let before = tenant.items("admin").await;
+        for (function, attributes) in [
+            (
+                "create",
+                "status role email revocations clusters_used max_clusters",
+            ),
+            ("list", "role hash status last_used_at"),
+            (
+                "revoke",
+                "role hash status last_used_at max_clusters created_by",
+            ),
+            (
+                "users",
+                "hash revoked_at expires_at max_clusters clusters_used last_used_at",
+            ),
+            (
+                "onboard",
+                "role status epoch revocations revoked_by created_by signed_max_clusters",
+            ),
+            (
+                "clusters",
+                "role status epoch revocations revoked_at created_by signed_max_clusters",
+            ),
+            (
+                "cleanup",
+                "role hash status epoch revoked_at clusters_used last_used_at",
+            ),
+        ] {
+            for attribute in attributes.split(' ') {
+                for sk in [&key, "USER"] {
+                    let update = on_item(&user, sk, setting(attribute));
+                    expect_denied(function, "UpdateItem", update).await;
+                }
+            }
+            for sk in [&key, "USER"] {
+                expect_denied(function, "DeleteItem", on_item(&user, sk, json!({}))).await;
+            }
+        }
+        for (function, attributes) in [
+            ("list", [""; 0].as_slice()),
+            ("onboard", &[]),
+            ("clusters", &[]),
+            ("revoke", &["end", "role"]),
+            ("cleanup", &["role", "hash"]),
+            ("cleanup", &["role", "status"]),
+            ("users", &["role", "hash"]),
+            ("create", &["role", "revoked_at"]),
+        ] {
+            for sk in [&key, "USER"] {
+                expect_denied(function, "PutItem", putting(&user, sk, attributes)).await;
+            }
+        }
+        for (function, forbidden) in [
+            ("create", vec![&clusters, &slots, &nodes]),
+            ("revoke", vec![&admins, &clusters, &slots, &nodes]),
+            ("users", vec![&clusters, &slots, &nodes]),
+            ("onboard", vec![&admins]),
+            ("clusters", vec![&admins, &nodes]),
+            ("cleanup", vec![&admins, &nodes]),
+        ] {
+            for pk in forbidden {
+                for attribute in ["admins", "holders", "id", "last_used_at"] {
+                    let update = on_item(pk, "ADMINS", setting(attribute));
+                    expect_denied(function, "UpdateItem", update).await;
+                }
+                expect_denied(function, "PutItem", putting(pk, "ADMINS", &[])).await;
+                expect_denied(function, "DeleteItem", on_item(pk, "ADMINS", json!({}))).await;
+            }
+        }
+        assert_eq!(tenant.items("admin").await, before);
+    });
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_function_uses_exactly_the_permissions_of_its_role() {
     let stack = Stack::start(options(&[])).await;
@@ -123,12 +428,14 @@ async fn every_function_uses_exactly_the_permissions_of_its_role() {
     use_keys_and_users(&tenant).await;
     use_clusters(&tenant).await;
     end_keys(&stack, &tenant).await;
+    repair(&stack, &tenant).await;
+    let mut unused = Vec::new();
     for function in stack.function_names() {
         let allowed = stack.allowed_permissions(function);
         let used = stack.used_permissions(function);
         assert!(used.is_subset(&allowed));
-        let unused: Vec<&Permission> = allowed.difference(&used).collect();
-        assert!(unused.is_empty(), "{function} never uses {unused:?}");
+        unused.extend(allowed.difference(&used).cloned());
     }
+    assert!(unused.is_empty(), "functions never use {unused:#?}");
     stack.stop().await;
 }

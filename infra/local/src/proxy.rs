@@ -22,7 +22,7 @@ use http::{HeaderMap, StatusCode, header, request::Parts};
 use serde_json::{Value, json};
 
 use crate::{
-    iam::{Permission, Permissions, Service},
+    iam::{Access, Permissions, Service},
     kms,
     web::{self, Closed, Server},
 };
@@ -317,11 +317,13 @@ fn caller(headers: &HeaderMap) -> &str {
 }
 
 /// The response to a function whose role does not allow its request.
-fn denied(request: &Request, missing: &Permission) -> Response {
-    let Permission { action, resource } = missing;
+fn denied(request: &Request, missing: &Access) -> Response {
+    let Access {
+        action, resource, ..
+    } = missing;
     let function = &request.function;
     let message = format!("{function} is not authorized to perform {action} on {resource}");
-    eprintln!("infra/template.yaml: {message}");
+    eprintln!("infra/template.yaml: {message}{}", missing.details());
     let error = match request.service {
         Service::Kms => kms::error,
         Service::DynamoDb => dynamodb_error,

@@ -29,7 +29,7 @@ use crate::{
     dynamo::{Dynamo, public_arn},
     files,
     function::Function,
-    iam::{Permission, Permissions},
+    iam::{Access, Permissions},
     runtime_api::InvokeError,
     template::{EventSourceMapping, REGION, Resource},
 };
@@ -314,14 +314,16 @@ fn require_permissions(
     permissions: &Permissions,
 ) -> Result<()> {
     let reads = ["DescribeStream", "GetRecords", "GetShardIterator"];
-    let reads = reads
-        .map(|action| Permission::new(format!("dynamodb:{action}"), &mapping.event_source_arn));
+    let reads =
+        reads.map(|action| Access::plain(format!("dynamodb:{action}"), &mapping.event_source_arn));
     let sends = mapping
         .on_failure()
-        .map(|queue| Permission::new("sqs:SendMessage", queue));
-    for permission in reads.iter().chain(&sends) {
-        if !permissions.is_allowed(function, permission) {
-            let Permission { action, resource } = permission;
+        .map(|queue| Access::plain("sqs:SendMessage", queue));
+    for access in reads.iter().chain(&sends) {
+        if !permissions.is_allowed(function, access) {
+            let Access {
+                action, resource, ..
+            } = access;
             bail!("the function {function} lacks {action} on {resource}");
         }
     }

@@ -149,6 +149,7 @@ pub(crate) struct PolicyDocument {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct Statement {
+    pub sid: Option<String>,
     pub effect: String,
     #[serde(deserialize_with = "one_or_many")]
     pub action: Vec<String>,
@@ -157,7 +158,7 @@ pub(crate) struct Statement {
     /// Present only in resource-based policies.
     #[serde(default)]
     pub principal: Principal,
-    pub condition: Option<IgnoredAny>,
+    pub condition: Option<Value>,
 }
 
 #[derive(Debug, Default, Deserialize)]
