@@ -49,6 +49,15 @@ impl Tenant<'static> {
 }
 
 impl<'a> Tenant<'a> {
+    /// A tenant of a target, with the client that sends its requests.
+    pub fn of(target: &'a dyn Target, id: &str, client: &reqwest::Client) -> Self {
+        Self {
+            id: id.to_owned(),
+            target,
+            client: client.clone(),
+        }
+    }
+
     /// The tenant `acme` of a target that only one test uses.
     pub fn acme(target: &'a dyn Target) -> Self {
         Self {

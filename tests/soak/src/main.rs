@@ -1,0 +1,154 @@
+//! Sends concurrent requests to the local stack while requests to DynamoDB and KMS fail, functions are killed, and the
+//! stack is restarted. Each race compares the responses and the table with a model of what was acknowledged.
+//!
+//! A seed determines the requests, the faults and the kills, but not how they interleave.
+
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that cannot continue has failed"
+)]
+
+mod chaos;
+mod creations;
+mod deletions;
+mod redemptions;
+mod report;
+mod retries;
+mod revocations;
+mod round;
+mod slots;
+mod snapshot;
+mod world;
+
+use std::{process::ExitCode, sync::Arc, time::Duration};
+
+use anyhow::{Result, ensure};
+use clap::Parser;
+use rand::{SeedableRng, rngs::Xoshiro256PlusPlus};
+use tokio::{task::JoinSet, time::Instant};
+
+use crate::{
+    chaos::Plan,
+    report::{Report, Tally},
+    round::Round,
+    world::World,
+};
+
+/// The generator of a seeded sequence.
+pub type Random = Xoshiro256PlusPlus;
+
+/// A race and the functions that it calls.
+#[derive(Debug, Clone, Copy)]
+pub struct Race {
+    pub name: &'static str,
+    pub functions: &'static [&'static str],
+    /// How many of its rounds run at the same time.
+    rounds_at_once: u64,
+}
+
+const RACES: [Race; 6] = [
+    slots::RACE,
+    revocations::RACE,
+    creations::RACE,
+    retries::RACE,
+    redemptions::RACE,
+    deletions::RACE,
+];
+
+#[derive(Parser)]
+struct Arguments {
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Requests per race.
+    #[arg(long, default_value_t = 100_000)]
+    operations: u64,
+    /// Functions to kill, in all races together.
+    #[arg(long, default_value_t = 1000)]
+    kills: u64,
+    /// Restarts of the stack, in all races together.
+    #[arg(long, default_value_t = 100)]
+    restarts: u64,
+    /// Only this race.
+    #[arg(long)]
+    race: Option<String>,
+    /// A version for CI, which ends within a minute.
+    #[arg(long)]
+    short: bool,
+}
+
+#[tokio::main]
+async fn main() -> Result<ExitCode> {
+    let mut arguments = Arguments::parse();
+    let mut time = Duration::MAX;
+    if arguments.short {
+        (arguments.operations, time) = (600, Duration::from_secs(7));
+        (arguments.kills, arguments.restarts) = (120, 3);
+    }
+    let wanted = |race: &Race| arguments.race.as_deref().is_none_or(|n| n == race.name);
+    let races: Vec<Race> = RACES.into_iter().filter(wanted).collect();
+    let names = RACES.map(|race| race.name).join(", ");
+    ensure!(!races.is_empty(), "the races are {names}");
+    let all = arguments.operations * RACES.len() as u64;
+    let plan = Plan::new(arguments.seed, all, arguments.kills, arguments.restarts);
+    let world = Arc::new(World::start(plan).await?);
+    let mut report = Report::default();
+    for (position, race) in RACES.iter().enumerate() {
+        if !races.iter().any(|wanted| wanted.name == race.name) {
+            continue;
+        }
+        let tally = Arc::new(Tally::new(race, arguments.seed));
+        let tenant = format!("t{position}x");
+        run(&world, race, &tenant, &arguments, time, &tally).await;
+        world.calm().await;
+        report.add(tally);
+    }
+    println!("{report}");
+    world.stop().await;
+    Ok(ExitCode::from(u8::from(report.violations() > 0)))
+}
+
+/// Runs rounds of a race until it has sent enough requests or `time` is over.
+async fn run(
+    world: &Arc<World>,
+    race: &Race,
+    tenant: &str,
+    arguments: &Arguments,
+    time: Duration,
+    tally: &Arc<Tally>,
+) {
+    let began = Instant::now();
+    let mut running = JoinSet::new();
+    let mut number = 0;
+    loop {
+        let is_over = tally.operations() >= arguments.operations || began.elapsed() >= time;
+        while !is_over && running.len() < race.rounds_at_once as usize {
+            let round = Round::new(world, race, tenant, number, tally);
+            let seed = arguments.seed ^ (number << 8) ^ u64::from(race.name.as_bytes()[0]);
+            let random = Random::seed_from_u64(seed);
+            running.spawn(one(Arc::new(round), race.name, random));
+            number += 1;
+        }
+        match running.join_next().await {
+            None => return tally.end(began.elapsed()),
+            Some(Ok(())) => {}
+            Some(Err(error)) => tally.violation(number, format!("a round ended: {error}")),
+        }
+    }
+}
+
+async fn one(round: Arc<Round>, race: &str, mut random: Random) {
+    let random = &mut random;
+    let ended = match race {
+        "slots" => slots::round(&round, random).await,
+        "revocations" => revocations::round(&round, random).await,
+        "creations" => creations::round(&round, random).await,
+        "retries" => retries::round(&round, random).await,
+        "redemptions" => redemptions::round(&round, random).await,
+        _ => deletions::round(&round, random).await,
+    };
+    if let Err(error) = ended {
+        round.violation(format!("{error:#}"));
+    }
+}

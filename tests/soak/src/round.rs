@@ -1,0 +1,215 @@
+//! A round: a short race among users, keys and clusters that no other round uses.
+
+use std::{
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
+};
+
+use anyhow::{Result, bail};
+use harness::{Answer, Tenant};
+use reqwest::RequestBuilder;
+use serde_json::{Value, json};
+
+use crate::{Race, report::Tally, world::World};
+
+/// A status and a code that a request may return. `""` stands for no code.
+pub type Expected = (u16, &'static str);
+
+/// How often a client repeats a request that was not answered.
+const REPETITIONS: usize = 30;
+
+pub struct Round {
+    world: Arc<World>,
+    race: Race,
+    tenant: String,
+    number: u64,
+    tally: Arc<Tally>,
+}
+
+/// Whether it is unknown if the request took effect: the response was lost, or told the client to try again.
+pub fn is_unknown(answer: &Answer) -> bool {
+    matches!(answer.status, 0 | 502 | 503 | 504) || answer.code() == "changed_meanwhile"
+}
+
+impl Round {
+    pub fn new(
+        world: &Arc<World>,
+        race: &Race,
+        tenant: &str,
+        number: u64,
+        tally: &Arc<Tally>,
+    ) -> Self {
+        Self {
+            world: world.clone(),
+            race: *race,
+            tenant: tenant.to_owned(),
+            number,
+            tally: tally.clone(),
+        }
+    }
+
+    pub fn violation(&self, what: impl ToString) {
+        self.tally.violation(self.number, what.to_string());
+    }
+
+    /// Reports a violation unless `holds`.
+    pub fn check(&self, holds: bool, what: impl FnOnce() -> String) {
+        if !holds {
+            self.violation(what());
+        }
+    }
+
+    /// A name that no other round uses.
+    pub fn name(&self, of: &str) -> String {
+        format!("{}-{}-{of}", self.race.name, self.number)
+    }
+
+    /// Sends a request once. Besides what is expected, a request may fail because of a fault, a kill or a conflict.
+    pub async fn call(
+        &self,
+        request: impl FnOnce(&Tenant<'_>) -> RequestBuilder,
+        expected: &[Expected],
+    ) -> Answer {
+        let sent = self
+            .world
+            .send(&self.race, &self.tenant, &self.tally, request);
+        let answer = sent.await;
+        self.tally.answered(&answer);
+        let is_expected = expected.contains(&(answer.status, answer.code()));
+        let is_allowed = match answer.status {
+            0 => true,
+            502 | 504 => self.tally.has_kills(),
+            503 => matches!(answer.code(), "unavailable" | harness::GATEWAY),
+            409 => answer.code() == "changed_meanwhile",
+            _ => false,
+        };
+        self.check(is_expected || is_allowed, || {
+            format!("unexpected {}: {}", answer.status, answer.text)
+        });
+        answer
+    }
+
+    /// Repeats a request until it is answered.
+    pub async fn settle(
+        &self,
+        request: impl Fn(&Tenant<'_>) -> RequestBuilder,
+        expected: &[Expected],
+    ) -> Result<Answer> {
+        let mut last = String::new();
+        for _ in 0..REPETITIONS {
+            let answer = self.call(&request, expected).await;
+            if !is_unknown(&answer) {
+                if expected.contains(&(answer.status, answer.code())) {
+                    return Ok(answer);
+                }
+                bail!("cannot continue after {}: {}", answer.status, answer.text);
+            }
+            last = format!("{}: {}", answer.status, answer.text);
+        }
+        bail!("not answered after {REPETITIONS} repetitions, the last time with {last}")
+    }
+
+    /// Reads the table, without faults.
+    pub async fn dynamodb(&self, action: &str, body: Value) -> Value {
+        let read = async |tenant: &Tenant<'_>| tenant.dynamodb(action, body).await;
+        self.world.with(&self.tenant, read).await
+    }
+
+    pub async fn with<T>(&self, act: impl AsyncFnOnce(&Tenant<'_>) -> T) -> T {
+        self.world.with(&self.tenant, act).await
+    }
+
+    /// Provisions a user.
+    pub async fn user(&self, id: &str, role: &str) -> Result<()> {
+        let path = format!("/v1/users/{id}");
+        let body = json!({ "role": role });
+        let put = |tenant: &Tenant<'_>| tenant.request("admin", "PUT", &path).json(&body);
+        self.settle(put, &[(200, ""), (201, "")]).await?;
+        Ok(())
+    }
+
+    /// Creates a key as the administrator. Returns its id and the access key.
+    pub async fn key(&self, owner: &str, role: &str, limit: u64) -> Result<(String, String)> {
+        let path = format!("/v1/users/{owner}/access-keys");
+        let body = json!({ "name": "soak", "role": role, "max_clusters": limit });
+        let post = |tenant: &Tenant<'_>| tenant.request("admin", "POST", &path).json(&body);
+        let created = self.settle(post, &[(201, "")]).await?;
+        let string = |name| created.string(name).to_owned();
+        Ok((string("id"), string("access_key")))
+    }
+
+    /// Validates a key until the validation is answered.
+    pub async fn validate(&self, key: &str) -> Result<Answer> {
+        let validation = |tenant: &Tenant<'_>| tenant.validation(key);
+        self.settle(validation, &VALIDATED).await
+    }
+}
+
+/// The possible answers of a validation.
+pub const VALIDATED: [Expected; 5] = [
+    (200, ""),
+    (200, "revoked"),
+    (200, "owner_inactive"),
+    (200, "invalid"),
+    (200, "forbidden"),
+];
+
+/// Whether a change has been sent or acknowledged.
+#[derive(Debug, Default)]
+pub struct Stage(AtomicU8);
+
+impl Stage {
+    pub const NOT_SENT: u8 = 0;
+    pub const SENT: u8 = 1;
+    pub const ACKNOWLEDGED: u8 = 2;
+
+    pub fn now(&self) -> u8 {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    pub fn set(&self, stage: u8) {
+        self.0.store(stage, Ordering::SeqCst);
+    }
+}
+
+/// The stages of a change when a request was sent, and when it was answered.
+#[derive(Debug, Clone, Copy)]
+pub struct During {
+    pub sent: u8,
+    pub answered: u8,
+}
+
+impl During {
+    /// The request was sent after the change was acknowledged.
+    pub fn is_after(self) -> bool {
+        self.sent == Stage::ACKNOWLEDGED
+    }
+
+    /// The request was answered before the change was sent.
+    pub fn is_before(self) -> bool {
+        self.answered == Stage::NOT_SENT
+    }
+}
+
+/// Waits for a request, and notes the stages of a change.
+pub async fn during<T>(stage: &Stage, request: impl Future<Output = T>) -> (T, During) {
+    let sent = stage.now();
+    let answer = request.await;
+    let answered = stage.now();
+    (answer, During { sent, answered })
+}
+
+/// Runs tasks concurrently. Returns their results in order.
+pub async fn all<T: Send + 'static>(
+    tasks: impl IntoIterator<Item = impl Future<Output = T> + Send + 'static>,
+) -> Result<Vec<T>> {
+    let running: Vec<_> = tasks.into_iter().map(tokio::spawn).collect();
+    let mut results = Vec::new();
+    for task in running {
+        results.push(task.await?);
+    }
+    Ok(results)
+}

@@ -1,0 +1,179 @@
+//! The stack that all races use, and what interferes with it.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use anyhow::Result;
+use harness::{Answer, Options, RuleGuard, Stack, Tenant, options};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use reqwest::RequestBuilder;
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::sync::RwLock;
+
+use crate::{
+    Race,
+    chaos::{self, Chaos, Plan},
+    report::Tally,
+};
+
+/// How many faults are active at the same time.
+const ACTIVE_FAULTS: usize = 6;
+
+pub struct World {
+    options: Options,
+    /// Absent only while it restarts.
+    stack: RwLock<Option<Stack>>,
+    starts: AtomicU64,
+    client: reqwest::Client,
+    plan: Plan,
+    faults: Mutex<VecDeque<RuleGuard>>,
+    _data: TempDir,
+}
+
+impl World {
+    pub async fn start(plan: Plan) -> Result<Self> {
+        let data = tempfile::tempdir()?;
+        let options = Options {
+            data: Some(data.path().to_owned()),
+            ..options(&[])
+        };
+        Ok(Self {
+            stack: RwLock::new(Some(Stack::start(options.clone()).await?)),
+            options,
+            starts: AtomicU64::new(0),
+            client: reqwest::Client::builder().no_proxy().build()?,
+            plan,
+            faults: Mutex::default(),
+            _data: data,
+        })
+    }
+
+    /// Does something with a tenant. The stack does not stop meanwhile.
+    pub async fn with<T>(&self, id: &str, act: impl AsyncFnOnce(&Tenant<'_>) -> T) -> T {
+        let stack = self.stack.read().await;
+        let stack = stack.as_ref().expect("the stack runs");
+        act(&Tenant::of(stack, id, &self.client)).await
+    }
+
+    /// Sends a request. If the stack stops meanwhile, the status of the answer may be 0.
+    pub async fn send(
+        self: &Arc<Self>,
+        race: &Race,
+        tenant: &str,
+        tally: &Arc<Tally>,
+        request: impl FnOnce(&Tenant<'_>) -> RequestBuilder,
+    ) -> Answer {
+        for chaos in self.plan.next(race) {
+            let (world, race, tally) = (self.clone(), *race, tally.clone());
+            tokio::spawn(async move { world.interfere(chaos, &race, &tally).await });
+        }
+        let (request, starts) = {
+            let stack = self.stack.read().await;
+            let stack = stack.as_ref().expect("the stack runs");
+            let tenant = Tenant::of(stack, tenant, &self.client);
+            (request(&tenant), self.starts.load(Ordering::SeqCst))
+        };
+        match received(request).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                if self.starts.load(Ordering::SeqCst) == starts {
+                    tally.violation(0, format!("the gateway closed a connection: {error}"));
+                }
+                Answer {
+                    status: 0,
+                    headers: reqwest::header::HeaderMap::new(),
+                    text: error.to_string(),
+                    body: Value::Null,
+                }
+            }
+        }
+    }
+
+    async fn interfere(&self, chaos: Chaos, race: &Race, tally: &Tally) {
+        match chaos {
+            Chaos::Fault(rule) => {
+                let stack = self.stack.read().await;
+                let rule = stack.as_ref().expect("the stack runs").inject(rule);
+                let mut faults = self.faults.lock().unwrap();
+                faults.push_back(rule);
+                if faults.len() > ACTIVE_FAULTS {
+                    faults.pop_front();
+                }
+            }
+            Chaos::Kill { function, which } => {
+                let function = race.functions[function % race.functions.len()];
+                if self.kill(function, which).await {
+                    tally.killed();
+                }
+            }
+            Chaos::Restart => {
+                self.restart().await.expect("the stack starts again");
+                tally.restarted();
+            }
+        }
+    }
+
+    /// Kills a process of a function while the function handles requests. False if it handles none.
+    async fn kill(&self, function: &str, which: usize) -> bool {
+        let stack = self.stack.read().await;
+        let stack = stack.as_ref().expect("the stack runs");
+        let held = stack.inject(chaos::pause(function));
+        let waiting = async {
+            while held.hits() == 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        let is_busy = tokio::time::timeout(chaos::PATIENCE, waiting).await.is_ok();
+        let processes = stack.process_ids(function);
+        let Some(pid) = processes.get(which % processes.len().max(1)) else {
+            return false;
+        };
+        is_busy && kill(Pid::from_raw(*pid as i32), Signal::SIGKILL).is_ok()
+    }
+
+    /// Stops the stack while it handles requests, and starts it again with the same data.
+    async fn restart(&self) -> Result<()> {
+        let mut stack = self.stack.write().await;
+        self.starts.fetch_add(1, Ordering::SeqCst);
+        self.faults.lock().unwrap().clear();
+        if let Some(stack) = stack.take() {
+            stack.stop().await;
+        }
+        *stack = Some(Stack::start(self.options.clone()).await?);
+        Ok(())
+    }
+
+    /// Ends all faults.
+    pub async fn calm(&self) {
+        let _stack = self.stack.write().await;
+        self.faults.lock().unwrap().clear();
+    }
+
+    pub async fn stop(&self) {
+        if let Some(stack) = self.stack.write().await.take() {
+            stack.stop().await;
+        }
+    }
+}
+
+async fn received(request: RequestBuilder) -> reqwest::Result<Answer> {
+    let response = request.send().await?;
+    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    let text = response.text().await?;
+    let body = serde_json::from_str(&text).unwrap_or_default();
+    Ok(Answer {
+        status,
+        headers,
+        text,
+        body,
+    })
+}
