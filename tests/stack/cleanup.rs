@@ -147,3 +147,49 @@ fn the_log_contains_no_part_of_an_unreadable_stream_record() {
         assert!(logs.await.iter().all(|line| !line.line.contains(HASH)));
     });
 }
+
+#[test]
+fn a_record_read_by_get_records_is_archived_like_an_event() {
+    run(async {
+        let tenant = Tenant::fresh();
+        let mut record = removal(&tenant, IDS[0], "1", TTL);
+        record["userIdentity"] = json!({ "Type": "Service", "PrincipalId": TTL });
+        clean_up(&[&record], &[]).await;
+        assert_eq!(tenant.items("admin").await.len(), 1);
+    });
+}
+
+#[test]
+fn a_record_that_is_replayed_while_its_key_lives_frees_no_slot() {
+    run(async {
+        let tenant = Tenant::fresh();
+        let (id, key) = tenant.onboarding_key(1).await;
+        tenant.onboard(&key, "a").await.expect(200);
+        let mut record = removal(&tenant, &id, "1", TTL);
+        for age in [10, 4_000 * 86_400] {
+            let expired = json!({ "N": (now() - age).to_string() });
+            record["dynamodb"]["OldImage"]["expires_at"] = expired;
+            clean_up(&[&record], &[]).await;
+            assert_eq!(tenant.used(&id).await, 1);
+        }
+        assert_eq!(tenant.verdict(&key).await, "active");
+    });
+}
+
+#[test]
+fn a_record_with_an_extreme_time_does_not_end_the_batch() {
+    run(async {
+        let tenant = Tenant::fresh();
+        let mut extreme = removal(&tenant, IDS[0], "1", TTL);
+        let last = removal(&tenant, IDS[1], "2", TTL);
+        for time in [i64::MAX, i64::MIN, i64::MAX / 1000, i64::MIN / 1000] {
+            let time = json!({ "N": time.to_string() });
+            for name in ["expires_at", "created_at", "last_used_at", "ttl"] {
+                extreme["dynamodb"]["OldImage"][name] = time.clone();
+            }
+            clean_up(&[&extreme, &last], &[]).await;
+        }
+        let keys = tenant.all("admin", KEYS).await;
+        assert!(keys.iter().any(|key| key["id"] == IDS[1]), "{keys:?}");
+    });
+}

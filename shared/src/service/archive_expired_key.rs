@@ -28,7 +28,7 @@ pub async fn archive_expired_key(
     let Some(key) = record.into_expired_key()? else {
         return Ok(());
     };
-    let (tenant_id, key_id) = (key.tenant_id.clone(), key.key_id);
+    let (tenant_id, owner_id, key_id) = (key.tenant_id.clone(), key.user_id.clone(), key.key_id);
     let ttl = key.expires_at + history;
     if ttl > now {
         let is_new = store.archive_key(key, ttl).await? == Archived::Now;
@@ -49,7 +49,14 @@ pub async fn archive_expired_key(
             return Ok(());
         }
         for cluster in clusters {
-            store.release_slot(&tenant_id, key_id, &cluster).await?;
+            let owner = Some(&owner_id);
+            if !store
+                .release_slot(&tenant_id, key_id, &cluster, owner)
+                .await?
+            {
+                // The record was replayed, and the key lives: the table was restored, for example.
+                return Ok(());
+            }
         }
     }
 }

@@ -154,7 +154,9 @@ impl Repair<'_> {
                 for key in cluster.holders.difference(&live) {
                     report.holders += 1;
                     if *apply {
-                        store.release_slot(tenant, *key, &cluster.name).await?;
+                        store
+                            .release_slot(tenant, *key, &cluster.name, None)
+                            .await?;
                     }
                 }
             }
@@ -222,7 +224,7 @@ impl Repair<'_> {
                 Some(_) if !is_live => {
                     report.slots += 1;
                     if *apply {
-                        store.release_slot(tenant, key.key_id, &name).await?;
+                        store.release_slot(tenant, key.key_id, &name, None).await?;
                     }
                 }
                 None => {

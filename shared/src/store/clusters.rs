@@ -12,7 +12,7 @@ use super::{
     table::{Outcome, Query, StoreError, Write},
 };
 use crate::model::{
-    Cluster, ClusterName, ClusterNumber, KeyId, KeyRecord, Node, TenantId, Timestamp,
+    Cluster, ClusterName, ClusterNumber, KeyId, KeyRecord, Node, TenantId, Timestamp, UserId,
 };
 
 /// The maximum number of keys whose slots are freed in one transaction. Each key uses up to two of the 100 items that a
@@ -50,23 +50,34 @@ impl Store {
         Ok(slots.flatten().map(|slot| slot.cluster).collect())
     }
 
-    /// Removes the slot of an expired key. The cluster remains, but the key is no longer one of its holders.
+    /// Removes a slot, and its key from the holders of the cluster. With the `owner` of the key, only if the key is not
+    /// live: returns false if it is.
     pub(crate) async fn release_slot(
         &self,
         tenant: &TenantId,
         key: KeyId,
         cluster: &ClusterName,
-    ) -> Result<(), StoreError> {
+        owner: Option<&UserId>,
+    ) -> Result<bool, StoreError> {
         let slot = Write::delete(PrimaryKey::slot(tenant, key, cluster));
+        let is_over = owner.map(|owner| {
+            Write::check(PrimaryKey::key(tenant, owner, key)).when("attribute_not_exists(#hash)")
+        });
         let forget = Write::update(PrimaryKey::cluster(tenant, cluster), "DELETE holders :key")
             .when("attribute_exists(pk)")
             .value(":key", StringSet([key]));
-        let outcome = self.table.transact(&[slot.clone(), forget]).await?;
-        if let Outcome::Refused(_) = outcome {
-            // The cluster was deleted in the meantime.
-            self.table.transact(&[slot]).await?;
+        let mut writes = vec![slot, forget];
+        writes.extend(is_over);
+        let Outcome::Refused(refusals) = self.table.transact(&writes).await? else {
+            return Ok(true);
+        };
+        if refusals.has(2) {
+            return Ok(false);
         }
-        Ok(())
+        // The cluster was deleted in the meantime.
+        writes.remove(1);
+        let outcome = self.table.transact(&writes).await?;
+        Ok(matches!(outcome, Outcome::Done))
     }
 
     pub(crate) async fn cluster(

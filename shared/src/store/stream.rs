@@ -16,10 +16,14 @@ pub struct StreamRecord {
     dynamodb: Change,
 }
 
+/// Lambda's events spell its members in lower camel case, and the API `GetRecords`, from which an operator replays
+/// records, in upper camel case.
 #[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(default)]
 struct UserIdentity {
+    #[serde(alias = "Type")]
     r#type: String,
+    #[serde(rename = "principalId", alias = "PrincipalId")]
     principal_id: String,
 }
 
