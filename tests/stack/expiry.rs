@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use harness::{Tenant, code, now, run, send};
+use harness::{Tenant, code, now, rfc3339, run, send};
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
+
+use crate::own_stack;
 
 /// Repeats the validation until the key expires, and asserts that it expires exactly at `end`.
 async fn expect_expiry(end: i64, validation: impl Fn() -> RequestBuilder) {
@@ -66,4 +68,28 @@ fn a_cached_key_expires_exactly_on_time() {
             expect_expiry(end, || tenant.cached_validation(key, 60)).await;
         }
     });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_below_a_day_holds_for_both_forms_of_the_expiry() {
+    let hour = [
+        ("MaxExpirySeconds", "3600"),
+        ("DefaultExpirySeconds", "3600"),
+    ];
+    let stack = own_stack(&hour).await;
+    let tenant = Tenant::acme(&stack);
+    let create = |name: &str, value: Value| {
+        let mut body = json!({ "name": "k", "role": "viewer" });
+        body[name] = value;
+        send(tenant.creation("admin", &body))
+    };
+    let days = create("expires_in_days", json!(1)).await;
+    days.expect_fields(&["expires_in_days"]);
+    let late = create("expires_at", json!(rfc3339(now() + 3700))).await;
+    late.expect_fields(&["expires_at"]);
+    create("expires_at", json!(rfc3339(now() + 3500)))
+        .await
+        .expect(201);
+    create("role", json!("viewer")).await.expect(201);
+    stack.stop().await;
 }

@@ -83,7 +83,15 @@ fn expiry(
     now: Timestamp,
     errors: &mut Errors,
 ) -> Expiry {
-    let days = errors.integer("expires_in_days", in_days, limits.days());
+    let days = match limits.days() {
+        Some(range) => errors.integer("expires_in_days", in_days, range),
+        None if in_days.is_absent() => None,
+        None => {
+            let rule = "must not be given, because no whole number of days is allowed here: use expires_at";
+            errors.add("expires_in_days", rule);
+            None
+        }
+    };
     let at = errors.text("expires_at", at);
     match (days, at.as_deref().map(str::parse)) {
         (Some(_), Some(_)) => errors.add(

@@ -148,12 +148,13 @@ impl ExpirySettings {
         settings
     }
 
-    /// The lifetimes that a request may ask for, in whole days. At least one day.
+    /// The lifetimes that a request may ask for, in whole days. `None` if there is none between the limits.
     #[must_use]
-    pub fn days(&self) -> RangeInclusive<i64> {
+    pub fn days(&self) -> Option<RangeInclusive<i64>> {
         let days = |seconds: u64| i64::try_from(seconds / DAY).unwrap_or(i64::MAX);
         let first = days(self.shortest.as_secs().saturating_add(DAY - 1));
-        first.max(1)..=days(self.longest.as_secs()).max(1)
+        let (first, last) = (first.max(1), days(self.longest.as_secs()));
+        (first <= last).then_some(first..=last)
     }
 
     /// The expiry times that a key created at `now` may have.
@@ -230,6 +231,24 @@ pub fn max_staleness(environment: &mut Environment<'_>) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_lifetime_in_days_is_within_the_limits() {
+        let days = |shortest, longest| {
+            let [shortest, longest] = [shortest, longest].map(Duration::from_secs);
+            let default = shortest;
+            let settings = ExpirySettings {
+                shortest,
+                longest,
+                default,
+            };
+            settings.days().map(RangeInclusive::into_inner)
+        };
+        assert_eq!(days(1, DAY), Some((1, 1)));
+        assert_eq!(days(DAY + 1, 3 * DAY), Some((2, 3)));
+        assert_eq!(days(1, DAY - 1), None);
+        assert_eq!(days(DAY + 1, 2 * DAY - 1), None);
+    }
 
     #[test]
     fn one_error_reports_every_problem() {
