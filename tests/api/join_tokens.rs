@@ -52,6 +52,17 @@ fn a_redemption_requires_the_redeem_scope_and_a_token_that_covers_the_tenant() {
         let tokens_for = |tenant_id: &str| tenant.platform_token(json!({ "tenant_id": tenant_id }));
         let (all, ours) = (tenant.platform_token(json!({})), tokens_for(&tenant.id));
         let theirs = tokens_for("elsewhere");
+        // The client is the client_id, else the azp, else the sub.
+        for claims in [
+            json!({ "sub": "another" }),
+            json!({ "azp": "another" }),
+            json!({ "client_id": "another", "azp": "spire-server" }),
+        ] {
+            let stranger = tenant.platform_token(claims);
+            let body = body(&token, "a", &tenant.id);
+            let refused = send(tenant.redemption(&stranger, &body)).await;
+            refused.expect_problem(403, "forbidden");
+        }
         let without_tenant = json!({ "join_token": token, "cluster_name": "a" });
         let body = body(&token, "a", &tenant.id);
         let redeem = |token: &str, body: &Value| send(tenant.redemption(token, body));

@@ -263,6 +263,9 @@ async fn join_tokens(contract: &Contract<'_>) {
     let claims = json!({ "sub": "p", "scope": "join-tokens:redeem", "tenant_id": "acme" });
     let foreign = redeem(token, "prod", "globex").bearer(&tenant.token_of(claims));
     contract.expect(403, "tenant_mismatch", foreign).await;
+    let stranger = json!({ "sub": "stranger", "scope": "join-tokens:redeem" });
+    let stranger = redeem(token, "prod", "acme").bearer(&tenant.token_of(stranger));
+    contract.expect(403, "forbidden", stranger).await;
     let without_scope = tenant.token_of(json!({ "sub": "admin", "tenant_id": "acme" }));
     let without_scope = contract.call("redeemJoinToken").bearer(&without_scope);
     contract.expect(403, "message", without_scope).await;

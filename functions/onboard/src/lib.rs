@@ -18,6 +18,7 @@ pub struct App {
     pub service: KeyService,
     node_history: Duration,
     tenant_claim: String,
+    platform_clients: Vec<String>,
 }
 
 impl App {
@@ -26,6 +27,7 @@ impl App {
             service: KeyService::read(environment),
             node_history: config::history(environment),
             tenant_claim: environment.required("TENANT_CLAIM"),
+            platform_clients: config::platform_clients(environment),
         }
     }
 }
@@ -44,7 +46,7 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error
             Ok(http::json(StatusCode::OK, &ProcessAnswer::from(&token)))
         }
         "POST /v1/join-tokens/redeem" => {
-            let tenant = http::tenant(&request, &app.tenant_claim)?;
+            let tenant = http::tenant(&request, &app.tenant_claim, &app.platform_clients)?;
             let wanted = requests::redeem_join_token(&request, tenant)?;
             let token = redeem_join_token(&app.service.store, &wanted, now).await?;
             Ok(http::json(StatusCode::OK, &RedeemedView::from(token)))

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use crate::{Stack, clock::unix_time};
 
-const BOOTSTRAP_ADMINS: &str = "BootstrapAdmins";
+/// The service that redeems join tokens.
+const PLATFORM: &str = "platform";
 const TOKEN_SECONDS: i64 = 12 * 60 * 60;
 
 /// The tenant, the id and the role of each user.
@@ -43,21 +44,26 @@ impl User {
     }
 }
 
-/// Adds the demo administrators to the parameter `BootstrapAdmins`.
-pub fn with_admins(mut parameters: Vec<(String, String)>) -> Vec<(String, String)> {
+/// Adds the demo administrators to the parameter `BootstrapAdmins`, and the demo client to `PlatformClients`.
+pub fn with_demo(mut parameters: Vec<(String, String)>) -> Vec<(String, String)> {
     let admins = USERS
         .iter()
         .filter(|(.., role)| *role == "admin")
         .map(|(tenant, id, _)| format!("{tenant}/{id}"));
-    let given = parameters
-        .iter()
-        .filter(|(name, value)| name == BOOTSTRAP_ADMINS && !value.is_empty());
-    let admins: Vec<_> = admins
-        .chain(given.map(|(_, value)| value.clone()))
-        .collect();
-    parameters.retain(|(name, _)| name != BOOTSTRAP_ADMINS);
-    parameters.push((BOOTSTRAP_ADMINS.to_owned(), admins.join(",")));
+    add(&mut parameters, "BootstrapAdmins", admins.collect());
+    add(&mut parameters, "PlatformClients", vec![PLATFORM.into()]);
     parameters
+}
+
+/// Adds entries to a parameter that is a comma-separated list.
+fn add(parameters: &mut Vec<(String, String)>, name: &str, mut entries: Vec<String>) {
+    let given = parameters.extract_if(.., |(given, _)| given == name);
+    entries.extend(
+        given
+            .map(|(_, value)| value)
+            .filter(|value| !value.is_empty()),
+    );
+    parameters.push((name.to_owned(), entries.join(",")));
 }
 
 /// The claims of the users, for the sign-in page ([`Options::people`](crate::Options::people)).
@@ -72,7 +78,7 @@ pub fn people() -> Vec<Value> {
 ///
 /// # Errors
 ///
-/// If the stack was started without [`with_admins`].
+/// If the stack was started without [`with_demo`].
 pub async fn users(stack: &Stack) -> Result<Vec<User>> {
     let users = USERS.map(|user| User::new(stack, user));
     let client = reqwest::Client::builder()
@@ -124,7 +130,7 @@ fn claims(tenant: &str, id: &str) -> Value {
 /// A token that may redeem the join tokens of every tenant.
 fn platform_token(stack: &Stack) -> String {
     let expiry = unix_time() + TOKEN_SECONDS;
-    stack.token(json!({ "sub": "platform", "scope": "join-tokens:redeem", "exp": expiry }))
+    stack.token(json!({ "sub": PLATFORM, "scope": "join-tokens:redeem", "exp": expiry }))
 }
 
 fn email(tenant: &str, id: &str) -> String {

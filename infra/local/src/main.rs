@@ -59,7 +59,7 @@ async fn run(arguments: Arguments) -> Result<()> {
     let options = Options {
         data: arguments.data,
         port: arguments.port,
-        parameters: demo::with_admins(arguments.parameters),
+        parameters: demo::with_demo(arguments.parameters),
         ttl_sweep: Some(Duration::from_secs(1)),
         verbose: arguments.verbose,
         people: demo::people(),

@@ -10,7 +10,7 @@ use crate::{
     model::{Actor, KeyId, TenantId, Timestamp, UserId, is_email},
     policy::{Grant, RefusalCode},
     process::config::CallerSettings,
-    service::{KeyService, ValidateRequest, Viewer, validate_key},
+    service::{Error as ServiceError, KeyService, ValidateRequest, Viewer, validate_key},
     token::{AccessKey, PREFIX},
 };
 
@@ -54,15 +54,34 @@ fn actor_of(claims: &HashMap<String, String>, settings: &CallerSettings) -> Resu
     })
 }
 
-/// The tenant of a caller that the JWT authorizer admitted; `None` for a service of the platform, which belongs to no
-/// tenant.
+/// The tenant of a caller that the JWT authorizer admitted. `None` for a service of the platform, which belongs to no
+/// tenant and acts for all of them: its client is one of `platform_clients`.
 ///
 /// # Errors
-/// When there are no verified claims, or the tenant claim is not a valid tenant id.
-pub fn tenant(request: &Request, tenant_claim: &str) -> Result<Option<TenantId>, Error> {
-    let tenant = jwt_claims(request)?.get(tenant_claim);
-    let tenant = tenant.map(|tenant| tenant.parse()).transpose();
-    tenant.map_err(|_| Error::Unauthenticated("the token's tenant claim is not a valid tenant id"))
+/// When there are no verified claims, the tenant claim is not a valid tenant id, or it is absent and the client is not
+/// one of `platform_clients`.
+pub fn tenant(
+    request: &Request,
+    tenant_claim: &str,
+    platform_clients: &[String],
+) -> Result<Option<TenantId>, Error> {
+    let claims = jwt_claims(request)?;
+    if let Some(tenant) = claims.get(tenant_claim) {
+        let tenant = tenant.parse().map_err(|_| {
+            Error::Unauthenticated("the token's tenant claim is not a valid tenant id")
+        })?;
+        return Ok(Some(tenant));
+    }
+    // The claims with which identity providers name the client, in the order of preference.
+    let client = ["client_id", "azp", "sub"]
+        .iter()
+        .find_map(|name| claims.get(*name));
+    if client.is_some_and(|client| platform_clients.contains(client)) {
+        return Ok(None);
+    }
+    let detail = "the token has no tenant claim, and its client may not act for all tenants: see the parameter \
+                  PlatformClients";
+    Err(ServiceError::Forbidden(detail).into())
 }
 
 fn jwt_claims(request: &Request) -> Result<&HashMap<String, String>, Error> {

@@ -207,6 +207,12 @@ impl CallerSettings {
     }
 }
 
+/// Reads `PLATFORM_CLIENTS`: the clients of the identity provider that may act for all tenants.
+pub fn platform_clients(environment: &mut Environment<'_>) -> Vec<String> {
+    let clients = environment.optional("PLATFORM_CLIENTS").unwrap_or_default();
+    list(&clients).map(str::to_owned).collect()
+}
+
 /// Reads `HISTORY_DAYS`: how long an expired key, or a node that no longer calls, stays in the lists.
 pub fn history(environment: &mut Environment<'_>) -> Duration {
     let rule = "a whole number of days, 1 to 3650";

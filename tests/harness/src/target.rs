@@ -89,6 +89,10 @@ pub(crate) fn parameters(more: &[(&str, &str)]) -> Vec<(String, String)> {
     let admins: Vec<_> = tenants.chain(["acme/admin".into()]).collect();
     let mut parameters = vec![
         ("BootstrapAdmins".to_owned(), admins.join(",")),
+        (
+            "PlatformClients".to_owned(),
+            "spire-server, platform".to_owned(),
+        ),
         ("MinExpirySeconds".to_owned(), "1".to_owned()),
     ];
     parameters.extend(more.iter().map(|(k, v)| ((*k).into(), (*v).into())));

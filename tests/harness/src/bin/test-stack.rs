@@ -14,7 +14,7 @@ use tokio::io::{AsyncBufReadExt, BufReader, stdin};
 #[tokio::main]
 async fn main() -> Result<()> {
     let options = Options {
-        parameters: demo::with_admins(Vec::new()),
+        parameters: demo::with_demo(Vec::new()),
         people: demo::people(),
         ttl_sweep: Some(Duration::from_secs(1)),
         ..Options::default()
