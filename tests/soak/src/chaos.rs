@@ -6,10 +6,12 @@ use std::{
 };
 
 use harness::{Fault, Rule, Service};
-use rand::{RngExt, SeedableRng, seq::IndexedRandom};
+use rand::{RngExt, seq::IndexedRandom};
 
-use crate::{Race, Random};
+use crate::{Race, Random, generator};
 
+/// The number of the sequence of faults and kills. Those of the races are lower.
+const CHAOS: u64 = 15;
 /// A fault begins after this many requests.
 const FAULT_EVERY: u64 = 20;
 /// How long a kill waits until the function handles a request.
@@ -17,7 +19,7 @@ pub const PATIENCE: Duration = Duration::from_millis(300);
 
 pub enum Chaos {
     Fault(Rule),
-    /// Numbers that select one of the race's functions, and one of its processes.
+    /// Numbers that select the first of the race's functions to try, and one of its processes.
     Kill {
         function: usize,
         which: usize,
@@ -47,7 +49,7 @@ impl Plan {
     /// What happens before the next request.
     pub fn next(&self, race: &Race) -> Vec<Chaos> {
         let number = self.operations.fetch_add(1, Ordering::SeqCst);
-        let mut random = Random::seed_from_u64(self.seed ^ (number << 16));
+        let mut random = generator(self.seed, CHAOS, number);
         let is_due = |every: Option<u64>| every.is_some_and(|every| number.is_multiple_of(every));
         let mut due = Vec::new();
         if is_due(Some(FAULT_EVERY)) {

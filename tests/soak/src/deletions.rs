@@ -21,7 +21,7 @@ pub const RACE: Race = Race {
 
 const KEYS: usize = 30;
 /// How many clusters of a round are joined and deleted, one after the other.
-const CLUSTERS: usize = 5;
+const CLUSTERS: usize = 3;
 /// How often a cluster that a lost request has joined again is deleted.
 const DELETIONS: usize = 5;
 

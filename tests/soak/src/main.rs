@@ -45,8 +45,11 @@ pub struct Race {
     pub name: &'static str,
     pub functions: &'static [&'static str],
     /// How many of its rounds run at the same time.
-    rounds_at_once: u64,
+    rounds_at_once: usize,
 }
+
+/// A race ends after this many violations.
+const MOST_VIOLATIONS: usize = 20;
 
 const RACES: [Race; 6] = [
     slots::RACE,
@@ -83,7 +86,7 @@ async fn main() -> Result<ExitCode> {
     let mut arguments = Arguments::parse();
     let mut time = Duration::MAX;
     if arguments.short {
-        (arguments.operations, time) = (600, Duration::from_secs(7));
+        (arguments.operations, time) = (600, Duration::from_secs(5));
         (arguments.kills, arguments.restarts) = (120, 3);
     }
     let wanted = |race: &Race| arguments.race.as_deref().is_none_or(|n| n == race.name);
@@ -99,9 +102,8 @@ async fn main() -> Result<ExitCode> {
             continue;
         }
         let tally = Arc::new(Tally::new(race, arguments.seed));
-        let tenant = format!("t{position}x");
-        run(&world, race, &tenant, &arguments, time, &tally).await;
-        world.calm().await;
+        run(&world, position, &arguments, time, &tally).await;
+        world.calm(&tally).await;
         report.add(tally);
     }
     println!("{report}");
@@ -109,33 +111,42 @@ async fn main() -> Result<ExitCode> {
     Ok(ExitCode::from(u8::from(report.violations() > 0)))
 }
 
-/// Runs rounds of a race until it has sent enough requests or `time` is over.
+/// Runs rounds of a race until it has sent enough requests, `time` is over, or the product or the test is broken.
 async fn run(
     world: &Arc<World>,
-    race: &Race,
-    tenant: &str,
+    position: usize,
     arguments: &Arguments,
     time: Duration,
     tally: &Arc<Tally>,
 ) {
+    let race = &RACES[position];
+    let tenant = format!("t{position}x");
     let began = Instant::now();
     let mut running = JoinSet::new();
-    let mut number = 0;
+    let (mut number, mut is_broken) = (0, false);
     loop {
-        let is_over = tally.operations() >= arguments.operations || began.elapsed() >= time;
-        while !is_over && running.len() < race.rounds_at_once as usize {
-            let round = Round::new(world, race, tenant, number, tally);
-            let seed = arguments.seed ^ (number << 8) ^ u64::from(race.name.as_bytes()[0]);
-            let random = Random::seed_from_u64(seed);
+        is_broken |= tally.violations() >= MOST_VIOLATIONS;
+        let is_done = tally.operations() >= arguments.operations || began.elapsed() >= time;
+        while !is_broken && !is_done && running.len() < race.rounds_at_once {
+            let round = Round::new(world, race, &tenant, number, tally);
+            let random = generator(arguments.seed, position as u64, number);
             running.spawn(one(Arc::new(round), race.name, random));
             number += 1;
         }
         match running.join_next().await {
             None => return tally.end(began.elapsed()),
             Some(Ok(())) => {}
-            Some(Err(error)) => tally.violation(number, format!("a round ended: {error}")),
+            Some(Err(error)) => {
+                is_broken = true;
+                tally.violation(number, format!("a round ended: {error}"));
+            }
         }
     }
+}
+
+/// The generator of one of many sequences that follow from a seed.
+pub fn generator(seed: u64, sequence: u64, number: u64) -> Random {
+    Random::seed_from_u64((seed << 40) ^ (sequence << 36) ^ number)
 }
 
 async fn one(round: Arc<Round>, race: &str, mut random: Random) {

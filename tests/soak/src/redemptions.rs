@@ -29,6 +29,9 @@ const REDEEMED: [Expected; 3] = [
     (409, "join_token_redeemed"),
 ];
 
+/// How a key that may no longer onboard is refused.
+const REFUSED: [Expected; 2] = [(401, "key_revoked"), (403, "forbidden")];
+
 /// What ends the validity of the join tokens.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum End {
@@ -81,6 +84,10 @@ pub async fn round(round: &Arc<Round>, random: &mut Random) -> Result<()> {
         stage.set(Stage::SENT);
         stop(round, end, &owner, &id, &cluster).await?;
         stage.set(Stage::ACKNOWLEDGED);
+    }
+    if matches!(end, Revocation | RevocationOfAll | Demotion) {
+        let onboard = |tenant: &Tenant<'_>| tenant.onboarding(&key, &cluster);
+        round.call(onboard, &REFUSED).await;
     }
     let mut done = Vec::new();
     for task in running {

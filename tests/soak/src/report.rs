@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use harness::Answer;
+use harness::{Answer, RuleGuard};
 
 use crate::Race;
 
@@ -23,6 +23,8 @@ pub struct Tally {
     unavailable: AtomicU64,
     crashed: AtomicU64,
     lost: AtomicU64,
+    /// How many requests to DynamoDB and KMS failed.
+    faults: AtomicU64,
     kills: AtomicU64,
     restarts: AtomicU64,
     refused: Mutex<BTreeMap<String, u64>>,
@@ -44,6 +46,7 @@ impl Tally {
             unavailable: AtomicU64::new(0),
             crashed: AtomicU64::new(0),
             lost: AtomicU64::new(0),
+            faults: AtomicU64::new(0),
             kills: AtomicU64::new(0),
             restarts: AtomicU64::new(0),
             refused: Mutex::default(),
@@ -70,6 +73,12 @@ impl Tally {
         }
     }
 
+    /// Counts the requests that rules have affected, and removes the rules.
+    pub fn faulted(&self, rules: impl IntoIterator<Item = RuleGuard>) {
+        let hits = rules.into_iter().map(|rule| u64::from(rule.hits())).sum();
+        self.faults.fetch_add(hits, Ordering::SeqCst);
+    }
+
     pub fn killed(&self) {
         increment(&self.kills);
     }
@@ -94,7 +103,7 @@ impl Tally {
         let _ = self.time.set(time);
     }
 
-    fn violations(&self) -> usize {
+    pub fn violations(&self) -> usize {
         self.violations.lock().unwrap().len()
     }
 }
@@ -116,13 +125,14 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{:<12} {:>10} {:>12} {:>7} {:>7} {:>5} {:>6} {:>8} {:>10} {:>7}  refused",
+            "{:<12} {:>10} {:>12} {:>7} {:>7} {:>5} {:>7} {:>6} {:>8} {:>10} {:>7}  refused",
             "race",
             "operations",
             "acknowledged",
             "503",
             "502/504",
             "lost",
+            "faults",
             "kills",
             "restarts",
             "violations",
@@ -135,13 +145,14 @@ impl fmt::Display for Report {
             let refused = refused.collect::<Vec<_>>().join(", ");
             writeln!(
                 f,
-                "{:<12} {:>10} {:>12} {:>7} {:>7} {:>5} {:>6} {:>8} {:>10} {:>7}  {refused}",
+                "{:<12} {:>10} {:>12} {:>7} {:>7} {:>5} {:>7} {:>6} {:>8} {:>10} {:>7}  {refused}",
                 tally.race,
                 count(&tally.operations),
                 count(&tally.acknowledged),
                 count(&tally.unavailable),
                 count(&tally.crashed),
                 count(&tally.lost),
+                count(&tally.faults),
                 count(&tally.kills),
                 count(&tally.restarts),
                 tally.violations(),

@@ -106,17 +106,19 @@ impl World {
                 let mut faults = self.faults.lock().unwrap();
                 faults.push_back(rule);
                 if faults.len() > ACTIVE_FAULTS {
-                    faults.pop_front();
+                    tally.faulted(faults.pop_front());
                 }
             }
             Chaos::Kill { function, which } => {
-                let function = race.functions[function % race.functions.len()];
-                if self.kill(function, which).await {
-                    tally.killed();
+                for other in 0..race.functions.len() {
+                    let function = race.functions[(function + other) % race.functions.len()];
+                    if self.kill(function, which).await {
+                        return tally.killed();
+                    }
                 }
             }
             Chaos::Restart => {
-                self.restart().await.expect("the stack starts again");
+                self.restart(tally).await.expect("the stack starts again");
                 tally.restarted();
             }
         }
@@ -141,10 +143,10 @@ impl World {
     }
 
     /// Stops the stack while it handles requests, and starts it again with the same data.
-    async fn restart(&self) -> Result<()> {
+    async fn restart(&self, tally: &Tally) -> Result<()> {
         let mut stack = self.stack.write().await;
         self.starts.fetch_add(1, Ordering::SeqCst);
-        self.faults.lock().unwrap().clear();
+        tally.faulted(self.faults.lock().unwrap().drain(..));
         if let Some(stack) = stack.take() {
             stack.stop().await;
         }
@@ -153,9 +155,9 @@ impl World {
     }
 
     /// Ends all faults.
-    pub async fn calm(&self) {
+    pub async fn calm(&self, tally: &Tally) {
         let _stack = self.stack.write().await;
-        self.faults.lock().unwrap().clear();
+        tally.faulted(self.faults.lock().unwrap().drain(..));
     }
 
     pub async fn stop(&self) {
