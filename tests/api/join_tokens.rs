@@ -44,6 +44,26 @@ fn a_join_token_can_be_redeemed_once_for_its_tenant_and_cluster() {
 }
 
 #[test]
+fn a_platform_client_is_named_by_client_id_or_else_azp_or_else_sub() {
+    run(async {
+        let tenant = Tenant::fresh();
+        let (_, key) = tenant.onboarding_key(1).await;
+        for claims in [
+            json!({ "sub": "a", "azp": "b", "client_id": "spire-server" }),
+            json!({ "sub": "a", "azp": "spire-server" }),
+            json!({ "sub": "spire-server" }),
+        ] {
+            let token = tenant.join_token(&key, "a").await;
+            let platform = tenant.platform_token(claims);
+            let redeemed = tenant
+                .redeem(&platform, body(&token, "a", &tenant.id))
+                .await;
+            redeemed.expect(200);
+        }
+    });
+}
+
+#[test]
 fn a_redemption_requires_the_redeem_scope_and_a_token_that_covers_the_tenant() {
     run(async {
         let tenant = Tenant::fresh();

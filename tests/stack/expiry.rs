@@ -73,6 +73,7 @@ fn a_cached_key_expires_exactly_on_time() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_limit_below_a_day_holds_for_both_forms_of_the_expiry() {
     let hour = [
+        ("MinExpirySeconds", "600"),
         ("MaxExpirySeconds", "3600"),
         ("DefaultExpirySeconds", "3600"),
     ];
@@ -84,7 +85,10 @@ async fn a_limit_below_a_day_holds_for_both_forms_of_the_expiry() {
         send(tenant.creation("admin", &body))
     };
     let days = create("expires_in_days", json!(1)).await;
-    days.expect_fields(&["expires_in_days"]);
+    let days = days.expect_fields(&["expires_in_days"]);
+    assert!(days.string("detail").ends_with(": use expires_at"));
+    let early = create("expires_at", json!(rfc3339(now() + 500))).await;
+    early.expect_fields(&["expires_at"]);
     let late = create("expires_at", json!(rfc3339(now() + 3700))).await;
     late.expect_fields(&["expires_at"]);
     create("expires_at", json!(rfc3339(now() + 3500)))

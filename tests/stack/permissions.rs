@@ -1,5 +1,5 @@
-//! Least privilege: each function uses every permission of its role, and can write nothing else. In every test, the
-//! local stack denies all other requests.
+//! Least privilege: each function uses every permission of its role, and cannot write anything that its role does
+//! not permit. In every test, the local stack denies all other requests.
 
 use harness::{
     Answer, KEYS, PROCESS, Stack, Tenant, VALIDATE, eventually, now, options, run, send, stack,

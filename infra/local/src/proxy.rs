@@ -89,7 +89,7 @@ impl Rule {
         }
     }
 
-    /// Only requests of this function, named by its binary.
+    /// Only requests from this function. `name` is the name of its binary.
     pub fn function(mut self, name: &str) -> Self {
         self.function = Some(name.to_owned());
         self

@@ -11,8 +11,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A point in time, in milliseconds since the Unix epoch.
 ///
-/// `Serialize` writes a NumericDate (RFC 7519), and `Display` writes RFC 3339 in UTC. Both drop the fraction of a
-/// second.
+/// `Serialize` writes a NumericDate (RFC 7519), and `Display` writes RFC 3339 in UTC, whose years are 0000 to 9999. Both
+/// drop the fraction of a second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
@@ -78,8 +78,10 @@ impl Sub<Duration> for Timestamp {
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let time = jiff::Timestamp::from_second(self.as_seconds());
-        time.unwrap_or(jiff::Timestamp::MAX).fmt(f)
+        const YEAR_0: i64 = -62_167_219_200;
+        let last = jiff::Timestamp::MAX.as_second();
+        let time = jiff::Timestamp::from_second(self.as_seconds().clamp(YEAR_0, last));
+        time.unwrap_or_default().fmt(f)
     }
 }
 
@@ -125,14 +127,18 @@ mod tests {
 
     #[test]
     fn arithmetic_and_display_never_panic_at_the_ends_of_the_range() {
-        let end = Timestamp::from_seconds(i64::MAX);
-        assert_eq!(end + Duration::MAX, end);
-        assert_eq!(
-            end.since(Timestamp::from_seconds(i64::MIN)),
-            None,
-            "the difference is out of range"
+        let (start, end) = (
+            Timestamp::from_seconds(i64::MIN),
+            Timestamp::from_seconds(i64::MAX),
         );
-        assert!(end.to_string().starts_with("9999-"));
+        assert_eq!(end + Duration::MAX, end);
+        assert_eq!(start - Duration::MAX, start);
+        assert_eq!(end.since(start), None, "the difference is out of range");
+        assert_eq!(start.to_string(), "0000-01-01T00:00:00Z");
+        assert_eq!(end.to_string(), "9999-12-30T22:00:00Z");
+        for time in [start, end] {
+            assert_eq!(Timestamp::from_seconds(time.as_seconds()), time.to_second());
+        }
     }
 
     #[test]

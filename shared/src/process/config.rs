@@ -257,6 +257,25 @@ mod tests {
     }
 
     #[test]
+    fn the_default_lifetime_must_be_within_the_limits() {
+        let problem = |default: &str| {
+            let lookup = |name: &str| match name {
+                "MIN_EXPIRY_SECONDS" => Some("600".into()),
+                "MAX_EXPIRY_SECONDS" => Some("3600".into()),
+                _ => Some(default.to_owned()),
+            };
+            read_from(&lookup, ExpirySettings::read).err()
+        };
+        for outside in ["599", "3601"] {
+            let problem = problem(outside).unwrap().to_string();
+            assert!(problem.contains("DEFAULT_EXPIRY_SECONDS"), "{problem}");
+        }
+        for within in ["600", "3600"] {
+            assert!(problem(within).is_none(), "{within}");
+        }
+    }
+
+    #[test]
     fn one_error_reports_every_problem() {
         let lookup = |name: &str| match name {
             "MIN_EXPIRY_SECONDS" => Some("soon".into()),

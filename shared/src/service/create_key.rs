@@ -57,24 +57,28 @@ pub async fn create_key(
     let store = &service.store;
     let idempotency = idempotency_key.map(|key| request.idempotency(actor, key));
     let idempotency = idempotency.as_ref();
-    let mut is_first_attempt = true;
+    let mut was_absent = false;
     let mut attempts = Attempts::new();
     while attempts.next().await {
         let state = store.creation_state(actor, owner_id, idempotency).await?;
+        let remembered = state
+            .earlier
+            .filter(|earlier| earlier.created_at > now - IDEMPOTENCY_LIFETIME);
+        if was_absent && remembered.is_some() {
+            // The other request began after this one, so its secret must not be replaced.
+            return Err(IN_PROGRESS);
+        }
+        was_absent = remembered.is_none();
         let Some(me) = users::sign_in(actor, store, state.actor, now).await? else {
             continue;
         };
         let owner = policy::may_manage_keys_of(&me, owner_id, state.owner)?;
         policy::may_create_key(&me, &owner, request.role)?;
-        let remembered = state
-            .earlier
-            .filter(|earlier| earlier.created_at > now - IDEMPOTENCY_LIFETIME);
         let parties = Parties {
             me: &me,
             owner: &owner,
         };
         let created = match (idempotency, remembered) {
-            (Some(_), Some(_)) if !is_first_attempt => return Err(IN_PROGRESS),
             (Some(idempotency), Some(earlier)) => {
                 reissue(service, request, &parties, idempotency, earlier, now).await?
             }
@@ -83,7 +87,6 @@ pub async fn create_key(
         if let Some(created) = created {
             return Ok(created);
         }
-        is_first_attempt = false;
     }
     Err(Error::CHANGED_MEANWHILE)
 }

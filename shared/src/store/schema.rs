@@ -3,7 +3,7 @@
 //! | pk | sk | item |
 //! | --- | --- | --- |
 //! | `U#<tenant>#<user>` | `USER` | [`UserItem`]: a user |
-//! | `U#<tenant>#<user>` | `EPOCH#<n>` | [`EpochItem`]: the revocation of all keys with which epoch n began |
+//! | `U#<tenant>#<user>` | `EPOCH#<n>` | [`EpochItem`]: the start of epoch n, which revoked all earlier keys |
 //! | `U#<tenant>#<user>` | `KEY#<key id>` | [`KeyItem`]: a key or, once it has expired, its history without the hash |
 //! | `U#<tenant>#<user>` | `IDEM#<sha256>` | [`IdempotencyItem`]: the key that an `Idempotency-Key` created |
 //! | `T#<tenant>` | `ADMINS` | [`AdminsItem`]: the active administrators |
@@ -11,6 +11,9 @@
 //! | `C#<tenant>` | `CLUSTER#<name>` | [`ClusterItem`]: a cluster, and the keys that hold slots for it |
 //! | `N#<tenant>#<cluster number>` | `NODE#<name>` | [`NodeItem`]: a node |
 //! | `J#<sha256>` | `JOIN` | [`JoinTokenItem`]: a join token |
+//!
+//! Features that are planned will use the kinds `QUOTA` and `SIGNINS#<hour>`, the partitions `S#<tenant>` (search) and
+//! `A#<tenant>#<month>#<shard>` (audit), and the indexes `due` and `target`, which the template already defines.
 //!
 //! Reading is strict: a damaged attribute, or the absence of a required one, is an error and is never replaced by a
 //! default. The index `tenant` contains keys only (`KEYS_ONLY`), so that the use of a key never writes to it.

@@ -29,8 +29,8 @@ enum Answer {
 #[derive(Debug)]
 pub(super) struct KeyRing {
     answers: Vec<Answer>,
-    /// Each key with the index of its name, in the order of the names. If a name stands for another key than before,
-    /// the new key comes first, and the old one stays until a refresh has an answer about every name.
+    /// Each key with the index of its name, in the order of the names. If a name now stands for a different
+    /// key, the new key comes first, and the old one stays until a refresh has an answer about every name.
     keys: Vec<(usize, Arc<KmsKey>)>,
     public_keys: Arc<PublicKeys>,
     /// Why a key could not be read in the latest refresh.
