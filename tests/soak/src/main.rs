@@ -93,7 +93,7 @@ async fn main() -> Result<ExitCode> {
     let races: Vec<Race> = RACES.into_iter().filter(wanted).collect();
     let names = RACES.map(|race| race.name).join(", ");
     ensure!(!races.is_empty(), "the races are {names}");
-    let all = arguments.operations * RACES.len() as u64;
+    let all = arguments.operations * races.len() as u64;
     let plan = Plan::new(arguments.seed, all, arguments.kills, arguments.restarts);
     let world = Arc::new(World::start(plan).await?);
     let mut report = Report::default();
