@@ -305,5 +305,5 @@ pub fn may_join(
 /// on what its author may still do when it takes effect.
 #[must_use]
 pub fn gives(old: Option<&User>, new: &User) -> bool {
-    new.is_active() && old.is_none_or(|old| !old.is_active() || !new.role.is_within(old.role))
+    old.is_none_or(|old| !new.role.is_within(old.role) || new.is_active() && !old.is_active())
 }

@@ -202,7 +202,8 @@ impl User {
         if epoch >= self.epoch {
             return None;
         }
-        let end = self.revocations.iter().find(|end| end.began > epoch);
+        let mut ends = self.revocations.iter();
+        let end = ends.find(|end| end.ended <= epoch && end.began > epoch);
         Some(end.map_or_else(
             || Revocation {
                 at: self.created_at,

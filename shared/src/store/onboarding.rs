@@ -49,10 +49,8 @@ pub struct Onboarding {
 pub enum Slot {
     /// The key takes a slot, unless it already holds `limit` slots.
     Take { limit: u32 },
-    /// The counter of the key is damaged: the key holds `held` slots. Takes a slot, and corrects the counter.
-    Recount { held: u32 },
     Held {
-        /// Whether to record the use of the key. The other variants always do.
+        /// Whether to record the use of the key. [`Self::Take`] always does.
         record_use: bool,
         /// Whether the cluster already has the key among its holders, as it should.
         is_holder: bool,
@@ -113,34 +111,9 @@ impl Store {
 
 impl Onboarding {
     fn slot_writes(&self) -> Vec<Write> {
-        const IS_LIVE: &str =
-            "#hash = :hash AND attribute_not_exists(revoked_at) AND expires_at > :now";
         let key = &self.key;
         let key_item = PrimaryKey::key(&key.tenant_id, &key.user_id, key.key_id);
-        let count = match self.slot {
-            Slot::Take { limit } => Write::update(
-                key_item,
-                "SET clusters_used = clusters_used + :one, last_used_at = :now",
-            )
-            .when(format!(
-                "{IS_LIVE} AND clusters_used < :limit AND clusters_used < max_clusters"
-            ))
-            .value(":limit", limit)
-            .value(":one", 1),
-            Slot::Recount { held } => {
-                Write::update(key_item, "SET clusters_used = :held, last_used_at = :now")
-                    .when(format!("{IS_LIVE} AND clusters_used = :damaged"))
-                    .value(":held", held + 1)
-                    .value(":damaged", key.clusters_used)
-            }
-            Slot::Held { record_use, .. } => {
-                let update = Write::update(key_item, "SET last_used_at = :now");
-                let update = update.when("attribute_exists(#hash)");
-                let update = update.value(":now", self.now);
-                return Vec::from_iter(record_use.then_some(update));
-            }
-        };
-        let slot = SlotItem {
+        let slot = Write::put(&SlotItem {
             pk: SlotPk {
                 tenant: key.tenant_id.clone(),
                 key: key.key_id,
@@ -150,12 +123,39 @@ impl Onboarding {
             },
             user_id: key.user_id.clone(),
             created_at: self.now,
-        };
-        vec![
-            count.value(":hash", key.hash).value(":now", self.now),
-            is_unchanged(&self.owner),
-            Write::put(&slot).when_absent(),
-        ]
+        });
+        match self.slot {
+            Slot::Take { limit } => {
+                let take = Write::update(
+                    key_item,
+                    "SET clusters_used = clusters_used + :one, last_used_at = :now",
+                )
+                .when(
+                    "#hash = :hash AND attribute_not_exists(revoked_at) AND expires_at > :now AND \
+                     clusters_used < :limit AND clusters_used < max_clusters",
+                )
+                .value(":hash", key.hash)
+                .value(":limit", limit)
+                .value(":now", self.now)
+                .value(":one", 1);
+                vec![take, is_unchanged(&self.owner), slot.when_absent()]
+            }
+            Slot::Held {
+                record_use,
+                is_holder,
+            } => {
+                let update = Write::update(key_item, "SET last_used_at = :now");
+                let update = update.when("attribute_exists(#hash)");
+                let update = update.value(":now", self.now);
+                let mut writes = Vec::from_iter(record_use.then_some(update));
+                if !is_holder {
+                    // The slot may have been freed since it was read.
+                    writes.push(slot.when("attribute_exists(pk)"));
+                    writes.push(is_unchanged(&self.owner));
+                }
+                writes
+            }
+        }
     }
 
     /// Unless the key becomes a holder, a known cluster is written at most once an hour, because all its nodes may call

@@ -1,4 +1,4 @@
-//! The reads and writes of a repair. Other modules never need them.
+//! The reads and writes of a repair. Onboarding also corrects counts.
 
 use std::collections::BTreeSet;
 

@@ -377,6 +377,8 @@ impl From<WrongEntry> for BadItem {
 #[derive(Deserialize)]
 pub(super) struct IndexedUser {
     pk: UserPk,
+    #[expect(dead_code, reason = "other kinds of items are no users")]
+    sk: UserSk,
     tenant_pk: IndexedUsersPk,
     tenant_sk: UserId,
 }
