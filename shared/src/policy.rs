@@ -295,7 +295,9 @@ pub fn may_join(
             && key.is_live(owner, now)
             && permissions.contains(Permission::ClustersOnboard)
     };
-    let is_there = cluster.is_some_and(|cluster| cluster.number == token.cluster_number);
+    let is_joined =
+        |cluster: &Cluster| cluster.number == token.cluster_number && cluster.deleting.is_none();
+    let is_there = cluster.is_some_and(is_joined);
     key.zip(owner)
         .filter(|(key, owner)| is_there && may_onboard(key, owner))
         .ok_or(JoinRefusal::Invalid)

@@ -144,6 +144,59 @@ async fn a_redemption_is_refused_if_the_key_is_revoked_meanwhile() {
     stack.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_is_not_raised_if_it_was_lowered_and_the_caller_demoted_meanwhile() {
+    let stack = two_processes().await;
+    let tenant = Tenant::acme(&stack);
+    tenant.user("boss", "admin").await;
+    let (id, _) = tenant.limited_key("editor", 5).await;
+    let path = format!("/v1/users/admin/access-keys/{id}");
+    let limit = |user: &str, max: u64| {
+        let request = tenant.request(user, "PATCH", &path);
+        request.json(&json!({ "max_clusters": max }))
+    };
+    let rule = hold(&stack, Service::DynamoDb, "clusters", "TransactWriteItems");
+    let lower = async {
+        send(limit("admin", 1)).await.expect(200);
+        lose(&tenant, "boss", Loss::Demoted).await;
+    };
+    let answer = meanwhile(rule, limit("boss", 4), lower).await;
+    answer.expect_problem(404, "not_found");
+    assert_eq!(tenant.record(&id).await["max_clusters"], 1);
+    stack.stop().await;
+}
+
+#[test]
+fn users_who_keep_revoking_their_own_keys_cannot_delay_their_demotion() {
+    run(async {
+        let tenant = Tenant::fresh();
+        tenant.user("editor", "editor").await;
+        let revocations: Vec<_> = (0..3)
+            .map(|_| {
+                let tenant = tenant.clone();
+                tokio::spawn(async move {
+                    loop {
+                        tenant.delete("editor", KEYS).await;
+                    }
+                })
+            })
+            .collect();
+        let is_revoking = || async {
+            let items = tenant.items("editor").await;
+            (items.len() > 5).then_some(())
+        };
+        eventually("the user revokes all keys", is_revoking).await;
+        for change in [json!({ "role": "viewer" }), json!({ "status": "inactive" })] {
+            let started = Instant::now();
+            tenant.change_user("editor", change).await;
+            assert!(started.elapsed() < BUDGET);
+        }
+        for revocation in revocations {
+            revocation.abort();
+        }
+    });
+}
+
 #[test]
 fn a_revocation_succeeds_although_its_writes_conflict_for_two_seconds() {
     run(async {

@@ -2,7 +2,8 @@
 //! not permit. In every test, the local stack denies all other requests.
 
 use harness::{
-    Answer, KEYS, PROCESS, Stack, Tenant, VALIDATE, eventually, now, options, run, send, stack,
+    Answer, KEYS, PROCESS, Stack, Tenant, UNKNOWN_KEY, VALIDATE, eventually, now, options, run,
+    send, stack,
 };
 use serde_json::{Value, json};
 
@@ -179,6 +180,16 @@ async fn repair(stack: &Stack, tenant: &Tenant<'_>) {
     let update = "DELETE holders :v";
     tenant
         .edit_item(&clusters, "CLUSTER#counted", update, set(&id))
+        .await;
+    // A slot of a key that no longer exists.
+    let dead = json!({
+        "pk": { "S": format!("K#acme#{UNKNOWN_KEY}") }, "sk": { "S": "SLOT#counted" },
+        "user_id": { "S": "admin" }, "created_at": { "N": "1" },
+    });
+    tenant.dynamodb("PutItem", json!({ "Item": dead })).await;
+    let update = "ADD holders :v";
+    tenant
+        .edit_item(&clusters, "CLUSTER#counted", update, set(UNKNOWN_KEY))
         .await;
     hold(tenant, "counted", 1).await;
     let invoke = || stack.invoke("repair", json!({ "tenant_id": "acme", "apply": true }));

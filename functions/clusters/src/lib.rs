@@ -25,6 +25,7 @@ pub struct App {
     callers: CallerSettings,
     identity_provider: IdentityProvider,
     inactive_after: Duration,
+    history: Duration,
 }
 
 impl App {
@@ -34,6 +35,7 @@ impl App {
             callers: CallerSettings::read(environment),
             identity_provider: IdentityProvider::read(environment),
             inactive_after: config::inactive_after(environment),
+            history: config::history(environment),
         }
     }
 }
@@ -100,7 +102,7 @@ async fn limit(app: &App, request: &Request, now: Timestamp) -> Result<Response<
     let owner_id = query::path_user(request, &actor)?;
     let key_id = query::path_key(request)?;
     let max_clusters = requests::limit_key(request)?;
-    let store = &app.service.store;
-    let key = limit_key(&actor, store, &owner_id, key_id, max_clusters, now).await?;
+    let (store, history) = (&app.service.store, app.history);
+    let key = limit_key(&actor, store, &owner_id, key_id, max_clusters, history, now).await?;
     Ok(http::json(StatusCode::OK, &KeyView::from(key)))
 }

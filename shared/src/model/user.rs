@@ -187,6 +187,11 @@ impl User {
         self.status == UserStatus::Active
     }
 
+    #[must_use]
+    pub fn is_active_admin(&self) -> bool {
+        self.is_active() && self.role == Role::Admin
+    }
+
     /// Whether the user's role has a permission, regardless of the user's status.
     #[must_use]
     pub fn has(&self, permission: Permission) -> bool {

@@ -49,11 +49,8 @@ pub async fn archive_expired_key(
             return Ok(());
         }
         for cluster in clusters {
-            let owner = Some(&owner_id);
-            if !store
-                .release_slot(&tenant_id, key_id, &cluster, owner)
-                .await?
-            {
+            let released = store.release_slot(&tenant_id, &owner_id, key_id, &cluster);
+            if !released.await? {
                 // The record was replayed, and the key lives: the table was restored, for example.
                 return Ok(());
             }

@@ -40,8 +40,8 @@ pub enum Expiry {
 /// a new secret, because the response with the earlier secret may have been lost. The earlier secret becomes invalid. A
 /// key that was used was delivered, so it is never issued again.
 ///
-/// What is signed comes from this request alone, never from the table: whoever can write to the table cannot raise what
-/// a repeated request signs.
+/// The signed claims come from this request and never from the table, which can only make the expiry earlier. No write
+/// to the table can raise what a repeated request signs.
 ///
 /// # Errors
 /// When the expiry is too early, the owner is deactivated, or the `Idempotency-Key` cannot be used for this request. If

@@ -60,28 +60,10 @@ pub async fn onboard_cluster(
     node_history: Duration,
     now: Timestamp,
 ) -> Result<JoinToken, Error> {
-    let (cluster, kind, node) = match joining {
-        Joining::Cluster { name, kind, node } => (name.clone(), Some(*kind), node.clone()),
-        Joining::Node { cluster, node } => {
-            let only = match cluster {
-                Some(name) => name.clone(),
-                None => only_cluster(&service.store, key, now).await?,
-            };
-            (only, None, Some(node.clone()))
-        }
-    };
-    let request = Request {
-        key,
-        cluster,
-        kind,
-        node,
-        node_history,
-        new_cluster: ClusterNumber::generate()?,
-        new_node: NodeNumber::generate()?,
-    };
+    let store = &service.store;
+    let request = Request::new(store, key, joining, node_history, now).await?;
     let token = JoinToken::generate()?;
     let (tenant, user, key_id) = key.claims().ids();
-    let store = &service.store;
     let mut attempts = Attempts::new();
     while attempts.next().await {
         let state = store
@@ -100,7 +82,11 @@ pub async fn onboard_cluster(
                 return Err(refusal.into());
             }
             Decision::FinishDeletion(cluster) => {
-                clusters::delete(store, *cluster, now).await?;
+                let finished = clusters::delete(store, *cluster, now).await;
+                finished.map_err(|error| match error {
+                    Error::Conflict(..) => Error::TryAgain,
+                    error => error,
+                })?;
                 continue;
             }
             Decision::CorrectCount { key, held } => {
@@ -298,6 +284,36 @@ fn new_slot(
     } else {
         let key = Box::new(key.clone());
         Err(Decision::CorrectCount { key, held })
+    }
+}
+
+impl<'a> Request<'a> {
+    async fn new(
+        store: &Store,
+        key: &'a VerifiedKey,
+        joining: &Joining,
+        node_history: Duration,
+        now: Timestamp,
+    ) -> Result<Self, Error> {
+        let (cluster, kind, node) = match joining {
+            Joining::Cluster { name, kind, node } => (name.clone(), Some(*kind), node.clone()),
+            Joining::Node { cluster, node } => {
+                let only = match cluster {
+                    Some(name) => name.clone(),
+                    None => only_cluster(store, key, now).await?,
+                };
+                (only, None, Some(node.clone()))
+            }
+        };
+        Ok(Self {
+            key,
+            cluster,
+            kind,
+            node,
+            node_history,
+            new_cluster: ClusterNumber::generate()?,
+            new_node: NodeNumber::generate()?,
+        })
     }
 }
 

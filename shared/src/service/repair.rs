@@ -1,9 +1,9 @@
 //! Checks the items of a tenant against each other, and mends them. For operators, after a restore of the table or a
 //! write by someone else.
 //!
-//! What is derived gives way to what it is derived from: a key's counter to its slots, the holders of a cluster to the
-//! slots for it, the set of administrators to the users, and a user's epoch to the revocations. A repair never makes a
-//! refused key valid. Calls may run meanwhile: each write has the condition that what it mends has not changed.
+//! The slots of a key determine its counter and the holders of clusters. The users determine the set of administrators,
+//! and the revocations determine the epoch of a user. A repair never makes a refused key valid. Other calls may run at
+//! the same time: each write checks what it relies on.
 
 use std::collections::BTreeSet;
 
@@ -11,15 +11,16 @@ use serde::Serialize;
 
 use super::{clusters, error::Error};
 use crate::{
-    model::{Cluster, KeyRecord, Role, TenantId, Timestamp, User},
+    model::{Cluster, KeyRecord, TenantId, Timestamp, User},
     process::events,
-    store::{Position, Store, StoreError},
+    store::{FalseHolders, List, Position, Store, StoreError},
 };
 
 /// More slots than a key can hold.
 const MOST_SLOTS: i32 = 200;
 /// How many keys one call checks.
 const KEYS_PER_CALL: usize = 5_000;
+const NEXT_RULE: &str = "must be an unchanged next of the previous report";
 
 /// What a repair found. With `apply`, it has mended everything that is counted here.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
@@ -107,7 +108,7 @@ impl Repair<'_> {
             let page = store.tenant_users(tenant, after.as_ref(), 100).await?;
             report.unreadable += page.skipped;
             for user in page.items {
-                let is_admin = user.is_active() && user.role == Role::Admin;
+                let is_admin = user.is_active_admin();
                 let was_listed = listed.remove(&user.user_id);
                 report.administrators += usize::from(is_admin != was_listed);
                 if *apply && is_admin && !was_listed {
@@ -125,7 +126,7 @@ impl Repair<'_> {
         for user in &listed {
             let is_admin = match store.user(tenant, user).await {
                 Err(StoreError::Item(_)) => true,
-                found => found?.is_some_and(|user| user.is_active() && user.role == Role::Admin),
+                found => found?.is_some_and(|user| user.is_active_admin()),
             };
             report.administrators += usize::from(!is_admin);
             if *apply && !is_admin {
@@ -150,14 +151,14 @@ impl Repair<'_> {
                     }
                     continue;
                 }
-                let live = store.live_holders(&cluster).await?;
-                for key in cluster.holders.difference(&live) {
-                    report.holders += 1;
-                    if *apply {
-                        store
-                            .release_slot(tenant, *key, &cluster.name, None)
-                            .await?;
-                    }
+                let FalseHolders { without_slot, dead } = store.false_holders(&cluster).await?;
+                report.holders += without_slot.len() + dead.len();
+                for key in without_slot.iter().filter(|_| *apply) {
+                    store.forget_holder(&cluster, *key).await?;
+                }
+                for (key, owner) in dead.iter().filter(|_| *apply) {
+                    let name = &cluster.name;
+                    store.release_slot(tenant, owner, *key, name).await?;
                 }
             }
             after = page.next;
@@ -169,7 +170,13 @@ impl Repair<'_> {
 
     async fn keys(&self, report: &mut RepairReport) -> Result<(), Error> {
         let (store, tenant) = (self.store, &self.request.tenant);
-        let mut after = self.request.after.clone().map(Position);
+        let mut after = match &self.request.after {
+            None => None,
+            Some(text) => {
+                let position = Position::parse(text, List::TenantKeys);
+                Some(position.ok_or_else(|| Error::field("next", NEXT_RULE))?)
+            }
+        };
         loop {
             let (page, owners) = store.tenant_keys(tenant, after.as_ref(), 100).await?;
             for owner in &owners {
@@ -224,7 +231,8 @@ impl Repair<'_> {
                 Some(_) if !is_live => {
                     report.slots += 1;
                     if *apply {
-                        store.release_slot(tenant, key.key_id, &name, None).await?;
+                        let owner = &key.user_id;
+                        store.release_slot(tenant, owner, key.key_id, &name).await?;
                     }
                 }
                 None => {
@@ -242,10 +250,16 @@ impl Repair<'_> {
                 Some(_) => held += 1,
             }
         }
-        if is_live && held != key.clusters_used {
+        if !is_live || held == key.clusters_used {
+            return Ok(());
+        }
+        // The page may be old, and the key may have taken a slot since.
+        let key = store.key(tenant, &key.user_id, key.key_id).await?;
+        let is_wrong = |key: &KeyRecord| key.hash.is_some() && key.clusters_used != held;
+        if let Some(key) = key.filter(is_wrong) {
             report.counters += 1;
             if *apply {
-                store.correct_count(key, held).await?;
+                store.correct_count(&key, held).await?;
             }
         }
         Ok(())

@@ -1,11 +1,13 @@
 //! Changes how many clusters a key may onboard.
 
+use std::time::Duration;
+
 use super::{error::Error, users};
 use crate::{
     model::{Actor, KeyId, KeyRecord, KeySnapshot, Timestamp, UserId},
     policy,
     process::events,
-    store::Store,
+    store::{Attempts, Store},
 };
 
 /// Changes how many clusters a key may onboard, up to the limit that was signed into the key. A key that already holds
@@ -19,29 +21,38 @@ pub async fn limit_key(
     owner_id: &UserId,
     key_id: KeyId,
     max_clusters: u32,
+    history: Duration,
     now: Timestamp,
 ) -> Result<KeySnapshot, Error> {
-    let (me, owner) = users::resolve_both(actor, store, owner_id, now).await?;
-    let owner = policy::may_manage_keys_of(&me, owner_id, owner)?;
-    policy::may_limit_key(&me)?;
-    let key = store.key(&owner.tenant_id, owner_id, key_id).await?;
-    let key = key.ok_or(Error::NotFound)?;
-    let limit = key.signed_max_clusters;
-    if !(1..=limit).contains(&max_clusters) {
-        return Err(Error::field(
-            "max_clusters",
-            format!(
+    let mut attempts = Attempts::new();
+    let (owner, key) = loop {
+        if !attempts.next().await {
+            return Err(Error::CHANGED_MEANWHILE);
+        }
+        let (me, owner) = users::resolve_both(actor, store, owner_id, now).await?;
+        let owner = policy::may_manage_keys_of(&me, owner_id, owner)?;
+        policy::may_limit_key(&me)?;
+        let key = store.key(&owner.tenant_id, owner_id, key_id).await?;
+        let key = key.filter(|key| !key.is_forgotten(history, now));
+        let key = key.ok_or(Error::NotFound)?;
+        let limit = key.signed_max_clusters;
+        if !(1..=limit).contains(&max_clusters) {
+            let rule = format!(
                 "must be a whole number from 1 to {limit}, the limit that the key was created with"
-            ),
-        ));
-    }
-    let giver = Some(&me).filter(|_| max_clusters > key.max_clusters);
-    if !key.is_live(&owner, now) || !store.limit_clusters(&key, max_clusters, giver, now).await? {
-        return Err(Error::Conflict(
-            "key_gone",
-            "the key was revoked or has expired: create a new one",
-        ));
-    }
+            );
+            return Err(Error::field("max_clusters", rule));
+        }
+        if !key.is_live(&owner, now) {
+            return Err(Error::Conflict(
+                "key_gone",
+                "the key was revoked or has expired: create a new one",
+            ));
+        }
+        let giver = Some(&me).filter(|_| max_clusters > key.max_clusters);
+        if store.limit_clusters(&key, max_clusters, giver, now).await? {
+            break (owner, key);
+        }
+    };
     tracing::info!(
         event.name = events::ACCESS_KEY_LIMIT_CHANGED,
         tenant.id = %owner.tenant_id,

@@ -249,12 +249,11 @@ async fn complete_admins(store: &Store, tenant: &TenantId, user: &UserId) -> Res
     let (mut found, mut after) = (Vec::new(), None);
     loop {
         let page = store.tenant_users(tenant, after.as_ref(), 100).await?;
-        let is_admin =
-            |found: &User| found.is_active() && found.role == Role::Admin && found.user_id != *user;
+        let is_another = |found: &User| found.is_active_admin() && found.user_id != *user;
         found.extend(
             page.items
                 .into_iter()
-                .filter(is_admin)
+                .filter(is_another)
                 .take(10 - found.len()),
         );
         after = page.next;

@@ -50,34 +50,31 @@ impl Store {
         Ok(slots.flatten().map(|slot| slot.cluster).collect())
     }
 
-    /// Removes a slot, and its key from the holders of the cluster. With the `owner` of the key, only if the key is not
-    /// live: returns false if it is.
+    /// Removes a slot of a key that is not live, and the key from the holders of the cluster. Returns false if the key
+    /// is live.
     pub(crate) async fn release_slot(
         &self,
         tenant: &TenantId,
+        owner: &UserId,
         key: KeyId,
         cluster: &ClusterName,
-        owner: Option<&UserId>,
     ) -> Result<bool, StoreError> {
+        let is_over =
+            Write::check(PrimaryKey::key(tenant, owner, key)).when("attribute_not_exists(#hash)");
         let slot = Write::delete(PrimaryKey::slot(tenant, key, cluster));
-        let is_over = owner.map(|owner| {
-            Write::check(PrimaryKey::key(tenant, owner, key)).when("attribute_not_exists(#hash)")
-        });
         let forget = Write::update(PrimaryKey::cluster(tenant, cluster), "DELETE holders :key")
             .when("attribute_exists(pk)")
             .value(":key", StringSet([key]));
-        let mut writes = vec![slot, forget];
-        writes.extend(is_over);
-        let Outcome::Refused(refusals) = self.table.transact(&writes).await? else {
-            return Ok(true);
-        };
-        if refusals.has(2) {
-            return Ok(false);
+        let writes = [is_over, slot, forget];
+        match self.table.transact(&writes).await? {
+            Outcome::Done => Ok(true),
+            Outcome::Refused(refusals) if refusals.has(0) => Ok(false),
+            // The cluster was deleted in the meantime.
+            Outcome::Refused(_) => {
+                let outcome = self.table.transact(&writes[..2]).await?;
+                Ok(matches!(outcome, Outcome::Done))
+            }
         }
-        // The cluster was deleted in the meantime.
-        writes.remove(1);
-        let outcome = self.table.transact(&writes).await?;
-        Ok(matches!(outcome, Outcome::Done))
     }
 
     pub(crate) async fn cluster(

@@ -327,8 +327,9 @@ impl Store {
         self.table.try_update(&update).await.map(drop)
     }
 
-    /// Changes how many clusters a key may onboard, provided that it has not expired and that `giver`, if any, still
-    /// has the role and status that were read. False if one of them has changed.
+    /// Changes how many clusters a key may onboard, provided that it has not expired. A `giver` raises the limit, and
+    /// must still have the role and status that were read; without one, the limit must not rise. False if that has
+    /// changed.
     pub(crate) async fn limit_clusters(
         &self,
         key: &KeyRecord,
@@ -337,8 +338,12 @@ impl Store {
         now: Timestamp,
     ) -> Result<bool, StoreError> {
         let key = PrimaryKey::key(&key.tenant_id, &key.user_id, key.key_id);
+        let condition = match giver {
+            Some(_) => "attribute_exists(pk) AND expires_at > :now",
+            None => "attribute_exists(pk) AND expires_at > :now AND max_clusters >= :max",
+        };
         let update = Write::update(key, "SET max_clusters = :max")
-            .when("attribute_exists(pk) AND expires_at > :now")
+            .when(condition)
             .value(":max", max_clusters)
             .value(":now", now);
         let mut writes = vec![update];

@@ -27,6 +27,7 @@ pub(crate) use keys::{Archived, IDEMPOTENCY_LIFETIME, Idempotency, Issued, Revok
 pub(crate) use onboarding::{Onboarding, OnboardingState, Slot};
 pub(crate) use page::Page;
 pub use page::{List, Position};
+pub(crate) use repair::FalseHolders;
 pub(crate) use schema::EarlierRequest;
 pub use stream::StreamRecord;
 pub(crate) use table::Attempts;

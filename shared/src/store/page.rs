@@ -109,12 +109,12 @@ impl Table {
         BadItem: From<R::Error>,
     {
         loop {
-            let (items, has_more) = self.query(query.clone()).await?;
-            query.after = items.last().cloned();
+            let (items, last) = self.query(query.clone()).await?;
             let entries: Vec<R> = readable::<I, R>(items).collect();
-            if !entries.is_empty() || !has_more {
-                return Ok((entries, has_more));
+            if !entries.is_empty() || last.is_none() {
+                return Ok((entries, last.is_some()));
             }
+            query.after = last;
         }
     }
 
@@ -125,9 +125,8 @@ impl Table {
         R: TryFrom<I>,
         BadItem: From<R::Error>,
     {
-        let (items, has_more) = self.query(query).await?;
-        let last = items.last().filter(|_| has_more);
-        let next = last.map(|item| Position(sort_key(item).to_owned()));
+        let (items, last) = self.query(query).await?;
+        let next = last.map(|key| Position(sort_key(&key).to_owned()));
         let read = items.len();
         let items: Vec<R> = readable::<I, R>(items).collect();
         Ok(Page {

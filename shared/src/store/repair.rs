@@ -1,13 +1,14 @@
 //! The reads and writes of a repair. Onboarding also corrects counts.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_dynamo::string_set::StringSet;
 
 use super::{
     handle::Store,
     schema::{
-        AdminsItem, EpochItem, EpochSk, KeyItem, PrimaryKey, SlotItem, read, readable, user_pk,
+        AdminsItem, EpochItem, EpochSk, Item, KeySk, PrimaryKey, SlotItem, SlotPk, partition_key,
+        read, readable, sort_key, user_pk,
     },
     table::{Outcome, Query, StoreError, Write},
     users::update_admins,
@@ -16,6 +17,14 @@ use crate::model::{
     Cluster, ClusterName, Epoch, EpochEnd, KeyId, KeyRecord, Role, TenantId, User, UserId,
     UserStatus,
 };
+
+/// Keys that are wrongly among the holders of a cluster.
+#[derive(Debug)]
+pub struct FalseHolders {
+    pub without_slot: Vec<KeyId>,
+    /// Keys that have a slot but are not live, with their owners.
+    pub dead: BTreeMap<KeyId, UserId>,
+}
 
 impl Store {
     /// Removes the set of administrators, which is damaged.
@@ -102,23 +111,48 @@ impl Store {
         Ok(matches!(outcome, Outcome::Done))
     }
 
-    /// The holders of a cluster that have a slot for it and are live. The others should not be among the holders.
-    pub(crate) async fn live_holders(
+    /// The holders that a cluster should not have. A holder whose slot or key is damaged stays.
+    pub(crate) async fn false_holders(
         &self,
         cluster: &Cluster,
-    ) -> Result<BTreeSet<KeyId>, StoreError> {
+    ) -> Result<FalseHolders, StoreError> {
         let tenant = &cluster.tenant_id;
         let holders = cluster.holders.iter();
         let slots = holders.map(|key| PrimaryKey::slot(tenant, *key, &cluster.name));
         let slots = self.table.batch_get_all(slots.collect()).await?;
+        let of_slot = |item: &Item| partition_key(item).parse().ok().map(|pk: SlotPk| pk.key);
+        let with_slot: BTreeSet<KeyId> = slots.iter().filter_map(of_slot).collect();
+        let without_slot = cluster.holders.difference(&with_slot).copied().collect();
         let slots = readable::<SlotItem, SlotItem>(slots);
-        let keys = slots.map(|slot| PrimaryKey::key(tenant, &slot.user_id, slot.pk.key));
-        let keys = self.table.batch_get_all(keys.collect()).await?;
-        let keys = readable::<KeyItem, KeyRecord>(keys);
-        Ok(keys
-            .filter(|key| key.hash.is_some())
-            .map(|key| key.key_id)
-            .collect())
+        let mut dead: BTreeMap<_, _> = slots.map(|slot| (slot.pk.key, slot.user_id)).collect();
+        let keys = dead.iter();
+        let keys = keys.map(|(key, owner)| PrimaryKey::key(tenant, owner, *key));
+        for item in self.table.batch_get_all(keys.collect()).await? {
+            if let Ok(KeySk { key }) = sort_key(&item).parse()
+                && item.contains_key("hash")
+            {
+                dead.remove(&key);
+            }
+        }
+        Ok(FalseHolders { without_slot, dead })
+    }
+
+    /// Removes a key that has no slot for a cluster from its holders. False if the key or the cluster has changed.
+    pub(crate) async fn forget_holder(
+        &self,
+        cluster: &Cluster,
+        key: KeyId,
+    ) -> Result<bool, StoreError> {
+        let tenant = &cluster.tenant_id;
+        let is_free = Write::check(PrimaryKey::slot(tenant, key, &cluster.name))
+            .when("attribute_not_exists(pk)");
+        let item = PrimaryKey::cluster(tenant, &cluster.name);
+        let forget = Write::update(item, "DELETE holders :key")
+            .when("id = :id")
+            .value(":id", cluster.number)
+            .value(":key", StringSet([key]));
+        let outcome = self.table.transact(&[is_free, forget]).await?;
+        Ok(matches!(outcome, Outcome::Done))
     }
 
     /// Removes a slot for a cluster that no longer exists.

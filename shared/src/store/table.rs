@@ -401,7 +401,7 @@ impl Table {
     }
 
     /// One page of a query's results, and whether there are more.
-    pub async fn query(&self, query: Query) -> Result<(Vec<Item>, bool), StoreError> {
+    pub async fn query(&self, query: Query) -> Result<(Vec<Item>, Option<Item>), StoreError> {
         let (pk, sk) = match query.index {
             None => ("pk", "sk"),
             Some(_) => ("tenant_pk", "tenant_sk"),
@@ -425,8 +425,7 @@ impl Table {
             request = request.expression_attribute_values(":prefix", AttributeValue::S(prefix));
         }
         let answer = request.send().await.map_err(failed("Query"))?;
-        let has_more = answer.last_evaluated_key.is_some();
-        Ok((answer.items.unwrap_or_default(), has_more))
+        Ok((answer.items.unwrap_or_default(), answer.last_evaluated_key))
     }
 
     /// Puts one item. Retries while a transaction holds the item, because the SDK does not.

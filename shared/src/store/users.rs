@@ -1,5 +1,7 @@
 //! Users, and the set of a tenant's administrators.
 
+use std::collections::BTreeSet;
+
 use serde_dynamo::string_set::StringSet;
 
 use super::{
@@ -11,9 +13,7 @@ use super::{
     },
     table::{Outcome, Query, StoreError, Write},
 };
-use crate::model::{
-    Epoch, EpochEnd, Revocation, Role, TenantId, Timestamp, User, UserId, UserStatus,
-};
+use crate::model::{Epoch, EpochEnd, Revocation, TenantId, Timestamp, User, UserId, UserStatus};
 
 /// The result of writing a user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,14 +43,15 @@ fn as_read(write: Write, user: &User) -> Write {
 /// Makes a transaction fail unless the caller still has the role and status that the policy decided on. Writes that
 /// give something need it. Writes that take something must not have it: no write to the caller's item may delay them.
 pub(super) fn may_still(caller: &User) -> Write {
-    Write::check(PrimaryKey::user(&caller.tenant_id, &caller.user_id))
-        .when("#role = :role AND #status = :status")
-        .value(":role", caller.role)
-        .value(":status", caller.status)
+    let check = Write::check(PrimaryKey::user(&caller.tenant_id, &caller.user_id));
+    with_rights(check, caller)
 }
 
-fn is_admin(user: &User) -> bool {
-    user.is_active() && user.role == Role::Admin
+fn with_rights(write: Write, user: &User) -> Write {
+    write
+        .when("#role = :role AND #status = :status")
+        .value(":role", user.role)
+        .value(":status", user.status)
 }
 
 pub(super) fn update_admins(tenant: &TenantId, expression: &str, users: &[&UserId]) -> Write {
@@ -61,7 +62,10 @@ pub(super) fn update_admins(tenant: &TenantId, expression: &str, users: &[&UserI
 /// left empty, even if the set does not contain the user.
 fn change_admins(old: Option<&User>, new: &User) -> Option<Write> {
     let (tenant, id) = (&new.tenant_id, &new.user_id);
-    match (old.is_some_and(is_admin), is_admin(new)) {
+    match (
+        old.is_some_and(User::is_active_admin),
+        new.is_active_admin(),
+    ) {
         (false, true) => Some(update_admins(tenant, "ADD admins :users", &[id])),
         (true, false) => Some(
             update_admins(tenant, "DELETE admins :users", &[id])
@@ -162,13 +166,15 @@ impl Store {
         giver: Option<&User>,
     ) -> Result<UserWritten, StoreError> {
         let item = UserItem::from(new);
-        let write = match old {
-            None => Write::put(&item).when_absent(),
-            Some(old) => as_read(Write::change(&UserItem::from(old), &item), old),
-        };
-        let mut writes = vec![write];
-        let end = new.revocations.last();
         let is_new_epoch = old.is_some_and(|old| old.epoch < new.epoch);
+        let change = |old| Write::change(&UserItem::from(old), &item);
+        let mut writes = vec![match old {
+            None => Write::put(&item).when_absent(),
+            Some(old) if is_new_epoch => as_read(change(old), old),
+            // A user who keeps revoking their own keys must not delay this change.
+            Some(old) => with_rights(change(old), old),
+        }];
+        let end = new.revocations.last();
         writes.extend(
             end.filter(|_| is_new_epoch)
                 .map(|end| Write::put(&EpochItem::new(new, end))),
@@ -209,24 +215,20 @@ impl Store {
         mut user: User,
         epochs: impl Iterator<Item = Epoch>,
     ) -> Result<User, StoreError> {
-        let Some(oldest) = epochs.filter(|epoch| !user.knows_end_of(*epoch)).min() else {
-            return Ok(user);
-        };
+        let unknown: BTreeSet<Epoch> = epochs.filter(|epoch| !user.knows_end_of(*epoch)).collect();
         let pk = user_pk(&user.tenant_id, &user.user_id);
-        let (mut ends, mut after) = (
-            Vec::new(),
-            Some(Position(EpochSk { epoch: oldest }.to_string())),
-        );
-        while let Some(position) = after {
+        let mut ends = Vec::new();
+        for epoch in unknown {
+            // The first item after an epoch is its end.
             let query = Query {
                 partition: pk.to_string(),
                 prefix: Some(format!("{}#", EpochSk::PREFIX)),
-                after: Some(position.in_partition(&pk)),
+                after: Some(Position(EpochSk { epoch }.to_string()).in_partition(&pk)),
+                limit: Some(1),
                 ..Query::default()
             };
             let page: Page<EpochEnd> = self.table.page::<EpochItem, _>(query).await?;
             ends.extend(page.items);
-            after = page.next;
         }
         user.revocations.extend(ends);
         user.revocations.sort_by_key(|end| end.began);
