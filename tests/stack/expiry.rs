@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use harness::{Tenant, code, now, rfc3339, run, send};
+use harness::{KEYS, Tenant, code, now, rfc3339, run, send, until};
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 
@@ -49,6 +49,30 @@ fn a_key_expires_exactly_on_time_while_its_record_still_exists() {
             .edit_key("admin", &id, update, expires_at(now()))
             .await;
         assert_eq!(tenant.verdict(&key).await, "expired");
+    });
+}
+
+#[test]
+fn an_expired_key_stays_expired_whatever_is_revoked_later() {
+    run(async {
+        let tenant = Tenant::fresh();
+        let (id, _, end) = tenant.short_lived("viewer", 2).await;
+        until(end).await;
+        let expect_expired = async || {
+            let record = tenant.record(&id).await;
+            let shown = ["status", "revoked_at", "revoked_by"].map(|field| &record[field]);
+            assert_eq!(json!(shown), json!(["expired", null, null]));
+        };
+        // One key, then all keys: before and after TTL has removed the key.
+        for is_archived in [false, true] {
+            if is_archived {
+                tenant.archived(&id).await;
+            }
+            tenant.revoke_by_id(&id).await;
+            expect_expired().await;
+            tenant.delete("admin", KEYS).await.expect(204);
+            expect_expired().await;
+        }
     });
 }
 
