@@ -151,6 +151,33 @@ fn revoking_all_keys_does_not_affect_later_keys() {
 }
 
 #[test]
+fn each_key_keeps_its_own_revocation_after_many_others() {
+    run(async {
+        let tenant = Tenant::fresh();
+        tenant.user("editor", "editor").await;
+        let mut keys = Vec::new();
+        // The item of a user contains the latest 16 revocations of all keys.
+        for n in 0..20 {
+            keys.push(tenant.key("editor", "viewer").await.0);
+            let path = format!("{KEYS}?reason=r{n}");
+            tenant.delete("editor", &path).await.expect(204);
+        }
+        let reason = |key: &Value| key["revoked_reason"].as_str().unwrap().to_owned();
+        let listed = tenant.all("editor", KEYS).await;
+        let of_tenant = tenant.all("admin", "/v1/access-keys").await;
+        for (n, id) in keys.iter().enumerate() {
+            let expected = format!("r{n}");
+            let one = tenant.get("editor", &format!("{KEYS}/{id}")).await;
+            assert_eq!(reason(&one.expect(200).body), expected);
+            for list in [&listed, &of_tenant] {
+                let key = list.iter().find(|key| key["id"] == **id).unwrap();
+                assert_eq!(reason(key), expected);
+            }
+        }
+    });
+}
+
+#[test]
 fn a_key_can_revoke_itself_but_a_forged_key_cannot() {
     run(async {
         let tenant = Tenant::fresh();

@@ -186,11 +186,18 @@ fn users_who_keep_revoking_their_own_keys_cannot_delay_their_demotion() {
             (items.len() > 5).then_some(())
         };
         eventually("the user revokes all keys", is_revoking).await;
+        // Between each read of the user and the write that follows, the user revokes all keys again.
+        let slow = tenant.rule(
+            "TransactWriteItems",
+            Fault::Latency(Duration::from_millis(300)),
+        );
+        let slow = stack().inject(slow.function("users"));
         for change in [json!({ "role": "viewer" }), json!({ "status": "inactive" })] {
             let started = Instant::now();
             tenant.change_user("editor", change).await;
             assert!(started.elapsed() < BUDGET);
         }
+        assert!(slow.hits() >= 2);
         for revocation in revocations {
             revocation.abort();
         }
