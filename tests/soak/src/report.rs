@@ -83,10 +83,6 @@ impl Tally {
         increment(&self.kills);
     }
 
-    pub fn has_kills(&self) -> bool {
-        self.kills.load(Ordering::SeqCst) + self.restarts.load(Ordering::SeqCst) > 0
-    }
-
     pub fn restarted(&self) {
         increment(&self.restarts);
     }

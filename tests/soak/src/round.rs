@@ -6,6 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicU8, Ordering},
     },
+    time::Duration,
 };
 
 use anyhow::{Result, bail};
@@ -81,7 +82,7 @@ impl Round {
         let is_expected = expected.contains(&(answer.status, answer.code()));
         let is_allowed = match answer.status {
             0 => true,
-            502 | 504 => self.tally.has_kills(),
+            502 | 504 => self.world.has_crashes(),
             503 => matches!(answer.code(), "unavailable" | harness::GATEWAY),
             409 => answer.code() == "changed_meanwhile",
             _ => false,
@@ -106,6 +107,10 @@ impl Round {
                     return Ok(answer);
                 }
                 bail!("cannot continue after {}: {}", answer.status, answer.text);
+            }
+            if answer.status == 503 {
+                // A process remembers for a second that KMS failed, and Retry-After says so.
+                tokio::time::sleep(Duration::from_secs(1)).await;
             }
             last = format!("{}: {}", answer.status, answer.text);
         }

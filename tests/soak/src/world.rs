@@ -4,7 +4,7 @@ use std::{
     collections::VecDeque,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -33,6 +33,7 @@ pub struct World {
     /// Absent only while it restarts.
     stack: RwLock<Option<Stack>>,
     starts: AtomicU64,
+    has_crashes: AtomicBool,
     client: reqwest::Client,
     plan: Plan,
     faults: Mutex<VecDeque<RuleGuard>>,
@@ -50,11 +51,17 @@ impl World {
             stack: RwLock::new(Some(Stack::start(options.clone()).await?)),
             options,
             starts: AtomicU64::new(0),
+            has_crashes: AtomicBool::new(false),
             client: reqwest::Client::builder().no_proxy().build()?,
             plan,
             faults: Mutex::default(),
             _data: data,
         })
+    }
+
+    /// Whether a kill or a restart has begun, in this race or in an earlier one.
+    pub fn has_crashes(&self) -> bool {
+        self.has_crashes.load(Ordering::SeqCst)
     }
 
     /// Does something with a tenant. The stack does not stop meanwhile.
@@ -110,6 +117,7 @@ impl World {
                 }
             }
             Chaos::Kill { function, which } => {
+                self.has_crashes.store(true, Ordering::SeqCst);
                 for other in 0..race.functions.len() {
                     let function = race.functions[(function + other) % race.functions.len()];
                     if self.kill(function, which).await {
@@ -118,6 +126,7 @@ impl World {
                 }
             }
             Chaos::Restart => {
+                self.has_crashes.store(true, Ordering::SeqCst);
                 self.restart(tally).await.expect("the stack starts again");
                 tally.restarted();
             }
