@@ -256,8 +256,8 @@ pub fn evaluate(
 /// Why a join token is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum JoinRefusal {
-    /// Unknown, expired, of another tenant or cluster, or no longer backed by its key: callers cannot tell which. There
-    /// is no code of its own for an expired token, because TTL may already have removed it.
+    /// The token is unknown, has expired, belongs to another tenant or cluster, or fails [`may_join`]. Callers cannot
+    /// tell which. Expired tokens have no code of their own, because TTL may already have removed them.
     Invalid,
     Redeemed,
 }
@@ -303,8 +303,8 @@ pub fn may_join(
         .ok_or(JoinRefusal::Invalid)
 }
 
-/// Whether a change to a user gives the user something: existence, access, or a permission. Only such a change depends
-/// on what its author may still do when it takes effect.
+/// Whether a change gives a user something: existence, access or a permission. Only such a change requires that the
+/// caller still has the right to make it at the moment of the write.
 #[must_use]
 pub fn gives(old: Option<&User>, new: &User) -> bool {
     old.is_none_or(|old| !new.role.is_within(old.role) || new.is_active() && !old.is_active())

@@ -25,7 +25,7 @@ impl App {
 #[serde(deny_unknown_fields)]
 struct Event {
     tenant_id: TenantId,
-    /// Without it, the function only reports what it finds.
+    /// Whether to mend what is found. By default, the function only reports.
     #[serde(default)]
     apply: bool,
     next: Option<String>,

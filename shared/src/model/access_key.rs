@@ -181,13 +181,14 @@ impl KeyRecord {
         }
     }
 
-    /// Whether the history of the key is over at `now`, so that the key is shown no longer. TTL may remove it later.
+    /// Whether the history of the key is over at `now`. The key is then no longer shown, even if TTL removes it later.
     #[must_use]
     pub fn is_forgotten(&self, history: Duration, now: Timestamp) -> bool {
         now >= self.expires_at + history
     }
 
-    /// Whether the key can still be used and changed at `now`.
+    /// Whether the record has a hash, and the key is neither revoked nor expired at `now`. Does not check whether the
+    /// owner is active.
     #[must_use]
     pub fn is_live(&self, owner: &User, now: Timestamp) -> bool {
         self.hash.is_some() && self.status(Some(owner), now) == KeyStatus::Active

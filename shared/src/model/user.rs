@@ -55,7 +55,7 @@ pub struct User {
 pub struct Epoch(u64);
 
 impl Epoch {
-    /// Beyond any time of use. There is always an epoch after one that was read.
+    /// Larger than any epoch in use.
     const LIMIT: u64 = 1_000_000_000_000_000;
 
     /// The first epoch of a user who is created at `now`.
@@ -200,8 +200,7 @@ impl User {
 
     /// The revocation that ended the keys of an epoch; `None` if they were not revoked.
     ///
-    /// [`Self::knows_end_of`] tells whether the revocation is among those that the user's item contains. If it is not,
-    /// and was not read either, the end of the epoch is that of the user's previous life.
+    /// If the revocation is not among `revocations`, returns one by the system: the user was created again.
     #[must_use]
     pub fn revocation_of(&self, epoch: Epoch) -> Option<Revocation> {
         if epoch >= self.epoch {

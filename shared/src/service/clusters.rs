@@ -161,7 +161,7 @@ async fn nodes_of(
     Ok(nodes)
 }
 
-/// Deletes a cluster, and frees the slot of each key that holds it. If the call stops half-way, the cluster is still
+/// Deletes a cluster, and frees the slot of each key that holds it. If the call stops halfway, the cluster is still
 /// listed with its remaining holders, and repeating the call continues the deletion.
 pub async fn delete_cluster(
     viewer: &Viewer,

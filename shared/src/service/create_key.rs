@@ -91,14 +91,14 @@ pub async fn create_key(
     Err(Error::CHANGED_MEANWHILE)
 }
 
-/// The users whom a creation concerns, as read.
+/// The caller and the owner of a new key, as read from the table.
 struct Parties<'a> {
     /// The caller.
     me: &'a User,
     owner: &'a User,
 }
 
-/// Signs and writes a new key. Returns `None` if a concurrent request has changed the caller or the owner; the policy
+/// Signs and writes a new key. Returns `None` if a concurrent request has changed the caller or the owner. The policy
 /// must then decide again.
 async fn issue(
     service: &KeyService,

@@ -76,8 +76,7 @@ pub async fn list_user_keys(
     }
 }
 
-/// A page of all keys in the actor's tenant. An index, which may lag slightly behind the table, tells which keys there
-/// are.
+/// A page of all keys in the actor's tenant. The index that lists them may lag slightly behind the table.
 pub async fn list_tenant_keys(
     actor: &Actor,
     store: &Store,

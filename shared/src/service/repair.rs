@@ -22,7 +22,7 @@ const MOST_SLOTS: i32 = 200;
 const KEYS_PER_CALL: usize = 5_000;
 const NEXT_RULE: &str = "must be an unchanged next of the previous report";
 
-/// What a repair found. With `apply`, it has mended everything that is counted here.
+/// The findings of a repair. With `apply`, it has mended them, unless other calls changed the same items meanwhile.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 pub struct RepairReport {
     pub keys_checked: usize,

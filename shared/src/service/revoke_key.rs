@@ -96,7 +96,7 @@ pub async fn revoke_presented_key(
     }
 }
 
-/// `kind` is a dimension of the metric.
+/// Revokes a key, and logs and counts the revocation. `kind` is a dimension of the metric.
 async fn revoke(
     store: &Store,
     tenant_id: &TenantId,

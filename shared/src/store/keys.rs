@@ -20,7 +20,7 @@ use crate::{
 /// How long an `Idempotency-Key` is remembered.
 pub(crate) const IDEMPOTENCY_LIFETIME: Duration = Duration::from_secs(86_400);
 
-/// The request that an `Idempotency-Key` stands for.
+/// The request that an `Idempotency-Key` identifies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Idempotency {
     /// Hash of the caller and the header.
@@ -34,7 +34,7 @@ pub struct Idempotency {
 pub struct CreationState {
     pub actor: Option<User>,
     pub owner: Option<User>,
-    /// The earlier request with the same `Idempotency-Key`. It may be older than the key is remembered.
+    /// The earlier request with the same `Idempotency-Key`. It may be older than 24 hours.
     pub earlier: Option<EarlierRequest>,
 }
 
@@ -225,7 +225,7 @@ impl Store {
     }
 
     /// A page of a tenant's keys with their owners, newest first. The index, which may lag slightly behind the table,
-    /// tells which keys there are; what they are now comes from the table.
+    /// only lists the keys. Their items come from the table.
     pub(crate) async fn tenant_keys(
         &self,
         tenant: &TenantId,

@@ -4,9 +4,10 @@
 //! - `table` sends the requests, and retries those that conflict with others.
 //! - The other files contain the reads and writes, one file for each kind of resource.
 //!
-//! A key's own claims name its partition, so validations and the list of a user's keys need no index. The sparse index
-//! `tenant` (`tenant_pk`, `tenant_sk`) tells the administrators' lists which keys and users there are. It may lag
-//! slightly behind the table; all other reads are strongly consistent.
+//! A key is stored in its owner's partition, and its claims contain the tenant and the owner. Validations and the list
+//! of a user's keys therefore need no index. The sparse index `tenant` (`tenant_pk`, `tenant_sk`) lists the keys and
+//! users of a tenant for administrators. The index may lag slightly behind the table. All other reads are strongly
+//! consistent.
 
 mod clusters;
 mod handle;

@@ -73,12 +73,12 @@ impl Attempts {
         Self { made: 0, deadline }
     }
 
-    /// Whether enough attempts were made that what looks inconsistent is not just changing.
+    /// Whether an inconsistency has lasted over several attempts, so that it is damage and not a concurrent change.
     pub fn are_many(&self) -> bool {
         self.made > 3
     }
 
-    /// Waits until the next attempt is due; the first is due immediately. False when no time is left.
+    /// Waits until the next attempt is due. The first is due immediately. Returns false when no time is left.
     pub async fn next(&mut self) -> bool {
         if self.made > 0 {
             let longest = Duration::from_millis(20 << self.made.min(5));
@@ -362,7 +362,7 @@ impl Table {
         Ok(answer.item)
     }
 
-    /// Those items that exist, in requests of up to 100 different ones.
+    /// The items that exist under the given keys. Sends one request for each 100 keys.
     pub async fn batch_get_all(&self, keys: Vec<PrimaryKey>) -> Result<Vec<Item>, StoreError> {
         let mut found = Vec::with_capacity(keys.len());
         for keys in keys.chunks(100) {
@@ -372,8 +372,8 @@ impl Table {
         Ok(found)
     }
 
-    /// Those of up to 100 different items that exist. Each item is strongly consistent, but the items may have been
-    /// read at different moments.
+    /// The items that exist under the given keys. Accepts up to 100 different keys. Each item is strongly consistent,
+    /// but the items may have been read at different moments.
     pub async fn batch_get(&self, keys: Vec<PrimaryKey>) -> Result<Batch, StoreError> {
         if keys.is_empty() {
             return Ok(Batch(Vec::new()));

@@ -108,8 +108,8 @@ impl Store {
         Ok((first, second))
     }
 
-    /// A page of a tenant's users, sorted by id. The index, which may lag slightly behind the table, tells who they
-    /// are; what they are now comes from the table.
+    /// A page of a tenant's users, sorted by id. The index, which may lag slightly behind the table, only lists the
+    /// users. Their items come from the table.
     pub(crate) async fn tenant_users(
         &self,
         tenant: &TenantId,
@@ -156,9 +156,10 @@ impl Store {
         Ok(matches!(outcome, Outcome::Done))
     }
 
-    /// Writes a user, provided that the table still contains `old`, or no such user if `old` is `None`. Updates the set
-    /// of administrators in the same transaction. If the change gives the user something, `giver` must still have the
-    /// role and status that were read.
+    /// Writes a user, provided that the stored role and status are still those of `old` or, if `old` is `None`, that
+    /// the user does not exist. A change of the epoch also requires the epoch of `old`. Updates the set of
+    /// administrators in the same transaction. If the change gives the user something, `giver` must still have the role
+    /// and status that were read.
     pub(crate) async fn write_user(
         &self,
         old: Option<&User>,

@@ -1,4 +1,4 @@
-//! What a process knows of its KMS keys, and when it asks KMS for them again. Does no I/O.
+//! The KMS keys that a process knows, and the times at which it asks KMS for them again. Does no I/O.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -29,8 +29,8 @@ enum Answer {
 #[derive(Debug)]
 pub(super) struct KeyRing {
     answers: Vec<Answer>,
-    /// Each key with the index of its name, in the order of the names. If a name now stands for a different
-    /// key, the new key comes first, and the old one stays until a refresh has an answer about every name.
+    /// Each key with the index of its name, in the order of the names. If a name now stands for a different key, the
+    /// new key comes first, and the old one stays until a refresh has an answer about every name.
     keys: Vec<(usize, Arc<KmsKey>)>,
     public_keys: Arc<PublicKeys>,
     /// Why a key could not be read in the latest refresh.

@@ -101,7 +101,7 @@ impl KmsKeys {
         })
     }
 
-    /// What `find` finds, which a refresh may first have to provide.
+    /// Returns what `find` finds. If it finds nothing, waits for a refresh.
     async fn get<T>(
         &self,
         now: Timestamp,
@@ -121,7 +121,7 @@ impl KmsKeys {
 
     fn start_if_due(&self, now: Timestamp, has_key: impl Fn(&KeyRing) -> bool) {
         let is_due = |ring: &KeyRing| ring.is_due(now, has_key(ring));
-        // Without the write lock first, because almost no request starts a refresh.
+        // Reads without the write lock first, because almost no request starts a refresh.
         if !is_due(&self.0.ring.borrow()) {
             return;
         }
@@ -133,7 +133,7 @@ impl KmsKeys {
             starts
         });
         if starts {
-            // A task, because Lambda may freeze the process after the response, and the next request goes on with it.
+            // The refresh is a task. If Lambda freezes the process after the response, the task continues later.
             tokio::spawn(Arc::clone(&self.0).refresh(now));
         }
     }
