@@ -237,10 +237,27 @@ async fn write_user(
             UserWritten::LastAdmin => {
                 are_admins_complete = complete_admins(store, &me.tenant_id, user_id).await?;
             }
+            UserWritten::Stale if new.status == UserStatus::Deleted => {
+                deactivate(store, old.as_ref()).await?;
+            }
             UserWritten::Stale => {}
         }
     }
     Err(Error::CHANGED_MEANWHILE)
+}
+
+/// Deactivates a user whose deletion has failed because the user's epoch changed. Unlike the deletion, this write does
+/// not depend on the epoch, so a user who keeps revoking their own keys cannot delay it. After it, they can no longer.
+async fn deactivate(store: &Store, user: Option<&User>) -> Result<(), Error> {
+    if let Some(active) = user.filter(|user| user.is_active()) {
+        let status = UserStatus::Inactive;
+        let inactive = User {
+            status,
+            ..active.clone()
+        };
+        store.write_user(user, &inactive, None).await?;
+    }
+    Ok(())
 }
 
 /// Looks for administrators other than `user` whom damage has removed from the set of administrators, and adds up to
