@@ -1,7 +1,13 @@
 //! The clean-up after TTL deletes a key: the history, redelivered batches, and records that cannot be processed.
 
-use harness::{KEYS, Tenant, eventually, now, run, stack, until};
+use harness::{KEYS, Tenant, eventually, now, run, send, stack, until};
 use serde_json::{Value, json};
+
+use crate::{
+    crashes::{process_of, signal},
+    damage::scan,
+    own_stack,
+};
 
 const IDS: [&str; 3] = [
     "01890a5d-ac96-774b-bcce-b302099a8051",
@@ -72,6 +78,40 @@ async fn clean_up(records: &[&Value], failed: &[&str]) {
         .map(|number| json!({ "itemIdentifier": number }));
     let failed: Vec<_> = failed.collect();
     assert_eq!(answer, json!({ "batchItemFailures": failed }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_the_expiry_of_a_key_invokes_the_function() {
+    let stack = own_stack(&[]).await;
+    let tenant = Tenant::acme(&stack);
+    let (id, key) = tenant.onboarding_key(1).await;
+    let node = json!({ "cluster_name": "a", "node_name": "n", "type": "K8s" });
+    send(tenant.process(&key, node)).await.expect(200);
+    // An invocation replaces a process that was killed.
+    let killed = process_of(&stack, "cleanup");
+    signal("-KILL", killed).await;
+    let past = json!({ ":ttl": { "N": (now() - 1).to_string() } });
+    let expire = async |item: &Value| {
+        let [pk, sk] = ["pk", "sk"].map(|name| item[name]["S"].as_str().unwrap());
+        let set = "SET #ttl = :ttl";
+        tenant.edit_item(pk, sk, set, past.clone()).await;
+        stack.sweep_ttl().unwrap();
+        stack.drain_events().await;
+    };
+    let items = scan(&tenant).await;
+    let other: Vec<&Value> = items
+        .iter()
+        .filter(|item| item.get("ttl").is_some() && item.get("hash").is_none())
+        .collect();
+    assert_eq!(other.len(), 2, "a node and a join token");
+    for item in &other {
+        expire(item).await;
+    }
+    assert_eq!(scan(&tenant).await.len(), items.len() - other.len());
+    assert_eq!(process_of(&stack, "cleanup"), killed);
+    expire(&tenant.key_item(&id).await.unwrap()).await;
+    assert_ne!(process_of(&stack, "cleanup"), killed);
+    stack.stop().await;
 }
 
 #[test]
