@@ -58,9 +58,12 @@ impl KeyRing {
         } else {
             RETRY_AFTER
         };
-        // The distance counts in both directions, so that setting the clock back does not postpone the refresh.
-        let age = |at| now.since(at).or(at.since(now));
-        let is_old = |at| age(at).is_none_or(|age| age >= wait);
+        // A request may have read the clock shortly before the refresh ended. A greater distance means that the clock was
+        // set back.
+        let is_old = |at: Timestamp| match now.since(at) {
+            Some(age) => age >= wait,
+            None => at.since(now).is_some_and(|ahead| ahead >= RETRY_AFTER),
+        };
         !self.is_refreshing && self.refreshed_at.is_none_or(is_old)
     }
 
@@ -230,9 +233,11 @@ mod tests {
         assert!(!ring.is_due(NOW, false));
         ring.record(0, found(1));
         ring.finish(at(0));
-        for (second, is_due) in [(0, false), (299, false), (300, true), (-3600, true)] {
+        for (second, is_due) in [(0, false), (299, false), (300, true), (-1, true)] {
             assert_eq!(ring.is_due(at(second), true), is_due, "{second}");
         }
+        let before = at(-1) + Duration::from_millis(1);
+        assert!(!ring.is_due(before, true));
     }
 
     #[test]
