@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use harness::{Options, Stack, now, options};
+use harness::{Options, Stack, Tenant, now, options};
 use serde_json::{Value, json};
 
 use crate::{
@@ -142,6 +142,53 @@ async fn a_repair_reports_and_then_mends_each_contradiction() {
         format!("{refused:?}").contains("InvalidEvent"),
         "{refused:?}"
     );
+    stack.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repair_continues_where_the_previous_call_ended() {
+    let stack = own_stack(&[]).await;
+    let tenant = Tenant::acme(&stack);
+    let (_, key) = tenant.onboarding_key(60).await;
+    for number in 0..30 {
+        tenant
+            .onboard(&key, &format!("c{number}"))
+            .await
+            .expect(200);
+    }
+    for _ in 0..30 {
+        tenant.key("admin", "viewer").await;
+    }
+    let other = json!({ ":v": { "SS": [harness::UNKNOWN_KEY] } });
+    for cluster in ["CLUSTER#c0", "CLUSTER#c9"] {
+        let (pk, add) = (tenant.clusters_pk(), "ADD holders :v");
+        tenant.edit_item(&pk, cluster, add, other.clone()).await;
+    }
+    let mut event = json!({ "tenant_id": "acme", "apply": true, "seconds": 0 });
+    let (mut keys, mut holders, mut steps) = (0, 0, Vec::new());
+    loop {
+        let report = stack.invoke("repair", event.clone()).await.unwrap();
+        keys += report["keys_checked"].as_u64().unwrap();
+        holders += report["holders"].as_u64().unwrap();
+        let Some(next) = report.get("next") else {
+            break;
+        };
+        let object = next.as_object().unwrap();
+        steps.extend(object.keys().cloned());
+        event["next"] = next.clone();
+    }
+    assert_eq!((keys, holders), (31, 2));
+    assert_eq!(steps, ["clusters", "clusters", "keys", "keys"]);
+    assert_eq!(repair(&stack, true).await, json!({}));
+    for wrong in [json!({ "seconds": 841 }), json!({ "next": "keys" })] {
+        let mut event = json!({ "tenant_id": "acme" });
+        event
+            .as_object_mut()
+            .unwrap()
+            .extend(wrong.as_object().unwrap().clone());
+        let refused = format!("{:?}", stack.invoke("repair", event).await);
+        assert!(refused.contains("InvalidEvent"), "{refused}");
+    }
     stack.stop().await;
 }
 

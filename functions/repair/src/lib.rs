@@ -1,14 +1,19 @@
 //! Checks the items of a tenant against each other, and mends them. No route leads here: an operator invokes the
 //! function, for example after a restore of the table. See "Repair a tenant" in infra/README.md.
 
+use std::time::{Duration, Instant};
+
 use access_keys::{
     model::TenantId,
     process::{clock, config::Environment},
-    service::{self, RepairReport, RepairRequest, Store, repair_tenant},
+    service::{self, RepairReport, RepairRequest, RepairStep, Store, repair_tenant},
 };
 use lambda_runtime::{Diagnostic, LambdaEvent};
 use serde::Deserialize;
 use serde_json::Value;
+
+/// The longest that a call may be asked to work, in seconds. Leaves a minute of the function's timeout for the last step.
+const MOST_SECONDS: u64 = 840;
 
 pub struct App {
     store: Store,
@@ -28,7 +33,16 @@ struct Event {
     /// Whether to mend what is found. By default, the function only reports.
     #[serde(default)]
     apply: bool,
-    next: Option<String>,
+    /// Where the previous report ended.
+    next: Option<RepairStep>,
+    /// After how many seconds to stop and report where the next call continues.
+    #[serde(default = "default_seconds")]
+    seconds: u64,
+}
+
+/// The AWS CLI waits for an answer for 60 s by default.
+const fn default_seconds() -> u64 {
+    30
 }
 
 /// Returns what was found and, with `apply`, mended.
@@ -36,15 +50,20 @@ struct Event {
 /// # Errors
 /// When the event is not a request for a repair, or a request to the table fails.
 pub async fn handle(app: &App, event: LambdaEvent<Value>) -> Result<RepairReport, Diagnostic> {
+    let started = Instant::now();
     // An error message from serde would quote the event.
-    let event = Event::deserialize(&event.payload).map_err(|_| {
-        let rule = "send {\"tenant_id\": …, \"apply\": false or true, \"next\": absent or from the previous report}";
+    let event = Event::deserialize(&event.payload).ok();
+    let event = event.filter(|event| event.seconds <= MOST_SECONDS);
+    let event = event.ok_or_else(|| {
+        let rule = "send {\"tenant_id\": …, \"apply\": false or true, \"next\": absent or from the previous report, \
+                    \"seconds\": absent or at most 840}";
         diagnostic("InvalidEvent", rule.into())
     })?;
     let request = RepairRequest {
         tenant: event.tenant_id,
         apply: event.apply,
-        after: event.next,
+        step: event.next.unwrap_or(RepairStep::Users),
+        deadline: started + Duration::from_secs(event.seconds),
     };
     let report = repair_tenant(&app.store, &request, clock::now()).await;
     report.map_err(|error| diagnostic("RepairFailed", error.causes()))

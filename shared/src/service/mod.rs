@@ -37,7 +37,7 @@ pub use list_keys::{
 };
 pub use onboard_cluster::{Joining, onboard_cluster};
 pub use page::{Listing, PageRequest};
-pub use repair::{RepairReport, RepairRequest, repair_tenant};
+pub use repair::{RepairReport, RepairRequest, RepairStep, repair_tenant};
 pub use revoke_key::{revoke_all_keys, revoke_key, revoke_presented_key};
 pub use update_key::limit_key;
 pub use users::{UserChange, change_user, delete_user, get_user, list_users, provision_user};

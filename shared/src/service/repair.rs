@@ -5,9 +5,9 @@
 //! and the revocations determine the epoch of a user. A repair never makes a refused key valid. Other calls may run at
 //! the same time: each write checks what it relies on.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Instant};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{clusters, error::Error};
 use crate::{
@@ -18,8 +18,8 @@ use crate::{
 
 /// More slots than a key can hold.
 const MOST_SLOTS: i32 = 200;
-/// How many keys one call checks.
-const KEYS_PER_CALL: usize = 5_000;
+/// How many clusters or keys are checked before the time is.
+const PAGE: i32 = 25;
 const NEXT_RULE: &str = "must be an unchanged next of the previous report";
 
 /// The findings of a repair. With `apply`, it has mended them, unless other calls changed the same items meanwhile.
@@ -40,9 +40,18 @@ pub struct RepairReport {
     pub deletions: usize,
     /// Damaged items, which the log names. A repair does not change them, except for the set of administrators.
     pub unreadable: usize,
-    /// Where the next call continues; absent once all keys are checked.
+    /// Where the next call continues; absent once everything is checked.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub next: Option<String>,
+    pub next: Option<RepairStep>,
+}
+
+/// The part of a tenant that a repair checks next, and the position in its list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RepairStep {
+    Users,
+    Clusters(Option<String>),
+    Keys(Option<String>),
 }
 
 /// The tenant, and whether to mend what is found.
@@ -50,14 +59,17 @@ pub struct RepairReport {
 pub struct RepairRequest {
     pub tenant: TenantId,
     pub apply: bool,
-    /// The `next` of the previous call.
-    pub after: Option<String>,
+    /// Where to begin: at [`RepairStep::Users`], or at the `next` of the previous report.
+    pub step: RepairStep,
+    /// When to stop and report where the next call continues.
+    pub deadline: Instant,
 }
 
-/// Checks a tenant, and mends it if `apply` is set. A call checks 5,000 keys; the first also checks users and clusters.
+/// Checks a tenant, and mends it if `apply` is set. Checks all users, or 25 clusters or keys, even after the deadline.
 ///
 /// # Errors
-/// When a request to the table fails. What was mended until then stays mended, and repeating the call continues.
+/// When the position is none that a report contained, or a request to the table fails. What was mended until then stays
+/// mended, and repeating the call continues.
 pub async fn repair_tenant(
     store: &Store,
     request: &RepairRequest,
@@ -69,11 +81,31 @@ pub async fn repair_tenant(
         now,
     };
     let mut report = RepairReport::default();
-    if request.after.is_none() {
-        repair.users(&mut report).await?;
-        repair.clusters(&mut report).await?;
+    let mut step = request.step.clone();
+    loop {
+        report.next = match step {
+            RepairStep::Users => {
+                repair.users(&mut report).await?;
+                Some(RepairStep::Clusters(None))
+            }
+            RepairStep::Clusters(after) => {
+                let after = position(after, List::Clusters)?;
+                let next = repair.clusters(after, &mut report).await?;
+                Some(next.map_or(RepairStep::Keys(None), |next| {
+                    RepairStep::Clusters(Some(next))
+                }))
+            }
+            RepairStep::Keys(after) => {
+                let after = position(after, List::TenantKeys)?;
+                let next = repair.keys(after, &mut report).await?;
+                next.map(|next| RepairStep::Keys(Some(next)))
+            }
+        };
+        match &report.next {
+            Some(next) if Instant::now() < request.deadline => step = next.clone(),
+            _ => break,
+        }
     }
-    repair.keys(&mut report).await?;
     tracing::info!(
         event.name = events::TENANT_REPAIRED,
         tenant.id = %request.tenant,
@@ -82,6 +114,12 @@ pub async fn repair_tenant(
         "checked the items of the tenant"
     );
     Ok(report)
+}
+
+fn position(text: Option<String>, list: List) -> Result<Option<Position>, Error> {
+    let parse = |text: String| Position::parse(&text, list);
+    let parsed = text.map(|text| parse(text).ok_or_else(|| Error::field("next", NEXT_RULE)));
+    parsed.transpose()
 }
 
 struct Repair<'a> {
@@ -136,63 +174,54 @@ impl Repair<'_> {
         Ok(())
     }
 
-    async fn clusters(&self, report: &mut RepairReport) -> Result<(), Error> {
+    /// Checks some clusters. Returns the position of the next ones.
+    async fn clusters(
+        &self,
+        after: Option<Position>,
+        report: &mut RepairReport,
+    ) -> Result<Option<String>, Error> {
         let (store, RepairRequest { tenant, apply, .. }) = (self.store, self.request);
-        let mut after = None;
-        loop {
-            let page = store.clusters(tenant, after.as_ref(), 100).await?;
-            report.unreadable += page.skipped;
-            for cluster in page.items {
-                let is_left = |began: Timestamp| self.now >= began + clusters::DELETION_PATIENCE;
-                if cluster.deleting.is_some_and(is_left) {
-                    report.deletions += 1;
-                    if *apply {
-                        clusters::delete(store, cluster, self.now).await?;
-                    }
-                    continue;
+        let page = store.clusters(tenant, after.as_ref(), PAGE).await?;
+        report.unreadable += page.skipped;
+        for cluster in page.items {
+            let is_left = |began: Timestamp| self.now >= began + clusters::DELETION_PATIENCE;
+            if cluster.deleting.is_some_and(is_left) {
+                report.deletions += 1;
+                if *apply {
+                    clusters::delete(store, cluster, self.now).await?;
                 }
-                let FalseHolders { without_slot, dead } = store.false_holders(&cluster).await?;
-                report.holders += without_slot.len() + dead.len();
-                for key in without_slot.iter().filter(|_| *apply) {
-                    store.forget_holder(&cluster, *key).await?;
-                }
-                for (key, owner) in dead.iter().filter(|_| *apply) {
-                    let name = &cluster.name;
-                    store.release_slot(tenant, owner, *key, name).await?;
-                }
+                continue;
             }
-            after = page.next;
-            if after.is_none() {
-                return Ok(());
+            let FalseHolders { without_slot, dead } = store.false_holders(&cluster).await?;
+            report.holders += without_slot.len() + dead.len();
+            for key in without_slot.iter().filter(|_| *apply) {
+                store.forget_holder(&cluster, *key).await?;
+            }
+            for (key, owner) in dead.iter().filter(|_| *apply) {
+                let name = &cluster.name;
+                store.release_slot(tenant, owner, *key, name).await?;
             }
         }
+        Ok(page.next.map(|Position(next)| next))
     }
 
-    async fn keys(&self, report: &mut RepairReport) -> Result<(), Error> {
+    /// Checks some keys and their owners. Returns the position of the next ones.
+    async fn keys(
+        &self,
+        after: Option<Position>,
+        report: &mut RepairReport,
+    ) -> Result<Option<String>, Error> {
         let (store, tenant) = (self.store, &self.request.tenant);
-        let mut after = match &self.request.after {
-            None => None,
-            Some(text) => {
-                let position = Position::parse(text, List::TenantKeys);
-                Some(position.ok_or_else(|| Error::field("next", NEXT_RULE))?)
-            }
-        };
-        loop {
-            let (page, owners) = store.tenant_keys(tenant, after.as_ref(), 100).await?;
-            for owner in &owners {
-                self.epoch(owner, &page.items, report).await?;
-            }
-            for key in &page.items {
-                self.slots(key, report).await?;
-            }
-            report.unreadable += page.skipped;
-            report.keys_checked += page.items.len();
-            after = page.next;
-            if after.is_none() || report.keys_checked >= KEYS_PER_CALL {
-                report.next = after.map(|Position(position)| position);
-                return Ok(());
-            }
+        let (page, owners) = store.tenant_keys(tenant, after.as_ref(), PAGE).await?;
+        for owner in &owners {
+            self.epoch(owner, &page.items, report).await?;
         }
+        for key in &page.items {
+            self.slots(key, report).await?;
+        }
+        report.unreadable += page.skipped;
+        report.keys_checked += page.items.len();
+        Ok(page.next.map(|Position(next)| next))
     }
 
     async fn epoch(
