@@ -1,17 +1,12 @@
-//! When faults, kills and restarts happen. All follow from the seed and the number of the request.
+//! When faults, kills and restarts happen. All follow from the seed, the race and the number of the request.
 
-use std::{
-    sync::atomic::{AtomicU64, Ordering},
-    time::Duration,
-};
+use std::time::Duration;
 
 use harness::{Fault, Rule, Service};
 use rand::{RngExt, seq::IndexedRandom};
 
-use crate::{Race, Random, generator};
+use crate::{Arguments, RACES, Race, Random, Sequence, generator};
 
-/// The number of the sequence of faults and kills. Those of the races are lower.
-const CHAOS: u64 = 15;
 /// A fault begins after this many requests.
 const FAULT_EVERY: u64 = 20;
 /// How long a kill waits until the function handles a request.
@@ -27,33 +22,41 @@ pub enum Chaos {
     Restart,
 }
 
+/// What interferes with a race.
 pub struct Plan {
     seed: u64,
+    race: usize,
     kill_every: Option<u64>,
     restart_every: Option<u64>,
-    operations: AtomicU64,
+    operations: u64,
+    /// Kills that found no function that was handling a request.
+    postponed: Vec<Chaos>,
 }
 
 impl Plan {
-    /// Distributes kills and restarts evenly over all operations.
-    pub fn new(seed: u64, operations: u64, kills: u64, restarts: u64) -> Self {
-        let every = |count: u64| operations.checked_div(count).map(|every| every.max(1));
+    /// Distributes the kills and restarts evenly over all races, and over the requests of each race.
+    pub fn new(arguments: &Arguments, race: usize) -> Self {
+        let all = arguments.operations * RACES.len() as u64;
+        let every = |count: u64| all.checked_div(count).map(|every| every.max(1));
         Self {
-            seed,
-            kill_every: every(kills),
-            restart_every: every(restarts),
-            operations: AtomicU64::new(1),
+            seed: arguments.seed,
+            race,
+            kill_every: every(arguments.kills),
+            restart_every: every(arguments.restarts),
+            operations: 0,
+            postponed: Vec::new(),
         }
     }
 
     /// What happens before the next request.
-    pub fn next(&self, race: &Race) -> Vec<Chaos> {
-        let number = self.operations.fetch_add(1, Ordering::SeqCst);
-        let mut random = generator(self.seed, CHAOS, number);
+    pub fn next(&mut self) -> Vec<Chaos> {
+        self.operations += 1;
+        let number = self.operations;
+        let mut random = generator(self.seed, Sequence::Chaos, self.race, number);
         let is_due = |every: Option<u64>| every.is_some_and(|every| number.is_multiple_of(every));
-        let mut due = Vec::new();
+        let mut due = Vec::from_iter(self.postponed.pop());
         if is_due(Some(FAULT_EVERY)) {
-            due.push(Chaos::Fault(fault(race, &mut random)));
+            due.push(Chaos::Fault(fault(&RACES[self.race], &mut random)));
         }
         if is_due(self.kill_every) {
             let (function, which) = (random.random_range(0..1000), random.random_range(0..1000));
@@ -63,6 +66,11 @@ impl Plan {
             due.push(Chaos::Restart);
         }
         due
+    }
+
+    /// Postpones a kill until a later request.
+    pub fn postpone(&mut self, kill: Chaos) {
+        self.postponed.push(kill);
     }
 }
 

@@ -26,7 +26,7 @@ use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::{Result, ensure};
 use clap::Parser;
-use rand::{SeedableRng, rngs::Xoshiro256PlusPlus};
+use rand::{Rng, SeedableRng, rngs::Xoshiro256PlusPlus};
 use tokio::{task::JoinSet, time::Instant};
 
 use crate::{
@@ -61,7 +61,7 @@ const RACES: [Race; 6] = [
 ];
 
 #[derive(Parser)]
-struct Arguments {
+pub struct Arguments {
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Requests per race.
@@ -87,21 +87,20 @@ async fn main() -> Result<ExitCode> {
     let mut time = Duration::MAX;
     if arguments.short {
         (arguments.operations, time) = (600, Duration::from_secs(5));
-        (arguments.kills, arguments.restarts) = (120, 3);
+        (arguments.kills, arguments.restarts) = (120, 12);
     }
     let wanted = |race: &Race| arguments.race.as_deref().is_none_or(|n| n == race.name);
     let races: Vec<Race> = RACES.into_iter().filter(wanted).collect();
     let names = RACES.map(|race| race.name).join(", ");
     ensure!(!races.is_empty(), "the races are {names}");
-    let all = arguments.operations * races.len() as u64;
-    let plan = Plan::new(arguments.seed, all, arguments.kills, arguments.restarts);
-    let world = Arc::new(World::start(plan).await?);
+    let world = Arc::new(World::start().await?);
     let mut report = Report::default();
     for (position, race) in RACES.iter().enumerate() {
         if !races.iter().any(|wanted| wanted.name == race.name) {
             continue;
         }
         let tally = Arc::new(Tally::new(race, arguments.seed));
+        world.begin(Plan::new(&arguments, position));
         run(&world, position, &arguments, time, &tally).await;
         world.calm(&tally).await;
         report.add(tally);
@@ -129,7 +128,7 @@ async fn run(
         let is_done = tally.operations() >= arguments.operations || began.elapsed() >= time;
         while !is_broken && !is_done && running.len() < race.rounds_at_once {
             let round = Round::new(world, race, &tenant, number, tally);
-            let random = generator(arguments.seed, position as u64, number);
+            let random = generator(arguments.seed, Sequence::Requests, position, number);
             running.spawn(one(Arc::new(round), race.name, random));
             number += 1;
         }
@@ -144,9 +143,17 @@ async fn run(
     }
 }
 
-/// The generator of one of many sequences that follow from a seed.
-pub fn generator(seed: u64, sequence: u64, number: u64) -> Random {
-    Random::seed_from_u64((seed << 40) ^ (sequence << 36) ^ number)
+/// The generator of one of the sequences of a race that follow from the seed.
+pub fn generator(seed: u64, sequence: Sequence, race: usize, number: u64) -> Random {
+    let parts = [seed, sequence as u64, race as u64, number];
+    let mix = |mixed: u64, part| Random::seed_from_u64(mixed ^ part).next_u64();
+    Random::seed_from_u64(parts.into_iter().fold(0, mix))
+}
+
+#[derive(Debug, Clone, Copy)]
+pub enum Sequence {
+    Requests,
+    Chaos,
 }
 
 async fn one(round: Arc<Round>, race: &str, mut random: Random) {

@@ -35,13 +35,13 @@ pub struct World {
     starts: AtomicU64,
     has_crashes: AtomicBool,
     client: reqwest::Client,
-    plan: Plan,
+    plan: Mutex<Option<Plan>>,
     faults: Mutex<VecDeque<RuleGuard>>,
     _data: TempDir,
 }
 
 impl World {
-    pub async fn start(plan: Plan) -> Result<Self> {
+    pub async fn start() -> Result<Self> {
         let data = tempfile::tempdir()?;
         let options = Options {
             data: Some(data.path().to_owned()),
@@ -53,10 +53,15 @@ impl World {
             starts: AtomicU64::new(0),
             has_crashes: AtomicBool::new(false),
             client: reqwest::Client::builder().no_proxy().build()?,
-            plan,
+            plan: Mutex::default(),
             faults: Mutex::default(),
             _data: data,
         })
+    }
+
+    /// Begins a race, with which the plan interferes.
+    pub fn begin(&self, plan: Plan) {
+        *self.plan.lock().unwrap() = Some(plan);
     }
 
     /// Whether a kill or a restart has begun, in this race or in an earlier one.
@@ -79,7 +84,8 @@ impl World {
         tally: &Arc<Tally>,
         request: impl FnOnce(&Tenant<'_>) -> RequestBuilder,
     ) -> Answer {
-        for chaos in self.plan.next(race) {
+        let chaos = self.plan.lock().unwrap().as_mut().map(Plan::next);
+        for chaos in chaos.into_iter().flatten() {
             let (world, race, tally) = (self.clone(), *race, tally.clone());
             tokio::spawn(async move { world.interfere(chaos, &race, &tally).await });
         }
@@ -123,6 +129,10 @@ impl World {
                     if self.kill(function, which).await {
                         return tally.killed();
                     }
+                }
+                let mut plan = self.plan.lock().unwrap();
+                if let Some(plan) = plan.as_mut() {
+                    plan.postpone(chaos);
                 }
             }
             Chaos::Restart => {
