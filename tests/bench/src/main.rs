@@ -13,6 +13,7 @@ mod plot;
 mod report;
 mod tls;
 mod warm;
+mod writes;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -58,6 +59,8 @@ enum Benchmark {
     },
     /// A warm call of each function.
     Warm(warm::Options),
+    /// The write units of each partition of the table. `growth` prints them too.
+    Writes,
 }
 
 #[tokio::main]
@@ -67,7 +70,10 @@ async fn main() -> Result<()> {
         Benchmark::Cold { rounds, latency } => {
             cold::run(rounds, Duration::from_millis(latency), &arguments.out).await
         }
-        Benchmark::Growth => growth::run(&arguments.out).await,
+        Benchmark::Growth => {
+            writes::run(&arguments.out).await?;
+            growth::run(&arguments.out).await
+        }
         Benchmark::Peers {
             rounds,
             seconds,
@@ -78,5 +84,6 @@ async fn main() -> Result<()> {
             peers::run(rounds, seconds, connections, &directory, &arguments.out).await
         }
         Benchmark::Warm(options) => warm::run(&options, &arguments.out).await,
+        Benchmark::Writes => writes::run(&arguments.out).await,
     }
 }

@@ -18,7 +18,7 @@ mod time;
 
 pub use answer::{Answer, GATEWAY, all_at_once, secrets, send, strings};
 pub use local_stack::{
-    Fault, Options, Permission, Rule, RuleGuard, RuntimeApi, Service, Stack, dynoxide,
+    Fault, Options, Permission, Request, Rule, RuleGuard, RuntimeApi, Service, Stack, dynoxide,
 };
 pub use target::{Target, block_on, options, run, stack};
 pub use tenant::{
