@@ -5,9 +5,15 @@ use std::path::Path;
 use harness::{run, stack};
 use serde_json::{Value, json};
 
-fn event(function: &str) -> Value {
+/// The event of a function, if the folder contains one.
+pub fn find_event(function: &str) -> Option<Value> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("events/{function}.json"));
-    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+    let event = std::fs::read(path).ok()?;
+    Some(serde_json::from_slice(&event).unwrap())
+}
+
+pub fn event(function: &str) -> Value {
+    find_event(function).unwrap()
 }
 
 async fn invoke(function: &str) -> Value {

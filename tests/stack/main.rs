@@ -13,6 +13,7 @@ mod clusters;
 mod command;
 mod crashes;
 mod damage;
+mod events;
 mod expiry;
 mod gateway;
 mod handlers;

@@ -4,22 +4,31 @@
 //! authorizer with a cache TTL of 0, because results that API Gateway caches outlive a revocation.
 
 use access_keys::{
-    http::{bearer_key, views::AuthorizerView, within_named_tenant},
+    http::{AuthorizerEvent, bearer_key, views::AuthorizerView, within_named_tenant},
     process::{clock, events},
-    service::{Error, KeyService, ValidateRequest, count_validation, validate_key},
+    service::{KeyService, ValidateRequest, count_validation, validate_key},
 };
-use aws_lambda_events::apigw::ApiGatewayV2CustomAuthorizerV2Request;
 use lambda_runtime::{Diagnostic, LambdaEvent};
 
 /// Authorizes a request by its access key.
 ///
 /// # Errors
-/// When the key cannot be validated. API Gateway then returns 500, so the authorizer fails closed.
+/// When the event is of another kind, or the key cannot be validated. API Gateway then returns 500, so the authorizer
+/// fails closed.
 pub async fn handle(
     service: &KeyService,
-    event: LambdaEvent<ApiGatewayV2CustomAuthorizerV2Request>,
+    event: LambdaEvent<AuthorizerEvent>,
 ) -> Result<AuthorizerView, Diagnostic> {
-    let headers = &event.payload.headers;
+    let AuthorizerEvent::Request {
+        headers,
+        request_id,
+    } = &event.payload
+    else {
+        let rule =
+            "the event is not of payload format version 2.0: set this version for the authorizer";
+        tracing::error!(error.cause = rule, "could not read the event");
+        return Err(diagnostic("NotARequest", rule));
+    };
     let Some(key) = bearer_key(headers) else {
         return Ok(None.into());
     };
@@ -27,8 +36,16 @@ pub async fn handle(
     let validation = validate_key(service, None, &request, clock::now()).await;
     let result = validation.map(|validation| within_named_tenant(headers, validation.result));
     count_validation("authorize", result.as_ref());
-    let request_id = event.payload.request_context.request_id.as_deref();
-    match result.map_err(|error| unavailable(request_id, &error))? {
+    let result = result.map_err(|error| {
+        let detail = "could not validate the access key";
+        tracing::error!(
+            request.id = request_id,
+            error.cause = error.causes(),
+            "{detail}"
+        );
+        diagnostic("Unavailable", detail)
+    })?;
+    match result {
         Ok(grant) => Ok(Some(grant).into()),
         Err(code) => {
             tracing::info!(
@@ -42,14 +59,9 @@ pub async fn handle(
     }
 }
 
-fn unavailable(request_id: Option<&str>, error: &Error) -> Diagnostic {
-    tracing::error!(
-        request.id = request_id,
-        error.cause = error.causes(),
-        "could not validate the access key"
-    );
+fn diagnostic(error_type: &str, detail: &str) -> Diagnostic {
     Diagnostic {
-        error_type: "Unavailable".into(),
-        error_message: "could not validate the access key".into(),
+        error_type: error_type.into(),
+        error_message: detail.into(),
     }
 }

@@ -6,6 +6,7 @@ pub mod body;
 mod caller;
 mod cursor;
 mod error;
+mod event;
 mod oidc;
 mod problem;
 pub mod query;
@@ -19,6 +20,7 @@ pub use caller::{
     within_named_tenant,
 };
 pub use error::Error;
+pub use event::AuthorizerEvent;
 pub use oidc::IdentityProvider;
 pub use problem::{Problem, problem_json};
 pub use serve::{route, serve};

@@ -5,11 +5,14 @@ use std::{convert::Infallible, time::Duration};
 
 use http::{HeaderValue, header};
 use lambda_http::{
-    Body, Request, RequestExt, Response, aws_lambda_events::apigw::ApiGatewayV2httpRequestContext,
+    Adapter, Body, LambdaEvent, Request, RequestExt, Response, Service,
+    aws_lambda_events::apigw::ApiGatewayV2httpRequestContext,
+    lambda_runtime::{self, Diagnostic},
     request::RequestContext,
+    service_fn,
 };
 
-use super::{body, error::Error, problem::Problem};
+use super::{body, error::Error, event::Event, problem::Problem};
 use crate::process::clock;
 
 /// Time reserved for writing the response.
@@ -30,12 +33,28 @@ where
     A: Future<Output = Result<Response<Body>, Error>> + Send,
 {
     let handle = &handle;
-    lambda_http::run(lambda_http::service_fn(
-        move |request: Request| async move {
-            Ok::<_, Infallible>(answer(request, handle, render).await)
-        },
-    ))
+    let requests = Adapter::from(service_fn(move |request: Request| async move {
+        Ok::<_, Infallible>(answer(request, handle, render).await)
+    }));
+    lambda_runtime::run(service_fn(move |event: LambdaEvent<Event>| {
+        let mut requests = requests.clone();
+        async move {
+            let (Event(request), context) = event.into_parts();
+            let request = request.ok_or_else(not_a_request)?;
+            let Ok(answer) = requests.call(LambdaEvent::new(request, context)).await;
+            Ok::<_, Diagnostic>(answer)
+        }
+    }))
     .await
+}
+
+fn not_a_request() -> Diagnostic {
+    let cause = "the event is not a request to an HTTP API: integrate the function with payload format version 2.0";
+    tracing::error!(error.cause = cause, "could not read the event");
+    Diagnostic {
+        error_type: "NotARequest".into(),
+        error_message: cause.into(),
+    }
 }
 
 async fn answer<F, A>(request: Request, handle: F, render: Renderer) -> Response<Body>
