@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use crate::{
     model::{
-        Cluster, ClusterName, JoinTokenRecord, KeyId, KeyRecord, Permission, Permissions, Role,
-        TenantId, Timestamp, User, UserId, UserStatus,
+        Cluster, ClusterName, JoinTokenRecord, KeyId, KeyRecord, Permission, Permissions, Required,
+        Role, TenantId, Timestamp, User, UserId, UserStatus,
     },
     token::VerifiedKey,
 };
@@ -164,7 +164,7 @@ pub enum RefusalCode {
     Revoked,
     /// The owner is deactivated, deleted or missing.
     OwnerInactive,
-    /// The key is genuine and live, but has no permissions left, lacks the requested one, or belongs to another tenant.
+    /// The key is genuine and live, but has no permissions left, lacks a required one, or belongs to another tenant.
     Forbidden,
 }
 
@@ -206,13 +206,13 @@ pub struct Grant {
     pub clusters_used: u32,
 }
 
-/// Evaluates what a key permits now, and whether that includes `permission`. A key permits only what its claims, its
+/// Evaluates what a key permits now, and whether that includes what is `required`. A key permits only what its claims, its
 /// record and its owner all allow, so no write to the table can raise a key above its claims.
 pub fn evaluate(
     key: &VerifiedKey,
     record: Option<&KeyRecord>,
     owner: Option<&User>,
-    permission: Option<Permission>,
+    required: Required,
     now: Timestamp,
 ) -> Result<Grant, RefusalCode> {
     let claims = key.claims();
@@ -237,7 +237,7 @@ pub fn evaluate(
         .and_then(|role| role.limited_to(owner.role))
         .ok_or(RefusalCode::Forbidden)?;
     let scope = role.permissions();
-    if permission.is_some_and(|permission| !scope.contains(permission)) {
+    if !required.is_met_by(scope) {
         return Err(RefusalCode::Forbidden);
     }
     Ok(Grant {

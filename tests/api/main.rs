@@ -11,6 +11,7 @@
 mod accuknox_lists;
 mod authorization;
 mod authorize;
+mod check_key;
 mod clusters;
 mod create_key;
 mod idempotency;

@@ -1,6 +1,7 @@
 //! Validating a key: the ways to send the key, and the options of the request.
 
 use harness::{Tenant, VALIDATE, code, expect_checked_since, now, run, send};
+use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 
 #[test]
@@ -41,6 +42,118 @@ fn a_permission_that_the_key_lacks_is_forbidden() {
         let elsewhere = tenant.call("POST", VALIDATE).bearer_auth(&key);
         let elsewhere = send(elsewhere.header("x-tenant-id", "other")).await;
         assert_eq!(code(&elsewhere.body), "forbidden");
+    });
+}
+
+/// The ways to send a key with requirements: names and values of parameters.
+fn with_requirements(
+    tenant: &Tenant<'_>,
+    key: &str,
+    wanted: &[(&str, &str)],
+) -> [RequestBuilder; 6] {
+    let call = || tenant.call("POST", VALIDATE);
+    let mut body = json!({ "access_key": key });
+    for (name, value) in wanted {
+        // JSON distinguishes between numbers and strings.
+        body[name] = value
+            .parse::<i64>()
+            .map_or(json!(value), |number| json!(number));
+    }
+    let mut without_key = body.clone();
+    without_key.as_object_mut().unwrap().remove("access_key");
+    let form: Vec<_> = [("token", key)]
+        .into_iter()
+        .chain(wanted.iter().copied())
+        .collect();
+    [
+        call().json(&body),
+        call().json(&without_key).bearer_auth(key),
+        call().form(&form),
+        call().json(&json!({ "access_key": key })).query(wanted),
+        call().form(&[("token", key)]).query(wanted),
+        call().bearer_auth(key).query(wanted),
+    ]
+}
+
+#[test]
+fn requirements_mean_the_same_wherever_they_are_sent() {
+    run(async {
+        let tenant = Tenant::fresh();
+        let (_, key) = tenant.key("admin", "viewer").await;
+        for (wanted, result) in [
+            (&[("permission", "users:manage")][..], "forbidden"),
+            (&[("permission", "clusters:read")], "active"),
+            (&[("permission", "clusters:read,users:manage")], "forbidden"),
+            (&[("permission", "clusters:read,cspm:read")], "active"),
+            (&[("any_of", "users:manage,clusters:manage")], "forbidden"),
+            (&[("any_of", "users:manage,clusters:read")], "active"),
+            (
+                &[("permission", "cspm:read"), ("any_of", "users:manage")],
+                "forbidden",
+            ),
+            (
+                &[("max_staleness", "60"), ("permission", "cspm:read")],
+                "active",
+            ),
+        ] {
+            for request in with_requirements(&tenant, &key, wanted) {
+                let answer = send(request).await.expect(200);
+                let found = if answer["active"] == true {
+                    "active"
+                } else {
+                    code(&answer.body)
+                };
+                assert_eq!(found, result, "{wanted:?}");
+            }
+        }
+        for (name, value) in [
+            ("permission", ""),
+            ("permission", "everything"),
+            ("permission", "cspm:read,"),
+            ("any_of", "cspm:read users:manage"),
+            ("max_staleness", "-1"),
+            ("max_staleness", "1s"),
+            ("max_staleness", "2147483648"),
+        ] {
+            for request in with_requirements(&tenant, &key, &[(name, value)]) {
+                let refused = send(request).await;
+                let refused = refused.expect_problem(400, "invalid_request");
+                assert_eq!(refused["errors"][0]["field"], name, "{value}");
+            }
+        }
+    });
+}
+
+#[test]
+fn requirements_in_several_places_all_count() {
+    run(async {
+        let tenant = Tenant::fresh();
+        let (_, key) = tenant.key("admin", "viewer").await;
+        let (read, manage) = ("cspm:read", "users:manage");
+        let call = || tenant.call("POST", VALIDATE);
+        let form = |wanted| call().form(&[("token", key.as_str()), wanted]);
+        for request in [
+            form(("permission", read)).query(&[("permission", manage)]),
+            form(("permission", manage)).query(&[("permission", read)]),
+            call()
+                .bearer_auth(&key)
+                .query(&[("permission", read), ("permission", manage)]),
+            call().json(&json!({ "access_key": key, "permission": [read, manage] })),
+        ] {
+            assert_eq!(code(&send(request).await.expect(200).body), "forbidden");
+        }
+        for request in [
+            form(("any_of", read)).query(&[("any_of", manage)]),
+            call()
+                .bearer_auth(&key)
+                .query(&[("any_of", read), ("any_of", read)]),
+            form(("max_staleness", "0")).query(&[("max_staleness", "0")]),
+            call().json(&json!({ "access_key": key, "any_of": [] })),
+            call().json(&json!({ "access_key": key, "any_of": [7] })),
+            call().bearer_auth(&key).query(&[("permision", manage)]),
+        ] {
+            send(request).await.expect_problem(400, "invalid_request");
+        }
     });
 }
 

@@ -309,6 +309,7 @@ async fn bad_calls(contract: &Contract<'_>) {
     let bad_tenant = json!({ "sub": "admin", "tenant_id": "-/-", "scope": "join-tokens:redeem" });
     tokens.push(contract.tenant.token_of(bad_tenant));
     let keys = keys_good_and_bad(contract).await;
+    parameters(contract, &tokens[0]).await;
     without_a_table(contract, &keys[0], &tokens[0]).await;
     let mut operations: Vec<_> = contract.operations.iter().collect();
     // revokePresentedKey comes last, because it revokes the good key.
@@ -362,6 +363,35 @@ async fn keys_good_and_bad(contract: &Contract<'_>) -> Vec<String> {
     vec![
         good, onboards, reads, revoked, ownerless, broken, expired, forged,
     ]
+}
+
+/// Calls every operation with a parameter that no operation knows, and with its own parameters. AccuKnox's calls ignore
+/// the former, and ours refuse it.
+async fn parameters(contract: &Contract<'_>, token: &str) {
+    for operation in &contract.operations {
+        // One of the operations revokes the key.
+        let (_, key) = contract.tenant.key("admin", "editor").await;
+        let is_key = operation.takes("accessKey");
+        let credentials = if is_key { &key } else { token };
+        let call = contract.call(&operation.id).bearer(credentials);
+        let call = call.without_body();
+        let is_about_query = |answer: &Answer| answer.body["errors"][0]["field"] == "query";
+        let answer = contract.send(call.clone().query("limits", "1")).await;
+        // The path and query of that one are those of another request.
+        let is_ours = operation.path.starts_with("/v1/") && operation.id != "checkKeyForPath";
+        assert_eq!(
+            is_about_query(&answer),
+            is_ours,
+            "{}: {}",
+            operation.id,
+            answer.text
+        );
+        for parameter in operation.parameters.iter().filter(|p| p["in"] == "query") {
+            let name = parameter["name"].as_str().unwrap();
+            let answer = contract.send(call.clone().query(name, "?")).await;
+            assert!(!is_about_query(&answer), "{} {name}", operation.id);
+        }
+    }
 }
 
 /// Calls every operation while the table is unavailable.

@@ -28,6 +28,8 @@ fn the_documented_operations_are_the_routes_of_the_template() {
     let routes = routes.map(|route| route["Properties"]["RouteKey"].as_str().unwrap().to_owned());
     // The console is not part of the API.
     let routes = routes.filter(|route| !route.contains(" /console"));
+    // OpenAPI knows neither routes for any method nor greedy parameters.
+    let routes = routes.map(|route| route.replace("ANY ", "GET ").replace("+}", "}"));
     let operations = Document::read().operations().into_iter();
     let documented = operations.map(|o| format!("{} {}", o.method, o.path));
     assert_eq!(BTreeSet::from_iter(documented), BTreeSet::from_iter(routes));

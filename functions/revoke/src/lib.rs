@@ -34,7 +34,7 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error
     let (service, now) = (&app.service, clock::now());
     let reason = query::reason(&request)?;
     if http::route(&request) == "POST /v1/access-keys/revoke" {
-        let key = requests::presented_key(&request)?.key;
+        let key = requests::presented_key(&request)?;
         revoke_presented_key(service, &key, reason, now).await?;
         return Ok(http::no_content());
     }

@@ -1,9 +1,12 @@
-//! `POST /v1/access-keys/validate`: checks whether a key is valid, and returns what it permits.
+//! `POST /v1/access-keys/validate`: returns whether a key is valid, and what it permits (RFC 7662).
+//! `/v1/access-keys/check`: the same for gateways, which look only at the status of the response.
 
 use access_keys::{
     http::{self, Error, requests, views::ValidationView, within_named_tenant},
     process::{clock, config::Environment},
-    service::{KeyService, Validation, ValidationCache, count_validation, validate_key},
+    service::{
+        KeyService, ValidateRequest, Validation, ValidationCache, count_validation, validate_key,
+    },
 };
 use lambda_http::{Body, Request, Response, http::StatusCode};
 
@@ -21,18 +24,47 @@ impl App {
     }
 }
 
-/// Returns 200 with `active` true or false (RFC 7662).
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error> {
-    let question = requests::presented_key(&request)?;
+    match http::route(&request) {
+        "ANY /v1/access-keys/check" => check(app, &request, requests::check_key(&request)?).await,
+        "ANY /v1/access-keys/check/{proxy+}" => {
+            let key = http::required_bearer_key(request.headers())?;
+            check(app, &request, ValidateRequest::new(key)).await
+        }
+        _ => {
+            let question = requests::validate_key(&request)?;
+            let validation = validate(app, "validate", &request, &question).await?;
+            Ok(http::json(
+                StatusCode::OK,
+                &ValidationView::from(validation),
+            ))
+        }
+    }
+}
+
+/// Returns 204 if the key is good. A refused key is an error: gateways look only at the status.
+async fn check(
+    app: &App,
+    request: &Request,
+    question: ValidateRequest,
+) -> Result<Response<Body>, Error> {
+    let validation = validate(app, "check", request, &question).await?;
+    Ok(http::allowed(&validation.result?))
+}
+
+/// Validates and counts. A key of a tenant other than that in `X-Tenant-Id` is forbidden.
+async fn validate(
+    app: &App,
+    metric: &'static str,
+    request: &Request,
+    question: &ValidateRequest,
+) -> Result<Validation, Error> {
     let App { service, cache } = app;
-    let validation = validate_key(service, Some(cache), &question, clock::now()).await;
+    let validation = validate_key(service, Some(cache), question, clock::now()).await;
     let validation = validation.map(|validation| Validation {
         result: within_named_tenant(request.headers(), validation.result),
         ..validation
     });
-    count_validation("validate", validation.as_ref().map(|v| &v.result));
-    Ok(http::json(
-        StatusCode::OK,
-        &ValidationView::from(validation?),
-    ))
+    count_validation(metric, validation.as_ref().map(|v| &v.result));
+    Ok(validation?)
 }

@@ -4,6 +4,8 @@ use http::{HeaderValue, StatusCode, header};
 use lambda_http::{Body, Response};
 use serde::Serialize;
 
+use crate::policy::Grant;
+
 /// A response with a JSON body.
 #[must_use]
 pub fn json(status: StatusCode, body: &impl Serialize) -> Response<Body> {
@@ -15,6 +17,26 @@ pub fn json(status: StatusCode, body: &impl Serialize) -> Response<Body> {
     response
         .headers_mut()
         .insert(header::CONTENT_TYPE, content_type);
+    response
+}
+
+/// Tells a gateway that a key is good, and what it permits: a 204 response with headers for the service behind the
+/// gateway.
+#[must_use]
+pub fn allowed(grant: &Grant) -> Response<Body> {
+    let mut response = no_content();
+    for (name, value) in [
+        ("x-auth-tenant", grant.tenant_id.to_string()),
+        ("x-auth-user", grant.user_id.to_string()),
+        ("x-auth-key-id", grant.key_id.to_string()),
+        ("x-auth-role", grant.role.to_string()),
+        ("x-auth-scope", grant.scope.to_string()),
+    ] {
+        // This cannot fail, because identifiers are visible ASCII.
+        if let Ok(value) = HeaderValue::try_from(value) {
+            response.headers_mut().insert(name, value);
+        }
+    }
     response
 }
 

@@ -12,7 +12,10 @@ use serde::{
 use serde_json::{Map, Value};
 
 use super::error::Error;
-use crate::service::{Error as ServiceError, FieldError};
+use crate::{
+    model::{Permission, Permissions},
+    service::{Error as ServiceError, FieldError},
+};
 
 /// The maximum size of a body, in bytes.
 pub const LONGEST: usize = 64 * 1024;
@@ -109,6 +112,9 @@ pub type Text<T> = Field<Parsed<T>>;
 /// A field that contains a whole number.
 pub type Integer = Field<i64>;
 
+/// A field that contains the names of permissions: a list, or a string in which commas separate them.
+pub type Names = Field<Permissions>;
+
 /// A value parsed from a string.
 pub struct Parsed<T>(T);
 
@@ -123,6 +129,22 @@ impl<T: FromStr<Err: ToString>> FromJson for Parsed<T> {
         let text = value.as_str().ok_or("must be a string")?;
         let parsed = text.parse().map_err(|rule: T::Err| rule.to_string());
         parsed.map(Self)
+    }
+}
+
+impl FromJson for Permissions {
+    fn from_json(value: Value) -> Result<Self, String> {
+        fn parse<T: FromStr<Err: ToString>>(name: &Value) -> Result<T, String> {
+            let name = name
+                .as_str()
+                .ok_or("must be a string or a list of strings")?;
+            name.parse().map_err(|rule: T::Err| rule.to_string())
+        }
+        let Value::Array(names) = value else {
+            return parse(&value);
+        };
+        let add = |all: Self, name| Ok(all.or(parse::<Permission>(name)?.into()));
+        names.iter().try_fold(Self::default(), add)
     }
 }
 
@@ -181,13 +203,15 @@ impl Errors {
 
     /// The value of a string field; `None` if the field is absent or invalid.
     pub fn text<T>(&mut self, field: &'static str, text: Text<T>) -> Option<T> {
-        match text.0 {
-            Ok(text) => text.map(|Parsed(value)| value),
-            Err(rule) => {
-                self.add(field, rule);
-                None
-            }
-        }
+        self.value(field, text).map(|Parsed(value)| value)
+    }
+
+    /// The value of a field; `None` if it is absent or invalid.
+    pub fn value<T>(&mut self, field: &'static str, value: Field<T>) -> Option<T> {
+        value.0.unwrap_or_else(|rule| {
+            self.add(field, rule);
+            None
+        })
     }
 
     /// The value of a required text field.
@@ -227,6 +251,16 @@ impl Errors {
         }
     }
 
+    pub fn append(&mut self, other: Self) {
+        self.0.extend(other.0);
+    }
+
+    /// Combines all errors into one, and leaves none. Call this only if there is at least one error.
+    #[must_use]
+    pub fn take(&mut self) -> Error {
+        std::mem::take(self).into_error()
+    }
+
     /// Combines all errors into one. Call this only if there is at least one error.
     #[must_use]
     pub fn into_error(self) -> Error {
@@ -248,7 +282,20 @@ fn is_json(media_type: &str) -> bool {
         || media_type.starts_with("application/") && media_type.ends_with("+json")
 }
 
-#[must_use]
-pub(super) fn is_empty(request: &Request) -> bool {
-    matches!(request.body(), Body::Empty) || request.body().is_empty()
+/// What the body of a request contains, by its media type. A body that is not a form should be JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Empty,
+    Form,
+    Json,
+}
+
+pub(super) fn kind(request: &Request) -> Kind {
+    if matches!(request.body(), Body::Empty) || request.body().is_empty() {
+        Kind::Empty
+    } else if media_type(request).as_deref() == Some("application/x-www-form-urlencoded") {
+        Kind::Form
+    } else {
+        Kind::Json
+    }
 }

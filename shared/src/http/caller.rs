@@ -122,6 +122,16 @@ pub fn bearer_key(headers: &HeaderMap) -> Option<AccessKey> {
     bearer(headers).map(|token| AccessKey::new(token.to_owned()))
 }
 
+/// The bearer token as an access key.
+///
+/// # Errors
+/// When there is no bearer token.
+pub fn required_bearer_key(headers: &HeaderMap) -> Result<AccessKey, Error> {
+    bearer_key(headers).ok_or(Error::MissingKey(
+        "an access key is required: send it as Authorization: Bearer",
+    ))
+}
+
 /// Validates the caller's access key.
 ///
 /// # Errors
@@ -131,9 +141,7 @@ pub async fn calling_key(
     service: &KeyService,
     now: Timestamp,
 ) -> Result<Viewer, Error> {
-    let key = bearer_key(request.headers()).ok_or(Error::MissingKey(
-        "an access key is required: send it as Authorization: Bearer",
-    ))?;
+    let key = required_bearer_key(request.headers())?;
     let request_of_key = ValidateRequest::new(key);
     let grant = validate_key(service, None, &request_of_key, now)
         .await?

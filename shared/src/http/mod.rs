@@ -14,10 +14,10 @@ pub mod requests;
 mod serve;
 pub mod views;
 
-pub use answer::{json, no_content};
+pub use answer::{allowed, json, no_content};
 pub use caller::{
-    actor, authorized_key, bearer_key, calling_key, key_or_person, require_tenant, tenant,
-    within_named_tenant,
+    actor, authorized_key, bearer_key, calling_key, key_or_person, require_tenant,
+    required_bearer_key, tenant, within_named_tenant,
 };
 pub use error::Error;
 pub use event::AuthorizerEvent;

@@ -21,6 +21,8 @@ pub struct Problem {
     pub errors: Vec<FieldError>,
     /// The key that an earlier request created.
     pub key_id: Option<KeyId>,
+    /// The challenge of RFC 6750, if the credentials do not suffice.
+    pub challenge: Option<&'static str>,
 }
 
 type Row<'a> = (StatusCode, &'static str, &'a str);
@@ -31,6 +33,7 @@ impl From<Error> for Problem {
             Error::Service(ServiceError::IdempotencyKeyCompleted(key_id)) => Some(key_id),
             _ => None,
         };
+        let challenge = challenge(&error);
         let (status, code, detail): Row<'_> = match error {
             Error::Service(ServiceError::Invalid(errors)) => return Self::invalid(errors),
             Error::Service(error) => of_service(&error),
@@ -60,7 +63,22 @@ impl From<Error> for Problem {
             detail: detail.to_owned(),
             errors: Vec::new(),
             key_id,
+            challenge,
         }
+    }
+}
+
+/// The challenge for an error, without an error code if the request has no credentials (RFC 6750, section 3.1).
+fn challenge(error: &Error) -> Option<&'static str> {
+    match error {
+        Error::Service(ServiceError::KeyRefused(RefusalCode::Forbidden)) => {
+            Some("Bearer error=\"insufficient_scope\"")
+        }
+        Error::Service(ServiceError::KeyRefused(_) | ServiceError::NotAKey) => {
+            Some("Bearer error=\"invalid_token\"")
+        }
+        Error::Unauthenticated(_) | Error::MissingKey(_) => Some("Bearer"),
+        _ => None,
     }
 }
 
@@ -149,6 +167,7 @@ impl Problem {
             detail: detail.join("; "),
             errors,
             key_id: None,
+            challenge: None,
         }
     }
 
@@ -158,8 +177,11 @@ impl Problem {
         let mut response = json(self.status, body);
         let headers = response.headers_mut();
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if self.status == StatusCode::UNAUTHORIZED {
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        if let Some(challenge) = self.challenge {
+            headers.insert(
+                header::WWW_AUTHENTICATE,
+                HeaderValue::from_static(challenge),
+            );
         }
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));

@@ -36,6 +36,54 @@ fn parse_path<T: FromStr>(text: Option<&str>) -> Result<T, Error> {
     value.ok_or(Error::NOT_FOUND)
 }
 
+/// The query parameters that a route of our own API knows. AccuKnox's routes and the console ignore others.
+fn known(route: &str) -> Option<&'static [&'static str]> {
+    let (_, path) = route.split_once(' ')?;
+    let known: &[&str] = match route {
+        "GET /v1/access-keys" | "GET /v1/users/{user_id}/access-keys" => {
+            &["status", "role", "limit", "cursor"]
+        }
+        "GET /v1/clusters" => &["status", "key_id", "limit", "cursor"],
+        "GET /v1/users" => &["limit", "cursor"],
+        "DELETE /v1/users/{user_id}/access-keys"
+        | "DELETE /v1/users/{user_id}/access-keys/{key_id}"
+        | "POST /v1/access-keys/revoke" => &["reason"],
+        "POST /v1/access-keys/validate" | "ANY /v1/access-keys/check" => {
+            &["permission", "any_of", "max_staleness"]
+        }
+        // The path and the query are those of the request that a gateway asks about.
+        "ANY /v1/access-keys/check/{proxy+}" => return None,
+        _ => &[],
+    };
+    path.starts_with("/v1/").then_some(known)
+}
+
+/// Refuses query parameters that the route does not know. A misspelt one could otherwise weaken what it should restrict.
+pub(super) fn refuse_unknown(request: &Request, route: &str) -> Result<(), Error> {
+    let Some(known) = known(route) else {
+        return Ok(());
+    };
+    let unknown = all(request).filter(|(name, _)| !known.contains(name));
+    // The names come from the caller, so the message does not repeat them.
+    let rule = match (unknown.count(), known) {
+        (0, _) => return Ok(()),
+        (_, []) => "must be empty: this call has no query parameters".to_owned(),
+        (count, known) => {
+            let known = known.join(", ");
+            format!("has {count} unknown parameter(s); the known parameters are {known}")
+        }
+    };
+    Err(Error::field("query", rule))
+}
+
+/// The names and values of all query parameters.
+pub(super) fn all(request: &Request) -> impl Iterator<Item = (&str, &str)> {
+    let parameters = request.query_string_parameters_ref();
+    parameters
+        .into_iter()
+        .flat_map(|parameters| parameters.iter())
+}
+
 /// The value of a query parameter, which must not be given more than once.
 pub fn parameter<'a>(request: &'a Request, name: &'static str) -> Result<Option<&'a str>, Error> {
     let parameters = request.query_string_parameters_ref();

@@ -7,13 +7,15 @@ use lambda_http::Request;
 use serde::Deserialize;
 
 use super::{
-    body::{self, Errors, Integer, Text},
-    caller::{bearer_key, require_tenant},
+    body::{self, Errors, Integer, Kind, Names, Text},
+    caller::{bearer_key, require_tenant, required_bearer_key},
     error::Error,
+    query,
 };
 use crate::{
     model::{
-        ClusterName, JoinToken, Name, Permission, Role, TenantId, Timestamp, UserStatus, is_email,
+        ClusterName, JoinToken, Name, Permissions, Required, Role, TenantId, Timestamp, UserStatus,
+        is_email,
     },
     process::config::ExpirySettings,
     service::{Expiry, FieldError, KeyRequest, RedeemRequest, UserChange, ValidateRequest},
@@ -241,45 +243,170 @@ pub fn redeem_join_token(
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
+struct KeyBody {
+    access_key: Text<String>,
+}
+
+/// Reads the key to revoke from a JSON body or a form (RFC 7009). If the body is empty, or is JSON without a key, the
+/// bearer token is the key.
+pub fn presented_key(request: &Request) -> Result<AccessKey, Error> {
+    match body::kind(request) {
+        Kind::Empty => bearer_key(request.headers()).ok_or(NO_KEY),
+        Kind::Form => token_of_form(request),
+        Kind::Json => {
+            let (body, mut errors) = body::read::<KeyBody>(request)?;
+            let key = key_or_bearer(request, body.access_key, &mut errors);
+            let key = key.ok_or_else(|| errors.take())?;
+            errors.finish()?;
+            Ok(key)
+        }
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
 struct ValidateBody {
     access_key: Text<String>,
-    permission: Text<Permission>,
+    permission: Names,
+    any_of: Names,
     max_staleness: Integer,
 }
 
-/// Reads the key to validate or revoke from a JSON body or a form (RFC 7662, RFC 7009). If the body is empty, or is
-/// JSON without a key, the bearer token is the key.
-pub fn presented_key(request: &Request) -> Result<ValidateRequest, Error> {
-    if body::is_empty(request) {
-        let key = bearer_key(request.headers()).ok_or(Error::MalformedBody(
-            "send the key as JSON {\"access_key\": …}, as a form token=…, or as a bearer token",
-        ))?;
-        return Ok(ValidateRequest::new(key));
-    }
-    if body::media_type(request).as_deref() == Some("application/x-www-form-urlencoded") {
-        let mut tokens = form_urlencoded::parse(request.body()).filter(|(name, _)| name == "token");
-        let (Some((_, token)), None) = (tokens.next(), tokens.next()) else {
-            return Err(Error::field("token", "must be given exactly once"));
-        };
-        return Ok(ValidateRequest::new(AccessKey::new(token.into_owned())));
-    }
-    let (body, mut errors) = body::read::<ValidateBody>(request)?;
-    let max_staleness = errors.integer("max_staleness", body.max_staleness, 0..=i32::MAX.into());
-    let permission = errors.text("permission", body.permission);
-    let bearer = bearer_key(request.headers()).filter(|_| body.access_key.is_absent());
-    let key = match bearer {
-        Some(key) => Some(key),
-        None => errors
-            .required("access_key", body.access_key)
-            .map(AccessKey::new),
-    };
-    let Some(key) = key else {
-        return Err(errors.into_error());
+/// Reads the key to validate from a JSON body or a form (RFC 7662), like [`presented_key`]. Requirements can be in the
+/// body, in the query, or both.
+///
+/// # Errors
+/// When a value is invalid, or `any_of` or `max_staleness` is given twice.
+pub fn validate_key(request: &Request) -> Result<ValidateRequest, Error> {
+    let mut errors = Errors::default();
+    let mut wanted = Requirements::of_query(request, &mut errors);
+    let key = match body::kind(request) {
+        Kind::Empty => bearer_key(request.headers()).ok_or(NO_KEY)?,
+        Kind::Form => {
+            for (name, value) in form_urlencoded::parse(request.body()) {
+                wanted.read(&name, &value, &mut errors);
+            }
+            token_of_form(request)?
+        }
+        Kind::Json => {
+            let (body, in_body) = body::read::<ValidateBody>(request)?;
+            errors.append(in_body);
+            let range = 0..=i32::MAX.into();
+            let seconds = errors.integer("max_staleness", body.max_staleness, range);
+            wanted.add_staleness(seconds.map(i64::unsigned_abs), &mut errors);
+            let all = errors.value("permission", body.permission);
+            wanted.add_permissions(all.unwrap_or_default());
+            let any_of = errors.value("any_of", body.any_of);
+            wanted.add_any_of(any_of, &mut errors);
+            let key = key_or_bearer(request, body.access_key, &mut errors);
+            key.ok_or_else(|| errors.take())?
+        }
     };
     errors.finish()?;
-    Ok(ValidateRequest {
-        key,
-        permission,
-        max_staleness: Duration::from_secs(max_staleness.unwrap_or(0).unsigned_abs()),
-    })
+    Ok(wanted.of_key(key))
+}
+
+/// Reads the key that a gateway received as a bearer token, and the requirements in the query. Ignores the body.
+///
+/// # Errors
+/// When there is no bearer token, a value is invalid, or `any_of` or `max_staleness` is given twice.
+pub fn check_key(request: &Request) -> Result<ValidateRequest, Error> {
+    let key = required_bearer_key(request.headers())?;
+    let mut errors = Errors::default();
+    let wanted = Requirements::of_query(request, &mut errors);
+    errors.finish()?;
+    Ok(wanted.of_key(key))
+}
+
+const NO_KEY: Error = Error::MalformedBody(
+    "send the key as JSON {\"access_key\": …}, as a form token=…, or as a bearer token",
+);
+
+fn token_of_form(request: &Request) -> Result<AccessKey, Error> {
+    let mut tokens = form_urlencoded::parse(request.body()).filter(|(name, _)| name == "token");
+    let (Some((_, token)), None) = (tokens.next(), tokens.next()) else {
+        return Err(Error::field("token", "must be given exactly once"));
+    };
+    Ok(AccessKey::new(token.into_owned()))
+}
+
+fn key_or_bearer(request: &Request, key: Text<String>, errors: &mut Errors) -> Option<AccessKey> {
+    match bearer_key(request.headers()).filter(|_| key.is_absent()) {
+        Some(bearer) => Some(bearer),
+        None => errors.required("access_key", key).map(AccessKey::new),
+    }
+}
+
+/// What a caller requires of a key, from all parts of a request.
+#[derive(Debug, Default)]
+struct Requirements {
+    required: Required,
+    max_staleness: Option<Duration>,
+}
+
+const TWICE: &str = "must not be given more than once";
+
+impl Requirements {
+    fn of_query(request: &Request, errors: &mut Errors) -> Self {
+        let mut wanted = Self::default();
+        for (name, value) in query::all(request) {
+            wanted.read(name, value, errors);
+        }
+        wanted
+    }
+
+    fn of_key(self, key: AccessKey) -> ValidateRequest {
+        ValidateRequest {
+            key,
+            required: self.required,
+            max_staleness: self.max_staleness.unwrap_or_default(),
+        }
+    }
+
+    /// Reads a parameter of a query or a form. Ignores those with other names.
+    fn read(&mut self, name: &str, value: &str, errors: &mut Errors) {
+        match name {
+            "permission" => match value.parse() {
+                Ok(all) => self.add_permissions(all),
+                Err(rule) => errors.add("permission", rule),
+            },
+            "any_of" => match value.parse() {
+                Ok(any_of) => self.add_any_of(Some(any_of), errors),
+                Err(rule) => errors.add("any_of", rule),
+            },
+            "max_staleness" => match value.parse().ok().filter(|n| i32::try_from(*n).is_ok()) {
+                Some(seconds) => self.add_staleness(Some(seconds), errors),
+                None => errors.add(
+                    "max_staleness",
+                    format!("must be a whole number from 0 to {}", i32::MAX),
+                ),
+            },
+            _ => {}
+        }
+    }
+
+    fn add_permissions(&mut self, all: Permissions) {
+        self.required.all = self.required.all.or(all);
+    }
+
+    fn add_any_of(&mut self, any_of: Option<Permissions>, errors: &mut Errors) {
+        let Some(any_of) = any_of else { return };
+        if any_of.is_empty() {
+            errors.add("any_of", "must name at least one permission");
+        } else if !self.required.any_of.is_empty() {
+            errors.add("any_of", TWICE);
+        }
+        self.required.any_of = any_of;
+    }
+
+    fn add_staleness(&mut self, seconds: Option<u64>, errors: &mut Errors) {
+        let Some(seconds) = seconds else { return };
+        if self
+            .max_staleness
+            .replace(Duration::from_secs(seconds))
+            .is_some()
+        {
+            errors.add("max_staleness", TWICE);
+        }
+    }
 }

@@ -12,7 +12,7 @@ use lambda_http::{
     service_fn,
 };
 
-use super::{body, error::Error, event::Event, problem::Problem};
+use super::{body, error::Error, event::Event, problem::Problem, query};
 use crate::process::clock;
 
 /// Time reserved for writing the response.
@@ -65,6 +65,8 @@ where
     let call = Call::begin(&request);
     let result = if request.body().len() > body::LONGEST {
         Err(Error::BodyTooLarge)
+    } else if let Err(error) = query::refuse_unknown(&request, &call.route) {
+        Err(error)
     } else {
         let answer = tokio::time::timeout(call.budget, handle(request)).await;
         answer.unwrap_or(Err(Error::Deadline))

@@ -25,6 +25,6 @@ pub use join_token::{JoinToken, JoinTokenRecord};
 pub use name::{InvalidName, Name};
 pub use principal::{Principal, PrincipalKind};
 pub use revocation::Revocation;
-pub use role::{Permission, Permissions, Role, UnknownName};
+pub use role::{Permission, Permissions, Required, Role, UnknownName};
 pub use time::Timestamp;
 pub use user::{Actor, Epoch, EpochEnd, User, UserStatus, is_email};

@@ -64,7 +64,7 @@ impl FromStr for Permission {
 }
 
 /// A set of permissions. Displayed like the `scope` of RFC 6749, as names separated by spaces.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Permissions(u16);
 
 impl Permissions {
@@ -81,6 +81,11 @@ impl Permissions {
     #[must_use]
     pub const fn and(self, other: Self) -> Self {
         Self(self.0 & other.0)
+    }
+
+    #[must_use]
+    pub const fn or(self, other: Self) -> Self {
+        Self(self.0 | other.0)
     }
 
     #[must_use]
@@ -116,6 +121,57 @@ impl fmt::Display for Permissions {
 impl Serialize for Permissions {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
+    }
+}
+
+impl From<Permission> for Permissions {
+    fn from(permission: Permission) -> Self {
+        Self::of(&[permission])
+    }
+}
+
+/// Reads one or more names, separated by commas.
+impl FromStr for Permissions {
+    type Err = UnknownName;
+
+    fn from_str(text: &str) -> Result<Self, UnknownName> {
+        let names = text
+            .split(',')
+            .map(|name| Ok(Self::from(name.parse::<Permission>()?)));
+        names
+            .reduce(|one, other| Ok(one?.or(other?)))
+            .unwrap_or(Ok(Self::default()))
+    }
+}
+
+/// The permissions that a caller requires of a key.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Required {
+    pub all: Permissions,
+    /// At least one of these, unless the set is empty.
+    pub any_of: Permissions,
+}
+
+impl Required {
+    /// Any key will do.
+    pub const NOTHING: Self = Self {
+        all: Permissions::of(&[]),
+        any_of: Permissions::of(&[]),
+    };
+
+    #[must_use]
+    pub const fn is_met_by(self, scope: Permissions) -> bool {
+        let has_any = self.any_of.is_empty() || !self.any_of.and(scope).is_empty();
+        has_any && self.all.is_within(scope)
+    }
+}
+
+impl From<Permission> for Required {
+    fn from(permission: Permission) -> Self {
+        Self {
+            all: permission.into(),
+            ..Self::NOTHING
+        }
     }
 }
 

@@ -126,8 +126,8 @@ async fn only_cluster(
 ) -> Result<ClusterName, Error> {
     // A refused key must not reveal anything about its slots.
     let (record, owner) = store.key_and_owner(key.claims()).await?;
-    let permission = Some(Permission::ClustersOnboard);
-    policy::evaluate(key, record.as_ref(), owner.as_ref(), permission, now)?;
+    let required = Permission::ClustersOnboard.into();
+    policy::evaluate(key, record.as_ref(), owner.as_ref(), required, now)?;
     let (tenant, _, key_id) = key.claims().ids();
     let mut names = store.slots(tenant, key_id, 2).await?;
     match (names.pop(), names.is_empty()) {
@@ -215,8 +215,8 @@ fn decide(
     now: Timestamp,
 ) -> Decision {
     let (record, owner) = (state.key.as_ref(), state.owner.as_ref());
-    let permission = Some(Permission::ClustersOnboard);
-    let grant = match policy::evaluate(request.key, record, owner, permission, now) {
+    let required = Permission::ClustersOnboard.into();
+    let grant = match policy::evaluate(request.key, record, owner, required, now) {
         Ok(grant) => grant,
         Err(code) => return Decision::Refuse(Refusal::Key(code)),
     };

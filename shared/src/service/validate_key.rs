@@ -9,7 +9,7 @@ use super::{
     validation_cache::{Lookup, ValidationCache},
 };
 use crate::{
-    model::{KeyRecord, Permission, Timestamp},
+    model::{KeyRecord, Required, Timestamp},
     policy::{Grant, RefusalCode},
     process::{
         metrics::{self, Metric},
@@ -27,8 +27,8 @@ const USE_PATIENCE: Duration = Duration::from_millis(300);
 #[derive(Debug)]
 pub struct ValidateRequest {
     pub key: AccessKey,
-    /// The permission that the key must have, if any.
-    pub permission: Option<Permission>,
+    /// The permissions that the key must have.
+    pub required: Required,
     /// The maximum age of cached data. Zero always reads the table.
     pub max_staleness: Duration,
 }
@@ -39,7 +39,7 @@ impl ValidateRequest {
     pub const fn new(key: AccessKey) -> Self {
         Self {
             key,
-            permission: None,
+            required: Required::NOTHING,
             max_staleness: Duration::ZERO,
         }
     }
@@ -67,7 +67,7 @@ pub async fn validate_key(
     service.refresh_if_due(now);
     let cached = cache.and_then(|cache| cache.get(&request.key, request.max_staleness, now));
     if let Some((checked_at, lookup)) = cached {
-        let result = lookup.evaluate(request.permission, now);
+        let result = lookup.evaluate(request.required, now);
         return Ok(Validation { result, checked_at });
     }
     let result = match service.verify(&request.key, now).await? {
@@ -77,7 +77,7 @@ pub async fn validate_key(
             if let Some(cache) = cache {
                 cache.insert(&lookup, now);
             }
-            let result = lookup.evaluate(request.permission, now);
+            let result = lookup.evaluate(request.required, now);
             if result.is_ok() {
                 record_use(&service.store, lookup.record.as_ref(), now).await;
             }

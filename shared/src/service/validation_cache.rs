@@ -9,7 +9,7 @@ use std::{
 use lru::LruCache;
 
 use crate::{
-    model::{KeyHash, KeyRecord, Permission, Timestamp, User},
+    model::{KeyHash, KeyRecord, Required, Timestamp, User},
     policy::{self, Grant, RefusalCode},
     process::config::{self, Environment},
     token::{AccessKey, VerifiedKey},
@@ -25,13 +25,9 @@ pub(super) struct Lookup {
 
 impl Lookup {
     /// Evaluates what the key permits at `now`.
-    pub fn evaluate(
-        &self,
-        permission: Option<Permission>,
-        now: Timestamp,
-    ) -> Result<Grant, RefusalCode> {
+    pub fn evaluate(&self, required: Required, now: Timestamp) -> Result<Grant, RefusalCode> {
         let (record, owner) = (self.record.as_ref(), self.owner.as_ref());
-        policy::evaluate(&self.key, record, owner, permission, now)
+        policy::evaluate(&self.key, record, owner, required, now)
     }
 }
 
@@ -111,7 +107,7 @@ impl ValidationCache {
 mod tests {
     use super::*;
     use crate::model::{
-        Principal, Revocation, Role,
+        Permission, Principal, Revocation, Role,
         fixtures::{self, NOW, at},
     };
     use crate::token::Claims;
@@ -165,13 +161,9 @@ mod tests {
         }
 
         /// The result at `now` for a caller who accepts data up to five minutes old.
-        fn result(
-            &self,
-            permission: Option<Permission>,
-            now: Timestamp,
-        ) -> Option<Result<Grant, RefusalCode>> {
+        fn result(&self, required: Required, now: Timestamp) -> Option<Result<Grant, RefusalCode>> {
             let (_, lookup) = self.get(&key("key"), FIVE_MINUTES, now)?;
-            Some(lookup.evaluate(permission, now))
+            Some(lookup.evaluate(required, now))
         }
     }
 
@@ -217,7 +209,10 @@ mod tests {
         let cache = ValidationCache::with(FIVE_MINUTES, lookup());
         assert!(!cache.has(FIVE_MINUTES, NOW - millis(1)));
         cache.insert(&Arc::new(revoked()), NOW - millis(5_000));
-        assert_eq!(cache.result(None, NOW), Some(Err(RefusalCode::Revoked)));
+        assert_eq!(
+            cache.result(Required::NOTHING, NOW),
+            Some(Err(RefusalCode::Revoked))
+        );
     }
 
     #[test]
@@ -235,7 +230,7 @@ mod tests {
         let cache = ValidationCache::with(FIVE_MINUTES, lookup());
         cache.insert(&Arc::new(revoked()), NOW + millis(1));
         assert_eq!(
-            cache.result(None, NOW + millis(1)),
+            cache.result(Required::NOTHING, NOW + millis(1)),
             Some(Err(RefusalCode::Revoked))
         );
 
@@ -261,8 +256,16 @@ mod tests {
         let end = at(10);
         let shortened = changed(|lookup| lookup.record.as_mut().unwrap().expires_at = end);
         let cache = ValidationCache::with(FIVE_MINUTES, shortened);
-        assert!(cache.result(None, end - millis(1)).unwrap().is_ok());
-        assert_eq!(cache.result(None, end), Some(Err(RefusalCode::Expired)));
+        assert!(
+            cache
+                .result(Required::NOTHING, end - millis(1))
+                .unwrap()
+                .is_ok()
+        );
+        assert_eq!(
+            cache.result(Required::NOTHING, end),
+            Some(Err(RefusalCode::Expired))
+        );
 
         // A validation that reads the table checks the signed expiry first, so the cache returns nothing after it.
         let signed = changed(|lookup| {
@@ -271,24 +274,29 @@ mod tests {
             lookup.key = VerifiedKey::new(lookup.key.hash(), claims);
         });
         let cache = ValidationCache::with(FIVE_MINUTES, signed);
-        assert!(cache.result(None, end - millis(1)).unwrap().is_ok());
-        assert_eq!(cache.result(None, end), None);
+        assert!(
+            cache
+                .result(Required::NOTHING, end - millis(1))
+                .unwrap()
+                .is_ok()
+        );
+        assert_eq!(cache.result(Required::NOTHING, end), None);
     }
 
     #[test]
     fn permission_and_owner_are_evaluated_from_cached_data() {
         let cache = ValidationCache::with(FIVE_MINUTES, lookup());
-        let result = cache.result(Some(Permission::ClustersManage), NOW);
+        let result = cache.result(Permission::ClustersManage.into(), NOW);
         assert!(result.unwrap().is_ok());
         assert_eq!(
-            cache.result(Some(Permission::UsersManage), NOW),
+            cache.result(Permission::UsersManage.into(), NOW),
             Some(Err(RefusalCode::Forbidden))
         );
 
         let demoted = changed(|lookup| lookup.owner.as_mut().unwrap().role = Role::Viewer);
         let cache = ValidationCache::with(FIVE_MINUTES, demoted);
         assert_eq!(
-            cache.result(Some(Permission::ClustersManage), NOW),
+            cache.result(Permission::ClustersManage.into(), NOW),
             Some(Err(RefusalCode::Forbidden))
         );
 
@@ -297,7 +305,10 @@ mod tests {
             owner.epoch = owner.epoch.next(NOW);
         });
         let cache = ValidationCache::with(FIVE_MINUTES, next_epoch);
-        assert_eq!(cache.result(None, NOW), Some(Err(RefusalCode::Revoked)));
+        assert_eq!(
+            cache.result(Required::NOTHING, NOW),
+            Some(Err(RefusalCode::Revoked))
+        );
     }
 
     #[test]
