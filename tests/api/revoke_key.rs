@@ -102,6 +102,26 @@ fn a_validation_without_max_staleness_sees_a_revocation_even_if_the_key_is_cache
 }
 
 #[test]
+fn a_form_revokes_like_rfc_7009() {
+    run(async {
+        let tenant = Tenant::fresh();
+        let (_, key) = tenant.key("admin", "viewer").await;
+        let revoke = |token: &str| {
+            let form = [("token", token), ("token_type_hint", "access_token")];
+            send(tenant.call("POST", "/v1/access-keys/revoke").form(&form))
+        };
+        for token in ["garbage", &forged(&key), &tenant.token("admin")] {
+            assert_eq!(revoke(token).await.expect(200).text, "");
+        }
+        assert_eq!(tenant.verdict(&key).await, "active");
+        for _ in 0..2 {
+            assert_eq!(revoke(&key).await.expect(200).text, "");
+            assert_eq!(tenant.verdict(&key).await, "revoked");
+        }
+    });
+}
+
+#[test]
 fn a_second_revocation_changes_nothing() {
     run(async {
         let tenant = Tenant::fresh();

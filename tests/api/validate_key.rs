@@ -1,5 +1,6 @@
 //! Validating a key: the ways to send the key, and the options of the request.
 
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use harness::{Tenant, VALIDATE, code, expect_checked_since, now, run, send};
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
@@ -19,6 +20,25 @@ fn a_key_may_be_sent_in_json_in_a_form_or_as_a_bearer_token() {
         }
         let without_key = send(call()).await;
         without_key.expect_problem(400, "malformed_body");
+    });
+}
+
+#[test]
+fn the_response_has_the_members_of_rfc_7662() {
+    run(async {
+        let tenant = Tenant::fresh();
+        let (id, key) = tenant.key("admin", "viewer").await;
+        let answer = tenant.validate(&key).await;
+        let payload = URL_SAFE_NO_PAD
+            .decode(key.split('.').nth(1).unwrap())
+            .unwrap();
+        let claims: Value = serde_json::from_slice(&payload).unwrap();
+        for name in ["iss", "aud", "sub", "jti", "iat", "exp", "tenant-id"] {
+            assert_eq!(answer[name], claims[name], "{name}");
+        }
+        assert_eq!(answer["client_id"], id);
+        assert_eq!(answer["username"], "admin");
+        assert_eq!(answer["token_type"], "Bearer");
     });
 }
 

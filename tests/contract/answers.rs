@@ -147,6 +147,10 @@ async fn presented_keys(contract: &Contract<'_>) {
     let lacking = json!({ "access_key": key, "permission": "users:manage" });
     let lacking = validate().json(&lacking);
     contract.expect(200, "forbidden", lacking).await;
+    let as_form = contract
+        .call("revokePresentedKey")
+        .form(&format!("token={key}"));
+    contract.ok(as_form).await;
     revoke(contract, &key).await;
 }
 

@@ -9,9 +9,9 @@ use access_keys::{
         clock,
         config::{self, CallerSettings, Environment},
     },
-    service::{KeyService, revoke_all_keys, revoke_key, revoke_presented_key},
+    service::{self, KeyService, revoke_all_keys, revoke_key, revoke_presented_key},
 };
-use lambda_http::{Body, Request, Response};
+use lambda_http::{Body, Request, Response, http::StatusCode};
 
 pub struct App {
     pub service: KeyService,
@@ -29,14 +29,17 @@ impl App {
     }
 }
 
-/// Returns 204 once the key or keys are revoked.
+/// Returns 204 once the key or keys are revoked, or 200 if the key was sent in a form (RFC 7009).
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error> {
     let (service, now) = (&app.service, clock::now());
     let reason = query::reason(&request)?;
     if http::route(&request) == "POST /v1/access-keys/revoke" {
-        let key = requests::presented_key(&request)?;
-        revoke_presented_key(service, &key, reason, now).await?;
-        return Ok(http::no_content());
+        let (key, is_form) = requests::presented_key(&request)?;
+        return match revoke_presented_key(service, &key, reason, now).await {
+            // For clients of RFC 7009, a token that is not valid is not an error.
+            Ok(()) | Err(service::Error::NotAKey) if is_form => Ok(http::no_body(StatusCode::OK)),
+            result => Ok(result.map(|()| http::no_content())?),
+        };
     }
     let actor = http::actor(&request, &app.callers)?;
     let owner_id = query::path_user(&request, &actor)?;

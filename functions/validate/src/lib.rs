@@ -36,7 +36,7 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error
             let validation = validate(app, "validate", &request, &question).await?;
             Ok(http::json(
                 StatusCode::OK,
-                &ValidationView::from(validation),
+                &ValidationView::new(validation, &app.service.issuer),
             ))
         }
     }

@@ -43,7 +43,12 @@ pub fn allowed(grant: &Grant) -> Response<Body> {
 /// A 204 response, which has no body.
 #[must_use]
 pub fn no_content() -> Response<Body> {
+    no_body(StatusCode::NO_CONTENT)
+}
+
+#[must_use]
+pub fn no_body(status: StatusCode) -> Response<Body> {
     let mut response = Response::new(Body::Empty);
-    *response.status_mut() = StatusCode::NO_CONTENT;
+    *response.status_mut() = status;
     response
 }

@@ -14,7 +14,7 @@ pub mod requests;
 mod serve;
 pub mod views;
 
-pub use answer::{allowed, json, no_content};
+pub use answer::{allowed, json, no_body, no_content};
 pub use caller::{
     actor, authorized_key, bearer_key, calling_key, key_or_person, require_tenant,
     required_bearer_key, tenant, within_named_tenant,

@@ -247,20 +247,22 @@ struct KeyBody {
     access_key: Text<String>,
 }
 
-/// Reads the key to revoke from a JSON body or a form (RFC 7009). If the body is empty, or is JSON without a key, the
-/// bearer token is the key.
-pub fn presented_key(request: &Request) -> Result<AccessKey, Error> {
-    match body::kind(request) {
-        Kind::Empty => bearer_key(request.headers()).ok_or(NO_KEY),
-        Kind::Form => token_of_form(request),
+/// Reads the key to revoke from a JSON body or a form. If the body is empty, or is JSON without a key, the bearer token
+/// is the key. Also returns whether the body is a form, because RFC 7009 then determines the response.
+pub fn presented_key(request: &Request) -> Result<(AccessKey, bool), Error> {
+    let kind = body::kind(request);
+    let key = match kind {
+        Kind::Empty => bearer_key(request.headers()).ok_or(NO_KEY)?,
+        Kind::Form => token_of_form(request)?,
         Kind::Json => {
             let (body, mut errors) = body::read::<KeyBody>(request)?;
             let key = key_or_bearer(request, body.access_key, &mut errors);
             let key = key.ok_or_else(|| errors.take())?;
             errors.finish()?;
-            Ok(key)
+            key
         }
-    }
+    };
+    Ok((key, kind == Kind::Form))
 }
 
 #[derive(Default, Deserialize)]

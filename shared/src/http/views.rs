@@ -10,7 +10,7 @@ use crate::{
     model::{
         Cluster, ClusterName, ClusterNumber, ClusterType, JoinTokenRecord, KeyId, KeySnapshot,
         KeyStatus, Liveness, Node, NodeName, NodeNumber, Permissions, Principal, Revocation, Role,
-        TenantId, Timestamp, User, UserId, UserStatus,
+        TenantId, Timestamp, TokenIssuer, User, UserId, UserStatus,
     },
     policy::Grant,
     service::{Listing, Validation},
@@ -105,6 +105,8 @@ pub struct ValidationView {
     token_type: Option<&'static str>,
     #[serde(flatten)]
     grant: Option<Grant>,
+    #[serde(flatten)]
+    aliases: Option<IntrospectionMembers>,
     /// Why the key is refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     code: Option<&'static str>,
@@ -112,8 +114,20 @@ pub struct ValidationView {
     checked_at: Timestamp,
 }
 
-impl From<Validation> for ValidationView {
-    fn from(validation: Validation) -> Self {
+/// Members of RFC 7662 that clients expect besides those of the key's claims.
+#[derive(Serialize)]
+struct IntrospectionMembers {
+    iss: String,
+    aud: String,
+    /// The key's id.
+    client_id: KeyId,
+    /// The owner.
+    username: UserId,
+}
+
+impl ValidationView {
+    #[must_use]
+    pub fn new(validation: Validation, issuer: &TokenIssuer) -> Self {
         let (grant, code) = match validation.result {
             Ok(grant) => (Some(grant), None),
             Err(code) => (None, Some(code.as_str())),
@@ -121,6 +135,12 @@ impl From<Validation> for ValidationView {
         Self {
             active: grant.is_some(),
             token_type: grant.as_ref().map(|_| "Bearer"),
+            aliases: grant.as_ref().map(|grant| IntrospectionMembers {
+                iss: issuer.issuer.clone(),
+                aud: issuer.audience.clone(),
+                client_id: grant.key_id,
+                username: grant.user_id.clone(),
+            }),
             grant,
             code,
             checked_at: validation.checked_at,

@@ -24,7 +24,7 @@ pub fn table(environment: &mut Environment<'_>) -> Store {
 pub struct KeyService {
     pub store: Store,
     pub(crate) kms: KmsKeys,
-    pub(crate) issuer: TokenIssuer,
+    pub issuer: TokenIssuer,
 }
 
 impl KeyService {
