@@ -60,7 +60,7 @@ fn forged_cursor(list: &str, position: &str) -> String {
 }
 
 #[test]
-fn a_forged_cursor_is_an_invalid_request() {
+fn a_forged_cursor_with_a_malformed_position_is_refused() {
     run(async {
         let tenant = Tenant::fresh();
         let (id, _) = tenant.key("admin", "viewer").await;

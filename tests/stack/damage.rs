@@ -276,7 +276,7 @@ async fn a_damaged_item_harms_only_itself() {
     let stack = stack.expect("the local stack starts");
     let world = World::new(&stack).await;
     let items = scan(&world.tenant).await;
-    // The caller of most probes stays undamaged.
+    // Leaves out the items of `boss`, who makes most of the calls.
     let damaged = items
         .iter()
         .filter(|item| !location(item).contains("#boss "));

@@ -66,7 +66,7 @@ pub struct Cluster {
     pub created_at: Timestamp,
     /// The last recorded call from the cluster or any of its nodes. Calls within an hour of it are not recorded.
     pub last_seen_at: Timestamp,
-    /// When a deletion began that has not ended. Until then, no key can join the cluster.
+    /// When the unfinished deletion began, if there is one. No key can join the cluster until that deletion ends.
     pub deleting: Option<Timestamp>,
 }
 

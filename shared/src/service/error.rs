@@ -13,7 +13,7 @@ use crate::{
 /// A field of a request that is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FieldError {
-    /// The field, parameter or header.
+    /// The name of the field, parameter or header, or `body` or `query`.
     pub field: &'static str,
     /// States the rule, and never repeats the value.
     pub detail: String,

@@ -89,10 +89,11 @@ impl PublishedKeys {
 
     /// The public keys, and whether they are complete. Do not let clients cache an incomplete set.
     ///
-    /// A verifier that drops a key because of our outage refuses genuine keys. A process therefore publishes every key
-    /// that it has read until KMS says that the key is disabled or deleted, or that its alias stands for another key. If
-    /// KMS cannot be asked about a key that the process has never read, the set is incomplete. The other keys are
-    /// published nevertheless, so that one unreadable key cannot take them all away.
+    /// If an outage on our side removed a public key from the set, verifiers would refuse genuine access keys. A
+    /// process therefore publishes every key that it has read until KMS says that the key is disabled or deleted, or
+    /// that its alias stands for another key. If KMS cannot be asked about a key that the process has never read, the
+    /// set is incomplete. The other keys are published nevertheless, so that one unreadable key cannot take them all
+    /// away.
     ///
     /// # Errors
     /// When no key can be read.

@@ -174,7 +174,7 @@ impl Repair<'_> {
         Ok(())
     }
 
-    /// Checks some clusters. Returns the position of the next ones.
+    /// Checks a page of clusters. Returns the position of the next ones.
     async fn clusters(
         &self,
         after: Option<Position>,
@@ -205,7 +205,7 @@ impl Repair<'_> {
         Ok(page.next.map(|Position(next)| next))
     }
 
-    /// Checks some keys and their owners. Returns the position of the next ones.
+    /// Checks a page of keys, and their owners. Returns the position of the next ones.
     async fn keys(
         &self,
         after: Option<Position>,

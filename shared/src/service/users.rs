@@ -246,8 +246,9 @@ async fn write_user(
     Err(Error::CHANGED_MEANWHILE)
 }
 
-/// Deactivates a user whose deletion has failed because the user's epoch changed. Unlike the deletion, this write does
-/// not depend on the epoch, so a user who keeps revoking their own keys cannot delay it. After it, they can no longer.
+/// Deactivates a user after a deletion failed, usually because the user's epoch changed. Unlike the deletion, this
+/// write does not depend on the epoch, so a user who keeps revoking their own keys cannot delay it. Once deactivated,
+/// the user can no longer revoke keys.
 async fn deactivate(store: &Store, user: Option<&User>) -> Result<(), Error> {
     if let Some(active) = user.filter(|user| user.is_active()) {
         let status = UserStatus::Inactive;

@@ -23,7 +23,7 @@ pub(crate) const IDEMPOTENCY_LIFETIME: Duration = Duration::from_secs(86_400);
 /// The request that an `Idempotency-Key` identifies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Idempotency {
-    /// Hash of the caller and the header.
+    /// Hash of the caller's id and the `Idempotency-Key`.
     pub id: String,
     /// Hash of the request's parameters.
     pub fingerprint: String,
@@ -328,8 +328,8 @@ impl Store {
     }
 
     /// Changes how many clusters a key may onboard, provided that it has not expired. A `giver` raises the limit, and
-    /// must still have the role and status that were read; without one, the limit must not rise. False if that has
-    /// changed.
+    /// must still have the role and status that were read; without one, the limit must not rise. False, without a
+    /// change, if one of these conditions does not hold.
     pub(crate) async fn limit_clusters(
         &self,
         key: &KeyRecord,

@@ -42,7 +42,7 @@ enum Benchmark {
     },
     /// Calls with 10 to 1,000,000 keys in the table.
     Growth,
-    /// The same checks in other key libraries, which are installed into `target/peers`.
+    /// Compares `validate` and `create` with other key libraries, which are installed into `target/peers` by default.
     Peers {
         /// Number of measurements of each system.
         #[arg(long, default_value_t = 3)]
@@ -53,7 +53,7 @@ enum Benchmark {
         /// Number of connections to a peer.
         #[arg(long, default_value_t = 8)]
         connections: usize,
-        /// Folder for the peers instead of `target/peers`.
+        /// Install the libraries here instead.
         #[arg(long)]
         directory: Option<PathBuf>,
     },

@@ -1,4 +1,5 @@
-//! When faults, kills and restarts happen. All follow from the seed, the race and the number of the request.
+//! Decides which faults, kills and restarts happen, and when. All follow from the seed, the race and the number of the
+//! request.
 
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use crate::{Arguments, RACES, Race, Random, Sequence, generator};
 
 /// A fault begins after this many requests.
 const FAULT_EVERY: u64 = 20;
-/// How long a kill waits until the function handles a request.
+/// The longest that a kill waits for the function to receive a request.
 pub const PATIENCE: Duration = Duration::from_millis(300);
 
 pub enum Chaos {

@@ -1,4 +1,4 @@
-//! Several services redeem the same join tokens while the right to onboard ends.
+//! Several services redeem the same join tokens, while another request may end the tokens' validity.
 
 use std::sync::Arc;
 

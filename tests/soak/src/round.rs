@@ -19,8 +19,8 @@ use crate::{Race, report::Tally, world::World};
 /// A status and a code that a request may return. `""` stands for no code.
 pub type Expected = (u16, &'static str);
 
-/// How often a client repeats a request that was not answered.
-const REPETITIONS: usize = 30;
+/// How many times a client sends a request before it gives up, if it cannot tell whether the request took effect.
+const ATTEMPTS: usize = 30;
 
 pub struct Round {
     world: Arc<World>,
@@ -68,7 +68,8 @@ impl Round {
         format!("{}-{}-{of}", self.race.name, self.number)
     }
 
-    /// Sends a request once. Besides what is expected, a request may fail because of a fault, a kill or a conflict.
+    /// Sends a request once. A response that is neither in `expected` nor a failure that a fault, a kill or a conflict
+    /// can cause is a violation.
     pub async fn call(
         &self,
         request: impl FnOnce(&Tenant<'_>) -> RequestBuilder,
@@ -93,14 +94,14 @@ impl Round {
         answer
     }
 
-    /// Repeats a request until it is answered.
+    /// Repeats a request until it is certain whether the request took effect.
     pub async fn settle(
         &self,
         request: impl Fn(&Tenant<'_>) -> RequestBuilder,
         expected: &[Expected],
     ) -> Result<Answer> {
         let mut last = String::new();
-        for _ in 0..REPETITIONS {
+        for _ in 0..ATTEMPTS {
             let answer = self.call(&request, expected).await;
             if !is_unknown(&answer) {
                 if expected.contains(&(answer.status, answer.code())) {
@@ -114,7 +115,7 @@ impl Round {
             }
             last = format!("{}: {}", answer.status, answer.text);
         }
-        bail!("not answered after {REPETITIONS} repetitions, the last time with {last}")
+        bail!("no answer after {ATTEMPTS} attempts, the last of which returned {last}")
     }
 
     /// Reads the table, without faults.

@@ -8,9 +8,9 @@ use serde_json::Value;
 /// A pattern for a value.
 #[derive(Debug)]
 pub(super) enum Pattern {
-    /// The value is an object, and every field matches its pattern.
+    /// The value is an object, and each field named here matches its pattern.
     Fields(BTreeMap<String, Pattern>),
-    /// The value matches one of the choices.
+    /// The value matches at least one of the choices.
     Choices(Vec<Choice>),
 }
 
@@ -24,7 +24,7 @@ pub(super) enum Choice {
 impl Pattern {
     /// # Errors
     ///
-    /// If the string is not an object, or contains rules that [`Pattern::matches`] does not implement.
+    /// If the text is not a JSON object, or contains rules that [`Pattern::matches`] does not implement.
     pub(super) fn parse(text: &str) -> Result<Self> {
         let json: Value = serde_json::from_str(text).context("a filter pattern is not JSON")?;
         Some(&json)
