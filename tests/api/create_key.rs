@@ -1,6 +1,6 @@
 //! Creating a key: the record, the access key, and the valid values of each field.
 
-use harness::{KEYS, Tenant, run, send};
+use harness::{KEYS, Tenant, now, rfc3339, run, send};
 use serde_json::{Value, json};
 
 #[test]
@@ -59,6 +59,7 @@ fn a_refused_creation_names_every_wrong_field_and_writes_nothing() {
             body[field] = value;
             (body, field.to_owned())
         };
+        let at = rfc3339(now() + 2 * 86_400);
         let long_name = "x".repeat(65);
         let long_emoji = "🔑".repeat(65);
         let mut cases = vec![
@@ -79,6 +80,8 @@ fn a_refused_creation_names_every_wrong_field_and_writes_nothing() {
             with("expires_at", json!("2020-01-01T00:00:00Z")),
             with("expires_at", json!("9999-01-01T00:00:00Z")),
             with("expires_at", json!("never")),
+            with("expires_at", json!(at.replace('T', " "))),
+            with("expires_at", json!(format!("{at}[UTC]"))),
             with("expires_at", json!(1)),
         ];
         for name in [
@@ -89,6 +92,9 @@ fn a_refused_creation_names_every_wrong_field_and_writes_nothing() {
             "a\u{0}b",
             "a\nb",
             "\u{202e}nimda",
+            "\u{200b}",
+            "\u{2800}",
+            "a\u{2060}b",
         ] {
             cases.push((viewer(name), "name".to_owned()));
         }
@@ -104,6 +110,22 @@ fn a_refused_creation_names_every_wrong_field_and_writes_nothing() {
         let three = create(&json!({ "max_clusters": 0 })).await;
         assert_eq!(three.array("errors").len(), 3);
         assert_eq!(tenant.items("admin").await, before);
+    });
+}
+
+#[test]
+fn a_whole_number_may_be_written_in_any_way() {
+    run(async {
+        let tenant = Tenant::fresh();
+        for days in ["30.0", "3e1", "300E-1"] {
+            let body = format!(
+                "{{\"name\":\"k\",\"role\":\"viewer\",\"expires_in_days\":{days},\"max_clusters\":2.0}}"
+            );
+            let request = tenant.request("admin", "POST", KEYS).body(body);
+            let request = request.header("content-type", "application/json");
+            let created = send(request).await.expect(201);
+            assert_eq!(created["max_clusters"], 2);
+        }
     });
 }
 

@@ -104,6 +104,24 @@ fn an_invalid_field_is_refused_with_its_name() {
 }
 
 #[test]
+fn white_space_around_a_key_or_join_token_is_not_part_of_it() {
+    run(async {
+        let tenant = Tenant::fresh();
+        let (_, key) = tenant.onboarding_key(1).await;
+        let body = json!({ "cluster_name": "a", "type": "K8s", "token": format!("{key}\n") });
+        let process = || tenant.call("POST", PROCESS).json(&body);
+        send(process()).await.expect(200);
+        let joined = send(process().bearer_auth(&key)).await.expect(200);
+        let token = format!("{}\n", joined.string("join_token"));
+        let platform = tenant.platform_token(json!({ "tenant_id": tenant.id }));
+        let redeem = json!({ "join_token": token, "cluster_name": "a" });
+        send(tenant.redemption(&platform, &redeem))
+            .await
+            .expect(200);
+    });
+}
+
+#[test]
 fn a_key_that_may_not_onboard_is_refused_with_the_reason() {
     run(async {
         let tenant = Tenant::fresh();

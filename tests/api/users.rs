@@ -1,6 +1,6 @@
 //! Users: the first sign-in, and the last administrator.
 
-use harness::{Tenant, run, send, strings};
+use harness::{Tenant, eventually, run, send, strings};
 use serde_json::json;
 
 #[test]
@@ -40,6 +40,29 @@ fn an_administrator_who_changes_their_own_record_keeps_their_last_sign_in_time()
             assert!(user["last_sign_in_at"].is_string(), "{}", user.text);
             user.expect(200);
         }
+    });
+}
+
+#[test]
+fn a_full_last_page_has_no_cursor() {
+    run(async {
+        let tenant = Tenant::fresh();
+        for user in ["one", "two"] {
+            tenant.user(user, "viewer").await;
+        }
+        // The index may lag behind the table.
+        let page = async |limit: usize| {
+            let path = format!("/v1/users?limit={limit}");
+            tenant.get("admin", &path).await.expect(200)
+        };
+        let all = eventually("all users are listed", || async {
+            let all = page(3).await;
+            (all.array("items").len() == 3).then_some(all)
+        });
+        assert!(all.await["next_cursor"].is_null());
+        let first = page(2).await;
+        assert_eq!(first.array("items").len(), 2);
+        assert!(first["next_cursor"].is_string());
     });
 }
 

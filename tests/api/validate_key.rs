@@ -18,6 +18,14 @@ fn a_key_may_be_sent_in_json_in_a_form_or_as_a_bearer_token() {
         ] {
             assert_eq!(send(request).await.expect(200)["active"], true);
         }
+        // The line break of a file, or of a terminal.
+        let copied = format!(" {key}\r\n");
+        for request in [
+            call().json(&json!({ "access_key": copied })),
+            call().form(&[("token", &copied)]),
+        ] {
+            assert_eq!(send(request).await.expect(200)["active"], true);
+        }
         let without_key = send(call()).await;
         without_key.expect_problem(400, "malformed_body");
     });
@@ -189,7 +197,6 @@ fn max_staleness_is_a_whole_number_of_seconds() {
         for wrong in [
             json!(-1),
             json!(0.5),
-            json!(30.0),
             json!("30"),
             json!(true),
             json!([30]),
@@ -199,7 +206,13 @@ fn max_staleness_is_a_whole_number_of_seconds() {
             let refused = refused.expect_problem(400, "invalid_request");
             assert_eq!(refused["errors"][0]["field"], "max_staleness", "{wrong}");
         }
-        for right in [json!(null), json!(0), json!(60), json!(i32::MAX)] {
+        for right in [
+            json!(null),
+            json!(0),
+            json!(60),
+            json!(60.0),
+            json!(i32::MAX),
+        ] {
             assert_eq!(validate(&right).await.expect(200)["active"], true);
         }
     });

@@ -51,16 +51,16 @@ impl Process {
     pub fn read(request: &Request) -> Result<(AccessKey, Self), Error> {
         let (mut body, mut errors) = body::read_leniently::<ProcessBody>(request)?;
         let in_body = errors.text("token", std::mem::take(&mut body.token));
-        let in_body = in_body.filter(|token| !token.is_empty());
+        let in_body = in_body.map(AccessKey::new);
+        let in_body = in_body.filter(|key| !key.reveal().is_empty());
         let key = match (bearer_key(request.headers()), in_body) {
-            (Some(header), Some(body)) if header.reveal() != body => {
+            (Some(header), Some(body)) if header.reveal() != body.reveal() => {
                 return Err(Error::field(
                     "token",
                     "must be the same access key as in the Authorization header",
                 ));
             }
-            (Some(key), _) => key,
-            (None, Some(body)) => AccessKey::new(body),
+            (Some(key), _) | (None, Some(key)) => key,
             (None, None) => {
                 return Err(Error::MissingKey(
                     "an access key is required: send it as Authorization: Bearer or in the field token",

@@ -151,7 +151,10 @@ impl FromJson for Permissions {
 /// The error message is empty. [`Errors::integer`] writes the message, because it knows the range.
 impl FromJson for i64 {
     fn from_json(value: Value) -> Result<Self, String> {
-        value.as_i64().ok_or_else(String::new)
+        // JSON has no integers: 30.0 and 3e1 are the same number as 30. Rust writes all of them as 30.
+        let whole = |number: f64| number.to_string().parse().ok();
+        let number = value.as_i64().or_else(|| value.as_f64().and_then(whole));
+        number.ok_or_else(String::new)
     }
 }
 

@@ -7,7 +7,7 @@ use lambda_http::{Request, RequestExt};
 
 use super::{cursor, error::Error};
 use crate::{
-    model::{Actor, ClusterName, KeyId, UserId},
+    model::{Actor, ClusterName, KeyId, UserId, is_plain},
     service::{ClusterFilter, KeyFilter, List, PageRequest, Position},
 };
 
@@ -133,16 +133,15 @@ pub fn idempotency_key(request: &Request) -> Result<Option<&str>, Error> {
     Ok(Some(text))
 }
 
-/// The `reason` of a revocation: at most 200 characters, without control characters.
+/// The `reason` of a revocation: at most 200 characters, none of which is a control, text direction or invisible
+/// character.
 pub fn reason(request: &Request) -> Result<Option<String>, Error> {
     match parameter(request, "reason")?.map(str::trim) {
         None | Some("") => Ok(None),
-        Some(text) if text.chars().count() <= 200 && !text.chars().any(char::is_control) => {
-            Ok(Some(text.to_owned()))
-        }
+        Some(text) if text.chars().count() <= 200 && is_plain(text) => Ok(Some(text.to_owned())),
         Some(_) => Err(Error::field(
             "reason",
-            "must have at most 200 characters and no control characters",
+            "must have at most 200 characters, and no control, text direction or invisible characters",
         )),
     }
 }

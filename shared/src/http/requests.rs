@@ -95,7 +95,7 @@ fn expiry(
         }
     };
     let at = errors.text("expires_at", at);
-    match (days, at.as_deref().map(str::parse)) {
+    match (days, at.as_deref().map(str::parse::<Timestamp>)) {
         (Some(_), Some(_)) => errors.add(
             "expires_at",
             "must not be given together with expires_in_days",
@@ -105,10 +105,7 @@ fn expiry(
         }
         (None, Some(Ok(at))) if at <= *limits.times(now).end() => return Expiry::At(at),
         (None, Some(Ok(_))) => errors.extend(Some(expires_at_error(limits, now))),
-        (None, Some(Err(_))) => errors.add(
-            "expires_at",
-            "must be an RFC 3339 time such as 2030-01-31T00:00:00Z",
-        ),
+        (None, Some(Err(rule))) => errors.add("expires_at", rule),
         (None, None) => {}
     }
     Expiry::In(limits.default)

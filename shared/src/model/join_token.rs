@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 use super::{
     access_key::KeyHash,
     id::{ClusterName, ClusterNumber, KeyId, NodeName, TenantId, UserId},
+    text::trimmed,
     time::Timestamp,
 };
 
@@ -29,10 +30,10 @@ impl JoinToken {
         Ok(Self(Zeroizing::new(uuid.to_string())))
     }
 
-    /// Wraps a string that was presented as a token.
+    /// Wraps a string that was presented as a token. White space around it is not part of it.
     #[must_use]
     pub fn presented(text: String) -> Self {
-        Self(Zeroizing::new(text))
+        Self(trimmed(Zeroizing::new(text)))
     }
 
     /// The text, for the one response that contains it.

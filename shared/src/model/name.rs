@@ -2,20 +2,22 @@
 
 use std::{fmt, str::FromStr};
 
-/// 1 to 64 characters, trimmed, without characters that affect how the surrounding text is displayed. All scripts and
-/// emoji are allowed.
+use super::text;
+
+/// 1 to 64 characters, trimmed, at least one of them visible, and none that makes the name look like another. All
+/// scripts and emoji are allowed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Name(String);
 
 /// Why a string is not a valid name. The message is public.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidName {
-    #[error("must not be empty")]
+    #[error("must contain a visible character")]
     Empty,
     #[error("must have at most 64 characters")]
     TooLong,
     #[error(
-        "must not contain control characters, line separators, text direction characters or byte order marks"
+        "must not contain control characters, line separators, text direction characters or invisible characters"
     )]
     Control,
 }
@@ -30,27 +32,18 @@ impl Name {
     }
 }
 
-/// Line and paragraph separators, the bidirectional formatting characters of UAX #9, and the byte order mark. They can
-/// make one name look like another in a list. Text in right-to-left scripts needs none of them.
-fn affects_surrounding_text(c: char) -> bool {
-    matches!(c, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
-}
-
 impl FromStr for Name {
     type Err = InvalidName;
 
     fn from_str(text: &str) -> Result<Self, InvalidName> {
         let text = text.trim();
-        if text.is_empty() {
+        if !text::is_visible(text) {
             return Err(InvalidName::Empty);
         }
         if text.chars().count() > Self::LONGEST {
             return Err(InvalidName::TooLong);
         }
-        if text
-            .chars()
-            .any(|c| c.is_control() || affects_surrounding_text(c))
-        {
+        if !text::is_plain(text) {
             return Err(InvalidName::Control);
         }
         Ok(Self(text.to_owned()))
@@ -80,8 +73,8 @@ mod tests {
     }
 
     #[test]
-    fn a_name_cannot_affect_how_the_surrounding_text_is_displayed() {
-        for bad in ["a\0b", "a\nb", "a\u{1b}[31m", "\u{202e}nimda", "a\u{2028}b"] {
+    fn a_name_cannot_look_like_another() {
+        for bad in ["a\0b", "a\nb", "a\u{1b}[31m", "\u{202e}nimda", "a\u{200b}b"] {
             assert_eq!(bad.parse::<Name>(), Err(InvalidName::Control), "{bad:?}");
         }
     }

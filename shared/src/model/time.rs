@@ -85,13 +85,44 @@ impl fmt::Display for Timestamp {
     }
 }
 
+/// Why a string is not a time of RFC 3339. The message is public.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("must be an RFC 3339 time such as 2030-01-31T00:00:00Z")]
+pub struct InvalidTime;
+
 impl FromStr for Timestamp {
-    type Err = jiff::Error;
+    type Err = InvalidTime;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let time: jiff::Timestamp = text.parse()?;
+        // jiff also reads other forms of ISO 8601.
+        let time = is_rfc_3339(text).then(|| text.parse::<jiff::Timestamp>());
+        let time = time.and_then(Result::ok).ok_or(InvalidTime)?;
         Ok(Self::from_seconds(time.as_second()))
     }
+}
+
+/// Whether a string has the form of a date-time of RFC 3339, section 5.6, which allows `t` and `z` in lower case.
+fn is_rfc_3339(text: &str) -> bool {
+    let has_form = |text: &str, form: &str| {
+        let is_like = |(byte, form): (u8, u8)| match form {
+            b'0' => byte.is_ascii_digit(),
+            form => byte.eq_ignore_ascii_case(&form),
+        };
+        text.len() == form.len() && text.bytes().zip(form.bytes()).all(is_like)
+    };
+    let Some((seconds, rest)) = text.split_at_checked("0000-00-00T00:00:00".len()) else {
+        return false;
+    };
+    let offset = match rest.strip_prefix('.') {
+        None => rest,
+        Some(fraction) => match fraction.trim_start_matches(|c: char| c.is_ascii_digit()) {
+            offset if offset.len() < fraction.len() => offset,
+            _ => return false,
+        },
+    };
+    let has_offset =
+        has_form(offset, "Z") || has_form(offset, "+00:00") || has_form(offset, "-00:00");
+    has_form(seconds, "0000-00-00T00:00:00") && has_offset
 }
 
 impl Serialize for Timestamp {
@@ -121,8 +152,34 @@ mod tests {
             parse("1970-01-01T01:00:00.9+01:00"),
             Some(Timestamp::from_seconds(0))
         );
-        assert_eq!(parse("1970-01-01"), None);
-        assert_eq!(parse("tomorrow"), None);
+        assert_eq!(
+            parse("1970-01-01t00:00:00z"),
+            Some(Timestamp::from_seconds(0))
+        );
+    }
+
+    #[test]
+    fn only_the_form_of_rfc_3339_is_a_time() {
+        for text in [
+            "1970-01-01",
+            "tomorrow",
+            "1970-01-01 00:00:00Z",
+            "19700101T000000Z",
+            "1970-01-01T00:00:00",
+            "1970-01-01T00:00Z",
+            "1970-01-01T00:00:00,5Z",
+            "1970-01-01T00:00:00.Z",
+            "1970-01-01T00:00:00+02",
+            "1970-01-01T00:00:00+0200",
+            "1970-01-01T00:00:00Z[UTC]",
+            "1970-01-01T00:00:00+02:00:00",
+            " 1970-01-01T00:00:00Z",
+            "1970-02-30T00:00:00Z",
+            "1970-01-01T25:00:00Z",
+            "+001970-01-01T00:00:00Z",
+        ] {
+            assert_eq!(text.parse::<Timestamp>(), Err(InvalidTime), "{text}");
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ use super::{
     principal::Principal,
     revocation::Revocation,
     role::{Permission, Role},
+    text::is_plain,
     time::Timestamp,
 };
 
@@ -245,11 +246,12 @@ impl User {
 }
 
 /// Whether a string can be an e-mail address: text on both sides of an `@`, at most 254 bytes (RFC 5321), without
-/// spaces or control characters.
+/// spaces, control characters or invisible characters.
 #[must_use]
 pub fn is_email(text: &str) -> bool {
     text.len() <= 254
-        && !text.chars().any(|c| c.is_control() || c.is_whitespace())
+        && is_plain(text)
+        && !text.chars().any(char::is_whitespace)
         && text
             .rsplit_once('@')
             .is_some_and(|(user, host)| !user.is_empty() && !host.is_empty())

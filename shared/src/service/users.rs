@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use super::{
     error::Error,
-    page::{Listing, PageRequest},
+    page::{Gather, Listing, PageRequest},
 };
 use crate::{
     model::{Actor, Name, Revocation, Role, TenantId, Timestamp, User, UserId, UserStatus},
     policy,
     process::events,
-    store::{Attempts, Store, UserWritten},
+    store::{Attempts, Position, Store, UserWritten},
 };
 
 /// The minimum time between two recorded sign-ins of a user.
@@ -101,14 +101,17 @@ pub async fn list_users(
 ) -> Result<Listing<User>, Error> {
     let (me, _) = sign_in_and_read(actor, store, &actor.user_id, now).await?;
     policy::may_list_users(&me)?;
-    let limit = i32::try_from(page.limit).unwrap_or(i32::MAX);
-    let users = store
-        .tenant_users(&me.tenant_id, page.after.as_ref(), limit)
-        .await?;
-    Ok(Listing {
-        items: users.items,
-        next: users.next,
-    })
+    let mut gather = Gather::new(page);
+    let size = gather.page_size(false).min(100);
+    loop {
+        let users = store
+            .tenant_users(&me.tenant_id, gather.position(), size)
+            .await?;
+        let position = |user: &User| Position::after_user(&user.user_id);
+        if gather.take(users, position, Some) {
+            return Ok(gather.finish());
+        }
+    }
 }
 
 pub async fn get_user(

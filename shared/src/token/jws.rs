@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::public_keys::{PublicKey, PublicKeys};
-use crate::model::{KeyHash, KeyId, KeyRecord, Role, TenantId, Timestamp, TokenIssuer, UserId};
+use crate::model::{
+    KeyHash, KeyId, KeyRecord, Role, TenantId, Timestamp, TokenIssuer, UserId, trimmed,
+};
 
 /// The maximum length of a key, in bytes. A real key has about 700 bytes, or 950 if signed with RSA.
 pub const LONGEST: usize = 4096;
@@ -22,10 +24,10 @@ pub const PREFIX: &str = "eyJ0eXAiOiJhY2Nlc3Mta2V5K2p3dCIs";
 pub struct AccessKey(Zeroizing<String>);
 
 impl AccessKey {
-    /// Wraps a string that may be a key.
+    /// Wraps a string that may be a key. White space around it, such as the line break of a file, is not part of it.
     #[must_use]
     pub fn new(text: String) -> Self {
-        Self(Zeroizing::new(text))
+        Self(trimmed(Zeroizing::new(text)))
     }
 
     /// The text, for the parser and for the one response that contains it.

@@ -1,0 +1,138 @@
+//! White space around secrets, and the rule for text that people read: names, reasons and e-mail addresses. A character that cannot be seen, or that
+//! moves its neighbours, can make one text look like another.
+
+use unicode_properties::UnicodeEmoji;
+use zeroize::Zeroizing;
+
+/// A secret without the white space around it.
+pub fn trimmed(secret: Zeroizing<String>) -> Zeroizing<String> {
+    match secret.trim() {
+        text if text.len() == secret.len() => secret,
+        text => Zeroizing::new(text.to_owned()),
+    }
+}
+
+/// Whether a text contains neither control characters, nor line separators, nor characters that are invisible or set
+/// the direction of text. Invisible characters are allowed where they are needed: in emoji sequences (UTS #51), and as
+/// joiners between letters of the scripts from Arabic to Sinhala.
+pub fn is_plain(text: &str) -> bool {
+    let chars: Vec<char> = text.chars().collect();
+    let at = |position: usize| chars.get(position).copied();
+    chars.iter().enumerate().all(|(position, c)| {
+        let before = position.checked_sub(1).and_then(at);
+        let after = at(position + 1);
+        !c.is_control()
+            && !is_line_separator(*c)
+            && (!is_ignorable(*c) || is_needed(*c, before, after))
+    })
+}
+
+/// Whether at least one character can be seen.
+pub(super) fn is_visible(text: &str) -> bool {
+    const BRAILLE_BLANK: char = '\u{2800}';
+    let is_visible =
+        |c: char| !c.is_whitespace() && !c.is_control() && !is_ignorable(c) && c != BRAILLE_BLANK;
+    text.chars().any(is_visible)
+}
+
+const fn is_line_separator(c: char) -> bool {
+    matches!(c, '\u{2028}' | '\u{2029}')
+}
+
+/// The property `Default_Ignorable_Code_Point` of UAX #44, which includes the formatting characters of UAX #9.
+const fn is_ignorable(c: char) -> bool {
+    matches!(c,
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}'
+        | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}'
+        | '\u{ffa0}' | '\u{fff0}'..='\u{fff8}' | '\u{1bca0}'..='\u{1bca3}'
+        | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
+}
+
+fn is_needed(c: char, before: Option<char>, after: Option<char>) -> bool {
+    const BLACK_FLAG: char = '\u{1f3f4}';
+    const KEYCAP: char = '\u{20e3}';
+    let is_emoji = |c: char| !c.is_ascii() && c.is_emoji_char();
+    let is_selector = |c: char| c == '\u{fe0f}';
+    let is_tag = |c: char| matches!(c, '\u{e0020}'..='\u{e007f}');
+    let joins_letters = |c: char| matches!(c, '\u{600}'..='\u{dff}');
+    match c {
+        // Variation selectors for text and emoji.
+        '\u{fe0e}' | '\u{fe0f}' => {
+            before.is_some_and(|b| is_emoji(b) || b.is_ascii() && after == Some(KEYCAP))
+        }
+        // Zero width joiner and non-joiner.
+        '\u{200d}' if before.is_some_and(|b| is_emoji(b) || is_selector(b)) => {
+            after.is_some_and(is_emoji)
+        }
+        '\u{200c}' | '\u{200d}' => {
+            before.is_some_and(joins_letters) && after.is_some_and(joins_letters)
+        }
+        _ => is_tag(c) && before.is_some_and(|b| b == BLACK_FLAG || is_tag(b)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Characters that cannot be seen.
+    const INVISIBLE: [char; 14] = [
+        '\u{200b}',
+        '\u{2060}',
+        '\u{ad}',
+        '\u{3164}',
+        '\u{115f}',
+        '\u{200c}',
+        '\u{200d}',
+        '\u{fe0f}',
+        '\u{34f}',
+        '\u{180e}',
+        '\u{e0041}',
+        '\u{feff}',
+        '\u{202e}',
+        '\u{2066}',
+    ];
+
+    #[test]
+    fn an_invisible_character_is_refused_alone_and_between_others() {
+        for c in INVISIBLE {
+            for text in [
+                format!("a{c}b"),
+                format!("1{c}2"),
+                format!("{c}a"),
+                format!("a{c}"),
+            ] {
+                assert!(!is_plain(&text), "{text:?}");
+            }
+            assert!(!is_visible(&format!(" {c}")), "{c:?}");
+        }
+        for text in ["", " \t", "\u{2800}", "\u{2800}\u{3000}"] {
+            assert!(!is_visible(text), "{text:?}");
+        }
+        for text in ["a\0b", "a\nb", "a\u{1b}[31m", "a\u{2028}b", "a\u{85}b"] {
+            assert!(!is_plain(text), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn every_script_and_emoji_sequence_is_allowed() {
+        for text in [
+            "a",
+            "Zoë",
+            "مفتاح",
+            "می\u{200c}خواهم",
+            "क्\u{200d}ष",
+            "密钥",
+            "🔑",
+            "👩\u{200d}💻",
+            "🏳\u{fe0f}\u{200d}🌈",
+            "👍🏽",
+            "1\u{fe0f}\u{20e3}",
+            "❤\u{fe0f}",
+            "🏴\u{e0067}\u{e0062}\u{e0065}\u{e006e}\u{e0067}\u{e007f}",
+        ] {
+            assert!(is_plain(text) && is_visible(text), "{text:?}");
+        }
+    }
+}
