@@ -1,6 +1,6 @@
 //! An administrator and the owner create keys while one of them is demoted, deactivated or deleted.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use anyhow::Result;
 use harness::{Answer, Tenant};
@@ -93,6 +93,7 @@ pub async fn round(round: &Arc<Round>, random: &mut Random) -> Result<()> {
         .settle(|tenant| lose(tenant, user, loss.change), &gone)
         .await?;
     stage.set(Stage::ACKNOWLEDGED);
+    let (_, before) = stored(round, &owner).await;
     let mut keys = Vec::new();
     for task in running {
         for (creation, answer, when) in task.await? {
@@ -102,7 +103,55 @@ pub async fn round(round: &Arc<Round>, random: &mut Random) -> Result<()> {
             }
         }
     }
+    let (epoch, after) = stored(round, &owner).await;
+    let late = after.difference(&before);
+    for key in late.filter(|key| is_forbidden(loss, key, &boss, &epoch)) {
+        round.violation(format!("{loss:?}: {key:?} was written afterwards"));
+    }
     check_keys(round, loss, &owner, &keys).await
+}
+
+/// What the table says about a key.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct StoredKey {
+    id: String,
+    role: String,
+    created_by: String,
+    epoch: String,
+}
+
+/// The epoch of a user, and the user's keys.
+async fn stored(round: &Round, user: &str) -> (String, BTreeSet<StoredKey>) {
+    let items = round.with(async |tenant| tenant.items(user).await).await;
+    let kind = |prefix| {
+        let items = items.iter();
+        items.filter(move |item| text(&item["sk"]).starts_with(prefix))
+    };
+    let epoch = kind("USER").map(|user| text(&user["epoch"])).collect();
+    let keys = kind("KEY#").map(|key| StoredKey {
+        id: text(&key["sk"]),
+        role: text(&key["role"]),
+        created_by: text(&key["created_by"]["M"]["id"]),
+        epoch: text(&key["epoch"]),
+    });
+    (epoch, keys.collect())
+}
+
+/// The text of a string or a number.
+fn text(attribute: &Value) -> String {
+    let text = attribute["S"].as_str().or(attribute["N"].as_str());
+    text.unwrap_or_default().to_owned()
+}
+
+/// Whether a key must not be written after a loss was acknowledged.
+fn is_forbidden(loss: Loss, key: &StoredKey, boss: &str, epoch: &str) -> bool {
+    match loss.change {
+        _ if !loss.is_owner => key.created_by == boss,
+        Demoted => key.role == "editor",
+        Deactivated | Deleted => true,
+        // The key would be dead from the beginning.
+        KeysRevoked => key.epoch != epoch,
+    }
 }
 
 fn lose(tenant: &Tenant<'_>, user: &str, change: Change) -> RequestBuilder {
