@@ -182,6 +182,12 @@ fn requirements_in_several_places_all_count() {
         ] {
             send(request).await.expect_problem(400, "invalid_request");
         }
+        let twice =
+            format!(r#"{{"access_key":"{key}","permission":"{manage}","permission":null}}"#);
+        let twice = call()
+            .header("content-type", "application/json")
+            .body(twice);
+        send(twice).await.expect_problem(400, "malformed_body");
     });
 }
 

@@ -1,12 +1,12 @@
 //! JSON request bodies: serde structs of [`Field`]s. Each field records the rule that its value breaks, so that one
 //! response can list every error.
 
-use std::{ops::RangeInclusive, str::FromStr};
+use std::{collections::BTreeSet, fmt, ops::RangeInclusive, str::FromStr};
 
 use lambda_http::{Body, Request};
 use serde::{
     Deserialize, Deserializer,
-    de::{DeserializeOwned, Visitor},
+    de::{DeserializeOwned, IgnoredAny, MapAccess, Visitor},
     forward_to_deserialize_any,
 };
 use serde_json::{Map, Value};
@@ -38,6 +38,9 @@ pub fn read<T: DeserializeOwned>(request: &Request) -> Result<(T, Errors), Error
     }
     let mut errors = Errors::default();
     let fields = parse(body)?;
+    if serde_json::from_slice::<DistinctNames>(body).is_err() {
+        return Err(Error::MalformedBody("a field occurs more than once"));
+    }
     let strict = Object {
         fields,
         errors: Some(&mut errors),
@@ -62,6 +65,33 @@ fn parse(body: &[u8]) -> Result<Map<String, Value>, Error> {
         Ok(Value::Object(fields)) => Ok(fields),
         Ok(_) => Err(Error::MalformedBody("the body must be a JSON object")),
         Err(_) => Err(MALFORMED),
+    }
+}
+
+/// Reads an object only if no two of its fields have the same name. Parsers differ in which of the two they use.
+struct DistinctNames;
+
+impl<'de> Deserialize<'de> for DistinctNames {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Self)
+    }
+}
+
+impl<'de> Visitor<'de> for DistinctNames {
+    type Value = Self;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an object whose fields have different names")
+    }
+
+    fn visit_map<M: MapAccess<'de>>(self, mut fields: M) -> Result<Self, M::Error> {
+        let mut names = BTreeSet::new();
+        while let Some((name, IgnoredAny)) = fields.next_entry::<String, _>()? {
+            if !names.insert(name) {
+                return Err(serde::de::Error::custom("a repeated field"));
+            }
+        }
+        Ok(self)
     }
 }
 

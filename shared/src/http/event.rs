@@ -42,10 +42,9 @@ fn clean(mut request: ApiGatewayV2httpRequest) -> ApiGatewayV2httpRequest {
     request.headers.remove(header::HOST);
     request.request_context.domain_name = None;
     request.raw_path = Some("/".into());
-    if let Some(query) = request.raw_query_string.take() {
-        let Ok(parameters) = query.parse::<QueryMap>();
-        request.query_string_parameters = parameters;
-    }
+    let query = request.raw_query_string.take().unwrap_or_default();
+    let Ok(parameters) = query.parse::<QueryMap>();
+    request.query_string_parameters = parameters;
     // The body stays as it is, and is then refused like any other body that is not JSON or too large.
     let body = request.body.as_deref().unwrap_or_default();
     request.is_base64_encoded &= body.len() <= LONGEST_BASE64 && is_base64(body);

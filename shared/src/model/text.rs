@@ -16,7 +16,10 @@ pub fn trimmed(secret: Zeroizing<String>) -> Zeroizing<String> {
 /// the direction of text. Invisible characters are allowed where they are needed: in emoji sequences (UTS #51), and as
 /// joiners between letters of the scripts from Arabic to Sinhala.
 pub fn is_plain(text: &str) -> bool {
-    let chars: Vec<char> = text.chars().collect();
+    let without_flags = FLAGS
+        .iter()
+        .fold(text.to_owned(), |text, flag| text.replace(flag, "x"));
+    let chars: Vec<char> = without_flags.chars().collect();
     let at = |position: usize| chars.get(position).copied();
     chars.iter().enumerate().all(|(position, c)| {
         let before = position.checked_sub(1).and_then(at);
@@ -35,6 +38,13 @@ pub(super) fn is_visible(text: &str) -> bool {
     text.chars().any(is_visible)
 }
 
+/// The only emoji with tag characters that are recommended for general interchange: England, Scotland and Wales.
+const FLAGS: [&str; 3] = [
+    "\u{1f3f4}\u{e0067}\u{e0062}\u{e0065}\u{e006e}\u{e0067}\u{e007f}",
+    "\u{1f3f4}\u{e0067}\u{e0062}\u{e0073}\u{e0063}\u{e0074}\u{e007f}",
+    "\u{1f3f4}\u{e0067}\u{e0062}\u{e0077}\u{e006c}\u{e0073}\u{e007f}",
+];
+
 const fn is_line_separator(c: char) -> bool {
     matches!(c, '\u{2028}' | '\u{2029}')
 }
@@ -50,11 +60,9 @@ const fn is_ignorable(c: char) -> bool {
 }
 
 fn is_needed(c: char, before: Option<char>, after: Option<char>) -> bool {
-    const BLACK_FLAG: char = '\u{1f3f4}';
     const KEYCAP: char = '\u{20e3}';
     let is_emoji = |c: char| !c.is_ascii() && c.is_emoji_char();
     let is_selector = |c: char| c == '\u{fe0f}';
-    let is_tag = |c: char| matches!(c, '\u{e0020}'..='\u{e007f}');
     let joins_letters = |c: char| matches!(c, '\u{600}'..='\u{dff}');
     match c {
         // Variation selectors for text and emoji.
@@ -68,7 +76,7 @@ fn is_needed(c: char, before: Option<char>, after: Option<char>) -> bool {
         '\u{200c}' | '\u{200d}' => {
             before.is_some_and(joins_letters) && after.is_some_and(joins_letters)
         }
-        _ => is_tag(c) && before.is_some_and(|b| b == BLACK_FLAG || is_tag(b)),
+        _ => false,
     }
 }
 
@@ -110,7 +118,15 @@ mod tests {
         for text in ["", " \t", "\u{2800}", "\u{2800}\u{3000}"] {
             assert!(!is_visible(text), "{text:?}");
         }
-        for text in ["a\0b", "a\nb", "a\u{1b}[31m", "a\u{2028}b", "a\u{85}b"] {
+        for text in [
+            "🏴\u{e0061}\u{e007f}",
+            "🏴\u{e0067}\u{e0062}a",
+            "a\0b",
+            "a\nb",
+            "a\u{1b}[31m",
+            "a\u{2028}b",
+            "a\u{85}b",
+        ] {
             assert!(!is_plain(text), "{text:?}");
         }
     }

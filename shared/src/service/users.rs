@@ -240,10 +240,14 @@ async fn write_user(
             UserWritten::LastAdmin => {
                 are_admins_complete = complete_admins(store, &me.tenant_id, user_id).await?;
             }
-            UserWritten::Stale if new.status == UserStatus::Deleted => {
-                deactivate(store, old.as_ref()).await?;
+            UserWritten::Stale => {
+                // Nobody delays their own deletion.
+                let is_another = new.status == UserStatus::Deleted && me.user_id != *user_id;
+                let other = old.filter(|old| is_another && old.is_active());
+                if let Some(other) = other {
+                    deactivate(store, &other).await?;
+                }
             }
-            UserWritten::Stale => {}
         }
     }
     Err(Error::CHANGED_MEANWHILE)
@@ -252,14 +256,19 @@ async fn write_user(
 /// Deactivates a user after a deletion failed, usually because the user's epoch changed. Unlike the deletion, this
 /// write does not depend on the epoch, so a user who keeps revoking their own keys cannot delay it. Once deactivated,
 /// the user can no longer revoke keys.
-async fn deactivate(store: &Store, user: Option<&User>) -> Result<(), Error> {
-    if let Some(active) = user.filter(|user| user.is_active()) {
-        let status = UserStatus::Inactive;
-        let inactive = User {
-            status,
-            ..active.clone()
-        };
-        store.write_user(user, &inactive, None).await?;
+async fn deactivate(store: &Store, user: &User) -> Result<(), Error> {
+    let inactive = User {
+        status: UserStatus::Inactive,
+        ..user.clone()
+    };
+    let mut written = store.write_user(Some(user), &inactive, None).await?;
+    if written == UserWritten::LastAdmin
+        && complete_admins(store, &user.tenant_id, &user.user_id).await?
+    {
+        written = store.write_user(Some(user), &inactive, None).await?;
+    }
+    if written == UserWritten::Done {
+        log(&inactive);
     }
     Ok(())
 }

@@ -142,6 +142,18 @@ async fn good_keys(trial: &Trial<'_>, tenant: &Tenant<'_>, id: &str, key: &str) 
         };
         trial.admitted(request).await;
     }
+    // Headers that are named in Connection are removed on the way to the service.
+    let names = "close, X-Auth-Tenant, X-Auth-Role, X-Auth-Scope";
+    let headers = trial
+        .admitted(trial.get(key).header("connection", names))
+        .await;
+    for name in ["x-auth-tenant", "x-auth-role", "x-auth-scope"] {
+        assert!(
+            headers.iter().any(|(known, _)| known == name),
+            "{}: {headers:?}",
+            trial.gateway.name
+        );
+    }
     let cookie = "c=".to_owned() + &"x".repeat(6_000);
     trial
         .admitted(trial.get(key).header("cookie", cookie))
@@ -178,6 +190,11 @@ async fn bad_keys(trial: &Trial<'_>, tenant: &Tenant<'_>, key: &str) {
         .refused("a request without a key", without_key)
         .await
         .expect(401);
+    let elsewhere = trial.get(key).header("x-tenant-id", "other");
+    trial
+        .refused("a key of another tenant", elsewhere)
+        .await
+        .expect(403);
     let (_, onboards) = tenant.key("admin", "cluster_onboarding").await;
     for query in [
         "",
