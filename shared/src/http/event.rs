@@ -1,7 +1,7 @@
 //! Reads events of API Gateway's HTTP APIs (payload format 2.0), whatever clients put into their requests.
 //!
-//! `lambda_http` cannot read an event with a header that is not ASCII, and panics if the host, the path and the query do
-//! not form a URI, or if the body is not base64. No function needs the URI, so an event loses what it consists of.
+//! `lambda_http` cannot read an event with a header that is not ASCII, and panics if the host, the path and the query
+//! do not form a URI, or if the body is not base64. No function needs the URI, so an event loses what it consists of.
 //!
 //! An event contains secrets. Nothing here quotes it.
 

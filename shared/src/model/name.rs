@@ -4,8 +4,8 @@ use std::{fmt, str::FromStr};
 
 use super::text;
 
-/// 1 to 64 characters, trimmed, at least one of them visible, and none that hides or moves others. All scripts and emoji
-/// are allowed.
+/// 1 to 64 characters, trimmed, at least one of them visible, and none that hides or moves others. All scripts and
+/// emoji are allowed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Name(String);
 

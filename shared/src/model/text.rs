@@ -1,5 +1,5 @@
-//! White space around secrets, and the rule for text that people read: names, reasons and e-mail addresses. A character that cannot be seen, or that
-//! moves its neighbours, can make one text look like another.
+//! White space around secrets, and the rule for text that people read: names, reasons and e-mail addresses. A character
+//! that cannot be seen, or that moves its neighbours, can make one text look like another.
 
 use unicode_properties::UnicodeEmoji;
 use zeroize::Zeroizing;
