@@ -48,7 +48,7 @@ pub fn read<T: DeserializeOwned>(request: &Request) -> Result<(T, Errors), Error
     Ok((T::deserialize(strict).map_err(|_| MALFORMED)?, errors))
 }
 
-/// Reads a JSON object, whatever its media type, and ignores unknown fields.
+/// Reads a JSON object. Ignores the media type of the request, and unknown and repeated fields.
 pub fn read_leniently<T: DeserializeOwned>(request: &Request) -> Result<(T, Errors), Error> {
     let lenient = Object {
         fields: parse(request.body())?,
@@ -142,7 +142,7 @@ pub type Text<T> = Field<Parsed<T>>;
 /// A field that contains a whole number.
 pub type Integer = Field<i64>;
 
-/// A field that contains the names of permissions: a list, or a string in which commas separate them.
+/// A field of permission names, as a list or as a comma-separated string.
 pub type Names = Field<Permissions>;
 
 /// A value parsed from a string.

@@ -46,8 +46,9 @@ pub struct User {
     pub revocations: Vec<EpochEnd>,
 }
 
-/// A period of a user's keys. Its number is the millisecond in which it began, or the number after the previous one if
-/// that is greater. Numbers are only compared with each other and never with a clock.
+/// A generation of a user's keys. Revoking all keys begins a new one. Its number is the millisecond in which it began,
+/// or the number after the previous one if that is greater. Numbers are only compared with each other and never with a
+/// clock.
 ///
 /// A user who is created again, for example after the item was lost, begins a new epoch. Keys that were created before
 /// therefore stay dead.

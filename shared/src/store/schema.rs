@@ -531,8 +531,8 @@ pub(super) struct KeyItem {
     revoked_reason: Option<String>,
     last_used_at: Option<Timestamp>,
     hash: Option<KeyHash>,
-    /// The time at which TTL removes the item: the key's expiry or, for an archived key, the end of its history. Not
-    /// read, because the index does not contain it.
+    /// The time at which TTL removes the item: the key's expiry or, for an archived key, the end of its history.
+    /// Only DynamoDB reads it.
     #[serde(skip_deserializing)]
     ttl: Option<Timestamp>,
 }

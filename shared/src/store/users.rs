@@ -142,8 +142,8 @@ impl Store {
         })
     }
 
-    /// Adds users who are active administrators to the set of administrators, from which damage may have removed them.
-    /// False if one of them no longer is an active administrator.
+    /// Adds active administrators to the set of administrators, in which they may be missing because it was damaged.
+    /// False if one of them is no longer an active administrator.
     pub(crate) async fn restore_admins(
         &self,
         tenant: &TenantId,

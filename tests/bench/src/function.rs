@@ -19,7 +19,7 @@ use tokio::{
 };
 
 const ARN: &str = "arn:aws:lambda:us-east-1:000000000000:function:bench";
-/// The deadline of an invocation, as in the template.
+/// The timeout of a function, as in the template.
 const TIME_LIMIT: Duration = Duration::from_secs(5);
 /// How long a process may take to ask for the next event.
 const PATIENCE: Duration = Duration::from_secs(15);

@@ -1,7 +1,7 @@
 //! Computes the write units that hourly use needs, from the requests that functions send to DynamoDB.
 //!
-//! A write of an item of up to 1 KB costs one unit, and twice as much in a transaction, even if it only checks a
-//! condition. An index costs units only if a write changes its key attributes.
+//! Writing an item of up to 1 KB costs one unit, or two in a transaction, where checking a condition costs as much as a
+//! write. An index costs units only if a write changes its key attributes.
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 

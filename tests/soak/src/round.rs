@@ -189,12 +189,12 @@ pub struct During {
 }
 
 impl During {
-    /// The request was sent after the change was acknowledged.
+    /// Whether the request was sent after the change was acknowledged.
     pub fn is_after(self) -> bool {
         self.sent == Stage::ACKNOWLEDGED
     }
 
-    /// The request was answered before the change was sent.
+    /// Whether the request was answered before the change was sent.
     pub fn is_before(self) -> bool {
         self.answered == Stage::NOT_SENT
     }
