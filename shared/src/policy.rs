@@ -206,8 +206,8 @@ pub struct Grant {
     pub clusters_used: u32,
 }
 
-/// Evaluates what a key permits now, and whether that includes what is `required`. A key permits only what its claims, its
-/// record and its owner all allow, so no write to the table can raise a key above its claims.
+/// Evaluates what a key permits now, and whether that includes what is `required`. A key permits only what its claims,
+/// its record and its owner all allow, so no write to the table can raise a key above its claims.
 pub fn evaluate(
     key: &VerifiedKey,
     record: Option<&KeyRecord>,

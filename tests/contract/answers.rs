@@ -381,7 +381,7 @@ async fn parameters(contract: &Contract<'_>, token: &str) {
         let call = call.without_body();
         let is_about_query = |answer: &Answer| answer.body["errors"][0]["field"] == "query";
         let answer = contract.send(call.clone().query("limits", "1")).await;
-        // The path and query of that one are those of another request.
+        // `checkKeyForPath` ignores the query, which belongs to the protected request.
         let is_ours = operation.path.starts_with("/v1/") && operation.id != "checkKeyForPath";
         assert_eq!(
             is_about_query(&answer),

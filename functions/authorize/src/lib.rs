@@ -37,13 +37,12 @@ pub async fn handle(
     let result = validation.map(|validation| within_named_tenant(headers, validation.result));
     count_validation("authorize", result.as_ref());
     let result = result.map_err(|error| {
-        let detail = "could not validate the access key";
         tracing::error!(
             request.id = request_id,
             error.cause = error.causes(),
-            "{detail}"
+            "could not validate the access key"
         );
-        diagnostic("Unavailable", detail)
+        diagnostic("Unavailable", "could not validate the access key")
     })?;
     match result {
         Ok(grant) => Ok(Some(grant).into()),

@@ -12,7 +12,7 @@ use lambda_runtime::{Diagnostic, LambdaEvent};
 use serde::Deserialize;
 use serde_json::Value;
 
-/// The longest that a call may be asked to work, in seconds. Leaves a minute of the function's timeout for the last step.
+/// The largest value of `seconds`. It leaves a minute of the function's timeout for the last step.
 const MOST_SECONDS: u64 = 840;
 
 pub struct App {

@@ -33,7 +33,7 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error
         }
         _ => {
             let question = requests::validate_key(&request)?;
-            let validation = validate(app, "validate", &request, &question).await?;
+            let validation = validate(app, &request, &question).await?;
             Ok(http::json(
                 StatusCode::OK,
                 &ValidationView::new(validation, &app.service.issuer),
@@ -48,14 +48,13 @@ async fn check(
     request: &Request,
     question: ValidateRequest,
 ) -> Result<Response<Body>, Error> {
-    let validation = validate(app, "check", request, &question).await?;
+    let validation = validate(app, request, &question).await?;
     Ok(http::allowed(&validation.result?))
 }
 
 /// Validates and counts. A key of a tenant other than that in `X-Tenant-Id` is forbidden.
 async fn validate(
     app: &App,
-    metric: &'static str,
     request: &Request,
     question: &ValidateRequest,
 ) -> Result<Validation, Error> {
@@ -65,6 +64,6 @@ async fn validate(
         result: within_named_tenant(request.headers(), validation.result),
         ..validation
     });
-    count_validation(metric, validation.as_ref().map(|v| &v.result));
+    count_validation("validate", validation.as_ref().map(|v| &v.result));
     Ok(validation?)
 }

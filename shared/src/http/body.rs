@@ -1,12 +1,12 @@
 //! JSON request bodies: serde structs of [`Field`]s. Each field records the rule that its value breaks, so that one
 //! response can list every error.
 
-use std::{collections::BTreeSet, fmt, ops::RangeInclusive, str::FromStr};
+use std::{fmt, ops::RangeInclusive, str::FromStr};
 
 use lambda_http::{Body, Request};
 use serde::{
     Deserialize, Deserializer,
-    de::{DeserializeOwned, IgnoredAny, MapAccess, Visitor},
+    de::{DeserializeOwned, MapAccess, Visitor},
     forward_to_deserialize_any,
 };
 use serde_json::{Map, Value};
@@ -37,12 +37,12 @@ pub fn read<T: DeserializeOwned>(request: &Request) -> Result<(T, Errors), Error
         ));
     }
     let mut errors = Errors::default();
-    let fields = parse(body)?;
-    if serde_json::from_slice::<DistinctNames>(body).is_err() {
+    let members = parse(body)?;
+    if members.has_repeated {
         return Err(Error::MalformedBody("a field occurs more than once"));
     }
     let strict = Object {
-        fields,
+        fields: members.fields,
         errors: Some(&mut errors),
     };
     Ok((T::deserialize(strict).map_err(|_| MALFORMED)?, errors))
@@ -51,7 +51,7 @@ pub fn read<T: DeserializeOwned>(request: &Request) -> Result<(T, Errors), Error
 /// Reads a JSON object. Ignores the media type of the request, and unknown and repeated fields.
 pub fn read_leniently<T: DeserializeOwned>(request: &Request) -> Result<(T, Errors), Error> {
     let lenient = Object {
-        fields: parse(request.body())?,
+        fields: parse(request.body())?.fields,
         errors: None,
     };
     let body = T::deserialize(lenient).map_err(|_| MALFORMED)?;
@@ -60,36 +60,39 @@ pub fn read_leniently<T: DeserializeOwned>(request: &Request) -> Result<(T, Erro
 
 const MALFORMED: Error = Error::MalformedBody("the body is not valid JSON");
 
-fn parse(body: &[u8]) -> Result<Map<String, Value>, Error> {
-    match serde_json::from_slice(body) {
-        Ok(Value::Object(fields)) => Ok(fields),
-        Ok(_) => Err(Error::MalformedBody("the body must be a JSON object")),
-        Err(_) => Err(MALFORMED),
-    }
+fn parse(body: &[u8]) -> Result<Members, Error> {
+    serde_json::from_slice(body).map_err(|error| {
+        if error.is_data() {
+            Error::MalformedBody("the body must be a JSON object")
+        } else {
+            MALFORMED
+        }
+    })
 }
 
-/// Reads an object only if no two of its fields have the same name. Parsers differ in which of the two they use.
-struct DistinctNames;
+/// The members of a JSON object. Of two members with the same name, the last one counts, as in most parsers.
+#[derive(Default)]
+struct Members {
+    fields: Map<String, Value>,
+    has_repeated: bool,
+}
 
-impl<'de> Deserialize<'de> for DistinctNames {
+impl<'de> Deserialize<'de> for Members {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(Self)
+        deserializer.deserialize_map(Self::default())
     }
 }
 
-impl<'de> Visitor<'de> for DistinctNames {
+impl<'de> Visitor<'de> for Members {
     type Value = Self;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("an object whose fields have different names")
+        formatter.write_str("a JSON object")
     }
 
-    fn visit_map<M: MapAccess<'de>>(self, mut fields: M) -> Result<Self, M::Error> {
-        let mut names = BTreeSet::new();
-        while let Some((name, IgnoredAny)) = fields.next_entry::<String, _>()? {
-            if !names.insert(name) {
-                return Err(serde::de::Error::custom("a repeated field"));
-            }
+    fn visit_map<M: MapAccess<'de>>(mut self, mut members: M) -> Result<Self, M::Error> {
+        while let Some((name, value)) = members.next_entry()? {
+            self.has_repeated |= self.fields.insert(name, value).is_some();
         }
         Ok(self)
     }
@@ -286,12 +289,6 @@ impl Errors {
 
     pub fn append(&mut self, other: Self) {
         self.0.extend(other.0);
-    }
-
-    /// Combines all errors into one, and leaves none. Call this only if there is at least one error.
-    #[must_use]
-    pub fn take(&mut self) -> Error {
-        std::mem::take(self).into_error()
     }
 
     /// Combines all errors into one. Call this only if there is at least one error.

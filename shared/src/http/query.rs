@@ -58,7 +58,7 @@ fn known(route: &str) -> Option<&'static [&'static str]> {
     path.starts_with("/v1/").then_some(known)
 }
 
-/// Refuses query parameters that the route does not know. A misspelt one could otherwise weaken what it should restrict.
+/// Refuses query parameters that the route does not know. A misspelt requirement would otherwise be ignored.
 pub(super) fn refuse_unknown(request: &Request, route: &str) -> Result<(), Error> {
     let Some(known) = known(route) else {
         return Ok(());

@@ -253,8 +253,9 @@ pub fn presented_key(request: &Request) -> Result<(AccessKey, bool), Error> {
         Kind::Form => token_of_form(request)?,
         Kind::Json => {
             let (body, mut errors) = body::read::<KeyBody>(request)?;
-            let key = key_or_bearer(request, body.access_key, &mut errors);
-            let key = key.ok_or_else(|| errors.take())?;
+            let Some(key) = key_or_bearer(request, body.access_key, &mut errors) else {
+                return Err(errors.into_error());
+            };
             errors.finish()?;
             key
         }
@@ -297,8 +298,10 @@ pub fn validate_key(request: &Request) -> Result<ValidateRequest, Error> {
             wanted.add_permissions(all.unwrap_or_default());
             let any_of = errors.value("any_of", body.any_of);
             wanted.add_any_of(any_of, &mut errors);
-            let key = key_or_bearer(request, body.access_key, &mut errors);
-            key.ok_or_else(|| errors.take())?
+            let Some(key) = key_or_bearer(request, body.access_key, &mut errors) else {
+                return Err(errors.into_error());
+            };
+            key
         }
     };
     errors.finish()?;

@@ -106,7 +106,7 @@ pub struct ValidationView {
     #[serde(flatten)]
     grant: Option<Grant>,
     #[serde(flatten)]
-    aliases: Option<IntrospectionMembers>,
+    introspection: Option<IntrospectionMembers>,
     /// Why the key is refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     code: Option<&'static str>,
@@ -135,7 +135,7 @@ impl ValidationView {
         Self {
             active: grant.is_some(),
             token_type: grant.as_ref().map(|_| "Bearer"),
-            aliases: grant.as_ref().map(|grant| IntrospectionMembers {
+            introspection: grant.as_ref().map(|grant| IntrospectionMembers {
                 iss: issuer.issuer.clone(),
                 aud: issuer.audience.clone(),
                 client_id: grant.key_id,

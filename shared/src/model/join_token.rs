@@ -11,7 +11,6 @@ use zeroize::Zeroizing;
 use super::{
     access_key::KeyHash,
     id::{ClusterName, ClusterNumber, KeyId, NodeName, TenantId, UserId},
-    text::trimmed,
     time::Timestamp,
 };
 
@@ -33,7 +32,8 @@ impl JoinToken {
     /// Wraps a string that was presented as a token. White space around it is not part of it.
     #[must_use]
     pub fn presented(text: String) -> Self {
-        Self(trimmed(Zeroizing::new(text)))
+        let text = Zeroizing::new(text);
+        Self(Zeroizing::new(text.trim().to_owned()))
     }
 
     /// The text, for the one response that contains it.

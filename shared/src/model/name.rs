@@ -13,13 +13,13 @@ pub struct Name(String);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidName {
     #[error("must contain a visible character")]
-    Empty,
+    Invisible,
     #[error("must have at most 64 characters")]
     TooLong,
     #[error(
         "must not contain control characters, line separators, text direction characters or invisible characters"
     )]
-    Control,
+    NotPlain,
 }
 
 impl Name {
@@ -38,13 +38,13 @@ impl FromStr for Name {
     fn from_str(text: &str) -> Result<Self, InvalidName> {
         let text = text.trim();
         if !text::is_visible(text) {
-            return Err(InvalidName::Empty);
+            return Err(InvalidName::Invisible);
         }
         if text.chars().count() > Self::LONGEST {
             return Err(InvalidName::TooLong);
         }
         if !text::is_plain(text) {
-            return Err(InvalidName::Control);
+            return Err(InvalidName::NotPlain);
         }
         Ok(Self(text.to_owned()))
     }
@@ -68,14 +68,14 @@ mod tests {
         );
         assert!("🔑".repeat(64).parse::<Name>().is_ok());
         assert_eq!("🔑".repeat(65).parse::<Name>(), Err(InvalidName::TooLong));
-        assert_eq!(" \t ".parse::<Name>(), Err(InvalidName::Empty));
+        assert_eq!(" \t ".parse::<Name>(), Err(InvalidName::Invisible));
         assert!("مفتاح".parse::<Name>().is_ok());
     }
 
     #[test]
-    fn a_name_cannot_look_like_another() {
+    fn a_name_cannot_hide_or_move_characters() {
         for bad in ["a\0b", "a\nb", "a\u{1b}[31m", "\u{202e}nimda", "a\u{200b}b"] {
-            assert_eq!(bad.parse::<Name>(), Err(InvalidName::Control), "{bad:?}");
+            assert_eq!(bad.parse::<Name>(), Err(InvalidName::NotPlain), "{bad:?}");
         }
     }
 }

@@ -135,16 +135,12 @@ impl FromStr for Permissions {
     type Err = UnknownName;
 
     fn from_str(text: &str) -> Result<Self, UnknownName> {
-        let names = text
-            .split(',')
-            .map(|name| Ok(Self::from(name.parse::<Permission>()?)));
-        names
-            .reduce(|one, other| Ok(one?.or(other?)))
-            .unwrap_or(Ok(Self::default()))
+        let add = |all: Self, name: &str| Ok(all.or(name.parse::<Permission>()?.into()));
+        text.split(',').try_fold(Self::default(), add)
     }
 }
 
-/// The permissions that a caller requires of a key.
+/// The permissions that a caller requires of a key. By default, none.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Required {
     pub all: Permissions,
@@ -153,12 +149,6 @@ pub struct Required {
 }
 
 impl Required {
-    /// Any key will do.
-    pub const NOTHING: Self = Self {
-        all: Permissions::of(&[]),
-        any_of: Permissions::of(&[]),
-    };
-
     #[must_use]
     pub const fn is_met_by(self, scope: Permissions) -> bool {
         let has_any = self.any_of.is_empty() || !self.any_of.and(scope).is_empty();
@@ -170,7 +160,7 @@ impl From<Permission> for Required {
     fn from(permission: Permission) -> Self {
         Self {
             all: permission.into(),
-            ..Self::NOTHING
+            ..Self::default()
         }
     }
 }

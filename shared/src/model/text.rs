@@ -1,16 +1,7 @@
-//! White space around secrets, and the rule for text that people read: names, reasons and e-mail addresses. A character
-//! that cannot be seen, or that moves its neighbours, can make one text look like another.
+//! The rule for text that people read: names, reasons and e-mail addresses. A character that cannot be seen, or that
+//! moves its neighbours, can make one text look like another.
 
 use unicode_properties::UnicodeEmoji;
-use zeroize::Zeroizing;
-
-/// A secret without the white space around it.
-pub fn trimmed(secret: Zeroizing<String>) -> Zeroizing<String> {
-    match secret.trim() {
-        text if text.len() == secret.len() => secret,
-        text => Zeroizing::new(text.to_owned()),
-    }
-}
 
 /// Whether a text contains neither control characters, nor line separators, nor characters that are invisible or set
 /// the direction of text. Invisible characters are allowed where they are needed: in emoji sequences (UTS #51), and as
@@ -67,7 +58,8 @@ fn is_needed(c: char, before: Option<char>, after: Option<char>) -> bool {
     match c {
         // Variation selectors for text and emoji.
         '\u{fe0e}' | '\u{fe0f}' => {
-            before.is_some_and(|b| is_emoji(b) || b.is_ascii() && after == Some(KEYCAP))
+            let is_keycap = after == Some(KEYCAP);
+            before.is_some_and(|b| b.is_emoji_char() && (is_keycap || !b.is_ascii()))
         }
         // Zero width joiner and non-joiner.
         '\u{200d}' if before.is_some_and(|b| is_emoji(b) || is_selector(b)) => {
@@ -119,6 +111,7 @@ mod tests {
             assert!(!is_visible(text), "{text:?}");
         }
         for text in [
+            "a\u{fe0f}\u{20e3}",
             "🏴\u{e0061}\u{e007f}",
             "🏴\u{e0067}\u{e0062}a",
             "a\0b",

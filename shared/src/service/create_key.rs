@@ -24,8 +24,8 @@ pub struct KeyRequest {
     pub role: Role,
     pub max_clusters: u32,
     pub expiry: Expiry,
-    /// The error for an expiry that is too early for a new key. A repeated request ignores
-    /// it, because the expiry was valid when the request was first sent.
+    /// The error for an expiry that is too early for a new key. A repeated request ignores it, because the expiry was
+    /// valid when the request was first sent.
     pub too_early: Option<FieldError>,
 }
 

@@ -18,7 +18,7 @@ use crate::{
 
 /// More slots than a key can hold.
 const MOST_SLOTS: i32 = 200;
-/// How many clusters or keys are checked before the time is.
+/// The number of clusters or keys that are checked between two looks at the clock.
 const PAGE: i32 = 25;
 const NEXT_RULE: &str = "must be an unchanged next of the previous report";
 
@@ -65,10 +65,11 @@ pub struct RepairRequest {
     pub deadline: Instant,
 }
 
-/// Checks a tenant, and mends it if `apply` is set. Checks all users, or 25 clusters or keys, even after the deadline.
+/// Checks a tenant, and mends it if `apply` is set. Each call completes at least one step, even after the deadline: all
+/// users, or 25 clusters or keys.
 ///
 /// # Errors
-/// When the position is none that a report contained, or a request to the table fails. What was mended until then stays
+/// When no report can have contained the position, or a request to the table fails. What was mended until then stays
 /// mended, and repeating the call continues.
 pub async fn repair_tenant(
     store: &Store,

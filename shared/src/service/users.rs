@@ -241,7 +241,7 @@ async fn write_user(
                 are_admins_complete = complete_admins(store, &me.tenant_id, user_id).await?;
             }
             UserWritten::Stale => {
-                // Nobody delays their own deletion.
+                // Users who delete themselves could not continue after their deactivation.
                 let is_another = new.status == UserStatus::Deleted && me.user_id != *user_id;
                 let other = old.filter(|old| is_another && old.is_active());
                 if let Some(other) = other {

@@ -210,7 +210,7 @@ mod tests {
         assert!(!cache.has(FIVE_MINUTES, NOW - millis(1)));
         cache.insert(&Arc::new(revoked()), NOW - millis(5_000));
         assert_eq!(
-            cache.result(Required::NOTHING, NOW),
+            cache.result(Required::default(), NOW),
             Some(Err(RefusalCode::Revoked))
         );
     }
@@ -230,7 +230,7 @@ mod tests {
         let cache = ValidationCache::with(FIVE_MINUTES, lookup());
         cache.insert(&Arc::new(revoked()), NOW + millis(1));
         assert_eq!(
-            cache.result(Required::NOTHING, NOW + millis(1)),
+            cache.result(Required::default(), NOW + millis(1)),
             Some(Err(RefusalCode::Revoked))
         );
 
@@ -258,12 +258,12 @@ mod tests {
         let cache = ValidationCache::with(FIVE_MINUTES, shortened);
         assert!(
             cache
-                .result(Required::NOTHING, end - millis(1))
+                .result(Required::default(), end - millis(1))
                 .unwrap()
                 .is_ok()
         );
         assert_eq!(
-            cache.result(Required::NOTHING, end),
+            cache.result(Required::default(), end),
             Some(Err(RefusalCode::Expired))
         );
 
@@ -276,11 +276,11 @@ mod tests {
         let cache = ValidationCache::with(FIVE_MINUTES, signed);
         assert!(
             cache
-                .result(Required::NOTHING, end - millis(1))
+                .result(Required::default(), end - millis(1))
                 .unwrap()
                 .is_ok()
         );
-        assert_eq!(cache.result(Required::NOTHING, end), None);
+        assert_eq!(cache.result(Required::default(), end), None);
     }
 
     #[test]
@@ -306,7 +306,7 @@ mod tests {
         });
         let cache = ValidationCache::with(FIVE_MINUTES, next_epoch);
         assert_eq!(
-            cache.result(Required::NOTHING, NOW),
+            cache.result(Required::default(), NOW),
             Some(Err(RefusalCode::Revoked))
         );
     }

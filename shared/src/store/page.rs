@@ -35,8 +35,8 @@ pub enum List {
 pub struct Position(pub(crate) String);
 
 impl Position {
-    /// Reads a position that a client sent; `None` if no item of the list could have it. DynamoDB rejects a
-    /// start key that the query could never return. The item itself need not exist.
+    /// Reads a position that a client sent; `None` if no item of the list could have it. DynamoDB rejects a start
+    /// key that the query could never return. The item itself need not exist.
     pub(crate) fn parse(text: &str, list: List) -> Option<Self> {
         let is_valid = match list {
             List::UserKeys => text.parse::<KeySk>().is_ok(),

@@ -9,9 +9,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::public_keys::{PublicKey, PublicKeys};
-use crate::model::{
-    KeyHash, KeyId, KeyRecord, Role, TenantId, Timestamp, TokenIssuer, UserId, trimmed,
-};
+use crate::model::{KeyHash, KeyId, KeyRecord, Role, TenantId, Timestamp, TokenIssuer, UserId};
 
 /// The maximum length of a key, in bytes. A real key has about 700 bytes, or 950 if signed with RSA.
 pub const LONGEST: usize = 4096;
@@ -27,7 +25,8 @@ impl AccessKey {
     /// Wraps a string that may be a key. White space around it, such as the line break of a file, is not part of it.
     #[must_use]
     pub fn new(text: String) -> Self {
-        Self(trimmed(Zeroizing::new(text)))
+        let text = Zeroizing::new(text);
+        Self(Zeroizing::new(text.trim().to_owned()))
     }
 
     /// The text, for the parser and for the one response that contains it.

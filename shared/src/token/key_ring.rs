@@ -58,8 +58,8 @@ impl KeyRing {
         } else {
             RETRY_AFTER
         };
-        // A request may have read the clock shortly before the refresh ended. A greater distance means that the clock was
-        // set back.
+        // A request may have read the clock shortly before the refresh ended. If the difference is greater, the clock
+        // was set back.
         let is_old = |at: Timestamp| match now.since(at) {
             Some(age) => age >= wait,
             None => at.since(now).is_some_and(|ahead| ahead >= RETRY_AFTER),
