@@ -177,7 +177,7 @@ fn routes_that_accept_access_keys_also_verify_tokens_from_the_identity_provider(
         let without_token = send(tenant.call("GET", "/v1/clusters")).await;
         without_token.expect_problem(401, "unauthenticated");
         let without_tenant = tenant.token_of(json!({ "sub": "admin" }));
-        for bad in [without_tenant, token("sub", json!("a#b"))] {
+        for bad in [without_tenant, token("sub", json!("ü"))] {
             let refused = list(&bad).await;
             refused.expect_problem(401, "unauthenticated");
         }

@@ -18,6 +18,7 @@ mod expiry;
 mod gateway;
 mod handlers;
 mod idempotency;
+mod identity_provider;
 mod in_flight;
 mod join_tokens;
 mod metrics;

@@ -22,7 +22,7 @@ use base64::{
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
 };
 use http::{HeaderName, StatusCode, header};
-use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use jsonwebtoken::{Algorithm, EncodingKey, Extras, Header};
 use p256::elliptic_curve::rand_core::OsRng;
 use rsa::{
     RsaPrivateKey,
@@ -150,6 +150,11 @@ impl Issuer {
     pub(crate) fn token(&self, audience: &str, claims: Value) -> String {
         self.signer.token(audience, claims)
     }
+
+    /// Signs `claims` as they are. `header` is added to the token's header.
+    pub(crate) fn sign(&self, header: &Value, claims: &Value) -> String {
+        self.signer.sign(header, claims)
+    }
 }
 
 /// The OpenID Provider Metadata.
@@ -192,12 +197,21 @@ impl Signer {
                 claims.entry(name).or_insert(value);
             }
         }
+        self.sign(&Value::Null, &claims)
+    }
+
+    fn sign(&self, header: &Value, claims: &Value) -> String {
+        let mut extras = Extras::default();
+        for (name, value) in header.as_object().into_iter().flatten() {
+            extras.insert(name, value);
+        }
         let header = Header {
             kid: Some(KEY_ID.to_owned()),
+            extras,
             ..Header::new(Algorithm::RS256)
         };
         // Signing fails only with a damaged key, and every verifier refuses an empty token.
-        jsonwebtoken::encode(&header, &claims, &self.key).unwrap_or_default()
+        jsonwebtoken::encode(&header, claims, &self.key).unwrap_or_default()
     }
 }
 

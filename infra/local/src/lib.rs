@@ -166,6 +166,11 @@ impl Stack {
         self.issuer.token(&self.audience, claims)
     }
 
+    /// A token from the issuer with exactly these claims. `header` is added to its header.
+    pub fn sign_token(&self, header: &Value, claims: &Value) -> String {
+        self.issuer.sign(header, claims)
+    }
+
     /// The database behind the DynamoDB endpoint.
     pub fn database(&self) -> &dynoxide::Database {
         &self.backends.dynamo.database

@@ -28,7 +28,7 @@ pub fn actor(request: &Request, settings: &CallerSettings) -> Result<Actor, Erro
 
 /// The person identified by the verified claims of a token.
 fn actor_of(claims: &HashMap<String, String>, settings: &CallerSettings) -> Result<Actor, Error> {
-    let claim = |name: &str| claims.get(name).map(String::as_str);
+    let claim = |name: &str| claim(claims, name);
     let tenant_id: TenantId = claim(&settings.tenant_claim)
         .and_then(|tenant| tenant.parse().ok())
         .ok_or(Error::Unauthenticated(
@@ -66,7 +66,7 @@ pub fn tenant(
     platform_clients: &[String],
 ) -> Result<Option<TenantId>, Error> {
     let claims = jwt_claims(request)?;
-    if let Some(tenant) = claims.get(tenant_claim) {
+    if let Some(tenant) = claim(claims, tenant_claim) {
         let tenant = tenant.parse().map_err(|_| {
             Error::Unauthenticated("the token's tenant claim is not a valid tenant id")
         })?;
@@ -75,8 +75,8 @@ pub fn tenant(
     // The claims with which identity providers name the client, in the order of preference.
     let client = ["client_id", "azp", "sub"]
         .iter()
-        .find_map(|name| claims.get(*name));
-    if client.is_some_and(|client| platform_clients.contains(client)) {
+        .find_map(|name| claim(claims, name));
+    if client.is_some_and(|client| platform_clients.iter().any(|known| known == client)) {
         return Ok(None);
     }
     let detail = "the token has no tenant claim, and its client may not act for all tenants: see the parameter \
@@ -88,6 +88,12 @@ fn jwt_claims(request: &Request) -> Result<&HashMap<String, String>, Error> {
     let authorizer = context(request).and_then(|context| context.authorizer.as_ref());
     let jwt = authorizer.and_then(|authorizer| authorizer.jwt.as_ref());
     Ok(&jwt.ok_or(NO_TOKEN)?.claims)
+}
+
+/// A claim of the token. The gateway's authorizer writes every value as a string, so `null` is a claim without a value.
+fn claim<'claims>(claims: &'claims HashMap<String, String>, name: &str) -> Option<&'claims str> {
+    let text = claims.get(name).map(String::as_str);
+    text.filter(|text| !["null", "<nil>"].contains(text))
 }
 
 /// The tenant, owner and id of a key that the Lambda authorizer admitted.
@@ -163,13 +169,17 @@ pub async fn key_or_person(
     settings: &CallerSettings,
     now: Timestamp,
 ) -> Result<Viewer, Error> {
-    let token = bearer(request.headers()).ok_or(Error::Unauthenticated(
-        "an access key or a token from the identity provider is required",
-    ))?;
-    if token.starts_with(PREFIX) {
+    let bearer = bearer(request.headers());
+    if bearer.is_some_and(|token| token.starts_with(PREFIX)) {
         return calling_key(request, service, now).await;
     }
-    let claims = identity_provider.verify(token).await?;
+    // Like the gateway's JWT authorizer, accepts a token without "Bearer".
+    let header = request.headers().get(header::AUTHORIZATION);
+    let token = bearer.or_else(|| header?.to_str().ok());
+    let token = token.ok_or(Error::Unauthenticated(
+        "an access key or a token from the identity provider is required",
+    ))?;
+    let claims = identity_provider.verify(token, now).await?;
     let actor = actor_of(&claims, settings)?;
     require_tenant(request.headers(), &actor.tenant_id)?;
     Ok(Viewer::person(&actor, &service.store, now).await?)

@@ -1,6 +1,6 @@
 //! Why a request failed: a domain error or an HTTP error.
 
-use crate::{policy::RefusalCode, process::telemetry, service::Error as ServiceError};
+use crate::{policy::RefusalCode, service::Error as ServiceError};
 
 /// Why a request failed.
 ///
@@ -18,7 +18,7 @@ pub enum Error {
     /// The request names a tenant other than that of its credentials, or two different tenants.
     TenantMismatch,
     /// The keys of the identity provider are not available.
-    IdentityProvider(Box<dyn std::error::Error + Send + Sync>),
+    IdentityProvider,
     /// The handler did not finish in time.
     Deadline,
 }
@@ -52,7 +52,7 @@ impl Error {
     pub fn causes(&self) -> String {
         match self {
             Self::Service(error) => error.causes(),
-            Self::IdentityProvider(error) => telemetry::chain(error.as_ref()),
+            Self::IdentityProvider => "the identity provider's keys are not available".into(),
             Self::Deadline => "the handler did not finish in time".into(),
             _ => String::new(),
         }

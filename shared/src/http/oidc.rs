@@ -1,25 +1,40 @@
 //! Verifies tokens from the identity provider (OIDC) on routes that do not use the gateway's JWT authorizer. Performs
-//! the same checks as that authorizer: RS256, issuer, audience and times.
+//! the same checks as that authorizer: RS256, issuer, audience and times. Also refuses critical extensions (RFC 7515,
+//! section 4.1.11), of which it knows none.
 
-use std::{
-    collections::HashMap,
-    sync::{Mutex, PoisonError},
-    time::{Duration, Instant},
-};
+use std::{collections::HashMap, time::Duration};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper_rustls::HttpsConnectorBuilder;
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
-use jsonwebtoken::{Algorithm, DecodingKey, Validation, jwk::Jwk};
+use jsonwebtoken::{
+    Algorithm, DecodingKey, Validation,
+    jwk::{Jwk, PublicKeyUse},
+};
 use serde_json::{Map, Value};
+use tokio::sync::Mutex;
 
 use super::error::Error;
-use crate::process::config::Environment;
+use crate::{
+    model::Timestamp,
+    process::{
+        config::{self, Environment},
+        telemetry,
+    },
+};
 
-/// The minimum time between two fetches of the keys. It limits the requests that tokens with invented key ids can
-/// cause, and does not apply after a failed fetch.
+/// The age at which the keys are fetched again. A key that the provider has withdrawn is then no longer accepted.
+const REFRESH_AFTER: Duration = Duration::from_secs(300);
+/// The age at which keys are no longer used although they could not be fetched again. API Gateway caches keys for as
+/// long.
+const LONGEST_USE: Duration = Duration::from_secs(2 * 60 * 60);
+/// The minimum time between two fetches for unknown key ids. It limits the requests that tokens with invented key ids
+/// can cause.
 const REFETCH_AFTER: Duration = Duration::from_secs(60);
+/// How long a failed fetch is remembered. During an outage, a process therefore waits for the provider at most once in
+/// this time.
+const RETRY_AFTER: Duration = Duration::from_secs(10);
 const PATIENCE: Duration = Duration::from_secs(2);
 const LONGEST_DOCUMENT: usize = 1 << 20;
 
@@ -30,90 +45,107 @@ type Cause = Box<dyn std::error::Error + Send + Sync>;
 
 pub struct IdentityProvider {
     url: String,
-    audience: String,
+    audiences: Vec<String>,
     keys: Mutex<Keys>,
 }
 
 #[derive(Default)]
 struct Keys {
     by_id: HashMap<String, DecodingKey>,
-    fetched_at: Option<Instant>,
+    fetched_at: Option<Timestamp>,
+    /// When the latest fetch failed. `None` if it succeeded.
+    failed_at: Option<Timestamp>,
 }
 
 impl IdentityProvider {
-    /// Reads `OIDC_ISSUER` and `OIDC_AUDIENCE`.
+    /// Reads `OIDC_ISSUER` and `OIDC_AUDIENCES`.
     pub fn read(environment: &mut Environment<'_>) -> Self {
         Self {
             url: environment.required("OIDC_ISSUER"),
-            audience: environment.required("OIDC_AUDIENCE"),
+            audiences: config::audiences(environment),
             keys: Mutex::default(),
         }
     }
 
-    /// Verifies a token, and returns its claims. All values are strings, as in events from API Gateway.
+    /// Verifies a token, and returns its claims. All values are strings, as in events from API Gateway. Claims that are
+    /// null, lists or objects are left out.
     ///
     /// # Errors
     /// When the token is not valid, or the identity provider's keys are not available.
-    pub async fn verify(&self, token: &str) -> Result<HashMap<String, String>, Error> {
+    pub async fn verify(
+        &self,
+        token: &str,
+        now: Timestamp,
+    ) -> Result<HashMap<String, String>, Error> {
         let header = jsonwebtoken::decode_header(token).map_err(|_| REFUSED)?;
-        let key_id = header
-            .kid
-            .filter(|_| header.alg == Algorithm::RS256)
-            .ok_or(REFUSED)?;
-        let key = self.key(&key_id).await?.ok_or(REFUSED)?;
+        if header.alg != Algorithm::RS256 || header.crit.is_some() {
+            return Err(REFUSED);
+        }
+        let key_id = header.kid.ok_or(REFUSED)?;
+        let key = self.key(&key_id, now).await?.ok_or(REFUSED)?;
+        // The claims are checked below: this crate accepts a list as the issuer, and a token in its last second.
         let mut validation = Validation::new(Algorithm::RS256);
-        validation.set_issuer(&[&self.url]);
-        validation.set_required_spec_claims(&["exp", "iss"]);
-        validation.validate_nbf = true;
-        validation.leeway = 0;
-        // The audience is checked below, because some issuers, such as Cognito, put it in `client_id`.
+        validation.required_spec_claims.clear();
+        validation.validate_exp = false;
         validation.validate_aud = false;
         let claims = jsonwebtoken::decode::<Map<String, Value>>(token, &key, &validation);
         let claims = claims.map_err(|_| REFUSED)?.claims;
-        let is_audience = |audience: &Value| audience.as_str() == Some(&self.audience);
+        if !self.is_meant(&claims) || !is_in_time(&claims, now) {
+            return Err(REFUSED);
+        }
+        let text = |value| match value {
+            Value::String(text) => Some(text),
+            Value::Bool(_) | Value::Number(_) => Some(value.to_string()),
+            Value::Null | Value::Array(_) | Value::Object(_) => None,
+        };
+        let claims = claims.into_iter();
+        Ok(claims
+            .filter_map(|(name, value)| Some((name, text(value)?)))
+            .collect())
+    }
+
+    /// Whether the token has the right issuer and audience. Some issuers, such as Cognito, name the audience in
+    /// `client_id`.
+    fn is_meant(&self, claims: &Map<String, Value>) -> bool {
+        let is_audience = |audience: &Value| {
+            let mut audiences = self.audiences.iter();
+            audiences.any(|accepted| audience == accepted.as_str())
+        };
         let has_audience = match claims.get("aud").or_else(|| claims.get("client_id")) {
             Some(Value::Array(audiences)) => audiences.iter().any(is_audience),
             Some(audience) => is_audience(audience),
             None => false,
         };
-        if !has_audience {
-            return Err(REFUSED);
-        }
-        let text = |value: Value| match value {
-            Value::String(text) => text,
-            other => other.to_string(),
-        };
-        Ok(claims
-            .into_iter()
-            .map(|(name, value)| (name, text(value)))
-            .collect())
+        has_audience && claims.get("iss").and_then(Value::as_str) == Some(&self.url)
     }
 
-    /// The key with this id. Fetches the keys if the id is unknown and the last fetch is not recent.
-    async fn key(&self, id: &str) -> Result<Option<DecodingKey>, Error> {
-        {
-            let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
-            let is_fresh = keys
-                .fetched_at
-                .is_some_and(|at| at.elapsed() < REFETCH_AFTER);
-            if is_fresh || keys.by_id.contains_key(id) {
-                return Ok(keys.by_id.get(id).cloned());
-            }
-            keys.fetched_at = Some(Instant::now());
-        }
-        let fetched = match tokio::time::timeout(PATIENCE, self.fetch()).await {
-            Ok(fetched) => fetched,
-            Err(elapsed) => Err(elapsed.into()),
-        };
-        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
-        match fetched {
-            Ok(by_id) => keys.by_id = by_id,
-            Err(cause) => {
-                keys.fetched_at = None;
-                return Err(Error::IdentityProvider(cause));
+    /// The key with this id, if the provider has one.
+    async fn key(&self, id: &str, now: Timestamp) -> Result<Option<DecodingKey>, Error> {
+        let mut keys = self.keys.lock().await;
+        if keys.is_due(id, now) {
+            let fetched = tokio::time::timeout(PATIENCE, self.fetch()).await;
+            match fetched.unwrap_or_else(|elapsed| Err(elapsed.into())) {
+                Ok(by_id) => {
+                    *keys = Keys {
+                        by_id,
+                        fetched_at: Some(now),
+                        failed_at: None,
+                    }
+                }
+                Err(cause) => {
+                    keys.failed_at = Some(now);
+                    tracing::error!(
+                        error.cause = telemetry::chain(cause.as_ref()),
+                        "could not fetch the keys of the identity provider"
+                    );
+                }
             }
         }
-        Ok(keys.by_id.get(id).cloned())
+        let key = keys.get(id, now);
+        if key.is_none() && keys.failed_at.is_some() {
+            return Err(Error::IdentityProvider);
+        }
+        Ok(key)
     }
 
     async fn fetch(&self) -> Result<HashMap<String, DecodingKey>, Cause> {
@@ -126,10 +158,15 @@ impl IdentityProvider {
             .as_str()
             .ok_or("the configuration of the identity provider has no jwks_uri")?;
         let keys = get(keys).await?;
-        // Keys of unknown kinds are ignored.
+        // Keys of unknown kinds and keys for encryption are ignored.
         let keys = keys["keys"].as_array().into_iter().flatten();
         let keys = keys.filter_map(|key| serde_json::from_value::<Jwk>(key.clone()).ok());
+        let is_for_signatures = |key: &Jwk| {
+            let usage = key.common.public_key_use.as_ref();
+            usage.is_none_or(|usage| *usage == PublicKeyUse::Signature)
+        };
         Ok(keys
+            .filter(is_for_signatures)
             .filter_map(|key| {
                 Some((
                     key.common.key_id.clone()?,
@@ -138,6 +175,41 @@ impl IdentityProvider {
             })
             .collect())
     }
+}
+
+impl Keys {
+    fn is_due(&self, id: &str, now: Timestamp) -> bool {
+        // A clock that was set back makes everything old.
+        let is_old = |at: Option<Timestamp>, wait| {
+            at.is_none_or(|at| now.since(at).is_none_or(|age| age >= wait))
+        };
+        let wait = if self.by_id.contains_key(id) {
+            REFRESH_AFTER
+        } else {
+            REFETCH_AFTER
+        };
+        is_old(self.fetched_at, wait) && is_old(self.failed_at, RETRY_AFTER)
+    }
+
+    fn get(&self, id: &str, now: Timestamp) -> Option<DecodingKey> {
+        let age = now.since(self.fetched_at?)?;
+        self.by_id.get(id).filter(|_| age < LONGEST_USE).cloned()
+    }
+}
+
+/// Whether the token is valid at `now`. Times are whole seconds, so a token may be issued in the next second.
+fn is_in_time(claims: &Map<String, Value>, now: Timestamp) -> bool {
+    let now = Duration::from_millis(u64::try_from(now.as_millis()).unwrap_or_default());
+    let now = now.as_secs_f64();
+    let time = |name: &str| claims.get(name).map(Value::as_f64);
+    let is_not_before = |name: &str, limit: f64| match time(name) {
+        Some(Some(time)) => time <= limit,
+        Some(None) => false,
+        None => true,
+    };
+    time("exp").flatten().is_some_and(|expiry| now < expiry)
+        && is_not_before("nbf", now)
+        && is_not_before("iat", now.floor() + 1.0)
 }
 
 async fn get(url: &str) -> Result<Value, Cause> {

@@ -55,7 +55,7 @@ impl From<Error> for Problem {
                 "tenant_mismatch",
                 "the request, X-Tenant-Id and the credentials must name the same tenant",
             ),
-            Error::IdentityProvider(_) | Error::Deadline => UNAVAILABLE,
+            Error::IdentityProvider | Error::Deadline => UNAVAILABLE,
         };
         Self {
             status,

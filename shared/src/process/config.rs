@@ -180,11 +180,7 @@ impl CallerSettings {
     pub fn read(environment: &mut Environment<'_>) -> Self {
         let admins = environment.optional("BOOTSTRAP_ADMINS").unwrap_or_default();
         let mut bootstrap_admins = Vec::new();
-        for entry in admins
-            .split(',')
-            .map(str::trim)
-            .filter(|entry| !entry.is_empty())
-        {
+        for entry in list(&admins) {
             match entry
                 .split_once('/')
                 .map(|(tenant, user)| (tenant.parse(), user))
@@ -211,6 +207,12 @@ impl CallerSettings {
 pub fn platform_clients(environment: &mut Environment<'_>) -> Vec<String> {
     let clients = environment.optional("PLATFORM_CLIENTS").unwrap_or_default();
     list(&clients).map(str::to_owned).collect()
+}
+
+/// Reads `OIDC_AUDIENCES`: the audiences of the identity provider's tokens.
+pub fn audiences(environment: &mut Environment<'_>) -> Vec<String> {
+    let audiences = environment.required("OIDC_AUDIENCES");
+    list(&audiences).map(str::to_owned).collect()
 }
 
 /// Reads `HISTORY_DAYS`: how long an expired key, or a node that no longer calls, stays in the lists.

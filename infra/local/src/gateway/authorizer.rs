@@ -159,6 +159,9 @@ impl Jwt {
         if header.alg != Algorithm::RS256 {
             return Err("signing method is invalid");
         }
+        if header.crit.is_some() {
+            return Err("the token has a critical extension that is not supported");
+        }
         let kid = header.kid.ok_or("unable to find the key id")?;
         let key = self
             .key(&kid)
