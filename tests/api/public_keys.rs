@@ -1,6 +1,6 @@
 //! The published key set, and the algorithm of the signing key.
 
-use harness::{Tenant, run, send};
+use harness::{Answer, Tenant, run, send};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, jwk::JwkSet};
 use serde_json::Value;
 
@@ -34,5 +34,44 @@ fn a_key_is_signed_with_the_algorithm_of_the_signing_key() {
         };
         let (_, key) = Tenant::fresh().key("admin", "viewer").await;
         assert_eq!(jsonwebtoken::decode_header(&key).unwrap().alg, algorithm);
+    });
+}
+
+#[test]
+fn the_key_set_can_be_revalidated_and_read_by_pages_of_other_origins() {
+    run(async {
+        let tenant = Tenant::fresh();
+        for path in ["/.well-known/jwks.json", "/api/v1/jwks"] {
+            let published = send(tenant.call("GET", path)).await.expect(200);
+            let tag = published.header("etag").unwrap().to_owned();
+            let allows_any = |answer: &Answer| {
+                assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
+            };
+            allows_any(&published);
+            let revalidate = async |known: &str| {
+                let request = tenant.call("GET", path).header("if-none-match", known);
+                let answer = send(request).await;
+                assert_eq!(answer.header("etag"), Some(&*tag), "{known}");
+                allows_any(&answer);
+                (answer.status, answer.text.is_empty())
+            };
+            for known in ["*", &tag, &format!("W/{tag}"), &format!("\"x\", {tag}")] {
+                assert_eq!(revalidate(known).await, (304, true), "{known}");
+            }
+            for other in ["\"x\"", tag.trim_matches('"'), "", "nonsense"] {
+                assert_eq!(revalidate(other).await, (200, false), "{other}");
+            }
+            let head = send(tenant.call("HEAD", path)).await.expect(200);
+            assert_eq!(head.header("etag"), Some(&*tag));
+            assert!(head.text.is_empty(), "{}", head.text);
+            let preflight = tenant.call("OPTIONS", path);
+            let preflight = preflight.header("access-control-request-headers", "if-none-match");
+            let preflight = send(preflight).await.expect(204);
+            allows_any(&preflight);
+            let allowed = preflight.header("access-control-allow-headers");
+            assert_eq!(allowed, Some("*"));
+            let post = send(tenant.call("POST", path)).await;
+            post.expect_problem(404, "not_found");
+        }
     });
 }

@@ -1,6 +1,6 @@
 //! Users: the first sign-in, and the last administrator.
 
-use harness::{Tenant, eventually, run, send, strings};
+use harness::{KEYS, Tenant, eventually, run, send, strings};
 use serde_json::json;
 
 #[test]
@@ -79,5 +79,67 @@ fn the_first_sign_in_creates_a_viewer() {
         let body = json!({ "name": "k", "role": "editor" });
         let refused = send(tenant.creation("newcomer", &body)).await;
         refused.expect_problem(403, "forbidden");
+    });
+}
+
+#[test]
+fn an_id_may_be_whatever_an_identity_provider_calls_a_person() {
+    run(async {
+        let tenant = Tenant::fresh();
+        for (sub, segment) in [
+            ("auth0|1", "auth0%7C1"),
+            ("CN=Bob Example,O=x", "CN%3DBob%20Example%2CO%3Dx"),
+            ("samlp|adfs|Ab/cD=", "~c2FtbHB8YWRmc3xBYi9jRD0"),
+            ("oauth2|siwe|eip155%3A5", "~b2F1dGgyfHNpd2V8ZWlwMTU1JTNBNQ"),
+            ("CORP\\bob", "~Q09SUFxib2I"),
+            ("a#KEY?", "~YSNLRVk_"),
+            ("..", "~Li4"),
+            ("me", "~bWU"),
+            (&"x".repeat(255), &"x".repeat(255)),
+        ] {
+            let path = format!("/v1/users/{segment}");
+            let provisioned = tenant.send("admin", "PUT", &path, json!({ "role": "viewer" }));
+            assert_eq!(provisioned.await.expect(201)["id"], sub);
+
+            let claims = json!({ "sub": sub, "tenant_id": tenant.id });
+            let token = tenant.token_of(claims);
+            let call = |method, path: &str| tenant.call(method, path).bearer_auth(&token);
+            let me = send(call("GET", "/v1/users/me")).await.expect(200);
+            assert_eq!(me["id"], sub);
+            let body = json!({ "name": "k", "role": "viewer" });
+            let created = send(call("POST", KEYS).json(&body)).await.expect(201);
+            let location = created.header("location").unwrap();
+            assert_eq!(
+                location,
+                format!("{path}/access-keys/{}", created.string("id"))
+            );
+            let valid = tenant.validate(created.string("access_key")).await;
+            assert_eq!(
+                (&valid["active"], &valid["sub"]),
+                (&json!(true), &json!(sub))
+            );
+
+            for caller in [&token, &tenant.token("admin")] {
+                let read = tenant.call("GET", location).bearer_auth(caller);
+                assert_eq!(send(read).await.expect(200)["user_id"], sub);
+            }
+            let listed = tenant.all("admin", "/v1/access-keys?limit=1").await;
+            assert!(strings(&listed, "user_id").contains(&sub), "{listed:?}");
+            tenant.delete("admin", &path).await.expect(204);
+            let dead = tenant.validate(created.string("access_key")).await;
+            assert_eq!(dead["active"], false);
+        }
+        for segment in ["~", "~YR", "~IGE", "%C3%A4", "%20a", &"x".repeat(256)] {
+            let path = format!("/v1/users/{segment}");
+            tenant
+                .get("admin", &path)
+                .await
+                .expect_problem(404, "not_found");
+        }
+        let claims = json!({ "sub": "ä", "tenant_id": tenant.id });
+        let refused = tenant
+            .call("GET", "/v1/users/me")
+            .bearer_auth(tenant.token_of(claims));
+        send(refused).await.expect_problem(401, "unauthenticated");
     });
 }

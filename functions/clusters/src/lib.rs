@@ -6,7 +6,7 @@ use std::time::Duration;
 use access_keys::{
     accuknox::lists::{nodes_in_cluster, onboarded_clusters},
     http::{
-        self, Error, IdentityProvider,
+        self, Error, IdentityProvider, path,
         query::{self, ListQuery},
         requests,
         views::{ClusterView, ClusterWithNodesView, KeyView, PageView},
@@ -84,7 +84,7 @@ async fn list(app: &App, request: &Request, now: Timestamp) -> Result<Response<B
 
 async fn get(app: &App, request: &Request, now: Timestamp) -> Result<Response<Body>, Error> {
     let viewer = viewer(app, request, now).await?;
-    let name = query::path_cluster(request)?;
+    let name = path::cluster(request)?;
     let (cluster, nodes) = get_cluster(&viewer, &app.service.store, &name, now).await?;
     let view = ClusterWithNodesView::new(cluster, nodes, app.inactive_after, now);
     Ok(http::json(StatusCode::OK, &view))
@@ -92,15 +92,15 @@ async fn get(app: &App, request: &Request, now: Timestamp) -> Result<Response<Bo
 
 async fn delete(app: &App, request: &Request, now: Timestamp) -> Result<Response<Body>, Error> {
     let viewer = viewer(app, request, now).await?;
-    let name = query::path_cluster(request)?;
+    let name = path::cluster(request)?;
     delete_cluster(&viewer, &app.service.store, &name, now).await?;
     Ok(http::no_content())
 }
 
 async fn limit(app: &App, request: &Request, now: Timestamp) -> Result<Response<Body>, Error> {
     let actor = http::actor(request, &app.callers)?;
-    let owner_id = query::path_user(request, &actor)?;
-    let key_id = query::path_key(request)?;
+    let owner_id = path::user(request, &actor)?;
+    let key_id = path::key(request)?;
     let max_clusters = requests::limit_key(request)?;
     let (store, history) = (&app.service.store, app.history);
     let key = limit_key(&actor, store, &owner_id, key_id, max_clusters, history, now).await?;

@@ -1,7 +1,7 @@
 //! `POST /v1/users/{user_id}/access-keys`: creates a key. Only the IAM role of this function may call `kms:Sign`.
 
 use access_keys::{
-    http::{self, Error, query, requests, views::CreatedKeyView},
+    http::{self, Error, path, query, requests, views::CreatedKeyView},
     process::{
         clock,
         config::{CallerSettings, Environment, ExpirySettings},
@@ -33,13 +33,13 @@ impl App {
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error> {
     let now = clock::now();
     let actor = http::actor(&request, &app.callers)?;
-    let owner_id = query::path_user(&request, &actor)?;
+    let owner_id = path::user(&request, &actor)?;
     let wanted = requests::create_key(&request, &app.expiry, now)?;
     let idempotency_key = query::idempotency_key(&request)?;
     let (service, wanted) = (&app.service, &wanted);
     let (record, key) =
         create_key(&actor, service, &owner_id, wanted, idempotency_key, now).await?;
-    let location = format!("/v1/users/{owner_id}/access-keys/{}", record.key_id);
+    let location = path::of_key(&owner_id, record.key_id);
     let view = CreatedKeyView::new(record.snapshot(None, now), &key);
     let mut response = http::json(StatusCode::CREATED, &view);
     if let Ok(location) = location.parse() {

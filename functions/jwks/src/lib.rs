@@ -1,4 +1,4 @@
-//! `GET /.well-known/jwks.json` and `GET /api/v1/jwks/`: the public keys, so that others can verify signatures too.
+//! `/.well-known/jwks.json` and `/api/v1/jwks`: the public keys, so that others can verify signatures too.
 
 use access_keys::{
     http::{self, Error},
@@ -7,7 +7,7 @@ use access_keys::{
 };
 use lambda_http::{
     Body, Request, Response,
-    http::{HeaderValue, StatusCode, header},
+    http::{HeaderValue, Method, header},
 };
 
 pub struct App {
@@ -23,14 +23,18 @@ impl App {
 }
 
 /// Returns 200 with a JWK Set (RFC 7517), which may be cached for five minutes if it is complete.
-pub async fn handle(app: &App, _: Request) -> Result<Response<Body>, Error> {
+pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error> {
+    match *request.method() {
+        Method::GET | Method::HEAD => {}
+        Method::OPTIONS => return Ok(http::public_options()),
+        _ => return Err(Error::NOT_FOUND),
+    }
     let (public_keys, is_complete) = app.keys.public_keys(clock::now()).await?;
-    let mut response = http::json(StatusCode::OK, &public_keys.jwks());
-    let headers = response.headers_mut();
-    let content_type = HeaderValue::from_static("application/jwk-set+json");
-    headers.insert(header::CONTENT_TYPE, content_type);
+    let keys = public_keys.jwks();
+    let mut response = http::public_json(&request, "application/jwk-set+json", &keys);
     if is_complete {
         let five_minutes = HeaderValue::from_static("public, max-age=300");
+        let headers = response.headers_mut();
         headers.insert(header::CACHE_CONTROL, five_minutes);
     }
     Ok(response)

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use access_keys::{
     http::{
-        self, Error, query,
+        self, Error, path, query,
         views::{KeyView, PageView},
     },
     process::{
@@ -52,7 +52,7 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error
             Ok(http::json(StatusCode::OK, &view))
         }
         "GET /v1/users/{user_id}/access-keys" => {
-            let owner_id = query::path_user(&request, &actor)?;
+            let owner_id = path::user(&request, &actor)?;
             let name = format!("keys of {}/{owner_id}", actor.tenant_id);
             let (filter, query) = query::key_list(&request, List::UserKeys, &name)?;
             let keys =
@@ -61,8 +61,8 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error
             Ok(http::json(StatusCode::OK, &view))
         }
         "GET /v1/users/{user_id}/access-keys/{key_id}" => {
-            let owner_id = query::path_user(&request, &actor)?;
-            let key_id = query::path_key(&request)?;
+            let owner_id = path::user(&request, &actor)?;
+            let key_id = path::key(&request)?;
             let key = get_key(&actor, store, &owner_id, key_id, horizon).await?;
             Ok(http::json(StatusCode::OK, &KeyView::from(key)))
         }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use access_keys::{
-    http::{self, Error, query, requests},
+    http::{self, Error, path, query, requests},
     process::{
         clock,
         config::{self, CallerSettings, Environment},
@@ -42,13 +42,13 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error
         };
     }
     let actor = http::actor(&request, &app.callers)?;
-    let owner_id = query::path_user(&request, &actor)?;
+    let owner_id = path::user(&request, &actor)?;
     match http::route(&request) {
         "DELETE /v1/users/{user_id}/access-keys" => {
             revoke_all_keys(&actor, &service.store, &owner_id, reason, now).await?;
         }
         "DELETE /v1/users/{user_id}/access-keys/{key_id}" => {
-            let key_id = query::path_key(&request)?;
+            let key_id = path::key(&request)?;
             let (store, history) = (&service.store, app.history);
             revoke_key(&actor, store, &owner_id, key_id, reason, history, now).await?;
         }

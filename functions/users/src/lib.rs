@@ -3,8 +3,8 @@
 
 use access_keys::{
     http::{
-        self, Error,
-        query::{self, ListQuery},
+        self, Error, path,
+        query::ListQuery,
         requests,
         views::{PageView, UserView},
     },
@@ -44,7 +44,7 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error
         let view = PageView::new(users, &query, UserView::from);
         return Ok(http::json(StatusCode::OK, &view));
     }
-    let user_id = query::path_user(&request, &actor)?;
+    let user_id = path::user(&request, &actor)?;
     let (status, user) = match http::route(&request) {
         "GET /v1/users/{user_id}" => {
             let user = get_user(&actor, store, &user_id, now).await?;

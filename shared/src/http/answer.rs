@@ -1,7 +1,10 @@
 //! Builds responses.
 
-use http::{HeaderValue, StatusCode, header};
-use lambda_http::{Body, Response};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
+use headers::{ETag, HeaderMapExt, IfNoneMatch};
+use http::{HeaderValue, Method, StatusCode, header};
+use lambda_http::{Body, Request, Response};
+use ring::digest;
 use serde::Serialize;
 
 use crate::policy::Grant;
@@ -17,6 +20,60 @@ pub fn json(status: StatusCode, body: &impl Serialize) -> Response<Body> {
     response
         .headers_mut()
         .insert(header::CONTENT_TYPE, content_type);
+    response
+}
+
+/// A response for a document that everyone may read, also from pages of other origins. It has an entity tag; a request
+/// with this tag gets 304 (RFC 9110, section 13.1.2).
+#[must_use]
+pub fn public_json(
+    request: &Request,
+    content_type: &'static str,
+    body: &impl Serialize,
+) -> Response<Body> {
+    let mut response = json(StatusCode::OK, body);
+    let hash = digest::digest(&digest::SHA256, response.body().as_ref());
+    // This cannot fail, because base64url is valid in an entity tag.
+    let tag = format!("\"{}\"", BASE64URL.encode(hash)).parse::<ETag>();
+    let known = request.headers().typed_get::<IfNoneMatch>();
+    let is_known = tag.as_ref().is_ok_and(|tag| {
+        let known = known.as_ref();
+        known.is_some_and(|known| !known.precondition_passes(tag))
+    });
+    if is_known {
+        response = no_body(StatusCode::NOT_MODIFIED);
+    } else if request.method() == Method::HEAD {
+        *response.body_mut() = Body::Empty;
+    }
+    let headers = response.headers_mut();
+    if let Ok(tag) = tag {
+        headers.typed_insert(tag);
+    }
+    let any = HeaderValue::from_static("*");
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, any);
+    let tag = HeaderValue::from_static("ETag");
+    headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, tag);
+    if !is_known {
+        let content_type = HeaderValue::from_static(content_type);
+        headers.insert(header::CONTENT_TYPE, content_type);
+    }
+    response
+}
+
+/// The response to `OPTIONS` for such a document. A page of any origin may read it.
+#[must_use]
+pub fn public_options() -> Response<Body> {
+    let mut response = no_content();
+    for (name, value) in [
+        (header::ALLOW, "GET, HEAD, OPTIONS"),
+        (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
+        (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, HEAD"),
+        (header::ACCESS_CONTROL_ALLOW_HEADERS, "*"),
+        (header::ACCESS_CONTROL_MAX_AGE, "86400"),
+    ] {
+        let value = HeaderValue::from_static(value);
+        response.headers_mut().insert(name, value);
+    }
     response
 }
 

@@ -8,13 +8,14 @@ mod cursor;
 mod error;
 mod event;
 mod oidc;
+pub mod path;
 mod problem;
 pub mod query;
 pub mod requests;
 mod serve;
 pub mod views;
 
-pub use answer::{allowed, json, no_body, no_content};
+pub use answer::{allowed, json, no_body, no_content, public_json, public_options};
 pub use caller::{
     actor, authorized_key, bearer_key, calling_key, key_or_person, require_tenant,
     required_bearer_key, tenant, within_named_tenant,

@@ -1,5 +1,4 @@
-//! Reads path parameters, query parameters and headers. The error for an invalid value names the query parameter or
-//! header. The error for an invalid path parameter is [`Error::NOT_FOUND`].
+//! Reads query parameters and headers. The error for an invalid value names the query parameter or header.
 
 use std::str::FromStr;
 
@@ -7,34 +6,9 @@ use lambda_http::{Request, RequestExt};
 
 use super::{cursor, error::Error};
 use crate::{
-    model::{Actor, ClusterName, KeyId, UserId, is_plain},
+    model::is_plain,
     service::{ClusterFilter, KeyFilter, List, PageRequest, Position},
 };
-
-/// The user in the path, where `me` stands for the actor.
-pub fn path_user(request: &Request, actor: &Actor) -> Result<UserId, Error> {
-    match path(request, "user_id") {
-        Some("me") => Ok(actor.user_id.clone()),
-        text => parse_path(text),
-    }
-}
-
-pub fn path_key(request: &Request) -> Result<KeyId, Error> {
-    parse_path(path(request, "key_id"))
-}
-
-pub fn path_cluster(request: &Request) -> Result<ClusterName, Error> {
-    parse_path(path(request, "name"))
-}
-
-fn path<'a>(request: &'a Request, name: &str) -> Option<&'a str> {
-    request.path_parameters_ref()?.first(name)
-}
-
-fn parse_path<T: FromStr>(text: Option<&str>) -> Result<T, Error> {
-    let value = text.and_then(|text| text.parse().ok());
-    value.ok_or(Error::NOT_FOUND)
-}
 
 /// The query parameters that a route of our own API knows. AccuKnox's routes and the console ignore others.
 fn known(route: &str) -> Option<&'static [&'static str]> {

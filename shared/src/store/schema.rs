@@ -75,7 +75,7 @@ impl From<Infallible> for BadItem {
 }
 
 /// Declares a type for each key attribute. The attribute's text is a prefix and the fields of the type, separated by
-/// `#`, which no identifier can contain.
+/// `#`. Only the last field may contain `#`.
 macro_rules! key_attributes {
     ($($name:ident = $prefix:literal $($field:ident: $type:ty),*;)*) => {$(
         #[derive(Debug, Clone)]
@@ -99,10 +99,11 @@ macro_rules! key_attributes {
             #[allow(unused_variables, reason = "some key attributes have no fields")]
             fn from_str(text: &str) -> Result<Self, Self::Err> {
                 const ERROR: &str = concat!("not a key attribute of the form ", $prefix $(, "#<", stringify!($field), ">")*);
-                let mut parts = text.split('#');
+                const FIELDS: &[&str] = &[$(stringify!($field)),*];
+                let mut parts = text.splitn(FIELDS.len() + 1, '#');
                 let prefix = parts.next().filter(|part| *part == $prefix).ok_or(ERROR)?;
                 $(let $field = parts.next().and_then(|part| part.parse().ok()).ok_or(ERROR)?;)*
-                if parts.next().is_none() { Ok(Self { $($field),* }) } else { Err(ERROR) }
+                Ok(Self { $($field),* })
             }
         }
 

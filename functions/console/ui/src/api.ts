@@ -85,8 +85,16 @@ export function message(error: unknown): string {
   return error instanceof ApiError ? error.message : "Something went wrong in this page. Reload it and try again.";
 }
 
-/** Paths of a user and of a key: ids may hold characters that a path may not. */
-export const userPath = (id: string) => `/v1/users/${encodeURIComponent(id)}`;
+/**
+ * A user's id as a segment of a path. Where gateways would change the percent-encoded form, or the segment would have
+ * another meaning, it is `~` and the id in base64url.
+ */
+function userSegment(id: string): string {
+  if (id !== "me" && !/^[~.]|[/?%#\\]/.test(id)) return encodeURIComponent(id);
+  return "~" + btoa(id).replaceAll("+", "-").replaceAll("/", "_").replace(/=+$/, "");
+}
+
+export const userPath = (id: string) => `/v1/users/${userSegment(id)}`;
 export const keysPath = (userId: string) => `${userPath(userId)}/access-keys`;
 export const keyPath = (key: Key) => `${keysPath(key.user_id)}/${key.id}`;
 export const clusterPath = (name: string) => `/v1/clusters/${encodeURIComponent(name)}`;

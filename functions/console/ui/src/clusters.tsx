@@ -80,7 +80,7 @@ function useKeyNames(rows: Cluster[]): (id: string) => string {
   useEffect(() => {
     if (!wanted) return;
     const aborter = new AbortController();
-    const path = can(me, "access-keys:manage") ? "/v1/access-keys" : keysPath("me");
+    const path = can(me, "access-keys:manage") ? "/v1/access-keys" : keysPath(me.id);
     const read = async () => {
       const missing = new Set(wanted.split(" "));
       let cursor: string | null = "";
