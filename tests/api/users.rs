@@ -1,7 +1,7 @@
 //! Users: the first sign-in, and the last administrator.
 
 use harness::{KEYS, Tenant, eventually, run, send, strings};
-use serde_json::json;
+use serde_json::{Value, json};
 
 #[test]
 fn the_last_administrator_cannot_be_demoted_or_removed() {
@@ -141,5 +141,125 @@ fn an_id_may_be_whatever_an_identity_provider_calls_a_person() {
             .call("GET", "/v1/users/me")
             .bearer_auth(tenant.token_of(claims));
         send(refused).await.expect_problem(401, "unauthenticated");
+    });
+}
+
+#[test]
+fn a_name_and_a_verified_address_follow_the_identity_provider() {
+    run(async {
+        let tenant = Tenant::fresh();
+        let body = json!({ "role": "viewer", "email": "ann@corp.example" });
+        let provisioned = tenant.send("admin", "PUT", "/v1/users/ann", body).await;
+        assert_eq!(provisioned.expect(201)["name"], Value::Null);
+        let sign_in = async |claims: Value| {
+            let mut all = json!({ "sub": "ann", "tenant_id": tenant.id });
+            let claims = claims.as_object().unwrap().clone();
+            all.as_object_mut().unwrap().extend(claims);
+            let request = tenant.call("GET", "/v1/users/me");
+            send(request.bearer_auth(tenant.token_of(all))).await
+        };
+        let mallory = "mallory@evil.example";
+        for (claims, name, email) in [
+            (json!({}), Value::Null, "ann@corp.example"),
+            (json!({ "name": "Ann" }), json!("Ann"), "ann@corp.example"),
+            (
+                json!({ "name": "Ann Lee", "email": mallory }),
+                json!("Ann Lee"),
+                "ann@corp.example",
+            ),
+            (
+                json!({ "email": mallory, "email_verified": false }),
+                json!("Ann Lee"),
+                "ann@corp.example",
+            ),
+            (
+                json!({ "email": "ann@new.example", "email_verified": true }),
+                json!("Ann Lee"),
+                "ann@new.example",
+            ),
+            (
+                json!({ "name": "\u{202e}", "email": "?", "email_verified": true }),
+                json!("Ann Lee"),
+                "ann@new.example",
+            ),
+        ] {
+            let me = sign_in(claims.clone()).await.expect(200);
+            for user in [me, tenant.get("admin", "/v1/users/ann").await.expect(200)] {
+                assert_eq!(
+                    (&user["name"], &user["email"]),
+                    (&name, &json!(email)),
+                    "{claims}"
+                );
+                assert!(user["last_sign_in_at"].is_string(), "{}", user.text);
+            }
+        }
+        tenant
+            .change_user("ann", json!({ "status": "inactive" }))
+            .await;
+        let refused = sign_in(json!({ "name": "Another" })).await;
+        refused.expect_problem(403, "forbidden");
+        let unchanged = tenant.get("admin", "/v1/users/ann").await;
+        assert_eq!(unchanged["name"], "Ann Lee");
+    });
+}
+
+#[test]
+fn the_caller_sees_what_the_deployment_allows() {
+    run(async {
+        let tenant = Tenant::fresh();
+        let me = tenant.get("admin", "/v1/users/me").await.expect(200);
+        let limits = json!({
+            "min_expiry_seconds": 1,
+            "max_expiry_seconds": 31_536_000,
+            "default_expiry_seconds": 2_592_000,
+            "max_clusters": 100,
+        });
+        assert_eq!(me["limits"], limits);
+        let user = tenant.get("admin", "/v1/users/admin").await.expect(200);
+        assert_eq!(user["limits"], Value::Null);
+    });
+}
+
+#[test]
+fn the_list_of_users_can_be_filtered() {
+    run(async {
+        let tenant = Tenant::fresh();
+        tenant.get("admin", "/v1/users/me").await.expect(200);
+        for (user, role) in [
+            ("a", "viewer"),
+            ("b", "editor"),
+            ("c", "viewer"),
+            ("d", "admin"),
+        ] {
+            tenant.user(user, role).await;
+        }
+        for user in ["c", "d"] {
+            tenant
+                .change_user(user, json!({ "status": "inactive" }))
+                .await;
+        }
+        for (query, expected) in [
+            ("role=viewer", &["a", "c"][..]),
+            ("status=inactive", &["c", "d"]),
+            ("status=active&role=viewer", &["a"]),
+            ("role=admin&limit=1", &["admin", "d"]),
+        ] {
+            // The index may lag behind the table.
+            eventually(query, || async {
+                let users = tenant.all("admin", &format!("/v1/users?{query}")).await;
+                (strings(&users, "id") == expected).then_some(())
+            })
+            .await;
+        }
+        for query in [
+            "status=deleted",
+            "status=x",
+            "role=x",
+            "role=admin&role=viewer",
+            "role=cluster_onboarding",
+        ] {
+            let refused = tenant.get("admin", &format!("/v1/users?{query}")).await;
+            refused.expect_problem(400, "invalid_request");
+        }
     });
 }

@@ -23,6 +23,7 @@ mod in_flight;
 mod join_tokens;
 mod metrics;
 mod outages;
+mod people;
 mod permissions;
 mod public_keys;
 mod repair;

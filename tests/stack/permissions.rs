@@ -36,9 +36,16 @@ async fn use_keys_and_users(tenant: &Tenant<'_>) {
         success(create.header("idempotency-key", "once")).await;
         age(tenant, "admin", "last_sign_in_at").await;
     }
-    // users: the caller's own record, a first sign-in, and another user's record: created, changed, left as it is,
-    // deleted and created again.
+    // users: a promotion by `BootstrapAdmins`, the caller's own record, first sign-ins, and another user's record:
+    // created, changed, left as it is, deleted and created again.
+    let (pk, viewer) = (tenant.pk("admin"), json!({ ":role": { "S": "viewer" } }));
+    let before = "SET #role = :role REMOVE bootstrapped, last_sign_in_at";
+    tenant.edit_item(&pk, "USER", before, viewer).await;
     admin(tenant, "GET", "/v1/users/me").await;
+    age(tenant, "admin", "last_sign_in_at").await;
+    admin(tenant, "GET", "/v1/users/me").await;
+    let another = tenant.token_of(json!({ "sub": "admin", "tenant_id": "t0x" }));
+    success(tenant.call("GET", "/v1/users/me").bearer_auth(another)).await;
     success(tenant.request("newcomer", "GET", "/v1/users/me")).await;
     let profile = json!({ "role": "editor", "email": "e@acme.example", "name": "E" });
     let (editor, promotion) = ("/v1/users/editor", json!({ "role": "admin" }));

@@ -3,22 +3,21 @@
 
 use access_keys::{
     http::{
-        self, Error, path,
-        query::ListQuery,
-        requests,
-        views::{PageView, UserView},
+        self, Error, path, query, requests,
+        views::{MeView, PageView, UserView},
     },
     process::{
         clock,
-        config::{CallerSettings, Environment},
+        config::{CallerSettings, Environment, ExpirySettings},
     },
-    service::{self, List, Store, change_user, delete_user, get_user, list_users, provision_user},
+    service::{self, Store, change_user, delete_user, get_user, list_users, provision_user},
 };
 use lambda_http::{Body, Request, Response, http::StatusCode};
 
 pub struct App {
     pub store: Store,
     callers: CallerSettings,
+    expiry: ExpirySettings,
 }
 
 impl App {
@@ -26,6 +25,7 @@ impl App {
         Self {
             store: service::table(environment),
             callers: CallerSettings::read(environment),
+            expiry: ExpirySettings::read(environment),
         }
     }
 }
@@ -35,12 +35,9 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error
     let (store, now) = (&app.store, clock::now());
     let actor = http::actor(&request, &app.callers)?;
     if http::route(&request) == "GET /v1/users" {
-        let query = ListQuery::read(
-            &request,
-            List::Users,
-            format!("users of {}", actor.tenant_id),
-        )?;
-        let users = list_users(&actor, store, &query.page, now).await?;
+        let name = format!("users of {}", actor.tenant_id);
+        let (filter, query) = query::user_list(&request, &name)?;
+        let users = list_users(&actor, store, filter, &query.page, now).await?;
         let view = PageView::new(users, &query, UserView::from);
         return Ok(http::json(StatusCode::OK, &view));
     }
@@ -48,6 +45,10 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error
     let (status, user) = match http::route(&request) {
         "GET /v1/users/{user_id}" => {
             let user = get_user(&actor, store, &user_id, now).await?;
+            if path::is_me(&request) {
+                let view = MeView::new(user, &app.expiry);
+                return Ok(http::json(StatusCode::OK, &view));
+            }
             (StatusCode::OK, user)
         }
         "PUT /v1/users/{user_id}" => {

@@ -34,19 +34,20 @@ fn actor_of(claims: &HashMap<String, String>, settings: &CallerSettings) -> Resu
         .ok_or(Error::Unauthenticated(
             "the token has no valid tenant claim: see the parameter TenantClaim",
         ))?;
-    let user_id: UserId =
-        claim("sub")
-            .and_then(|sub| sub.parse().ok())
-            .ok_or(Error::Unauthenticated(
-                "the token's sub is not a valid user id",
-            ))?;
+    let user_id: UserId = claim(&settings.user_claim)
+        .and_then(|user| user.parse().ok())
+        .ok_or(Error::Unauthenticated(
+            "the token has no valid user claim: see the parameter UserClaim",
+        ))?;
     let email = claim(&settings.email_claim).filter(|email| is_email(email));
-    let is_verified = claim("email_verified") == Some("true");
-    let names_actor = |name: &str| name == user_id.as_str() || is_verified && Some(name) == email;
+    let is_email_verified = claim("email_verified") == Some("true");
+    let verified_email = email.filter(|_| is_email_verified);
     let mut admins = settings.bootstrap_admins.iter();
-    let is_bootstrap_admin = admins.any(|(tenant, name)| *tenant == tenant_id && names_actor(name));
+    let is_bootstrap_admin =
+        admins.any(|admin| admin.tenant_id == tenant_id && admin.is(&user_id, verified_email));
     Ok(Actor {
         email: email.map(str::to_owned),
+        is_email_verified,
         name: claim(&settings.name_claim).and_then(|name| name.parse().ok()),
         is_bootstrap_admin,
         tenant_id,

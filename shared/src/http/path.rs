@@ -18,10 +18,17 @@ const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
 
 /// The user in the path, where `me` stands for the actor.
 pub fn user(request: &Request, actor: &Actor) -> Result<UserId, Error> {
-    match parameter(request, "user_id") {
-        Some("me") => Ok(actor.user_id.clone()),
-        text => text.and_then(parse_user).ok_or(Error::NOT_FOUND),
+    if is_me(request) {
+        return Ok(actor.user_id.clone());
     }
+    let user = parameter(request, "user_id").and_then(parse_user);
+    user.ok_or(Error::NOT_FOUND)
+}
+
+/// Whether the user in the path is `me`.
+#[must_use]
+pub fn is_me(request: &Request) -> bool {
+    parameter(request, "user_id") == Some("me")
 }
 
 pub fn key(request: &Request) -> Result<KeyId, Error> {

@@ -4,10 +4,10 @@ use std::str::FromStr;
 
 use lambda_http::{Request, RequestExt};
 
-use super::{cursor, error::Error};
+use super::{cursor, error::Error, requests::USER_ROLES};
 use crate::{
-    model::is_plain,
-    service::{ClusterFilter, KeyFilter, List, PageRequest, Position},
+    model::{Role, UserStatus, is_plain},
+    service::{ClusterFilter, KeyFilter, List, PageRequest, Position, UserFilter},
 };
 
 /// The query parameters that a route of our own API knows. AccuKnox's routes and the console ignore others.
@@ -18,7 +18,7 @@ fn known(route: &str) -> Option<&'static [&'static str]> {
             &["status", "role", "limit", "cursor"]
         }
         "GET /v1/clusters" => &["status", "key_id", "limit", "cursor"],
-        "GET /v1/users" => &["limit", "cursor"],
+        "GET /v1/users" => &["status", "role", "limit", "cursor"],
         "DELETE /v1/users/{user_id}/access-keys"
         | "DELETE /v1/users/{user_id}/access-keys/{key_id}"
         | "POST /v1/access-keys/revoke" => &["reason"],
@@ -169,6 +169,25 @@ pub fn key_list(
     let name = format!("{name}?{status:?}&{role:?}");
     let query = ListQuery::read(request, list, name)?;
     Ok((KeyFilter { status, role }, query))
+}
+
+/// Reads `status`, `role`, `limit` and `cursor` for a list of users.
+pub fn user_list(request: &Request, name: &str) -> Result<(UserFilter, ListQuery), Error> {
+    let status = parsed(request, "status")?;
+    if status == Some(UserStatus::Deleted) {
+        return Err(Error::field("status", "must be one of active, inactive"));
+    }
+    let role = parsed(request, "role")?;
+    if role == Some(Role::ClusterOnboarding) {
+        return Err(Error::field("role", USER_ROLES));
+    }
+    let filter = UserFilter { status, role };
+    let name = if filter.is_set() {
+        format!("{name}?{filter:?}")
+    } else {
+        name.to_owned()
+    };
+    Ok((filter, ListQuery::read(request, List::Users, name)?))
 }
 
 /// Reads `status`, `key_id`, `limit` and `cursor` for a list of clusters.

@@ -14,8 +14,8 @@ use super::{
 };
 use crate::{
     model::{
-        ClusterName, JoinToken, Name, Permissions, Required, Role, TenantId, Timestamp, UserStatus,
-        is_email,
+        ClusterName, JoinToken, MOST_CLUSTERS, Name, Permissions, Required, Role, TenantId,
+        Timestamp, UserStatus, is_email,
     },
     process::config::ExpirySettings,
     service::{Expiry, FieldError, KeyRequest, RedeemRequest, UserChange, ValidateRequest},
@@ -44,7 +44,7 @@ pub fn create_key(
     let (body, mut errors) = body::read::<CreateKeyBody>(request)?;
     let name = errors.required("name", body.name);
     let role = errors.required("role", body.role);
-    let max_clusters = errors.integer("max_clusters", body.max_clusters, 1..=100);
+    let max_clusters = errors.integer("max_clusters", body.max_clusters, 1..=MOST_CLUSTERS.into());
     let max_clusters = max_clusters.and_then(|max| u32::try_from(max).ok());
     let expiry = expiry(
         body.expires_in_days,
@@ -120,7 +120,7 @@ struct LimitKeyBody {
 pub fn limit_key(request: &Request) -> Result<u32, Error> {
     let (body, mut errors) = body::read::<LimitKeyBody>(request)?;
     let given = !body.max_clusters.is_absent();
-    let max_clusters = errors.integer("max_clusters", body.max_clusters, 1..=100);
+    let max_clusters = errors.integer("max_clusters", body.max_clusters, 1..=MOST_CLUSTERS.into());
     if !given {
         errors.add("max_clusters", "is required");
     }
@@ -187,12 +187,13 @@ pub fn change_user(request: &Request) -> Result<UserChange, Error> {
     })
 }
 
+/// The rule for the role of a user.
+pub(super) const USER_ROLES: &str =
+    "must be one of admin, editor, viewer: cluster_onboarding is for keys only";
+
 fn check_user_role(role: Option<Role>, errors: &mut Errors) {
     if role == Some(Role::ClusterOnboarding) {
-        errors.add(
-            "role",
-            "must be one of admin, editor, viewer: cluster_onboarding is for keys only",
-        );
+        errors.add("role", USER_ROLES);
     }
 }
 

@@ -9,10 +9,11 @@ use super::query::ListQuery;
 use crate::{
     model::{
         Cluster, ClusterName, ClusterNumber, ClusterType, JoinTokenRecord, KeyId, KeySnapshot,
-        KeyStatus, Liveness, Node, NodeName, NodeNumber, Permissions, Principal, Revocation, Role,
-        TenantId, Timestamp, TokenIssuer, User, UserId, UserStatus,
+        KeyStatus, Liveness, MOST_CLUSTERS, Node, NodeName, NodeNumber, Permissions, Principal,
+        Revocation, Role, TenantId, Timestamp, TokenIssuer, User, UserId, UserStatus,
     },
     policy::Grant,
+    process::config::ExpirySettings,
     service::{Listing, Validation},
     token::AccessKey,
 };
@@ -210,6 +211,36 @@ impl From<User> for UserView {
             created_at: user.created_at.to_string(),
             last_sign_in_at: user.last_sign_in_at.map(|at| at.to_string()),
         }
+    }
+}
+
+/// The caller, and what the deployment allows.
+#[derive(Serialize)]
+pub struct MeView {
+    #[serde(flatten)]
+    user: UserView,
+    limits: LimitsView,
+}
+
+#[derive(Serialize)]
+struct LimitsView {
+    min_expiry_seconds: u64,
+    max_expiry_seconds: u64,
+    default_expiry_seconds: u64,
+    max_clusters: u32,
+}
+
+impl MeView {
+    #[must_use]
+    pub fn new(user: User, expiry: &ExpirySettings) -> Self {
+        let limits = LimitsView {
+            min_expiry_seconds: expiry.shortest.as_secs(),
+            max_expiry_seconds: expiry.longest.as_secs(),
+            default_expiry_seconds: expiry.default.as_secs(),
+            max_clusters: MOST_CLUSTERS,
+        };
+        let user = user.into();
+        Self { user, limits }
     }
 }
 

@@ -19,6 +19,9 @@ use super::{
     user::{Epoch, User},
 };
 
+/// The highest number of clusters that a key may onboard.
+pub const MOST_CLUSTERS: u32 = 100;
+
 /// SHA-256 of an entire key. Comparison takes constant time, and `Debug` hides the value.
 #[derive(Clone, Copy)]
 pub struct KeyHash([u8; 32]);

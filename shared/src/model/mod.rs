@@ -16,7 +16,7 @@ mod text;
 mod time;
 mod user;
 
-pub use access_key::{KeyHash, KeyRecord, KeySnapshot, KeyStatus, TokenIssuer};
+pub use access_key::{KeyHash, KeyRecord, KeySnapshot, KeyStatus, MOST_CLUSTERS, TokenIssuer};
 pub use cluster::{Cluster, ClusterType, Liveness, Node};
 pub use id::{
     ClusterName, ClusterNumber, InvalidId, KeyId, NodeName, NodeNumber, Redemption, TenantId,

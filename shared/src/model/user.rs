@@ -1,6 +1,6 @@
 //! Users: the identity that makes a call, and its entry in the tenant's directory.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -19,9 +19,10 @@ use super::{
 #[derive(Debug, Clone)]
 pub struct Actor {
     pub tenant_id: TenantId,
-    /// The `sub` of the token.
     pub user_id: UserId,
     pub email: Option<String>,
+    /// Whether the identity provider has verified the e-mail address.
+    pub is_email_verified: bool,
     pub name: Option<Name>,
     /// Whether the parameter `BootstrapAdmins` names this actor.
     pub is_bootstrap_admin: bool,
@@ -40,6 +41,9 @@ pub struct User {
     pub created_at: Timestamp,
     /// Recorded at most once an hour.
     pub last_sign_in_at: Option<Timestamp>,
+    /// Whether the user became an administrator because `BootstrapAdmins` names them. This happens once, so that
+    /// another administrator can take the role away.
+    pub bootstrapped: bool,
     /// A key is valid only in the epoch in which it was created, so one write revokes any number of keys.
     pub epoch: Epoch,
     /// The most recent revocations of all keys, oldest first.
@@ -151,20 +155,42 @@ impl User {
     /// How many revocations of all keys the item of a user contains. Older ones have items of their own.
     const REVOCATIONS_KEPT: usize = 16;
 
+    /// The minimum time between two recorded sign-ins of a user.
+    const SIGN_IN_PRECISION: Duration = Duration::from_secs(3600);
+
     /// The user to create for an actor who is not in the directory yet.
     #[must_use]
     pub fn first_seen(actor: &Actor, now: Timestamp) -> Self {
-        let role = if actor.is_bootstrap_admin {
-            Role::Admin
-        } else {
-            Role::Viewer
-        };
         Self {
             email: actor.email.clone(),
-            name: actor.name.as_ref().map(ToString::to_string),
-            last_sign_in_at: Some(now),
-            ..Self::new(&actor.tenant_id, &actor.user_id, role, now)
+            ..Self::new(&actor.tenant_id, &actor.user_id, Role::Viewer, now).signed_in(actor, now)
         }
+    }
+
+    /// The user after a sign-in of the actor. The name follows the identity provider, and so does a verified e-mail
+    /// address.
+    #[must_use]
+    pub fn signed_in(mut self, actor: &Actor, now: Timestamp) -> Self {
+        if actor.is_bootstrap_admin && !self.bootstrapped {
+            (self.role, self.bootstrapped) = (Role::Admin, true);
+        }
+        if let Some(name) = &actor.name {
+            self.name = Some(name.to_string());
+        }
+        if actor.is_email_verified && actor.email.is_some() {
+            self.email.clone_from(&actor.email);
+        }
+        self.seen(now)
+    }
+
+    /// The user after a sign-in of which only the time is recorded.
+    #[must_use]
+    pub fn seen(mut self, now: Timestamp) -> Self {
+        let is_recorded = |at| at > now - Self::SIGN_IN_PRECISION;
+        if !self.last_sign_in_at.is_some_and(is_recorded) {
+            self.last_sign_in_at = Some(now);
+        }
+        self
     }
 
     /// An active user without keys.
@@ -179,6 +205,7 @@ impl User {
             name: None,
             created_at: now,
             last_sign_in_at: None,
+            bootstrapped: false,
             epoch: Epoch::first(now),
             revocations: Vec::new(),
         }

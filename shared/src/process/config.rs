@@ -2,7 +2,7 @@
 
 use std::{ops::RangeInclusive, str::FromStr, time::Duration};
 
-use crate::model::{TenantId, Timestamp, TokenIssuer};
+use crate::model::{TenantId, Timestamp, TokenIssuer, UserId, is_email};
 
 const DAY: u64 = 86_400;
 
@@ -169,33 +169,76 @@ impl ExpirySettings {
 #[derive(Debug, Clone)]
 pub struct CallerSettings {
     pub tenant_claim: String,
+    pub user_claim: String,
     pub email_claim: String,
     pub name_claim: String,
-    /// Each entry is a tenant, and the `sub` or verified e-mail address of a user in it.
-    pub bootstrap_admins: Vec<(TenantId, String)>,
+    pub bootstrap_admins: Vec<BootstrapAdmin>,
+}
+
+/// A person who becomes an administrator of a tenant when they sign in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BootstrapAdmin {
+    pub tenant_id: TenantId,
+    person: Person,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Person {
+    User(UserId),
+    /// In lower case.
+    Email(String),
+}
+
+impl BootstrapAdmin {
+    /// Whether the entry names this user.
+    #[must_use]
+    pub fn is(&self, user: &UserId, verified_email: Option<&str>) -> bool {
+        match &self.person {
+            Person::User(named) => named == user,
+            Person::Email(named) => {
+                verified_email.is_some_and(|email| email.to_lowercase() == *named)
+            }
+        }
+    }
+}
+
+/// Reads `tenant/sub:x` or `tenant/email:x`. Without a prefix, an entry with `@` is an e-mail address.
+impl FromStr for BootstrapAdmin {
+    type Err = ();
+
+    fn from_str(entry: &str) -> Result<Self, ()> {
+        let (tenant, person) = entry.split_once('/').ok_or(())?;
+        let user = |id: &str| id.parse().map(Person::User).map_err(|_| ());
+        let email = |address: &str| {
+            let address = Some(address.to_lowercase()).filter(|address| is_email(address));
+            address.map(Person::Email).ok_or(())
+        };
+        let person = match person.split_once(':') {
+            Some(("sub", id)) => user(id)?,
+            Some(("email", address)) => email(address)?,
+            _ if person.contains('@') => email(person)?,
+            _ => user(person)?,
+        };
+        let tenant_id = tenant.parse().map_err(|_| ())?;
+        Ok(Self { tenant_id, person })
+    }
 }
 
 impl CallerSettings {
-    /// Reads `TENANT_CLAIM`, `EMAIL_CLAIM`, `NAME_CLAIM` and `BOOTSTRAP_ADMINS`.
+    /// Reads `TENANT_CLAIM`, `USER_CLAIM`, `EMAIL_CLAIM`, `NAME_CLAIM` and `BOOTSTRAP_ADMINS`.
     pub fn read(environment: &mut Environment<'_>) -> Self {
         let admins = environment.optional("BOOTSTRAP_ADMINS").unwrap_or_default();
-        let mut bootstrap_admins = Vec::new();
-        for entry in list(&admins) {
-            match entry
-                .split_once('/')
-                .map(|(tenant, user)| (tenant.parse(), user))
-            {
-                Some((Ok(tenant), user)) if !user.is_empty() => {
-                    bootstrap_admins.push((tenant, user.to_owned()))
-                }
-                _ => environment.problems.push(
-                    "BOOTSTRAP_ADMINS must be a comma-separated list of tenant/sub or tenant/email"
-                        .into(),
-                ),
-            }
-        }
+        let entries: Result<Vec<_>, ()> = list(&admins).map(str::parse).collect();
+        let bootstrap_admins = entries.unwrap_or_else(|()| {
+            environment.problems.push(
+                "BOOTSTRAP_ADMINS must be a comma-separated list of tenant/sub:x or tenant/email:x"
+                    .into(),
+            );
+            Vec::new()
+        });
         Self {
             tenant_claim: environment.required("TENANT_CLAIM"),
+            user_claim: environment.required("USER_CLAIM"),
             email_claim: environment.required("EMAIL_CLAIM"),
             name_claim: environment.required("NAME_CLAIM"),
             bootstrap_admins,
@@ -283,7 +326,7 @@ mod tests {
             "MIN_EXPIRY_SECONDS" => Some("soon".into()),
             "MAX_EXPIRY_SECONDS" => Some("100".into()),
             "BOOTSTRAP_ADMINS" => Some("nobody".into()),
-            "TENANT_CLAIM" | "EMAIL_CLAIM" => Some("x".into()),
+            "TENANT_CLAIM" | "USER_CLAIM" | "EMAIL_CLAIM" => Some("x".into()),
             _ => None,
         };
         let error = read_from(&lookup, |environment| {
@@ -300,5 +343,45 @@ mod tests {
             assert!(text.contains(name), "{text}");
         }
         assert!(!text.contains("EMAIL_CLAIM"), "{text}");
+    }
+
+    #[test]
+    fn a_bootstrap_administrator_is_named_by_id_or_by_verified_address() {
+        let names = |entry: &str, user: &str, email: Option<&str>| {
+            let admin: BootstrapAdmin = entry.parse().unwrap();
+            assert_eq!(admin.tenant_id.as_str(), "acme");
+            admin.is(&user.parse().unwrap(), email)
+        };
+        for (entry, user, email) in [
+            ("acme/ann", "ann", None),
+            ("acme/sub:ann", "ann", None),
+            ("acme/sub:ann@x.example", "ann@x.example", None),
+            ("acme/auth0|a:b", "auth0|a:b", None),
+            ("acme/Ann@X.Example", "1", Some("ann@x.example")),
+            ("acme/email:ann@x.example", "1", Some("Ann@X.example")),
+            ("acme/email:JÖRG@x.example", "1", Some("jörg@x.example")),
+        ] {
+            assert!(names(entry, user, email), "{entry}");
+        }
+        for (entry, user, email) in [
+            ("acme/ann", "Ann", None),
+            ("acme/sub:ann", "sub:ann", Some("ann")),
+            ("acme/ann@x.example", "ann@x.example", None),
+            ("acme/sub:ann@x.example", "1", Some("ann@x.example")),
+        ] {
+            assert!(!names(entry, user, email), "{entry}");
+        }
+        for bad in [
+            "",
+            "ann",
+            "/ann",
+            "acme/",
+            "acme/sub:",
+            "acme/email:ann",
+            "a b/ann",
+            "acme/@",
+        ] {
+            assert!(bad.parse::<BootstrapAdmin>().is_err(), "{bad}");
+        }
     }
 }

@@ -255,6 +255,7 @@ mod tests {
             user_id: "admin".parse().unwrap(),
             email: None,
             name: None,
+            is_email_verified: false,
             is_bootstrap_admin: false,
         };
         let thirty_days = Expiry::In(Duration::from_secs(30 * 86_400));

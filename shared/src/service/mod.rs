@@ -40,7 +40,9 @@ pub use page::{Listing, PageRequest};
 pub use repair::{RepairReport, RepairRequest, RepairStep, repair_tenant};
 pub use revoke_key::{revoke_all_keys, revoke_key, revoke_presented_key};
 pub use update_key::limit_key;
-pub use users::{UserChange, change_user, delete_user, get_user, list_users, provision_user};
+pub use users::{
+    UserChange, UserFilter, change_user, delete_user, get_user, list_users, provision_user,
+};
 pub use validate_key::{ValidateRequest, Validation, count_validation, validate_key};
 pub use validation_cache::ValidationCache;
 

@@ -3,8 +3,6 @@
 //! Calls by deactivated and deleted users are forbidden. A change that would leave the tenant without an active
 //! administrator is a conflict.
 
-use std::time::Duration;
-
 use super::{
     error::Error,
     page::{Gather, Listing, PageRequest},
@@ -15,9 +13,6 @@ use crate::{
     process::events,
     store::{Attempts, Position, Store, UserWritten},
 };
-
-/// The minimum time between two recorded sign-ins of a user.
-const SIGN_IN_PRECISION: Duration = Duration::from_secs(3600);
 
 /// Reads the user that the actor is signed in as, if that user may call. Does not record a sign-in.
 pub(super) async fn resolve(actor: &Actor, store: &Store, now: Timestamp) -> Result<User, Error> {
@@ -37,38 +32,54 @@ pub(super) async fn resolve_both(
     Ok((known(actor, user, now)?, other))
 }
 
+/// Only a recorded sign-in makes an administrator. Every administrator is therefore in the directory, where others can
+/// deactivate them.
 fn known(actor: &Actor, user: Option<User>, now: Timestamp) -> Result<User, Error> {
-    let user = user.unwrap_or_else(|| User::first_seen(actor, now));
+    let viewer = || User::new(&actor.tenant_id, &actor.user_id, Role::Viewer, now);
+    let user = user.unwrap_or_else(viewer);
     policy::may_call(&user)?;
     Ok(user)
 }
 
-/// Records a sign-in of an actor. `user` is the actor's user as read from the table. The first sign-in creates the
-/// user. Returns `None` if a concurrent request has created the user. The caller must then read again.
+/// Records the time of a sign-in of an actor. `user` is the actor's user as read from the table. The first sign-in
+/// creates the user. Returns `None` if a concurrent request has created the user. The caller must then read again.
 pub(super) async fn sign_in(
     actor: &Actor,
     store: &Store,
     user: Option<User>,
     now: Timestamp,
 ) -> Result<Option<User>, Error> {
-    let Some(user) = user else {
-        let user = User::first_seen(actor, now);
-        let written = store.write_user(None, &user, None).await?;
-        return Ok((written == UserWritten::Done).then_some(user));
+    let Some(old) = user else {
+        let new = User::first_seen(actor, now);
+        let written = store.write_user(None, &new, None).await?;
+        return Ok((written == UserWritten::Done).then_some(new));
     };
-    policy::may_call(&user)?;
-    let is_recorded = user
-        .last_sign_in_at
-        .is_some_and(|at| at > now - SIGN_IN_PRECISION);
-    if is_recorded {
-        return Ok(Some(user));
+    policy::may_call(&old)?;
+    let new = old.clone().seen(now);
+    if new.last_sign_in_at != old.last_sign_in_at {
+        store.record_sign_in(&old, now).await?;
     }
-    store.record_sign_in(&user, now).await?;
-    let last_sign_in_at = Some(now);
-    Ok(Some(User {
-        last_sign_in_at,
-        ..user
-    }))
+    Ok(Some(new))
+}
+
+/// Does the same as [`sign_in`]. Also updates the name and the e-mail address, and makes an administrator of an actor
+/// whom `BootstrapAdmins` names. Returns `None` also if a concurrent request has changed the user.
+async fn sign_in_with_profile(
+    actor: &Actor,
+    store: &Store,
+    user: Option<User>,
+    now: Timestamp,
+) -> Result<Option<User>, Error> {
+    let Some(old) = user.clone().filter(User::is_active) else {
+        return sign_in(actor, store, user, now).await;
+    };
+    let new = old.clone().signed_in(actor, now);
+    let profile = |user: &User| (user.bootstrapped, user.name.clone(), user.email.clone());
+    if profile(&old) == profile(&new) {
+        return sign_in(actor, store, Some(old), now).await;
+    }
+    let written = store.write_user(Some(&old), &new, None).await?;
+    Ok((written == UserWritten::Done).then_some(new))
 }
 
 /// Records a sign-in. Returns the user of the actor and the user that the request is about, from one read.
@@ -83,7 +94,7 @@ async fn sign_in_and_read(
         let (user, other) = store
             .user_pair(&actor.tenant_id, &actor.user_id, other_id)
             .await?;
-        if let Some(me) = sign_in(actor, store, user, now).await? {
+        if let Some(me) = sign_in_with_profile(actor, store, user, now).await? {
             let is_me = me.user_id == *other_id;
             let other = if is_me { Some(me.clone()) } else { other };
             return Ok((me, other));
@@ -92,23 +103,44 @@ async fn sign_in_and_read(
     Err(Error::CHANGED_MEANWHILE)
 }
 
+/// Selects users. A user must match all fields that are set.
+#[derive(Debug, Clone, Copy)]
+pub struct UserFilter {
+    pub status: Option<UserStatus>,
+    pub role: Option<Role>,
+}
+
+impl UserFilter {
+    #[must_use]
+    pub const fn is_set(self) -> bool {
+        self.status.is_some() || self.role.is_some()
+    }
+
+    fn matches(self, user: &User) -> bool {
+        self.status.is_none_or(|status| status == user.status)
+            && self.role.is_none_or(|role| role == user.role)
+    }
+}
+
 /// A page of the tenant's users, sorted by id.
 pub async fn list_users(
     actor: &Actor,
     store: &Store,
+    filter: UserFilter,
     page: &PageRequest,
     now: Timestamp,
 ) -> Result<Listing<User>, Error> {
     let (me, _) = sign_in_and_read(actor, store, &actor.user_id, now).await?;
     policy::may_list_users(&me)?;
     let mut gather = Gather::new(page);
-    let size = gather.page_size(false).min(100);
+    let size = gather.page_size(filter.is_set()).min(100);
     loop {
         let users = store
             .tenant_users(&me.tenant_id, gather.position(), size)
             .await?;
         let position = |user: &User| Position::after_user(&user.user_id);
-        if gather.take(users, position, Some) {
+        let show = |user| Some(user).filter(|user| filter.matches(user));
+        if gather.take(users, position, show) {
             return Ok(gather.finish());
         }
     }

@@ -22,6 +22,7 @@ use std::{
     collections::{BTreeSet, HashMap},
     convert::Infallible,
     fmt,
+    ops::Not,
     str::FromStr,
 };
 
@@ -357,6 +358,8 @@ pub(super) struct UserItem {
     name: Option<String>,
     created_at: Timestamp,
     last_sign_in_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Not::not")]
+    bootstrapped: bool,
     epoch: Epoch,
     /// The newest ones. All of them have items of their own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -489,6 +492,7 @@ impl From<&User> for UserItem {
             name: user.name.clone(),
             created_at: user.created_at,
             last_sign_in_at: user.last_sign_in_at,
+            bootstrapped: user.bootstrapped,
             epoch: user.epoch,
             revocations: user.revocations.iter().map(Into::into).collect(),
         }
@@ -506,6 +510,7 @@ impl From<UserItem> for User {
             name: item.name,
             created_at: item.created_at,
             last_sign_in_at: item.last_sign_in_at,
+            bootstrapped: item.bootstrapped,
             epoch: item.epoch,
             revocations: item.revocations.into_iter().map(Into::into).collect(),
         }
@@ -994,17 +999,13 @@ mod tests {
         let pk = user_pk(&"acme".parse().unwrap(), &"editor".parse().unwrap());
         assert_eq!(pk.to_string(), "U#acme#editor");
         assert!("U#acme#editor".parse::<UserPk>().is_ok());
-        for other in [
-            "",
-            "U",
-            "U#acme",
-            "U#acme#editor#",
-            "U#acme#editor#x",
-            "T#acme#editor",
-            "U##editor",
-        ] {
+        for other in ["", "U", "U#acme", "U#acme#", "T#acme#editor", "U##editor"] {
             assert!(other.parse::<UserPk>().is_err(), "{other:?}");
         }
+        // The last field may contain the separator.
+        let pk: UserPk = "U#acme#editor#x".parse().unwrap();
+        assert_eq!((pk.tenant.as_str(), pk.user.as_str()), ("acme", "editor#x"));
+        assert!("K#acme#x#y".parse::<SlotPk>().is_err());
         assert_eq!(AdminsSk {}.to_string(), "ADMINS");
         assert!("ADMINS#".parse::<AdminsSk>().is_err());
     }
