@@ -103,6 +103,18 @@ fn a_forged_cursor_with_a_malformed_position_is_refused() {
                 }
             }
         }
+        let found = format!(r#"users of {t}?None&None&Some({{"an"}})"#);
+        let search = async |position: &str| {
+            let cursor = forged_cursor(&found, position);
+            let path = format!("/v1/users?q=an&cursor={cursor}");
+            tenant.get("admin", &path).await
+        };
+        for position in ["an#x", "ann#a#b"] {
+            search(position).await.expect(200);
+        }
+        for position in ["", "an", "an#", "#x", "a n#x", "b#x", "a#x"] {
+            search(position).await.expect_fields(&["cursor"]);
+        }
     });
 }
 

@@ -263,3 +263,73 @@ fn the_list_of_users_can_be_filtered() {
         }
     });
 }
+
+#[test]
+fn users_are_found_by_the_beginning_of_any_word() {
+    run(async {
+        let (tenant, other) = (Tenant::fresh(), Tenant::fresh());
+        let people = [
+            ("1", "José Núñez-Ortega", "jose@acme.example"),
+            ("2", "Ann Lee", "ann.lee@acme.example"),
+            ("3", "Anna Annabel Kim", "kim@corp.example"),
+            ("4", "Leo", "x@corp.example"),
+        ];
+        for (id, name, email) in people {
+            let body = json!({ "role": "viewer", "name": name, "email": email });
+            let path = format!("/v1/users/{id}");
+            tenant.send("admin", "PUT", &path, body).await.expect(201);
+        }
+        let body = json!({ "role": "viewer", "name": "Ann" });
+        other
+            .send("admin", "PUT", "/v1/users/9", body)
+            .await
+            .expect(201);
+        let found = async |query: &str| {
+            let users = tenant.all("admin", &format!("/v1/users?q={query}")).await;
+            let ids = strings(&users, "id").into_iter();
+            ids.map(str::to_owned).collect::<Vec<_>>()
+        };
+        for (query, expected) in [
+            ("jose", &["1"][..]),
+            ("JOSE%CC%81", &["1"]),
+            ("n%C3%BA", &["1"]),
+            ("ort", &["1"]),
+            ("an", &["2", "3"]),
+            ("ann&limit=1", &["2", "3"]),
+            ("ann%20le", &["2"]),
+            ("le%20ann", &["2"]),
+            ("ann.lee@acme", &["2"]),
+            ("corp", &["3", "4"]),
+            ("acme%20example&limit=1", &["1", "2"]),
+            ("ann&role=editor", &[]),
+            ("ann&status=active", &["2", "3"]),
+            ("nn", &[]),
+            ("", &[]),
+            ("%21", &[]),
+            ("%23%00", &[]),
+        ] {
+            assert_eq!(found(query).await, expected, "{query}");
+        }
+        // The index follows every change.
+        let change = async |change: Value| {
+            let changed = tenant.send("admin", "PUT", "/v1/users/2", change).await;
+            changed.expect(200);
+        };
+        change(json!({ "role": "viewer", "name": "Bea Lee" })).await;
+        assert_eq!(found("bea").await, ["2"]);
+        assert_eq!(found("ann").await, ["2", "3"], "by the e-mail address");
+        change(json!({ "role": "viewer", "email": "bea@acme.example" })).await;
+        assert_eq!(found("ann").await, ["3"]);
+        tenant.delete("admin", "/v1/users/2").await.expect(204);
+        assert!(found("bea").await.is_empty());
+        let claims = json!({ "sub": "5", "tenant_id": tenant.id, "name": "Zoë" });
+        let first = tenant
+            .call("POST", KEYS)
+            .bearer_auth(tenant.token_of(claims));
+        let key = json!({ "name": "k", "role": "viewer" });
+        send(first.json(&key)).await.expect(201);
+        assert_eq!(found("zoe").await, ["5"]);
+        let refused = tenant.get("3", "/v1/users?q=ann").await;
+        refused.expect_problem(403, "forbidden");
+    });
+}

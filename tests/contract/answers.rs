@@ -135,6 +135,8 @@ async fn presented_keys(contract: &Contract<'_>) {
         "accuknoxPublicKeysSlash",
     ] {
         contract.ok(contract.call(operation)).await;
+        let known = contract.call(operation).header("If-None-Match", "*");
+        contract.expect(304, "", known).await;
     }
     let (_, key) = contract.tenant.key("editor", "viewer").await;
     let oneself = contract.call("getCallingKey").bearer(&key);

@@ -56,7 +56,9 @@ async fn use_keys_and_users(tenant: &Tenant<'_>) {
     ] {
         admin_sends(tenant, method, editor, change.clone()).await;
     }
-    admin(tenant, "GET", "/v1/users").await;
+    for path in ["/v1/users", "/v1/users?q=e"] {
+        admin(tenant, "GET", path).await;
+    }
     admin(tenant, "DELETE", editor).await;
     age(tenant, "editor", "created_at").await;
     admin_sends(tenant, "PUT", editor, profile).await;

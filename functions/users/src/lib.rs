@@ -37,7 +37,7 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error
     if http::route(&request) == "GET /v1/users" {
         let name = format!("users of {}", actor.tenant_id);
         let (filter, query) = query::user_list(&request, &name)?;
-        let users = list_users(&actor, store, filter, &query.page, now).await?;
+        let users = list_users(&actor, store, &filter, &query.page, now).await?;
         let view = PageView::new(users, &query, UserView::from);
         return Ok(http::json(StatusCode::OK, &view));
     }

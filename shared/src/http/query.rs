@@ -6,7 +6,7 @@ use lambda_http::{Request, RequestExt};
 
 use super::{cursor, error::Error, requests::USER_ROLES};
 use crate::{
-    model::{Role, UserStatus, is_plain},
+    model::{Role, UserStatus, is_plain, words},
     service::{ClusterFilter, KeyFilter, List, PageRequest, Position, UserFilter},
 };
 
@@ -18,7 +18,7 @@ fn known(route: &str) -> Option<&'static [&'static str]> {
             &["status", "role", "limit", "cursor"]
         }
         "GET /v1/clusters" => &["status", "key_id", "limit", "cursor"],
-        "GET /v1/users" => &["status", "role", "limit", "cursor"],
+        "GET /v1/users" => &["q", "status", "role", "limit", "cursor"],
         "DELETE /v1/users/{user_id}/access-keys"
         | "DELETE /v1/users/{user_id}/access-keys/{key_id}"
         | "POST /v1/access-keys/revoke" => &["reason"],
@@ -120,6 +120,8 @@ pub fn reason(request: &Request) -> Result<Option<String>, Error> {
     }
 }
 
+const CURSOR: &str = "must be an unchanged next_cursor from the same list with the same filters";
+
 /// A request for a page of a list. Cursors are bound to the name of the list, which includes its filters.
 #[derive(Debug)]
 pub struct ListQuery {
@@ -142,10 +144,8 @@ impl ListQuery {
         let after = match parameter(request, "cursor")? {
             None => None,
             Some(cursor) => {
-                let rule =
-                    "must be an unchanged next_cursor from the same list with the same filters";
                 let position = cursor::decode(cursor, list, &name);
-                Some(position.ok_or_else(|| Error::field("cursor", rule))?)
+                Some(position.ok_or_else(|| Error::field("cursor", CURSOR))?)
             }
         };
         let page = PageRequest { limit, after };
@@ -171,7 +171,7 @@ pub fn key_list(
     Ok((KeyFilter { status, role }, query))
 }
 
-/// Reads `status`, `role`, `limit` and `cursor` for a list of users.
+/// Reads `q`, `status`, `role`, `limit` and `cursor` for a list of users.
 pub fn user_list(request: &Request, name: &str) -> Result<(UserFilter, ListQuery), Error> {
     let status = parsed(request, "status")?;
     if status == Some(UserStatus::Deleted) {
@@ -181,13 +181,28 @@ pub fn user_list(request: &Request, name: &str) -> Result<(UserFilter, ListQuery
     if role == Some(Role::ClusterOnboarding) {
         return Err(Error::field("role", USER_ROLES));
     }
-    let filter = UserFilter { status, role };
-    let name = if filter.is_set() {
-        format!("{name}?{filter:?}")
-    } else {
-        name.to_owned()
+    let words = parameter(request, "q")?.map(words);
+    let filter = UserFilter {
+        status,
+        role,
+        words,
     };
-    Ok((filter, ListQuery::read(request, List::Users, name)?))
+    let filters = match filter.is_set() {
+        true => format!("?{status:?}&{role:?}&{:?}", filter.words),
+        false => String::new(),
+    };
+    let name = format!("{name}{filters}");
+    let list = match filter.words {
+        None => List::Users,
+        Some(_) => List::FoundUsers,
+    };
+    let query = ListQuery::read(request, list, name)?;
+    let word = filter.longest_word().unwrap_or_default();
+    let after = query.page.after.as_ref();
+    if after.is_some_and(|after| list == List::FoundUsers && !after.is_found_by(word)) {
+        return Err(Error::field("cursor", CURSOR));
+    }
+    Ok((filter, query))
 }
 
 /// Reads `status`, `key_id`, `limit` and `cursor` for a list of clusters.

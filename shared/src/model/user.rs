@@ -1,6 +1,6 @@
 //! Users: the identity that makes a call, and its entry in the tenant's directory.
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::{collections::BTreeSet, fmt, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -10,6 +10,7 @@ use super::{
     principal::Principal,
     revocation::Revocation,
     role::{Permission, Role},
+    search::words,
     text::is_plain,
     time::Timestamp,
 };
@@ -209,6 +210,13 @@ impl User {
             epoch: Epoch::first(now),
             revocations: Vec::new(),
         }
+    }
+
+    /// The words of the name and the e-mail address by which the user is found.
+    #[must_use]
+    pub fn words(&self) -> BTreeSet<String> {
+        let texts = [&self.name, &self.email].map(|text| text.as_deref().unwrap_or_default());
+        words(&texts.join(" "))
     }
 
     #[must_use]

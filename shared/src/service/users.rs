@@ -3,6 +3,8 @@
 //! Calls by deactivated and deleted users are forbidden. A change that would leave the tenant without an active
 //! administrator is a conflict.
 
+use std::collections::BTreeSet;
+
 use super::{
     error::Error,
     page::{Gather, Listing, PageRequest},
@@ -104,35 +106,54 @@ async fn sign_in_and_read(
 }
 
 /// Selects users. A user must match all fields that are set.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UserFilter {
     pub status: Option<UserStatus>,
     pub role: Option<Role>,
+    /// Each of them must be the beginning of a word of the user's name or e-mail address.
+    pub words: Option<BTreeSet<String>>,
 }
 
 impl UserFilter {
     #[must_use]
-    pub const fn is_set(self) -> bool {
-        self.status.is_some() || self.role.is_some()
+    pub fn is_set(&self) -> bool {
+        self.status.is_some() || self.role.is_some() || self.words.is_some()
     }
 
-    fn matches(self, user: &User) -> bool {
+    /// The word by which the users are found: the longest one.
+    #[must_use]
+    pub fn longest_word(&self) -> Option<&str> {
+        let words = self.words.iter().flatten();
+        words.max_by_key(|word| word.len()).map(String::as_str)
+    }
+
+    fn matches(&self, user: &User) -> bool {
+        let (words, mut wanted) = (user.words(), self.words.iter().flatten());
+        let has = |wanted: &String| words.iter().any(|word| word.starts_with(wanted));
         self.status.is_none_or(|status| status == user.status)
             && self.role.is_none_or(|role| role == user.role)
+            && wanted.all(has)
     }
 }
 
-/// A page of the tenant's users, sorted by id.
+/// A page of the tenant's users, sorted by id. Users who are found by a word are sorted by this word.
 pub async fn list_users(
     actor: &Actor,
     store: &Store,
-    filter: UserFilter,
+    filter: &UserFilter,
     page: &PageRequest,
     now: Timestamp,
 ) -> Result<Listing<User>, Error> {
     let (me, _) = sign_in_and_read(actor, store, &actor.user_id, now).await?;
     policy::may_list_users(&me)?;
     let mut gather = Gather::new(page);
+    if let Some(word) = filter.longest_word() {
+        return find_users(&me.tenant_id, store, filter, word, gather).await;
+    }
+    if filter.words.is_some() {
+        // A search without a word finds nobody.
+        return Ok(Gather::new(page).finish());
+    }
     let size = gather.page_size(filter.is_set()).min(100);
     loop {
         let users = store
@@ -141,6 +162,32 @@ pub async fn list_users(
         let position = |user: &User| Position::after_user(&user.user_id);
         let show = |user| Some(user).filter(|user| filter.matches(user));
         if gather.take(users, position, show) {
+            return Ok(gather.finish());
+        }
+    }
+}
+
+async fn find_users(
+    tenant: &TenantId,
+    store: &Store,
+    filter: &UserFilter,
+    word: &str,
+    mut gather: Gather<'_, User>,
+) -> Result<Listing<User>, Error> {
+    let size = gather.page_size(true).min(100);
+    loop {
+        let found = store
+            .users_with_word(tenant, word, gather.position(), size)
+            .await?;
+        let position = |(word, user): &(String, User)| Position::after_found(word, &user.user_id);
+        let show = |(found, user): (String, User)| {
+            // A user with several such words is shown at the first one.
+            let words = user.words();
+            let first = words.iter().find(|own| own.starts_with(word));
+            let is_first = first == Some(&found);
+            Some(user).filter(|user| is_first && filter.matches(user))
+        };
+        if gather.take(found, position, show) {
             return Ok(gather.finish());
         }
     }

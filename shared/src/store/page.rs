@@ -4,8 +4,8 @@ use serde::de::DeserializeOwned;
 
 use super::{
     schema::{
-        BadItem, ClusterSk, IndexedKeysPk, IndexedUsersPk, Item, KeySk, PrimaryKey, readable,
-        sort_key,
+        BadItem, ClusterSk, IndexedKeysPk, IndexedUsersPk, Item, KeySk, PrimaryKey, SearchSk,
+        readable, sort_key,
     },
     table::{Query, StoreError, Table},
 };
@@ -27,6 +27,8 @@ pub enum List {
     UserKeys,
     TenantKeys,
     Users,
+    /// The users that a search finds.
+    FoundUsers,
     Clusters,
 }
 
@@ -42,6 +44,7 @@ impl Position {
             List::UserKeys => text.parse::<KeySk>().is_ok(),
             List::TenantKeys => parse_tenant_key(text).is_some(),
             List::Users => text.parse::<UserId>().is_ok(),
+            List::FoundUsers => text.parse::<SearchSk>().is_ok(),
             List::Clusters => text.parse::<ClusterSk>().is_ok(),
         };
         is_valid.then(|| Self(text.to_owned()))
@@ -61,6 +64,17 @@ impl Position {
     /// The position after a user in the list of a tenant's users.
     pub(crate) fn after_user(user: &UserId) -> Self {
         Self(user.to_string())
+    }
+
+    /// The position after a user who was found by a word.
+    pub(crate) fn after_found(word: &str, user: &UserId) -> Self {
+        let (word, user) = (word.to_owned(), user.clone());
+        Self(SearchSk { word, user }.to_string())
+    }
+
+    /// Whether this is the position of a user who was found by a word that begins with `prefix`.
+    pub(crate) fn is_found_by(&self, prefix: &str) -> bool {
+        self.0.starts_with(prefix)
     }
 
     /// The position after a cluster in the list of a tenant's clusters.
@@ -145,10 +159,11 @@ mod tests {
         fixtures::{self, NOW},
     };
 
-    const LISTS: [List; 4] = [
+    const LISTS: [List; 5] = [
         List::UserKeys,
         List::TenantKeys,
         List::Users,
+        List::FoundUsers,
         List::Clusters,
     ];
 
@@ -171,13 +186,18 @@ mod tests {
             Position::after_key(&key),
             Position::after_tenant_key(&key.user_id, key.key_id),
             Position::after_user(&user.user_id),
+            Position::after_found("ann", &user.user_id),
             Position::after_cluster(&cluster),
         ];
         for (position, list) in positions.iter().zip(LISTS) {
             for other in LISTS {
-                // A user's id may look like any other position. Only the checksum then tells the lists apart.
-                let is_ambiguous =
-                    other == List::Users || (list, other) == (List::UserKeys, List::TenantKeys);
+                // A user may have any id, and a word may be KEY or CLUSTER. Only the checksum then tells the lists
+                // apart.
+                let is_ambiguous = match other {
+                    List::Users => true,
+                    List::FoundUsers => [List::UserKeys, List::Clusters].contains(&list),
+                    _ => (list, other) == (List::UserKeys, List::TenantKeys),
+                };
                 let is_accepted = Position::parse(&position.0, other).is_some();
                 assert_eq!(is_accepted, other == list || is_ambiguous, "{position:?}");
             }
@@ -205,9 +225,18 @@ mod tests {
             format!("CLUSTER#{}", "c".repeat(254)),
         ] {
             for list in LISTS {
-                let is_user = list == List::Users && text.parse::<UserId>().is_ok();
+                let is_possible = match list {
+                    List::Users => text.parse::<UserId>().is_ok(),
+                    List::FoundUsers => {
+                        ["KEY#", "CLUSTER#", "NODE#", "editor#"].iter().any(|word| {
+                            let user = text.strip_prefix(word);
+                            user.is_some_and(|user| user.parse::<UserId>().is_ok())
+                        })
+                    }
+                    _ => false,
+                };
                 let position = Position::parse(&text, list);
-                assert_eq!(position.is_some(), is_user, "{text:?} in {list:?}");
+                assert_eq!(position.is_some(), is_possible, "{text:?} in {list:?}");
             }
         }
     }

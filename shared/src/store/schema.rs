@@ -7,12 +7,13 @@
 //! | `U#<tenant>#<user>` | `KEY#<key id>` | [`KeyItem`]: a key or, once it has expired, its history without the hash |
 //! | `U#<tenant>#<user>` | `IDEM#<sha256>` | [`IdempotencyItem`]: the key that an `Idempotency-Key` created |
 //! | `T#<tenant>` | `ADMINS` | [`AdminsItem`]: the active administrators |
+//! | `S#<tenant>` | `<word>#<user>` | [`SearchItem`]: a word of the user's name or e-mail address |
 //! | `K#<tenant>#<key id>` | `SLOT#<cluster>` | [`SlotItem`]: a cluster that counts against the key's limit |
 //! | `C#<tenant>` | `CLUSTER#<name>` | [`ClusterItem`]: a cluster, and the keys that hold slots for it |
 //! | `N#<tenant>#<cluster number>` | `NODE#<name>` | [`NodeItem`]: a node |
 //! | `J#<sha256>` | `JOIN` | [`JoinTokenItem`]: a join token |
 //!
-//! Features that are planned will use the kinds `QUOTA` and `SIGNINS#<hour>`, the partitions `S#<tenant>` (search) and
+//! Features that are planned will use the kinds `QUOTA` and `SIGNINS#<hour>`, the partitions
 //! `A#<tenant>#<month>#<shard>` (audit), and the indexes `due` and `target`, which the template already defines.
 //!
 //! Reading is strict: a damaged attribute, or the absence of a required one, is an error and is never replaced by a
@@ -129,6 +130,7 @@ key_attributes! {
     IdempotencySk = "IDEM" hash: String;
     TenantPk = "T" tenant: TenantId;
     AdminsSk = "ADMINS";
+    SearchPk = "S" tenant: TenantId;
     SlotPk = "K" tenant: TenantId, key: KeyId;
     SlotSk = "SLOT" cluster: ClusterName;
     ClusterPk = "C" tenant: TenantId;
@@ -140,6 +142,45 @@ key_attributes! {
     // Key attributes of the index `tenant`.
     IndexedKeysPk = "KEYS" tenant: TenantId;
     IndexedUsersPk = "USERS" tenant: TenantId;
+}
+
+/// The sort key of a [`SearchItem`]. It has no prefix, because all items of the partition are of this kind.
+#[derive(Debug, Clone)]
+pub(super) struct SearchSk {
+    pub word: String,
+    pub user: UserId,
+}
+
+impl fmt::Display for SearchSk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}#{}", self.word, self.user)
+    }
+}
+
+impl Serialize for SearchSk {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for SearchSk {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl FromStr for SearchSk {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const ERROR: &str = "not a key attribute of the form <word>#<user>";
+        let (word, user) = text.split_once('#').ok_or(ERROR)?;
+        let is_word = !word.is_empty() && word.chars().all(char::is_alphanumeric);
+        let user = user.parse().ok().filter(|_| is_word).ok_or(ERROR)?;
+        let word = word.to_owned();
+        Ok(Self { word, user })
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -160,6 +201,12 @@ impl PrimaryKey {
 
     pub fn key(tenant: &TenantId, user: &UserId, key: KeyId) -> Self {
         Self::new(&user_pk(tenant, user), &KeySk { key })
+    }
+
+    pub fn search(tenant: &TenantId, word: &str, user: &UserId) -> Self {
+        let (tenant, word) = (tenant.clone(), word.to_owned());
+        let user = user.clone();
+        Self::new(&SearchPk { tenant }, &SearchSk { word, user })
     }
 
     /// `hash` identifies the caller and the `Idempotency-Key`.
@@ -364,6 +411,29 @@ pub(super) struct UserItem {
     /// The newest ones. All of them have items of their own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     revocations: Vec<EpochEndEntry>,
+}
+
+/// A word of a user's name or e-mail address. The index of a search, which is written with the user.
+#[derive(Serialize, Deserialize)]
+pub(super) struct SearchItem {
+    pk: SearchPk,
+    sk: SearchSk,
+}
+
+impl SearchItem {
+    pub fn new(tenant: &TenantId, word: &str, user: &UserId) -> Self {
+        let (tenant, word, user) = (tenant.clone(), word.to_owned(), user.clone());
+        Self {
+            pk: SearchPk { tenant },
+            sk: SearchSk { word, user },
+        }
+    }
+}
+
+impl From<SearchItem> for SearchSk {
+    fn from(item: SearchItem) -> Self {
+        item.sk
+    }
 }
 
 /// An item whose key attributes of the index `tenant` contradict its primary key.

@@ -1,6 +1,6 @@
 //! Users, and the set of a tenant's administrators.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_dynamo::string_set::StringSet;
 
@@ -8,8 +8,8 @@ use super::{
     handle::Store,
     page::{Page, Position},
     schema::{
-        Batch, EpochItem, EpochSk, IndexedUser, IndexedUsersPk, PrimaryKey, UserItem, read,
-        readable, user_pk,
+        Batch, EpochItem, EpochSk, IndexedUser, IndexedUsersPk, PrimaryKey, SearchItem, SearchPk,
+        SearchSk, UserItem, read, readable, user_pk,
     },
     table::{Outcome, Query, StoreError, Write},
 };
@@ -77,6 +77,20 @@ fn change_admins(old: Option<&User>, new: &User) -> Option<Write> {
     }
 }
 
+/// The writes that a change of a user's words requires. If any word changes, they write all words, because a concurrent
+/// change may have removed some.
+fn change_words(old: Option<&User>, new: &User) -> Vec<Write> {
+    let (before, after) = (old.map(User::words).unwrap_or_default(), new.words());
+    if before == after {
+        return Vec::new();
+    }
+    let (tenant, user) = (&new.tenant_id, &new.user_id);
+    let put = |word: &String| Write::put(&SearchItem::new(tenant, word, user));
+    let delete = |word: &String| Write::delete(PrimaryKey::search(tenant, word, user));
+    let removed = before.difference(&after).map(delete);
+    after.iter().map(put).chain(removed).collect()
+}
+
 impl Store {
     pub(crate) async fn user(
         &self,
@@ -142,6 +156,43 @@ impl Store {
         })
     }
 
+    /// A page of the tenant's users who have a word that begins with `prefix`, each with the word. A user with several
+    /// such words is found several times. The items that list the words may be wrong; those of the users count.
+    pub(crate) async fn users_with_word(
+        &self,
+        tenant: &TenantId,
+        prefix: &str,
+        after: Option<&Position>,
+        limit: i32,
+    ) -> Result<Page<(String, User)>, StoreError> {
+        let pk = SearchPk {
+            tenant: tenant.clone(),
+        };
+        let query = Query {
+            partition: pk.to_string(),
+            prefix: Some(prefix.to_owned()),
+            after: after.map(|position| position.in_partition(&pk)),
+            limit: Some(limit),
+            ..Query::default()
+        };
+        let page: Page<SearchSk> = self.table.page::<SearchItem, _>(query).await?;
+        let ids: BTreeSet<_> = page.items.iter().map(|found| &found.user).collect();
+        let keys = ids.into_iter().map(|user| PrimaryKey::user(tenant, user));
+        let found = self.table.batch_get_all(keys.collect()).await?;
+        let read = found.len();
+        let users = readable::<UserItem, User>(found);
+        let users: BTreeMap<UserId, User> =
+            users.map(|user| (user.user_id.clone(), user)).collect();
+        let found = page.items.into_iter();
+        let found =
+            found.filter_map(|SearchSk { word, user }| Some((word, users.get(&user)?.clone())));
+        Ok(Page {
+            items: found.collect(),
+            skipped: page.skipped + read - users.len(),
+            next: page.next,
+        })
+    }
+
     /// Adds active administrators to the set of administrators, in which they may be missing because it was damaged.
     /// False if one of them is no longer an active administrator.
     pub(crate) async fn restore_admins(
@@ -158,7 +209,7 @@ impl Store {
 
     /// Writes a user, provided that the stored role and status are still those of `old` or, if `old` is `None`, that
     /// the user does not exist. A change of the epoch also requires the epoch of `old`. Updates the set of
-    /// administrators in the same transaction. If the change gives the user something, `giver` must still have the role
+    /// administrators and the words of the search in the same transaction. If the change gives the user something, `giver` must still have the role
     /// and status that were read.
     pub(crate) async fn write_user(
         &self,
@@ -180,6 +231,7 @@ impl Store {
             end.filter(|_| is_new_epoch)
                 .map(|end| Write::put(&EpochItem::new(new, end))),
         );
+        writes.extend(change_words(old, new));
         let is_another = |giver: &&User| giver.user_id != new.user_id;
         writes.extend(giver.filter(is_another).map(may_still));
         let admins = change_admins(old, new);

@@ -1,0 +1,62 @@
+//! The words by which a user is found.
+
+use std::collections::BTreeSet;
+
+use unicode_normalization::{UnicodeNormalization, char::canonical_combining_class};
+
+/// The number of words of a user or a query that count.
+const MOST_WORDS: usize = 24;
+/// The number of characters of a word that count.
+const LONGEST_WORD: usize = 64;
+
+/// The words of a text: what is between characters that are neither letters nor digits, in lower case and without
+/// accents.
+pub fn words(text: &str) -> BTreeSet<String> {
+    // Upper case first, because some letters have several lower-case forms.
+    let folded = text
+        .nfkd()
+        .filter(|c| canonical_combining_class(*c) == 0)
+        .flat_map(char::to_uppercase)
+        .flat_map(char::to_lowercase);
+    let folded: String = folded.collect();
+    let words = folded
+        .split(|c: char| !c.is_alphanumeric())
+        .filter(|word| !word.is_empty());
+    let shortened = words.map(|word| word.chars().take(LONGEST_WORD).collect());
+    shortened.take(MOST_WORDS).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_compared_without_case_and_accents() {
+        for (text, expected) in [
+            ("", &[][..]),
+            ("-!? .", &[]),
+            ("Ann Lee", &["ann", "lee"]),
+            ("ann.lee@acme.example", &["acme", "ann", "example", "lee"]),
+            ("José Núñez-Ortega", &["jose", "nunez", "ortega"]),
+            ("Jose\u{301}", &["jose"]),
+            ("STRASSE Straße", &["strasse"]),
+            ("ΟΔΥΣΣΕΥΣ οδυσσευς", &["οδυσσευσ"]),
+            ("İstanbul ISPARTA", &["isparta", "istanbul"]),
+            ("ｆｕｌｌ １２", &["12", "full"]),
+            ("田中 太郎", &["太郎", "田中"]),
+            ("a1 b2#c", &["a1", "b2", "c"]),
+        ] {
+            let words = words(text);
+            assert!(words.iter().eq(expected), "{text}: {words:?}");
+        }
+    }
+
+    #[test]
+    fn the_number_and_the_length_of_words_are_limited() {
+        let long = "x".repeat(100);
+        assert_eq!(words(&long), ["x".repeat(64)].into());
+        let many: String = (10..99).map(|n| format!("{n} ")).collect();
+        let found = words(&many);
+        assert_eq!((found.len(), found.first().unwrap().as_str()), (24, "10"));
+    }
+}
