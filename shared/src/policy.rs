@@ -79,6 +79,21 @@ pub fn may_create_key(me: &User, owner: &User, role: Role) -> Result<(), Denied>
     }
 }
 
+/// Allows a user with `live` keys another one.
+///
+/// # Errors
+/// [`Denied::Conflict`] if the quota is reached.
+pub const fn may_have_another_key(live: usize, quota: usize) -> Result<(), Denied> {
+    if live < quota {
+        Ok(())
+    } else {
+        Err(Denied::Conflict(
+            "key_quota_reached",
+            "the owner has as many keys as the deployment allows: revoke one that is no longer needed",
+        ))
+    }
+}
+
 /// Allows administrators to list all keys of the tenant.
 pub fn may_list_tenant_keys(me: &User) -> Result<(), Denied> {
     let detail = "only an administrator may list the keys of the tenant";

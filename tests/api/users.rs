@@ -213,6 +213,7 @@ fn the_caller_sees_what_the_deployment_allows() {
             "max_expiry_seconds": 31_536_000,
             "default_expiry_seconds": 2_592_000,
             "max_clusters": 100,
+            "max_keys": 1000,
         });
         assert_eq!(me["limits"], limits);
         let user = tenant.get("admin", "/v1/users/admin").await.expect(200);

@@ -54,6 +54,8 @@ fn is_untested((operation, status, label): &(String, String, String)) -> bool {
             | (_, "5XX", _) | (_, "500" | "503", "message")
             // Races, see tests/stack.
             | (_, _, "idempotency_in_progress")
+            // See tests/stack/quotas.rs.
+            | (_, _, "key_quota_reached")
             // Races, 400 keys of one cluster, and more than 5 MB of clusters. No test causes these responses.
             | (_, _, "changed_meanwhile" | "cluster_key_limit_reached" | "too_many_clusters")
             // The authorizer reads the same records first, so the call already fails there.

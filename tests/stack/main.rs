@@ -26,6 +26,7 @@ mod outages;
 mod people;
 mod permissions;
 mod public_keys;
+mod quotas;
 mod repair;
 mod signing_keys;
 mod store_requests;

@@ -36,6 +36,13 @@ async fn use_keys_and_users(tenant: &Tenant<'_>) {
         success(create.header("idempotency-key", "once")).await;
         age(tenant, "admin", "last_sign_in_at").await;
     }
+    // create: the quota is full, and all its keys have ended.
+    let ids: Vec<String> = (0..1000).map(unknown_key).collect();
+    let live = json!({ ":ids": { "SS": ids } });
+    let (pk, update) = (tenant.pk("admin"), "SET live = :ids");
+    tenant.edit_item(&pk, "QUOTA", update, live).await;
+    tenant.key("admin", "viewer").await;
+
     // users: a promotion by `BootstrapAdmins`, the caller's own record, first sign-ins, and another user's record:
     // created, changed, left as it is, deleted and created again.
     let (pk, viewer) = (tenant.pk("admin"), json!({ ":role": { "S": "viewer" } }));
@@ -129,10 +136,14 @@ async fn use_clusters(tenant: &Tenant<'_>) {
     admin(tenant, "DELETE", "/v1/clusters/a").await;
 }
 
+/// The id of a key that does not exist.
+fn unknown_key(n: u32) -> String {
+    format!("01900000-0000-7000-8000-{n:012}")
+}
+
 /// Adds holders without slots to a cluster.
 async fn hold(tenant: &Tenant<'_>, cluster: &str, holders: u32) {
-    let key = |n| format!("01900000-0000-7000-8000-{n:012}");
-    let holders: Vec<String> = (0..holders).map(key).collect();
+    let holders: Vec<String> = (0..holders).map(unknown_key).collect();
     let holders = json!({ ":holders": { "SS": holders } });
     let (pk, update) = (tenant.clusters_pk(), "ADD holders :holders");
     let sk = format!("CLUSTER#{cluster}");

@@ -4,7 +4,7 @@ use access_keys::{
     http::{self, Error, path, query, requests, views::CreatedKeyView},
     process::{
         clock,
-        config::{CallerSettings, Environment, ExpirySettings},
+        config::{CallerSettings, Environment, KeyLimits},
     },
     service::{KeyService, create_key},
 };
@@ -16,7 +16,7 @@ use lambda_http::{
 pub struct App {
     pub service: KeyService,
     callers: CallerSettings,
-    expiry: ExpirySettings,
+    limits: KeyLimits,
 }
 
 impl App {
@@ -24,7 +24,7 @@ impl App {
         Self {
             service: KeyService::read(environment),
             callers: CallerSettings::read(environment),
-            expiry: ExpirySettings::read(environment),
+            limits: KeyLimits::read(environment),
         }
     }
 }
@@ -34,7 +34,7 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error
     let now = clock::now();
     let actor = http::actor(&request, &app.callers)?;
     let owner_id = path::user(&request, &actor)?;
-    let wanted = requests::create_key(&request, &app.expiry, now)?;
+    let wanted = requests::create_key(&request, &app.limits, now)?;
     let idempotency_key = query::idempotency_key(&request)?;
     let (service, wanted) = (&app.service, &wanted);
     let (record, key) =

@@ -8,7 +8,7 @@ use access_keys::{
     },
     process::{
         clock,
-        config::{CallerSettings, Environment, ExpirySettings},
+        config::{CallerSettings, Environment, KeyLimits},
     },
     service::{self, Store, change_user, delete_user, get_user, list_users, provision_user},
 };
@@ -17,7 +17,7 @@ use lambda_http::{Body, Request, Response, http::StatusCode};
 pub struct App {
     pub store: Store,
     callers: CallerSettings,
-    expiry: ExpirySettings,
+    limits: KeyLimits,
 }
 
 impl App {
@@ -25,7 +25,7 @@ impl App {
         Self {
             store: service::table(environment),
             callers: CallerSettings::read(environment),
-            expiry: ExpirySettings::read(environment),
+            limits: KeyLimits::read(environment),
         }
     }
 }
@@ -46,7 +46,7 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error
         "GET /v1/users/{user_id}" => {
             let user = get_user(&actor, store, &user_id, now).await?;
             if path::is_me(&request) {
-                let view = MeView::new(user, &app.expiry);
+                let view = MeView::new(user, &app.limits);
                 return Ok(http::json(StatusCode::OK, &view));
             }
             (StatusCode::OK, user)

@@ -17,7 +17,7 @@ use crate::{
         ClusterName, JoinToken, MOST_CLUSTERS, Name, Permissions, Required, Role, TenantId,
         Timestamp, UserStatus, is_email,
     },
-    process::config::ExpirySettings,
+    process::config::KeyLimits,
     service::{Expiry, FieldError, KeyRequest, RedeemRequest, UserChange, ValidateRequest},
     token::AccessKey,
 };
@@ -38,7 +38,7 @@ struct CreateKeyBody {
 /// `Idempotency-Key`, the service decides: the request may repeat one that was valid when it was first sent.
 pub fn create_key(
     request: &Request,
-    limits: &ExpirySettings,
+    limits: &KeyLimits,
     now: Timestamp,
 ) -> Result<KeyRequest, Error> {
     let (body, mut errors) = body::read::<CreateKeyBody>(request)?;
@@ -68,11 +68,12 @@ pub fn create_key(
         role,
         max_clusters: max_clusters.unwrap_or(1),
         expiry,
+        quota: limits.per_user,
         too_early,
     })
 }
 
-fn expires_at_error(limits: &ExpirySettings, now: Timestamp) -> FieldError {
+fn expires_at_error(limits: &KeyLimits, now: Timestamp) -> FieldError {
     let (first, last) = limits.times(now).into_inner();
     FieldError::new("expires_at", format!("must be from {first} to {last}"))
 }
@@ -81,7 +82,7 @@ fn expires_at_error(limits: &ExpirySettings, now: Timestamp) -> FieldError {
 fn expiry(
     in_days: Integer,
     at: Text<String>,
-    limits: &ExpirySettings,
+    limits: &KeyLimits,
     now: Timestamp,
     errors: &mut Errors,
 ) -> Expiry {

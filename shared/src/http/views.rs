@@ -13,7 +13,7 @@ use crate::{
         Revocation, Role, TenantId, Timestamp, TokenIssuer, User, UserId, UserStatus,
     },
     policy::Grant,
-    process::config::ExpirySettings,
+    process::config::KeyLimits,
     service::{Listing, Validation},
     token::AccessKey,
 };
@@ -228,16 +228,18 @@ struct LimitsView {
     max_expiry_seconds: u64,
     default_expiry_seconds: u64,
     max_clusters: u32,
+    max_keys: usize,
 }
 
 impl MeView {
     #[must_use]
-    pub fn new(user: User, expiry: &ExpirySettings) -> Self {
+    pub fn new(user: User, limits: &KeyLimits) -> Self {
         let limits = LimitsView {
-            min_expiry_seconds: expiry.shortest.as_secs(),
-            max_expiry_seconds: expiry.longest.as_secs(),
-            default_expiry_seconds: expiry.default.as_secs(),
+            min_expiry_seconds: limits.shortest.as_secs(),
+            max_expiry_seconds: limits.longest.as_secs(),
+            default_expiry_seconds: limits.default.as_secs(),
             max_clusters: MOST_CLUSTERS,
+            max_keys: limits.per_user,
         };
         let user = user.into();
         Self { user, limits }

@@ -122,22 +122,29 @@ fn list(text: &str) -> impl Iterator<Item = &str> {
         .filter(|entry| !entry.is_empty())
 }
 
-/// The limits on the lifetime of a key, and the default.
+/// The limits on the lifetime and the number of keys, and the default lifetime.
 #[derive(Debug, Clone, Copy)]
-pub struct ExpirySettings {
+pub struct KeyLimits {
     pub shortest: Duration,
     pub longest: Duration,
     /// Used when the request does not specify an expiry.
     pub default: Duration,
+    /// The number of live keys that a user may have.
+    pub per_user: usize,
 }
 
-impl ExpirySettings {
-    /// Reads `MIN_EXPIRY_SECONDS`, `MAX_EXPIRY_SECONDS` and `DEFAULT_EXPIRY_SECONDS`.
+impl KeyLimits {
+    /// Reads `MIN_EXPIRY_SECONDS`, `MAX_EXPIRY_SECONDS`, `DEFAULT_EXPIRY_SECONDS` and `MAX_KEYS_PER_USER`.
     pub fn read(environment: &mut Environment<'_>) -> Self {
         let settings = Self {
             shortest: environment.seconds("MIN_EXPIRY_SECONDS"),
             longest: environment.seconds("MAX_EXPIRY_SECONDS"),
             default: environment.seconds("DEFAULT_EXPIRY_SECONDS"),
+            per_user: environment.parsed(
+                "MAX_KEYS_PER_USER",
+                "a whole number, 1 to 1000",
+                |keys| (1..=1000).contains(keys),
+            ),
         };
         if !(settings.shortest..=settings.longest).contains(&settings.default) {
             environment.problems.push(
@@ -288,10 +295,11 @@ mod tests {
         let days = |shortest, longest| {
             let [shortest, longest] = [shortest, longest].map(Duration::from_secs);
             let default = shortest;
-            let settings = ExpirySettings {
+            let settings = KeyLimits {
                 shortest,
                 longest,
                 default,
+                per_user: 1,
             };
             settings.days().map(RangeInclusive::into_inner)
         };
@@ -307,9 +315,10 @@ mod tests {
             let lookup = |name: &str| match name {
                 "MIN_EXPIRY_SECONDS" => Some("600".into()),
                 "MAX_EXPIRY_SECONDS" => Some("3600".into()),
+                "MAX_KEYS_PER_USER" => Some("100".into()),
                 _ => Some(default.to_owned()),
             };
-            read_from(&lookup, ExpirySettings::read).err()
+            read_from(&lookup, KeyLimits::read).err()
         };
         for outside in ["599", "3601"] {
             let problem = problem(outside).unwrap().to_string();
@@ -330,7 +339,7 @@ mod tests {
             _ => None,
         };
         let error = read_from(&lookup, |environment| {
-            ExpirySettings::read(environment);
+            KeyLimits::read(environment);
             CallerSettings::read(environment);
         });
         let text = error.unwrap_err().to_string();

@@ -14,7 +14,7 @@ use crate::{
     model::{Actor, KeyId, KeyRecord, Name, Role, Timestamp, User, UserId},
     policy,
     process::metrics::{self, Metric},
-    store::{Attempts, EarlierRequest, IDEMPOTENCY_LIFETIME, Idempotency, Issued},
+    store::{Attempts, EarlierRequest, IDEMPOTENCY_LIFETIME, Idempotency, Issued, Quota},
     token::{AccessKey, Claims},
 };
 
@@ -24,6 +24,8 @@ pub struct KeyRequest {
     pub role: Role,
     pub max_clusters: u32,
     pub expiry: Expiry,
+    /// The largest number of live keys of the owner.
+    pub quota: usize,
     /// The error for an expiry that is too early for a new key. A repeated request ignores it, because the expiry was
     /// valid when the request was first sent.
     pub too_early: Option<FieldError>,
@@ -78,11 +80,17 @@ pub async fn create_key(
             me: &me,
             owner: &owner,
         };
+        let is_new = idempotency.is_none() || remembered.is_none();
+        if is_new && state.quota.live.len() >= request.quota {
+            let live = store.recount_quota(&owner, &state.quota, now).await?;
+            policy::may_have_another_key(live, request.quota)?;
+            continue;
+        }
         let created = match (idempotency, remembered) {
             (Some(idempotency), Some(earlier)) => {
                 reissue(service, request, &parties, idempotency, earlier, now).await?
             }
-            _ => issue(service, request, &parties, idempotency, now).await?,
+            _ => issue(service, request, &parties, idempotency, &state.quota, now).await?,
         };
         if let Some(created) = created {
             return Ok(created);
@@ -105,6 +113,7 @@ async fn issue(
     request: &KeyRequest,
     parties: &Parties<'_>,
     idempotency: Option<&Idempotency>,
+    quota: &Quota,
     now: Timestamp,
 ) -> Result<Option<(KeyRecord, AccessKey)>, Error> {
     if let Some(error) = &request.too_early {
@@ -116,7 +125,13 @@ async fn issue(
     let forgotten = now - IDEMPOTENCY_LIFETIME;
     let store = &service.store;
     match store
-        .create_key(&record, me, owner, idempotency, forgotten)
+        .create_key(
+            &record,
+            (me, owner),
+            idempotency,
+            (quota, request.quota),
+            forgotten,
+        )
         .await?
     {
         Issued::Done => {
@@ -244,6 +259,7 @@ mod tests {
             role: Role::Viewer,
             max_clusters: 1,
             expiry,
+            quota: 1,
             too_early: None,
         }
     }

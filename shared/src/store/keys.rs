@@ -2,12 +2,14 @@
 
 use std::{cmp::Reverse, collections::BTreeSet, time::Duration};
 
+use serde_dynamo::string_set::StringSet;
+
 use super::{
     handle::Store,
     page::{Page, Position},
     schema::{
         EarlierRequest, IdempotencyItem, IdempotencySk, IndexedKey, IndexedKeysPk, Item, KeyItem,
-        KeySk, Kind, PrimaryKey, UserItem, is_kind, read, readable, user_pk,
+        KeySk, Kind, PrimaryKey, QuotaItem, UserItem, is_kind, read, readable, user_pk,
     },
     table::{Outcome, Query, StoreError, Write},
     users::{is_unchanged, may_still},
@@ -36,6 +38,15 @@ pub struct CreationState {
     pub owner: Option<User>,
     /// The earlier request with the same `Idempotency-Key`. It may be older than 24 hours.
     pub earlier: Option<EarlierRequest>,
+    pub quota: Quota,
+}
+
+/// The keys that count against the owner's quota.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Quota {
+    /// Some may have ended since. Empty if the item is damaged.
+    pub live: BTreeSet<KeyId>,
+    is_damaged: bool,
 }
 
 /// The result of writing a key.
@@ -74,6 +85,19 @@ fn still_valid(caller: &User, owner: &User) -> Vec<Write> {
     checks
 }
 
+/// Adds a new key to the quota of its owner, unless the quota is full. Replaces a damaged item.
+fn count_key(key: &KeyRecord, (quota, limit): (&Quota, usize)) -> Write {
+    let item = PrimaryKey::quota(&key.tenant_id, &key.user_id);
+    let write = if quota.is_damaged {
+        Write::update(item, "SET live = :key")
+    } else {
+        Write::update(item, "ADD live :key")
+            .when("attribute_not_exists(live) OR size(live) < :limit")
+            .value(":limit", limit)
+    };
+    write.value(":key", StringSet([key.key_id]))
+}
+
 impl Store {
     /// Everything that a validation reads: a key and its owner.
     pub(crate) async fn key_and_owner(
@@ -110,10 +134,21 @@ impl Store {
         if *owner != actor.user_id {
             keys.push(PrimaryKey::user(tenant, owner));
         }
+        keys.push(PrimaryKey::quota(tenant, owner));
         keys.extend(idempotency.map(|i| PrimaryKey::idempotency(tenant, owner, &i.id)));
         let mut batch = self.table.batch_get(keys).await?;
         let mut state = CreationState {
             earlier: batch.take::<IdempotencyItem, _>()?,
+            quota: match batch.take::<QuotaItem, _>() {
+                Ok(live) => Quota {
+                    live: live.unwrap_or_default(),
+                    is_damaged: false,
+                },
+                Err(_) => Quota {
+                    live: BTreeSet::new(),
+                    is_damaged: true,
+                },
+            },
             ..CreationState::default()
         };
         while let Some(user) = batch.take::<UserItem, User>()? {
@@ -127,16 +162,41 @@ impl Store {
         Ok(state)
     }
 
-    /// Writes a new key, provided that the caller and the owner have not changed since they were read, and that its
-    /// `Idempotency-Key` is unused, or was used before `forgotten_before`.
+    /// Removes the keys that have ended from the quota of a user. Changes nothing if the quota has changed since it was
+    /// read. Returns how many keys are live.
+    pub(crate) async fn recount_quota(
+        &self,
+        owner: &User,
+        quota: &Quota,
+        now: Timestamp,
+    ) -> Result<usize, StoreError> {
+        let (tenant, user) = (&owner.tenant_id, &owner.user_id);
+        let keys = quota.live.iter();
+        let keys = keys.map(|key| PrimaryKey::key(tenant, user, *key));
+        let keys = self.table.batch_get_all(keys.collect()).await?;
+        let live = readable::<KeyItem, KeyRecord>(keys).filter(|key| key.is_live(owner, now));
+        let live: BTreeSet<KeyId> = live.map(|key| key.key_id).collect();
+        if live.len() < quota.live.len() {
+            let ended: Vec<_> = quota.live.difference(&live).collect();
+            let update = Write::update(PrimaryKey::quota(tenant, user), "DELETE live :ended");
+            self.table
+                .update(&update.value(":ended", StringSet(ended)))
+                .await?;
+        }
+        Ok(live.len())
+    }
+
+    /// Writes a new key, provided that the caller and the owner have not changed since they were read, that the owner
+    /// has fewer than `quota` keys, and that its `Idempotency-Key` is unused, or was used before `forgotten_before`.
     pub(crate) async fn create_key(
         &self,
         key: &KeyRecord,
-        caller: &User,
-        owner: &User,
+        parties: (&User, &User),
         idempotency: Option<&Idempotency>,
+        quota: (&Quota, usize),
         forgotten_before: Timestamp,
     ) -> Result<Issued, StoreError> {
+        let (caller, owner) = parties;
         let item = KeyItem::new(key, key.expires_at);
         let mut writes = vec![Write::put(&item).when_absent().return_item()];
         if let Some(Idempotency { id, fingerprint }) = idempotency {
@@ -154,6 +214,7 @@ impl Store {
             writes.push(put);
         }
         let is_idempotent = writes.len() == 2;
+        writes.push(count_key(key, quota));
         writes.extend(still_valid(caller, owner));
         let Outcome::Refused(mut refusals) = self.table.transact(&writes).await? else {
             return Ok(Issued::Done);

@@ -24,7 +24,7 @@ mod users;
 pub(crate) use clusters::Deletion;
 pub use handle::Store;
 pub(crate) use join_tokens::Redeemed;
-pub(crate) use keys::{Archived, IDEMPOTENCY_LIFETIME, Idempotency, Issued, Revoked};
+pub(crate) use keys::{Archived, IDEMPOTENCY_LIFETIME, Idempotency, Issued, Quota, Revoked};
 pub(crate) use onboarding::{Onboarding, OnboardingState, Slot};
 pub(crate) use page::Page;
 pub use page::{List, Position};

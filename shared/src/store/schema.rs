@@ -6,6 +6,7 @@
 //! | `U#<tenant>#<user>` | `EPOCH#<n>` | [`EpochItem`]: the start of epoch n, which revoked all earlier keys |
 //! | `U#<tenant>#<user>` | `KEY#<key id>` | [`KeyItem`]: a key or, once it has expired, its history without the hash |
 //! | `U#<tenant>#<user>` | `IDEM#<sha256>` | [`IdempotencyItem`]: the key that an `Idempotency-Key` created |
+//! | `U#<tenant>#<user>` | `QUOTA` | [`QuotaItem`]: the keys that count against the user's quota |
 //! | `T#<tenant>` | `ADMINS` | [`AdminsItem`]: the active administrators |
 //! | `S#<tenant>` | `<word>#<user>` | [`SearchItem`]: a word of the user's name or e-mail address |
 //! | `K#<tenant>#<key id>` | `SLOT#<cluster>` | [`SlotItem`]: a cluster that counts against the key's limit |
@@ -13,8 +14,8 @@
 //! | `N#<tenant>#<cluster number>` | `NODE#<name>` | [`NodeItem`]: a node |
 //! | `J#<sha256>` | `JOIN` | [`JoinTokenItem`]: a join token |
 //!
-//! Features that are planned will use the kinds `QUOTA` and `SIGNINS#<hour>`, the partitions
-//! `A#<tenant>#<month>#<shard>` (audit), and the indexes `due` and `target`, which the template already defines.
+//! Features that are planned will use the kind `SIGNINS#<hour>`, the partitions `A#<tenant>#<month>#<shard>` (audit), and
+//! the indexes `due` and `target`, which the template already defines.
 //!
 //! Reading is strict: a damaged attribute, or the absence of a required one, is an error and is never replaced by a
 //! default. The index `tenant` contains keys only (`KEYS_ONLY`), so that the use of a key never writes to it.
@@ -128,6 +129,7 @@ key_attributes! {
     EpochSk = "EPOCH" epoch: Epoch;
     KeySk = "KEY" key: KeyId;
     IdempotencySk = "IDEM" hash: String;
+    QuotaSk = "QUOTA";
     TenantPk = "T" tenant: TenantId;
     AdminsSk = "ADMINS";
     SearchPk = "S" tenant: TenantId;
@@ -215,6 +217,10 @@ impl PrimaryKey {
         Self::new(&user_pk(tenant, user), &IdempotencySk { hash })
     }
 
+    pub fn quota(tenant: &TenantId, user: &UserId) -> Self {
+        Self::new(&user_pk(tenant, user), &QuotaSk {})
+    }
+
     pub fn admins(tenant: &TenantId) -> Self {
         let tenant = tenant.clone();
         Self::new(&TenantPk { tenant }, &AdminsSk {})
@@ -299,6 +305,10 @@ impl Kind for KeyItem {
 
 impl Kind for IdempotencyItem {
     const SK: &str = IdempotencySk::PREFIX;
+}
+
+impl Kind for QuotaItem {
+    const SK: &str = QuotaSk::PREFIX;
 }
 
 impl Kind for SlotItem {
@@ -411,6 +421,22 @@ pub(super) struct UserItem {
     /// The newest ones. All of them have items of their own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     revocations: Vec<EpochEndEntry>,
+}
+
+/// The keys that were live when `create` last wrote or counted them. Nothing else writes this item, so a key that has
+/// ended since is still in it.
+#[derive(Serialize, Deserialize)]
+pub(super) struct QuotaItem {
+    pk: UserPk,
+    sk: QuotaSk,
+    #[serde(with = "string_set")]
+    live: BTreeSet<KeyId>,
+}
+
+impl From<QuotaItem> for BTreeSet<KeyId> {
+    fn from(item: QuotaItem) -> Self {
+        item.live
+    }
 }
 
 /// A word of a user's name or e-mail address. The index of a search, which is written with the user.

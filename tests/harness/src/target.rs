@@ -94,6 +94,7 @@ pub(crate) fn parameters(more: &[(&str, &str)]) -> Vec<(String, String)> {
             "spire-server, platform".to_owned(),
         ),
         ("MinExpirySeconds".to_owned(), "1".to_owned()),
+        ("MaxKeysPerUser".to_owned(), "1000".to_owned()),
     ];
     parameters.extend(more.iter().map(|(k, v)| ((*k).into(), (*v).into())));
     parameters
