@@ -1,4 +1,4 @@
-//! Embeds the files of `dist/` in the binary, each in plain and compressed form.
+//! Embeds the files of `dist/` and the OpenAPI document in the binary, each in plain and compressed form.
 
 use std::{
     env,
@@ -13,17 +13,19 @@ use sha2::{Digest, Sha256};
 
 fn main() -> Result<()> {
     println!("cargo::rerun-if-changed=dist");
+    println!("cargo::rerun-if-changed=../../infra/openapi.yaml");
     // The variables are read at run time. With `env!`, a copied target directory would contain a build script with the
     // path of the other checkout.
     let directory = |variable| {
         let path = env::var_os(variable).ok_or(Error::other("run this with cargo"));
         path.map(PathBuf::from)
     };
-    let dist = directory("CARGO_MANIFEST_DIR")?.join("dist");
+    let here = directory("CARGO_MANIFEST_DIR")?;
     let out = directory("OUT_DIR")?;
-    let mut paths: Vec<_> = fs::read_dir(dist)?
+    let mut paths: Vec<_> = fs::read_dir(here.join("dist"))?
         .map(|entry| Ok(entry?.path()))
         .collect::<Result<_>>()?;
+    paths.push(here.join("../../infra/openapi.yaml"));
     paths.sort();
     let mut table = String::from("&[\n");
     for path in paths {

@@ -14,6 +14,7 @@ mod authorize;
 mod check_key;
 mod clusters;
 mod create_key;
+mod documents;
 mod idempotency;
 mod join_tokens;
 mod key_owners;

@@ -1,4 +1,5 @@
-//! `GET /console`: the page for managing users, keys and clusters, with its assets and settings.
+//! `GET /console`: the page for managing users, keys and clusters, with its assets and settings. `GET /openapi.yaml`: the
+//! OpenAPI document, which pages of all origins may read.
 //!
 //! All files are part of the binary. The page calls the API like any other client. This function itself cannot access
 //! the table or KMS.
@@ -14,6 +15,7 @@ use lambda_http::{
 use serde_json::{Value, json};
 
 const PAGE: &str = "index.html";
+const OPENAPI: &str = "openapi.yaml";
 const FILES: &[File] = include!(concat!(env!("OUT_DIR"), "/files.rs"));
 
 struct File {
@@ -65,12 +67,13 @@ fn origin(url: &str) -> Option<String> {
     Some(format!(" {}://{}", url.scheme_str()?, url.authority()?))
 }
 
-/// Returns the page, an asset or the settings.
+/// Returns the page, an asset, the settings or the OpenAPI document.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error> {
-    let wanted = request
-        .path_parameters_ref()
-        .and_then(|path| path.first("file"))
-        .unwrap_or(PAGE);
+    let file = || request.path_parameters_ref()?.first("file");
+    let wanted = match http::route(&request) {
+        "GET /openapi.yaml" => OPENAPI,
+        _ => file().unwrap_or(PAGE),
+    };
     let mut response = match wanted {
         "config.json" => http::json(StatusCode::OK, &app.settings),
         name => FILES
@@ -96,6 +99,10 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error
         "cross-origin-opener-policy",
         HeaderValue::from_static("same-origin"),
     );
+    if wanted == OPENAPI {
+        let any = HeaderValue::from_static("*");
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, any);
+    }
     Ok(response)
 }
 
@@ -107,6 +114,8 @@ impl File {
             Some("js") => ("text/javascript; charset=utf-8", true),
             Some("css") => ("text/css; charset=utf-8", true),
             Some("html") => ("text/html; charset=utf-8", false),
+            // RFC 9512.
+            Some("yaml") => ("application/yaml", false),
             _ => ("text/plain; charset=utf-8", false),
         };
         let response = Response::builder()

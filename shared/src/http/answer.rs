@@ -9,11 +9,11 @@ use serde::Serialize;
 
 use crate::policy::Grant;
 
-/// A response with a JSON body.
+/// A response with a JSON body. It ends with a newline, so that a shell's prompt follows on a line of its own.
 #[must_use]
 pub fn json(status: StatusCode, body: &impl Serialize) -> Response<Body> {
     // This cannot fail. serde_json rejects only maps whose keys are not strings, and no body contains such a map.
-    let body = serde_json::to_string(body).unwrap_or_default();
+    let body = serde_json::to_string(body).unwrap_or_default() + "\n";
     let mut response = Response::new(Body::Text(body));
     *response.status_mut() = status;
     let content_type = HeaderValue::from_static("application/json");
