@@ -330,6 +330,8 @@ fn users_are_found_by_the_beginning_of_any_word() {
         let key = json!({ "name": "k", "role": "viewer" });
         send(first.json(&key)).await.expect(201);
         assert_eq!(found("zoe").await, ["5"]);
+        let long = format!("/v1/users?q={}", "x".repeat(255));
+        tenant.get("admin", &long).await.expect_fields(&["q"]);
         let refused = tenant.get("3", "/v1/users?q=ann").await;
         refused.expect_problem(403, "forbidden");
     });

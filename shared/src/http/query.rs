@@ -181,7 +181,11 @@ pub fn user_list(request: &Request, name: &str) -> Result<(UserFilter, ListQuery
     if role == Some(Role::ClusterOnboarding) {
         return Err(Error::field("role", USER_ROLES));
     }
-    let words = parameter(request, "q")?.map(words);
+    let q = parameter(request, "q")?;
+    if q.is_some_and(|q| q.chars().count() > 254) {
+        return Err(Error::field("q", "must have at most 254 characters"));
+    }
+    let words = q.map(words);
     let filter = UserFilter {
         status,
         role,
