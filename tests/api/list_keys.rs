@@ -115,6 +115,10 @@ fn a_forged_cursor_with_a_malformed_position_is_refused() {
         for position in ["", "an", "an#", "#x", "a n#x", "b#x", "a#x"] {
             search(position).await.expect_fields(&["cursor"]);
         }
+        let nothing = forged_cursor(&format!("users of {t}?None&None&Some({{}})"), "an#x");
+        let path = format!("/v1/users?q=-&cursor={nothing}");
+        let page = tenant.get("admin", &path).await.expect(200);
+        assert_eq!(page["next_cursor"], json!(null));
     });
 }
 

@@ -205,6 +205,15 @@ fn with_invented_key(token: &str) -> String {
     format!("{}.{rest}", BASE64URL.encode(header))
 }
 
+/// A provider that publishes its keys, a verifier, and a token that the provider signed.
+async fn with_keys() -> (Provider, IdentityProvider, String) {
+    let provider = Provider::start().await;
+    provider.publish().await;
+    let verifier = provider.verifier("access-keys-api");
+    let token = provider.token(json!({}));
+    (provider, verifier, token)
+}
+
 #[test]
 fn a_token_for_any_of_the_audiences_is_accepted() {
     run(async {
@@ -222,10 +231,8 @@ fn a_token_for_any_of_the_audiences_is_accepted() {
 #[test]
 fn a_key_that_the_provider_has_withdrawn_is_refused_after_five_minutes() {
     run(async {
-        let provider = Provider::start().await;
-        provider.publish().await;
-        let verifier = provider.verifier("access-keys-api");
-        let (token, start) = (provider.token(json!({})), clock::now());
+        let (provider, verifier, token) = with_keys().await;
+        let start = clock::now();
         assert_eq!(status(&verifier, &token, start).await, 200);
         provider.withdraw();
         let before = start + 299 * SECOND;
@@ -239,10 +246,8 @@ fn a_key_that_the_provider_has_withdrawn_is_refused_after_five_minutes() {
 #[test]
 fn keys_are_used_for_two_hours_of_an_outage_of_the_provider() {
     run(async {
-        let provider = Provider::start().await;
-        provider.publish().await;
-        let verifier = provider.verifier("access-keys-api");
-        let (token, start) = (provider.token(json!({})), clock::now());
+        let (provider, verifier, token) = with_keys().await;
+        let start = clock::now();
         assert_eq!(status(&verifier, &token, start).await, 200);
         provider.stop();
         let last = start + 2 * HOUR;

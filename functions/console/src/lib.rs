@@ -1,5 +1,5 @@
-//! `GET /console`: the page for managing users, keys and clusters, with its assets and settings. `GET /openapi.yaml`: the
-//! OpenAPI document, which pages of all origins may read.
+//! `GET /console`: the page for managing users, keys and clusters, with its assets and settings. `GET /openapi.yaml`:
+//! the OpenAPI document, which pages of all origins may read.
 //!
 //! All files are part of the binary. The page calls the API like any other client. This function itself cannot access
 //! the table or KMS.

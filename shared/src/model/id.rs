@@ -1,5 +1,5 @@
-//! Identifiers. Each kind has its own type. Every identifier is safe in a table key, a header and a log line. In a path,
-//! only user ids have to be encoded.
+//! Identifiers. Each kind has its own type. Every identifier is safe in a table key, a header and a log line. In a
+//! path, only user ids have to be encoded.
 
 use std::{fmt, str::FromStr};
 

@@ -72,8 +72,9 @@ async fn sign_in_with_profile(
     user: Option<User>,
     now: Timestamp,
 ) -> Result<Option<User>, Error> {
-    let Some(old) = user.clone().filter(User::is_active) else {
-        return sign_in(actor, store, user, now).await;
+    let old = match user {
+        Some(user) if user.is_active() => user,
+        user => return sign_in(actor, store, user, now).await,
     };
     let new = old.clone().signed_in(actor, now);
     let profile = |user: &User| (user.bootstrapped, user.name.clone(), user.email.clone());
@@ -152,7 +153,8 @@ pub async fn list_users(
     }
     if filter.words.is_some() {
         // A search without a word finds nobody.
-        return Ok(Gather::new(page).finish());
+        let (items, next) = (Vec::new(), None);
+        return Ok(Listing { items, next });
     }
     let size = gather.page_size(filter.is_set()).min(100);
     loop {

@@ -14,8 +14,8 @@
 //! | `N#<tenant>#<cluster number>` | `NODE#<name>` | [`NodeItem`]: a node |
 //! | `J#<sha256>` | `JOIN` | [`JoinTokenItem`]: a join token |
 //!
-//! Features that are planned will use the kind `SIGNINS#<hour>`, the partitions `A#<tenant>#<month>#<shard>` (audit), and
-//! the indexes `due` and `target`, which the template already defines.
+//! Features that are planned will use the kind `SIGNINS#<hour>`, the partitions `A#<tenant>#<month>#<shard>` (audit),
+//! and the indexes `due` and `target`, which the template already defines.
 //!
 //! Reading is strict: a damaged attribute, or the absence of a required one, is an error and is never replaced by a
 //! default. The index `tenant` contains keys only (`KEYS_ONLY`), so that the use of a key never writes to it.
