@@ -79,7 +79,7 @@ pub fn may_create_key(me: &User, owner: &User, role: Role) -> Result<(), Denied>
     }
 }
 
-/// Allows a user with `live` keys another one.
+/// Allows a user who already has `live` live keys to have another one.
 ///
 /// # Errors
 /// [`Denied::Conflict`] if the quota is reached.

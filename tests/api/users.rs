@@ -83,7 +83,7 @@ fn the_first_sign_in_creates_a_viewer() {
 }
 
 #[test]
-fn an_id_may_be_whatever_an_identity_provider_calls_a_person() {
+fn a_user_id_may_have_any_printable_ascii_characters() {
     run(async {
         let tenant = Tenant::fresh();
         for (sub, segment) in [

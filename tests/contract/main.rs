@@ -26,7 +26,7 @@ fn the_documented_operations_are_the_routes_of_the_template() {
     let resources = template["Resources"].as_object().unwrap().values();
     let routes = resources.filter(|resource| resource["Type"] == "AWS::ApiGatewayV2::Route");
     let routes = routes.map(|route| route["Properties"]["RouteKey"].as_str().unwrap().to_owned());
-    // The console and this document are not part of the API.
+    // The console and the OpenAPI document are not part of the API.
     let others = [" /console", " /openapi.yaml"];
     let routes = routes.filter(|route| !others.iter().any(|other| route.contains(other)));
     // OpenAPI knows neither routes for any method nor greedy parameters.

@@ -1,5 +1,5 @@
-//! Tokens from the identity provider: the gateway and `/v1/clusters` accept the same ones, and outages and withdrawn
-//! keys of the provider have an end.
+//! Tokens from the identity provider: the gateway and `/v1/clusters` accept the same ones, and the use of withdrawn or
+//! outdated keys of the provider is limited in time.
 //!
 //! The tests about the provider's keys run the verifier in the test itself, because they set its clock.
 
@@ -137,7 +137,7 @@ impl Provider {
         provider
     }
 
-    /// Publishes the keys of the stack's issuer, under which the tokens of the tests are signed.
+    /// Publishes the keys of the stack's issuer, which verify the tokens of the tests.
     async fn publish(&self) {
         let url = format!("{}/.well-known/jwks.json", stack().issuer());
         let keys = reqwest::get(url).await.unwrap();
@@ -244,7 +244,7 @@ fn a_key_that_the_provider_has_withdrawn_is_refused_after_five_minutes() {
 }
 
 #[test]
-fn keys_are_used_for_two_hours_of_an_outage_of_the_provider() {
+fn keys_stay_usable_for_two_hours_if_the_provider_is_down() {
     run(async {
         let (provider, verifier, token) = with_keys().await;
         let start = clock::now();

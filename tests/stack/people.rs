@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::own_stack;
 
-/// A call by a person with these claims, besides the tenant.
+/// A call by a person with these claims and the tenant claim.
 async fn call(tenant: &Tenant<'_>, mut claims: Value, method: &str, path: &str) -> Answer {
     claims["tenant_id"] = tenant.id.clone().into();
     let request = tenant.call(method, path);
@@ -39,7 +39,7 @@ fn a_person_named_by_a_verified_address_becomes_an_administrator_once() {
 }
 
 #[test]
-fn whoever_acts_as_an_administrator_can_be_deactivated() {
+fn every_administrator_can_be_deactivated() {
     const ADMINISTRATION: &str = "/v1/access-keys";
     run(async {
         let admins = "acme/sub:admin,acme/sub:new,acme/sub:viewer,acme/sub:creator";

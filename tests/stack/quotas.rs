@@ -80,7 +80,7 @@ fn concurrent_requests_do_not_exceed_the_quota() {
 }
 
 #[test]
-fn a_retry_needs_no_room() {
+fn a_retry_does_not_count_against_the_quota() {
     run(async {
         let stack = with_quota("1").await;
         let tenant = Tenant::acme(&stack);
@@ -98,7 +98,7 @@ fn a_retry_needs_no_room() {
 }
 
 #[test]
-fn a_damaged_quota_is_counted_anew() {
+fn a_damaged_quota_is_replaced() {
     run(async {
         let stack = with_quota("2").await;
         let tenant = Tenant::acme(&stack);

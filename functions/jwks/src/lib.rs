@@ -22,7 +22,8 @@ impl App {
     }
 }
 
-/// Returns 200 with a JWK Set (RFC 7517), which may be cached for five minutes if it is complete.
+/// Returns 200 with a JWK Set (RFC 7517), which may be cached for five minutes if it is complete, or 304 if the client
+/// has it. Returns 204 for `OPTIONS`.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error> {
     match *request.method() {
         Method::GET | Method::HEAD => {}

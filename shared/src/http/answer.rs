@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::policy::Grant;
 
-/// A response with a JSON body. It ends with a newline, so that a shell's prompt follows on a line of its own.
+/// A response with a JSON body. The body ends with a newline, so that a shell's prompt starts on a new line.
 #[must_use]
 pub fn json(status: StatusCode, body: &impl Serialize) -> Response<Body> {
     // This cannot fail. serde_json rejects only maps whose keys are not strings, and no body contains such a map.
@@ -23,8 +23,8 @@ pub fn json(status: StatusCode, body: &impl Serialize) -> Response<Body> {
     response
 }
 
-/// A response for a document that everyone may read, also from pages of other origins. It has an entity tag; a request
-/// with this tag gets 304 (RFC 9110, section 13.1.2).
+/// A response with a public document, which pages of any origin may read. It has an entity tag. A request whose
+/// `If-None-Match` has this tag gets 304 (RFC 9110, section 13.1.2).
 #[must_use]
 pub fn public_json(
     request: &Request,

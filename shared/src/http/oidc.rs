@@ -29,8 +29,8 @@ const REFRESH_AFTER: Duration = Duration::from_secs(300);
 /// The age at which keys are no longer used although they could not be fetched again. API Gateway caches keys for as
 /// long.
 const LONGEST_USE: Duration = Duration::from_secs(2 * 60 * 60);
-/// The minimum time between two fetches for unknown key ids. It limits the requests that tokens with invented key ids
-/// can cause.
+/// The minimum time between a successful fetch and a fetch for an unknown key id. It limits the requests that tokens
+/// with invented key ids can cause.
 const REFETCH_AFTER: Duration = Duration::from_secs(60);
 /// How long a failed fetch is remembered. During an outage, a process therefore waits for the provider at most once in
 /// this time.
@@ -83,7 +83,8 @@ impl IdentityProvider {
         }
         let key_id = header.kid.ok_or(REFUSED)?;
         let key = self.key(&key_id, now).await?.ok_or(REFUSED)?;
-        // The claims are checked below: this crate accepts a list as the issuer, and a token in its last second.
+        // The claims are checked below, because jsonwebtoken accepts a list as the issuer, and a token in the second of
+        // its expiry.
         let mut validation = Validation::new(Algorithm::RS256);
         validation.required_spec_claims.clear();
         validation.validate_exp = false;
@@ -179,7 +180,7 @@ impl IdentityProvider {
 
 impl Keys {
     fn is_due(&self, id: &str, now: Timestamp) -> bool {
-        // A clock that was set back makes everything old.
+        // If the clock was set back, all times count as old.
         let is_old = |at: Option<Timestamp>, wait| {
             at.is_none_or(|at| now.since(at).is_none_or(|age| age >= wait))
         };
@@ -197,7 +198,7 @@ impl Keys {
     }
 }
 
-/// Whether the token is valid at `now`. Times are whole seconds, so a token may be issued in the next second.
+/// Whether the token is valid at `now`. Issuers may round `iat` up to the next second.
 fn is_in_time(claims: &Map<String, Value>, now: Timestamp) -> bool {
     let now = Duration::from_millis(u64::try_from(now.as_millis()).unwrap_or_default());
     let now = now.as_secs_f64();

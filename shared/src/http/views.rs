@@ -214,7 +214,7 @@ impl From<User> for UserView {
     }
 }
 
-/// The caller, and what the deployment allows.
+/// The caller, and the limits of the deployment.
 #[derive(Serialize)]
 pub struct MeView {
     #[serde(flatten)]

@@ -42,7 +42,7 @@ impl FromStr for TenantId {
 }
 
 /// A user's id, which comes from the identity provider: 1 to 255 printable ASCII characters, as in a `sub` of `OpenID`
-/// Connect (Core 1.0, section 2). A space is only allowed between other characters, because headers lose it elsewhere.
+/// Connect (Core 1.0, section 2). It cannot begin or end with a space, because HTTP strips such spaces from headers.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct UserId(String);
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_user_id_is_whatever_an_identity_provider_may_call_a_person() {
+    fn a_user_id_is_printable_ascii() {
         for good in [
             "auth0|507f1f77",
             "samlp|adfs|Ab/cD=",

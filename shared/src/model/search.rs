@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 
 use unicode_normalization::{UnicodeNormalization, char::canonical_combining_class};
 
-/// The number of words of a user or a query that count.
+/// Only this many words of a user or a query are used.
 const MOST_WORDS: usize = 24;
-/// The number of characters of a word that count.
+/// Longer words are cut to this many characters.
 const LONGEST_WORD: usize = 64;
 
-/// The words of a text: what is between characters that are neither letters nor digits, in lower case and without
-/// accents.
+/// Splits a string into words at characters that are neither letters nor digits. The words are in lower case and have
+/// no accents.
 pub fn words(text: &str) -> BTreeSet<String> {
     // Upper case first, because some letters have several lower-case forms.
     let folded = text

@@ -64,8 +64,8 @@ pub(super) async fn sign_in(
     Ok(Some(new))
 }
 
-/// Does the same as [`sign_in`]. Also updates the name and the e-mail address, and makes an administrator of an actor
-/// whom `BootstrapAdmins` names. Returns `None` also if a concurrent request has changed the user.
+/// Like [`sign_in`], but also updates the name and the e-mail address, and promotes an actor whom `BootstrapAdmins`
+/// names. Also returns `None` if a concurrent request has changed the user.
 async fn sign_in_with_profile(
     actor: &Actor,
     store: &Store,

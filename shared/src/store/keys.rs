@@ -162,8 +162,8 @@ impl Store {
         Ok(state)
     }
 
-    /// Removes the keys that have ended from the quota of a user. Changes nothing if the quota has changed since it was
-    /// read. Returns how many keys are live.
+    /// Removes ended keys from a user's quota. Keys that were added since the quota was read stay in it. Returns how
+    /// many of the keys that were read are live.
     pub(crate) async fn recount_quota(
         &self,
         owner: &User,

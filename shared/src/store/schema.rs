@@ -439,7 +439,7 @@ impl From<QuotaItem> for BTreeSet<KeyId> {
     }
 }
 
-/// A word of a user's name or e-mail address. The index of a search, which is written with the user.
+/// An entry of the search index: a word of a user's name or e-mail address. Written in the same transaction as the user.
 #[derive(Serialize, Deserialize)]
 pub(super) struct SearchItem {
     pk: SearchPk,

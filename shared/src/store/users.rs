@@ -77,8 +77,8 @@ fn change_admins(old: Option<&User>, new: &User) -> Option<Write> {
     }
 }
 
-/// The writes that a change of a user's words requires. If any word changes, they write all words, because a concurrent
-/// change may have removed some.
+/// The writes that a change of a user's words requires. If any word changes, all current words are written, because a
+/// concurrent change may have removed some.
 fn change_words(old: Option<&User>, new: &User) -> Vec<Write> {
     let (before, after) = (old.map(User::words).unwrap_or_default(), new.words());
     if before == after {
@@ -157,7 +157,7 @@ impl Store {
     }
 
     /// A page of the tenant's users who have a word that begins with `prefix`, each with the word. A user with several
-    /// such words is found several times. The items that list the words may be wrong; those of the users count.
+    /// such words appears once for each. A search item may be wrong, so the caller must compare the word with the user.
     pub(crate) async fn users_with_word(
         &self,
         tenant: &TenantId,
