@@ -1,6 +1,6 @@
 //! How many live keys a user may have.
 
-use harness::{KEYS, Stack, Tenant, all_at_once, run, send, until};
+use harness::{KEYS, Stack, Tenant, UNKNOWN_KEY, all_at_once, now, run, send};
 use serde_json::{Value, json};
 
 use crate::own_stack;
@@ -56,9 +56,11 @@ fn an_expired_key_does_not_count() {
     run(async {
         let stack = with_quota("1").await;
         let tenant = Tenant::acme(&stack);
-        let (_, _, expiry) = tenant.short_lived("viewer", 5).await;
+        let (id, _) = tenant.key("admin", "viewer").await;
         assert_eq!(create(&tenant, "admin").await, None);
-        until(expiry).await;
+        let past = json!({ ":past": { "N": (now() - 1).to_string() } });
+        let update = "SET expires_at = :past";
+        tenant.edit_key("admin", &id, update, past).await;
         assert!(create(&tenant, "admin").await.is_some());
     });
 }
@@ -76,6 +78,22 @@ fn concurrent_requests_do_not_exceed_the_quota() {
             refused.expect_problem(409, "key_quota_reached");
         }
         assert_eq!(tenant.all("admin", KEYS).await.len(), 5);
+    });
+}
+
+#[test]
+fn concurrent_requests_do_not_exceed_a_quota_whose_keys_have_all_ended() {
+    run(async {
+        let stack = with_quota("2").await;
+        let tenant = Tenant::acme(&stack);
+        for _ in 0..2 {
+            assert!(create(&tenant, "admin").await.is_some());
+        }
+        tenant.delete("admin", KEYS).await.expect(204);
+        let body = json!({ "name": "k", "role": "viewer" });
+        let answers = all_at_once((0..20).map(|_| tenant.creation("admin", &body))).await;
+        let created = answers.iter().filter(|answer| answer.status == 201).count();
+        assert_eq!(created, 2);
     });
 }
 
@@ -108,6 +126,8 @@ fn a_damaged_quota_is_replaced() {
             json!({ "N": "1" }),
             json!({ "SS": ["x"] }),
             json!({ "M": {} }),
+            json!({ "L": [] }),
+            json!({ "L": [{ "S": UNKNOWN_KEY }] }),
         ] {
             let damage = json!({ ":damaged": damaged });
             tenant

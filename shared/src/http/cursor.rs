@@ -73,7 +73,8 @@ mod tests {
         #[test]
         fn any_text_is_a_valid_position_or_refused(text in ".*") {
             for cursor in [text.clone(), encode(&Position(text), NAME)] {
-                for list in [List::UserKeys, List::TenantKeys, List::Users, List::Clusters] {
+                let lists = [List::UserKeys, List::TenantKeys, List::Users, List::FoundUsers, List::Clusters];
+                for list in lists {
                     if let Some(position) = decode(&cursor, list, NAME) {
                         prop_assert_eq!(Position::parse(&position.0, list), Some(position));
                     }

@@ -160,7 +160,10 @@ impl IdentityProvider {
             .ok_or("the configuration of the identity provider has no jwks_uri")?;
         let keys = get(keys).await?;
         // Keys of unknown kinds and keys for encryption are ignored.
-        let keys = keys["keys"].as_array().into_iter().flatten();
+        let keys = keys["keys"].as_array();
+        let keys = keys
+            .ok_or("the identity provider's key set has no keys")?
+            .iter();
         let keys = keys.filter_map(|key| serde_json::from_value::<Jwk>(key.clone()).ok());
         let is_for_signatures = |key: &Jwk| {
             let usage = key.common.public_key_use.as_ref();

@@ -28,7 +28,7 @@ pub use name::{InvalidName, Name};
 pub use principal::{Principal, PrincipalKind};
 pub use revocation::Revocation;
 pub use role::{Permission, Permissions, Required, Role, UnknownName};
-pub use search::words;
+pub use search::{LONGEST_WORD, words};
 pub use text::is_plain;
 pub use time::Timestamp;
 pub use user::{Actor, Epoch, EpochEnd, User, UserStatus, is_email};

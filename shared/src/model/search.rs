@@ -7,7 +7,7 @@ use unicode_normalization::{UnicodeNormalization, char::canonical_combining_clas
 /// Only this many words of a user or a query are used.
 const MOST_WORDS: usize = 24;
 /// Longer words are cut to this many characters.
-const LONGEST_WORD: usize = 64;
+pub const LONGEST_WORD: usize = 64;
 
 /// Splits a string into words at characters that are neither letters nor digits. The words are in lower case and have
 /// no accents.

@@ -81,6 +81,9 @@ pub async fn create_key(
             owner: &owner,
         };
         let is_new = idempotency.is_none() || remembered.is_none();
+        if is_new && let Some(error) = &request.too_early {
+            return Err(Error::Invalid(vec![error.clone()]));
+        }
         if is_new && state.quota.live.len() >= request.quota {
             let live = store.recount_quota(&owner, &state.quota, now).await?;
             policy::may_have_another_key(live, request.quota)?;
@@ -116,9 +119,6 @@ async fn issue(
     quota: &Quota,
     now: Timestamp,
 ) -> Result<Option<(KeyRecord, AccessKey)>, Error> {
-    if let Some(error) = &request.too_early {
-        return Err(Error::Invalid(vec![error.clone()]));
-    }
     let record = request.record(parties.me, parties.owner, now)?;
     let (record, key) = sign(service, record).await?;
     let Parties { me, owner } = parties;

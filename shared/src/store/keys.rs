@@ -137,14 +137,18 @@ impl Store {
         keys.push(PrimaryKey::quota(tenant, owner));
         keys.extend(idempotency.map(|i| PrimaryKey::idempotency(tenant, owner, &i.id)));
         let mut batch = self.table.batch_get(keys).await?;
+        // A list can be read like a set, but nothing can be added to it.
+        let is_list = |item: &Item| item.get("live").is_some_and(|live| !live.is_ss());
+        let mut quotas = batch.0.iter().filter(|item| is_kind(item, QuotaItem::SK));
+        let is_damaged = quotas.any(is_list);
         let mut state = CreationState {
             earlier: batch.take::<IdempotencyItem, _>()?,
             quota: match batch.take::<QuotaItem, _>() {
-                Ok(live) => Quota {
+                Ok(live) if !is_damaged => Quota {
                     live: live.unwrap_or_default(),
-                    is_damaged: false,
+                    is_damaged,
                 },
-                Err(_) => Quota {
+                _ => Quota {
                     live: BTreeSet::new(),
                     is_damaged: true,
                 },

@@ -35,8 +35,8 @@ use serde_dynamo::string_set;
 use crate::{
     model::{
         Cluster, ClusterName, ClusterNumber, ClusterType, Epoch, EpochEnd, JoinTokenRecord,
-        KeyHash, KeyId, KeyRecord, Node, NodeName, NodeNumber, Principal, Redemption, Revocation,
-        Role, TenantId, Timestamp, User, UserId, UserStatus,
+        KeyHash, KeyId, KeyRecord, LONGEST_WORD, Node, NodeName, NodeNumber, Principal, Redemption,
+        Revocation, Role, TenantId, Timestamp, User, UserId, UserStatus,
     },
     process::{
         events,
@@ -178,7 +178,8 @@ impl FromStr for SearchSk {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         const ERROR: &str = "not a key attribute of the form <word>#<user>";
         let (word, user) = text.split_once('#').ok_or(ERROR)?;
-        let is_word = !word.is_empty() && word.chars().all(char::is_alphanumeric);
+        let is_word = (1..=LONGEST_WORD).contains(&word.chars().count())
+            && word.chars().all(char::is_alphanumeric);
         let user = user.parse().ok().filter(|_| is_word).ok_or(ERROR)?;
         let word = word.to_owned();
         Ok(Self { word, user })
@@ -429,7 +430,8 @@ pub(super) struct UserItem {
 pub(super) struct QuotaItem {
     pk: UserPk,
     sk: QuotaSk,
-    #[serde(with = "string_set")]
+    /// Absent if it is empty.
+    #[serde(default, with = "string_set")]
     live: BTreeSet<KeyId>,
 }
 

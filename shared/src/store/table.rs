@@ -234,6 +234,16 @@ impl Write {
         Self::new(WriteKind::Check, key, None)
     }
 
+    /// Adds a condition to the one that the write has.
+    pub fn and(mut self, condition: &str) -> Self {
+        let first = self.condition.take();
+        self.condition = Some(match first {
+            Some(first) => format!("({first}) AND {condition}"),
+            None => condition.to_owned(),
+        });
+        self
+    }
+
     pub fn when(mut self, condition: impl Into<String>) -> Self {
         self.condition = Some(condition.into());
         self

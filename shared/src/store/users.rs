@@ -34,7 +34,7 @@ pub(super) fn is_unchanged(user: &User) -> Write {
 
 fn as_read(write: Write, user: &User) -> Write {
     write
-        .when("#role = :role AND #status = :status AND epoch = :epoch")
+        .and("#role = :role AND #status = :status AND epoch = :epoch")
         .value(":role", user.role)
         .value(":status", user.status)
         .value(":epoch", user.epoch)
@@ -49,9 +49,22 @@ pub(super) fn may_still(caller: &User) -> Write {
 
 fn with_rights(write: Write, user: &User) -> Write {
     write
-        .when("#role = :role AND #status = :status")
+        .and("#role = :role AND #status = :status")
         .value(":role", user.role)
         .value(":status", user.status)
+}
+
+/// Makes the write fail unless the name and the e-mail address are still those that were read.
+fn with_profile(write: Write, user: &User) -> Write {
+    let profile = [("name", &user.name), ("email", &user.email)];
+    profile
+        .into_iter()
+        .fold(write, |write, (name, value)| match value {
+            Some(value) => write
+                .and(&format!("#{name} = :read_{name}"))
+                .value(&format!(":read_{name}"), value),
+            None => write.and(&format!("attribute_not_exists(#{name})")),
+        })
 }
 
 pub(super) fn update_admins(tenant: &TenantId, expression: &str, users: &[&UserId]) -> Write {
@@ -219,7 +232,19 @@ impl Store {
     ) -> Result<UserWritten, StoreError> {
         let item = UserItem::from(new);
         let is_new_epoch = old.is_some_and(|old| old.epoch < new.epoch);
-        let change = |old| Write::change(&UserItem::from(old), &item);
+        let words = change_words(old, new);
+        let change = |old: &User| {
+            let mut change = Write::change(&UserItem::from(old), &item);
+            // The words follow from the profile that was read. A deletion must not leave a newer one.
+            let is_deletion = new.status == UserStatus::Deleted;
+            if is_deletion || !words.is_empty() {
+                change = with_profile(change, old);
+            }
+            if new.bootstrapped && !old.bootstrapped {
+                change = change.and("attribute_not_exists(bootstrapped)");
+            }
+            change
+        };
         let mut writes = vec![match old {
             None => Write::put(&item).when_absent(),
             Some(old) if is_new_epoch => as_read(change(old), old),
@@ -231,7 +256,7 @@ impl Store {
             end.filter(|_| is_new_epoch)
                 .map(|end| Write::put(&EpochItem::new(new, end))),
         );
-        writes.extend(change_words(old, new));
+        writes.extend(words);
         let is_another = |giver: &&User| giver.user_id != new.user_id;
         writes.extend(giver.filter(is_another).map(may_still));
         let admins = change_admins(old, new);
