@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use lambda_http::{Request, RequestExt};
 
-use super::{cursor, error::Error, requests::USER_ROLES};
+use super::{cursor, error::Error};
 use crate::{
     model::{Role, UserStatus, is_plain, words},
     service::{ClusterFilter, KeyFilter, List, PageRequest, Position, UserFilter},
@@ -170,6 +170,10 @@ pub fn key_list(
     let query = ListQuery::read(request, list, name)?;
     Ok((KeyFilter { status, role }, query))
 }
+
+/// The rule for the role of a user.
+pub(super) const USER_ROLES: &str =
+    "must be one of admin, editor, viewer: cluster_onboarding is for keys only";
 
 /// Reads `q`, `status`, `role`, `limit` and `cursor` for a list of users.
 pub fn user_list(request: &Request, name: &str) -> Result<(UserFilter, ListQuery), Error> {

@@ -188,13 +188,9 @@ pub fn change_user(request: &Request) -> Result<UserChange, Error> {
     })
 }
 
-/// The rule for the role of a user.
-pub(super) const USER_ROLES: &str =
-    "must be one of admin, editor, viewer: cluster_onboarding is for keys only";
-
 fn check_user_role(role: Option<Role>, errors: &mut Errors) {
     if role == Some(Role::ClusterOnboarding) {
-        errors.add("role", USER_ROLES);
+        errors.add("role", query::USER_ROLES);
     }
 }
 
