@@ -294,8 +294,8 @@ pub fn may_redeem(
 }
 
 /// Allows a join token to be redeemed while its key may still onboard and its cluster still exists; otherwise the token
-/// is [`JoinRefusal::Invalid`]. Returns the key and its owner. A join token has no signature, so this decision relies on
-/// the table alone.
+/// is [`JoinRefusal::Invalid`]. Returns the key and its owner. A join token has no signature, so this decision relies
+/// on the table alone.
 pub fn may_join(
     token: &JoinTokenRecord,
     key: Option<KeyRecord>,

@@ -1,5 +1,5 @@
-//! `/v1/users`: the tenant's directory. A first sign-in creates a Viewer, or an Admin if `BootstrapAdmins` names the
-//! caller.
+//! `/v1/users`: the tenant's directory. A first sign-in creates a Viewer. A person whom `BootstrapAdmins` names becomes
+//! an Admin at the first of these calls.
 
 use access_keys::{
     http::{

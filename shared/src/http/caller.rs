@@ -94,7 +94,8 @@ fn jwt_claims(request: &Request) -> Result<&HashMap<String, String>, Error> {
     Ok(&jwt.ok_or(NO_TOKEN)?.claims)
 }
 
-/// A claim of the token. The gateway's authorizer turns every value into a string, so `null` and `<nil>` count as absent.
+/// A claim of the token. The gateway's authorizer turns every value into a string, so `null` and `<nil>` count as
+/// absent.
 fn claim<'claims>(claims: &'claims HashMap<String, String>, name: &str) -> Option<&'claims str> {
     let text = claims.get(name).map(String::as_str);
     text.filter(|text| !["null", "<nil>"].contains(text))

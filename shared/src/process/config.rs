@@ -209,7 +209,8 @@ impl BootstrapAdmin {
     }
 }
 
-/// Reads `tenant/sub:x` or `tenant/email:x`. Without a prefix, a name with `@` is an e-mail address, and any other a user id.
+/// Reads `tenant/sub:x` or `tenant/email:x`. Without a prefix, a name with `@` is an e-mail address, and any other a
+/// user id.
 impl FromStr for BootstrapAdmin {
     type Err = ();
 

@@ -38,9 +38,9 @@ pub enum Expiry {
     At(Timestamp),
 }
 
-/// Creates a key for a user. If a request is repeated with the same `Idempotency-Key` within 24 hours, the same key gets
-/// a new secret, because the response with the earlier secret may have been lost. The earlier secret becomes invalid. A
-/// key that was used was delivered, so it is never issued again.
+/// Creates a key for a user. If a request is repeated with the same `Idempotency-Key` within 24 hours, the same key
+/// gets a new secret, because the response with the earlier secret may have been lost. The earlier secret becomes
+/// invalid. A key that was used was delivered, so it is never issued again.
 ///
 /// The signed claims come from this request and never from the table, which can only make the expiry earlier. No write
 /// to the table can raise what a repeated request signs.

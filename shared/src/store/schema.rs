@@ -441,7 +441,8 @@ impl From<QuotaItem> for BTreeSet<KeyId> {
     }
 }
 
-/// An entry of the search index: a word of a user's name or e-mail address. Written in the same transaction as the user.
+/// An entry of the search index: a word of a user's name or e-mail address. Written in the same transaction as the
+/// user.
 #[derive(Serialize, Deserialize)]
 pub(super) struct SearchItem {
     pk: SearchPk,
