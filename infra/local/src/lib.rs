@@ -320,6 +320,26 @@ impl Stack {
             .unwrap_or_default()
     }
 
+    /// Serves the HTTP API of another template, which may name this stack's functions by ARN.
+    ///
+    /// # Errors
+    ///
+    /// If the template contains something that the stack does not support.
+    pub async fn serve_api(&self, template: &Path, parameters: &[(String, String)]) -> Result<Api> {
+        let template = parse_template(template, parameters)?;
+        template.check()?;
+        let gateway = Gateway::new(&template, false, |reference| {
+            find_function(&self.functions, reference)
+        })?;
+        let listener = web::bind(0).await?;
+        Ok(Api(web::serve(listener, gateway.into_router())?))
+    }
+
+    /// A function's ARN. `function` is the name of the binary.
+    pub fn function_arn(&self, function: &str) -> Option<&str> {
+        self.functions.get(function).map(|function| function.arn())
+    }
+
     /// The current processes of a function. `function` is the name of the binary.
     pub fn process_ids(&self, function: &str) -> Vec<u32> {
         self.functions
@@ -338,6 +358,16 @@ impl Stack {
         }
         stopping.join_all().await;
         self.backends.dynamo.stop().await;
+    }
+}
+
+/// An HTTP API beside the stack's own. Dropping it stops it.
+pub struct Api(Server);
+
+impl Api {
+    /// The base URL.
+    pub fn url(&self) -> &str {
+        &self.0.url
     }
 }
 
@@ -360,14 +390,18 @@ fn lock_directory(data: &Path) -> Result<File> {
 /// Reads the template of the AWS deployment. `overrides` set parameters, including those that the stack itself sets.
 fn read_template(issuer_url: &str, overrides: &[(String, String)]) -> Result<Template> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../template.yaml");
-    let yaml = std::fs::read_to_string(&path)
-        .with_context(|| format!("cannot read {}", path.display()))?;
     let mut parameters = vec![
         ("OidcIssuer".to_owned(), issuer_url.to_owned()),
         ("KeyIssuer".to_owned(), KEY_ISSUER.to_owned()),
     ];
     parameters.extend(overrides.iter().cloned());
-    Template::parse(&yaml, &parameters)
+    parse_template(&path, &parameters)
+}
+
+fn parse_template(path: &Path, parameters: &[(String, String)]) -> Result<Template> {
+    let yaml =
+        std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    Template::parse(&yaml, parameters)
 }
 
 /// The console as a client of the issuer. `people` are the users who may sign in to it.

@@ -1,6 +1,7 @@
 //! API Gateway: an HTTP API with the template's routes, in front of the functions.
 
 mod authorizer;
+mod http_proxy;
 mod payload;
 mod refusal;
 mod route_key;
@@ -22,11 +23,11 @@ use http::request::Parts;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use self::{authorizer::Authorizer, refusal::Refusal, route_key::RouteKey};
+use self::{authorizer::Authorizer, http_proxy::HttpProxy, refusal::Refusal, route_key::RouteKey};
 use crate::{
     function::Function,
     runtime_api::{InvokeError, LARGEST_PAYLOAD},
-    template::{self, Resource, Template},
+    template::{self, Resource, RouteSettings, Template},
 };
 
 const LARGEST_BODY: usize = 10 << 20;
@@ -47,11 +48,14 @@ struct Route {
     bucket: Option<Mutex<Bucket>>,
 }
 
-/// The function that answers a route, and how long the gateway waits for it.
+/// What answers a route.
 #[derive(Clone)]
-struct Integration {
-    function: Arc<Function>,
-    timeout: Duration,
+enum Integration {
+    Function {
+        function: Arc<Function>,
+        timeout: Duration,
+    },
+    Http(HttpProxy),
 }
 
 /// The token bucket of a throttled route.
@@ -71,11 +75,15 @@ impl Gateway {
     ) -> Result<Self> {
         let authorizers = authorizers(template, &function)?;
         let integrations = integrations(template, &function)?;
-        let limits = throttling_limits(template)?.filter(|_| throttling);
+        let limits = Limits::new(template)?;
         let mut routes = Vec::new();
         for Resource { id, properties, .. } in template.of_type()? {
-            let route = Route::new(properties, &authorizers, &integrations, limits);
-            routes.push(route.context(id)?);
+            let route = Route::new(properties, &authorizers, &integrations);
+            let mut route = route.with_context(|| id.clone())?;
+            if throttling {
+                route.bucket = limits.bucket(route.key.as_str());
+            }
+            routes.push(route);
         }
         routes.sort_by_key(|route| route.key.precedence());
         Ok(Self { routes })
@@ -93,7 +101,7 @@ impl Gateway {
         })
     }
 
-    async fn route(&self, id: &str, parts: &Parts, body: &[u8]) -> Result<Response, Refusal> {
+    async fn route(&self, id: &str, parts: &Parts, body: &Bytes) -> Result<Response, Refusal> {
         check_size(parts, body)?;
         let (route, parameters) = self.find(parts).ok_or(Refusal::NoRoute)?;
         route.throttle()?;
@@ -102,10 +110,10 @@ impl Gateway {
             let context = authorizer.check(&event, &route.scopes).await?;
             event["requestContext"]["authorizer"] = context;
         }
-        if event.to_string().len() > LARGEST_PAYLOAD {
-            return Err(Refusal::BodyTooLarge);
+        match &route.integration {
+            Integration::Function { function, timeout } => invoke(function, *timeout, event).await,
+            Integration::Http(proxy) => proxy.forward(parts, body, &event).await,
         }
-        route.integration.invoke(event).await
     }
 }
 
@@ -151,32 +159,46 @@ fn integrations(
     let mut integrations = BTreeMap::new();
     for resource in template.of_type::<template::Integration>()? {
         let Resource { id, properties, .. } = resource;
-        if properties.integration_type != "AWS_PROXY" || properties.payload_format_version != "2.0"
-        {
-            bail!("{id}: the local stack supports only AWS_PROXY with payload format 2.0");
-        }
-        let timeout = properties.timeout_in_millis;
-        let timeout = timeout.map_or(INTEGRATION_TIMEOUT_MS, |timeout| timeout.0);
-        let integration = Integration {
-            function: function(&properties.integration_uri)?,
-            timeout: Duration::from_millis(timeout),
-        };
-        integrations.insert(format!("integrations/{id}"), integration);
+        let integration = Integration::new(properties, &function);
+        integrations.insert(format!("integrations/{id}"), integration.context(id)?);
     }
     Ok(integrations)
 }
 
-/// The default limits of the stage for each route: requests per second, and burst.
-fn throttling_limits(template: &Template) -> Result<Option<(f64, f64)>> {
-    let stages = template.of_type::<template::Stage>()?;
-    let settings = stages
-        .first()
-        .and_then(|stage| stage.properties.default_route_settings.as_ref());
-    Ok(settings.and_then(|settings| {
-        let rate = settings.throttling_rate_limit?.0;
-        let burst = settings.throttling_burst_limit?.0;
-        Some((rate, burst))
-    }))
+/// The throttling limits of the stage.
+struct Limits {
+    of_route: BTreeMap<String, RouteSettings>,
+    default: RouteSettings,
+}
+
+impl Limits {
+    /// Refuses settings for a route that may not exist yet when the stage is created.
+    fn new(template: &Template) -> Result<Self> {
+        let stage = template.of_type::<template::Stage>()?.into_iter().next();
+        let stage = stage.context("the API has no stage")?;
+        let routes = template.of_type::<template::Route>()?;
+        for key in stage.properties.route_settings.keys() {
+            let mut routes = routes.iter();
+            let route = routes.find(|route| route.properties.route_key == *key);
+            if !route.is_some_and(|route| stage.depends_on.contains(&route.id)) {
+                bail!(
+                    "{}: RouteSettings name {key}, but DependsOn does not name its route",
+                    stage.id
+                );
+            }
+        }
+        Ok(Self {
+            of_route: stage.properties.route_settings,
+            default: stage.properties.default_route_settings,
+        })
+    }
+
+    fn bucket(&self, route_key: &str) -> Option<Mutex<Bucket>> {
+        let settings = self.of_route.get(route_key).unwrap_or(&self.default);
+        let rate = settings.throttling_rate_limit.as_ref()?.0;
+        let burst = settings.throttling_burst_limit.as_ref()?.0;
+        Some(Mutex::new(Bucket::new(rate, burst)))
+    }
 }
 
 impl Route {
@@ -184,7 +206,6 @@ impl Route {
         route: template::Route,
         authorizers: &BTreeMap<String, Arc<Authorizer>>,
         integrations: &BTreeMap<String, Integration>,
-        limits: Option<(f64, f64)>,
     ) -> Result<Self> {
         let template::Route {
             authorization_scopes,
@@ -210,7 +231,7 @@ impl Route {
             integration: integration.clone(),
             authorizer: authorizer.cloned(),
             scopes: authorization_scopes,
-            bucket: limits.map(|(rate, burst)| Mutex::new(Bucket::new(rate, burst))),
+            bucket: None,
         })
     }
 
@@ -224,17 +245,44 @@ impl Route {
 }
 
 impl Integration {
-    async fn invoke(&self, event: Value) -> Result<Response, Refusal> {
-        let outcome = tokio::time::timeout(self.timeout, self.function.invoke(event)).await;
-        let answer = match outcome.unwrap_or(Err(InvokeError::TimedOut)) {
-            Ok(answer) => answer,
-            Err(InvokeError::TimedOut) => return Err(Refusal::FunctionTimedOut),
-            Err(InvokeError::Crashed | InvokeError::Function { .. }) => {
-                return Err(Refusal::FunctionFailed);
-            }
-        };
-        payload::response(answer).ok_or(Refusal::FunctionFailed)
+    fn new(
+        properties: template::Integration,
+        function: impl Fn(&str) -> Result<Arc<Function>>,
+    ) -> Result<Self> {
+        let kind = properties.integration_type.as_str();
+        let timeout = properties.timeout_in_millis.as_ref();
+        let timeout = timeout.map_or(INTEGRATION_TIMEOUT_MS, |timeout| timeout.0);
+        let timeout = Duration::from_millis(timeout);
+        match (kind, properties.payload_format_version.as_str()) {
+            ("AWS_PROXY", "2.0") => Ok(Self::Function {
+                function: function(&properties.integration_uri)?,
+                timeout,
+            }),
+            ("HTTP_PROXY", "1.0") => HttpProxy::new(properties, timeout).map(Self::Http),
+            _ => bail!(
+                "the local stack supports only AWS_PROXY with payload format 2.0, and HTTP_PROXY with 1.0"
+            ),
+        }
     }
+}
+
+async fn invoke(
+    function: &Arc<Function>,
+    timeout: Duration,
+    event: Value,
+) -> Result<Response, Refusal> {
+    if event.to_string().len() > LARGEST_PAYLOAD {
+        return Err(Refusal::BodyTooLarge);
+    }
+    let outcome = tokio::time::timeout(timeout, function.invoke(event)).await;
+    let answer = match outcome.unwrap_or(Err(InvokeError::TimedOut)) {
+        Ok(answer) => answer,
+        Err(InvokeError::TimedOut) => return Err(Refusal::FunctionTimedOut),
+        Err(InvokeError::Crashed | InvokeError::Function { .. }) => {
+            return Err(Refusal::FunctionFailed);
+        }
+    };
+    payload::response(answer).ok_or(Refusal::FunctionFailed)
 }
 
 impl Bucket {

@@ -55,6 +55,8 @@ struct Declaration {
     #[serde(rename = "Type")]
     kind: String,
     condition: Option<String>,
+    #[serde(default, deserialize_with = "resources::one_or_many")]
+    depends_on: Vec<String>,
     #[serde(default)]
     metadata: Metadata,
     #[serde(default)]
@@ -96,6 +98,7 @@ impl Template {
                 let properties = self.resolve(&resource.properties, id)?;
                 Ok(Resource {
                     id: id.clone(),
+                    depends_on: resource.depends_on.clone(),
                     metadata: resource.metadata.clone(),
                     properties: typed(properties.unwrap_or_default())
                         .with_context(|| format!("{id} ({})", P::TYPE))?,

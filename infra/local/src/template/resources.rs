@@ -45,6 +45,8 @@ resource_types! {
 #[derive(Debug)]
 pub(crate) struct Resource<P> {
     pub id: String,
+    /// The ids of the resources that are created first.
+    pub depends_on: Vec<String>,
     pub metadata: Metadata,
     pub properties: P,
 }
@@ -235,10 +237,14 @@ pub(crate) struct Filter {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct Stage {
-    pub default_route_settings: Option<RouteSettings>,
+    #[serde(default)]
+    pub default_route_settings: RouteSettings,
+    /// By route key.
+    #[serde(default)]
+    pub route_settings: BTreeMap<String, RouteSettings>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct RouteSettings {
     pub throttling_burst_limit: Option<Scalar<f64>>,
@@ -262,6 +268,8 @@ pub(crate) struct Integration {
     pub integration_type: String,
     pub integration_uri: String,
     pub payload_format_version: String,
+    #[serde(default)]
+    pub request_parameters: BTreeMap<String, String>,
     pub timeout_in_millis: Option<Scalar<u64>>,
 }
 
@@ -292,7 +300,7 @@ pub(crate) struct JwtConfiguration {
 }
 
 /// Deserializes a list, or a single item given in place of a list.
-fn one_or_many<'de, D: Deserializer<'de>, T: DeserializeOwned>(
+pub(super) fn one_or_many<'de, D: Deserializer<'de>, T: DeserializeOwned>(
     deserializer: D,
 ) -> Result<Vec<T>, D::Error> {
     let items = match Value::deserialize(deserializer)? {
