@@ -1,22 +1,55 @@
 //! The Lambda authorizer in front of another API.
 
-use harness::{Tenant, run, send};
+use harness::{Answer, ProtectedApi, Tenant, forged, run, send, stack};
+
+/// The values of a header that reached the service.
+fn received<'a>(answer: &'a Answer, name: &str) -> Vec<&'a str> {
+    let headers = answer.body.as_array().unwrap().iter();
+    let named = headers.filter(|header| header[0] == name);
+    named.map(|header| header[1].as_str().unwrap()).collect()
+}
 
 #[test]
-fn an_api_behind_the_authorizer_accepts_a_key_and_refuses_a_revoked_one() {
+fn the_authorizer_admits_a_good_key_and_describes_it_to_the_service() {
     run(async {
-        let tenant = Tenant::fresh();
+        let (tenant, api) = (Tenant::fresh(), ProtectedApi::start(stack()).await);
         let (id, key) = tenant.key("admin", "viewer").await;
-        let with_header = |tenant_id| tenant.own_record(&key).header("x-tenant-id", tenant_id);
-        let record = send(tenant.own_record(&key)).await.expect(200);
-        assert_eq!(record["id"], id);
         // Clients that do not know their tenant send the header with an empty value.
-        send(with_header("")).await.expect(200);
-        let without_key = tenant.call("GET", "/v1/access-keys/self");
-        send(without_key).await.expect(401);
-        send(tenant.own_record("nonsense")).await.expect(403);
-        send(with_header("other")).await.expect(403);
+        for tenant_id in [tenant.id.as_str(), ""] {
+            let request = api.get(&key).header("x-tenant-id", tenant_id);
+            let request = request.header("x-auth-role", "admin");
+            let answer = send(request).await.expect(200);
+            for (name, value) in [
+                ("x-auth-tenant", tenant.id.as_str()),
+                ("x-auth-user", "admin"),
+                ("x-auth-key-id", &id),
+                ("x-auth-role", "viewer"),
+                (
+                    "x-auth-scope",
+                    "cspm:read cwpp:read aspm:read clusters:read",
+                ),
+            ] {
+                assert_eq!(received(&answer, name), [value], "{name}");
+            }
+        }
+    });
+}
+
+#[test]
+fn the_authorizer_refuses_every_bad_key() {
+    run(async {
+        let (tenant, api) = (Tenant::fresh(), ProtectedApi::start(stack()).await);
+        let (id, key) = tenant.key("admin", "viewer").await;
+        send(api.request()).await.expect(401);
+        for bad in ["nonsense", &forged(&key), &tenant.token("admin")] {
+            send(api.get(bad)).await.expect(403);
+        }
+        let elsewhere = api.get(&key).header("x-tenant-id", "other");
+        send(elsewhere).await.expect(403);
+        assert_eq!(api.service.received(), 0);
+        send(api.get(&key)).await.expect(200);
         tenant.revoke_by_id(&id).await;
-        send(tenant.own_record(&key)).await.expect(403);
+        send(api.get(&key)).await.expect(403);
+        assert_eq!(api.service.received(), 1);
     });
 }

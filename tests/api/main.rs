@@ -11,6 +11,7 @@
 mod accuknox_lists;
 mod authorization;
 mod authorize;
+mod calling_key;
 mod check_key;
 mod clusters;
 mod create_key;

@@ -5,7 +5,9 @@
 
 use std::env;
 
-use harness::{ACCUKNOX_CLUSTERS, KEYS, PROCESS, Stack, Tenant, VALIDATE, code, options, send};
+use harness::{
+    ACCUKNOX_CLUSTERS, KEYS, PROCESS, ProtectedApi, Stack, Tenant, VALIDATE, code, options, send,
+};
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 
@@ -108,6 +110,8 @@ pub struct World<'a> {
     /// A key of `viewer`.
     other: String,
     join_token: String,
+    /// An API behind the authorizer.
+    api: ProtectedApi,
 }
 
 /// A request, and the items (parts of their locations) without which it may fail.
@@ -143,6 +147,7 @@ impl<'a> World<'a> {
             revoked,
             other,
             join_token,
+            api: ProtectedApi::start(stack).await,
         };
         send(world.repeated()).await.expect(201);
         world
@@ -187,6 +192,7 @@ impl<'a> World<'a> {
             (tenant.validation(key), owned.to_vec()),
             (tenant.validation(&self.revoked), vec!["#editor ".into()]),
             (tenant.own_record(key), owned.to_vec()),
+            (self.api.get(key), owned.to_vec()),
             (tenant.onboarding(key, "a"), with_cluster(owned.to_vec())),
             (tenant.onboarding(key, "new"), owned.to_vec()),
             (tenant.process(key, node), with_cluster(owned.to_vec())),

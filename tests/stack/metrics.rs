@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use harness::{Fault, KEYS, Rule, Service, Stack, Tenant, now, send, until};
+use harness::{Fault, KEYS, ProtectedApi, Rule, Service, Stack, Tenant, now, send, until};
 use serde_json::{Value, json};
 
 use crate::own_stack;
@@ -36,6 +36,8 @@ async fn cause_events(stack: &Stack) {
     let (id, key) = tenant.key("admin", "editor").await;
     assert_eq!(tenant.verdict(&key).await, "active");
     assert_eq!(tenant.verdict("nonsense").await, "invalid");
+    let api = ProtectedApi::start(stack).await;
+    send(api.get(&key)).await.expect(200);
     send(tenant.own_record(&key)).await.expect(200);
 
     let join_token = tenant.join_token(&key, "prod").await;
@@ -74,7 +76,7 @@ const EXPECTED: [(&str, u64); 15] = [
     ("onboard Onboardings repeated", 1),
     ("revoke Revocations key", 1),
     ("revoke Revocations user", 1),
-    ("validate Validations validate active", 1),
+    ("validate Validations validate active", 2),
     ("validate Validations validate expired", 1),
     ("validate Validations validate invalid", 1),
     ("validate Validations validate revoked", 1),

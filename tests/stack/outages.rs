@@ -3,7 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use harness::{Answer, Fault, KEYS, Rule, Service, Stack, Tenant, eventually, run, send, stack};
+use harness::{
+    Answer, Fault, KEYS, ProtectedApi, Rule, Service, Stack, Tenant, eventually, run, send, stack,
+};
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 
@@ -101,10 +103,12 @@ fn validate_and_the_authorizer_accept_no_key_when_the_table_is_unavailable() {
     run(async {
         let tenant = Tenant::fresh();
         let (_, key) = tenant.key("admin", "viewer").await;
+        let api = ProtectedApi::start(stack()).await;
         for fault in OUTAGES {
             let _rule = stack().inject(tenant.rule("BatchGetItem", fault));
             expect_unavailable(timed(tenant.validation(&key)).await);
-            let behind_authorizer = send(tenant.own_record(&key)).await;
+            expect_unavailable(timed(tenant.own_record(&key)).await);
+            let behind_authorizer = send(api.get(&key)).await;
             assert!(behind_authorizer.status >= 500, "{behind_authorizer:?}");
         }
         for fault in TRANSIENT {

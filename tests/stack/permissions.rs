@@ -2,8 +2,8 @@
 //! not permit. In every test, the local stack denies all other requests.
 
 use harness::{
-    Answer, KEYS, PROCESS, Stack, Tenant, UNKNOWN_KEY, VALIDATE, eventually, now, options, run,
-    send, stack,
+    Answer, KEYS, PROCESS, ProtectedApi, Stack, Tenant, UNKNOWN_KEY, VALIDATE, eventually, now,
+    options, run, send, stack,
 };
 use serde_json::{Value, json};
 
@@ -29,13 +29,15 @@ async fn age(tenant: &Tenant<'_>, user: &str, attribute: &str) {
 }
 
 /// Creates, reads and changes keys and users.
-async fn use_keys_and_users(tenant: &Tenant<'_>) {
+async fn use_keys_and_users(stack: &Stack, tenant: &Tenant<'_>) {
     // create: the first sign-in, a key, and a retry.
     for _ in 0..2 {
         let create = tenant.creation("admin", &json!({ "name": "k", "role": "viewer" }));
         success(create.header("idempotency-key", "once")).await;
         age(tenant, "admin", "last_sign_in_at").await;
     }
+    let newcomer = tenant.creation("stranger", &json!({ "name": "k", "role": "viewer" }));
+    success(newcomer).await;
     // create: the quota is full, and all its keys have ended.
     let ids: Vec<String> = (0..1000).map(unknown_key).collect();
     let live = json!({ ":ids": { "SS": ids } });
@@ -84,6 +86,8 @@ async fn use_keys_and_users(tenant: &Tenant<'_>) {
     // validate, authorize, jwks.
     success(tenant.call("POST", VALIDATE).bearer_auth(&key)).await;
     let (_, unused) = tenant.key("admin", "viewer").await;
+    let api = ProtectedApi::start(stack).await;
+    success(api.get(&unused)).await;
     success(tenant.own_record(&unused)).await;
     success(tenant.call("GET", "/.well-known/jwks.json")).await;
 }
@@ -456,7 +460,7 @@ async fn every_function_uses_exactly_the_permissions_of_its_role() {
     let stack = Stack::start(options(&[])).await;
     let stack = stack.expect("the local stack starts");
     let tenant = Tenant::acme(&stack);
-    use_keys_and_users(&tenant).await;
+    use_keys_and_users(&stack, &tenant).await;
     use_clusters(&tenant).await;
     end_keys(&stack, &tenant).await;
     repair(&stack, &tenant).await;

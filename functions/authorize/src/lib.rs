@@ -34,7 +34,11 @@ pub async fn handle(
     };
     let request = ValidateRequest::new(key);
     let validation = validate_key(service, None, &request, clock::now()).await;
-    let result = validation.map(|validation| within_named_tenant(headers, validation.result));
+    let result = validation.map(|validation| {
+        let grant = validation.result?;
+        within_named_tenant(headers, &grant.tenant_id)?;
+        Ok(grant)
+    });
     count_validation("authorize", result.as_ref());
     let result = result.map_err(|error| {
         tracing::error!(

@@ -1,4 +1,4 @@
-//! `GET …/access-keys`: a user's keys, one key, the tenant's keys, and the record of the calling key.
+//! `GET …/access-keys`: a user's keys, one key, and the tenant's keys.
 
 use std::time::Duration;
 
@@ -11,9 +11,7 @@ use access_keys::{
         clock,
         config::{self, CallerSettings, Environment},
     },
-    service::{
-        self, Horizon, List, Store, get_calling_key, get_key, list_tenant_keys, list_user_keys,
-    },
+    service::{self, Horizon, List, Store, get_key, list_tenant_keys, list_user_keys},
 };
 use lambda_http::{Body, Request, Response, http::StatusCode};
 
@@ -37,11 +35,6 @@ impl App {
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error> {
     let (store, history, now) = (&app.store, app.history, clock::now());
     let horizon = Horizon { history, now };
-    if http::route(&request) == "GET /v1/access-keys/self" {
-        let (tenant_id, owner_id, key_id) = http::authorized_key(&request)?;
-        let key = get_calling_key(store, &tenant_id, &owner_id, key_id, horizon).await?;
-        return Ok(http::json(StatusCode::OK, &KeyView::from(key)));
-    }
     let actor = http::actor(&request, &app.callers)?;
     match http::route(&request) {
         "GET /v1/access-keys" => {

@@ -1,11 +1,17 @@
 //! `POST /v1/access-keys/validate`: returns whether a key is valid, and what it permits (RFC 7662).
 //! `/v1/access-keys/check`: the same for gateways, which look only at the status of the response.
+//! `GET /v1/access-keys/self`: the record of the calling key.
 
 use access_keys::{
-    http::{self, Error, requests, views::ValidationView, within_named_tenant},
+    http::{
+        self, Error, requests,
+        views::{KeyView, ValidationView},
+        within_named_tenant,
+    },
     process::{clock, config::Environment},
     service::{
-        KeyService, ValidateRequest, Validation, ValidationCache, count_validation, validate_key,
+        KeyService, ValidateRequest, Validation, ValidationCache, count_validation,
+        get_calling_key, validate_key,
     },
 };
 use lambda_http::{Body, Request, Response, http::StatusCode};
@@ -31,6 +37,7 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error
             let key = http::required_bearer_key(request.headers())?;
             check(app, &request, ValidateRequest::new(key)).await
         }
+        "GET /v1/access-keys/self" => own_record(app, &request).await,
         _ => {
             let question = requests::validate_key(&request)?;
             let validation = validate(app, &request, &question).await?;
@@ -52,6 +59,18 @@ async fn check(
     Ok(http::allowed(&validation.result?))
 }
 
+async fn own_record(app: &App, request: &Request) -> Result<Response<Body>, Error> {
+    let key = http::required_bearer_key(request.headers())?;
+    let found = get_calling_key(&app.service, &key, clock::now()).await;
+    let found = found.map(|key| {
+        let key = key?;
+        within_named_tenant(request.headers(), &key.record.tenant_id)?;
+        Ok(key)
+    });
+    count_validation("validate", found.as_ref());
+    Ok(http::json(StatusCode::OK, &KeyView::from(found??)))
+}
+
 /// Validates and counts. A key of a tenant other than that in `X-Tenant-Id` is forbidden.
 async fn validate(
     app: &App,
@@ -60,9 +79,12 @@ async fn validate(
 ) -> Result<Validation, Error> {
     let App { service, cache } = app;
     let validation = validate_key(service, Some(cache), question, clock::now()).await;
-    let validation = validation.map(|validation| Validation {
-        result: within_named_tenant(request.headers(), validation.result),
-        ..validation
+    let validation = validation.map(|Validation { result, checked_at }| {
+        let result = result.and_then(|grant| {
+            within_named_tenant(request.headers(), &grant.tenant_id)?;
+            Ok(grant)
+        });
+        Validation { result, checked_at }
     });
     count_validation("validate", validation.as_ref().map(|v| &v.result));
     Ok(validation?)

@@ -7,8 +7,8 @@ use lambda_http::Request;
 
 use super::{error::Error, oidc::IdentityProvider, serve::context};
 use crate::{
-    model::{Actor, KeyId, TenantId, Timestamp, UserId, is_email},
-    policy::{Grant, RefusalCode},
+    model::{Actor, TenantId, Timestamp, UserId, is_email},
+    policy::RefusalCode,
     process::config::CallerSettings,
     service::{Error as ServiceError, KeyService, ValidateRequest, Viewer, validate_key},
     token::{AccessKey, PREFIX},
@@ -101,24 +101,6 @@ fn claim<'claims>(claims: &'claims HashMap<String, String>, name: &str) -> Optio
     text.filter(|text| !["null", "<nil>"].contains(text))
 }
 
-/// The tenant, owner and id of a key that the Lambda authorizer admitted.
-pub fn authorized_key(request: &Request) -> Result<(TenantId, UserId, KeyId), Error> {
-    const REFUSED: Error = Error::Unauthenticated("an access key is required");
-    let authorizer = context(request).and_then(|context| context.authorizer.as_ref());
-    let fields = &authorizer.ok_or(REFUSED)?.fields;
-    let field = |name| {
-        fields
-            .get(name)
-            .and_then(|value| value.as_str())
-            .ok_or(REFUSED)
-    };
-    Ok((
-        field("tenant_id")?.parse().map_err(|_| REFUSED)?,
-        field("user_id")?.parse().map_err(|_| REFUSED)?,
-        field("key_id")?.parse().map_err(|_| REFUSED)?,
-    ))
-}
-
 /// The bearer token of a request (RFC 6750).
 pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
@@ -200,14 +182,7 @@ pub fn require_tenant(headers: &HeaderMap, tenant: &TenantId) -> Result<(), Erro
     }
 }
 
-/// Applies `X-Tenant-Id` to a validation result: keys of other tenants are forbidden.
-pub fn within_named_tenant(
-    headers: &HeaderMap,
-    result: Result<Grant, RefusalCode>,
-) -> Result<Grant, RefusalCode> {
-    let grant = result?;
-    match require_tenant(headers, &grant.tenant_id) {
-        Ok(()) => Ok(grant),
-        Err(_) => Err(RefusalCode::Forbidden),
-    }
+/// Applies `X-Tenant-Id` to a valid key of `tenant`: keys of other tenants are forbidden.
+pub fn within_named_tenant(headers: &HeaderMap, tenant: &TenantId) -> Result<(), RefusalCode> {
+    require_tenant(headers, tenant).map_err(|_| RefusalCode::Forbidden)
 }

@@ -8,9 +8,7 @@ use super::{
     users,
 };
 use crate::{
-    model::{
-        Actor, KeyId, KeyRecord, KeySnapshot, KeyStatus, Role, TenantId, Timestamp, User, UserId,
-    },
+    model::{Actor, KeyId, KeyRecord, KeySnapshot, KeyStatus, Role, Timestamp, User, UserId},
     policy,
     store::{Position, Store},
 };
@@ -117,28 +115,7 @@ pub async fn get_key(
 ) -> Result<KeySnapshot, Error> {
     let (me, owner) = users::resolve_both(actor, store, owner_id, horizon.now).await?;
     let owner = policy::may_manage_keys_of(&me, owner_id, owner)?;
-    find(store, owner, key_id, horizon).await
-}
-
-/// The record of the calling key, which the Lambda authorizer has validated.
-pub async fn get_calling_key(
-    store: &Store,
-    tenant_id: &TenantId,
-    owner_id: &UserId,
-    key_id: KeyId,
-    horizon: Horizon,
-) -> Result<KeySnapshot, Error> {
-    let owner = store.user(tenant_id, owner_id).await?;
-    let owner = owner.ok_or(Error::NotFound)?;
-    find(store, owner, key_id, horizon).await
-}
-
-async fn find(
-    store: &Store,
-    owner: User,
-    key_id: KeyId,
-    Horizon { history, now }: Horizon,
-) -> Result<KeySnapshot, Error> {
+    let Horizon { history, now } = horizon;
     let key = store.key(&owner.tenant_id, &owner.user_id, key_id).await?;
     let key = key.filter(|key| !key.is_forgotten(history, now));
     let key = key.ok_or(Error::NotFound)?;

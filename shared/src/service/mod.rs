@@ -32,9 +32,7 @@ pub use create_key::{Expiry, KeyRequest, create_key};
 pub use error::{Error, FieldError};
 pub use join_tokens::{RedeemRequest, redeem_join_token};
 pub use key_service::{KeyService, PublishedKeys, table};
-pub use list_keys::{
-    Horizon, KeyFilter, get_calling_key, get_key, list_tenant_keys, list_user_keys,
-};
+pub use list_keys::{Horizon, KeyFilter, get_key, list_tenant_keys, list_user_keys};
 pub use onboard_cluster::{Joining, onboard_cluster};
 pub use page::{Listing, PageRequest};
 pub use repair::{RepairReport, RepairRequest, RepairStep, repair_tenant};
@@ -43,7 +41,9 @@ pub use update_key::limit_key;
 pub use users::{
     UserChange, UserFilter, change_user, delete_user, get_user, list_users, provision_user,
 };
-pub use validate_key::{ValidateRequest, Validation, count_validation, validate_key};
+pub use validate_key::{
+    ValidateRequest, Validation, count_validation, get_calling_key, validate_key,
+};
 pub use validation_cache::ValidationCache;
 
 pub use crate::store::{List, Position, Store, StreamRecord};

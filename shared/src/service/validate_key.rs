@@ -9,7 +9,7 @@ use super::{
     validation_cache::{Lookup, ValidationCache},
 };
 use crate::{
-    model::{KeyRecord, Required, Timestamp},
+    model::{KeyRecord, KeySnapshot, Required, Timestamp},
     policy::{Grant, RefusalCode},
     process::{
         metrics::{self, Metric},
@@ -77,15 +77,48 @@ pub async fn validate_key(
             if let Some(cache) = cache {
                 cache.insert(&lookup, now);
             }
-            let result = lookup.evaluate(request.required, now);
-            if result.is_ok() {
-                record_use(&service.store, lookup.record.as_ref(), now).await;
-            }
-            result
+            evaluate(&service.store, &lookup, request.required, now).await
         }
     };
     let checked_at = now;
     Ok(Validation { result, checked_at })
+}
+
+/// Validates the key of a caller who asks for its record, and returns the record.
+///
+/// # Errors
+/// As for [`validate_key`].
+pub async fn get_calling_key(
+    service: &KeyService,
+    key: &AccessKey,
+    now: Timestamp,
+) -> Result<Result<KeySnapshot, RefusalCode>, Error> {
+    service.refresh_if_due(now);
+    let key = match service.verify(key, now).await? {
+        Err(code) => return Ok(Err(code)),
+        Ok(key) => key,
+    };
+    let lookup = read(&service.store, key).await?;
+    let grant = evaluate(&service.store, &lookup, Required::default(), now).await;
+    let Lookup { record, owner, .. } = lookup;
+    Ok(grant.and_then(|_| {
+        let record = record.ok_or(RefusalCode::Invalid)?;
+        Ok(record.snapshot(owner.as_ref(), now))
+    }))
+}
+
+/// Evaluates what a key permits. Records the use of a valid key.
+async fn evaluate(
+    store: &Store,
+    lookup: &Lookup,
+    required: Required,
+    now: Timestamp,
+) -> Result<Grant, RefusalCode> {
+    let result = lookup.evaluate(required, now);
+    if result.is_ok() {
+        record_use(store, lookup.record.as_ref(), now).await;
+    }
+    result
 }
 
 async fn read(store: &Store, key: VerifiedKey) -> Result<Lookup, Error> {
@@ -123,9 +156,9 @@ pub(super) fn is_use_due(key: &KeyRecord, now: Timestamp) -> bool {
 
 /// Counts the result of a validation by `function`: `active`, a [`RefusalCode`], or `unavailable`. Requests that time
 /// out are not counted here. The metrics of the API count them as 503.
-pub fn count_validation(
+pub fn count_validation<T>(
     function: &'static str,
-    result: Result<&Result<Grant, RefusalCode>, &Error>,
+    result: Result<&Result<T, RefusalCode>, &Error>,
 ) {
     let code = match result {
         Ok(Ok(_)) => "active",

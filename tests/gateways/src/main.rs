@@ -11,47 +11,21 @@
 mod front;
 mod gateway;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
-};
-
 use anyhow::{Result, ensure};
-use axum::{Json, Router, body::Bytes, extract::State, http::HeaderMap};
-use harness::{Answer, Fault, Rule, Service, Stack, Tenant, forged, options, send};
+use harness::{Answer, Fault, Rule, Service, Stack, Tenant, Upstream, forged, options, send};
 use reqwest::{Method, RequestBuilder};
-use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use serde_json::Value;
 
 use crate::{
     front::Front,
     gateway::{Gateway, Places},
 };
 
-/// The service that the gateways protect. It returns the headers that it receives, and counts requests.
-async fn service(reached: Arc<AtomicUsize>) -> Result<u16> {
-    let echo = async |State(reached): State<Arc<AtomicUsize>>, headers: HeaderMap, _body: Bytes| {
-        reached.fetch_add(1, Ordering::SeqCst);
-        let text = |value: &axum::http::HeaderValue| {
-            String::from_utf8_lossy(value.as_bytes()).into_owned()
-        };
-        let headers = headers
-            .iter()
-            .map(|(name, value)| json!([name.as_str(), text(value)]));
-        Json(headers.collect::<Value>())
-    };
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let port = listener.local_addr()?.port();
-    let router = Router::new().fallback(echo).with_state(reached);
-    tokio::spawn(async move { axum::serve(listener, router).await });
-    Ok(port)
-}
-
 /// A gateway under test, and the service behind it.
 struct Trial<'a> {
     gateway: &'a Gateway,
     client: reqwest::Client,
-    reached: Arc<AtomicUsize>,
+    service: Upstream,
 }
 
 impl Trial<'_> {
@@ -66,10 +40,10 @@ impl Trial<'_> {
 
     /// Sends a request that must reach the service, and returns the headers that the service received.
     async fn admitted(&self, request: RequestBuilder) -> Vec<(String, String)> {
-        let before = self.reached.load(Ordering::SeqCst);
+        let before = self.service.received();
         let answer = send(request).await;
         assert_eq!(answer.status, 200, "{}: {}", self.gateway.name, answer.text);
-        assert_eq!(self.reached.load(Ordering::SeqCst), before + 1);
+        assert_eq!(self.service.received(), before + 1);
         let pairs = answer.body.as_array().cloned().unwrap_or_default();
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         pairs
@@ -80,7 +54,7 @@ impl Trial<'_> {
 
     /// Sends a request that must not reach the service.
     async fn refused(&self, what: &str, request: RequestBuilder) -> Answer {
-        let before = self.reached.load(Ordering::SeqCst);
+        let before = self.service.received();
         let answer = send(request).await;
         let name = self.gateway.name;
         assert!(
@@ -88,11 +62,7 @@ impl Trial<'_> {
             "{name} admits {what}: {}",
             answer.status
         );
-        assert_eq!(
-            self.reached.load(Ordering::SeqCst),
-            before,
-            "{name} admits {what}"
-        );
+        assert_eq!(self.service.received(), before, "{name} admits {what}");
         answer
     }
 }
@@ -220,7 +190,7 @@ async fn try_gateway(
     stack: &Stack,
     front: Front,
     gateway: Gateway,
-    reached: Arc<AtomicUsize>,
+    service: Upstream,
 ) -> Result<()> {
     let tenant = &Tenant::acme(stack);
     let (id, key) = tenant.key("admin", "viewer").await;
@@ -228,7 +198,7 @@ async fn try_gateway(
     let trial = Trial {
         gateway: &gateway,
         client,
-        reached,
+        service,
     };
     good_keys(&trial, tenant, &id, &key).await;
     bad_keys(&trial, tenant, &key).await;
@@ -258,18 +228,18 @@ async fn main() -> Result<()> {
     let stack = Stack::start(options(&[])).await?;
     let certificate = directory.path().join("certificate.pem");
     for name in ["nginx", "caddy"] {
-        let reached = Arc::new(AtomicUsize::new(0));
+        let service = Upstream::start().await;
         let front = Front::start(stack.url(), &certificate).await?;
         let places = Places {
             api: front.port,
-            service: service(reached.clone()).await?,
+            service: service.port,
             certificate: &certificate,
         };
         let gateway = match name {
             "nginx" => Gateway::nginx(directory.path(), &places).await?,
             _ => Gateway::caddy(directory.path(), &places).await?,
         };
-        try_gateway(&stack, front, gateway, reached).await?;
+        try_gateway(&stack, front, gateway, service).await?;
     }
     stack.stop().await;
     Ok(())

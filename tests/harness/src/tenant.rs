@@ -68,7 +68,7 @@ impl<'a> Tenant<'a> {
     }
 }
 
-fn client() -> reqwest::Client {
+pub(crate) fn client() -> reqwest::Client {
     reqwest::Client::builder().no_proxy().build().unwrap()
 }
 
@@ -180,7 +180,7 @@ impl Tenant<'_> {
         self.get("admin", &path).await.expect(200).body
     }
 
-    /// A request that passes the authorizer with `key` and reads the record of that key.
+    /// A request for the record of `key`, with that key.
     pub fn own_record(&self, key: &str) -> RequestBuilder {
         let request = self.call("GET", "/v1/access-keys/self");
         request.bearer_auth(key)
