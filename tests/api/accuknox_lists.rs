@@ -84,6 +84,20 @@ fn the_list_of_nodes_has_the_accuknox_format_and_pagination() {
         }
         for (body, total) in [
             (json!({ "cluster_id": [a, b] }), 3),
+            // Other programs write a number with a fraction or an exponent.
+            (json!({ "cluster_id": [a.as_f64()] }), 3),
+            (json!({ "cluster_id": [a.to_string()] }), 3),
+            (json!({ "cluster_id": [b] }), 0),
+            // Newer clients send no cluster for all clusters, and a filter.
+            (json!({}), 3),
+            (json!({ "cluster_id": null, "filter": {} }), 3),
+            (json!({ "cluster_id": [], "filter": null }), 3),
+            (
+                json!({ "filter": { "connection_status": "Active", "sort": "node_name" } }),
+                3,
+            ),
+            (json!({ "filter": { "connection_status": "Inactive" } }), 0),
+            (json!({ "filter": { "connection_status": "" } }), 3),
             (json!({ "cluster_id": [a, a], "workspace_id": "" }), 3),
             (json!({ "cluster_id": [1] }), 0),
         ] {
@@ -99,13 +113,18 @@ fn bad_parameters_other_tenants_and_invalid_keys_return_errors_in_the_accuknox_f
         let tenant = Tenant::fresh();
         let (_, viewer) = tenant.key("admin", "viewer").await;
         for bad in [
-            json!({}),
-            json!({ "cluster_id": [] }),
             json!({ "cluster_id": ["x"] }),
+            json!({ "cluster_id": [1.5] }),
             json!({ "cluster_id": 1 }),
+            json!({ "cluster_id": (0..101).collect::<Vec<_>>() }),
         ] {
             let refused = nodes(&tenant, &viewer, bad).await;
             refused.expect_accuknox(400, "invalid_cluster_id");
+        }
+        for bad in [json!("Connected"), json!(1), json!(["Active"])] {
+            let body = json!({ "filter": { "connection_status": bad } });
+            let refused = nodes(&tenant, &viewer, body).await;
+            refused.expect_accuknox(400, "invalid_connection_status");
         }
         let body = json!({ "cluster_id": [1], "workspace_id": 7 });
         let refused = nodes(&tenant, &viewer, body).await;

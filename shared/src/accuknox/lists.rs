@@ -9,14 +9,14 @@ use serde_json::Value;
 use crate::{
     http::{
         Error,
-        body::{self, Integer},
+        body::{self, Field, FromJson, Integer},
         query,
     },
     model::{
         Cluster, ClusterName, ClusterNumber, ClusterType, KeyId, Liveness, Node, NodeName,
         NodeNumber, TenantId, Timestamp,
     },
-    service::{Error as ServiceError, Store, Viewer, all_clusters, list_nodes},
+    service::{Error as ServiceError, MOST_CLUSTERS_READ, Store, Viewer, all_clusters, list_nodes},
 };
 
 /// The maximum size of a response, in bytes. The list of clusters has no pages, and Lambda limits a response to 6 MB.
@@ -139,16 +139,64 @@ pub async fn onboarded_clusters(
 struct NodesBody {
     /// A number or a string.
     workspace_id: Value,
-    /// A list of numbers, each of which may be a string.
-    cluster_id: Value,
+    cluster_id: Field<ClusterNumbers>,
+    filter: Field<NodeFilter>,
     page_previous: Integer,
     page_next: Integer,
+}
+
+/// A list of numbers, each of which may be a string. `None`, for an empty list, stands for all clusters.
+struct ClusterNumbers(Option<BTreeSet<ClusterNumber>>);
+
+impl FromJson for ClusterNumbers {
+    fn from_json(value: Value) -> Result<Self, String> {
+        let number = |value: &Value| match value {
+            Value::String(text) => text.parse().ok(),
+            number => i64::from_json(number.clone())
+                .ok()?
+                .to_string()
+                .parse()
+                .ok(),
+        };
+        let numbers: Option<BTreeSet<_>> = match &value {
+            Value::Array(ids) if ids.len() <= MOST_CLUSTERS_READ => {
+                ids.iter().map(number).collect()
+            }
+            _ => None,
+        };
+        let numbers = numbers.ok_or("must be a list of at most 100 cluster numbers")?;
+        Ok(Self(Some(numbers).filter(|numbers| !numbers.is_empty())))
+    }
+}
+
+/// The part of the clients' filter that is supported. Its status is written as in [`NodeShape`].
+struct NodeFilter {
+    liveness: Option<Liveness>,
+}
+
+impl FromJson for NodeFilter {
+    fn from_json(value: Value) -> Result<Self, String> {
+        let liveness = match &value["connection_status"] {
+            Value::Null => None,
+            Value::String(status) if status.is_empty() => None,
+            status => {
+                let status = status.as_str().unwrap_or_default().to_ascii_lowercase();
+                Some(
+                    status
+                        .parse()
+                        .map_err(|_| "must be one of Active, Inactive")?,
+                )
+            }
+        };
+        Ok(Self { liveness })
+    }
 }
 
 /// A request for the nodes from `page_previous` up to, but not including, `page_next`. The response contains at most
 /// 1,000 of the first 10,000 nodes.
 struct NodesRequest {
-    clusters: BTreeSet<ClusterNumber>,
+    clusters: Option<BTreeSet<ClusterNumber>>,
+    liveness: Option<Liveness>,
     page: Range<usize>,
 }
 
@@ -159,15 +207,8 @@ impl NodesRequest {
         if !body.workspace_id.is_null() {
             require_workspace(&unquoted(&body.workspace_id), tenant)?;
         }
-        let clusters = match &body.cluster_id {
-            Value::Array(ids) if (1..=20).contains(&ids.len()) => {
-                ids.iter().map(|id| unquoted(id).parse().ok()).collect()
-            }
-            _ => None,
-        };
-        if clusters.is_none() {
-            errors.add("cluster_id", "must be a list of 1 to 20 cluster numbers");
-        }
+        let clusters = errors.value("cluster_id", body.cluster_id);
+        let filter = errors.value("connection_status", body.filter);
         let most = i64::MAX >> 1;
         let start = errors.integer("page_previous", body.page_previous, 0..=most);
         let end = errors.integer("page_next", body.page_next, 0..=most);
@@ -177,7 +218,8 @@ impl NodesRequest {
         let end = end.filter(|end| *end > 0).unwrap_or(most).max(start);
         let index = |position: i64| usize::try_from(position).unwrap_or(usize::MAX);
         Ok(Self {
-            clusters: clusters.unwrap_or_default(),
+            clusters: clusters.and_then(|ClusterNumbers(numbers)| numbers),
+            liveness: filter.and_then(|filter| filter.liveness),
             page: index(start)..index(end),
         })
     }
@@ -194,8 +236,15 @@ pub async fn nodes_in_cluster(
     inactive_after: Duration,
     now: Timestamp,
 ) -> Result<NodesAnswer, Error> {
-    let NodesRequest { clusters, page } = NodesRequest::read(request, &viewer.tenant_id)?;
-    let nodes = list_nodes(viewer, store, &clusters, now).await?;
+    let NodesRequest {
+        clusters,
+        liveness,
+        page,
+    } = NodesRequest::read(request, &viewer.tenant_id)?;
+    let mut nodes = list_nodes(viewer, store, clusters, now).await?;
+    if let Some(wanted) = liveness {
+        nodes.retain(|node| Liveness::at(now, node.last_seen_at, inactive_after) == wanted);
+    }
     let shape = |node: Node| NodeShape {
         id: node.number,
         workspace_id: Workspace::from(&viewer.tenant_id),

@@ -22,6 +22,8 @@ pub(super) const DELETION_PATIENCE: Duration = Duration::from_secs(30);
 
 /// The maximum number of nodes that are read, and counted, for one response.
 const NODES_READ: usize = 10_000;
+/// The maximum number of clusters whose nodes are read for one response. Each costs a request.
+pub const MOST_CLUSTERS_READ: usize = 100;
 
 /// The caller of a use case for clusters: a key or a person.
 #[derive(Debug, Clone)]
@@ -124,15 +126,36 @@ pub async fn get_cluster(
     Ok((cluster, nodes))
 }
 
-/// The nodes of some clusters, at most 10,000 in total.
+/// The nodes of some clusters, or of all clusters of the tenant, at most 10,000 in total.
+///
+/// # Errors
+/// When the nodes of all clusters are requested, and there are more than [`MOST_CLUSTERS_READ`].
 pub async fn list_nodes(
     viewer: &Viewer,
     store: &Store,
-    clusters: &BTreeSet<ClusterNumber>,
+    clusters: Option<BTreeSet<ClusterNumber>>,
     now: Timestamp,
 ) -> Result<Vec<Node>, Error> {
     policy::may_see_clusters(viewer.scope)?;
-    nodes_of(store, &viewer.tenant_id, clusters, now).await
+    let clusters = match clusters {
+        Some(clusters) => clusters,
+        None => all_numbers(viewer, store).await?,
+    };
+    nodes_of(store, &viewer.tenant_id, &clusters, now).await
+}
+
+async fn all_numbers(viewer: &Viewer, store: &Store) -> Result<BTreeSet<ClusterNumber>, Error> {
+    let mut numbers = BTreeSet::new();
+    all_clusters(viewer, store, |clusters| {
+        numbers.extend(clusters.into_iter().map(|cluster| cluster.number));
+        if numbers.len() > MOST_CLUSTERS_READ {
+            let rule = "is required, because the tenant has more than 100 clusters";
+            return Err(Error::field("cluster_id", rule));
+        }
+        Ok(())
+    })
+    .await?;
+    Ok(numbers)
 }
 
 async fn nodes_of(

@@ -26,7 +26,8 @@ mod validation_cache;
 
 pub use archive_expired_key::archive_expired_key;
 pub use clusters::{
-    ClusterFilter, Viewer, all_clusters, delete_cluster, get_cluster, list_clusters, list_nodes,
+    ClusterFilter, MOST_CLUSTERS_READ, Viewer, all_clusters, delete_cluster, get_cluster,
+    list_clusters, list_nodes,
 };
 pub use create_key::{Expiry, KeyRequest, create_key};
 pub use error::{Error, FieldError};
