@@ -112,3 +112,36 @@ fn the_query_of_the_protected_request_changes_nothing() {
         send(at("max_staleness=60")).await.expect(401);
     });
 }
+
+#[test]
+fn a_repeated_tenant_header_must_not_contradict_the_credentials() {
+    run(async {
+        let tenant = Tenant::fresh();
+        let (_, key) = tenant.key("admin", "viewer").await;
+        let own = tenant.id.as_str();
+        for (values, is_right) in [
+            ([own, own], true),
+            ([own, ""], true),
+            ([own, "other"], false),
+            (["other", own], false),
+            (["", "other"], false),
+        ] {
+            let repeated = |request: RequestBuilder| {
+                let request = request.header("x-tenant-id", values[0]);
+                send(request.header("x-tenant-id", values[1]))
+            };
+            let checked = repeated(check(&tenant, "GET", "", &key)).await;
+            assert_eq!(
+                checked.status,
+                if is_right { 204 } else { 403 },
+                "{values:?}"
+            );
+            let listed = repeated(tenant.request("admin", "GET", "/v1/users")).await;
+            assert_eq!(
+                listed.status,
+                if is_right { 200 } else { 403 },
+                "{values:?}"
+            );
+        }
+    });
+}

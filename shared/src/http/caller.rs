@@ -172,13 +172,19 @@ pub async fn key_or_person(
     Ok(Viewer::person(&actor, &service.store, now).await?)
 }
 
-/// Refuses a request whose `X-Tenant-Id` names a tenant other than `tenant`.
+/// Refuses a request whose `X-Tenant-Id` names a tenant other than `tenant`. The gateway joins the values of a repeated
+/// header with commas, which no tenant id contains.
 pub fn require_tenant(headers: &HeaderMap, tenant: &TenantId) -> Result<(), Error> {
-    match headers.get("x-tenant-id") {
-        Some(named) if !named.is_empty() && named.as_bytes() != tenant.as_str().as_bytes() => {
-            Err(Error::TenantMismatch)
-        }
-        _ => Ok(()),
+    let named = headers.get_all("x-tenant-id").iter();
+    let mut named = named.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    let is_right = |named: &[u8]| {
+        let named = named.trim_ascii();
+        named.is_empty() || named == tenant.as_str().as_bytes()
+    };
+    if named.all(is_right) {
+        Ok(())
+    } else {
+        Err(Error::TenantMismatch)
     }
 }
 
