@@ -23,13 +23,16 @@ pub(super) struct Gather<'a, T> {
     items: Vec<T>,
     last: Option<Position>,
     pages: usize,
+    examined: usize,
     is_complete: bool,
 }
 
 impl<'a, T> Gather<'a, T> {
-    /// The maximum number of pages of the table to read for one response. If a filter matches few items, the response
-    /// may therefore have fewer items than requested and still have a cursor.
+    /// The maximum number of pages of the table to read for one response.
     const PAGES: usize = 10;
+    /// After so many items, no further page is read. If a filter matches few of them, the response may have fewer items
+    /// than requested and still have a cursor.
+    const EXAMINED: usize = 1000;
 
     pub fn new(request: &'a PageRequest) -> Self {
         Self {
@@ -37,6 +40,7 @@ impl<'a, T> Gather<'a, T> {
             items: Vec::with_capacity(request.limit),
             last: request.after.clone(),
             pages: 0,
+            examined: 0,
             is_complete: false,
         }
     }
@@ -66,6 +70,7 @@ impl<'a, T> Gather<'a, T> {
         show: impl Fn(I) -> Option<T>,
     ) -> bool {
         self.pages += 1;
+        self.examined += page.items.len() + page.skipped;
         for item in page.items {
             if self.items.len() == self.request.limit {
                 return true;
@@ -76,13 +81,47 @@ impl<'a, T> Gather<'a, T> {
         self.is_complete = page.next.is_none();
         // The last items of the page may be damaged.
         self.last = page.next.or(self.last.take());
-        self.is_complete || self.pages == Self::PAGES
+        self.is_complete || self.pages == Self::PAGES || self.examined >= Self::EXAMINED
     }
 
     pub fn finish(self) -> Listing<T> {
         Listing {
             items: self.items,
             next: self.last.filter(|_| !self.is_complete),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_that_matches_nothing_examines_a_thousand_items() {
+        let request = PageRequest {
+            limit: 50,
+            after: None,
+        };
+        let position = |id: &u32| Position::after_user(&format!("u{id}").parse().unwrap());
+        for skipped in [0, 200] {
+            let mut gather = Gather::<u32>::new(&request);
+            let size = u32::try_from(gather.page_size(true)).unwrap() - skipped;
+            let mut read = 0;
+            loop {
+                let items: Vec<u32> = (read..read + size).collect();
+                read += size + skipped;
+                let page = Page {
+                    next: items.last().map(position),
+                    items,
+                    skipped: skipped as usize,
+                };
+                if gather.take(page, position, |_| None) {
+                    break;
+                }
+            }
+            let listing = gather.finish();
+            assert_eq!((read, listing.items.len()), (1000, 0));
+            assert!(listing.next.is_some());
         }
     }
 }
