@@ -55,7 +55,7 @@ fn is_untested((operation, status, label): &(String, String, String)) -> bool {
             // Races, see tests/stack.
             | (_, _, "idempotency_in_progress")
             // See tests/stack/quotas.rs.
-            | (_, _, "key_quota_reached")
+            | (_, _, "key_quota_reached" | "node_quota_reached")
             // Races, 400 keys of one cluster, and more than 5 MB of clusters. No test causes these responses.
             | (_, _, "changed_meanwhile" | "cluster_key_limit_reached" | "too_many_clusters")
             // Only a KMS failure causes these, and the function calls KMS only when it starts.

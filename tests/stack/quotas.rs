@@ -1,6 +1,8 @@
-//! How many live keys a user may have.
+//! How many live keys a user may have, how many active nodes a cluster, and how many people of a tenant may sign in for
+//! the first time in an hour.
 
-use harness::{KEYS, Stack, Tenant, UNKNOWN_KEY, all_at_once, now, run, send};
+use harness::{KEYS, Stack, Tenant, UNKNOWN_KEY, all_at_once, now, run, send, strings, until};
+use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 
 use crate::own_stack;
@@ -141,5 +143,136 @@ fn a_damaged_quota_is_replaced() {
         assert!(create(&tenant, "admin").await.is_some());
         assert!(create(&tenant, "admin").await.is_some());
         assert_eq!(create(&tenant, "admin").await, None);
+    });
+}
+
+/// A stack in which a cluster may have so many active nodes, and a key with which nodes join `prod`.
+async fn with_nodes(quota: &str) -> (Stack, String) {
+    let stack = own_stack(&[("MaxNodesPerCluster", quota)]).await;
+    let (_, key) = Tenant::acme(&stack).onboarding_key(2).await;
+    (stack, key)
+}
+
+/// A call by a node of a cluster.
+fn call(tenant: &Tenant<'_>, key: &str, cluster: &str, node: &str) -> RequestBuilder {
+    let body = json!({ "cluster_name": cluster, "node_name": node, "type": "K8s" });
+    tenant.process(key, body)
+}
+
+async fn node_names(tenant: &Tenant<'_>) -> Vec<String> {
+    let record = tenant.cluster("prod").await;
+    let names = strings(record["nodes"].as_array().unwrap(), "name");
+    names.into_iter().map(str::to_owned).collect()
+}
+
+#[test]
+fn a_cluster_has_no_more_active_nodes_than_its_quota() {
+    run(async {
+        let (stack, key) = with_nodes("2").await;
+        let tenant = Tenant::acme(&stack);
+        for node in ["a", "b"] {
+            send(call(&tenant, &key, "prod", node)).await.expect(200);
+        }
+        for _ in 0..2 {
+            let refused = send(call(&tenant, &key, "prod", "c")).await;
+            refused.expect_accuknox(409, "node_quota_reached");
+        }
+        assert_eq!(node_names(&tenant).await, ["a", "b"]);
+        // A known node, a call without a node, and another cluster.
+        send(call(&tenant, &key, "prod", "b")).await.expect(200);
+        tenant.onboard(&key, "prod").await.expect(200);
+        send(call(&tenant, &key, "other", "c")).await.expect(200);
+    });
+}
+
+#[test]
+fn concurrent_nodes_do_not_exceed_the_quota() {
+    run(async {
+        let (stack, key) = with_nodes("5").await;
+        let tenant = Tenant::acme(&stack);
+        let nodes: Vec<_> = (0..20).map(|n| format!("n{n}")).collect();
+        let calls = nodes.iter().map(|node| call(&tenant, &key, "prod", node));
+        let answers = all_at_once(calls).await;
+        assert_eq!(node_names(&tenant).await.len(), 5);
+        let joined = answers.iter().filter(|answer| answer.status == 200);
+        assert_eq!(joined.count(), 5);
+    });
+}
+
+#[test]
+fn inactive_nodes_do_not_count_and_a_damaged_count_is_replaced() {
+    run(async {
+        let (stack, key) = with_nodes("2").await;
+        let tenant = Tenant::acme(&stack);
+        for node in ["a", "b"] {
+            send(call(&tenant, &key, "prod", node)).await.expect(200);
+        }
+        let pk = format!("N#acme#{}", tenant.cluster("prod").await["id"]);
+        let edit = async |sk: &str, update: &str, value: Value| {
+            let values = json!({ ":value": value });
+            tenant.edit_item(&pk, sk, update, values).await;
+        };
+        let silence = async |node: &str| {
+            let long_ago = json!({ "N": (now() - 40 * 86_400).to_string() });
+            edit(
+                &format!("NODE#{node}"),
+                "SET last_seen_at = :value",
+                long_ago,
+            )
+            .await;
+        };
+        let recounted = async || {
+            let past = json!({ "N": (now() - 31).to_string() });
+            edit("QUOTA", "SET changed_at = :value", past).await;
+        };
+        silence("a").await;
+        // The nodes are not counted again within half a minute.
+        let refused = send(call(&tenant, &key, "prod", "c")).await;
+        refused.expect_accuknox(409, "node_quota_reached");
+        recounted().await;
+        send(call(&tenant, &key, "prod", "c")).await.expect(200);
+        // An inactive node is still known.
+        send(call(&tenant, &key, "prod", "a")).await.expect(200);
+        for (attribute, value) in [
+            ("nodes", json!({ "S": "x" })),
+            ("nodes", json!({ "N": "-1.5" })),
+            ("changed_at", json!({ "S": "x" })),
+        ] {
+            silence("b").await;
+            recounted().await;
+            edit("QUOTA", &format!("SET {attribute} = :value"), value.clone()).await;
+            let answer = send(call(&tenant, &key, "prod", "new")).await;
+            assert!(answer.status < 500, "{attribute} {value}: {}", answer.text);
+        }
+    });
+}
+
+#[test]
+fn first_sign_ins_are_limited_for_each_tenant_and_hour() {
+    const ME: &str = "/v1/users/me";
+    run(async {
+        let stack = own_stack(&[("MaxFirstSignInsPerHour", "2")]).await;
+        let tenant = Tenant::acme(&stack);
+        // Waits if the hour is about to end.
+        until((now() + 20) / 3600 * 3600).await;
+        let key = json!({ "name": "k", "role": "viewer" });
+        tenant.get("one", ME).await.expect(200);
+        send(tenant.creation("two", &key)).await.expect(201);
+        for refused in [
+            tenant.get("three", ME).await,
+            send(tenant.creation("three", &key)).await,
+        ] {
+            assert_eq!(refused.header("retry-after"), Some("3600"));
+            refused.expect_problem(429, "too_many_first_sign_ins");
+        }
+        // Everybody who is known, has been added or is named by `BootstrapAdmins`, and other tenants.
+        tenant.get("admin", ME).await.expect(200);
+        tenant.get("one", ME).await.expect(200);
+        tenant.user("three", "viewer").await;
+        tenant.get("three", ME).await.expect(200);
+        let elsewhere = tenant.token_of(json!({ "sub": "three", "tenant_id": "t0x" }));
+        send(tenant.call("GET", ME).bearer_auth(elsewhere))
+            .await
+            .expect(200);
     });
 }

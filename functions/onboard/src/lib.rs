@@ -1,11 +1,10 @@
 //! `POST /access-token/api/v1/process`: onboards a cluster or a node with an access key, in AccuKnox's protocol.
 //! `POST /v1/join-tokens/redeem`: redeems a join token, for the service that admits agents.
 
-use std::time::Duration;
-
 use access_keys::{
     accuknox::process::{Process, ProcessAnswer},
     http::{self, Error, requests, views::RedeemedView},
+    model::NodeQuota,
     process::{
         clock,
         config::{self, Environment},
@@ -16,7 +15,7 @@ use lambda_http::{Body, Request, Response, http::StatusCode};
 
 pub struct App {
     pub service: KeyService,
-    node_history: Duration,
+    node_quota: NodeQuota,
     tenant_claim: String,
     platform_clients: Vec<String>,
 }
@@ -25,7 +24,7 @@ impl App {
     pub fn read(environment: &mut Environment<'_>) -> Self {
         Self {
             service: KeyService::read(environment),
-            node_history: config::history(environment),
+            node_quota: config::node_quota(environment),
             tenant_claim: environment.required("TENANT_CLAIM"),
             platform_clients: config::platform_clients(environment),
         }
@@ -41,8 +40,7 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error
             let key = app.service.verify(&key, now).await??;
             http::require_tenant(request.headers(), &key.claims().tenant_id)?;
             let joining = process.joining()?;
-            let token =
-                onboard_cluster(&app.service, &key, &joining, app.node_history, now).await?;
+            let token = onboard_cluster(&app.service, &key, &joining, &app.node_quota, now).await?;
             Ok(http::json(StatusCode::OK, &ProcessAnswer::from(&token)))
         }
         "POST /v1/join-tokens/redeem" => {

@@ -33,18 +33,19 @@ impl App {
 /// Returns a user or a page of users, or 204 after a deletion.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error> {
     let (store, now) = (&app.store, clock::now());
+    let first_sign_ins = app.limits.first_sign_ins;
     let actor = http::actor(&request, &app.callers)?;
     if http::route(&request) == "GET /v1/users" {
         let name = format!("users of {}", actor.tenant_id);
         let (filter, query) = query::user_list(&request, &name)?;
-        let users = list_users(&actor, store, &filter, &query.page, now).await?;
+        let users = list_users(&actor, store, &filter, &query.page, first_sign_ins, now).await?;
         let view = PageView::new(users, &query, UserView::from);
         return Ok(http::json(StatusCode::OK, &view));
     }
     let user_id = path::user(&request, &actor)?;
     let (status, user) = match http::route(&request) {
         "GET /v1/users/{user_id}" => {
-            let user = get_user(&actor, store, &user_id, now).await?;
+            let user = get_user(&actor, store, &user_id, first_sign_ins, now).await?;
             if path::is_me(&request) {
                 let view = MeView::new(user, &app.limits);
                 return Ok(http::json(StatusCode::OK, &view));
@@ -53,18 +54,18 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error
         }
         "PUT /v1/users/{user_id}" => {
             let change = requests::provision_user(&request)?;
-            match provision_user(&actor, store, &user_id, &change, now).await? {
+            match provision_user(&actor, store, &user_id, &change, first_sign_ins, now).await? {
                 (user, true) => (StatusCode::CREATED, user),
                 (user, false) => (StatusCode::OK, user),
             }
         }
         "PATCH /v1/users/{user_id}" => {
             let change = requests::change_user(&request)?;
-            let user = change_user(&actor, store, &user_id, &change, now).await?;
+            let user = change_user(&actor, store, &user_id, &change, first_sign_ins, now).await?;
             (StatusCode::OK, user)
         }
         "DELETE /v1/users/{user_id}" => {
-            delete_user(&actor, store, &user_id, now).await?;
+            delete_user(&actor, store, &user_id, first_sign_ins, now).await?;
             return Ok(http::no_content());
         }
         _ => return Err(Error::NOT_FOUND),

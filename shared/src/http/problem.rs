@@ -116,6 +116,12 @@ fn of_service(error: &ServiceError) -> Row<'static> {
             "the key created with this Idempotency-Key was used or issued again, was revoked or has expired: use a new \
              Idempotency-Key",
         ),
+        ServiceError::TooManyFirstSignIns => (
+            StatusCode::TOO_MANY_REQUESTS,
+            "too_many_first_sign_ins",
+            "too many people of the tenant have signed in for the first time in this hour: try again in the next hour, \
+             or ask an administrator to add you",
+        ),
         ServiceError::TryAgain => UNAVAILABLE,
         ServiceError::Store(error) if error.is_permanent() => INTERNAL,
         ServiceError::Kms(error) if error.is_permanent() => INTERNAL,
@@ -183,8 +189,13 @@ impl Problem {
                 HeaderValue::from_static(challenge),
             );
         }
-        if self.status == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        let retry_after = match self.status {
+            StatusCode::SERVICE_UNAVAILABLE => Some("1"),
+            StatusCode::TOO_MANY_REQUESTS => Some("3600"),
+            _ => None,
+        };
+        if let Some(seconds) = retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static(seconds));
         }
         response
     }

@@ -69,6 +69,7 @@ pub fn create_key(
         max_clusters: max_clusters.unwrap_or(1),
         expiry,
         quota: limits.per_user,
+        first_sign_ins: limits.first_sign_ins,
         too_early,
     })
 }

@@ -82,6 +82,23 @@ pub struct Node {
     pub forgotten_at: Timestamp,
 }
 
+/// How many active nodes a cluster may have. A node that is still listed is never refused.
+#[derive(Debug, Clone, Copy)]
+pub struct NodeQuota {
+    pub nodes: u32,
+    /// How long after its last call a node counts as active.
+    pub inactive_after: Duration,
+    /// How long after its last call a node is listed.
+    pub history: Duration,
+}
+
+impl NodeQuota {
+    #[must_use]
+    pub fn is_active(&self, node: &Node, now: Timestamp) -> bool {
+        Liveness::at(now, node.last_seen_at, self.inactive_after) == Liveness::Active
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

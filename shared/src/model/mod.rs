@@ -18,7 +18,7 @@ mod time;
 mod user;
 
 pub use access_key::{KeyHash, KeyRecord, KeySnapshot, KeyStatus, MOST_CLUSTERS, TokenIssuer};
-pub use cluster::{Cluster, ClusterType, Liveness, Node};
+pub use cluster::{Cluster, ClusterType, Liveness, Node, NodeQuota};
 pub use id::{
     ClusterName, ClusterNumber, InvalidId, KeyId, NodeName, NodeNumber, Redemption, TenantId,
     UserId,

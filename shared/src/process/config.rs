@@ -2,7 +2,7 @@
 
 use std::{ops::RangeInclusive, str::FromStr, time::Duration};
 
-use crate::model::{TenantId, Timestamp, TokenIssuer, UserId, is_email};
+use crate::model::{NodeQuota, TenantId, Timestamp, TokenIssuer, UserId, is_email};
 
 const DAY: u64 = 86_400;
 
@@ -131,10 +131,13 @@ pub struct KeyLimits {
     pub default: Duration,
     /// The number of live keys that a user may have.
     pub per_user: usize,
+    /// The number of people of a tenant who may sign in for the first time in an hour.
+    pub first_sign_ins: u32,
 }
 
 impl KeyLimits {
-    /// Reads `MIN_EXPIRY_SECONDS`, `MAX_EXPIRY_SECONDS`, `DEFAULT_EXPIRY_SECONDS` and `MAX_KEYS_PER_USER`.
+    /// Reads `MIN_EXPIRY_SECONDS`, `MAX_EXPIRY_SECONDS`, `DEFAULT_EXPIRY_SECONDS`, `MAX_KEYS_PER_USER` and
+    /// `MAX_FIRST_SIGN_INS_PER_HOUR`.
     pub fn read(environment: &mut Environment<'_>) -> Self {
         let settings = Self {
             shortest: environment.seconds("MIN_EXPIRY_SECONDS"),
@@ -144,6 +147,11 @@ impl KeyLimits {
                 "MAX_KEYS_PER_USER",
                 "a whole number, 1 to 1000",
                 |keys| (1..=1000).contains(keys),
+            ),
+            first_sign_ins: environment.parsed(
+                "MAX_FIRST_SIGN_INS_PER_HOUR",
+                "a whole number, at least 1",
+                |people| *people > 0,
             ),
         };
         if !(settings.shortest..=settings.longest).contains(&settings.default) {
@@ -280,6 +288,17 @@ pub fn inactive_after(environment: &mut Environment<'_>) -> Duration {
     environment.seconds("CLUSTER_INACTIVE_AFTER_SECONDS")
 }
 
+/// Reads `MAX_NODES_PER_CLUSTER`, `CLUSTER_INACTIVE_AFTER_SECONDS` and `HISTORY_DAYS`.
+pub fn node_quota(environment: &mut Environment<'_>) -> NodeQuota {
+    let rule = "a whole number, 1 to 10000";
+    let is_allowed = |nodes: &u32| (1..=10_000).contains(nodes);
+    NodeQuota {
+        nodes: environment.parsed("MAX_NODES_PER_CLUSTER", rule, is_allowed),
+        inactive_after: inactive_after(environment),
+        history: history(environment),
+    }
+}
+
 /// Reads `MAX_STALENESS_SECONDS`: the limit on the age of the data that `validate` may use, whatever a request allows.
 pub fn max_staleness(environment: &mut Environment<'_>) -> Duration {
     let rule = "a whole number of seconds, 0 to 300";
@@ -303,6 +322,7 @@ mod tests {
                 longest,
                 default,
                 per_user: 1,
+                first_sign_ins: 1,
             };
             settings.days().map(RangeInclusive::into_inner)
         };

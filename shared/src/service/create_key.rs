@@ -26,6 +26,8 @@ pub struct KeyRequest {
     pub expiry: Expiry,
     /// The largest number of live keys of the owner.
     pub quota: usize,
+    /// The number of people of the tenant who may sign in for the first time in an hour.
+    pub first_sign_ins: u32,
     /// The error for an expiry that is too early for a new key. A repeated request ignores it, because the expiry was
     /// valid when the request was first sent.
     pub too_early: Option<FieldError>,
@@ -71,7 +73,9 @@ pub async fn create_key(
             return Err(IN_PROGRESS);
         }
         was_absent = remembered.is_none();
-        let Some(me) = users::sign_in(actor, store, state.actor, now).await? else {
+        let Some(me) =
+            users::sign_in(actor, store, state.actor, request.first_sign_ins, now).await?
+        else {
             continue;
         };
         let owner = policy::may_manage_keys_of(&me, owner_id, state.owner)?;
@@ -260,6 +264,7 @@ mod tests {
             max_clusters: 1,
             expiry,
             quota: 1,
+            first_sign_ins: 1,
             too_early: None,
         }
     }

@@ -7,20 +7,20 @@
 //!
 //! If a concurrent request has changed the same items, start again at step 1.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::collections::BTreeSet;
 
 use super::{clusters, error::Error, key_service::KeyService, validate_key::is_use_due};
 use crate::{
     model::{
         Cluster, ClusterName, ClusterNumber, ClusterType, JoinToken, JoinTokenRecord, KeyRecord,
-        Node, NodeName, NodeNumber, Permission, Timestamp,
+        Node, NodeName, NodeNumber, NodeQuota, Permission, Timestamp,
     },
     policy::{self, Grant, RefusalCode},
     process::{
         events,
         metrics::{self, Metric},
     },
-    store::{Attempts, Onboarding, OnboardingState, Slot, Store, StoreError},
+    store::{Attempts, Onboarded, Onboarding, OnboardingState, Slot, Store, StoreError},
     token::VerifiedKey,
 };
 
@@ -57,11 +57,11 @@ pub async fn onboard_cluster(
     service: &KeyService,
     key: &VerifiedKey,
     joining: &Joining,
-    node_history: Duration,
+    node_quota: &NodeQuota,
     now: Timestamp,
 ) -> Result<JoinToken, Error> {
     let store = &service.store;
-    let request = Request::new(store, key, joining, node_history, now).await?;
+    let mut request = Request::new(store, key, joining, node_quota, now).await?;
     let token = JoinToken::generate()?;
     let (tenant, user, key_id) = key.claims().ids();
     let mut attempts = Attempts::new();
@@ -95,7 +95,18 @@ pub async fn onboard_cluster(
             }
             Decision::Onboard(onboarding) => onboarding,
         };
-        if store.onboard(&onboarding, &token).await? {
+        let mut onboarding = *onboarding;
+        let mut outcome = store.onboard(&onboarding, &token).await?;
+        if outcome == Onboarded::NewNode {
+            let cluster = onboarding.cluster.number;
+            if !store.count_node(tenant, cluster, node_quota, now).await? {
+                return Err(Refusal::TooManyNodes.into());
+            }
+            onboarding.may_add_node = true;
+            request.may_add_node = true;
+            outcome = store.onboard(&onboarding, &token).await?;
+        }
+        if outcome == Onboarded::Done {
             log(&onboarding);
             return Ok(token);
         }
@@ -147,8 +158,9 @@ struct Request<'a> {
     /// Absent for a node, which can only join a cluster that is already onboarded.
     kind: Option<ClusterType>,
     node: Option<NodeName>,
-    /// How long a node stays in the table after its last call.
-    node_history: Duration,
+    node_quota: &'a NodeQuota,
+    /// See [`Onboarding::may_add_node`].
+    may_add_node: bool,
     /// The number for the cluster, if it is new.
     new_cluster: ClusterNumber,
     /// The number for the node, if it is new.
@@ -177,6 +189,7 @@ enum Refusal {
     NotOnboarded,
     LimitReached,
     TooManyHolders,
+    TooManyNodes,
     /// The cluster is being deleted.
     Deleting,
 }
@@ -197,6 +210,11 @@ impl From<Refusal> for Error {
             Refusal::TooManyHolders => Self::Conflict(
                 "cluster_key_limit_reached",
                 "400 access keys already hold a slot for this cluster: use one of them, or wait until some have expired",
+            ),
+            Refusal::TooManyNodes => Self::Conflict(
+                "node_quota_reached",
+                "the cluster has as many active nodes as MaxNodesPerCluster allows: use another cluster, or ask the \
+                 operator to raise it",
             ),
         }
     }
@@ -256,6 +274,7 @@ fn decide(
     };
     Decision::Onboard(Box::new(Onboarding {
         node: request.node(cluster.number, now),
+        may_add_node: request.may_add_node,
         join_token: request.join_token(cluster.number, now),
         key,
         owner,
@@ -292,7 +311,7 @@ impl<'a> Request<'a> {
         store: &Store,
         key: &'a VerifiedKey,
         joining: &Joining,
-        node_history: Duration,
+        node_quota: &'a NodeQuota,
         now: Timestamp,
     ) -> Result<Self, Error> {
         let (cluster, kind, node) = match joining {
@@ -310,7 +329,8 @@ impl<'a> Request<'a> {
             cluster,
             kind,
             node,
-            node_history,
+            node_quota,
+            may_add_node: false,
             new_cluster: ClusterNumber::generate()?,
             new_node: NodeNumber::generate()?,
         })
@@ -340,7 +360,7 @@ impl Request<'_> {
             number: self.new_node,
             created_at: now,
             last_seen_at: now,
-            forgotten_at: now + self.node_history,
+            forgotten_at: now + self.node_quota.history,
         })
     }
 
@@ -362,6 +382,8 @@ impl Request<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::model::{
         KeyId, KeyRecord, Role, User, UserStatus,
@@ -429,7 +451,12 @@ mod tests {
                 cluster: "prod".parse().unwrap(),
                 kind: self.kind,
                 node: self.node,
-                node_history: Duration::from_secs(100),
+                node_quota: &NodeQuota {
+                    nodes: 1,
+                    inactive_after: Duration::from_secs(50),
+                    history: Duration::from_secs(100),
+                },
+                may_add_node: false,
                 new_cluster: ClusterNumber::generate().unwrap(),
                 new_node: NodeNumber::generate().unwrap(),
             };

@@ -45,13 +45,26 @@ fn known(actor: &Actor, user: Option<User>, now: Timestamp) -> Result<User, Erro
 
 /// Records the time of a sign-in of an actor. `user` is the actor's user as read from the table. The first sign-in
 /// creates the user. Returns `None` if a concurrent request has created the user. The caller must then read again.
+///
+/// # Errors
+/// [`Error::TooManyFirstSignIns`] if `first_sign_ins` people of the tenant have signed in for the first time in this
+/// hour. People whom `BootstrapAdmins` names do not count.
 pub(super) async fn sign_in(
     actor: &Actor,
     store: &Store,
     user: Option<User>,
+    first_sign_ins: u32,
     now: Timestamp,
 ) -> Result<Option<User>, Error> {
     let Some(old) = user else {
+        let tenant = &actor.tenant_id;
+        let is_counted = actor.is_bootstrap_admin
+            || store
+                .count_first_sign_in(tenant, first_sign_ins, now)
+                .await?;
+        if !is_counted {
+            return Err(Error::TooManyFirstSignIns);
+        }
         let new = User::first_seen(actor, now);
         let written = store.write_user(None, &new, None).await?;
         return Ok((written == UserWritten::Done).then_some(new));
@@ -70,16 +83,17 @@ async fn sign_in_with_profile(
     actor: &Actor,
     store: &Store,
     user: Option<User>,
+    first_sign_ins: u32,
     now: Timestamp,
 ) -> Result<Option<User>, Error> {
     let old = match user {
         Some(user) if user.is_active() => user,
-        user => return sign_in(actor, store, user, now).await,
+        user => return sign_in(actor, store, user, first_sign_ins, now).await,
     };
     let new = old.clone().signed_in(actor, now);
     let profile = |user: &User| (user.bootstrapped, user.name.clone(), user.email.clone());
     if profile(&old) == profile(&new) {
-        return sign_in(actor, store, Some(old), now).await;
+        return sign_in(actor, store, Some(old), first_sign_ins, now).await;
     }
     let written = store.write_user(Some(&old), &new, None).await?;
     Ok((written == UserWritten::Done).then_some(new))
@@ -90,6 +104,7 @@ async fn sign_in_and_read(
     actor: &Actor,
     store: &Store,
     other_id: &UserId,
+    first_sign_ins: u32,
     now: Timestamp,
 ) -> Result<(User, Option<User>), Error> {
     let mut attempts = Attempts::new();
@@ -97,7 +112,7 @@ async fn sign_in_and_read(
         let (user, other) = store
             .user_pair(&actor.tenant_id, &actor.user_id, other_id)
             .await?;
-        if let Some(me) = sign_in_with_profile(actor, store, user, now).await? {
+        if let Some(me) = sign_in_with_profile(actor, store, user, first_sign_ins, now).await? {
             let is_me = me.user_id == *other_id;
             let other = if is_me { Some(me.clone()) } else { other };
             return Ok((me, other));
@@ -143,9 +158,10 @@ pub async fn list_users(
     store: &Store,
     filter: &UserFilter,
     page: &PageRequest,
+    first_sign_ins: u32,
     now: Timestamp,
 ) -> Result<Listing<User>, Error> {
-    let (me, _) = sign_in_and_read(actor, store, &actor.user_id, now).await?;
+    let (me, _) = sign_in_and_read(actor, store, &actor.user_id, first_sign_ins, now).await?;
     policy::may_list_users(&me)?;
     let mut gather = Gather::new(page);
     if let Some(word) = filter.longest_word() {
@@ -199,9 +215,10 @@ pub async fn get_user(
     actor: &Actor,
     store: &Store,
     user_id: &UserId,
+    first_sign_ins: u32,
     now: Timestamp,
 ) -> Result<User, Error> {
-    let (me, user) = sign_in_and_read(actor, store, user_id, now).await?;
+    let (me, user) = sign_in_and_read(actor, store, user_id, first_sign_ins, now).await?;
     Ok(policy::may_see_user(&me, user_id, user)?)
 }
 
@@ -233,6 +250,7 @@ pub async fn provision_user(
     store: &Store,
     user_id: &UserId,
     change: &UserChange,
+    first_sign_ins: u32,
     now: Timestamp,
 ) -> Result<(User, bool), Error> {
     let provision = |old: Option<&User>| {
@@ -245,7 +263,7 @@ pub async fn provision_user(
         change.apply(&mut new);
         Ok(new)
     };
-    let (old, new) = write_user(actor, store, user_id, now, provision).await?;
+    let (old, new) = write_user(actor, store, user_id, first_sign_ins, now, provision).await?;
     let is_new = old.is_none_or(|old| old.status == UserStatus::Deleted);
     Ok((new, is_new))
 }
@@ -255,6 +273,7 @@ pub async fn change_user(
     store: &Store,
     user_id: &UserId,
     change: &UserChange,
+    first_sign_ins: u32,
     now: Timestamp,
 ) -> Result<User, Error> {
     let apply = |old: Option<&User>| {
@@ -262,7 +281,7 @@ pub async fn change_user(
         change.apply(&mut new);
         Ok(new)
     };
-    let (_, new) = write_user(actor, store, user_id, now, apply).await?;
+    let (_, new) = write_user(actor, store, user_id, first_sign_ins, now, apply).await?;
     Ok(new)
 }
 
@@ -271,6 +290,7 @@ pub async fn delete_user(
     actor: &Actor,
     store: &Store,
     user_id: &UserId,
+    first_sign_ins: u32,
     now: Timestamp,
 ) -> Result<(), Error> {
     let delete = |old: Option<&User>| {
@@ -281,7 +301,7 @@ pub async fn delete_user(
         (new.email, new.name) = (None, None);
         Ok(new)
     };
-    write_user(actor, store, user_id, now, delete)
+    write_user(actor, store, user_id, first_sign_ins, now, delete)
         .await
         .map(drop)
 }
@@ -297,13 +317,14 @@ async fn write_user(
     actor: &Actor,
     store: &Store,
     user_id: &UserId,
+    first_sign_ins: u32,
     now: Timestamp,
     change: impl Fn(Option<&User>) -> Result<User, Error>,
 ) -> Result<(Option<User>, User), Error> {
     let mut attempts = Attempts::new();
     let mut are_admins_complete = false;
     while attempts.next().await {
-        let (me, old) = sign_in_and_read(actor, store, user_id, now).await?;
+        let (me, old) = sign_in_and_read(actor, store, user_id, first_sign_ins, now).await?;
         policy::may_change_user(&me, user_id)?;
         let new = change(old.as_ref())?;
         let giver = Some(&me).filter(|_| policy::gives(old.as_ref(), &new));

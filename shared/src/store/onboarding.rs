@@ -40,8 +40,20 @@ pub struct Onboarding {
     pub is_new_cluster: bool,
     /// The node that joins.
     pub node: Option<Node>,
+    /// Whether a node that is not listed yet may join, because it was counted against the quota of its cluster.
+    pub may_add_node: bool,
     pub join_token: JoinTokenRecord,
     pub now: Timestamp,
+}
+
+/// The result of an onboarding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Onboarded {
+    Done,
+    /// A condition failed because something has changed since the read, or another transaction holds one of the items.
+    Changed,
+    /// Nothing was written, because the node is new and [`Onboarding::may_add_node`] is false.
+    NewNode,
 }
 
 /// Whether the onboarding takes a new slot, or the key already holds one.
@@ -89,21 +101,22 @@ impl Store {
         })
     }
 
-    /// Onboards a cluster or a node. Returns false if a condition fails because something has changed since the read,
-    /// or if another transaction holds one of the items.
+    /// Onboards a cluster or a node.
     pub(crate) async fn onboard(
         &self,
         onboarding: &Onboarding,
         token: &JoinToken,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Onboarded, StoreError> {
         let mut writes = onboarding.slot_writes();
         writes.extend(onboarding.cluster_write());
+        let node_at = writes.len();
         writes.extend(onboarding.node_write());
         let join_token = JoinTokenItem::new(&onboarding.join_token, token.hash());
         writes.push(Write::put(&join_token));
         match self.table.try_transact(&writes).await {
-            Ok(outcome) => Ok(matches!(outcome, Outcome::Done)),
-            Err(StoreError::Busy) => Ok(false),
+            Ok(Outcome::Done) => Ok(Onboarded::Done),
+            Ok(Outcome::Refused(refusals)) if refusals.has_only(node_at) => Ok(Onboarded::NewNode),
+            Ok(Outcome::Refused(_)) | Err(StoreError::Busy) => Ok(Onboarded::Changed),
             Err(error) => Err(error),
         }
     }
@@ -196,6 +209,13 @@ impl Onboarding {
              last_seen_at = :now, #ttl = :ttl",
         );
         let update = update.value(":id", node.number).value(":now", self.now);
-        Some(update.value(":ttl", node.forgotten_at))
+        let update = update.value(":ttl", node.forgotten_at);
+        // All nodes of a new cluster are new.
+        let is_unlimited = self.may_add_node || self.is_new_cluster;
+        Some(if is_unlimited {
+            update
+        } else {
+            update.when("#ttl > :now")
+        })
     }
 }

@@ -8,14 +8,16 @@
 //! | `U#<tenant>#<user>` | `IDEM#<sha256>` | [`IdempotencyItem`]: the key that an `Idempotency-Key` created |
 //! | `U#<tenant>#<user>` | `QUOTA` | [`QuotaItem`]: the keys that count against the user's quota |
 //! | `T#<tenant>` | `ADMINS` | [`AdminsItem`]: the active administrators |
+//! | `T#<tenant>` | `SIGNINS#<hour>` | [`PrimaryKey::sign_ins`]: how many people signed in for the first time |
 //! | `S#<tenant>` | `<word>#<user>` | [`SearchItem`]: a word of the user's name or e-mail address |
 //! | `K#<tenant>#<key id>` | `SLOT#<cluster>` | [`SlotItem`]: a cluster that counts against the key's limit |
 //! | `C#<tenant>` | `CLUSTER#<name>` | [`ClusterItem`]: a cluster, and the keys that hold slots for it |
 //! | `N#<tenant>#<cluster number>` | `NODE#<name>` | [`NodeItem`]: a node |
+//! | `N#<tenant>#<cluster number>` | `QUOTA` | [`NodeQuotaItem`]: how many nodes count against the quota of the cluster |
 //! | `J#<sha256>` | `JOIN` | [`JoinTokenItem`]: a join token |
 //!
-//! Features that are planned will use the kind `SIGNINS#<hour>`, the partitions `A#<tenant>#<month>#<shard>` (audit),
-//! and the indexes `due` and `target`, which the template already defines.
+//! Features that are planned will use the partitions `A#<tenant>#<month>#<shard>` (audit), and the indexes `due` and
+//! `target`, which the template already defines.
 //!
 //! Reading is strict: a damaged attribute, or the absence of a required one, is an error and is never replaced by a
 //! default. The index `tenant` contains keys only (`KEYS_ONLY`), so that the use of a key never writes to it.
@@ -132,6 +134,7 @@ key_attributes! {
     QuotaSk = "QUOTA";
     TenantPk = "T" tenant: TenantId;
     AdminsSk = "ADMINS";
+    SignInsSk = "SIGNINS" hour: i64;
     SearchPk = "S" tenant: TenantId;
     SlotPk = "K" tenant: TenantId, key: KeyId;
     SlotSk = "SLOT" cluster: ClusterName;
@@ -227,6 +230,13 @@ impl PrimaryKey {
         Self::new(&TenantPk { tenant }, &AdminsSk {})
     }
 
+    /// `hour` is the number of hours since 1970. Nothing reads the item: the condition of the update limits its attribute
+    /// `sign_ins`.
+    pub fn sign_ins(tenant: &TenantId, hour: i64) -> Self {
+        let tenant = tenant.clone();
+        Self::new(&TenantPk { tenant }, &SignInsSk { hour })
+    }
+
     pub fn slot(tenant: &TenantId, key: KeyId, cluster: &ClusterName) -> Self {
         let (tenant, cluster) = (tenant.clone(), cluster.clone());
         Self::new(&SlotPk { tenant, key }, &SlotSk { cluster })
@@ -240,6 +250,11 @@ impl PrimaryKey {
     pub fn node(tenant: &TenantId, cluster: ClusterNumber, node: &NodeName) -> Self {
         let (tenant, node) = (tenant.clone(), node.clone());
         Self::new(&NodePk { tenant, cluster }, &NodeSk { node })
+    }
+
+    pub fn node_quota(tenant: &TenantId, cluster: ClusterNumber) -> Self {
+        let tenant = tenant.clone();
+        Self::new(&NodePk { tenant, cluster }, &QuotaSk {})
     }
 
     /// `hash` is the hash of the token.
@@ -820,6 +835,15 @@ pub(super) struct NodeItem {
     created_at: Timestamp,
     last_seen_at: Timestamp,
     ttl: Timestamp,
+}
+
+/// Written by updates. If it is damaged, it is counted again.
+#[derive(Deserialize)]
+pub(super) struct NodeQuotaItem {
+    /// The nodes that were active when they were last counted, and those added since.
+    pub nodes: u32,
+    /// When the number was last changed or counted.
+    pub changed_at: Timestamp,
 }
 
 impl From<NodeItem> for Node {

@@ -262,6 +262,12 @@ impl Write {
         self
     }
 
+    /// Sets a placeholder to a value as it was read.
+    pub fn raw(mut self, placeholder: &str, value: AttributeValue) -> Self {
+        self.values.insert(placeholder.to_owned(), value);
+        self
+    }
+
     /// Makes a failed condition return the existing item.
     pub fn return_item(mut self) -> Self {
         self.return_item = Some(AllOld);

@@ -1,6 +1,9 @@
 //! Users, and the set of a tenant's administrators.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use serde_dynamo::string_set::StringSet;
 
@@ -14,6 +17,9 @@ use super::{
     table::{Outcome, Query, StoreError, Write},
 };
 use crate::model::{Epoch, EpochEnd, Revocation, TenantId, Timestamp, User, UserId, UserStatus};
+
+/// How long the number of first sign-ins of an hour stays in the table.
+const SIGN_INS_KEPT: Duration = Duration::from_secs(86_400);
 
 /// The result of writing a user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -312,6 +318,27 @@ impl Store {
         user.revocations.sort_by_key(|end| end.began);
         user.revocations.dedup_by_key(|end| end.began);
         Ok(user)
+    }
+
+    /// Counts a first sign-in. False if the tenant has had `limit` of them in this hour.
+    pub(crate) async fn count_first_sign_in(
+        &self,
+        tenant: &TenantId,
+        limit: u32,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let hour = now.as_seconds().div_euclid(3600);
+        let update = Write::update(
+            PrimaryKey::sign_ins(tenant, hour),
+            "SET sign_ins = if_not_exists(sign_ins, :none) + :one, #ttl = :ttl",
+        )
+        .when("attribute_not_exists(sign_ins) OR sign_ins < :limit")
+        .value(":limit", limit)
+        .value(":none", 0)
+        .value(":one", 1)
+        .value(":ttl", now + SIGN_INS_KEPT);
+        let outcome = self.table.update(&update).await?;
+        Ok(matches!(outcome, Outcome::Done))
     }
 
     pub(crate) async fn record_sign_in(
