@@ -16,7 +16,7 @@ mod runbook;
 use std::{collections::BTreeSet, path::Path};
 
 use harness::GATEWAY;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::document::{Document, described, file, yaml};
 
@@ -34,6 +34,31 @@ fn the_documented_operations_are_the_routes_of_the_template() {
     let operations = Document::read().operations().into_iter();
     let documented = operations.map(|o| format!("{} {}", o.method, o.path));
     assert_eq!(BTreeSet::from_iter(documented), BTreeSet::from_iter(routes));
+}
+
+#[test]
+fn every_anonymous_or_revoking_route_has_limits_of_its_own() {
+    let template = yaml("infra/template.yaml");
+    let resources = template["Resources"].as_object().unwrap();
+    let stage = &resources["Stage"];
+    let limited = stage["Properties"]["RouteSettings"].as_object().unwrap();
+    let mut expected = BTreeSet::new();
+    for (id, resource) in resources {
+        let properties = &resource["Properties"];
+        let is_revoke = properties["Target"] == "integrations/${RevokeIntegration}";
+        if properties["AuthorizationType"] == "NONE" || is_revoke {
+            let key = properties["RouteKey"].as_str().unwrap();
+            let kind = if is_revoke { "Revoke" } else { "Anonymous" };
+            let limits = json!({
+                "ThrottlingRateLimit": format!("{kind}RateLimit"),
+                "ThrottlingBurstLimit": format!("{kind}BurstLimit"),
+            });
+            assert_eq!(limited[key], limits, "{id}");
+            expected.insert(key);
+        }
+    }
+    let limited: BTreeSet<_> = limited.keys().map(String::as_str).collect();
+    assert_eq!(limited, expected);
 }
 
 #[test]

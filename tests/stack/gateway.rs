@@ -1,6 +1,8 @@
 //! Responses from the gateway itself.
 
-use harness::{Tenant, run, send};
+use harness::{Options, Tenant, all_at_once, options, run, send};
+
+use crate::start;
 
 #[test]
 fn a_request_without_a_token_returns_a_bearer_challenge() {
@@ -9,5 +11,52 @@ fn a_request_without_a_token_returns_a_bearer_challenge() {
         let answer = send(request).await.expect(401);
         let challenge = answer.header("www-authenticate").unwrap();
         assert!(challenge.starts_with("Bearer"));
+    });
+}
+
+#[test]
+fn anonymous_requests_do_not_use_up_the_limits_of_revocations() {
+    const KEY_SET: &str = "/.well-known/jwks.json";
+    run(async {
+        let stack = start(Options {
+            throttling: true,
+            ..options(&[("AnonymousRateLimit", "1"), ("AnonymousBurstLimit", "2")])
+        })
+        .await;
+        let tenant = Tenant::acme(&stack);
+        let (_, key) = tenant.key("admin", "viewer").await;
+        let (id, _) = tenant.key("admin", "viewer").await;
+        let answers = all_at_once((0..10).map(|_| tenant.call("GET", KEY_SET))).await;
+        let refused: Vec<_> = answers
+            .iter()
+            .filter(|answer| answer.status == 429)
+            .collect();
+        assert!(refused.len() >= 5, "{}", refused.len());
+        assert_eq!(refused[0]["message"], "Too Many Requests");
+        // Each route has a limit of its own.
+        assert_eq!(tenant.verdict(&key).await, "active");
+        for _ in 0..5 {
+            tenant.revoke_by_id(&id).await;
+            tenant.get("admin", "/v1/users").await.expect(200);
+        }
+        tenant.revoke(&key).await;
+    });
+}
+
+#[test]
+fn a_flood_of_revocations_does_not_use_up_other_limits() {
+    run(async {
+        let stack = start(Options {
+            throttling: true,
+            ..options(&[("RevokeRateLimit", "1"), ("RevokeBurstLimit", "2")])
+        })
+        .await;
+        let tenant = Tenant::acme(&stack);
+        let answers = all_at_once((0..10).map(|_| tenant.revocation("garbage"))).await;
+        assert!(answers.iter().any(|answer| answer.status == 429));
+        let (id, key) = tenant.key("admin", "viewer").await;
+        assert_eq!(tenant.verdict(&key).await, "active");
+        tenant.revoke_by_id(&id).await;
+        assert_eq!(tenant.verdict(&key).await, "revoked");
     });
 }
