@@ -1,6 +1,6 @@
 //! The Lambda authorizer in front of another API.
 
-use harness::{Answer, ProtectedApi, Tenant, forged, run, send, stack};
+use harness::{Answer, GATEWAY_SECRET, ProtectedApi, Tenant, forged, run, send, stack};
 
 /// The values of a header that reached the service.
 fn received<'a>(answer: &'a Answer, name: &str) -> Vec<&'a str> {
@@ -18,8 +18,10 @@ fn the_authorizer_admits_a_good_key_and_describes_it_to_the_service() {
         for tenant_id in [tenant.id.as_str(), ""] {
             let request = api.get(&key).header("x-tenant-id", tenant_id);
             let request = request.header("x-auth-role", "admin");
+            let request = request.header("x-gateway-secret", "forged");
             let answer = send(request).await.expect(200);
             for (name, value) in [
+                ("x-gateway-secret", GATEWAY_SECRET),
                 ("x-auth-tenant", tenant.id.as_str()),
                 ("x-auth-user", "admin"),
                 ("x-auth-key-id", &id),

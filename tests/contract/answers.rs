@@ -240,6 +240,8 @@ async fn cluster_lists(contract: &Contract<'_>) {
         let code = format!("invalid_{field}");
         contract.expect(400, &code, nodes(body)).await;
     }
+    let wrong = nodes(json!({ "filter": { "connection_status": "x" } }));
+    contract.expect(400, "invalid_filter", wrong).await;
     let delete = contract.call("deleteCluster").bearer(&key);
     contract.expect(204, "", delete).await;
 }

@@ -234,16 +234,64 @@ fn inactive_nodes_do_not_count_and_a_damaged_count_is_replaced() {
         // An inactive node is still known.
         send(call(&tenant, &key, "prod", "a")).await.expect(200);
         for (attribute, value) in [
-            ("nodes", json!({ "S": "x" })),
-            ("nodes", json!({ "N": "-1.5" })),
+            ("active", json!({ "S": "x" })),
+            ("active", json!({ "N": "-1.5" })),
+            ("listed", json!({ "N": "10000" })),
             ("changed_at", json!({ "S": "x" })),
+            ("counting", json!({ "S": "x" })),
         ] {
-            silence("b").await;
             recounted().await;
             edit("QUOTA", &format!("SET {attribute} = :value"), value.clone()).await;
-            let answer = send(call(&tenant, &key, "prod", "new")).await;
-            assert!(answer.status < 500, "{attribute} {value}: {}", answer.text);
+            let refused = send(call(&tenant, &key, "prod", "new")).await;
+            refused.expect_accuknox(409, "node_quota_reached");
+            let items = tenant.partition(&pk).await;
+            let count = items
+                .iter()
+                .find(|item| item["sk"]["S"] == "QUOTA")
+                .unwrap();
+            let is_right = count["active"]["N"] == "2" && count["counting"].is_null();
+            assert!(is_right, "{attribute} {value}: {count}");
         }
+        silence("b").await;
+        recounted().await;
+        send(call(&tenant, &key, "prod", "new")).await.expect(200);
+    });
+}
+
+#[test]
+fn the_list_of_nodes_is_limited_whether_or_not_they_are_active() {
+    run(async {
+        let (stack, key) = with_nodes("5").await;
+        let tenant = Tenant::acme(&stack);
+        for node in ["a", "b"] {
+            send(call(&tenant, &key, "prod", node)).await.expect(200);
+        }
+        let pk = format!("N#acme#{}", tenant.cluster("prod").await["id"]);
+        let listed = json!({ ":listed": { "N": "10000" } });
+        tenant
+            .edit_item(&pk, "QUOTA", "SET listed = :listed", listed)
+            .await;
+        let refused = send(call(&tenant, &key, "prod", "c")).await;
+        refused.expect_accuknox(409, "node_quota_reached");
+        send(call(&tenant, &key, "prod", "b")).await.expect(200);
+    });
+}
+
+#[test]
+fn parallel_calls_of_one_person_count_as_one_first_sign_in() {
+    const ME: &str = "/v1/users/me";
+    run(async {
+        let stack = own_stack(&[("MaxFirstSignInsPerHour", "30")]).await;
+        let tenant = Tenant::acme(&stack);
+        until((now() + 20) / 3600 * 3600).await;
+        let calls = (0..20).map(|_| tenant.request("one", "GET", ME));
+        for answer in all_at_once(calls).await {
+            answer.expect(200);
+        }
+        let items = tenant.partition("T#acme").await;
+        let counts = items.iter().filter(|item| item["sk"]["S"] != "ADMINS");
+        let counts: Vec<_> = counts.map(|item| &item["sign_ins"]["N"]).collect();
+        assert_eq!(counts, ["1"]);
     });
 }
 

@@ -176,16 +176,14 @@ struct NodeFilter {
 
 impl FromJson for NodeFilter {
     fn from_json(value: Value) -> Result<Self, String> {
-        let liveness = match &value["connection_status"] {
-            Value::Null => None,
-            Value::String(status) if status.is_empty() => None,
-            status => {
+        const RULE: &str = "must be an object, in which connection_status is Active or Inactive";
+        let filter = value.as_object().ok_or(RULE)?;
+        let liveness = match filter.get("connection_status") {
+            None | Some(Value::Null) => None,
+            Some(Value::String(status)) if status.is_empty() => None,
+            Some(status) => {
                 let status = status.as_str().unwrap_or_default().to_ascii_lowercase();
-                Some(
-                    status
-                        .parse()
-                        .map_err(|_| "must be one of Active, Inactive")?,
-                )
+                Some(status.parse().map_err(|_| RULE)?)
             }
         };
         Ok(Self { liveness })
@@ -208,7 +206,7 @@ impl NodesRequest {
             require_workspace(&unquoted(&body.workspace_id), tenant)?;
         }
         let clusters = errors.value("cluster_id", body.cluster_id);
-        let filter = errors.value("connection_status", body.filter);
+        let filter = errors.value("filter", body.filter);
         let most = i64::MAX >> 1;
         let start = errors.integer("page_previous", body.page_previous, 0..=most);
         let end = errors.integer("page_next", body.page_next, 0..=most);

@@ -150,8 +150,8 @@ impl KeyLimits {
             ),
             first_sign_ins: environment.parsed(
                 "MAX_FIRST_SIGN_INS_PER_HOUR",
-                "a whole number, at least 1",
-                |people| *people > 0,
+                "a whole number, 1 to 1000000",
+                |people| (1..=1_000_000).contains(people),
             ),
         };
         if !(settings.shortest..=settings.longest).contains(&settings.default) {

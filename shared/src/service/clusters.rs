@@ -9,8 +9,8 @@ use super::{
 };
 use crate::{
     model::{
-        Actor, Cluster, ClusterName, ClusterNumber, KeyId, Liveness, Node, Permissions, TenantId,
-        Timestamp,
+        Actor, Cluster, ClusterName, ClusterNumber, KeyId, Liveness, Node, NodeQuota, Permissions,
+        TenantId, Timestamp,
     },
     policy::{self, Grant},
     process::events,
@@ -21,7 +21,7 @@ use crate::{
 pub(super) const DELETION_PATIENCE: Duration = Duration::from_secs(30);
 
 /// The maximum number of nodes that are read, and counted, for one response.
-const NODES_READ: usize = 10_000;
+const NODES_READ: usize = NodeQuota::LISTED as usize;
 /// The maximum number of clusters whose nodes are read for one response. Each costs a request.
 pub const MOST_CLUSTERS_READ: usize = 100;
 

@@ -97,13 +97,12 @@ pub async fn onboard_cluster(
         };
         let mut onboarding = *onboarding;
         let mut outcome = store.onboard(&onboarding, &token).await?;
-        if outcome == Onboarded::NewNode {
-            let cluster = onboarding.cluster.number;
-            if !store.count_node(tenant, cluster, node_quota, now).await? {
+        if let (Onboarded::NewNode, Some(node)) = (outcome, &onboarding.node) {
+            if !store.count_node(tenant, node, node_quota, now).await? {
                 return Err(Refusal::TooManyNodes.into());
             }
             onboarding.may_add_node = true;
-            request.may_add_node = true;
+            request.counted_in = Some(node.cluster);
             outcome = store.onboard(&onboarding, &token).await?;
         }
         if outcome == Onboarded::Done {
@@ -159,8 +158,8 @@ struct Request<'a> {
     kind: Option<ClusterType>,
     node: Option<NodeName>,
     node_quota: &'a NodeQuota,
-    /// See [`Onboarding::may_add_node`].
-    may_add_node: bool,
+    /// The cluster against whose quota the node was counted.
+    counted_in: Option<ClusterNumber>,
     /// The number for the cluster, if it is new.
     new_cluster: ClusterNumber,
     /// The number for the node, if it is new.
@@ -213,8 +212,8 @@ impl From<Refusal> for Error {
             ),
             Refusal::TooManyNodes => Self::Conflict(
                 "node_quota_reached",
-                "the cluster has as many active nodes as MaxNodesPerCluster allows: use another cluster, or ask the \
-                 operator to raise it",
+                "the cluster has as many active nodes as MaxNodesPerCluster allows, or 10,000 in the list: use another \
+                 cluster, or delete this one if its nodes are not yours",
             ),
         }
     }
@@ -274,7 +273,7 @@ fn decide(
     };
     Decision::Onboard(Box::new(Onboarding {
         node: request.node(cluster.number, now),
-        may_add_node: request.may_add_node,
+        may_add_node: request.counted_in == Some(cluster.number),
         join_token: request.join_token(cluster.number, now),
         key,
         owner,
@@ -330,7 +329,7 @@ impl<'a> Request<'a> {
             kind,
             node,
             node_quota,
-            may_add_node: false,
+            counted_in: None,
             new_cluster: ClusterNumber::generate()?,
             new_node: NodeNumber::generate()?,
         })
@@ -456,7 +455,7 @@ mod tests {
                     inactive_after: Duration::from_secs(50),
                     history: Duration::from_secs(100),
                 },
-                may_add_node: false,
+                counted_in: None,
                 new_cluster: ClusterNumber::generate().unwrap(),
                 new_node: NodeNumber::generate().unwrap(),
             };

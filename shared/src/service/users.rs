@@ -58,16 +58,23 @@ pub(super) async fn sign_in(
 ) -> Result<Option<User>, Error> {
     let Some(old) = user else {
         let tenant = &actor.tenant_id;
-        let is_counted = actor.is_bootstrap_admin
-            || store
+        let counts = !actor.is_bootstrap_admin;
+        if counts
+            && !store
                 .count_first_sign_in(tenant, first_sign_ins, now)
-                .await?;
-        if !is_counted {
+                .await?
+        {
             return Err(Error::TooManyFirstSignIns);
         }
         let new = User::first_seen(actor, now);
-        let written = store.write_user(None, &new, None).await?;
-        return Ok((written == UserWritten::Done).then_some(new));
+        if store.write_user(None, &new, None).await? == UserWritten::Done {
+            return Ok(Some(new));
+        }
+        // Another call of the same person was first, and each person counts once.
+        if counts {
+            store.discount_first_sign_in(tenant, now).await?;
+        }
+        return Ok(None);
     };
     policy::may_call(&old)?;
     let new = old.clone().seen(now);

@@ -1,8 +1,8 @@
-//! The quota of active nodes of a cluster.
+//! The quota of active nodes of a cluster, and the limit on the nodes that are listed.
 //!
-//! The item `QUOTA` counts the nodes that were added since the active nodes were last counted. A node that stops calling
-//! stays in it. When the number reaches the quota, the nodes are counted again, but not while a counted node may still
-//! be missing from the table.
+//! The item `QUOTA` counts the nodes that were added since the nodes were last counted. A node that stops calling stays
+//! in the count. At a limit, one call counts the nodes again. It does so only when no counted node can still be missing
+//! from the table. Nothing is added meanwhile.
 
 use std::time::Duration;
 
@@ -13,86 +13,136 @@ use super::{
 };
 use crate::model::{ClusterNumber, Node, NodeQuota, TenantId, Timestamp};
 
-/// Longer than a call can take. It also limits how often a full cluster is counted.
+/// Longer than a call can take. A full cluster is counted at most once in this time.
 const COUNT_INTERVAL: Duration = Duration::from_secs(30);
 
+/// How many nodes a cluster has.
+#[derive(Debug, Clone, Copy, Default)]
+struct NodeCount {
+    active: u32,
+    listed: u32,
+}
+
+impl NodeCount {
+    fn is_full(self, quota: &NodeQuota) -> bool {
+        self.active >= quota.nodes || self.listed >= NodeQuota::LISTED
+    }
+}
+
 impl Store {
-    /// Counts a new node of a cluster. False if the quota is reached.
+    /// Counts a new node of a cluster. False if the cluster is full.
+    ///
+    /// # Errors
+    /// [`StoreError::Busy`] if another call does not finish counting the nodes.
     pub(crate) async fn count_node(
         &self,
         tenant: &TenantId,
-        cluster: ClusterNumber,
+        node: &Node,
         quota: &NodeQuota,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        let item = || PrimaryKey::node_quota(tenant, cluster);
-        let add = Write::update(
-            item(),
-            "SET nodes = nodes + :one, changed_at = :now, #ttl = :ttl",
-        )
-        .when("nodes < :limit")
-        .value(":one", 1)
-        .value(":limit", quota.nodes)
-        .value(":now", now)
-        .value(":ttl", now + quota.history)
-        .return_item();
+        let item = || PrimaryKey::node_quota(tenant, node.cluster);
+        let update = |expression: &str| {
+            let update = Write::update(
+                item(),
+                format!("SET changed_at = :now, #ttl = :ttl, {expression}"),
+            );
+            let update = update.value(":now", now);
+            update.value(":ttl", now + quota.history)
+        };
+        let add = update("active = active + :one, listed = listed + :one")
+            .when("active >= :zero AND active < :quota AND listed >= :zero AND listed < :most")
+            .value(":one", 1)
+            .value(":zero", 0)
+            .value(":quota", quota.nodes)
+            .value(":most", NodeQuota::LISTED)
+            .return_item();
         let mut attempts = Attempts::new();
         while attempts.next().await {
             let Outcome::Refused(mut refusals) = self.table.update(&add).await? else {
                 return Ok(true);
             };
             let found = refusals.take_item(0).unwrap_or_default();
-            if is_counted(&found, quota, now) {
-                return Ok(false);
+            match state(&found, now) {
+                State::Counted => return Ok(false),
+                State::BeingCounted => continue,
+                State::Due => {}
             }
-            let active = self.active_nodes(tenant, cluster, quota, now).await?;
-            let count = Write::update(
-                item(),
-                "SET nodes = :active, changed_at = :now, #ttl = :ttl",
-            );
-            let count = match found.get("changed_at") {
-                Some(read) => count.when("changed_at = :read").raw(":read", read.clone()),
-                None => count.when("attribute_not_exists(changed_at)"),
-            };
-            let count = count
-                .value(":active", active)
-                .value(":now", now)
-                .value(":ttl", now + quota.history);
-            let outcome = self.table.update(&count).await?;
-            if active >= quota.nodes && matches!(outcome, Outcome::Done) {
+            let begin = update("counting = :me").value(":me", node.number);
+            let begin = as_found(begin, &found, "changed_at");
+            let begin = as_found(begin, &found, "counting");
+            if !matches!(self.table.update(&begin).await?, Outcome::Done) {
+                continue;
+            }
+            let count = self.nodes_of(tenant, node.cluster, quota, now).await?;
+            let end = update("active = :active, listed = :listed REMOVE counting")
+                .when("counting = :me")
+                .value(":active", count.active)
+                .value(":listed", count.listed)
+                .value(":me", node.number);
+            let is_counted = matches!(self.table.update(&end).await?, Outcome::Done);
+            if is_counted && count.is_full(quota) {
                 return Ok(false);
             }
         }
         Err(StoreError::Busy)
     }
 
-    /// The number of active nodes of a cluster, up to the quota.
-    async fn active_nodes(
+    /// Counts the nodes of a cluster until it is full.
+    async fn nodes_of(
         &self,
         tenant: &TenantId,
         cluster: ClusterNumber,
         quota: &NodeQuota,
         now: Timestamp,
-    ) -> Result<u32, StoreError> {
-        let (mut active, mut after) = (0, None);
+    ) -> Result<NodeCount, StoreError> {
+        let (mut count, mut after) = (NodeCount::default(), None);
         loop {
             let page = self.nodes(tenant, cluster, after.as_ref()).await?;
-            let nodes = page.items.iter();
-            let is_active = |node: &&Node| quota.is_active(node, now);
-            active += u32::try_from(nodes.filter(is_active).count()).unwrap_or(u32::MAX);
+            for node in page.items.iter().filter(|node| node.forgotten_at > now) {
+                count.listed += 1;
+                count.active += u32::from(quota.is_active(node, now));
+            }
             after = page.next;
-            if after.is_none() || active >= quota.nodes {
-                return Ok(active);
+            if after.is_none() || count.is_full(quota) {
+                return Ok(count);
             }
         }
     }
 }
 
-/// Whether the quota is reached, and the nodes need not be counted again yet.
-fn is_counted(item: &Item, quota: &NodeQuota, now: Timestamp) -> bool {
+/// Makes a write fail unless an attribute is as it was found.
+fn as_found(write: Write, item: &Item, name: &str) -> Write {
+    match item.get(name) {
+        Some(found) => {
+            let placeholder = format!(":found_{name}");
+            let write = write.and(&format!("{name} = {placeholder}"));
+            write.raw(&placeholder, found.clone())
+        }
+        None => write.and(&format!("attribute_not_exists({name})")),
+    }
+}
+
+/// The state of a count to which no node can be added.
+enum State {
+    /// The cluster is full, and the nodes need not be counted again yet.
+    Counted,
+    BeingCounted,
+    /// The item is missing or damaged, or it is old enough.
+    Due,
+}
+
+fn state(item: &Item, now: Timestamp) -> State {
     let item: Result<NodeQuotaItem, _> = serde_dynamo::from_item(item.clone());
-    item.is_ok_and(|item| {
-        let age = now.since(item.changed_at);
-        item.nodes >= quota.nodes && age.is_some_and(|age| age < COUNT_INTERVAL)
-    })
+    let Ok(item) = item else {
+        return State::Due;
+    };
+    // The call that wrote the item may have begun after this one.
+    let is_recent =
+        now < item.changed_at + COUNT_INTERVAL && item.changed_at < now + COUNT_INTERVAL;
+    match (is_recent, item.active.zip(item.listed), item.counting) {
+        (true, Some(_), _) => State::Counted,
+        (true, None, Some(_)) => State::BeingCounted,
+        _ => State::Due,
+    }
 }

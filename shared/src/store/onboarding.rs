@@ -40,7 +40,7 @@ pub struct Onboarding {
     pub is_new_cluster: bool,
     /// The node that joins.
     pub node: Option<Node>,
-    /// Whether a node that is not listed yet may join, because it was counted against the quota of its cluster.
+    /// Whether the node may be new, because it was counted against the quota of its cluster.
     pub may_add_node: bool,
     pub join_token: JoinTokenRecord,
     pub now: Timestamp,

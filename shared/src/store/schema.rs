@@ -837,13 +837,15 @@ pub(super) struct NodeItem {
     ttl: Timestamp,
 }
 
-/// Written by updates. If it is damaged, it is counted again.
+/// The nodes that were counted last, and those added since. Written by updates. If it is damaged, the nodes are counted
+/// again.
 #[derive(Deserialize)]
 pub(super) struct NodeQuotaItem {
-    /// The nodes that were active when they were last counted, and those added since.
-    pub nodes: u32,
-    /// When the number was last changed or counted.
+    pub active: Option<u32>,
+    pub listed: Option<u32>,
     pub changed_at: Timestamp,
+    /// The new node whose call is counting the nodes.
+    pub counting: Option<NodeNumber>,
 }
 
 impl From<NodeItem> for Node {

@@ -21,6 +21,11 @@ use crate::model::{Epoch, EpochEnd, Revocation, TenantId, Timestamp, User, UserI
 /// How long the number of first sign-ins of an hour stays in the table.
 const SIGN_INS_KEPT: Duration = Duration::from_secs(86_400);
 
+/// The number of whole hours since 1970.
+fn hour(now: Timestamp) -> i64 {
+    now.as_seconds().div_euclid(3600)
+}
+
 /// The result of writing a user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UserWritten {
@@ -327,9 +332,8 @@ impl Store {
         limit: u32,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        let hour = now.as_seconds().div_euclid(3600);
         let update = Write::update(
-            PrimaryKey::sign_ins(tenant, hour),
+            PrimaryKey::sign_ins(tenant, hour(now)),
             "SET sign_ins = if_not_exists(sign_ins, :none) + :one, #ttl = :ttl",
         )
         .when("attribute_not_exists(sign_ins) OR sign_ins < :limit")
@@ -339,6 +343,19 @@ impl Store {
         .value(":ttl", now + SIGN_INS_KEPT);
         let outcome = self.table.update(&update).await?;
         Ok(matches!(outcome, Outcome::Done))
+    }
+
+    /// Takes back what [`Self::count_first_sign_in`] counted at `now`.
+    pub(crate) async fn discount_first_sign_in(
+        &self,
+        tenant: &TenantId,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let item = PrimaryKey::sign_ins(tenant, hour(now));
+        let update = Write::update(item, "SET sign_ins = sign_ins - :one")
+            .when("sign_ins >= :one")
+            .value(":one", 1);
+        self.table.update(&update).await.map(drop)
     }
 
     pub(crate) async fn record_sign_in(

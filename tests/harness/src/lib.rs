@@ -22,7 +22,7 @@ pub use answer::{Answer, GATEWAY, all_at_once, secrets, send, strings};
 pub use local_stack::{
     Fault, Options, Permission, Request, Rule, RuleGuard, RuntimeApi, Service, Stack, dynoxide,
 };
-pub use protected::ProtectedApi;
+pub use protected::{GATEWAY_SECRET, ProtectedApi};
 pub use target::{Target, block_on, options, run, stack};
 pub use tenant::{
     ACCUKNOX_CLUSTERS, KEYS, PROCESS, Tenant, UNKNOWN_KEY, VALIDATE, code, expect_checked_since,

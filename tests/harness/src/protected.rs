@@ -7,6 +7,9 @@ use reqwest::RequestBuilder;
 
 use crate::{tenant::client, upstream::Upstream};
 
+/// The header `X-Gateway-Secret`, by which the service recognizes the API.
+pub const GATEWAY_SECRET: &str = "the-secret-of-the-gateway-in-tests";
+
 /// The API of `infra/integrate/api-gateway.yaml`, and the service that it protects.
 pub struct ProtectedApi {
     api: Api,
@@ -24,6 +27,7 @@ impl ProtectedApi {
                 "ServiceUrl".to_owned(),
                 format!("http://127.0.0.1:{}", service.port),
             ),
+            ("GatewaySecret".to_owned(), GATEWAY_SECRET.to_owned()),
         ];
         let template =
             Path::new(env!("CARGO_MANIFEST_DIR")).join("../../infra/integrate/api-gateway.yaml");

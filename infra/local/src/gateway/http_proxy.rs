@@ -24,13 +24,22 @@ pub(super) struct HttpProxy {
     client: reqwest::Client,
     /// The URL, with path parameters in braces.
     uri: String,
-    /// The headers that the gateway sets, and the fields of the authorizer's context that they contain.
-    headers: Vec<(HeaderName, String)>,
+    /// The headers that the gateway sets.
+    headers: Vec<(HeaderName, Content)>,
+}
+
+/// The content of a header.
+#[derive(Clone)]
+enum Content {
+    Static(String),
+    /// A field of the authorizer's context.
+    Context(String),
 }
 
 impl HttpProxy {
     pub(super) fn new(properties: template::Integration, timeout: Duration) -> Result<Self> {
         let client = reqwest::Client::builder().no_proxy().timeout(timeout);
+        let client = client.redirect(reqwest::redirect::Policy::none());
         let parameters = properties.request_parameters.iter();
         Ok(Self {
             client: client.build().context("cannot create an HTTP client")?,
@@ -72,10 +81,13 @@ impl HttpProxy {
         headers.remove(header::HOST);
         headers.remove(header::CONTENT_LENGTH);
         let context = &event["requestContext"]["authorizer"]["lambda"];
-        for (name, field) in &self.headers {
+        for (name, content) in &self.headers {
             headers.remove(name);
-            let value = context[field].as_str().map(HeaderValue::from_str);
-            if let Some(Ok(value)) = value {
+            let value = match content {
+                Content::Static(value) => Some(value.as_str()),
+                Content::Context(field) => context[field].as_str(),
+            };
+            if let Some(Ok(value)) = value.map(HeaderValue::from_str) {
                 headers.insert(name, value);
             }
         }
@@ -83,12 +95,15 @@ impl HttpProxy {
     }
 }
 
-fn overwritten_header(name: &str, value: &str) -> Result<(HeaderName, String)> {
+fn overwritten_header(name: &str, value: &str) -> Result<(HeaderName, Content)> {
     let header = name.strip_prefix("overwrite:header.");
-    let field = value.strip_prefix("$context.authorizer.");
-    match (header, field) {
-        (Some(header), Some(field)) => Ok((header.parse()?, field.to_owned())),
-        _ => bail!("the local stack does not support the request parameter {name}: {value}"),
+    let content = match value.strip_prefix("$context.authorizer.") {
+        Some(field) => Some(Content::Context(field.to_owned())),
+        None => Some(Content::Static(value.to_owned())).filter(|_| !value.contains('$')),
+    };
+    match (header, content) {
+        (Some(header), Some(content)) => Ok((header.parse()?, content)),
+        _ => bail!("the local stack does not support the request parameter {name}"),
     }
 }
 
