@@ -51,7 +51,7 @@ fn is_untested((operation, status, label): &(String, String, String)) -> bool {
         // Throttling, which is off in this stack.
         (_, "429", _)
             // Functions that crash or hang, see tests/stack.
-            | (_, "5XX", _) | (_, "500" | "503", "message")
+            | (_, "500" | "503", "message")
             // Races, see tests/stack.
             | (_, _, "idempotency_in_progress")
             // See tests/stack/quotas.rs.

@@ -11,6 +11,7 @@
 mod answers;
 mod calls;
 mod document;
+mod generators;
 mod runbook;
 
 use std::{collections::BTreeSet, path::Path};
@@ -18,7 +19,7 @@ use std::{collections::BTreeSet, path::Path};
 use harness::GATEWAY;
 use serde_json::{Value, json};
 
-use crate::document::{Document, described, file, yaml};
+use crate::document::{Document, described, examples, file, yaml};
 
 #[test]
 fn the_documented_operations_are_the_routes_of_the_template() {
@@ -68,10 +69,7 @@ fn every_parameter_header_and_body_has_valid_examples() {
     described(&document.whole, "", &mut holders);
     assert!(!holders.is_empty());
     for (at, holder) in holders {
-        let mut examples: Vec<&Value> = holder.get("example").into_iter().collect();
-        let named = holder.get("examples").and_then(Value::as_object);
-        let named = named.into_iter().flat_map(|named| named.values());
-        examples.extend(named.map(|example| &example["value"]));
+        let examples: Vec<&Value> = examples(holder).collect();
         assert!(!examples.is_empty(), "{at} has no example");
         for example in examples {
             document.validate(&holder["schema"], example, &at);
