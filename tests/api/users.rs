@@ -274,6 +274,7 @@ fn users_are_found_by_the_beginning_of_any_word() {
             ("2", "Ann Lee", "ann.lee@acme.example"),
             ("3", "Anna Annabel Kim", "kim@corp.example"),
             ("4", "Leo", "x@corp.example"),
+            ("0", "Leopold", "l@other.example"),
         ];
         for (id, name, email) in people {
             let body = json!({ "role": "viewer", "name": name, "email": email });
@@ -301,6 +302,7 @@ fn users_are_found_by_the_beginning_of_any_word() {
             ("le%20ann", &["2"]),
             ("ann.lee@acme", &["2"]),
             ("corp", &["3", "4"]),
+            ("le", &["2", "4", "0"]),
             ("acme%20example&limit=1", &["1", "2"]),
             ("ann&role=editor", &[]),
             ("ann&status=active", &["2", "3"]),
