@@ -138,7 +138,7 @@ impl Stack {
 
         start_functions(&functions).await?;
         Ok(Self {
-            gateway: web::serve(listener, gateway.into_router())?,
+            gateway: gateway.serve(listener)?,
             tasks: spawn_tasks(&mappings, &backends.dynamo, options.ttl_sweep),
             functions,
             mappings,

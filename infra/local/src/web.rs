@@ -1,6 +1,6 @@
 //! Serves axum routers on loopback ports. A handler can also close its connection without a response.
 
-use std::net::Ipv4Addr;
+use std::{net::Ipv4Addr, time::Duration};
 
 use anyhow::{Context, Result};
 use axum::{
@@ -13,11 +13,12 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
 use http_body_util::BodyExt;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::json;
 use tokio::{
     net::TcpListener,
     task::{AbortHandle, JoinSet},
+    time::timeout,
 };
 use tower::ServiceExt;
 
@@ -36,6 +37,16 @@ impl IntoResponse for Closed {
     fn into_response(self) -> Response {
         Extension(self).into_response()
     }
+}
+
+/// How long a client may take to send a request. After that, the server closes the connection.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TimeLimits {
+    /// The time until the headers are complete. It starts when the connection is ready for a request, so an idle
+    /// connection is closed too.
+    pub headers: Duration,
+    /// The time from the headers to the end of the body.
+    pub body: Duration,
 }
 
 /// A running server. Dropping it ends the server and its connections.
@@ -64,14 +75,33 @@ pub(crate) fn url(listener: &TcpListener) -> Result<String> {
 }
 
 /// Serves a router until the result is dropped. The future of a handler is dropped when its client disconnects.
+///
+/// Clients may take any time, because they are parts of the stack, which keep idle connections.
 pub(crate) fn serve(listener: TcpListener, router: Router) -> Result<Server> {
+    start(listener, router, None)
+}
+
+/// Like [`serve`], for clients that may be slow on purpose.
+pub(crate) fn serve_within(
+    limits: TimeLimits,
+    listener: TcpListener,
+    router: Router,
+) -> Result<Server> {
+    start(listener, router, Some(limits))
+}
+
+fn start(listener: TcpListener, router: Router, limits: Option<TimeLimits>) -> Result<Server> {
     let url = url(&listener)?;
     let router = router.layer(DefaultBodyLimit::disable());
-    let task = tokio::spawn(accept(listener, router)).abort_handle();
+    let task = tokio::spawn(accept(listener, router, limits)).abort_handle();
     Ok(Server { url, task })
 }
 
-async fn accept(listener: TcpListener, router: Router) {
+async fn accept(listener: TcpListener, router: Router, limits: Option<TimeLimits>) {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(limits.map(|limits| limits.headers));
+    let body_limit = limits.map_or(Duration::MAX, |limits| limits.body);
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
@@ -80,17 +110,22 @@ async fn accept(listener: TcpListener, router: Router) {
                 let Ok((stream, _)) = accepted else { continue };
                 let _ = stream.set_nodelay(true);
                 let router = router.clone();
-                let service = service_fn(move |request| respond(router.clone(), request));
-                connections.spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+                let service = service_fn(move |request| respond(router.clone(), request, body_limit));
+                connections.spawn(http.serve_connection(TokioIo::new(stream), service));
             }
             Some(_) = connections.join_next() => {}
         }
     }
 }
 
-async fn respond(router: Router, request: Request<Incoming>) -> Result<Response, Closed> {
+async fn respond(
+    router: Router,
+    request: Request<Incoming>,
+    body_limit: Duration,
+) -> Result<Response, Closed> {
     let (parts, body) = request.into_parts();
-    let Some(body) = read(body).await? else {
+    let body = timeout(body_limit, read(body)).await;
+    let Some(body) = body.map_err(|_| Closed)?? else {
         let refusal = message(StatusCode::PAYLOAD_TOO_LARGE, "Request Entity Too Large");
         return Ok(([(header::CONNECTION, "close")], refusal).into_response());
     };
@@ -132,4 +167,67 @@ pub(crate) fn operation(headers: &HeaderMap) -> &str {
     target
         .and_then(|target| target.rsplit('.').next())
         .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::any;
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpStream,
+    };
+
+    use super::*;
+
+    const SHORT: Duration = Duration::from_millis(50);
+    const LONG: Duration = Duration::from_secs(60);
+
+    /// A server that returns the body of the request.
+    async fn echo(limits: TimeLimits) -> Server {
+        let router = Router::new().route("/", any(async |body: Bytes| body));
+        serve_within(limits, bind(0).await.unwrap(), router).unwrap()
+    }
+
+    async fn connect(server: &Server) -> TcpStream {
+        let address = server.url.trim_start_matches("http://");
+        TcpStream::connect(address).await.unwrap()
+    }
+
+    /// Everything that the server sends on a connection until it closes it.
+    async fn received(mut stream: TcpStream) -> String {
+        let mut bytes = Vec::new();
+        let _ = stream.read_to_end(&mut bytes).await;
+        String::from_utf8(bytes).unwrap()
+    }
+
+    /// Sends the beginning of a request. Returns what the server has sent when it closes the connection.
+    async fn send_beginning(server: &Server, beginning: &str) -> String {
+        let mut stream = connect(server).await;
+        stream.write_all(beginning.as_bytes()).await.unwrap();
+        let closed = tokio::time::timeout(LONG / 2, received(stream)).await;
+        closed.expect("the server closes the connection")
+    }
+
+    #[tokio::test]
+    async fn a_connection_whose_headers_do_not_end_is_closed() {
+        let (headers, body) = (SHORT, LONG);
+        let server = echo(TimeLimits { headers, body }).await;
+        for beginning in ["", "GET / HTTP/1.1\r\nHost: localhost\r\nX: "] {
+            assert_eq!(send_beginning(&server, beginning).await, "");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_whose_body_does_not_end_is_closed_and_others_are_served() {
+        let (headers, body) = (LONG, SHORT);
+        let server = echo(TimeLimits { headers, body }).await;
+        let mut other = connect(&server).await;
+        let beginning = "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nbeginn";
+        assert_eq!(send_beginning(&server, beginning).await, "");
+        let request = b"POST / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok";
+        other.write_all(request).await.unwrap();
+        let response = received(other).await;
+        assert!(response.starts_with("HTTP/1.1 200 "), "{response}");
+        assert!(response.ends_with("\r\n\r\nok"), "{response}");
+    }
 }

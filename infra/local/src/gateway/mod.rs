@@ -21,6 +21,7 @@ use axum::{
 use bytes::Bytes;
 use http::request::Parts;
 use serde_json::{Map, Value};
+use tokio::net::TcpListener;
 use uuid::Uuid;
 
 use self::{authorizer::Authorizer, http_proxy::HttpProxy, refusal::Refusal, route_key::RouteKey};
@@ -28,12 +29,17 @@ use crate::{
     function::Function,
     runtime_api::{InvokeError, LARGEST_PAYLOAD},
     template::{self, Resource, RouteSettings, Template},
+    web::{self, Server, TimeLimits},
 };
 
 const LARGEST_BODY: usize = 10 << 20;
 const LARGEST_HEADERS: usize = 10_240;
 /// API Gateway's timeout for an integration that sets none.
 const INTEGRATION_TIMEOUT_MS: u64 = 30_000;
+const TIME_LIMITS: TimeLimits = TimeLimits {
+    headers: Duration::from_secs(10),
+    body: Duration::from_secs(30),
+};
 
 pub(crate) struct Gateway {
     routes: Vec<Route>,
@@ -89,8 +95,10 @@ impl Gateway {
         Ok(Self { routes })
     }
 
-    pub(crate) fn into_router(self) -> Router {
-        Router::new().fallback(answer).with_state(Arc::new(self))
+    /// Serves the API until the result is dropped.
+    pub(crate) fn serve(self, listener: TcpListener) -> Result<Server> {
+        let router = Router::new().fallback(answer).with_state(Arc::new(self));
+        web::serve_within(TIME_LIMITS, listener, router)
     }
 
     fn find(&self, parts: &Parts) -> Option<(&Route, Map<String, Value>)> {
