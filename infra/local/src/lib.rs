@@ -332,7 +332,7 @@ impl Stack {
             find_function(&self.functions, reference)
         })?;
         let listener = web::bind(0).await?;
-        Ok(Api(web::serve(listener, gateway.into_router())?))
+        Ok(Api(gateway.serve(listener)?))
     }
 
     /// A function's ARN. `function` is the name of the binary.

@@ -10,9 +10,14 @@ use std::{
     time::Duration,
 };
 
-use harness::{Answer, RuleGuard};
+use harness::{Answer, GATEWAY, RuleGuard};
 
 use crate::Race;
+
+/// Whether a response comes from the gateway because the function crashed or hung.
+pub fn is_crash(answer: &Answer) -> bool {
+    answer.status == 500 && answer.code() == GATEWAY
+}
 
 /// What happened in a race.
 pub struct Tally {
@@ -64,7 +69,7 @@ impl Tally {
         match answer.status {
             200..=299 => increment(&self.acknowledged),
             503 => increment(&self.unavailable),
-            502 | 504 => increment(&self.crashed),
+            _ if is_crash(answer) => increment(&self.crashed),
             0 => increment(&self.lost),
             status => {
                 let reason = format!("{status} {}", answer.code());
@@ -126,7 +131,7 @@ impl fmt::Display for Report {
             "operations",
             "acknowledged",
             "503",
-            "502/504",
+            "500",
             "lost",
             "faults",
             "kills",

@@ -14,7 +14,11 @@ use harness::{Answer, Tenant};
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 
-use crate::{Race, report::Tally, world::World};
+use crate::{
+    Race,
+    report::{Tally, is_crash},
+    world::World,
+};
 
 /// A status and a code that a request may return. `""` stands for no code.
 pub type Expected = (u16, &'static str);
@@ -32,7 +36,8 @@ pub struct Round {
 
 /// Whether it is unknown if the request took effect: the response was lost, or told the client to try again.
 pub fn is_unknown(answer: &Answer) -> bool {
-    matches!(answer.status, 0 | 502 | 503 | 504) || answer.code() == "changed_meanwhile"
+    let is_transient = matches!(answer.status, 0 | 503) || answer.code() == "changed_meanwhile";
+    is_transient || is_crash(answer)
 }
 
 impl Round {
@@ -83,7 +88,7 @@ impl Round {
         let is_expected = expected.contains(&(answer.status, answer.code()));
         let is_allowed = match answer.status {
             0 => true,
-            502 | 504 => self.world.has_crashes(),
+            _ if is_crash(&answer) => self.world.has_crashes(),
             503 => matches!(answer.code(), "unavailable" | harness::GATEWAY),
             409 => answer.code() == "changed_meanwhile",
             _ => false,

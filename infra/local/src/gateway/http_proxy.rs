@@ -59,9 +59,9 @@ impl HttpProxy {
         let request = self.client.request(parts.method.clone(), self.url(event));
         let request = request.headers(self.headers(&parts.headers, event));
         let answer = request.body(body.clone()).send().await;
-        let answer = answer.map_err(|_| Refusal::FunctionFailed)?;
+        let answer = answer.map_err(|error| refusal(&error))?;
         let (status, headers) = (answer.status(), answer.headers().clone());
-        let body = answer.bytes().await.map_err(|_| Refusal::FunctionFailed)?;
+        let body = answer.bytes().await.map_err(|error| refusal(&error))?;
         Ok((status, without_hop_by_hop(headers), body).into_response())
     }
 
@@ -92,6 +92,14 @@ impl HttpProxy {
             }
         }
         headers
+    }
+}
+
+fn refusal(error: &reqwest::Error) -> Refusal {
+    if error.is_timeout() {
+        Refusal::IntegrationTimedOut
+    } else {
+        Refusal::IntegrationFailed
     }
 }
 

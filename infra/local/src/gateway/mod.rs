@@ -27,7 +27,7 @@ use uuid::Uuid;
 use self::{authorizer::Authorizer, http_proxy::HttpProxy, refusal::Refusal, route_key::RouteKey};
 use crate::{
     function::Function,
-    runtime_api::{InvokeError, LARGEST_PAYLOAD},
+    runtime_api::{LARGEST_PAYLOAD, Outcome},
     template::{self, Resource, RouteSettings, Template},
     web::{self, Server, TimeLimits},
 };
@@ -283,14 +283,17 @@ async fn invoke(
         return Err(Refusal::BodyTooLarge);
     }
     let outcome = tokio::time::timeout(timeout, function.invoke(event)).await;
-    let answer = match outcome.unwrap_or(Err(InvokeError::TimedOut)) {
-        Ok(answer) => answer,
-        Err(InvokeError::TimedOut) => return Err(Refusal::FunctionTimedOut),
-        Err(InvokeError::Crashed | InvokeError::Function { .. }) => {
-            return Err(Refusal::FunctionFailed);
-        }
-    };
-    payload::response(answer).ok_or(Refusal::FunctionFailed)
+    let outcome = outcome.map_err(|_| Refusal::IntegrationTimedOut)?;
+    response(outcome)
+}
+
+/// The response for the outcome of an invocation. A function that exceeds its own timeout has failed like one that
+/// crashes; HTTP APIs return 503 only after the timeout of the integration.
+fn response(outcome: Outcome) -> Result<Response, Refusal> {
+    let answer = outcome.ok();
+    answer
+        .and_then(payload::response)
+        .ok_or(Refusal::IntegrationFailed)
 }
 
 impl Bucket {
@@ -314,5 +317,48 @@ impl Bucket {
             self.tokens -= 1.0;
         }
         enough
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::to_bytes;
+    use serde_json::json;
+
+    use super::*;
+    use crate::runtime_api::InvokeError;
+
+    async fn status_and_message(response: impl IntoResponse) -> (u16, Value) {
+        let response = response.into_response();
+        let status = response.status().as_u16();
+        let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        (status, serde_json::from_slice(&body).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_failed_function_returns_500() {
+        for outcome in [
+            Err(InvokeError::Crashed),
+            Err(InvokeError::TimedOut),
+            Err(InvokeError::function("Error", "a secret")),
+            Ok(json!({ "statusCode": "none" })),
+            Ok(json!({ "statusCode": 200, "headers": { "a b": "c" } })),
+            Ok(json!({ "statusCode": 200, "body": "?", "isBase64Encoded": true })),
+        ] {
+            let expected = (500, json!({ "message": "Internal Server Error" }));
+            assert_eq!(status_and_message(response(outcome)).await, expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn the_gateway_refuses_as_an_http_api_does() {
+        for (refusal, status, message) in [
+            (Refusal::NoRoute, 404, "Not Found"),
+            (Refusal::TooManyRequests, 429, "Too Many Requests"),
+            (Refusal::IntegrationTimedOut, 503, "Service Unavailable"),
+        ] {
+            let expected = (status, json!({ "message": message }));
+            assert_eq!(status_and_message(refusal).await, expected);
+        }
     }
 }

@@ -16,8 +16,11 @@ pub(super) enum Refusal {
     TooManyRequests,
     HeadersTooLarge,
     AuthorizerFailed,
-    FunctionFailed,
-    FunctionTimedOut,
+    /// The function crashed, exceeded its own timeout or reported an error, its response is malformed, or the service
+    /// cannot be reached.
+    IntegrationFailed,
+    /// The function did not respond within the timeout of the integration.
+    IntegrationTimedOut,
 }
 
 impl IntoResponse for Refusal {
@@ -32,9 +35,10 @@ impl IntoResponse for Refusal {
                 StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
                 "Request Header Fields Too Large",
             ),
-            Self::AuthorizerFailed => (StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error"),
-            Self::FunctionFailed => (StatusCode::BAD_GATEWAY, "Bad Gateway"),
-            Self::FunctionTimedOut => (StatusCode::GATEWAY_TIMEOUT, "Gateway Timeout"),
+            Self::AuthorizerFailed | Self::IntegrationFailed => {
+                (StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error")
+            }
+            Self::IntegrationTimedOut => (StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable"),
         };
         let response = web::message(status, message);
         let challenge = match self {
