@@ -1,6 +1,6 @@
 //! Responses from the gateway itself.
 
-use harness::{Options, Tenant, all_at_once, options, run, send};
+use harness::{GATEWAY, Options, Tenant, VALIDATE, all_at_once, options, run, send};
 
 use crate::start;
 
@@ -58,5 +58,54 @@ fn a_flood_of_revocations_does_not_use_up_other_limits() {
         assert_eq!(tenant.verdict(&key).await, "active");
         tenant.revoke_by_id(&id).await;
         assert_eq!(tenant.verdict(&key).await, "revoked");
+    });
+}
+
+#[test]
+fn the_gateway_refuses_paths_that_an_http_api_refuses() {
+    run(async {
+        let tenant = Tenant::fresh();
+        for (path, status) in [
+            ("/v1/users/a%zz", 400),
+            ("/v1/users/a%25", 400),
+            ("/v1/users/a%2Fb", 404),
+            ("/v1/nothing", 404),
+        ] {
+            tenant.get("admin", path).await.expect_code(status, GATEWAY);
+        }
+    });
+}
+
+#[test]
+fn a_path_parameter_is_decoded_twice() {
+    run(async {
+        let tenant = Tenant::fresh();
+        tenant.user("auth0%7C1", "viewer").await;
+        for path in ["/v1/users/auth0%7C1", "/v1/users/auth0%257C1"] {
+            let user = tenant.get("admin", path).await.expect(200);
+            assert_eq!(user["id"], "auth0|1");
+        }
+    });
+}
+
+#[test]
+fn a_body_arrives_whatever_its_type() {
+    run(async {
+        let tenant = Tenant::fresh();
+        let (_, key) = tenant.key("admin", "viewer").await;
+        let json = format!(r#"{{"access_key":"{key}"}}"#);
+        let form = "application/x-www-form-urlencoded";
+        for (content_type, body) in [
+            (None, json.clone()),
+            (Some("application/json"), json),
+            (Some(form), format!("token={key}")),
+        ] {
+            let mut request = tenant.call("POST", VALIDATE).body(body);
+            if let Some(content_type) = content_type {
+                request = request.header("content-type", content_type);
+            }
+            let answer = send(request).await.expect(200);
+            assert_eq!(answer["active"], true, "{content_type:?}");
+        }
     });
 }

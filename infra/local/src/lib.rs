@@ -130,7 +130,8 @@ impl Stack {
         template.check()?;
         let logs = Logs::new(options.verbose);
         let functions = functions(&template, &bin_directory, &backends, &logs, &options)?;
-        let gateway = Gateway::new(&template, options.throttling, |reference| {
+        let port = web::port(&listener)?;
+        let gateway = Gateway::new(&template, port, options.throttling, |reference| {
             find_function(&functions, reference)
         })?;
         let dead_letters = DeadLetters::default();
@@ -328,10 +329,10 @@ impl Stack {
     pub async fn serve_api(&self, template: &Path, parameters: &[(String, String)]) -> Result<Api> {
         let template = parse_template(template, parameters)?;
         template.check()?;
-        let gateway = Gateway::new(&template, false, |reference| {
+        let listener = web::bind(0).await?;
+        let gateway = Gateway::new(&template, web::port(&listener)?, false, |reference| {
             find_function(&self.functions, reference)
         })?;
-        let listener = web::bind(0).await?;
         Ok(Api(gateway.serve(listener)?))
     }
 

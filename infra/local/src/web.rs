@@ -68,10 +68,15 @@ pub(crate) async fn bind(port: u16) -> Result<TcpListener> {
         .with_context(|| format!("cannot listen on 127.0.0.1:{port}"))
 }
 
+pub(crate) fn port(listener: &TcpListener) -> Result<u16> {
+    let address = listener.local_addr().context("a listener has no address")?;
+    Ok(address.port())
+}
+
 /// The base URL of a bound listener.
 pub(crate) fn url(listener: &TcpListener) -> Result<String> {
-    let address = listener.local_addr().context("a listener has no address")?;
-    Ok(format!("http://{address}"))
+    let port = port(listener)?;
+    Ok(format!("http://{}:{port}", Ipv4Addr::LOCALHOST))
 }
 
 /// Serves a router until the result is dropped. The future of a handler is dropped when its client disconnects.

@@ -2,6 +2,7 @@
 
 mod authorizer;
 mod http_proxy;
+mod path;
 mod payload;
 mod refusal;
 mod route_key;
@@ -24,7 +25,10 @@ use serde_json::{Map, Value};
 use tokio::net::TcpListener;
 use uuid::Uuid;
 
-use self::{authorizer::Authorizer, http_proxy::HttpProxy, refusal::Refusal, route_key::RouteKey};
+use self::{
+    authorizer::Authorizer, http_proxy::HttpProxy, path::RequestPath, payload::Received,
+    refusal::Refusal, route_key::RouteKey,
+};
 use crate::{
     function::Function,
     runtime_api::{LARGEST_PAYLOAD, Outcome},
@@ -43,6 +47,8 @@ const TIME_LIMITS: TimeLimits = TimeLimits {
 
 pub(crate) struct Gateway {
     routes: Vec<Route>,
+    /// The port on which clients reach the gateway.
+    port: u16,
 }
 
 struct Route {
@@ -76,6 +82,7 @@ impl Gateway {
     /// Reads the template's API. `function` finds a function by its ARN.
     pub(crate) fn new(
         template: &Template,
+        port: u16,
         throttling: bool,
         function: impl Fn(&str) -> Result<Arc<Function>>,
     ) -> Result<Self> {
@@ -92,7 +99,7 @@ impl Gateway {
             routes.push(route);
         }
         routes.sort_by_key(|route| route.key.precedence());
-        Ok(Self { routes })
+        Ok(Self { routes, port })
     }
 
     /// Serves the API until the result is dropped.
@@ -101,19 +108,27 @@ impl Gateway {
         web::serve_within(TIME_LIMITS, listener, router)
     }
 
-    fn find(&self, parts: &Parts) -> Option<(&Route, Map<String, Value>)> {
-        let (method, path) = (parts.method.as_str(), parts.uri.path());
+    fn find(&self, method: &str, path: &RequestPath) -> Option<(&Route, Map<String, Value>)> {
         self.routes.iter().find_map(|route| {
-            let parameters = route.key.matches(method, path)?;
+            let parameters = route.key.matches(method, &path.routed)?;
             Some((route, parameters))
         })
     }
 
     async fn route(&self, id: &str, parts: &Parts, body: &Bytes) -> Result<Response, Refusal> {
         check_size(parts, body)?;
-        let (route, parameters) = self.find(parts).ok_or(Refusal::NoRoute)?;
+        let path = RequestPath::parse(parts.uri.path()).ok_or(Refusal::InvalidPath)?;
+        let found = self.find(parts.method.as_str(), &path);
+        let (route, parameters) = found.ok_or(Refusal::NoRoute)?;
         route.throttle()?;
-        let mut event = payload::event(id, route.key.as_str(), parts, parameters, body);
+        let received = Received {
+            id,
+            parts,
+            path: &path.raw,
+            body,
+            port: self.port,
+        };
+        let mut event = payload::event(&received, route.key.as_str(), parameters);
         if let Some(authorizer) = &route.authorizer {
             let context = authorizer.check(&event, &route.scopes).await?;
             event["requestContext"]["authorizer"] = context;
@@ -354,6 +369,7 @@ mod tests {
     async fn the_gateway_refuses_as_an_http_api_does() {
         for (refusal, status, message) in [
             (Refusal::NoRoute, 404, "Not Found"),
+            (Refusal::InvalidPath, 400, "Bad Request"),
             (Refusal::TooManyRequests, 429, "Too Many Requests"),
             (Refusal::IntegrationTimedOut, 503, "Service Unavailable"),
         ] {

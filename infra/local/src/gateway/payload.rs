@@ -17,25 +17,44 @@ use crate::{
     template::{ACCOUNT, Scalar},
 };
 
-/// API Gateway passes a body on as text if its content type ends with one of these, or starts with `text/`.
-const TEXT_TYPES: [&str; 4] = ["json", "xml", "javascript", "x-www-form-urlencoded"];
+/// The types, besides `text/*`, whose bodies HTTP APIs pass on as text. AWS only documents that "binary" bodies are in
+/// base64. This list was observed, and forms and bodies without a type are not in it: ministackorg/ministack#766 on
+/// GitHub.
+const TEXT_TYPES: [&str; 3] = [
+    "application/javascript",
+    "application/json",
+    "application/xml",
+];
+
+/// The address of every client of the local stack.
+const CLIENT: &str = "127.0.0.1";
+
+/// A request that the gateway has received.
+pub(super) struct Received<'a> {
+    pub id: &'a str,
+    pub parts: &'a Parts,
+    /// The decoded path.
+    pub path: &'a str,
+    pub body: &'a [u8],
+    /// The port on which the gateway received the request.
+    pub port: u16,
+}
 
 /// The request as an event of payload format 2.0.
 pub(super) fn event(
-    id: &str,
+    received: &Received<'_>,
     route_key: &str,
-    parts: &Parts,
     parameters: Map<String, Value>,
-    body: &[u8],
 ) -> Value {
+    let Received { parts, path, .. } = received;
     let query = parts.uri.query().unwrap_or_default();
-    let (headers, cookies) = headers(&parts.headers);
-    let (body, encoded) = encode(&parts.headers, body);
-    let context = request_context(id, route_key, parts, &headers);
+    let (headers, cookies) = headers(&parts.headers, received.port);
+    let (body, encoded) = encode(&parts.headers, received.body);
+    let context = request_context(received, route_key, &headers);
     let mut event = json!({
         "version": "2.0",
         "routeKey": route_key,
-        "rawPath": parts.uri.path(),
+        "rawPath": path,
         "rawQueryString": query,
         "headers": headers,
         "requestContext": context,
@@ -63,9 +82,8 @@ pub(super) fn event(
 
 /// The `requestContext` of an event, without its `authorizer`.
 fn request_context(
-    id: &str,
+    received: &Received<'_>,
     route_key: &str,
-    parts: &Parts,
     headers: &Map<String, Value>,
 ) -> Value {
     let now = clock::now();
@@ -81,13 +99,13 @@ fn request_context(
         "domainName": host,
         "domainPrefix": host.split(['.', ':']).next(),
         "http": {
-            "method": parts.method.as_str(),
-            "path": parts.uri.path(),
+            "method": received.parts.method.as_str(),
+            "path": received.path,
             "protocol": "HTTP/1.1",
-            "sourceIp": "127.0.0.1",
+            "sourceIp": CLIENT,
             "userAgent": headers.get("user-agent"),
         },
-        "requestId": id,
+        "requestId": received.id,
         "routeKey": route_key,
         "stage": "$default",
         "time": time.strftime("%d/%b/%Y:%H:%M:%S %z").to_string(),
@@ -96,7 +114,7 @@ fn request_context(
 }
 
 /// The headers and the cookies, which API Gateway separates. The values of a repeated header are joined by commas.
-fn headers(all: &HeaderMap) -> (Map<String, Value>, Vec<String>) {
+fn headers(all: &HeaderMap, port: u16) -> (Map<String, Value>, Vec<String>) {
     let (mut headers, mut cookies) = (Map::new(), Vec::new());
     for (name, value) in all {
         let value = String::from_utf8_lossy(value.as_bytes());
@@ -106,13 +124,24 @@ fn headers(all: &HeaderMap) -> (Map<String, Value>, Vec<String>) {
             append(&mut headers, name.as_str(), &value);
         }
     }
-    for (name, value) in [
-        ("x-forwarded-for", "127.0.0.1"),
-        ("x-forwarded-proto", "http"),
-    ] {
-        append(&mut headers, name, value);
-    }
+    forward(&mut headers, port);
     (headers, cookies)
+}
+
+/// Sets the headers by which the gateway describes the client, and removes those that the client has set.
+///
+/// API Gateway appends the client's address to `X-Forwarded-For`, so only the last address is reliable, and replaces
+/// the other two headers (ustayready/fireprox#12 and stac-utils/stac-server#130 on GitHub). It sends `Forwarded` to
+/// HTTP integrations only, so a function must not see a client's.
+fn forward(headers: &mut Map<String, Value>, port: u16) {
+    headers.remove("forwarded");
+    let addresses = match headers.get("x-forwarded-for").and_then(Value::as_str) {
+        Some(sent) if !sent.is_empty() => format!("{sent}, {CLIENT}"),
+        _ => CLIENT.to_owned(),
+    };
+    headers.insert("x-forwarded-for".into(), addresses.into());
+    headers.insert("x-forwarded-port".into(), port.to_string().into());
+    headers.insert("x-forwarded-proto".into(), "http".into());
 }
 
 fn append(map: &mut Map<String, Value>, name: &str, value: &str) {
@@ -123,19 +152,17 @@ fn append(map: &mut Map<String, Value>, name: &str, value: &str) {
     map.insert(name.to_owned(), joined.into());
 }
 
-/// Returns the body as text if its content type is a text type and its bytes are UTF-8, otherwise as base64. The flag
-/// tells whether the result is base64.
+/// Returns the body as text if its type is a text type and its bytes are UTF-8, otherwise as base64. The flag tells
+/// whether the result is base64.
 fn encode(headers: &HeaderMap, body: &[u8]) -> (String, bool) {
     let content_type = headers
         .get(header::CONTENT_TYPE)
         .and_then(|value| value.to_str().ok());
-    let is_text = content_type.is_none_or(|content_type| {
-        let essence = content_type.split(';').next().unwrap_or_default();
-        let essence = essence.trim().to_ascii_lowercase();
-        essence.starts_with("text/") || TEXT_TYPES.iter().any(|text| essence.ends_with(text))
-    });
+    let essence = content_type.unwrap_or_default().split(';').next();
+    let essence = essence.unwrap_or_default().trim().to_ascii_lowercase();
+    let is_text = essence.starts_with("text/") || TEXT_TYPES.contains(&essence.as_str());
     match std::str::from_utf8(body) {
-        Ok(text) if is_text => (text.to_owned(), false),
+        Ok(text) if is_text || text.is_empty() => (text.to_owned(), false),
         _ => (STANDARD.encode(body), true),
     }
 }
@@ -195,5 +222,99 @@ impl FunctionResponse {
             map.append(name, HeaderValue::from_bytes(value.as_bytes()).ok()?);
         }
         Some(map)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+
+    /// The event of a request with these headers and this body.
+    fn event_of(headers: &[(&str, &str)], body: &[u8]) -> Value {
+        let request = headers
+            .iter()
+            .fold(Request::post("/a%20b?c=%20"), |request, (name, value)| {
+                request.header(*name, *value)
+            });
+        let (parts, ()) = request.body(()).unwrap().into_parts();
+        let received = Received {
+            id: "id",
+            parts: &parts,
+            path: "/a b",
+            body,
+            port: 3000,
+        };
+        event(&received, "POST /{name}", Map::new())
+    }
+
+    #[test]
+    fn a_body_is_in_base64_unless_its_type_is_text() {
+        for content_type in [
+            "application/json",
+            "Application/JSON ; charset=utf-8",
+            "application/javascript",
+            "application/xml",
+            "text/plain",
+            "text/anything; a=b",
+        ] {
+            let event = event_of(&[("content-type", content_type)], b"{}");
+            assert_eq!(event["body"], "{}", "{content_type}");
+            assert_eq!(event["isBase64Encoded"], false, "{content_type}");
+        }
+        for content_type in [
+            "application/x-www-form-urlencoded",
+            "application/vnd.api+json",
+            "application/octet-stream",
+            "multipart/form-data; boundary=x",
+            "json",
+            "",
+        ] {
+            let event = event_of(&[("content-type", content_type)], b"{}");
+            assert_eq!(event["body"], "e30=", "{content_type}");
+            assert_eq!(event["isBase64Encoded"], true, "{content_type}");
+        }
+        let event = event_of(&[], b"{}");
+        assert_eq!(
+            (&event["body"], &event["isBase64Encoded"]),
+            (&json!("e30="), &json!(true))
+        );
+        let event = event_of(&[("content-type", "text/plain")], b"\xff");
+        assert_eq!(
+            (&event["body"], &event["isBase64Encoded"]),
+            (&json!("/w=="), &json!(true))
+        );
+        let event = event_of(&[], b"");
+        assert_eq!(
+            (&event["body"], &event["isBase64Encoded"]),
+            (&json!(null), &json!(false))
+        );
+    }
+
+    #[test]
+    fn the_paths_of_an_event_are_decoded_and_its_query_is_not() {
+        let event = event_of(&[], b"");
+        assert_eq!(event["rawPath"], "/a b");
+        assert_eq!(event["requestContext"]["http"]["path"], "/a b");
+        assert_eq!(event["rawQueryString"], "c=%20");
+    }
+
+    #[test]
+    fn a_client_cannot_send_the_headers_of_the_gateway() {
+        let headers = &event_of(&[], b"")["headers"];
+        assert_eq!(headers["x-forwarded-for"], "127.0.0.1");
+        let forged = [
+            ("x-forwarded-for", "192.0.2.1"),
+            ("x-forwarded-for", "192.0.2.2"),
+            ("x-forwarded-port", "443"),
+            ("x-forwarded-proto", "https"),
+            ("forwarded", "for=192.0.2.1;proto=https"),
+        ];
+        let headers = &event_of(&forged, b"")["headers"];
+        assert_eq!(headers["x-forwarded-for"], "192.0.2.1,192.0.2.2, 127.0.0.1");
+        assert_eq!(headers["x-forwarded-port"], "3000");
+        assert_eq!(headers["x-forwarded-proto"], "http");
+        assert_eq!(headers["forwarded"], Value::Null);
     }
 }

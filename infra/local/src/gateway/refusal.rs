@@ -12,6 +12,7 @@ pub(super) enum Refusal {
     Unauthorized(Option<&'static str>),
     Forbidden,
     NoRoute,
+    InvalidPath,
     BodyTooLarge,
     TooManyRequests,
     HeadersTooLarge,
@@ -29,6 +30,7 @@ impl IntoResponse for Refusal {
             Self::Unauthorized(_) => (StatusCode::UNAUTHORIZED, "Unauthorized"),
             Self::Forbidden => (StatusCode::FORBIDDEN, "Forbidden"),
             Self::NoRoute => (StatusCode::NOT_FOUND, "Not Found"),
+            Self::InvalidPath => (StatusCode::BAD_REQUEST, "Bad Request"),
             Self::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "Request Entity Too Large"),
             Self::TooManyRequests => (StatusCode::TOO_MANY_REQUESTS, "Too Many Requests"),
             Self::HeadersTooLarge => (

@@ -1,7 +1,8 @@
 //! Route keys: which requests a route matches, and the order of routes.
 
-use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
+
+use super::path;
 
 /// A route key such as `POST /v1/users/{user_id}`, `ANY /{proxy+}` or `$default`.
 #[derive(Debug)]
@@ -72,7 +73,9 @@ impl RouteKey {
         (path.is_none(), greedy, kinds, self.method.is_none())
     }
 
-    /// The decoded path parameters. `None` if the route does not match the request.
+    /// The decoded path parameters. `None` if the route does not match the request. `path` is [`RequestPath::routed`].
+    ///
+    /// [`RequestPath::routed`]: path::RequestPath::routed
     pub(super) fn matches(&self, method: &str, path: &str) -> Option<Map<String, Value>> {
         let mut parameters = Map::new();
         let Some(segments) = &self.path else {
@@ -81,8 +84,6 @@ impl RouteKey {
         if self.method.as_deref().is_some_and(|own| own != method) {
             return None;
         }
-        let decode =
-            |part: &str| Value::from(percent_decode_str(part).decode_utf8_lossy().into_owned());
         let mut rest = Some(path.strip_prefix('/')?);
         for segment in segments {
             let here = rest?;
@@ -92,10 +93,10 @@ impl RouteKey {
             match segment {
                 Segment::Static(text) if text == part => {}
                 Segment::Parameter(name) if !part.is_empty() => {
-                    parameters.insert(name.clone(), decode(part));
+                    parameters.insert(name.clone(), path::decode(part)?.into());
                 }
                 Segment::Greedy(name) if !here.is_empty() => {
-                    parameters.insert(name.clone(), decode(here));
+                    parameters.insert(name.clone(), path::decode(here)?.into());
                     return Some(parameters);
                 }
                 _ => return None,
@@ -138,10 +139,21 @@ mod tests {
     }
 
     #[test]
-    fn path_parameters_are_decoded() {
-        let key = RouteKey::parse("GET /users/{id}").unwrap();
-        let parameters = key.matches("GET", "/users/a%7Cb%2Fc").unwrap();
-        assert_eq!(parameters["id"], "a|b/c");
-        assert!(key.matches("GET", "/users/").is_none());
+    fn path_parameters_are_decoded_twice_and_an_escaped_slash_separates_segments() {
+        let parameter = |key: &str, path: &str| {
+            let path = path::RequestPath::parse(path).unwrap();
+            let parameters = RouteKey::parse(key).unwrap().matches("GET", &path.routed)?;
+            Some(parameters["id"].as_str().unwrap().to_owned())
+        };
+        for (key, path, id) in [
+            ("GET /users/{id}", "/users/a%7Cb", Some("a|b")),
+            ("GET /users/{id}", "/users/a%2Fb", None),
+            ("GET /users/{id}", "/users/a%252Fb", Some("a/b")),
+            ("GET /users/{id}/keys", "/users/a%2Fkeys", Some("a")),
+            ("GET /users/{id}", "/users/", None),
+            ("GET /{id+}", "/users/a%2Fb/c%20d", Some("users/a/b/c d")),
+        ] {
+            assert_eq!(parameter(key, path).as_deref(), id, "{path}");
+        }
     }
 }

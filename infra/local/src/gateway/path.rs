@@ -1,0 +1,66 @@
+//! The path of a request, as an HTTP API reads it.
+
+use percent_encoding::percent_decode_str;
+
+/// HTTP APIs decode a path twice, and truncate it at a `?` that appears in between. A `%` that then starts no escape
+/// makes the path invalid. AWS does not document this. It was captured from an HTTP API: hotsock/voker on GitHub,
+/// `vokerhttp/testdata/ingress-paths.json`. Routes are matched in between: `/{name}/x` does not match `/a%2Fb/x`, but
+/// matches `/a%252Fb/x`.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct RequestPath {
+    /// The path for route keys, decoded once.
+    pub routed: String,
+    /// `rawPath`, decoded twice.
+    pub raw: String,
+}
+
+impl RequestPath {
+    /// `None` if the gateway refuses the path.
+    pub(super) fn parse(path: &str) -> Option<Self> {
+        let mut routed = decode(path)?;
+        let length = routed.find('?').unwrap_or(routed.len());
+        routed.truncate(length);
+        let raw = decode(&routed)?;
+        Some(Self { routed, raw })
+    }
+}
+
+/// Percent-decodes a text. `None` if it contains a `%` that starts no escape.
+pub(super) fn decode(text: &str) -> Option<String> {
+    let is_escape = |rest: &str| {
+        let digits = rest.as_bytes().get(..2);
+        digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+    };
+    let valid = text.split('%').skip(1).all(is_escape);
+    valid.then(|| percent_decode_str(text).decode_utf8_lossy().into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_decoded_twice() {
+        for (sent, raw) in [
+            ("/plain", "/plain"),
+            ("/space%20value", "/space value"),
+            ("/a+b", "/a+b"),
+            ("/question%3Fvalue", "/question"),
+            ("/hash%23value", "/hash#value"),
+            ("/slash%2Fvalue", "/slash/value"),
+            ("/unicode-%CE%BB", "/unicode-λ"),
+            ("/literal%252Fvalue", "/literal/value"),
+            ("/literal%253Fvalue", "/literal?value"),
+            ("/literal%2525value", "/literal%value"),
+        ] {
+            assert_eq!(RequestPath::parse(sent).unwrap().raw, raw, "{sent}");
+        }
+    }
+
+    #[test]
+    fn a_path_with_an_invalid_escape_is_refused() {
+        for path in ["/percent%25done", "/%", "/%2", "/%zz", "/a%25", "/%é"] {
+            assert_eq!(RequestPath::parse(path), None, "{path}");
+        }
+    }
+}
