@@ -1,23 +1,10 @@
 //! Invokes each handler as Lambda does, with an event from `tests/events/`.
 
-use std::path::Path;
-
-use harness::{run, stack};
+use harness::{events::sample, run, stack};
 use serde_json::{Value, json};
 
-/// The event of a function, if the folder contains one.
-pub fn find_event(function: &str) -> Option<Value> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("events/{function}.json"));
-    let event = std::fs::read(path).ok()?;
-    Some(serde_json::from_slice(&event).unwrap())
-}
-
-pub fn event(function: &str) -> Value {
-    find_event(function).unwrap()
-}
-
 async fn invoke(function: &str) -> Value {
-    stack().invoke(function, event(function)).await.unwrap()
+    stack().invoke(function, sample(function)).await.unwrap()
 }
 
 /// Invokes a function. Asserts the status and returns the body.
@@ -51,7 +38,7 @@ fn every_handler_accepts_its_event() {
 fn an_event_without_a_caller_is_refused() {
     run(async {
         for function in ["create", "list", "revoke", "users"] {
-            let mut event = event(function);
+            let mut event = sample(function);
             let context = event["requestContext"].as_object_mut().unwrap();
             context.remove("authorizer");
             let answer = stack().invoke(function, event).await.unwrap();

@@ -13,6 +13,7 @@
 mod answer;
 mod deployed;
 mod protected;
+pub mod events;
 mod target;
 mod tenant;
 mod time;
@@ -20,7 +21,8 @@ mod upstream;
 
 pub use answer::{Answer, GATEWAY, all_at_once, secrets, send, strings};
 pub use local_stack::{
-    Fault, Options, Permission, Request, Rule, RuleGuard, RuntimeApi, Service, Stack, dynoxide,
+    Fault, InvokeError, Options, Permission, Request, Rule, RuleGuard, RuntimeApi, Service, Stack,
+    dynoxide,
 };
 pub use protected::{GATEWAY_SECRET, ProtectedApi};
 pub use target::{Target, block_on, options, run, stack};
