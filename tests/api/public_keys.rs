@@ -83,3 +83,13 @@ fn a_page_of_another_origin_may_send_any_header_for_the_key_set() {
         }
     });
 }
+
+#[test]
+fn the_platform_path_has_no_other_resources() {
+    run(async {
+        let tenant = Tenant::fresh();
+        for path in ["/api/v1/other", "/api/v1/jwks/keys", "/api/v1/jwks//"] {
+            send(tenant.call("GET", path)).await.expect(404);
+        }
+    });
+}

@@ -6,7 +6,7 @@ use access_keys::{
     service::PublishedKeys,
 };
 use lambda_http::{
-    Body, Request, Response,
+    Body, Request, RequestExt, Response,
     http::{HeaderValue, Method, header},
 };
 
@@ -25,6 +25,9 @@ impl App {
 /// Returns 200 with a JWK Set (RFC 7517), which may be cached for five minutes if it is complete, or 304 if the client
 /// has it. Returns 204 for `OPTIONS`.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error> {
+    if !is_key_set(&request) {
+        return Err(Error::NOT_FOUND);
+    }
     match *request.method() {
         Method::GET | Method::HEAD => {}
         Method::OPTIONS => return Ok(http::public_options()),
@@ -39,4 +42,13 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error
         headers.insert(header::CACHE_CONTROL, five_minutes);
     }
     Ok(response)
+}
+
+/// The greedy route exists only for the path with a trailing slash.
+fn is_key_set(request: &Request) -> bool {
+    http::route(request) != "ANY /api/v1/{proxy+}"
+        || request
+            .path_parameters_ref()
+            .and_then(|parameters| parameters.first("proxy"))
+            == Some("jwks/")
 }

@@ -35,13 +35,17 @@ impl Segment {
 }
 
 impl RouteKey {
-    /// `None` if `whole` is not a route key.
+    /// `None` if `whole` is not a route key. Like API Gateway, refuses a path that ends in a slash.
     pub(super) fn parse(whole: &str) -> Option<Self> {
         let (method, path) = match whole {
             "$default" => (None, None),
             _ => {
                 let (method, path) = whole.split_once(' ')?;
-                let segments = path.strip_prefix('/')?.split('/');
+                let path = path.strip_prefix('/')?;
+                if path.ends_with('/') {
+                    return None;
+                }
+                let segments = path.split('/');
                 (Some(method), Some(segments.map(Segment::parse).collect()))
             }
         };
@@ -136,6 +140,20 @@ mod tests {
         assert_eq!(first("GET", "/a/x/c"), Some("GET /a/{id}/c"));
         assert_eq!(first("GET", "/a/x/y/z"), Some("ANY /a/{proxy+}"));
         assert_eq!(first("GET", "/"), Some("$default"));
+    }
+
+    #[test]
+    fn a_route_key_must_not_end_in_a_slash() {
+        for (key, is_valid) in [
+            ("GET /", true),
+            ("GET /a", true),
+            ("GET /a/", false),
+            ("ANY /a/{id}/", false),
+            ("GET a", false),
+            ("GET", false),
+        ] {
+            assert_eq!(RouteKey::parse(key).is_some(), is_valid, "{key}");
+        }
     }
 
     #[test]
