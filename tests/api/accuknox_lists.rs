@@ -84,11 +84,11 @@ fn the_list_of_nodes_has_the_accuknox_format_and_pagination() {
         }
         for (body, total) in [
             (json!({ "cluster_id": [a, b] }), 3),
-            // Other programs write a number with a fraction or an exponent.
+            // Some clients write whole numbers with a fraction.
             (json!({ "cluster_id": [a.as_f64()] }), 3),
             (json!({ "cluster_id": [a.to_string()] }), 3),
             (json!({ "cluster_id": [b] }), 0),
-            // Newer clients send no cluster for all clusters, and a filter.
+            // Newer clients omit `cluster_id` to request all clusters, and send a filter.
             (json!({}), 3),
             (json!({ "cluster_id": null, "filter": {} }), 3),
             (json!({ "cluster_id": [], "filter": null }), 3),

@@ -22,7 +22,7 @@ fn a_key_can_read_its_own_record() {
 }
 
 #[test]
-fn a_key_that_is_not_good_is_401_with_a_challenge() {
+fn a_key_that_is_not_valid_returns_401_with_a_challenge() {
     const INVALID: &str = "Bearer error=\"invalid_token\"";
     run(async {
         let tenant = Tenant::fresh();

@@ -1,5 +1,5 @@
-//! Rules that let generators of clients read the whole of `infra/openapi.yaml`. They drop what they do not understand,
-//! such as a schema that contradicts another one under `allOf`. `tests/clients` runs two of them.
+//! Rules that `infra/openapi.yaml` must follow so that client generators read all of it. Generators drop what they do
+//! not understand, such as a schema that contradicts another one under `allOf`. `tests/clients` runs two generators.
 
 use serde_json::Value;
 
@@ -100,7 +100,7 @@ fn no_schema_with_properties_is_also_composed_of_others() {
 }
 
 #[test]
-fn no_schema_of_an_all_of_has_a_const() {
+fn no_schema_under_an_all_of_has_a_const() {
     let document = Document::read();
     let composed = objects(&document.whole).into_iter();
     for schemas in composed.filter_map(|schema| schema.get("allOf")) {

@@ -1,5 +1,4 @@
-//! How many live keys a user may have, how many active nodes a cluster, and how many people of a tenant may sign in for
-//! the first time in an hour.
+//! Limits on the live keys of a user, the active nodes of a cluster, and the first sign-ins of a tenant per hour.
 
 use harness::{KEYS, Stack, Tenant, UNKNOWN_KEY, all_at_once, now, run, send, strings, until};
 use reqwest::RequestBuilder;
@@ -146,7 +145,7 @@ fn a_damaged_quota_is_replaced() {
     });
 }
 
-/// A stack in which a cluster may have so many active nodes, and a key with which nodes join `prod`.
+/// A stack whose clusters may have `quota` active nodes, and a key with which nodes join `prod`.
 async fn with_nodes(quota: &str) -> (Stack, String) {
     let stack = own_stack(&[("MaxNodesPerCluster", quota)]).await;
     let (_, key) = Tenant::acme(&stack).onboarding_key(2).await;
@@ -178,7 +177,7 @@ fn a_cluster_has_no_more_active_nodes_than_its_quota() {
             refused.expect_accuknox(409, "node_quota_reached");
         }
         assert_eq!(node_names(&tenant).await, ["a", "b"]);
-        // A known node, a call without a node, and another cluster.
+        // The quota does not refuse a known node, a call without a node, or a node of another cluster.
         send(call(&tenant, &key, "prod", "b")).await.expect(200);
         tenant.onboard(&key, "prod").await.expect(200);
         send(call(&tenant, &key, "other", "c")).await.expect(200);
@@ -221,7 +220,7 @@ fn inactive_nodes_do_not_count_and_a_damaged_count_is_replaced() {
             )
             .await;
         };
-        let recounted = async || {
+        let make_count_due = async || {
             let past = json!({ "N": (now() - 31).to_string() });
             edit("QUOTA", "SET changed_at = :value", past).await;
         };
@@ -229,7 +228,7 @@ fn inactive_nodes_do_not_count_and_a_damaged_count_is_replaced() {
         // The nodes are not counted again within half a minute.
         let refused = send(call(&tenant, &key, "prod", "c")).await;
         refused.expect_accuknox(409, "node_quota_reached");
-        recounted().await;
+        make_count_due().await;
         send(call(&tenant, &key, "prod", "c")).await.expect(200);
         // An inactive node is still known.
         send(call(&tenant, &key, "prod", "a")).await.expect(200);
@@ -240,7 +239,7 @@ fn inactive_nodes_do_not_count_and_a_damaged_count_is_replaced() {
             ("changed_at", json!({ "S": "x" })),
             ("counting", json!({ "S": "x" })),
         ] {
-            recounted().await;
+            make_count_due().await;
             edit("QUOTA", &format!("SET {attribute} = :value"), value.clone()).await;
             let refused = send(call(&tenant, &key, "prod", "new")).await;
             refused.expect_accuknox(409, "node_quota_reached");
@@ -253,7 +252,7 @@ fn inactive_nodes_do_not_count_and_a_damaged_count_is_replaced() {
             assert!(is_right, "{attribute} {value}: {count}");
         }
         silence("b").await;
-        recounted().await;
+        make_count_due().await;
         send(call(&tenant, &key, "prod", "new")).await.expect(200);
     });
 }
@@ -313,7 +312,8 @@ fn first_sign_ins_are_limited_for_each_tenant_and_hour() {
             assert_eq!(refused.header("retry-after"), Some("3600"));
             refused.expect_problem(429, "too_many_first_sign_ins");
         }
-        // Everybody who is known, has been added or is named by `BootstrapAdmins`, and other tenants.
+        // The limit does not apply to people who are known, were added or are named by `BootstrapAdmins`, nor to other
+        // tenants.
         tenant.get("admin", ME).await.expect(200);
         tenant.get("one", ME).await.expect(200);
         tenant.user("three", "viewer").await;

@@ -362,7 +362,7 @@ impl Stack {
     }
 }
 
-/// An HTTP API beside the stack's own. Dropping it stops it.
+/// An HTTP API in addition to the stack's own. Dropping it stops its server.
 pub struct Api(Server);
 
 impl Api {

@@ -119,8 +119,8 @@ fn of_service(error: &ServiceError) -> Row<'static> {
         ServiceError::TooManyFirstSignIns => (
             StatusCode::TOO_MANY_REQUESTS,
             "too_many_first_sign_ins",
-            "too many people of the tenant have signed in for the first time in this hour: try again in the next hour, \
-             or ask an administrator to add you",
+            "the tenant has had too many first sign-ins this hour: try again in the next hour, or ask an administrator \
+             to add you",
         ),
         ServiceError::TryAgain => UNAVAILABLE,
         ServiceError::Store(error) if error.is_permanent() => INTERNAL,

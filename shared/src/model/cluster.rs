@@ -82,7 +82,7 @@ pub struct Node {
     pub forgotten_at: Timestamp,
 }
 
-/// How many active nodes a cluster may have. A node that is listed is never refused.
+/// How many active nodes a cluster may have. The quota applies only to nodes that are not listed.
 #[derive(Debug, Clone, Copy)]
 pub struct NodeQuota {
     pub nodes: u32,
@@ -93,7 +93,7 @@ pub struct NodeQuota {
 }
 
 impl NodeQuota {
-    /// The number of nodes of a cluster that are listed, whether or not they are active.
+    /// The maximum number of nodes of a cluster that are listed, whether or not they are active.
     pub const LISTED: u32 = 10_000;
 
     #[must_use]

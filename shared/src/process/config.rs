@@ -131,7 +131,7 @@ pub struct KeyLimits {
     pub default: Duration,
     /// The number of live keys that a user may have.
     pub per_user: usize,
-    /// The number of people of a tenant who may sign in for the first time in an hour.
+    /// The number of first sign-ins that the tenant may have per hour.
     pub first_sign_ins: u32,
 }
 

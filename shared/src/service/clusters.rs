@@ -129,7 +129,7 @@ pub async fn get_cluster(
 /// The nodes of some clusters, or of all clusters of the tenant, at most 10,000 in total.
 ///
 /// # Errors
-/// When the nodes of all clusters are requested, and there are more than [`MOST_CLUSTERS_READ`].
+/// When the nodes of all clusters are requested, and the tenant has more than [`MOST_CLUSTERS_READ`] clusters.
 pub async fn list_nodes(
     viewer: &Viewer,
     store: &Store,

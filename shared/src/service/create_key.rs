@@ -26,7 +26,7 @@ pub struct KeyRequest {
     pub expiry: Expiry,
     /// The largest number of live keys of the owner.
     pub quota: usize,
-    /// The number of people of the tenant who may sign in for the first time in an hour.
+    /// The number of first sign-ins that the tenant may have per hour.
     pub first_sign_ins: u32,
     /// The error for an expiry that is too early for a new key. A repeated request ignores it, because the expiry was
     /// valid when the request was first sent.

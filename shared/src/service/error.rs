@@ -47,7 +47,7 @@ pub enum Error {
     Conflict(&'static str, &'static str),
     /// The key that was created with this `Idempotency-Key` cannot be issued again.
     IdempotencyKeyCompleted(KeyId),
-    /// More people of the tenant want to sign in for the first time than may do so in an hour.
+    /// The tenant has reached its limit on first sign-ins for this hour.
     TooManyFirstSignIns,
     /// Another request is changing the same resource, and will soon have ended.
     TryAgain,

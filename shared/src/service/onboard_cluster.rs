@@ -4,6 +4,7 @@
 //! 2. Call [`decide`], which does no I/O.
 //! 3. Write an [`Onboarding`] in one transaction. The transaction takes a new slot only if the key, its owner and the
 //!    cluster still allow it.
+//! 4. If the node is new, the transaction fails. Count the node against the quota of the cluster, and write again.
 //!
 //! If a concurrent request has changed the same items, start again at step 1.
 
@@ -48,11 +49,12 @@ pub enum Joining {
 
 /// Onboards a cluster or a node. Onboarding the same cluster again succeeds and takes no second slot.
 ///
-/// Costs one read and one transaction. Refusals, conflicts, and nodes that do not name their cluster can cost more.
+/// Costs one read and one transaction. Refusals, conflicts, new nodes of an existing cluster, and nodes that do not name
+/// their cluster can cost more.
 ///
 /// # Errors
-/// When the key is refused or has no free slot, the cluster has too many keys, or a node's cluster is unknown. If the
-/// table fails, either nothing was written, or repeating the call finds what was written.
+/// When the key is refused or has no free slot, the cluster has too many keys or nodes, or a node's cluster is unknown.
+/// If the table fails, either nothing was written, or repeating the call finds what was written.
 pub async fn onboard_cluster(
     service: &KeyService,
     key: &VerifiedKey,
@@ -212,8 +214,8 @@ impl From<Refusal> for Error {
             ),
             Refusal::TooManyNodes => Self::Conflict(
                 "node_quota_reached",
-                "the cluster has as many active nodes as MaxNodesPerCluster allows, or 10,000 in the list: use another \
-                 cluster, or delete this one if its nodes are not yours",
+                "the cluster has as many active nodes as MaxNodesPerCluster allows, or 10,000 listed nodes: use another \
+                 cluster, or, if unknown nodes fill this one, delete it and onboard it again",
             ),
         }
     }

@@ -30,8 +30,8 @@ pub(super) struct Gather<'a, T> {
 impl<'a, T> Gather<'a, T> {
     /// The maximum number of pages of the table to read for one response.
     const PAGES: usize = 10;
-    /// After so many items, no further page is read. If a filter matches few of them, the response may have fewer items
-    /// than requested and still have a cursor.
+    /// Once this many items have been read, no further page is read. If a filter matches few of them, the response may
+    /// have fewer items than requested and still have a cursor.
     const EXAMINED: usize = 1000;
 
     pub fn new(request: &'a PageRequest) -> Self {

@@ -47,8 +47,8 @@ fn known(actor: &Actor, user: Option<User>, now: Timestamp) -> Result<User, Erro
 /// creates the user. Returns `None` if a concurrent request has created the user. The caller must then read again.
 ///
 /// # Errors
-/// [`Error::TooManyFirstSignIns`] if `first_sign_ins` people of the tenant have signed in for the first time in this
-/// hour. People whom `BootstrapAdmins` names do not count.
+/// [`Error::TooManyFirstSignIns`] if the tenant has already had `first_sign_ins` first sign-ins this hour. People whom
+/// `BootstrapAdmins` names do not count.
 pub(super) async fn sign_in(
     actor: &Actor,
     store: &Store,
@@ -70,9 +70,9 @@ pub(super) async fn sign_in(
         if store.write_user(None, &new, None).await? == UserWritten::Done {
             return Ok(Some(new));
         }
-        // Another call of the same person was first, and each person counts once.
+        // Another call by the same person created the user first, and each person counts once.
         if counts {
-            store.discount_first_sign_in(tenant, now).await?;
+            store.uncount_first_sign_in(tenant, now).await?;
         }
         return Ok(None);
     };

@@ -84,7 +84,7 @@ pub async fn validate_key(
     Ok(Validation { result, checked_at })
 }
 
-/// Validates the key of a caller who asks for its record, and returns the record.
+/// Validates a key and, if it is valid, returns the record of that key.
 ///
 /// # Errors
 /// As for [`validate_key`].

@@ -1,8 +1,8 @@
 //! The quota of active nodes of a cluster, and the limit on the nodes that are listed.
 //!
-//! The item `QUOTA` counts the nodes that were added since the nodes were last counted. A node that stops calling stays
-//! in the count. At a limit, one call counts the nodes again. It does so only when no counted node can still be missing
-//! from the table. Nothing is added meanwhile.
+//! The item `QUOTA` holds the result of the last count plus the nodes added since. A node that stops calling stays in
+//! it. When a limit is reached, one call counts the nodes again, but only after every node in `QUOTA` has had time to
+//! reach the table. No node can be added during a count.
 
 use std::time::Duration;
 
@@ -74,7 +74,7 @@ impl Store {
             if !matches!(self.table.update(&begin).await?, Outcome::Done) {
                 continue;
             }
-            let count = self.nodes_of(tenant, node.cluster, quota, now).await?;
+            let count = self.count_nodes(tenant, node.cluster, quota, now).await?;
             let end = update("active = :active, listed = :listed REMOVE counting")
                 .when("counting = :me")
                 .value(":active", count.active)
@@ -88,8 +88,8 @@ impl Store {
         Err(StoreError::Busy)
     }
 
-    /// Counts the nodes of a cluster until it is full.
-    async fn nodes_of(
+    /// Counts the nodes of a cluster. Stops as soon as the count shows that the cluster is full.
+    async fn count_nodes(
         &self,
         tenant: &TenantId,
         cluster: ClusterNumber,
@@ -125,10 +125,11 @@ fn as_found(write: Write, item: &Item, name: &str) -> Write {
 
 /// The state of a count to which no node can be added.
 enum State {
-    /// The cluster is full, and the nodes need not be counted again yet.
+    /// The cluster is full, and its item changed less than [`COUNT_INTERVAL`] ago, so its nodes are not counted again.
     Counted,
+    /// The nodes have no count yet, and another call is counting them.
     BeingCounted,
-    /// The item is missing or damaged, or it is old enough.
+    /// The item is missing or damaged, or its last change is at least [`COUNT_INTERVAL`] ago.
     Due,
 }
 

@@ -40,7 +40,7 @@ pub struct Onboarding {
     pub is_new_cluster: bool,
     /// The node that joins.
     pub node: Option<Node>,
-    /// Whether the node may be new, because it was counted against the quota of its cluster.
+    /// Whether the write may create the node, because the node was counted against the quota of its cluster.
     pub may_add_node: bool,
     pub join_token: JoinTokenRecord,
     pub now: Timestamp,
@@ -52,7 +52,7 @@ pub enum Onboarded {
     Done,
     /// A condition failed because something has changed since the read, or another transaction holds one of the items.
     Changed,
-    /// Nothing was written, because the node is new and [`Onboarding::may_add_node`] is false.
+    /// Nothing was written, because the node is new or no longer listed, and [`Onboarding::may_add_node`] is false.
     NewNode,
 }
 

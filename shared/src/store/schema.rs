@@ -8,12 +8,12 @@
 //! | `U#<tenant>#<user>` | `IDEM#<sha256>` | [`IdempotencyItem`]: the key that an `Idempotency-Key` created |
 //! | `U#<tenant>#<user>` | `QUOTA` | [`QuotaItem`]: the keys that count against the user's quota |
 //! | `T#<tenant>` | `ADMINS` | [`AdminsItem`]: the active administrators |
-//! | `T#<tenant>` | `SIGNINS#<hour>` | [`PrimaryKey::sign_ins`]: how many people signed in for the first time |
+//! | `T#<tenant>` | `SIGNINS#<hour>` | [`PrimaryKey::sign_ins`]: the number of first sign-ins in the hour |
 //! | `S#<tenant>` | `<word>#<user>` | [`SearchItem`]: a word of the user's name or e-mail address |
 //! | `K#<tenant>#<key id>` | `SLOT#<cluster>` | [`SlotItem`]: a cluster that counts against the key's limit |
 //! | `C#<tenant>` | `CLUSTER#<name>` | [`ClusterItem`]: a cluster, and the keys that hold slots for it |
 //! | `N#<tenant>#<cluster number>` | `NODE#<name>` | [`NodeItem`]: a node |
-//! | `N#<tenant>#<cluster number>` | `QUOTA` | [`NodeQuotaItem`]: how many nodes count against the quota of the cluster |
+//! | `N#<tenant>#<cluster number>` | `QUOTA` | [`NodeQuotaItem`]: the nodes that count against the cluster's quota |
 //! | `J#<sha256>` | `JOIN` | [`JoinTokenItem`]: a join token |
 //!
 //! Features that are planned will use the partitions `A#<tenant>#<month>#<shard>` (audit), and the indexes `due` and
@@ -230,8 +230,8 @@ impl PrimaryKey {
         Self::new(&TenantPk { tenant }, &AdminsSk {})
     }
 
-    /// `hour` is the number of hours since 1970. Nothing reads the item: the condition of the update limits its attribute
-    /// `sign_ins`.
+    /// `hour` is the number of hours since 1970. Nothing reads the item: the condition of the update limits its
+    /// attribute `sign_ins`.
     pub fn sign_ins(tenant: &TenantId, hour: i64) -> Self {
         let tenant = tenant.clone();
         Self::new(&TenantPk { tenant }, &SignInsSk { hour })
@@ -837,8 +837,8 @@ pub(super) struct NodeItem {
     ttl: Timestamp,
 }
 
-/// The nodes that were counted last, and those added since. Written by updates. If it is damaged, the nodes are counted
-/// again.
+/// The number of nodes at the last count, plus those added since. Written by updates. If it is damaged, the nodes are
+/// counted again.
 #[derive(Deserialize)]
 pub(super) struct NodeQuotaItem {
     pub active: Option<u32>,

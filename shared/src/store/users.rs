@@ -345,8 +345,8 @@ impl Store {
         Ok(matches!(outcome, Outcome::Done))
     }
 
-    /// Takes back what [`Self::count_first_sign_in`] counted at `now`.
-    pub(crate) async fn discount_first_sign_in(
+    /// Undoes a [`Self::count_first_sign_in`] with the same `now`.
+    pub(crate) async fn uncount_first_sign_in(
         &self,
         tenant: &TenantId,
         now: Timestamp,

@@ -180,7 +180,7 @@ impl Tenant<'_> {
         self.get("admin", &path).await.expect(200).body
     }
 
-    /// A request for the record of `key`, with that key.
+    /// A request for the record of `key`, authenticated with that key.
     pub fn own_record(&self, key: &str) -> RequestBuilder {
         let request = self.call("GET", "/v1/access-keys/self");
         request.bearer_auth(key)

@@ -302,8 +302,8 @@ async fn invoke(
     response(outcome)
 }
 
-/// The response for the outcome of an invocation. A function that exceeds its own timeout has failed like one that
-/// crashes; HTTP APIs return 503 only after the timeout of the integration.
+/// The response for the outcome of an invocation. A function that exceeds its own timeout is treated like one that
+/// crashes. HTTP APIs return 503 only if the timeout of the integration ends first.
 fn response(outcome: Outcome) -> Result<Response, Refusal> {
     let answer = outcome.ok();
     answer

@@ -20,7 +20,7 @@ pub(super) enum Refusal {
     /// The function crashed, exceeded its own timeout or reported an error, its response is malformed, or the service
     /// cannot be reached.
     IntegrationFailed,
-    /// The function did not respond within the timeout of the integration.
+    /// The function or the service did not respond within the timeout of the integration.
     IntegrationTimedOut,
 }
 

@@ -99,7 +99,7 @@ impl Template {
         self.condition(condition, name)
     }
 
-    fn condition(&self, condition: &Value, at: &str) -> Result<bool> {
+    pub(super) fn condition(&self, condition: &Value, at: &str) -> Result<bool> {
         let wrong = || anyhow!("{at}: {condition} is not a condition");
         let (name, argument) = condition
             .as_object()

@@ -8,7 +8,7 @@ mod yaml;
 
 use std::{collections::BTreeMap, mem};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
@@ -38,7 +38,24 @@ struct Document {
     globals: Globals,
     #[serde(default)]
     conditions: Map<String, Value>,
+    #[serde(default)]
+    rules: BTreeMap<String, Rule>,
     resources: BTreeMap<String, Declaration>,
+}
+
+/// A condition on the parameters, which CloudFormation checks before it creates anything.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Rule {
+    rule_condition: Option<Value>,
+    assertions: Vec<Assertion>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Assertion {
+    assert: Value,
+    assert_description: String,
 }
 
 #[derive(Default, Deserialize)]
@@ -73,6 +90,7 @@ impl Template {
             parameters: parameters::values(&document.parameters, overrides)?,
             attributes: BTreeMap::new(),
         };
+        template.check_rules(&document.rules)?;
         template.drop_disabled()?;
         for resource in template.resources.values_mut() {
             if resource.kind == Function::TYPE {
@@ -127,6 +145,21 @@ impl Template {
 
     pub(crate) fn parameter(&self, name: &str) -> Option<&str> {
         self.parameters.get(name)?.as_str()
+    }
+
+    fn check_rules(&self, rules: &BTreeMap<String, Rule>) -> Result<()> {
+        for (name, rule) in rules {
+            let applies = match &rule.rule_condition {
+                Some(condition) => self.condition(condition, name)?,
+                None => true,
+            };
+            for assertion in rule.assertions.iter().filter(|_| applies) {
+                if !self.condition(&assertion.assert, name)? {
+                    bail!("the rule {name} is broken: {}", assertion.assert_description);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Removes the resources whose condition is false.
@@ -262,6 +295,14 @@ Parameters:
   Names: { Type: CommaDelimitedList, Default: "" }
   Size: { Type: Number, Default: 5, MinValue: 1 }
   Mode: { Type: String, Default: on, AllowedValues: [on, off] }
+  Host: { Type: String, Default: "", AllowedPattern: "[a-z]*", MaxLength: 3 }
+  Secret: { Type: String, Default: long enough, MinLength: 5 }
+Rules:
+  Mode:
+    RuleCondition: !Not [!Equals [!Ref Host, ""]]
+    Assertions:
+      - Assert: !Equals [!Ref Mode, on]
+        AssertDescription: Host requires Mode.
 Conditions:
   Named: !Not [!Equals [!Join ["", !Ref Names], ""]]
 Resources:
@@ -422,10 +463,21 @@ Resources:
             ("Size", "many"),
             ("Mode", "maybe"),
             ("Nmaes", "a"),
+            ("Host", "A"),
+            ("Host", "abcd"),
+            ("Secret", "abc"),
         ] {
             let error = queue(&[(name, value)]).unwrap_err().to_string();
             assert!(error.contains(name), "{error}");
         }
+    }
+
+    #[test]
+    fn a_broken_rule_is_refused() {
+        assert!(queue(&[("Host", "abc")]).is_ok());
+        assert!(queue(&[("Mode", "off")]).is_ok());
+        let error = queue(&[("Host", "abc"), ("Mode", "off")]).unwrap_err();
+        assert!(error.to_string().ends_with("Host requires Mode."), "{error}");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, anyhow, bail};
+use regex_lite::Regex;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -15,6 +16,9 @@ pub(super) struct Parameter {
     #[serde(rename = "Type")]
     kind: String,
     default: Option<Scalar<String>>,
+    allowed_pattern: Option<String>,
+    min_length: Option<Scalar<usize>>,
+    max_length: Option<Scalar<usize>>,
     allowed_values: Option<Vec<Scalar<String>>>,
     min_value: Option<Scalar<f64>>,
     max_value: Option<Scalar<f64>>,
@@ -28,6 +32,21 @@ impl Parameter {
             if !allowed.contains(&value) {
                 return Err(format!("it must be one of {}", allowed.join(", ")));
             }
+        }
+        if let Some(pattern) = &self.allowed_pattern
+            && !is_match(pattern, value)
+        {
+            return Err(format!("it must match {pattern}"));
+        }
+        let length = value.chars().count();
+        match (&self.min_length, &self.max_length) {
+            (Some(Scalar(min)), _) if length < *min => {
+                return Err(format!("it must have at least {min} characters"));
+            }
+            (_, Some(Scalar(max))) if length > *max => {
+                return Err(format!("it must have at most {max} characters"));
+            }
+            _ => {}
         }
         if self.kind != "Number" {
             return Ok(());
@@ -48,6 +67,11 @@ impl Parameter {
             _ => text.into(),
         }
     }
+}
+
+/// Whether the whole value matches. False if the pattern is not valid.
+fn is_match(pattern: &str, value: &str) -> bool {
+    Regex::new(&format!("^(?:{pattern})$")).is_ok_and(|regex| regex.is_match(value))
 }
 
 /// The values of the declared parameters. The last override of a parameter wins.
