@@ -1,6 +1,6 @@
 //! Serves axum routers on loopback ports. A handler can also close its connection without a response.
 
-use std::{net::Ipv4Addr, time::Duration};
+use std::{net::Ipv4Addr, pin::pin, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
 use axum::{
@@ -16,9 +16,10 @@ use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::json;
 use tokio::{
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
+    sync::Notify,
     task::{AbortHandle, JoinSet},
-    time::timeout,
+    time::{sleep, timeout},
 };
 use tower::ServiceExt;
 
@@ -42,9 +43,11 @@ impl IntoResponse for Closed {
 /// How long a client may take to send a request. After that, the server closes the connection.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct TimeLimits {
-    /// The time until the headers are complete. It starts when the connection is ready for a request, so an idle
-    /// connection is closed too.
+    /// The time from the beginning of the connection to the end of the first headers.
     pub headers: Duration,
+    /// The time from a response to the end of the next headers. It is longer than clients keep idle connections, because
+    /// a request that is sent while the server closes the connection is lost.
+    pub next_headers: Duration,
     /// The time from the headers to the end of the body.
     pub body: Duration,
 }
@@ -103,10 +106,6 @@ fn start(listener: TcpListener, router: Router, limits: Option<TimeLimits>) -> R
 }
 
 async fn accept(listener: TcpListener, router: Router, limits: Option<TimeLimits>) {
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new())
-        .header_read_timeout(limits.map(|limits| limits.headers));
-    let body_limit = limits.map_or(Duration::MAX, |limits| limits.body);
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
@@ -114,13 +113,32 @@ async fn accept(listener: TcpListener, router: Router, limits: Option<TimeLimits
                 // A failed accept (the client left, or no file descriptor is free) affects only that connection.
                 let Ok((stream, _)) = accepted else { continue };
                 let _ = stream.set_nodelay(true);
-                let router = router.clone();
-                let service = service_fn(move |request| respond(router.clone(), request, body_limit));
-                connections.spawn(http.serve_connection(TokioIo::new(stream), service));
+                connections.spawn(converse(stream, router.clone(), limits));
             }
             Some(_) = connections.join_next() => {}
         }
     }
+}
+
+/// Serves a connection until one side closes it or a limit is over.
+async fn converse(stream: TcpStream, router: Router, limits: Option<TimeLimits>) {
+    let first = Arc::new(Notify::new());
+    let begun = first.clone();
+    let body_limit = limits.map_or(Duration::MAX, |limits| limits.body);
+    let service = service_fn(move |request| {
+        begun.notify_one();
+        respond(router.clone(), request, body_limit)
+    });
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(limits.map(|limits| limits.next_headers));
+    let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
+    tokio::select! {
+        _ = &mut connection => return,
+        () = first.notified() => {}
+        () = sleep(limits.map_or(Duration::MAX, |limits| limits.headers)) => return,
+    }
+    let _ = connection.await;
 }
 
 async fn respond(
@@ -177,15 +195,18 @@ pub(crate) fn operation(headers: &HeaderMap) -> &str {
 #[cfg(test)]
 mod tests {
     use axum::routing::any;
-    use tokio::{
-        io::{AsyncReadExt, AsyncWriteExt},
-        net::TcpStream,
-    };
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
 
     const SHORT: Duration = Duration::from_millis(50);
     const LONG: Duration = Duration::from_secs(60);
+    const LIMITS: TimeLimits = TimeLimits {
+        headers: LONG,
+        next_headers: LONG,
+        body: LONG,
+    };
+    const BEGINNING: &str = "GET / HTTP/1.1\r\nHost: localhost\r\nX: ";
 
     /// A server that returns the body of the request.
     async fn echo(limits: TimeLimits) -> Server {
@@ -215,17 +236,33 @@ mod tests {
 
     #[tokio::test]
     async fn a_connection_whose_headers_do_not_end_is_closed() {
-        let (headers, body) = (SHORT, LONG);
-        let server = echo(TimeLimits { headers, body }).await;
-        for beginning in ["", "GET / HTTP/1.1\r\nHost: localhost\r\nX: "] {
+        let headers = SHORT;
+        let server = echo(TimeLimits { headers, ..LIMITS }).await;
+        for beginning in ["", BEGINNING] {
             assert_eq!(send_beginning(&server, beginning).await, "");
         }
     }
 
     #[tokio::test]
+    async fn a_connection_whose_next_headers_do_not_end_is_closed() {
+        let next_headers = SHORT;
+        let limits = TimeLimits {
+            next_headers,
+            ..LIMITS
+        };
+        let server = echo(limits).await;
+        let request = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        for next in ["", BEGINNING] {
+            let response = send_beginning(&server, &format!("{request}{next}")).await;
+            assert!(response.starts_with("HTTP/1.1 200 "), "{response}");
+            assert_eq!(response.matches("HTTP/").count(), 1, "{response}");
+        }
+    }
+
+    #[tokio::test]
     async fn a_connection_whose_body_does_not_end_is_closed_and_others_are_served() {
-        let (headers, body) = (LONG, SHORT);
-        let server = echo(TimeLimits { headers, body }).await;
+        let body = SHORT;
+        let server = echo(TimeLimits { body, ..LIMITS }).await;
         let mut other = connect(&server).await;
         let beginning = "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nbeginn";
         assert_eq!(send_beginning(&server, beginning).await, "");

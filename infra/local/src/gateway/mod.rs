@@ -42,6 +42,7 @@ const LARGEST_HEADERS: usize = 10_240;
 const INTEGRATION_TIMEOUT_MS: u64 = 30_000;
 const TIME_LIMITS: TimeLimits = TimeLimits {
     headers: Duration::from_secs(10),
+    next_headers: Duration::from_secs(180),
     body: Duration::from_secs(30),
 };
 
