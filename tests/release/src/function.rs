@@ -3,7 +3,7 @@
 use std::{
     env::consts::ARCH,
     path::Path,
-    process::Stdio,
+    process::{ExitStatus, Stdio},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -74,7 +74,7 @@ impl Function {
     pub async fn invoke(&mut self, event: &Value) -> Result<Result<Value, InvokeError>> {
         let outcome = tokio::select! {
             outcome = self.api.invoke(event.to_string().into(), TIME_LIMIT) => outcome,
-            status = self.child.wait() => bail!("the process has ended: {}", status?),
+            status = self.child.wait() => return self.ended(status?),
         };
         if matches!(outcome, Err(InvokeError::Crashed | InvokeError::TimedOut)) {
             bail!("the process has not answered");
@@ -98,11 +98,14 @@ impl Function {
                 let requested = requested.context("the process does not ask for an event")?;
                 requested.context("the process cannot start")
             }
-            status = self.child.wait() => {
-                let lines = self.lines.lock().unwrap().join("\n");
-                bail!("the process has ended: {}\n{lines}", status?)
-            }
+            status = self.child.wait() => self.ended(status?),
         }
+    }
+
+    fn ended<T>(&self, status: ExitStatus) -> Result<T> {
+        let lines = self.lines.lock().unwrap();
+        let last = lines[lines.len().saturating_sub(5)..].join("\n");
+        bail!("the process has ended: {status}. Its last lines:\n{last}")
     }
 }
 
