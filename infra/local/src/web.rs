@@ -84,12 +84,12 @@ pub(crate) fn url(listener: &TcpListener) -> Result<String> {
 
 /// Serves a router until the result is dropped. The future of a handler is dropped when its client disconnects.
 ///
-/// Clients may take any time, because they are parts of the stack, which keep idle connections.
+/// There are no time limits, because the clients are parts of the stack, and they keep idle connections open.
 pub(crate) fn serve(listener: TcpListener, router: Router) -> Result<Server> {
     start(listener, router, None)
 }
 
-/// Like [`serve`], for clients that may be slow on purpose.
+/// Like [`serve`], but with time limits, for clients that may be slow on purpose.
 pub(crate) fn serve_within(
     limits: TimeLimits,
     listener: TcpListener,
@@ -124,10 +124,10 @@ async fn accept(listener: TcpListener, router: Router, limits: Option<TimeLimits
 async fn converse(stream: TcpStream, router: Router, limits: Option<TimeLimits>) {
     let first = Arc::new(Notify::new());
     let begun = first.clone();
-    let body_limit = limits.map_or(Duration::MAX, |limits| limits.body);
+    let body_time = limits.map_or(Duration::MAX, |limits| limits.body);
     let service = service_fn(move |request| {
         begun.notify_one();
-        respond(router.clone(), request, body_limit)
+        respond(router.clone(), request, body_time)
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
@@ -144,10 +144,10 @@ async fn converse(stream: TcpStream, router: Router, limits: Option<TimeLimits>)
 async fn respond(
     router: Router,
     request: Request<Incoming>,
-    body_limit: Duration,
+    body_time: Duration,
 ) -> Result<Response, Closed> {
     let (parts, body) = request.into_parts();
-    let body = timeout(body_limit, read(body)).await;
+    let body = timeout(body_time, read(body)).await;
     let Some(body) = body.map_err(|_| Closed)?? else {
         let refusal = message(StatusCode::PAYLOAD_TOO_LARGE, "Request Entity Too Large");
         return Ok(([(header::CONNECTION, "close")], refusal).into_response());

@@ -176,7 +176,8 @@ struct NodeFilter {
 
 impl FromJson for NodeFilter {
     fn from_json(value: Value) -> Result<Self, String> {
-        const RULE: &str = "must be an object whose connection_status, if it has one, is Active or Inactive";
+        const RULE: &str =
+            "must be an object whose connection_status, if it has one, is Active or Inactive";
         let filter = value.as_object().ok_or(RULE)?;
         let liveness = match filter.get("connection_status") {
             None | Some(Value::Null) => None,

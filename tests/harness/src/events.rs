@@ -17,7 +17,7 @@ pub fn sample(function: &str) -> Value {
     find(function).unwrap()
 }
 
-/// Copies of `event` in each of which another value, or the whole event, is replaced.
+/// Copies of `event`. In each, a different value, or the whole event, is replaced.
 pub fn replaced(event: &Value, replacement: &Value) -> Vec<Value> {
     let mut changed = vec![replacement.clone()];
     let children: Vec<String> = match event {
@@ -36,7 +36,7 @@ pub fn replaced(event: &Value, replacement: &Value) -> Vec<Value> {
     changed
 }
 
-/// [`replaced`] with a value of each type that the field may not have.
+/// [`replaced`] with a number, an array, an object and null in turn.
 pub fn distorted(event: &Value) -> impl Iterator<Item = Value> {
     let replacements = [json!(7), json!(["x"]), json!({ "x": "y" }), json!(null)];
     replacements
@@ -96,8 +96,9 @@ pub fn with_secret(mut event: Value, secret: &str) -> Value {
     event
 }
 
-/// Copies of a request with what clients can send, and with what a proxy in front of the API can add. None of it
-/// changes the response. Each copy comes with the place of the change. `rawPath` is decoded, as in HTTP APIs.
+/// Copies of a request with unusual values that clients can send or that a proxy in front of the API can add. None of
+/// them changes the status of the response. Each copy comes with the place of the change. `rawPath` is decoded, as in
+/// HTTP APIs.
 pub fn unusual(event: &Value) -> Vec<(&'static str, Value)> {
     let changes = [
         ("/headers/x-forwarded-proto", json!("ftp://[")),
@@ -126,8 +127,7 @@ pub fn unusual(event: &Value) -> Vec<(&'static str, Value)> {
     changed(event, changes)
 }
 
-/// Copies of a request in which the body or the query is damaged, so that it must be refused. Each copy comes with the
-/// place of the change.
+/// Copies of a request whose body or query is damaged. Each must be refused. Each comes with the place of the change.
 pub fn damaged(event: &Value) -> Vec<(&'static str, Value)> {
     let changes = [
         ("/body", json!("not base64!")),

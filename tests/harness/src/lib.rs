@@ -12,8 +12,8 @@
 
 mod answer;
 mod deployed;
-mod protected;
 pub mod events;
+mod protected;
 mod target;
 mod tenant;
 mod time;

@@ -1,5 +1,5 @@
-//! Sends the hostile events of `tests/stack/events.rs` to a release binary of `validate`. Release binaries are compiled
-//! with other options than the binaries of the test suites, and a panic can end a process in one of them only.
+//! Sends the hostile events of the harness to a release binary of `validate`. Release binaries are compiled with other
+//! options than test binaries, so a panic may end the process in only one of the two.
 //!
 //! Usage: `release <binary>`. The binary is built for arm64. On other machines, it runs in `qemu-user`.
 
@@ -58,7 +58,7 @@ fn cases(key: &str) -> Vec<(Value, Expected)> {
     unusual.chain(damaged).chain(others).chain([last]).collect()
 }
 
-/// Checks the outcome of an invocation. Returns whether the function has refused to read the event.
+/// Checks the outcome of an invocation. Returns true if the function could not read the event.
 fn check(expected: Expected, outcome: Result<Value, InvokeError>) -> Result<bool> {
     let answer = match (expected, outcome) {
         (Expected::Any, Err(InvokeError::Function { error_type, .. }))
@@ -86,7 +86,7 @@ async fn run(stack: &Stack, binary: &Path) -> Result<()> {
     let (_, key) = tenant.key("admin", "viewer").await;
     let secret = &key[key.len() - 60..];
     let mut function = Function::start(binary, &stack.environment(FUNCTION)).await?;
-    let (mut refused, cases) = (0, cases(&key));
+    let (mut unreadable, cases) = (0, cases(&key));
     for (event, expected) in &cases {
         let shortened = || event.to_string().chars().take(300).collect::<String>();
         let outcome = function.invoke(event).await.with_context(shortened)?;
@@ -94,7 +94,7 @@ async fn run(stack: &Stack, binary: &Path) -> Result<()> {
             !format!("{outcome:?}").contains(secret),
             "the answer to an event contains the key"
         );
-        refused += usize::from(check(*expected, outcome).with_context(shortened)?);
+        unreadable += usize::from(check(*expected, outcome).with_context(shortened)?);
     }
     let lines = function.stop().await?;
     let repeats = lines.iter().any(|line| line.contains(secret));
@@ -103,12 +103,12 @@ async fn run(stack: &Stack, binary: &Path) -> Result<()> {
     let other = errors.iter().find(|line| !line.contains(NOT_A_REQUEST));
     ensure!(other.is_none(), "logged: {other:?}");
     ensure!(
-        errors.len() == refused,
-        "{} errors for {refused} events",
+        errors.len() == unreadable,
+        "{} errors for {unreadable} events",
         errors.len()
     );
     println!(
-        "{FUNCTION}: one process answered {} events, {refused} of which it could not read",
+        "{FUNCTION}: one process answered {} events, {unreadable} of which it could not read",
         cases.len()
     );
     Ok(())

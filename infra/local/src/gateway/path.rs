@@ -2,10 +2,10 @@
 
 use percent_encoding::percent_decode_str;
 
-/// HTTP APIs decode a path twice, and truncate it at a `?` that appears in between. A `%` that then starts no escape
+/// HTTP APIs decode a path twice. Between the two passes, they cut the path at the first `?`, then match the routes:
+/// `/{name}/x` does not match `/a%2Fb/x`, but matches `/a%252Fb/x`. In either pass, a `%` that does not start an escape
 /// makes the path invalid. AWS does not document this. It was captured from an HTTP API: hotsock/voker on GitHub,
-/// `vokerhttp/testdata/ingress-paths.json`. Routes are matched in between: `/{name}/x` does not match `/a%2Fb/x`, but
-/// matches `/a%252Fb/x`.
+/// `vokerhttp/testdata/ingress-paths.json`.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct RequestPath {
     /// The path for route keys, decoded once.
@@ -25,7 +25,7 @@ impl RequestPath {
     }
 }
 
-/// Percent-decodes a text. `None` if it contains a `%` that starts no escape.
+/// Percent-decodes text. `None` if it contains a `%` that does not start an escape.
 pub(super) fn decode(text: &str) -> Option<String> {
     let is_escape = |rest: &str| {
         let digits = rest.as_bytes().get(..2);

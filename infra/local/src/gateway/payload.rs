@@ -124,16 +124,16 @@ fn headers(all: &HeaderMap, port: u16) -> (Map<String, Value>, Vec<String>) {
             append(&mut headers, name.as_str(), &value);
         }
     }
-    forward(&mut headers, port);
+    set_forwarded_headers(&mut headers, port);
     (headers, cookies)
 }
 
-/// Sets the headers by which the gateway describes the client, and removes those that the client has set.
+/// Sets the headers by which the gateway describes the client.
 ///
-/// API Gateway appends the client's address to `X-Forwarded-For`, so only the last address is reliable, and replaces
-/// the other two headers (ustayready/fireprox#12 and stac-utils/stac-server#130 on GitHub). It sends `Forwarded` to
-/// HTTP integrations only, so a function must not see a client's.
-fn forward(headers: &mut Map<String, Value>, port: u16) {
+/// API Gateway appends the client's address to `X-Forwarded-For`, so only the last address is reliable. It overwrites
+/// the other two headers (ustayready/fireprox#12 and stac-utils/stac-server#130 on GitHub). It sends `Forwarded` only
+/// to HTTP integrations, so a `Forwarded` header from a client must not reach a function.
+fn set_forwarded_headers(headers: &mut Map<String, Value>, port: u16) {
     headers.remove("forwarded");
     let addresses = match headers.get("x-forwarded-for").and_then(Value::as_str) {
         Some(sent) if !sent.is_empty() => format!("{sent}, {CLIENT}"),

@@ -155,7 +155,10 @@ impl Template {
             };
             for assertion in rule.assertions.iter().filter(|_| applies) {
                 if !self.condition(&assertion.assert, name)? {
-                    bail!("the rule {name} is broken: {}", assertion.assert_description);
+                    bail!(
+                        "the rule {name} is broken: {}",
+                        assertion.assert_description
+                    );
                 }
             }
         }
@@ -477,7 +480,10 @@ Resources:
         assert!(queue(&[("Host", "abc")]).is_ok());
         assert!(queue(&[("Mode", "off")]).is_ok());
         let error = queue(&[("Host", "abc"), ("Mode", "off")]).unwrap_err();
-        assert!(error.to_string().ends_with("Host requires Mode."), "{error}");
+        assert!(
+            error.to_string().ends_with("Host requires Mode."),
+            "{error}"
+        );
     }
 
     #[test]
