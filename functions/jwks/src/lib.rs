@@ -44,11 +44,9 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error
     Ok(response)
 }
 
-/// The greedy route exists only for the path with a trailing slash.
+/// The greedy route exists only for the path with a trailing slash, which a gateway may remove.
 fn is_key_set(request: &Request) -> bool {
-    http::route(request) != "ANY /api/v1/{proxy+}"
-        || request
-            .path_parameters_ref()
-            .and_then(|parameters| parameters.first("proxy"))
-            == Some("jwks/")
+    let parameters = request.path_parameters_ref();
+    let rest = parameters.and_then(|parameters| parameters.first("proxy"));
+    http::route(request) != "ANY /api/v1/{proxy+}" || matches!(rest, Some("jwks" | "jwks/"))
 }
