@@ -1,11 +1,9 @@
 //! Retries with an `Idempotency-Key` that depend on time, on concurrency or on what the table contains.
 
-use std::time::Duration;
-
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
 use harness::{
-    Fault, KEYS, Options, Rule, Service, Stack, Tenant, all_at_once, now, options, rfc3339, run,
-    send, until,
+    Fault, KEYS, Options, Rule, Service, Stack, Tenant, all_at_once, eventually, now, options,
+    rfc3339, run, send, until,
 };
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
@@ -56,10 +54,15 @@ async fn of_concurrent_requests_one_succeeds_and_its_secret_stays_valid() {
     tenant.get("admin", "/v1/users/me").await.expect(200);
     let body = json!({ "name": "ci", "role": "viewer" });
     // All requests have read the table before the first of them writes.
-    let rule = Rule::new(Fault::Latency(Duration::from_millis(500)));
-    let rule = stack.inject(rule.service(Service::Kms).action("Sign"));
-    let answers = all_at_once((0..5).map(|_| create(&tenant, "race", &body))).await;
-    assert_eq!(rule.hits(), 5);
+    let rule = Rule::new(Fault::Hold).service(Service::Kms).action("Sign");
+    let rule = stack.inject(rule);
+    let requests = all_at_once((0..5).map(|_| create(&tenant, "race", &body)));
+    let release = async {
+        let are_held = || async { (rule.hits() >= 5).then_some(()) };
+        eventually("all requests are held", are_held).await;
+        drop(rule);
+    };
+    let (answers, ()) = tokio::join!(requests, release);
     let (created, refused): (Vec<_>, Vec<_>) =
         answers.into_iter().partition(|answer| answer.status == 201);
     for answer in refused {

@@ -11,9 +11,6 @@ use serde_json::{Value, json};
 
 use crate::BUDGET;
 
-/// Long enough for another request to end meanwhile.
-const HELD: Fault = Fault::Latency(Duration::from_millis(800));
-
 /// A stack in which a function can answer while one of its processes is held.
 async fn two_processes() -> Stack {
     let stack = Stack::start(options(&[])).await;
@@ -22,7 +19,7 @@ async fn two_processes() -> Stack {
 
 /// Holds the next request of a function, and returns a guard whose hits tell when that has happened.
 fn hold(stack: &Stack, service: Service, function: &str, action: &str) -> RuleGuard {
-    let rule = Rule::new(HELD).service(service).action(action);
+    let rule = Rule::new(Fault::Hold).service(service).action(action);
     stack.inject(rule.function(function).times(1))
 }
 
@@ -37,6 +34,7 @@ async fn meanwhile(
     eventually("the request is held", is_held).await;
     act.await;
     assert!(!request.is_finished(), "the request was held too briefly");
+    drop(rule);
     request.await.unwrap()
 }
 

@@ -20,6 +20,7 @@ use axum::{
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header, request::Parts};
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
 use crate::{
     iam::{Access, Permissions, Service},
@@ -53,6 +54,8 @@ pub struct Request {
 pub enum Fault {
     /// Waits, then applies the next rule that matches.
     Latency(Duration),
+    /// Waits until the rule's guard is dropped, then applies the next rule that matches.
+    Hold,
     /// Closes the connection. The request has no effect.
     DropBefore,
     /// Lets the request take effect, then closes the connection without an answer.
@@ -135,8 +138,24 @@ pub(crate) struct Faults(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
-    rules: Mutex<Vec<(Rule, Arc<AtomicU32>)>>,
+    rules: Mutex<Vec<ActiveRule>>,
     requests: Mutex<VecDeque<Request>>,
+}
+
+struct ActiveRule {
+    rule: Rule,
+    hits: Arc<AtomicU32>,
+    /// Closed when the guard is dropped.
+    end: watch::Receiver<()>,
+}
+
+/// What the rules do to a request.
+#[derive(Default)]
+struct Effects {
+    delay: Duration,
+    /// The ends of the rules that hold the request.
+    held_until: Vec<watch::Receiver<()>>,
+    fault: Option<Fault>,
 }
 
 /// Keeps a rule active. Dropping the guard removes the rule.
@@ -144,6 +163,7 @@ struct Shared {
 pub struct RuleGuard {
     faults: Faults,
     hits: Arc<AtomicU32>,
+    _end: watch::Sender<()>,
 }
 
 impl RuleGuard {
@@ -155,17 +175,23 @@ impl RuleGuard {
 
 impl Drop for RuleGuard {
     fn drop(&mut self) {
-        lock(&self.faults.0.rules).retain(|(_, hits)| !Arc::ptr_eq(hits, &self.hits));
+        lock(&self.faults.0.rules).retain(|active| !Arc::ptr_eq(&active.hits, &self.hits));
     }
 }
 
 impl Faults {
     pub(crate) fn add(&self, rule: Rule) -> RuleGuard {
         let hits = Arc::new(AtomicU32::new(0));
-        lock(&self.0.rules).push((rule, hits.clone()));
+        let (guard, end) = watch::channel(());
+        lock(&self.0.rules).push(ActiveRule {
+            rule,
+            hits: hits.clone(),
+            end,
+        });
         RuleGuard {
             faults: self.clone(),
             hits,
+            _end: guard,
         }
     }
 
@@ -188,10 +214,10 @@ impl Faults {
         requests.push_back(request);
     }
 
-    /// The delay and the fault that apply to a request. Counts a hit for each rule that applies.
-    fn meet(&self, request: &Request, body: &str) -> (Duration, Option<Fault>) {
-        let mut delay = Duration::ZERO;
-        for (rule, hits) in lock(&self.0.rules).iter() {
+    /// Counts a hit for each rule that applies.
+    fn meet(&self, request: &Request, body: &str) -> Effects {
+        let mut effects = Effects::default();
+        for ActiveRule { rule, hits, end } in lock(&self.0.rules).iter() {
             let is_spent = rule
                 .times
                 .is_some_and(|times| hits.load(Ordering::SeqCst) >= times);
@@ -200,11 +226,15 @@ impl Faults {
             }
             hits.fetch_add(1, Ordering::SeqCst);
             match &rule.fault {
-                Fault::Latency(more) => delay += *more,
-                fault => return (delay, Some(fault.clone())),
+                Fault::Latency(more) => effects.delay += *more,
+                Fault::Hold => effects.held_until.push(end.clone()),
+                fault => {
+                    effects.fault = Some(fault.clone());
+                    break;
+                }
             }
         }
-        (delay, None)
+        effects
     }
 
     /// Starts a proxy in front of the service at `upstream`.
@@ -270,11 +300,15 @@ impl Proxy {
         if let Some(missing) = self.permissions.missing(function, *service, action, json) {
             return Ok(denied(request, &missing));
         }
-        let (delay, fault) = self.faults.meet(request, &String::from_utf8_lossy(&body));
-        if !delay.is_zero() {
-            tokio::time::sleep(delay).await;
+        let effects = self.faults.meet(request, &String::from_utf8_lossy(&body));
+        if !effects.delay.is_zero() {
+            tokio::time::sleep(effects.delay).await;
         }
-        match (fault, self.service) {
+        for mut end in effects.held_until {
+            // Fails when the guard is dropped, because nothing is ever sent.
+            let _ = end.changed().await;
+        }
+        match (effects.fault, self.service) {
             (None, _) => self.forward(parts, body).await,
             (Some(Fault::DropAfter), _) => self.forward(parts, body).await.and(Err(Closed)),
             (Some(fault), Service::Kms) => kms_refusal(&fault),
@@ -354,7 +388,11 @@ fn kms_refusal(fault: &Fault) -> Answer {
             "KMSInternalException",
             "injected: internal error",
         ),
-        Fault::TransactionConflict | Fault::Latency(_) | Fault::DropBefore | Fault::DropAfter => {
+        Fault::TransactionConflict
+        | Fault::Latency(_)
+        | Fault::Hold
+        | Fault::DropBefore
+        | Fault::DropAfter => {
             return Err(Closed);
         }
     };
@@ -387,7 +425,9 @@ fn dynamodb_refusal(fault: &Fault, request: &Request) -> Answer {
             "TransactionConflictException",
             TRANSACTION_CONFLICT,
         ),
-        Fault::Latency(_) | Fault::DropBefore | Fault::DropAfter => return Err(Closed),
+        Fault::Latency(_) | Fault::Hold | Fault::DropBefore | Fault::DropAfter => {
+            return Err(Closed);
+        }
     };
     Ok(dynamodb_error(status, code, message))
 }
