@@ -45,6 +45,15 @@ async fn own_stack(parameters: &[(&str, &str)]) -> Stack {
     start(options(parameters)).await
 }
 
+/// Starts a stack for one test, in which a function answers five requests at the same time.
+async fn concurrent_stack(parameters: &[(&str, &str)]) -> Stack {
+    let options = Options {
+        processes_per_function: 5,
+        ..options(parameters)
+    };
+    Stack::start(options).await.expect("the local stack starts")
+}
+
 async fn start(options: Options) -> Stack {
     let options = Options {
         processes_per_function: 1,

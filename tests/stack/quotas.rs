@@ -4,7 +4,7 @@ use harness::{KEYS, Stack, Tenant, UNKNOWN_KEY, all_at_once, now, run, send, str
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 
-use crate::own_stack;
+use crate::{concurrent_stack, own_stack};
 
 async fn with_quota(quota: &str) -> Stack {
     own_stack(&[("MaxKeysPerUser", quota)]).await
@@ -69,7 +69,7 @@ fn an_expired_key_does_not_count() {
 #[test]
 fn concurrent_requests_do_not_exceed_the_quota() {
     run(async {
-        let stack = with_quota("5").await;
+        let stack = concurrent_stack(&[("MaxKeysPerUser", "5")]).await;
         let tenant = Tenant::acme(&stack);
         let body = json!({ "name": "k", "role": "viewer" });
         let answers = all_at_once((0..20).map(|_| tenant.creation("admin", &body))).await;
@@ -85,7 +85,7 @@ fn concurrent_requests_do_not_exceed_the_quota() {
 #[test]
 fn concurrent_requests_do_not_exceed_a_quota_whose_keys_have_all_ended() {
     run(async {
-        let stack = with_quota("2").await;
+        let stack = concurrent_stack(&[("MaxKeysPerUser", "2")]).await;
         let tenant = Tenant::acme(&stack);
         for _ in 0..2 {
             assert!(create(&tenant, "admin").await.is_some());
@@ -187,8 +187,10 @@ fn a_cluster_has_no_more_active_nodes_than_its_quota() {
 #[test]
 fn concurrent_nodes_do_not_exceed_the_quota() {
     run(async {
-        let (stack, key) = with_nodes("5").await;
+        let stack = concurrent_stack(&[("MaxNodesPerCluster", "5")]).await;
         let tenant = Tenant::acme(&stack);
+        let (_, key) = tenant.onboarding_key(1).await;
+        tenant.onboard(&key, "prod").await.expect(200);
         let nodes: Vec<_> = (0..20).map(|n| format!("n{n}")).collect();
         let calls = nodes.iter().map(|node| call(&tenant, &key, "prod", node));
         let answers = all_at_once(calls).await;
@@ -281,7 +283,7 @@ fn the_list_of_nodes_is_limited_whether_or_not_they_are_active() {
 fn parallel_calls_of_one_person_count_as_one_first_sign_in() {
     const ME: &str = "/v1/users/me";
     run(async {
-        let stack = own_stack(&[("MaxFirstSignInsPerHour", "30")]).await;
+        let stack = concurrent_stack(&[("MaxFirstSignInsPerHour", "30")]).await;
         let tenant = Tenant::acme(&stack);
         until((now() + 20) / 3600 * 3600).await;
         let calls = (0..20).map(|_| tenant.request("one", "GET", ME));
