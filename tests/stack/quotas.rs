@@ -1,6 +1,9 @@
 //! Limits on the live keys of a user, the active nodes of a cluster, and the first sign-ins of a tenant per hour.
 
-use harness::{KEYS, Stack, Tenant, UNKNOWN_KEY, all_at_once, now, run, send, strings, until};
+use harness::{
+    Fault, KEYS, Stack, Tenant, UNKNOWN_KEY, all_at_once, eventually, now, run, send, strings,
+    until,
+};
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 
@@ -286,8 +289,17 @@ fn parallel_calls_of_one_person_count_as_one_first_sign_in() {
         let stack = concurrent_stack(&[("MaxFirstSignInsPerHour", "30")]).await;
         let tenant = Tenant::acme(&stack);
         until((now() + 20) / 3600 * 3600).await;
-        let calls = (0..20).map(|_| tenant.request("one", "GET", ME));
-        for answer in all_at_once(calls).await {
+        // All calls have read that the person is unknown before the first of them counts.
+        let rule = tenant.rule("UpdateItem", Fault::Hold).function("users");
+        let rule = stack.inject(rule);
+        let calls = all_at_once((0..5).map(|_| tenant.request("one", "GET", ME)));
+        let release = async {
+            let are_held = || async { (rule.hits() >= 5).then_some(()) };
+            eventually("all calls are held", are_held).await;
+            drop(rule);
+        };
+        let (answers, ()) = tokio::join!(calls, release);
+        for answer in answers {
             answer.expect(200);
         }
         let items = tenant.partition("T#acme").await;
