@@ -294,9 +294,10 @@ async fn expire_last_join_token(contract: &Contract<'_>) {
 }
 
 /// Changes that break a call, other than wrong credentials. The first changes nothing.
-const DISTURBANCES: [fn(Call) -> Call; 12] = [
+const DISTURBANCES: [fn(Call) -> Call; 13] = [
     |call| call,
     |call| call.in_no_route(),
+    |call| call.with_invalid_path(),
     |call| call.header("X-Tenant-Id", "globex"),
     |call| call.header("X-Filler", &"x".repeat(11_000)),
     |call| call.body(vec![b' '; 70_000]),
@@ -319,6 +320,8 @@ async fn bad_calls(contract: &Contract<'_>) {
     let keys = keys_good_and_bad(contract).await;
     parameters(contract, &tokens[0]).await;
     without_a_table(contract, &keys[0], &tokens[0]).await;
+    let no_path = contract.call("checkKeyForPath").with("proxy", "%3F");
+    contract.send(no_path).await;
     let mut operations: Vec<_> = contract.operations.iter().collect();
     // revokePresentedKey comes last, because it revokes the good key.
     operations.sort_by_key(|operation| operation.id == "revokePresentedKey");

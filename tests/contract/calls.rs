@@ -153,6 +153,15 @@ impl Call {
         self
     }
 
+    /// Adds an escaped `%` to a path with parameters. The gateway, which decodes twice, then finds a `%` that starts no
+    /// escape.
+    pub fn with_invalid_path(mut self) -> Self {
+        if self.operation.path.contains('{') {
+            self.path.push_str("%25");
+        }
+        self
+    }
+
     /// Adds segments to a path with parameters, so that it matches no route.
     pub fn in_no_route(mut self) -> Self {
         if self.operation.path.contains('{') {
