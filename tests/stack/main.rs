@@ -27,6 +27,7 @@ mod people;
 mod permissions;
 mod public_keys;
 mod quotas;
+mod readme;
 mod repair;
 mod signing_keys;
 mod store_requests;
