@@ -104,7 +104,7 @@ async fn run(stack: &Stack, binary: &Path) -> Result<()> {
     ensure!(other.is_none(), "logged: {other:?}");
     ensure!(
         errors.len() == unreadable,
-        "{} errors for {unreadable} events",
+        "{} errors were logged for {unreadable} unreadable events",
         errors.len()
     );
     println!(
