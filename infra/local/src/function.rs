@@ -76,7 +76,7 @@ pub(crate) struct Function {
     settings: Settings,
     logs: Logs,
     /// One permit for each process that may run. Invocations get permits in the order in which they arrive.
-    permits: Semaphore,
+    permits: Arc<Semaphore>,
     idle: Mutex<Vec<Process>>,
     running: Arc<Mutex<BTreeSet<u32>>>,
     stop: watch::Sender<bool>,
@@ -85,7 +85,7 @@ pub(crate) struct Function {
 impl Function {
     pub(crate) fn new(settings: Settings, logs: Logs) -> Arc<Self> {
         Arc::new(Self {
-            permits: Semaphore::new(settings.processes.max(1)),
+            permits: Arc::new(Semaphore::new(settings.processes.max(1))),
             settings,
             logs,
             idle: Mutex::default(),
@@ -105,10 +105,18 @@ impl Function {
         Ok(())
     }
 
-    /// Invokes the function and waits for its answer. The invocation continues even if this future is dropped.
+    /// Invokes the function and waits for its answer. Once a process has the event, the invocation continues even if this
+    /// future is dropped. Before that, it ends with this future: Lambda refuses an invocation for which no process is free.
     pub(crate) async fn invoke(self: &Arc<Self>, event: Value) -> Outcome {
+        let Ok(permit) = self.permits.clone().acquire_owned().await else {
+            return Err(InvokeError::Crashed);
+        };
         let function = self.clone();
-        let run = tokio::spawn(async move { function.run(event.to_string().into()).await });
+        let run = tokio::spawn(async move {
+            let outcome = function.run(event.to_string().into()).await;
+            drop(permit);
+            outcome
+        });
         run.await.unwrap_or(Err(InvokeError::Crashed))
     }
 
@@ -154,9 +162,6 @@ impl Function {
     }
 
     async fn run(&self, event: Bytes) -> Outcome {
-        let Ok(_permit) = self.permits.acquire().await else {
-            return Err(InvokeError::Crashed);
-        };
         loop {
             let idle = lock(&self.idle).pop();
             let mut process = match idle {
