@@ -35,10 +35,9 @@ def zipped(binary: pathlib.Path) -> bytes:
 
 def packaged(template: str) -> tuple[str, list[str]]:
     """The template with each function's CodeUri in the bucket, and the names of the binaries."""
-    template = template.replace("    CodeUri: ..\n", "", 1)
-    pattern = re.compile(r"^(        Binary: (\S+)\n    Properties:\n)", re.MULTILINE)
-    names = [match[2] for match in pattern.finditer(template)]
-    return pattern.sub(rf"\1      CodeUri: s3://{BUCKET}/\2.zip\n", template), names
+    pattern = re.compile(r"^      CodeUri: \.\./functions/(\S+)$", re.MULTILINE)
+    names = [match[1] for match in pattern.finditer(template)]
+    return pattern.sub(rf"      CodeUri: s3://{BUCKET}/\1.zip", template), names
 
 
 def without_metric_math(template: str) -> str:
@@ -53,7 +52,7 @@ def main() -> None:
     parser.add_argument("--template", required=True, type=pathlib.Path)
     parser.add_argument("--binaries", required=True, type=pathlib.Path, help="where cargo built the functions")
     parser.add_argument("--stack", default="access-keys")
-    parser.add_argument("--signing-key-spec", help="sign with an additional KMS key of this spec, as after a rotation")
+    parser.add_argument("--signing-key-spec", help="sign with a KMS key of this spec, as after a rotation")
     parser.add_argument("parameters", nargs="*", help="Name=value")
     options = parser.parse_args()
 
@@ -77,9 +76,7 @@ def main() -> None:
     s3.put_object(Bucket=BUCKET, Key="template.yaml", Body=template.encode())
 
     parameters = [parameter.split("=", 1) for parameter in options.parameters]
-    if options.signing_key_spec:
-        key = client("kms").create_key(KeySpec=options.signing_key_spec, KeyUsage="SIGN_VERIFY")
-        parameters.append(["RotatedSigningKeys", key["KeyMetadata"]["Arn"]])
+    parameters.append(["ReleaseId", "1"])
 
     cloudformation = client("cloudformation")
     cloudformation.create_stack(
@@ -97,6 +94,10 @@ def main() -> None:
             if "FAILED" in event["ResourceStatus"]:
                 print(event["LogicalResourceId"], event.get("ResourceStatusReason"), file=sys.stderr)
         sys.exit(str(error))
+    if options.signing_key_spec:
+        kms = client("kms")
+        key = kms.create_key(KeySpec=options.signing_key_spec, KeyUsage="SIGN_VERIFY")["KeyMetadata"]["KeyId"]
+        kms.update_alias(AliasName=f"alias/{options.stack}/current", TargetKeyId=key)
     [stack] = cloudformation.describe_stacks(StackName=options.stack)["Stacks"]
     print(json.dumps({output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}))
 

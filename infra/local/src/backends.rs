@@ -8,9 +8,9 @@ use anyhow::{Context, Result, bail};
 use crate::{
     dynamo::{self, Dynamo},
     iam::{Permissions, Service},
-    kms::{CreateAlias, CreateKey, Kms, ListAliases},
+    kms::{CreateAlias, CreateKey, Kms},
     proxy::Faults,
-    template::{Alias, KmsKey, Resource, Table, Template},
+    template::{Alias, KmsKey, Resource, Scalar, Table, Template},
     web::Server,
 };
 
@@ -36,7 +36,7 @@ impl Backends {
         let signing_key = create_keys(template, &kms).await?;
         create_aliases(template, &kms)?;
         let kms_server = kms.serve().await?;
-        let (faults, permissions) = (Faults::default(), Permissions::read(template)?);
+        let (faults, permissions) = (Faults::default(), Permissions::read(template, &kms)?);
         let dynamodb_proxy = faults.serve(Service::DynamoDb, &dynamo.url, &permissions);
         let kms_proxy = faults.serve(Service::Kms, &kms_server.url, &permissions);
         Ok(Self {
@@ -71,7 +71,14 @@ async fn start_table(template: &mut Template, data: Option<&Path>) -> Result<Dyn
 async fn create_keys(template: &mut Template, kms: &Arc<Kms>) -> Result<String> {
     let mut first = None;
     for Resource { id, properties, .. } in template.of_type::<KmsKey>()? {
-        let request = CreateKey::to_sign(&properties.key_spec, &properties.description);
+        let request = CreateKey {
+            description: properties.description,
+            multi_region: properties.multi_region.is_some_and(|Scalar(yes)| yes),
+            ..CreateKey::to_sign(
+                &properties.key_spec,
+                Some(properties.key_policy.to_string()),
+            )
+        };
         let (kms, logical_id) = (kms.clone(), id.clone());
         let create = move || kms.template_key(&logical_id, request);
         let created = tokio::task::spawn_blocking(create).await;
@@ -85,18 +92,15 @@ async fn create_keys(template: &mut Template, kms: &Arc<Kms>) -> Result<String> 
     first.context("the template has no KMS key")
 }
 
-/// Creates the template's aliases that do not exist yet.
+/// Creates the template's aliases that do not exist yet. Like CloudFormation, leaves an alias as it is if somebody has
+/// moved it to another key.
 fn create_aliases(template: &Template, kms: &Kms) -> Result<()> {
     for Resource { properties, .. } in template.of_type::<Alias>()? {
         let Alias {
             alias_name,
             target_key_id,
         } = properties;
-        let existing = kms.list_aliases(ListAliases {
-            key_id: Some(target_key_id.clone()),
-        })?;
-        let mut existing = existing.aliases.iter();
-        if !existing.any(|alias| alias.alias_name == alias_name) {
+        if !kms.has_alias(&alias_name) {
             kms.create_alias(CreateAlias {
                 alias_name,
                 target_key_id,

@@ -34,6 +34,7 @@ pub(crate) struct Settings {
     pub name: String,
     /// The function's name in AWS.
     pub function_name: String,
+    /// With the alias, if the template declares one.
     pub arn: String,
     pub executable: PathBuf,
     pub timeout: Duration,
@@ -126,11 +127,6 @@ impl Function {
 
     pub(crate) fn name(&self) -> &str {
         &self.settings.name
-    }
-
-    /// Whether `reference` is the function's name in AWS or its ARN.
-    pub(crate) fn is(&self, reference: &str) -> bool {
-        reference == self.settings.function_name || reference == self.settings.arn
     }
 
     pub(crate) fn environment(&self) -> Vec<(String, String)> {

@@ -39,10 +39,11 @@ use crate::{
     events::{DeadLetters, Mapping},
     function::{Function, Settings},
     gateway::Gateway,
+    iam::{Access, Permissions},
     issuer::Issuer,
     kms::{Blob, CreateAlias, CreateKey, Sign},
     logs::Logs,
-    template::{Resource, Scalar, Template},
+    template::{ACCOUNT, REGION, Resource, Scalar, Template},
     web::Server,
 };
 pub use crate::{
@@ -126,6 +127,7 @@ impl Stack {
         let issuer = Issuer::start(data, issuer_listener, console).await?;
         let bin_directory = cargo::build().await?;
 
+        template.set("Api", "ApiEndpoint", web::url(&listener)?);
         let backends = Backends::start(&mut template, data).await?;
         template.check()?;
         let logs = Logs::new(options.verbose);
@@ -197,9 +199,11 @@ impl Stack {
         &self.backends.signing_key
     }
 
-    /// Creates another KMS key and returns its ARN.
+    /// Creates another KMS key with the policy of the template's key, and returns its ARN.
     pub async fn create_key(&self, spec: &str) -> Result<String> {
-        let (kms, request) = (self.backends.kms.clone(), CreateKey::to_sign(spec, ""));
+        let kms = self.backends.kms.clone();
+        let policy = kms.get_key_policy(self.signing_key().into())?.policy;
+        let request = CreateKey::to_sign(spec, Some(policy));
         let created = tokio::task::spawn_blocking(move || kms.create_key(request)).await;
         let created = created.context("the KMS task failed")??;
         Ok(created.key_metadata.arn)
@@ -336,7 +340,7 @@ impl Stack {
         Ok(Api(gateway.serve(listener)?))
     }
 
-    /// A function's ARN. `function` is the name of the binary.
+    /// A function's ARN, with its alias. `function` is the name of the binary.
     pub fn function_arn(&self, function: &str) -> Option<&str> {
         self.functions.get(function).map(|function| function.arn())
     }
@@ -394,6 +398,7 @@ fn read_template(issuer_url: &str, overrides: &[(String, String)]) -> Result<Tem
     let mut parameters = vec![
         ("OidcIssuer".to_owned(), issuer_url.to_owned()),
         ("KeyIssuer".to_owned(), KEY_ISSUER.to_owned()),
+        ("ReleaseId".to_owned(), "local".to_owned()),
     ];
     parameters.extend(overrides.iter().cloned());
     parse_template(&path, &parameters)
@@ -431,6 +436,7 @@ fn functions(
         if properties.events.is_some() {
             bail!("{id}: the local stack supports routes and mappings, but not Events");
         }
+        check_logs(&name, &properties, &backends.permissions)?;
         let attribute = |name| template.attribute(&id, name).unwrap_or_default().to_owned();
         let variables = properties.environment.variables.into_iter();
         let endpoints = [
@@ -446,7 +452,9 @@ fn functions(
         let settings = Settings {
             name: name.clone(),
             function_name: attribute("Ref"),
-            arn: attribute("Arn"),
+            arn: template
+                .attribute(&id, "Alias")
+                .map_or_else(|| attribute("Arn"), str::to_owned),
             executable: bin_directory.join(&name),
             // The defaults are Lambda's.
             timeout: Duration::from_secs(properties.timeout.map_or(3, |timeout| timeout.0)),
@@ -462,16 +470,32 @@ fn functions(
     Ok(functions)
 }
 
-/// Finds a function by its name in AWS or its ARN.
+/// Refuses a function whose role may not write to its log group, because Lambda would drop its logs silently.
+fn check_logs(name: &str, function: &template::Function, permissions: &Permissions) -> Result<()> {
+    let Some(config) = &function.logging_config else {
+        bail!("the function {name} has no log group");
+    };
+    let group = &config.log_group;
+    let arn = format!("arn:aws:logs:{REGION}:{ACCOUNT}:log-group:{group}:*");
+    for action in ["logs:CreateLogStream", "logs:PutLogEvents"] {
+        if !permissions.is_allowed(name, &Access::plain(action, arn.as_str())) {
+            bail!("the function {name} lacks {action} on {group}");
+        }
+    }
+    Ok(())
+}
+
+/// Finds a function by its ARN. If the template declares an alias, the ARN must name it: any other call would run code or
+/// settings that no deployment has finished yet.
 fn find_function(
     functions: &BTreeMap<String, Arc<Function>>,
     reference: &str,
 ) -> Result<Arc<Function>> {
     functions
         .values()
-        .find(|function| function.is(reference))
+        .find(|function| function.arn() == reference)
         .cloned()
-        .with_context(|| format!("the template has no function {reference}"))
+        .with_context(|| format!("the template has no function or alias {reference}"))
 }
 
 /// The template's event source mappings.

@@ -313,7 +313,12 @@ fn require_permissions(
     mapping: &EventSourceMapping,
     permissions: &Permissions,
 ) -> Result<()> {
-    let reads = ["DescribeStream", "GetRecords", "GetShardIterator"];
+    let reads = [
+        "DescribeStream",
+        "GetRecords",
+        "GetShardIterator",
+        "ListStreams",
+    ];
     let reads =
         reads.map(|action| Access::plain(format!("dynamodb:{action}"), &mapping.event_source_arn));
     let sends = mapping

@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use axum::{
     Router,
     extract::State,
@@ -32,7 +32,7 @@ use self::{
 use crate::{
     function::Function,
     runtime_api::{LARGEST_PAYLOAD, Outcome},
-    template::{self, Resource, RouteSettings, Template},
+    template::{self, InvokePermission, Resource, RouteSettings, Template},
     web::{self, Server, TimeLimits},
 };
 
@@ -87,8 +87,23 @@ impl Gateway {
         throttling: bool,
         function: impl Fn(&str) -> Result<Arc<Function>>,
     ) -> Result<Self> {
-        let authorizers = authorizers(template, &function)?;
-        let integrations = integrations(template, &function)?;
+        let permissions = template.of_type::<InvokePermission>()?;
+        let function = |arn: &str| {
+            // API Gateway answers 500 for a function, or an alias, that it may not invoke.
+            let may_invoke = |permission: &Resource<InvokePermission>| {
+                let permission = &permission.properties;
+                permission.action == "lambda:InvokeFunction"
+                    && permission.principal == "apigateway.amazonaws.com"
+                    && permission.function_name == arn
+            };
+            ensure!(
+                permissions.iter().any(may_invoke),
+                "the API has no permission to invoke {arn}"
+            );
+            function(arn)
+        };
+        let authorizers = authorizers(template, function)?;
+        let integrations = integrations(template, function)?;
         let limits = Limits::new(template)?;
         let mut routes = Vec::new();
         for Resource { id, properties, .. } in template.of_type()? {

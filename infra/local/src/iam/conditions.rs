@@ -3,14 +3,17 @@
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
-use super::request::{ATTRIBUTES, Access, LEADING_KEYS, RETURN_VALUES, SELECT};
+use super::request::{
+    ATTRIBUTES, Access, LEADING_KEYS, MESSAGE_TYPE, PRINCIPAL_ARN, RESOURCE_ALIASES, RETURN_VALUES,
+    SELECT, SIGNING_ALGORITHM,
+};
 
 /// One condition of a statement. The access must meet all of them.
 #[derive(Debug, Clone)]
 pub(super) struct Condition {
     operator: Operator,
     pub key: String,
-    /// The accepted values, which are patterns for [`Operator::AllLike`].
+    /// The accepted values, which are patterns for [`Operator::AllLike`] and [`Operator::AnyLike`].
     pub values: Vec<String>,
 }
 
@@ -20,6 +23,10 @@ enum Operator {
     AllEqual,
     /// `ForAllValues:StringLike`: true if the key is absent.
     AllLike,
+    /// `ForAnyValue:StringEquals`: false if the key is absent.
+    AnyEqual,
+    /// `ForAnyValue:StringLike`: false if the key is absent.
+    AnyLike,
     /// `StringEquals`: false if the key is absent.
     Equals,
     /// `StringEqualsIfExists`: true if the key is absent.
@@ -31,28 +38,32 @@ enum Operator {
 impl Condition {
     pub fn holds(&self, access: &Access) -> bool {
         let found = access.context.get(self.key.as_str());
-        let all_accepted = |default| {
-            found.map_or(default, |found| {
-                let mut found = found.iter();
-                found.all(|found| self.values.iter().any(|value| self.accepts(value, found)))
-            })
-        };
+        let is_accepted =
+            |found: &String| self.values.iter().any(|value| self.accepts(value, found));
+        let all_accepted = |default| found.map_or(default, |found| found.iter().all(is_accepted));
         match self.operator {
             Operator::AllEqual | Operator::AllLike | Operator::EqualsIfExists => all_accepted(true),
             Operator::Equals => all_accepted(false),
+            Operator::AnyEqual | Operator::AnyLike => {
+                found.is_some_and(|found| found.iter().any(is_accepted))
+            }
             Operator::Present => found.is_some(),
         }
     }
 
-    /// Whether the condition lists the attributes or leading keys that are accepted.
+    /// Whether the condition lists the attributes, leading keys or aliases that are accepted.
     pub fn is_list(&self) -> bool {
+        self.is_for_all() || matches!(self.operator, Operator::AnyEqual | Operator::AnyLike)
+    }
+
+    fn is_for_all(&self) -> bool {
         matches!(self.operator, Operator::AllEqual | Operator::AllLike)
     }
 
     /// Whether an accepted value accepts a value of the access.
     pub fn accepts(&self, value: &str, found: &str) -> bool {
         match self.operator {
-            Operator::AllLike => is_like(value, found),
+            Operator::AllLike | Operator::AnyLike => is_like(value, found),
             _ => value == found,
         }
     }
@@ -79,7 +90,7 @@ pub(super) fn conditions(condition: Option<&Value>) -> Result<Vec<Condition>> {
             });
         }
     }
-    for list in conditions.iter().filter(|condition| condition.is_list()) {
+    for list in conditions.iter().filter(|condition| condition.is_for_all()) {
         let key = &list.key;
         let is_present =
             |other: &Condition| other.operator == Operator::Present && other.key == *key;
@@ -95,16 +106,26 @@ fn operator(name: &str, key: &str, values: &[String]) -> Option<Operator> {
     let operator = match name {
         "ForAllValues:StringEquals" => Operator::AllEqual,
         "ForAllValues:StringLike" => Operator::AllLike,
+        "ForAnyValue:StringEquals" => Operator::AnyEqual,
+        "ForAnyValue:StringLike" => Operator::AnyLike,
         "StringEquals" => Operator::Equals,
         "StringEqualsIfExists" => Operator::EqualsIfExists,
         "Null" if values == ["false"] => Operator::Present,
         _ => return None,
     };
-    let is_evaluated = match operator {
-        Operator::Equals | Operator::EqualsIfExists => [RETURN_VALUES, SELECT].contains(&key),
-        _ => [ATTRIBUTES, LEADING_KEYS].contains(&key),
+    let evaluated: &[&str] = match operator {
+        Operator::Equals => &[
+            MESSAGE_TYPE,
+            PRINCIPAL_ARN,
+            RETURN_VALUES,
+            SELECT,
+            SIGNING_ALGORITHM,
+        ],
+        Operator::EqualsIfExists => &[RETURN_VALUES, SELECT],
+        Operator::AnyEqual | Operator::AnyLike => &[RESOURCE_ALIASES],
+        Operator::AllEqual | Operator::AllLike | Operator::Present => &[ATTRIBUTES, LEADING_KEYS],
     };
-    is_evaluated.then_some(operator)
+    evaluated.contains(&key).then_some(operator)
 }
 
 fn strings(values: &Value) -> Result<Vec<String>> {
@@ -126,7 +147,7 @@ fn strings(values: &Value) -> Result<Vec<String>> {
 }
 
 /// Whether a text matches a pattern of IAM, in which `*` stands for any text and `?` for one character.
-fn is_like(pattern: &str, text: &str) -> bool {
+pub(super) fn is_like(pattern: &str, text: &str) -> bool {
     let mut pattern_chars = pattern.chars();
     let mut text_chars = text.chars();
     match pattern_chars.next() {

@@ -16,10 +16,13 @@ use serde_json::Value;
 
 pub(crate) use self::request::Access;
 use self::{
-    conditions::{Condition, conditions},
-    request::Tables,
+    conditions::{Condition, conditions, is_like},
+    request::{RESOURCE_ALIASES, Tables},
 };
-use crate::template::{Function, KmsKey, Policy, PolicyDocument, Resource, Template};
+use crate::{
+    kms::Kms,
+    template::{self, Function, PolicyDocument, Resource, Template},
+};
 
 /// A service that functions need permission to call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +67,7 @@ struct Grant {
 impl Grant {
     fn allows(&self, access: &Access) -> bool {
         self.action == access.action
-            && self.resource == access.resource
+            && is_like(&self.resource, &access.resource)
             && self
                 .conditions
                 .iter()
@@ -104,35 +107,43 @@ impl Grant {
 }
 
 /// The permissions of every function, and those that it has used.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct Permissions(Arc<Shared>);
 
-#[derive(Default)]
 struct Shared {
     /// The key is the name of the function's binary.
-    grants: BTreeMap<String, Vec<Grant>>,
+    roles: BTreeMap<String, Role>,
     used: Mutex<BTreeMap<String, BTreeSet<Permission>>>,
     tables: Tables,
+    kms: Arc<Kms>,
+}
+
+/// The role of a function.
+struct Role {
+    arn: String,
+    grants: Vec<Grant>,
 }
 
 impl Permissions {
-    pub(crate) fn read(template: &Template) -> Result<Self> {
-        let mut shared = Shared {
-            tables: Tables::read(template)?,
-            ..Shared::default()
-        };
-        let policies = template.of_type::<Policy>()?;
-        let keys = template.of_type::<KmsKey>()?;
+    pub(crate) fn read(template: &Template, kms: &Arc<Kms>) -> Result<Self> {
+        let declared = template.of_type::<template::Role>()?;
+        let mut roles = BTreeMap::new();
         for function in template.of_type::<Function>()? {
-            let grants = grants_of(template, &function, &policies, &keys)?;
-            shared.grants.insert(function.binary()?.to_owned(), grants);
+            let role = role_of(template, &function, &declared)?;
+            roles.insert(function.binary()?.to_owned(), role);
         }
-        Ok(Self(Arc::new(shared)))
+        Ok(Self(Arc::new(Shared {
+            roles,
+            used: Mutex::default(),
+            tables: Tables::read(template)?,
+            kms: kms.clone(),
+        })))
     }
 
     /// The permissions of the function's role.
     pub(crate) fn allowed(&self, function: &str) -> BTreeSet<Permission> {
-        let grants = self.0.grants.get(function).into_iter().flatten();
+        let role = self.0.roles.get(function);
+        let grants = role.iter().flat_map(|role| &role.grants);
         grants.flat_map(|grant| grant.permissions(None)).collect()
     }
 
@@ -150,24 +161,27 @@ impl Permissions {
         action: &str,
         body: &Value,
     ) -> Option<Access> {
-        let needed = match service {
-            Service::DynamoDb => self.0.tables.accesses(action, body),
-            Service::Kms => {
-                let key = body["KeyId"].as_str().unwrap_or_default();
-                vec![Access::plain(format!("kms:{action}"), key)]
-            }
-        };
-        needed
-            .into_iter()
-            .find(|access| !self.is_allowed(function, access))
+        let role = self.0.roles.get(function)?;
+        if service == Service::DynamoDb {
+            let needed = self.0.tables.accesses(action, body);
+            return needed
+                .into_iter()
+                .find(|access| !self.is_allowed(function, access));
+        }
+        // KMS itself refuses a request for a key that does not exist.
+        let key = self.0.kms.access(body["KeyId"].as_str()?)?;
+        let access = Access::to_key(action, body, &key, &role.arn);
+        let is_allowed =
+            key_allows(&key.policy, &access, &role.arn) && self.is_allowed(function, &access);
+        (!is_allowed).then_some(access)
     }
 
     /// Whether the function has a permission for an access. If so, records its use.
     pub(crate) fn is_allowed(&self, function: &str, access: &Access) -> bool {
-        let Some(grants) = self.0.grants.get(function) else {
+        let Some(role) = self.0.roles.get(function) else {
             return true;
         };
-        let Some(grant) = grants.iter().find(|grant| grant.allows(access)) else {
+        let Some(grant) = role.grants.iter().find(|grant| grant.allows(access)) else {
             return false;
         };
         let mut used = self.0.used.lock().unwrap_or_else(PoisonError::into_inner);
@@ -177,39 +191,29 @@ impl Permissions {
     }
 }
 
-/// The grants from a function's own policies and from the policies attached to its role. Excludes grants on a KMS key
-/// that the key's policy does not allow.
-fn grants_of(
+/// The role that a function names.
+fn role_of(
     template: &Template,
     function: &Resource<Function>,
-    policies: &[Resource<Policy>],
-    keys: &[Resource<KmsKey>],
-) -> Result<Vec<Grant>> {
-    let role = format!("{}Role", function.id);
-    let role_attribute = |name| template.attribute(&role, name).unwrap_or_default();
+    declared: &[Resource<template::Role>],
+) -> Result<Role> {
+    let arn = function.properties.role.as_str();
+    let is_named =
+        |role: &&Resource<template::Role>| template.attribute(&role.id, "Arn") == Some(arn);
+    let role = declared.iter().find(is_named);
+    let role = role.with_context(|| format!("{}: there is no role {arn}", function.id))?;
     let mut allowed = Vec::new();
-    for policy in &function.properties.policies {
-        allowed.extend(grants(&function.id, policy)?);
+    for policy in &role.properties.policies {
+        allowed.extend(grants(&role.id, &policy.policy_document)?);
     }
-    for Resource { id, properties, .. } in policies {
-        let roles = &properties.roles;
-        if roles.iter().any(|role| role == role_attribute("Ref")) {
-            allowed.extend(grants(id, &properties.policy_document)?);
-        }
-    }
-    // A key's policy must allow the action, either to the role itself or to the account, which delegates to IAM.
-    for key in keys {
-        let arn = template.attribute(&key.id, "Arn").unwrap_or_default();
-        let policy = &key.properties.key_policy;
-        allowed.retain(|grant| {
-            grant.resource != arn || key_allows(policy, &grant.action, role_attribute("Arn"))
-        });
-    }
-    Ok(allowed)
+    Ok(Role {
+        arn: arn.to_owned(),
+        grants: allowed,
+    })
 }
 
-/// The grants of a policy. Refuses `Deny`, and wildcards in actions and resources, which the local stack does not
-/// evaluate.
+/// The grants of a policy. Refuses `Deny`, and wildcards, which the local stack evaluates only for the streams of a table
+/// and for KMS keys that a condition selects by their aliases.
 fn grants(id: &str, policy: &PolicyDocument) -> Result<Vec<Grant>> {
     let mut grants = Vec::new();
     for (position, statement) in policy.statement.iter().enumerate() {
@@ -225,9 +229,14 @@ fn grants(id: &str, policy: &PolicyDocument) -> Result<Vec<Grant>> {
         );
         for action in &statement.action {
             for resource in &statement.resource {
-                let has_wildcard = action.contains('*') || resource.contains('*');
+                let is_aliased = |condition: &Condition| condition.key == RESOURCE_ALIASES;
+                let is_any_key = resource.ends_with(":key/*") && conditions.iter().any(is_aliased);
+                let is_exact = !resource
+                    .trim_end_matches(":*")
+                    .trim_end_matches("/stream/*")
+                    .contains(['*', '?']);
                 ensure!(
-                    !has_wildcard,
+                    (is_exact || is_any_key) && !action.contains('*'),
                     "{name}: wildcards in {action} on {resource} are not evaluated"
                 );
                 grants.push(Grant {
@@ -243,15 +252,23 @@ fn grants(id: &str, policy: &PolicyDocument) -> Result<Vec<Grant>> {
     Ok(grants)
 }
 
-/// Whether a key's policy allows the action, either to the role itself or by delegating to IAM.
-fn key_allows(policy: &PolicyDocument, action: &str, role_arn: &str) -> bool {
+/// Whether a key's policy allows the access, either to the role itself or to the account, which delegates to IAM. A
+/// policy that cannot be evaluated allows nothing.
+fn key_allows(policy: &Value, access: &Access, role_arn: &str) -> bool {
+    let Ok(policy) = serde_json::from_value::<PolicyDocument>(policy.clone()) else {
+        return false;
+    };
     policy.statement.iter().any(|statement| {
-        let principals = &statement.principal.aws;
+        let is_principal =
+            |principal: &String| principal == role_arn || principal.ends_with(":root");
+        let conditions = conditions(statement.condition.as_ref());
         statement.effect == "Allow"
-            && principals
+            && statement.principal.aws.iter().any(is_principal)
+            && statement
+                .action
                 .iter()
-                .any(|principal| principal == role_arn || principal.ends_with(":root"))
-            && statement.action.iter().any(|allowed| allowed == action)
+                .any(|allowed| is_like(allowed, &access.action))
+            && conditions.is_ok_and(|all| all.iter().all(|condition| condition.holds(access)))
     })
 }
 
@@ -260,42 +277,128 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::{
+        kms::{CreateAlias, CreateKey, KeyPolicy},
+        template::{Alias, KmsKey},
+    };
 
-    #[test]
-    fn only_the_function_that_creates_keys_may_sign() {
+    /// The permissions of the template's functions, and a KMS with the template's key and aliases.
+    fn deployed() -> (Permissions, Arc<Kms>, Template) {
         let yaml = include_str!("../../../template.yaml");
-        let parameters = [
-            ("OidcIssuer", "https://idp.example"),
-            ("KeyIssuer", "https://keys.example"),
-        ];
+        let parameters = [("ReleaseId", "1"), ("OidcIssuer", "https://idp.example")];
         let parameters = parameters.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let mut template = Template::parse(yaml, &parameters).unwrap();
-        for (id, attribute) in [
-            ("SigningKey", "Arn"),
-            ("SigningKey", "Ref"),
-            ("Table", "StreamArn"),
-        ] {
-            template.set(id, attribute, format!("{id}{attribute}"));
+        for (id, attribute) in [("Api", "ApiEndpoint"), ("Table", "StreamArn")] {
+            template.set(id, attribute, attribute);
         }
-        let permissions = Permissions::read(&template).unwrap();
-        let signers: Vec<_> = permissions
-            .0
-            .grants
-            .iter()
-            .filter(|(_, grants)| grants.iter().any(|grant| grant.action == "kms:Sign"))
-            .map(|(function, _)| function.as_str())
+        let kms = Kms::open(None).unwrap();
+        let keys = template.of_type::<KmsKey>().unwrap();
+        let policy = keys[0].properties.key_policy.to_string();
+        let request = CreateKey::to_sign("ECC_NIST_P256", Some(policy));
+        let arn = kms.template_key("SigningKey", request).unwrap();
+        template.set("SigningKey", "Ref", arn.as_str());
+        for Resource { properties, .. } in template.of_type::<Alias>().unwrap() {
+            let alias = CreateAlias {
+                alias_name: properties.alias_name,
+                target_key_id: properties.target_key_id,
+            };
+            kms.create_alias(alias).unwrap();
+        }
+        let permissions = Permissions::read(&template, &kms).unwrap();
+        (permissions, kms, template)
+    }
+
+    fn signing(key: &str, message_type: &str, algorithm: &str) -> Value {
+        json!({ "KeyId": key, "MessageType": message_type, "SigningAlgorithm": algorithm })
+    }
+
+    #[test]
+    fn only_the_function_that_creates_keys_may_sign_and_only_digests() {
+        let (permissions, ..) = deployed();
+        let may = |function: &str, body: &Value| {
+            permissions
+                .missing(function, Service::Kms, "Sign", body)
+                .is_none()
+        };
+        let digest = signing("alias/local/current", "DIGEST", "ECDSA_SHA_256");
+        let functions = permissions.0.roles.keys();
+        let signers: Vec<_> = functions
+            .filter(|function| may(function, &digest))
             .collect();
         assert_eq!(signers, ["create"]);
-        // No IAM policy can add the permission, because the key's policy does not delegate signing to IAM.
+        for (message_type, algorithm, is_allowed) in [
+            ("DIGEST", "RSASSA_PKCS1_V1_5_SHA_256", true),
+            ("RAW", "ED25519_SHA_512", true),
+            ("RAW", "ECDSA_SHA_256", false),
+            ("DIGEST", "ED25519_SHA_512", false),
+            ("DIGEST", "RSASSA_PSS_SHA_256", false),
+        ] {
+            let body = signing("alias/local/current", message_type, algorithm);
+            assert_eq!(
+                may("create", &body),
+                is_allowed,
+                "{message_type} {algorithm}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_aliases_of_a_key_decide_whether_it_may_sign_or_be_read() {
+        let (permissions, kms, template) = deployed();
+        let template_key = kms.access("alias/local/current").unwrap().arn;
         let keys = template.of_type::<KmsKey>().unwrap();
-        let [key] = keys.as_slice() else {
-            panic!("expected one key")
+        let policy = keys[0].properties.key_policy.to_string();
+        let key = CreateKey::to_sign("ECC_NIST_P256", Some(policy));
+        let key = kms.create_key(key).unwrap().key_metadata.arn;
+        let body = signing(&key, "DIGEST", "ECDSA_SHA_256");
+        let may = |function: &str, action: &str| {
+            permissions
+                .missing(function, Service::Kms, action, &body)
+                .is_none()
         };
-        let policy = &key.properties.key_policy;
-        let another = template.attribute("ListFunctionRole", "Arn").unwrap();
-        assert!(!key_allows(policy, "kms:Sign", another));
-        let role = template.attribute("CreateFunctionRole", "Arn").unwrap();
-        assert!(key_allows(policy, "kms:Sign", role));
+        let create_or_move = |alias: &str, target: &str| {
+            let request = || CreateAlias {
+                alias_name: alias.to_owned(),
+                target_key_id: target.to_owned(),
+            };
+            if kms.update_alias(request()).is_err() {
+                kms.create_alias(request()).unwrap();
+            }
+        };
+        for (alias, may_sign, may_read) in [
+            ("alias/other/current", false, false),
+            ("alias/local/current", true, true),
+            ("alias/local/next", true, true),
+            ("alias/local/previous-1", true, true),
+            ("alias/local/previous-2", false, true),
+        ] {
+            create_or_move(alias, &key);
+            assert_eq!(may("create", "Sign"), may_sign, "{alias}");
+            assert_eq!(may("create", "GetPublicKey"), may_read, "{alias}");
+            assert_eq!(may("validate", "GetPublicKey"), may_read, "{alias}");
+            assert!(!may("validate", "Sign") && !may("list", "GetPublicKey"));
+            create_or_move(alias, &template_key);
+        }
+    }
+
+    #[test]
+    fn a_key_whose_policy_does_not_name_the_function_cannot_sign() {
+        let (permissions, kms, _) = deployed();
+        let body = signing("alias/local/current", "DIGEST", "ECDSA_SHA_256");
+        let may_sign = || {
+            permissions
+                .missing("create", Service::Kms, "Sign", &body)
+                .is_none()
+        };
+        assert!(may_sign());
+        let policy = kms.get_key_policy("alias/local/current".into()).unwrap();
+        let policy = policy.policy.replace("CreateFunctionRole", "AnotherRole");
+        kms.put_key_policy(KeyPolicy {
+            key_id: "alias/local/current".to_owned(),
+            policy,
+        })
+        .unwrap();
+        assert!(!may_sign());
     }
 
     #[test]
@@ -309,6 +412,7 @@ mod tests {
         assert!(read(policy("kms:Sign", "arn")).is_ok());
         assert!(read(policy("kms:*", "arn")).is_err());
         assert!(read(policy("kms:Sign", "*")).is_err());
+        assert!(read(policy("kms:Sign", "arn:aws:kms:r:0:key/*")).is_err());
         assert!(read(json!("AmazonDynamoDBFullAccess")).is_err());
     }
 }

@@ -10,12 +10,19 @@ use dynoxide::types::{KeySchemaElement, KeyType};
 use serde_json::{Value, json};
 
 use super::expressions::{attribute_names, partition_value, scalar};
-use crate::template::{Table, Template};
+use crate::{
+    kms::KeyAccess,
+    template::{Table, Template},
+};
 
 pub(super) const ATTRIBUTES: &str = "dynamodb:Attributes";
 pub(super) const LEADING_KEYS: &str = "dynamodb:LeadingKeys";
+pub(super) const MESSAGE_TYPE: &str = "kms:MessageType";
+pub(super) const PRINCIPAL_ARN: &str = "aws:PrincipalArn";
+pub(super) const RESOURCE_ALIASES: &str = "kms:ResourceAliases";
 pub(super) const RETURN_VALUES: &str = "dynamodb:ReturnValues";
 pub(super) const SELECT: &str = "dynamodb:Select";
+pub(super) const SIGNING_ALGORITHM: &str = "kms:SigningAlgorithm";
 
 /// An action on a resource, and the values of condition keys. A policy must allow it.
 #[derive(Debug, Clone, Default)]
@@ -48,6 +55,24 @@ impl Access {
             details += &format!(", {key} {}", Vec::from_iter(values).join(" "));
         }
         details
+    }
+
+    /// An access to a KMS key.
+    pub(super) fn to_key(action: &str, body: &Value, key: &KeyAccess, role_arn: &str) -> Self {
+        let mut access = Self::plain(format!("kms:{action}"), key.arn.as_str());
+        let one = |value: &str| Some([value.to_owned()].into());
+        access.set(PRINCIPAL_ARN, one(role_arn));
+        access.set(RESOURCE_ALIASES, Some(key.aliases.clone()));
+        if action == "Sign" {
+            // The default of the parameter is RAW.
+            let message_type = body["MessageType"].as_str().unwrap_or("RAW");
+            access.set(MESSAGE_TYPE, one(message_type));
+            access.set(
+                SIGNING_ALGORITHM,
+                body["SigningAlgorithm"].as_str().and_then(one),
+            );
+        }
+        access
     }
 
     fn set(&mut self, key: &'static str, values: Option<BTreeSet<String>>) {

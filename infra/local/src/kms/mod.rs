@@ -4,7 +4,7 @@ mod private_key;
 mod protocol;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -14,7 +14,7 @@ use axum::{Router, extract::State as Shared, response::Response};
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use self::private_key::PrivateKey;
@@ -46,6 +46,20 @@ struct Key {
     description: String,
     created: f64,
     enabled: bool,
+    #[serde(default)]
+    multi_region: bool,
+    #[serde(default = "default_policy")]
+    policy: Value,
+    #[serde(default)]
+    tags: BTreeMap<String, String>,
+}
+
+/// What decides about access to a key.
+pub(crate) struct KeyAccess {
+    pub arn: String,
+    /// The names of the aliases that stand for the key.
+    pub aliases: BTreeSet<String>,
+    pub policy: Value,
 }
 
 impl Kms {
@@ -81,6 +95,10 @@ impl Kms {
             "CreateAlias" => call(body, |request| self.create_alias(request)),
             "UpdateAlias" => call(body, |request| self.update_alias(request)),
             "DeleteAlias" => call(body, |request| self.delete_alias(request)),
+            "GetKeyPolicy" => call(body, |request| self.get_key_policy(request)),
+            "PutKeyPolicy" => call(body, |request| self.put_key_policy(request)),
+            "TagResource" => call(body, |request| self.tag_resource(request)),
+            "ListResourceTags" => call(body, |request| self.list_resource_tags(request)),
             "ListAliases" => call(body, |request| self.list_aliases(request)),
             _ => fail(
                 "UnknownOperationException",
@@ -89,10 +107,14 @@ impl Kms {
         }
     }
 
-    /// The ARN of the template's key with this logical id. The first call creates the key.
+    /// The ARN of the template's key with this logical id. The first call creates the key, and later calls update its
+    /// policy.
     pub(crate) fn template_key(&self, id: &str, request: CreateKey) -> Result<String, Failure> {
-        if let Some(key) = self.lock().resources.get(id) {
-            return Ok(arn(key));
+        let existing = self.lock().resources.get(id).copied();
+        if let Some(key) = existing {
+            let policy = policy(request.policy.as_deref())?;
+            self.change_key(&key.to_string(), |key| key.policy = policy)?;
+            return Ok(arn(&key));
         }
         let key = self.create_key(request)?.key_metadata;
         self.change(|state| {
@@ -115,6 +137,9 @@ impl Kms {
             description: request.description,
             created: clock::now().as_secs_f64(),
             enabled: true,
+            multi_region: request.multi_region,
+            policy: policy(request.policy.as_deref())?,
+            tags: tags(request.tags),
         };
         let description = key.describe(id);
         self.change(|state| {
@@ -164,12 +189,61 @@ impl Kms {
     }
 
     fn set_enabled(&self, request: &KeyReference, enabled: bool) -> Result<Empty, Failure> {
-        let (id, _) = self.find(&request.key_id)?;
+        self.change_key(&request.key_id, |key| key.enabled = enabled)
+    }
+
+    pub(crate) fn get_key_policy(&self, request: KeyReference) -> Result<KeyPolicy, Failure> {
+        let (_, key) = self.find(&request.key_id)?;
+        Ok(KeyPolicy {
+            key_id: request.key_id,
+            policy: key.policy.to_string(),
+        })
+    }
+
+    pub(crate) fn put_key_policy(&self, request: KeyPolicy) -> Result<Empty, Failure> {
+        let policy = policy(Some(&request.policy))?;
+        self.change_key(&request.key_id, |key| key.policy = policy)
+    }
+
+    fn tag_resource(&self, request: Tags) -> Result<Empty, Failure> {
+        self.change_key(&request.key_id, |key| key.tags.extend(tags(request.tags)))
+    }
+
+    fn list_resource_tags(&self, request: KeyReference) -> Result<Tags, Failure> {
+        let (_, key) = self.find(&request.key_id)?;
+        let tags = key.tags.into_iter();
+        let tags = tags.map(|(tag_key, tag_value)| Tag { tag_key, tag_value });
+        Ok(Tags {
+            key_id: request.key_id,
+            tags: tags.collect(),
+            truncated: false,
+        })
+    }
+
+    fn change_key(&self, key: &str, change: impl FnOnce(&mut Key)) -> Result<Empty, Failure> {
+        let (id, _) = self.find(key)?;
         self.change(|state| {
             if let Some(key) = state.keys.get_mut(&id) {
-                key.enabled = enabled;
+                change(key);
             }
         })
+    }
+
+    /// What decides about access to a key, if the key exists.
+    pub(crate) fn access(&self, reference: &str) -> Option<KeyAccess> {
+        let (id, key) = self.find(reference).ok()?;
+        let state = self.lock();
+        let aliases = state.aliases.iter().filter(|(_, target)| **target == id);
+        Some(KeyAccess {
+            arn: arn(&id),
+            aliases: aliases.map(|(name, _)| name.clone()).collect(),
+            policy: key.policy,
+        })
+    }
+
+    /// Whether an alias exists.
+    pub(crate) fn has_alias(&self, name: &str) -> bool {
+        self.lock().aliases.contains_key(name)
     }
 
     pub(crate) fn create_alias(&self, request: CreateAlias) -> Result<Empty, Failure> {
@@ -181,7 +255,7 @@ impl Kms {
                 "Alias must start with the prefix \"alias/\"",
             );
         }
-        if self.lock().aliases.contains_key(&alias) {
+        if self.has_alias(&alias) {
             let message = format!(
                 "An alias with the name {} already exists",
                 alias_arn(&alias)
@@ -211,7 +285,7 @@ impl Kms {
     }
 
     fn require_alias(&self, alias: &str) -> Result<(), Failure> {
-        if self.lock().aliases.contains_key(alias) {
+        if self.has_alias(alias) {
             return Ok(());
         }
         let message = format!("Alias {} is not found.", alias_arn(alias));
@@ -315,7 +389,7 @@ impl Key {
             key_spec: spec,
             key_state: if self.enabled { "Enabled" } else { "Disabled" },
             key_usage: SIGN_VERIFY,
-            multi_region: false,
+            multi_region: self.multi_region,
             origin: "AWS_KMS",
             signing_algorithms: [algorithm],
         };
@@ -328,6 +402,28 @@ fn read(path: &Path) -> Result<State> {
         Some(bytes) => Ok(serde_json::from_slice(&bytes)?),
         None => Ok(State::default()),
     }
+}
+
+/// Reads a policy. The default is the policy that KMS gives a key without one.
+fn policy(json: Option<&str>) -> Result<Value, Failure> {
+    match json.map(serde_json::from_str) {
+        Some(Ok(policy)) => Ok(policy),
+        Some(Err(error)) => fail("MalformedPolicyDocumentException", error.to_string()),
+        None => Ok(default_policy()),
+    }
+}
+
+fn default_policy() -> Value {
+    let account = json!({ "AWS": format!("arn:aws:iam::{ACCOUNT}:root") });
+    json!({
+        "Version": "2012-10-17",
+        "Statement": [{ "Effect": "Allow", "Principal": account, "Action": "kms:*", "Resource": "*" }],
+    })
+}
+
+fn tags(tags: Vec<Tag>) -> BTreeMap<String, String> {
+    let tags = tags.into_iter();
+    tags.map(|tag| (tag.tag_key, tag.tag_value)).collect()
 }
 
 fn arn(id: &Uuid) -> String {
@@ -371,7 +467,7 @@ mod tests {
     fn signatures_of_every_key_spec_verify() {
         let kms = Kms::open(None).unwrap();
         for spec in ["ECC_NIST_P256", "ECC_NIST_EDWARDS25519", "RSA_2048"] {
-            let key = kms.create_key(CreateKey::to_sign(spec, "")).unwrap();
+            let key = kms.create_key(CreateKey::to_sign(spec, None)).unwrap();
             let id = key.key_metadata.key_id.to_string();
             let public = kms.get_public_key(id.as_str().into()).unwrap();
             let sign = |message: &[u8], message_type: &str| {
@@ -401,7 +497,7 @@ mod tests {
     #[test]
     fn a_moved_alias_stands_for_the_new_key() {
         let kms = Kms::open(None).unwrap();
-        let create = || kms.create_key(CreateKey::to_sign("ECC_NIST_P256", ""));
+        let create = || kms.create_key(CreateKey::to_sign("ECC_NIST_P256", None));
         let [old, new] = [create(), create()].map(|key| key.unwrap().key_metadata.arn);
         kms.create_alias(alias("alias/a", &old)).unwrap();
         kms.update_alias(alias("alias/a", &new)).unwrap();
@@ -412,7 +508,7 @@ mod tests {
     #[test]
     fn a_disabled_or_unknown_key_is_refused_with_the_codes_of_aws() {
         let kms = Kms::open(None).unwrap();
-        let key = CreateKey::to_sign("ECC_NIST_P256", "");
+        let key = CreateKey::to_sign("ECC_NIST_P256", None);
         let arn = kms.create_key(key).unwrap().key_metadata.arn;
         kms.create_alias(alias("alias/a", &arn)).unwrap();
         let get = || kms.get_public_key("alias/a".into());

@@ -39,16 +39,50 @@ pub(crate) struct CreateKey {
     pub key_spec: String,
     pub key_usage: String,
     pub description: String,
+    pub multi_region: bool,
+    /// A policy as JSON. Without one, the account may use the key as IAM allows.
+    pub policy: Option<String>,
+    pub tags: Vec<Tag>,
 }
 
 impl CreateKey {
-    pub(crate) fn to_sign(key_spec: &str, description: &str) -> Self {
+    pub(crate) fn to_sign(key_spec: &str, policy: Option<String>) -> Self {
         Self {
             key_spec: key_spec.to_owned(),
             key_usage: SIGN_VERIFY.to_owned(),
-            description: description.to_owned(),
+            policy,
+            ..Self::default()
         }
     }
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct Tag {
+    pub tag_key: String,
+    pub tag_value: String,
+}
+
+/// The request and the response of `ListResourceTags`, and the request of `TagResource`.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct Tags {
+    #[serde(default, skip_serializing)]
+    pub key_id: String,
+    #[serde(default)]
+    pub tags: Vec<Tag>,
+    #[serde(default)]
+    pub truncated: bool,
+}
+
+/// The request of `PutKeyPolicy` and the response of `GetKeyPolicy`.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct KeyPolicy {
+    #[serde(default, skip_serializing)]
+    pub key_id: String,
+    /// JSON.
+    pub policy: String,
 }
 
 /// The request of the operations that need only a key.

@@ -136,10 +136,15 @@ impl Template {
             "AWS::URLSuffix" => Some("amazonaws.com"),
             _ => None,
         };
+        // SAM's reference to the alias that it creates for a function.
+        let (id, attribute) = match name.strip_suffix(".Alias") {
+            Some(function) => (function, "Alias"),
+            None => (name, "Ref"),
+        };
         pseudo
             .map(Value::from)
             .or_else(|| self.parameters.get(name).cloned())
-            .or_else(|| self.attribute(name, "Ref").map(Value::from))
+            .or_else(|| self.attribute(id, attribute).map(Value::from))
             .with_context(|| format!("{at}: there is no parameter or resource {name}"))
     }
 

@@ -185,12 +185,6 @@ impl Template {
             for (attribute, value) in self.known_attributes(&id, &resource)? {
                 self.set(&id, attribute, value);
             }
-            if resource.kind == Function::TYPE && resource.properties["Role"].is_null() {
-                let role = format!("{id}Role");
-                for (attribute, value) in role_attributes(format!("{STACK}-{role}")) {
-                    self.set(&role, attribute, value);
-                }
-            }
         }
         Ok(())
     }
@@ -211,9 +205,21 @@ impl Template {
         };
         Ok(match resource.kind.as_str() {
             Table::TYPE => named("dynamodb", "table/", name("TableName")?, ""),
-            Function::TYPE => named("lambda", "function:", name("FunctionName")?, ""),
+            Function::TYPE => {
+                let mut attributes = named("lambda", "function:", name("FunctionName")?, "");
+                // SAM publishes a version for each release, to which the alias points.
+                if let Some(alias) = self.text(&resource.properties["AutoPublishAlias"], id)? {
+                    attributes.push(("Alias", format!("{}:{alias}", attributes[0].1)));
+                }
+                attributes
+            }
             "AWS::Logs::LogGroup" => named("logs", "log-group:", name("LogGroupName")?, ":*"),
-            "AWS::IAM::Role" => role_attributes(name("RoleName")?),
+            // IAM is global, so the ARN of a role contains no region.
+            Role::TYPE => {
+                let name = name("RoleName")?;
+                let arn = format!("arn:aws:iam::{ACCOUNT}:role/{name}");
+                vec![("Arn", arn), ("Ref", name)]
+            }
             "AWS::SQS::Queue" => {
                 let name = name("QueueName")?;
                 let url = format!("https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/{name}");
@@ -225,12 +231,6 @@ impl Template {
             _ => vec![("Ref", id.to_owned())],
         })
     }
-}
-
-/// IAM is global, so the ARN of a role contains no region.
-fn role_attributes(name: String) -> Vec<(&'static str, String)> {
-    let arn = format!("arn:aws:iam::{ACCOUNT}:role/{name}");
-    vec![("Arn", arn), ("Ref", name)]
 }
 
 /// Deserializes a value. The error contains the path to the wrong part.
@@ -369,10 +369,19 @@ Resources:
     }
 
     const SWITCHES_OFF: [(&str, &str); 2] = [
-        ("KeyIssuer", "https://keys.example.com"),
+        ("ReleaseId", "1"),
         ("OidcIssuer", "https://idp.example.com"),
     ];
-    const SWITCHES_ON: [(&str, &str); 9] = [
+    const SWITCHES_ON: [(&str, &str); 14] = [
+        ("ReleaseId", "1"),
+        ("CanaryDeployments", "true"),
+        ("ValidateProvisionedConcurrency", "5"),
+        ("AuthorizeProvisionedConcurrency", "5"),
+        (
+            "PermissionsBoundary",
+            "arn:aws:iam::000000000000:policy/boundary",
+        ),
+        ("DeletionProtection", "true"),
         ("KeyIssuer", "https://keys.example.com"),
         ("CreateUserPool", "true"),
         ("CreateDashboard", "true"),
@@ -384,10 +393,6 @@ Resources:
             "arn:aws:acm:us-east-1:000000000000:certificate/1",
         ),
         ("HostedZoneId", "Z1"),
-        (
-            "RotatedSigningKeys",
-            "arn:aws:kms:us-east-1:000000000000:key/1",
-        ),
     ];
     /// The attributes that are known only when AWS, or the local stack, has created the resource.
     const CREATED: [(&str, &str); 8] = [
@@ -442,7 +447,7 @@ Resources:
             let template = deployed(switches);
             let functions = template.of_type::<Function>().unwrap().len();
             let alarms = template.of_type::<Alarm>().unwrap();
-            assert_eq!(alarms.len(), 10);
+            assert_eq!(alarms.len(), 13);
             for alarm in alarms {
                 let has_actions = alarm.properties.alarm_actions.is_some();
                 assert_eq!(has_actions, has_topic, "{}", alarm.id);

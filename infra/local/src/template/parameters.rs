@@ -17,6 +17,7 @@ pub(super) struct Parameter {
     kind: String,
     default: Option<Scalar<String>>,
     allowed_pattern: Option<String>,
+    constraint_description: Option<String>,
     min_length: Option<Scalar<usize>>,
     max_length: Option<Scalar<usize>>,
     allowed_values: Option<Vec<Scalar<String>>>,
@@ -25,8 +26,15 @@ pub(super) struct Parameter {
 }
 
 impl Parameter {
-    /// Checks a value. The error says which rule the value breaks.
+    /// Checks a value. The error is the description of the constraint or, without one, says which rule the value breaks.
     fn check(&self, value: &str) -> Result<(), String> {
+        self.broken_rule(value).map_err(|rule| {
+            let description = self.constraint_description.as_ref();
+            description.map_or(rule, |description| format!("it {description}"))
+        })
+    }
+
+    fn broken_rule(&self, value: &str) -> Result<(), String> {
         if let Some(allowed) = &self.allowed_values {
             let allowed: Vec<_> = allowed.iter().map(|Scalar(value)| value.as_str()).collect();
             if !allowed.contains(&value) {

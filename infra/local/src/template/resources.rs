@@ -34,8 +34,9 @@ resource_types! {
     EventSourceMapping = "AWS::Lambda::EventSourceMapping",
     Function = "AWS::Serverless::Function",
     Integration = "AWS::ApiGatewayV2::Integration",
+    InvokePermission = "AWS::Lambda::Permission",
     KmsKey = "AWS::KMS::Key",
-    Policy = "AWS::IAM::Policy",
+    Role = "AWS::IAM::Role",
     Route = "AWS::ApiGatewayV2::Route",
     Stage = "AWS::ApiGatewayV2::Stage",
     Table = "AWS::DynamoDB::Table",
@@ -111,9 +112,10 @@ pub(crate) struct Function {
     #[serde(default)]
     pub environment: Environment,
     pub events: Option<IgnoredAny>,
+    pub logging_config: Option<LoggingConfig>,
     pub memory_size: Option<Scalar<u64>>,
-    #[serde(default, deserialize_with = "one_or_many")]
-    pub policies: Vec<PolicyDocument>,
+    /// The ARN of the role.
+    pub role: String,
     pub timeout: Option<Scalar<u64>>,
 }
 
@@ -135,10 +137,22 @@ pub(crate) struct Environment {
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub(crate) struct Policy {
-    pub policy_document: PolicyDocument,
+pub(crate) struct LoggingConfig {
+    /// The name of the log group.
+    pub log_group: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct Role {
     #[serde(default)]
-    pub roles: Vec<String>,
+    pub policies: Vec<RolePolicy>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct RolePolicy {
+    pub policy_document: PolicyDocument,
 }
 
 #[derive(Debug, Deserialize)]
@@ -174,8 +188,9 @@ pub(crate) struct Principal {
 pub(crate) struct KmsKey {
     #[serde(default)]
     pub description: String,
-    pub key_policy: PolicyDocument,
+    pub key_policy: Value,
     pub key_spec: String,
+    pub multi_region: Option<Scalar<bool>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -260,6 +275,14 @@ pub(crate) struct Route {
     pub authorizer_id: Option<String>,
     pub route_key: String,
     pub target: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct InvokePermission {
+    pub action: String,
+    pub function_name: String,
+    pub principal: String,
 }
 
 #[derive(Debug, Deserialize)]
