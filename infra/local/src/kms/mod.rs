@@ -97,6 +97,8 @@ impl Kms {
             "DeleteAlias" => call(body, |request| self.delete_alias(request)),
             "GetKeyPolicy" => call(body, |request| self.get_key_policy(request)),
             "PutKeyPolicy" => call(body, |request| self.put_key_policy(request)),
+            "ListKeys" => call(body, |request| self.list_keys(request)),
+            "UntagResource" => call(body, |request| self.untag_resource(request)),
             "TagResource" => call(body, |request| self.tag_resource(request)),
             "ListResourceTags" => call(body, |request| self.list_resource_tags(request)),
             "ListAliases" => call(body, |request| self.list_aliases(request)),
@@ -207,6 +209,23 @@ impl Kms {
 
     fn tag_resource(&self, request: Tags) -> Result<Empty, Failure> {
         self.change_key(&request.key_id, |key| key.tags.extend(tags(request.tags)))
+    }
+
+    fn untag_resource(&self, request: UntagResource) -> Result<Empty, Failure> {
+        self.change_key(&request.key_id, |key| {
+            key.tags.retain(|name, _| !request.tag_keys.contains(name));
+        })
+    }
+
+    fn list_keys(&self, _: ListKeys) -> Result<Keys, Failure> {
+        let entry = |id: &Uuid| KeyEntry {
+            key_id: *id,
+            key_arn: arn(id),
+        };
+        Ok(Keys {
+            keys: self.lock().keys.keys().map(entry).collect(),
+            truncated: false,
+        })
     }
 
     fn list_resource_tags(&self, request: KeyReference) -> Result<Tags, Failure> {

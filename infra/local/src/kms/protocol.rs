@@ -75,6 +75,30 @@ pub(crate) struct Tags {
     pub truncated: bool,
 }
 
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct UntagResource {
+    pub key_id: String,
+    pub tag_keys: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct ListKeys {}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct Keys {
+    pub keys: Vec<KeyEntry>,
+    pub truncated: bool,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct KeyEntry {
+    pub key_id: Uuid,
+    pub key_arn: String,
+}
+
 /// The request of `PutKeyPolicy` and the response of `GetKeyPolicy`.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]

@@ -480,6 +480,86 @@ Resources:
         }
     }
 
+    /// Whether the template of the deployment accepts these values.
+    fn accepts(values: &[(&str, &str)]) -> bool {
+        let yaml = include_str!("../../../template.yaml");
+        let values = values.iter().chain(&SWITCHES_OFF);
+        let mut values: Vec<_> = values
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
+        // The last value counts.
+        values.reverse();
+        Template::parse(yaml, &values).is_ok()
+    }
+
+    #[test]
+    fn the_template_refuses_what_the_functions_would_refuse() {
+        for (name, good, bad) in [
+            ("MinExpirySeconds", "1 86400", "0 -1 1.5 soon"),
+            ("MaxExpirySeconds", "31536000", "0 1e3 31536000.0"),
+            ("DefaultExpirySeconds", "86400", "0 one"),
+            ("MaxKeysPerUser", "1 99 1000", "0 1001 1.0"),
+            ("MaxFirstSignInsPerHour", "1 1000000", "0 1000001"),
+            ("MaxNodesPerCluster", "1 10000", "0 10001"),
+            ("HistoryDays", "1 365 3599 3650", "0 3651 90.5"),
+            (
+                "ClusterInactiveAfterSeconds",
+                "7200 9999 86400",
+                "7199 10 0",
+            ),
+            ("MaxStalenessSeconds", "0 9 60 299 300", "301 1000 -1 0.5"),
+            ("ThrottlingRateLimit", "1 1000", "0 0.5"),
+            ("RevokeBurstLimit", "1 5000", "0 1.5"),
+            ("MemorySize", "128 256 10240", "127 10241 512.0"),
+            ("ReleaseId", "1795000000 a1", "2026-11-26 12345678901"),
+            (
+                "BootstrapAdmins",
+                "acme/ann acme/sub:a|b acme/email:ann@x.example,b/c",
+                "ann /ann acme/ a#b/ann",
+            ),
+            (
+                "OidcIssuer",
+                "https://idp.example/realm/ http://127.0.0.1:8080 http://localhost:1/x",
+                "http://idp.example http://127.0.0.1.example.com https://idp.example?x ftp://x",
+            ),
+            (
+                "KeyIssuer",
+                "https://keys.example.com keys.example.com",
+                "https://keys.example.com/ keys.example.com/x https://a?b",
+            ),
+            ("TenantClaim", "tid", ""),
+            (
+                "PermissionsBoundary",
+                "arn:aws:iam::000000000000:policy/b",
+                "boundary",
+            ),
+        ] {
+            for good in good.split(' ') {
+                assert!(accepts(&[(name, good)]), "{name}={good}");
+            }
+            for bad in bad.split(' ') {
+                assert!(!accepts(&[(name, bad)]), "{name}={bad}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_rules_of_the_template_hold() {
+        let certificate = (
+            "CertificateArn",
+            "arn:aws:acm:us-east-1:000000000000:certificate/1",
+        );
+        let domain = ("DomainName", "keys.example.com");
+        let issuer = ("KeyIssuer", "https://keys.example.com");
+        let (no_issuer, pool) = (("OidcIssuer", ""), ("CreateUserPool", "true"));
+        assert!(accepts(&[domain, certificate, issuer]));
+        assert!(!accepts(&[domain, certificate]), "keys of the old issuer");
+        assert!(!accepts(&[domain, issuer]));
+        assert!(!accepts(&[certificate]));
+        assert!(accepts(&[no_issuer, pool]));
+        assert!(!accepts(&[no_issuer]) && !accepts(&[pool]));
+    }
+
     #[test]
     fn a_broken_rule_is_refused() {
         assert!(queue(&[("Host", "abc")]).is_ok());
