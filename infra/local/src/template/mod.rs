@@ -483,12 +483,11 @@ Resources:
     /// Whether the template of the deployment accepts these values.
     fn accepts(values: &[(&str, &str)]) -> bool {
         let yaml = include_str!("../../../template.yaml");
-        let values = values.iter().chain(&SWITCHES_OFF);
-        let mut values: Vec<_> = values
+        // The last value of a parameter counts.
+        let values = SWITCHES_OFF.iter().chain(values);
+        let values: Vec<_> = values
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .collect();
-        // The last value counts.
-        values.reverse();
         Template::parse(yaml, &values).is_ok()
     }
 
