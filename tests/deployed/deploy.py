@@ -7,6 +7,7 @@ The code of each function is the binary that cargo built for this machine, becau
 import argparse
 import io
 import json
+import os
 import pathlib
 import re
 import subprocess
@@ -37,6 +38,8 @@ def packaged(template: str) -> tuple[str, list[str]]:
     """The template with each function's CodeUri in the bucket, and the names of the binaries."""
     pattern = re.compile(r"^      CodeUri: \.\./functions/(\S+)$", re.MULTILINE)
     names = [match[1] for match in pattern.finditer(template)]
+    # The emulator does not pass the parameters to the SAM translator.
+    template = template.replace("AutoPublishCodeSha256: !Ref ReleaseId", 'AutoPublishCodeSha256: "1"')
     return pattern.sub(rf"      CodeUri: s3://{BUCKET}/\1.zip", template), names
 
 
@@ -44,6 +47,16 @@ def without_metric_math(template: str) -> str:
     """The template without its metric math alarms. CloudFormation accepts them, but the emulator does not."""
     alarm = re.compile(r"^  \w+:\n    Type: AWS::CloudWatch::Alarm\n    Properties:\n(?:      .*\n)+", re.MULTILINE)
     return alarm.sub(lambda match: "" if "\n      Metrics:\n" in match[0] else match[0], template)
+
+
+def rotate(options: argparse.Namespace) -> None:
+    """Rotates the signing key as the runbook says, before any function has read the keys."""
+    script = pathlib.Path(__file__).parents[2] / "infra/rotate-signing-key"
+    environment = {"AWS_ENDPOINT_URL": options.endpoint, "AWS_DEFAULT_REGION": "us-east-1"}
+    environment |= {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+    for arguments in (["announce", "--key-spec", options.signing_key_spec], ["sign", "--now"]):
+        command = [sys.executable, script, *arguments, "--stack-name", options.stack]
+        subprocess.run(command, env=os.environ | environment, stdout=sys.stderr, check=True)
 
 
 def main() -> None:
@@ -95,9 +108,7 @@ def main() -> None:
                 print(event["LogicalResourceId"], event.get("ResourceStatusReason"), file=sys.stderr)
         sys.exit(str(error))
     if options.signing_key_spec:
-        kms = client("kms")
-        key = kms.create_key(KeySpec=options.signing_key_spec, KeyUsage="SIGN_VERIFY")["KeyMetadata"]["KeyId"]
-        kms.update_alias(AliasName=f"alias/{options.stack}/current", TargetKeyId=key)
+        rotate(options)
     [stack] = cloudformation.describe_stacks(StackName=options.stack)["Stacks"]
     print(json.dumps({output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}))
 

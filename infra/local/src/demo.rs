@@ -162,6 +162,7 @@ pub fn json(stack: &Stack, users: &[User]) -> Value {
     json!({
         "url": stack.url(),
         "issuer": stack.issuer(),
+        "kms_endpoint": stack.kms_endpoint(),
         "platform_token": platform_token(stack),
         "users": users.collect::<Vec<_>>(),
     })

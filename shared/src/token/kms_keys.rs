@@ -1,6 +1,6 @@
 //! The KMS keys of the deployment: the public keys, which every process caches and refreshes, and signing.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use aws_sdk_kms::Client;
 use tokio::{sync::watch, task::JoinSet};
@@ -20,6 +20,9 @@ use crate::{
         telemetry,
     },
 };
+
+/// How long the key set waits for a refresh.
+const LONGEST_REFRESH: Duration = Duration::from_secs(1);
 
 /// The KMS keys of the deployment.
 ///
@@ -83,9 +86,14 @@ impl KmsKeys {
     /// disabled or deleted, or that its alias stands for another key. The set is incomplete if KMS could not be asked
     /// about a key that this process has never read.
     ///
+    /// Callers cache the set, so it must not come from before a refresh that is due. If KMS does not respond within a
+    /// second, the earlier set is published.
+    ///
     /// # Errors
     /// When no key can be read.
     pub async fn published(&self, now: Timestamp) -> Result<(Arc<PublicKeys>, bool), KmsError> {
+        self.refresh_if_due(now);
+        let _late = tokio::time::timeout(LONGEST_REFRESH, self.refreshed()).await;
         self.get(now, KeyRing::published).await
     }
 
