@@ -255,6 +255,21 @@ fn a_key_is_refused_while_its_kms_key_is_disabled() {
 }
 
 #[test]
+fn an_idle_process_publishes_a_new_signing_key_in_its_first_response() {
+    run(async {
+        let process = Process::new("idle").await;
+        let [first, second] = [key_id(&process.first).await, key_id(&process.second).await];
+        stack().set_alias("alias/idle", &process.first).unwrap();
+        let keys = process.read("alias/idle", PublishedKeys::read);
+        let earlier = published(&keys, clock::now()).await;
+        assert_eq!(earlier, Some((vec![first], true)));
+        stack().set_alias("alias/idle", &process.second).unwrap();
+        let later = published(&keys, clock::now() + FIVE_MINUTES).await;
+        assert_eq!(later, Some((vec![second], true)));
+    });
+}
+
+#[test]
 fn a_published_key_stays_published_until_kms_says_that_it_is_disabled() {
     run(async {
         let process = Process::new("published").await;
