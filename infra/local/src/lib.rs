@@ -437,7 +437,6 @@ fn functions(
             bail!("{id}: the local stack supports routes and mappings, but not Events");
         }
         check_logs(&name, &properties, &backends.permissions)?;
-        let attribute = |name| template.attribute(&id, name).unwrap_or_default().to_owned();
         let variables = properties.environment.variables.into_iter();
         let endpoints = [
             (
@@ -451,10 +450,11 @@ fn functions(
         ];
         let settings = Settings {
             name: name.clone(),
-            function_name: attribute("Ref"),
-            arn: template
-                .attribute(&id, "Alias")
-                .map_or_else(|| attribute("Arn"), str::to_owned),
+            function_name: template
+                .attribute(&id, "Ref")
+                .unwrap_or_default()
+                .to_owned(),
+            arn: arn(template, &id),
             executable: bin_directory.join(&name),
             // The defaults are Lambda's.
             timeout: Duration::from_secs(properties.timeout.map_or(3, |timeout| timeout.0)),
@@ -468,6 +468,13 @@ fn functions(
         functions.insert(name, Function::new(settings, logs.clone()));
     }
     Ok(functions)
+}
+
+/// The ARN by which a function is invoked, with its alias if the template declares one.
+fn arn(template: &Template, id: &str) -> String {
+    let attribute = |name| template.attribute(id, name);
+    let arn = attribute("Alias").or_else(|| attribute("Arn"));
+    arn.unwrap_or_default().to_owned()
 }
 
 /// Refuses a function whose role may not write to its log group, because Lambda would drop its logs silently.
@@ -566,6 +573,105 @@ async fn sweep_forever(
             Ok(Ok(_)) => mappings.iter().for_each(|mapping| mapping.wake()),
             Ok(Err(error)) => eprintln!("cannot delete expired items: {error}"),
             Err(_) => return,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEMPLATE: &str = include_str!("../../template.yaml");
+
+    /// Reads a template as far as possible without processes, and returns why it is refused.
+    fn refusal(yaml: &str) -> Option<String> {
+        let read = || -> Result<()> {
+            let parameters = [("OidcIssuer", "https://idp.example"), ("ReleaseId", "1")];
+            let parameters = parameters.map(|(name, value)| (name.to_owned(), value.to_owned()));
+            let mut template = Template::parse(yaml, &parameters)?;
+            template.set("Api", "ApiEndpoint", "http://127.0.0.1");
+            template.set("SigningKey", "Ref", "1");
+            let table = template.attribute("Table", "Arn").unwrap_or_default();
+            let stream = format!("{table}/stream/1");
+            template.set("Table", "StreamArn", stream);
+            template.check()?;
+            let permissions = Permissions::read(&template, &kms::Kms::open(None)?)?;
+            let mut functions = BTreeMap::new();
+            for resource in template.of_type::<template::Function>()? {
+                let name = resource.binary()?.to_owned();
+                check_logs(&name, &resource.properties, &permissions)?;
+                let arn = arn(&template, &resource.id);
+                let settings = Settings {
+                    name: name.clone(),
+                    function_name: String::new(),
+                    arn,
+                    executable: PathBuf::new(),
+                    timeout: Duration::ZERO,
+                    memory: 0,
+                    environment: Vec::new(),
+                    processes: 1,
+                };
+                functions.insert(name, Function::new(settings, Logs::new(false)));
+            }
+            Gateway::new(&template, 0, false, |arn| find_function(&functions, arn))?;
+            for mapping in template.of_type::<template::EventSourceMapping>()? {
+                let function = find_function(&functions, &mapping.properties.function_name)?;
+                events::require_permissions(function.name(), &mapping.properties, &permissions)?;
+            }
+            Ok(())
+        };
+        read().err().map(|error| format!("{error:#}"))
+    }
+
+    #[test]
+    fn the_template_is_refused_where_aws_would_refuse_or_fail() {
+        assert_eq!(refusal(TEMPLATE), None);
+        for (part, broken, reason) in [
+            (
+                "RouteKey: GET /v1/users\n",
+                "RouteKey: GET /v1/users/\n",
+                "RouteKey GET /v1/users/",
+            ),
+            ("      - ValidateRoute\n", "", "DependsOn does not name"),
+            (
+                "IntegrationUri: !Ref ValidateFunction.Alias",
+                "IntegrationUri: !GetAtt ValidateFunction.Arn",
+                "no permission to invoke",
+            ),
+            (
+                "      FunctionName: !Ref ValidateFunction.Alias\n      Principal",
+                "      FunctionName: !Ref ValidateFunction\n      Principal",
+                "no permission to invoke",
+            ),
+            (
+                "FunctionName: !Ref CleanupFunction.Alias",
+                "FunctionName: !GetAtt CleanupFunction.Arn",
+                "no function or alias",
+            ),
+            (
+                "Action: [logs:CreateLogStream, logs:PutLogEvents]",
+                "Action: [logs:CreateLogStream]",
+                "lacks logs:PutLogEvents",
+            ),
+            (
+                "Action: dynamodb:ListStreams",
+                "Action: dynamodb:ListTables",
+                "lacks dynamodb:ListStreams",
+            ),
+            (
+                "Action: kms:Sign\n                Resource: !Sub arn:${AWS::Partition}:kms:${AWS::Region}:${AWS::AccountId}:key/*",
+                "Action: kms:Sign\n                Resource: \"*\"",
+                "wildcards in kms:Sign",
+            ),
+            (
+                "Role: !GetAtt ListFunctionRole.Arn",
+                "Role: arn:aws:iam::000000000000:role/other",
+                "there is no role",
+            ),
+        ] {
+            assert!(TEMPLATE.contains(part), "{part}");
+            let refusal = refusal(&TEMPLATE.replacen(part, broken, 1)).unwrap_or_default();
+            assert!(refusal.contains(reason), "{broken}: {refusal:?}");
         }
     }
 }

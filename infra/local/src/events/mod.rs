@@ -308,7 +308,7 @@ fn first_shard(database: &Database, stream: &str) -> Result<String> {
 
 /// Refuses a mapping whose function lacks a permission that the mapping needs. Lambda does the same, because it uses
 /// the function's role to read the stream and to send dead letters.
-fn require_permissions(
+pub(crate) fn require_permissions(
     function: &str,
     mapping: &EventSourceMapping,
     permissions: &Permissions,
