@@ -51,7 +51,7 @@ def without_metric_math(template: str) -> str:
 
 def rotate(options: argparse.Namespace) -> None:
     """Rotates the signing key as the runbook says, before any function has read the keys."""
-    script = pathlib.Path(__file__).parents[2] / "infra/rotate-signing-key"
+    script = pathlib.Path(__file__).resolve().parents[2] / "infra/rotate-signing-key"
     environment = {"AWS_ENDPOINT_URL": options.endpoint, "AWS_DEFAULT_REGION": "us-east-1"}
     environment |= {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
     for arguments in (["announce", "--key-spec", options.signing_key_spec], ["sign", "--now"]):
