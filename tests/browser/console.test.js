@@ -179,6 +179,26 @@ test("the page explains a cancelled sign-in and a forged one", async (t) => {
   await page.getByRole("alert").filter({ hasText: "This sign-in was not begun here." }).waitFor();
 });
 
+test("sign-in sends the audience and the resource that the settings contain", async (t) => {
+  for (const added of [{}, { audience: "keys-api", resource: "https://keys.example/api" }]) {
+    const { page, requests } = await stack.open(t);
+    await page.route("**/console/config.json", async (route) => {
+      const response = await route.fetch();
+      await route.fulfill({ response, json: { ...(await response.json()), ...added } });
+    });
+    await stack.beginSignIn(page, "admin@acme.example");
+    await page.getByRole("heading", { name: "User Management" }).waitFor();
+    const sent = requests.map((request) => ({ path: new URL(request.url()).pathname, text: request.postData() ?? new URL(request.url()).search }));
+    const values = (path) => {
+      const parameters = new URLSearchParams(sent.find((request) => request.path === path).text);
+      return ["audience", "resource"].map((name) => parameters.get(name));
+    };
+    const { audience = null, resource = null } = added;
+    assert.deepEqual(values("/authorize"), [audience, resource]);
+    assert.deepEqual(values("/token"), [null, resource]);
+  }
+});
+
 test("the page explains a deactivated account and a token that the service rejects", async (t) => {
   await stack.acme.call("PATCH", "/v1/users/viewer", { status: "inactive" });
   const { page } = await stack.open(t);

@@ -37,11 +37,19 @@ impl App {
         let token_endpoint = environment
             .optional("OIDC_TOKEN_ORIGIN")
             .unwrap_or_default();
-        let settings = json!({
+        let mut settings = json!({
             "issuer": issuer,
             "client_id": environment.required("CONSOLE_CLIENT_ID"),
             "scope": environment.required("CONSOLE_SCOPE"),
         });
+        for (name, variable) in [
+            ("audience", "CONSOLE_AUDIENCE"),
+            ("resource", "CONSOLE_RESOURCE"),
+        ] {
+            if let Some(value) = environment.optional(variable) {
+                settings[name] = value.into();
+            }
+        }
         Self {
             settings,
             content_security_policy: content_security_policy(&[&issuer, &token_endpoint]),
@@ -165,6 +173,7 @@ fn accepts_gzip(entry: &str) -> bool {
 mod tests {
     use std::io::Read;
 
+    use access_keys::process::config;
     use flate2::read::GzDecoder;
 
     use super::*;
@@ -294,6 +303,31 @@ mod tests {
         let answer = get(Some("config.json"), &[]).await.unwrap();
         let settings: Value = serde_json::from_slice(answer.body()).unwrap();
         assert_eq!(settings["issuer"], "https://idp.example/pool");
+    }
+
+    #[test]
+    fn the_settings_contain_audience_and_resource_only_if_they_are_set() {
+        let settings = |audience: &str, resource: &str| {
+            let lookup = |name: &str| {
+                let value = match name {
+                    "OIDC_ISSUER" => "https://idp.example",
+                    "CONSOLE_CLIENT_ID" => "console",
+                    "CONSOLE_SCOPE" => "openid",
+                    "CONSOLE_AUDIENCE" => audience,
+                    "CONSOLE_RESOURCE" => resource,
+                    _ => return None,
+                };
+                Some(value.to_owned())
+            };
+            config::read_from(&lookup, App::read).unwrap().settings
+        };
+        let mut expected =
+            json!({ "issuer": "https://idp.example", "client_id": "console", "scope": "openid" });
+        assert_eq!(settings("", ""), expected);
+        expected["audience"] = json!("keys-api");
+        assert_eq!(settings("keys-api", ""), expected);
+        expected["resource"] = json!("https://keys.example/api");
+        assert_eq!(settings("keys-api", "https://keys.example/api"), expected);
     }
 
     #[tokio::test]

@@ -7,6 +7,10 @@ export interface Settings {
   issuer: string;
   client_id: string;
   scope: string;
+  /** Names the API to providers such as Auth0, which issue no JWT access token without it. */
+  audience?: string;
+  /** Names the API as in RFC 8707. */
+  resource?: string;
 }
 
 const PENDING = "access-keys.sign-in";
@@ -50,6 +54,8 @@ export async function beginSignIn(settings: Settings): Promise<void> {
   })) {
     url.searchParams.set(name, value);
   }
+  if (settings.audience) url.searchParams.set("audience", settings.audience);
+  if (settings.resource) url.searchParams.set("resource", settings.resource);
   location.assign(url);
 }
 
@@ -69,10 +75,13 @@ export async function finishSignIn(settings: Settings): Promise<string> {
   const pending = JSON.parse(stored) as Pending;
   const provider = await discover(settings);
   const client: oauth.Client = { client_id: settings.client_id };
+  // RFC 8707, section 2.2: the token request also contains the resource.
+  const additionalParameters: Record<string, string> = settings.resource ? { resource: settings.resource } : {};
   try {
     const parameters = oauth.validateAuthResponse(provider, client, returned, pending.state);
     const response = await oauth.authorizationCodeGrantRequest(
-      provider, client, oauth.None(), parameters, REDIRECT_URI, pending.verifier, insecure(settings),
+      provider, client, oauth.None(), parameters, REDIRECT_URI, pending.verifier,
+      { additionalParameters, ...insecure(settings) },
     );
     const tokens = await oauth.processAuthorizationCodeResponse(provider, client, response, {
       expectedNonce: pending.nonce,
