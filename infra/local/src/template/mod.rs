@@ -528,6 +528,11 @@ Resources:
             ),
             ("TenantClaim", "tid", ""),
             (
+                "ConsoleResource",
+                "https://keys.example/api urn:example:api",
+                "keys /keys https://keys.example/#f",
+            ),
+            (
                 "PermissionsBoundary",
                 "arn:aws:iam::000000000000:policy/b",
                 "boundary",
