@@ -329,3 +329,17 @@ pub(super) fn kind(request: &Request) -> Kind {
         Kind::Json
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_whole_number_with_a_decimal_point_keeps_every_digit() {
+        // Up to 52 bits, like the number of a cluster.
+        for number in (0..1000).map(|n| (1 << 52) - 1 - n * 1_000_003) {
+            let value = serde_json::from_str(&format!("{number}.0")).unwrap();
+            assert_eq!(i64::from_json(value), Ok(number));
+        }
+    }
+}
