@@ -89,7 +89,7 @@ impl Environment<'_> {
 #[derive(Debug, Clone)]
 pub struct KeySettings {
     pub issuer: TokenIssuer,
-    /// KMS key ids or ARNs, without duplicates. The first signs; all verify.
+    /// KMS key ids, ARNs or aliases. The first signs; all verify.
     pub signing_keys: Vec<String>,
 }
 
@@ -100,17 +100,10 @@ impl KeySettings {
             issuer: environment.required("KEY_ISSUER"),
             audience: environment.required("KEY_AUDIENCE"),
         };
-        let mut signing_keys: Vec<String> = Vec::new();
-        for key in list(&environment.required("SIGNING_KEYS")) {
-            // The template always appends the stack's own key. During a rotation, the operator may also list it first,
-            // so that it keeps signing while the new key is published. The list then contains it twice.
-            if !signing_keys.iter().any(|known| known == key) {
-                signing_keys.push(key.to_owned());
-            }
-        }
+        let signing_keys = environment.required("SIGNING_KEYS");
         Self {
             issuer,
-            signing_keys,
+            signing_keys: list(&signing_keys).map(str::to_owned).collect(),
         }
     }
 }
