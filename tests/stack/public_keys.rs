@@ -138,8 +138,10 @@ fn a_key_of_a_new_signing_key_works_as_soon_as_a_refresh_is_due() {
         stack().set_alias("alias/moved", first).unwrap();
         let service = process.verifier(&format!("alias/moved,{first}"));
         service.warm_up().await;
+        let unknown = signed_by(&create_key().await, process.first_key.reveal()).await;
+        assert_eq!(refusal(&service, &unknown, clock::now()).await, INVALID);
+        assert_eq!(process.asked(), 3);
         let warm = clock::now();
-        assert_eq!(process.asked(), 2);
 
         stack().set_alias("alias/moved", second).unwrap();
         for second in 0..50 {
@@ -147,20 +149,44 @@ fn a_key_of_a_new_signing_key_works_as_soon_as_a_refresh_is_due() {
             assert_eq!(refusal(&service, &process.second_key, now).await, INVALID);
             assert_eq!(refusal(&service, &process.first_key, now).await, None);
         }
-        assert_eq!(process.asked(), 2);
+        assert_eq!(process.asked(), 3);
         let due = warm + FIVE_MINUTES;
         assert_eq!(refusal(&service, &process.second_key, due).await, None);
         assert_eq!(refusal(&service, &process.first_key, due).await, None);
         // A key can be used as soon as it is read. KMS may then still be asked about the other one.
-        let both = || async { (process.asked() == 4).then_some(()) };
+        let both = || async { (process.asked() == 5).then_some(()) };
         eventually("both names are asked about", both).await;
 
-        let unknown = signed_by(&create_key().await, process.first_key.reveal()).await;
         for second in 0..50 {
             let now = due + SECOND * second * 5;
             assert_eq!(refusal(&service, &unknown, now).await, INVALID);
         }
+        assert_eq!(process.asked(), 5);
+    });
+}
+
+#[test]
+fn a_process_asks_about_the_other_signing_keys_when_a_key_of_theirs_arrives() {
+    run(async {
+        let process = Process::new("other signing keys").await;
+        let service = process.verifier(&process.both());
+        service.warm_up().await;
+        let asked = |times| {
+            let process = &process;
+            let is_asked = move || async move { (process.asked() >= times).then_some(()) };
+            eventually("KMS is asked", is_asked)
+        };
+        let due = clock::now() + FIVE_MINUTES;
+        let nonsense = AccessKey::new("nonsense".into());
+        for (key, expected) in [(&process.first_key, None), (&nonsense, INVALID)] {
+            assert_eq!(refusal(&service, key, due).await, expected);
+        }
+        asked(2).await;
+        assert_eq!(refusal(&service, &process.second_key, due).await, None);
         assert_eq!(process.asked(), 4);
+        let later = due + FIVE_MINUTES;
+        assert_eq!(refusal(&service, &process.first_key, later).await, None);
+        asked(6).await;
     });
 }
 
@@ -266,6 +292,20 @@ fn an_idle_process_publishes_a_new_signing_key_in_its_first_response() {
         stack().set_alias("alias/idle", &process.second).unwrap();
         let later = published(&keys, clock::now() + FIVE_MINUTES).await;
         assert_eq!(later, Some((vec![second], true)));
+    });
+}
+
+#[test]
+fn the_published_set_waits_for_kms_for_at_most_a_second() {
+    run(async {
+        let process = Process::new("slow set").await;
+        let keys = process.publisher();
+        let earlier = published(&keys, clock::now()).await;
+        let slow = process.fail("", SLOW);
+        let due = clock::now() + FIVE_MINUTES;
+        let later = tokio::time::timeout(SECOND * 2, published(&keys, due));
+        assert_eq!(later.await, Ok(earlier));
+        assert!(slow.hits() > 0);
     });
 }
 

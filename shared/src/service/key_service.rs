@@ -49,8 +49,8 @@ impl KeyService {
     }
 
     /// Verifies a key's signature, issuer, audience and expiry, without I/O once the public keys are cached. A key that
-    /// no known public key signed waits for the refresh that is running, if one is, because a new KMS key may have
-    /// signed it.
+    /// no known public key signed waits until the process has asked about all KMS keys, and for the refresh that is
+    /// running, if one is, because a new KMS key may have signed it.
     ///
     /// # Errors
     /// When no public key is available, or the key is unknown and KMS could not be asked about all public keys.
@@ -62,7 +62,7 @@ impl KeyService {
         let public_keys = self.kms.public_keys(now).await?;
         let mut verified = key.verify(&public_keys, &self.issuer, now);
         if verified == Err(Refusal::UnknownKey) {
-            let public_keys = self.kms.refreshed().await?;
+            let public_keys = self.kms.all_public_keys(now).await?;
             verified = key.verify(&public_keys, &self.issuer, now);
         }
         Ok(verified.map_err(|refusal| match refusal {
@@ -84,6 +84,7 @@ impl PublishedKeys {
 
     /// Fetches the public keys during the init phase.
     pub async fn warm_up(&self) {
+        self.0.need_all();
         self.0.warm_up().await;
     }
 

@@ -1,6 +1,6 @@
 //! The KMS keys that a process knows, and the times at which it asks KMS for them again. Does no I/O.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{collections::HashSet, ops::Range, sync::Arc, time::Duration};
 
 use super::{
     kms::{KmsError, KmsKey},
@@ -26,9 +26,13 @@ enum Answer {
 }
 
 /// The keys behind the configured names: key ids, ARNs or aliases. The first name signs; all verify.
+///
+/// Usually, all names stand for one key. A process therefore asks KMS only about the first name until it needs the
+/// others.
 #[derive(Debug)]
 pub(super) struct KeyRing {
     answers: Vec<Answer>,
+    needs_all: bool,
     /// Each key with the index of its name, in the order of the names. If a name now stands for a different key, the
     /// new key comes first, and the old one stays until a refresh has an answer about every name.
     keys: Vec<(usize, Arc<KmsKey>)>,
@@ -43,6 +47,7 @@ impl KeyRing {
     pub(super) fn new(names: usize) -> Self {
         Self {
             answers: vec![Answer::Missing; names],
+            needs_all: false,
             keys: Vec::new(),
             public_keys: Arc::default(),
             failure: None,
@@ -67,16 +72,52 @@ impl KeyRing {
         !self.is_refreshing && self.refreshed_at.is_none_or(is_old)
     }
 
+    pub(super) const fn needs_all(&self) -> bool {
+        self.needs_all
+    }
+
+    /// From now on, the keys behind all names are needed. A refresh is due, unless one is running, which then asks about
+    /// all names.
+    pub(super) const fn need_all(&mut self) {
+        if !self.needs_all {
+            self.needs_all = true;
+            self.refreshed_at = None;
+        }
+    }
+
     pub(super) fn start(&mut self) {
         self.is_refreshing = true;
         self.failure = None;
     }
 
-    /// Records what KMS answered about a name.
+    /// The names that a refresh has yet to ask about when it has asked about the first `asked` names. If there are none,
+    /// ends the refresh. If KMS then has answered about every name, drops the keys that no name stands for any more.
+    pub(super) fn next_names(&mut self, asked: usize, now: Timestamp) -> Range<usize> {
+        let needed = self.needed();
+        if asked >= needed {
+            self.finish(now);
+        }
+        asked..needed
+    }
+
+    /// How many of the names, counted from the first, KMS is asked about.
+    fn needed(&self) -> usize {
+        if self.needs_all {
+            self.answers.len()
+        } else {
+            self.answers.len().min(1)
+        }
+    }
+
+    /// Records what KMS answered about a name. If the key of the first name cannot be read or is a new one, the others
+    /// are needed.
     pub(super) fn record(&mut self, name: usize, answer: Result<KmsKey, KmsError>) {
         let answer = match answer {
             Ok(key) => {
                 let key = Arc::new(key);
+                let is_other =
+                    |(n, known): &(usize, Arc<KmsKey>)| *n == name && known.arn != key.arn;
+                self.needs_all |= self.keys.iter().any(is_other);
                 self.keys
                     .retain(|(n, known)| *n != name || known.arn != key.arn);
                 self.keys.insert(0, (name, key.clone()));
@@ -100,11 +141,11 @@ impl KeyRing {
         if let Some(known) = self.answers.get_mut(name) {
             *known = answer;
         }
+        self.needs_all |= self.signing().is_none();
         self.update_public_keys();
     }
 
-    /// Ends a refresh. If KMS answered about every name, drops the keys that no name stands for any more.
-    pub(super) fn finish(&mut self, ended: Timestamp) {
+    fn finish(&mut self, ended: Timestamp) {
         if self.is_answered() {
             let answers = &self.answers;
             self.keys.retain(|(n, key)| match answers.get(*n) {
@@ -130,10 +171,10 @@ impl KeyRing {
         self.is_refreshing
     }
 
-    /// Whether KMS answered about every name. A refusal is an answer.
+    /// Whether KMS answered about every name that is needed. A refusal is an answer.
     pub(super) fn is_answered(&self) -> bool {
         let is_missing = |answer: &Answer| matches!(answer, Answer::Missing);
-        !self.answers.iter().any(is_missing)
+        !self.answers.iter().take(self.needed()).any(is_missing)
     }
 
     /// Whether every name has an answer or a key that was read earlier.
@@ -200,11 +241,13 @@ mod tests {
     type Answers = Vec<Result<KmsKey, KmsError>>;
 
     fn refresh(ring: &mut KeyRing, second: i64, answers: Answers) {
+        let names = answers.len();
+        ring.need_all();
         ring.start();
         for (name, answer) in answers.into_iter().enumerate() {
             ring.record(name, answer);
         }
-        ring.finish(at(second));
+        assert!(ring.next_names(names, at(second)).is_empty());
     }
 
     fn refreshed(answers: Answers) -> KeyRing {
@@ -232,7 +275,7 @@ mod tests {
         ring.start();
         assert!(!ring.is_due(NOW, false));
         ring.record(0, found(1));
-        ring.finish(at(0));
+        assert!(ring.next_names(1, at(0)).is_empty());
         for (second, is_due) in [(0, false), (299, false), (300, true), (-1, true)] {
             assert_eq!(ring.is_due(at(second), true), is_due, "{second}");
         }
@@ -251,6 +294,51 @@ mod tests {
         // A refusal would only be repeated.
         let ring = refreshed(vec![found(1), refused()]);
         assert!(!ring.is_due(at(299), true));
+    }
+
+    /// The names that the next refresh asks about, if the first name gets this answer.
+    fn names(ring: &mut KeyRing, now: Timestamp, first: Result<KmsKey, KmsError>) -> usize {
+        ring.start();
+        assert_eq!(ring.next_names(0, now).start, 0);
+        ring.record(0, first);
+        ring.next_names(1, now).end
+    }
+
+    #[test]
+    fn only_the_first_name_is_asked_about_until_the_others_are_needed() {
+        let mut ring = KeyRing::new(5);
+        assert_eq!(names(&mut ring, at(0), found(1)), 1);
+        assert!(!ring.is_refreshing() && ring.is_answered());
+        assert_eq!(names(&mut ring, at(300), found(1)), 1);
+        assert!(!ring.is_due(at(300), true));
+        ring.need_all();
+        assert!(ring.is_due(at(300), true));
+        assert_eq!(names(&mut ring, at(300), found(1)), 5);
+        assert!(ring.is_refreshing() && !ring.is_answered());
+    }
+
+    #[test]
+    fn a_new_or_missing_signing_key_makes_the_others_needed() {
+        // A key that was read earlier need not be read again.
+        for (second, expected) in [(found(2), 5), (unreachable(), 1), (refused(), 1)] {
+            let mut ring = KeyRing::new(5);
+            assert_eq!(names(&mut ring, at(0), found(1)), 1);
+            assert_eq!(names(&mut ring, at(300), second), expected);
+        }
+        for first in [unreachable(), refused()] {
+            assert_eq!(names(&mut KeyRing::new(5), at(0), first), 5);
+        }
+    }
+
+    #[test]
+    fn a_refresh_that_is_running_asks_about_all_names_when_they_are_needed() {
+        let mut ring = KeyRing::new(5);
+        ring.start();
+        assert_eq!(ring.next_names(0, NOW), 0..1);
+        ring.need_all();
+        assert!(!ring.is_due(NOW, true));
+        ring.record(0, found(1));
+        assert_eq!(ring.next_names(1, NOW), 1..5);
     }
 
     #[test]
@@ -295,13 +383,14 @@ mod tests {
     #[test]
     fn keys_can_be_used_as_soon_as_they_are_read_but_are_published_together() {
         let mut ring = KeyRing::new(2);
+        ring.need_all();
         ring.start();
         ring.record(0, found(1));
         assert!(ring.public_keys().is_some() && ring.signing().is_some());
         assert!(ring.published().is_none());
         ring.record(1, unreachable());
         assert!(ring.published().is_none());
-        ring.finish(NOW);
+        assert!(ring.next_names(2, NOW).is_empty());
         let published = ring.published();
         assert_eq!(published.map(|(_, is_complete)| is_complete), Some(false));
     }

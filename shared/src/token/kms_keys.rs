@@ -1,6 +1,6 @@
 //! The KMS keys of the deployment: the public keys, which every process caches and refreshes, and signing.
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::Range, sync::Arc, time::Duration};
 
 use aws_sdk_kms::Client;
 use tokio::{sync::watch, task::JoinSet};
@@ -28,7 +28,8 @@ const LONGEST_REFRESH: Duration = Duration::from_secs(1);
 ///
 /// The first request after five minutes starts a refresh of the public keys, whatever it carries. The rate of requests
 /// to KMS therefore depends on the clock and not on callers. The refresh runs in a task, and requests use the keys that
-/// the process has. A request waits only if it needs a key that the process does not have.
+/// the process has. A request waits only if it needs a key that the process does not have. The first such request makes
+/// the process ask about all names from then on. Before that, it asks only about the first name.
 pub struct KmsKeys(Arc<Shared>);
 
 struct Shared {
@@ -53,6 +54,13 @@ impl KmsKeys {
         warmed_up("KMS", async { self.refreshed().await.is_ok() }).await;
     }
 
+    /// From now on, the keys behind all names are needed.
+    pub fn need_all(&self) {
+        if !self.0.ring.borrow().needs_all() {
+            self.0.ring.send_modify(KeyRing::need_all);
+        }
+    }
+
     /// Starts a refresh if one is due, and does not wait for it.
     pub fn refresh_if_due(&self, now: Timestamp) {
         self.start_if_due(now, |ring| ring.public_keys().is_some());
@@ -66,11 +74,18 @@ impl KmsKeys {
         self.get(now, KeyRing::public_keys).await
     }
 
-    /// The public keys after the refresh that is running, if one is.
+    /// All public keys, after the refresh that is due or running, if one is.
     ///
     /// # Errors
     /// When KMS could not be asked about every key, so that an unknown key may still be one of ours.
-    pub async fn refreshed(&self) -> Result<Arc<PublicKeys>, KmsError> {
+    pub async fn all_public_keys(&self, now: Timestamp) -> Result<Arc<PublicKeys>, KmsError> {
+        self.need_all();
+        self.refresh_if_due(now);
+        self.refreshed().await
+    }
+
+    /// The public keys after the refresh that is running, if one is.
+    async fn refreshed(&self) -> Result<Arc<PublicKeys>, KmsError> {
         let mut ring = self.0.ring.subscribe();
         match ring.wait_for(|ring| !ring.is_refreshing()).await {
             Ok(ring) if ring.is_answered() => {
@@ -92,8 +107,7 @@ impl KmsKeys {
     /// # Errors
     /// When no key can be read.
     pub async fn published(&self, now: Timestamp) -> Result<(Arc<PublicKeys>, bool), KmsError> {
-        self.refresh_if_due(now);
-        let _late = tokio::time::timeout(LONGEST_REFRESH, self.refreshed()).await;
+        let _late = tokio::time::timeout(LONGEST_REFRESH, self.all_public_keys(now)).await;
         self.get(now, KeyRing::published).await
     }
 
@@ -148,11 +162,28 @@ impl KmsKeys {
 }
 
 impl Shared {
-    /// Asks KMS about all names at the same time, so that a slow answer does not delay the others.
+    /// Asks KMS about the names that are needed.
     async fn refresh(self: Arc<Self>, started: Timestamp) {
+        let mut asked = 0;
+        loop {
+            let now = clock::now().max(started);
+            let mut names = 0..0;
+            self.ring
+                .send_modify(|ring| names = ring.next_names(asked, now));
+            if names.is_empty() {
+                return;
+            }
+            asked = names.end;
+            self.ask(names).await;
+        }
+    }
+
+    /// Asks about names at the same time, so that a slow answer does not delay the others.
+    async fn ask(self: &Arc<Self>, names: Range<usize>) {
         let mut requests = JoinSet::new();
-        for (index, name) in self.names.iter().cloned().enumerate() {
-            let shared = Arc::clone(&self);
+        let all = self.names.iter().cloned().enumerate();
+        for (index, name) in all.take(names.end).skip(names.start) {
+            let shared = Arc::clone(self);
             requests.spawn(async move { (index, shared.public_key(&name).await) });
         }
         while let Some(finished) = requests.join_next().await {
@@ -161,8 +192,6 @@ impl Shared {
                 self.ring.send_modify(|ring| ring.record(index, answer));
             }
         }
-        let ended = clock::now().max(started);
-        self.ring.send_modify(|ring| ring.finish(ended));
     }
 
     async fn public_key(&self, name: &str) -> Result<KmsKey, KmsError> {
