@@ -2,6 +2,7 @@
 
 use std::{
     collections::VecDeque,
+    path::PathBuf,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -48,8 +49,10 @@ impl World {
             data: Some(data.path().to_owned()),
             ..options(&[])
         };
+        let stack = Stack::start(options.clone()).await?;
+        index_stream(&data)?;
         Ok(Self {
-            stack: RwLock::new(Some(Stack::start(options.clone()).await?)),
+            stack: RwLock::new(Some(stack)),
             options,
             starts: AtomicU64::new(0),
             has_crashes: AtomicBool::new(false),
@@ -170,16 +173,10 @@ impl World {
         if let Some(stack) = stack.take() {
             stack.stop().await;
         }
-        self.forget_stream()?;
-        *stack = Some(Stack::start(self.options.clone()).await?);
-        Ok(())
-    }
-
-    /// Removes the records of the table's stream. DynamoDB keeps them for a day, but dynoxide keeps them for ever and
-    /// reads all of them for each write. No race depends on them, because the clean-up processes only expired keys.
-    fn forget_stream(&self) -> Result<()> {
-        let database = Connection::open(self.data.path().join("dynamodb.sqlite"))?;
+        // No race depends on the records, because the clean-up processes only expired keys.
+        let database = Connection::open(database_in(&self.data))?;
         database.execute("DELETE FROM _stream_records", ())?;
+        *stack = Some(Stack::start(self.options.clone()).await?);
         Ok(())
     }
 
@@ -194,6 +191,19 @@ impl World {
             stack.stop().await;
         }
     }
+}
+
+fn database_in(data: &TempDir) -> PathBuf {
+    data.path().join("dynamodb.sqlite")
+}
+
+/// Adds an index to the records of the table's stream. Without one, dynoxide reads all records for each write, to find
+/// the latest sequence number.
+fn index_stream(data: &TempDir) -> Result<()> {
+    let index =
+        "CREATE INDEX latest ON _stream_records (table_name, CAST(sequence_number AS INTEGER))";
+    Connection::open(database_in(data))?.execute(index, ())?;
+    Ok(())
 }
 
 async fn received(request: RequestBuilder) -> reqwest::Result<Answer> {
