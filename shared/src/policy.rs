@@ -112,6 +112,12 @@ pub fn may_list_users(me: &User) -> Result<(), Denied> {
     require(me.role.permissions(), Permission::UsersManage, detail)
 }
 
+/// Allows administrators to read the audit trail of the tenant.
+pub fn may_read_audit_trail(me: &User) -> Result<(), Denied> {
+    let detail = "only an administrator may read the audit trail";
+    require(me.role.permissions(), Permission::AuditRead, detail)
+}
+
 /// Allows users to see themselves, and administrators to see every user. Returns the user.
 ///
 /// # Errors

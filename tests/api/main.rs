@@ -9,6 +9,7 @@
 )]
 
 mod accuknox_lists;
+mod audit;
 mod authorization;
 mod authorize;
 mod calling_key;

@@ -103,7 +103,7 @@ async fn only_the_expiry_of_a_key_invokes_the_function() {
         .iter()
         .filter(|item| item.get("ttl").is_some() && item.get("hash").is_none())
         .collect();
-    assert_eq!(other.len(), 2, "a node and a join token");
+    assert_eq!(other.len(), 5, "a node, a join token and three entries");
     for item in &other {
         expire(item).await;
     }

@@ -7,6 +7,7 @@
     reason = "a test that cannot continue has failed"
 )]
 
+mod audit;
 mod cleanup;
 mod cluster_slots;
 mod clusters;

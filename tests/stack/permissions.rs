@@ -2,8 +2,8 @@
 //! not permit. In every test, the local stack denies all other requests.
 
 use harness::{
-    Answer, KEYS, PROCESS, ProtectedApi, Stack, Tenant, UNKNOWN_KEY, VALIDATE, eventually, now,
-    options, run, send, stack,
+    Answer, Fault, KEYS, PROCESS, ProtectedApi, Rule, Stack, Tenant, UNKNOWN_KEY, VALIDATE,
+    eventually, now, options, run, send, stack,
 };
 use serde_json::{Value, json};
 
@@ -68,6 +68,13 @@ async fn use_keys_and_users(stack: &Stack, tenant: &Tenant<'_>) {
     for path in ["/v1/users", "/v1/users?q=e"] {
         admin(tenant, "GET", path).await;
     }
+    let conflict = || {
+        let rule = Rule::new(Fault::TransactionConflict).action("TransactWriteItems");
+        stack.inject(rule.times(1))
+    };
+    let waiting = conflict();
+    admin_sends(tenant, "PATCH", editor, json!({ "status": "inactive" })).await;
+    assert_eq!(waiting.hits(), 1);
     admin(tenant, "DELETE", editor).await;
     age(tenant, "editor", "created_at").await;
     admin_sends(tenant, "PUT", editor, profile).await;
@@ -78,6 +85,16 @@ async fn use_keys_and_users(stack: &Stack, tenant: &Tenant<'_>) {
     let others = "/v1/users/viewer/access-keys";
     admin(tenant, "GET", others).await;
     admin(tenant, "DELETE", others).await;
+    let waiting = conflict();
+    admin(tenant, "DELETE", others).await;
+    assert_eq!(waiting.hits(), 1);
+    let (id, _) = tenant.key("viewer", "viewer").await;
+    let waiting = conflict();
+    admin(tenant, "DELETE", &format!("{others}/{id}")).await;
+    assert_eq!(waiting.hits(), 1);
+    for query in ["", "?target=user:viewer"] {
+        admin(tenant, "GET", &format!("/v1/audit{query}")).await;
+    }
     let (id, key) = tenant.key("admin", "viewer").await;
     for path in [&format!("{KEYS}/{id}"), KEYS, "/v1/access-keys"] {
         admin(tenant, "GET", path).await;
@@ -107,7 +124,8 @@ async fn use_clusters(tenant: &Tenant<'_>) {
     let joined = process(&cluster).await;
     let platform = tenant.platform_token(json!({ "tenant_id": "acme" }));
     let body = json!({ "join_token": joined["join_token"], "cluster_name": "a" });
-    tenant.redeem(&platform, body).await.expect(200);
+    tenant.redeem(&platform, body.clone()).await.expect(200);
+    tenant.redeem(&platform, body).await.expect(409);
     success(tenant.call("GET", "/v1/clusters/a").bearer_auth(&key)).await;
     tenant.onboard(&key, "a").await.expect(200);
     tenant.user("limited", "editor").await;

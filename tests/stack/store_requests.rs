@@ -42,7 +42,7 @@ fn a_call_about_another_user_reads_both_users_in_one_request() {
         for (method, path, expected) in [
             ("GET", &keys, ["BatchGetItem", "Query"]),
             ("GET", &key, ["BatchGetItem", "GetItem"]),
-            ("DELETE", &key, ["BatchGetItem", "UpdateItem"]),
+            ("DELETE", &key, ["BatchGetItem", "TransactWriteItems"]),
             ("DELETE", &keys, ["BatchGetItem", "TransactWriteItems"]),
             ("DELETE", &user, ["BatchGetItem", "TransactWriteItems"]),
         ] {

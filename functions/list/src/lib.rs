@@ -1,17 +1,19 @@
-//! `GET …/access-keys`: a user's keys, one key, and the tenant's keys.
+//! `GET …/access-keys`: a user's keys, one key, and the tenant's keys. `GET /v1/audit`: the audit trail.
 
 use std::time::Duration;
 
 use access_keys::{
     http::{
         self, Error, path, query,
-        views::{KeyView, PageView},
+        views::{AuditEntryView, KeyView, PageView},
     },
     process::{
         clock,
         config::{self, CallerSettings, Environment},
     },
-    service::{self, Horizon, List, Store, get_key, list_tenant_keys, list_user_keys},
+    service::{
+        self, Horizon, List, Store, get_key, list_audit_trail, list_tenant_keys, list_user_keys,
+    },
 };
 use lambda_http::{Body, Request, Response, http::StatusCode};
 
@@ -31,7 +33,7 @@ impl App {
     }
 }
 
-/// Returns 200 with a record or a page of records.
+/// Returns 200 with a record or a page of records or entries.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error> {
     let (store, history, now) = (&app.store, app.history, clock::now());
     let horizon = Horizon { history, now };
@@ -58,6 +60,13 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error
             let key_id = path::key(&request)?;
             let key = get_key(&actor, store, &owner_id, key_id, horizon).await?;
             Ok(http::json(StatusCode::OK, &KeyView::from(key)))
+        }
+        "GET /v1/audit" => {
+            let name = format!("audit trail of {}", actor.tenant_id);
+            let (filter, query) = query::audit_trail(&request, &name)?;
+            let entries = list_audit_trail(&actor, store, &filter, &query.page, now).await?;
+            let view = PageView::new(entries, &query, AuditEntryView::from);
+            Ok(http::json(StatusCode::OK, &view))
         }
         _ => Err(Error::NOT_FOUND),
     }

@@ -40,13 +40,16 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error
             let key = app.service.verify(&key, now).await??;
             http::require_tenant(request.headers(), &key.claims().tenant_id)?;
             let joining = process.joining()?;
-            let token = onboard_cluster(&app.service, &key, &joining, &app.node_quota, now).await?;
+            let (service, quota) = (&app.service, &app.node_quota);
+            let origin = http::origin(&request);
+            let token = onboard_cluster(service, &key, &joining, quota, &origin, now).await?;
             Ok(http::json(StatusCode::OK, &ProcessAnswer::from(&token)))
         }
         "POST /v1/join-tokens/redeem" => {
             let tenant = http::tenant(&request, &app.tenant_claim, &app.platform_clients)?;
             let wanted = requests::redeem_join_token(&request, tenant)?;
-            let token = redeem_join_token(&app.service.store, &wanted, now).await?;
+            let caller = http::back_end(&request)?;
+            let token = redeem_join_token(&app.service.store, &wanted, caller, now).await?;
             Ok(http::json(StatusCode::OK, &RedeemedView::from(token)))
         }
         _ => Err(Error::NOT_FOUND),

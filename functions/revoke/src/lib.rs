@@ -35,7 +35,8 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error
     let reason = query::reason(&request)?;
     if http::route(&request) == "POST /v1/access-keys/revoke" {
         let (key, is_form) = requests::presented_key(&request)?;
-        return match revoke_presented_key(service, &key, reason, now).await {
+        let origin = http::origin(&request);
+        return match revoke_presented_key(service, &key, reason, &origin, now).await {
             // For clients of RFC 7009, a token that is not valid is not an error.
             Ok(()) | Err(service::Error::NotAKey) if is_form => Ok(http::no_body(StatusCode::OK)),
             result => Ok(result.map(|()| http::no_content())?),

@@ -77,6 +77,7 @@ pub struct Rule {
     service: Option<Service>,
     action: Option<String>,
     text: Option<String>,
+    other_text: Option<String>,
     times: Option<u32>,
 }
 
@@ -88,6 +89,7 @@ impl Rule {
             service: None,
             action: None,
             text: None,
+            other_text: None,
             times: None,
         }
     }
@@ -115,6 +117,12 @@ impl Rule {
         self
     }
 
+    /// Only requests whose body does not contain this text.
+    pub fn without(mut self, text: &str) -> Self {
+        self.other_text = Some(text.to_owned());
+        self
+    }
+
     /// Only the first `times` requests that match.
     pub fn times(mut self, times: u32) -> Self {
         self.times = Some(times);
@@ -129,6 +137,10 @@ impl Rule {
             && self.service.is_none_or(|wanted| wanted == request.service)
             && is(&self.action, &request.action)
             && self.text.as_deref().is_none_or(|text| body.contains(text))
+            && !self
+                .other_text
+                .as_deref()
+                .is_some_and(|text| body.contains(text))
     }
 }
 

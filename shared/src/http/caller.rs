@@ -5,9 +5,13 @@ use std::collections::HashMap;
 use http::{HeaderMap, header};
 use lambda_http::Request;
 
-use super::{error::Error, oidc::IdentityProvider, serve::context};
+use super::{
+    error::Error,
+    oidc::IdentityProvider,
+    serve::{context, request_id},
+};
 use crate::{
-    model::{Actor, TenantId, Timestamp, UserId, is_email},
+    model::{Actor, Origin, Principal, TenantId, Timestamp, UserId, is_email},
     policy::RefusalCode,
     process::config::CallerSettings,
     service::{Error as ServiceError, KeyService, ValidateRequest, Viewer, validate_key},
@@ -21,13 +25,17 @@ const NO_TOKEN: Error = Error::Unauthenticated("a token from the identity provid
 /// # Errors
 /// When a required claim is missing or invalid, or the request names another tenant.
 pub fn actor(request: &Request, settings: &CallerSettings) -> Result<Actor, Error> {
-    let actor = actor_of(jwt_claims(request)?, settings)?;
+    let actor = actor_of(jwt_claims(request)?, settings, origin(request))?;
     require_tenant(request.headers(), &actor.tenant_id)?;
     Ok(actor)
 }
 
 /// The person identified by the verified claims of a token.
-fn actor_of(claims: &HashMap<String, String>, settings: &CallerSettings) -> Result<Actor, Error> {
+fn actor_of(
+    claims: &HashMap<String, String>,
+    settings: &CallerSettings,
+    origin: Origin,
+) -> Result<Actor, Error> {
     let claim = |name: &str| claim(claims, name);
     let tenant_id: TenantId = claim(&settings.tenant_claim)
         .and_then(|tenant| tenant.parse().ok())
@@ -53,9 +61,22 @@ fn actor_of(claims: &HashMap<String, String>, settings: &CallerSettings) -> Resu
         is_email_verified,
         name: claim(&settings.name_claim).and_then(|name| name.parse().ok()),
         is_bootstrap_admin,
+        origin,
         tenant_id,
         user_id,
     })
+}
+
+/// Where a request came from, according to the gateway.
+#[must_use]
+pub fn origin(request: &Request) -> Origin {
+    let context = context(request);
+    let http = context.map(|context| &context.http);
+    Origin::new(
+        http.and_then(|http| http.source_ip.clone()),
+        http.and_then(|http| http.user_agent.as_deref()),
+        Some(request_id(request)),
+    )
 }
 
 /// The tenant of a caller that the JWT authorizer admitted. `None` for a service of the platform, which belongs to no
@@ -76,16 +97,28 @@ pub fn tenant(
         })?;
         return Ok(Some(tenant));
     }
-    // The claims with which identity providers name the client, in the order of preference.
-    let client = ["client_id", "azp", "sub"]
-        .iter()
-        .find_map(|name| claim(claims, name));
+    let client = client_of(claims);
     if client.is_some_and(|client| platform_clients.iter().any(|known| known == client)) {
         return Ok(None);
     }
     let detail = "the token has no tenant claim, and its client may not act for all tenants: see the parameter \
                   PlatformClients";
     Err(ServiceError::Forbidden(detail).into())
+}
+
+/// The client that calls, from the claims with which identity providers name it, in the order of preference.
+fn client_of(claims: &HashMap<String, String>) -> Option<&str> {
+    let mut names = ["client_id", "azp", "sub"].iter();
+    names.find_map(|name| claim(claims, name))
+}
+
+/// The back end that calls, and where from.
+///
+/// # Errors
+/// When there are no verified claims.
+pub fn back_end(request: &Request) -> Result<(Principal, Origin), Error> {
+    let client = client_of(jwt_claims(request)?).unwrap_or("unknown");
+    Ok((Principal::operator(client), origin(request)))
 }
 
 fn jwt_claims(request: &Request) -> Result<&HashMap<String, String>, Error> {
@@ -140,7 +173,7 @@ pub async fn calling_key(
         .await?
         .result?;
     require_tenant(request.headers(), &grant.tenant_id)?;
-    Ok(grant.into())
+    Ok(Viewer::key(grant, origin(request)))
 }
 
 /// The caller, on routes that accept keys as well as tokens from the identity provider. A route can have only one
@@ -167,7 +200,7 @@ pub async fn key_or_person(
         "an access key or a token from the identity provider is required",
     ))?;
     let claims = identity_provider.verify(token, now).await?;
-    let actor = actor_of(&claims, settings)?;
+    let actor = actor_of(&claims, settings, origin(request))?;
     require_tenant(request.headers(), &actor.tenant_id)?;
     Ok(Viewer::person(&actor, &service.store, now).await?)
 }

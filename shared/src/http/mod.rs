@@ -17,8 +17,8 @@ pub mod views;
 
 pub use answer::{allowed, json, no_body, no_content, public_json, public_options};
 pub use caller::{
-    actor, bearer_key, calling_key, key_or_person, require_tenant, required_bearer_key, tenant,
-    within_named_tenant,
+    actor, back_end, bearer_key, calling_key, key_or_person, origin, require_tenant,
+    required_bearer_key, tenant, within_named_tenant,
 };
 pub use error::Error;
 pub use event::AuthorizerEvent;

@@ -7,7 +7,7 @@ use lambda_http::{Request, RequestExt};
 use super::{cursor, error::Error};
 use crate::{
     model::{Role, UserStatus, is_plain, words},
-    service::{ClusterFilter, KeyFilter, List, PageRequest, Position, UserFilter},
+    service::{AuditFilter, ClusterFilter, KeyFilter, List, PageRequest, Position, UserFilter},
 };
 
 /// The query parameters that a route of our own API knows. AccuKnox's routes and the console ignore others.
@@ -18,6 +18,7 @@ fn known(route: &str) -> Option<&'static [&'static str]> {
             &["status", "role", "limit", "cursor"]
         }
         "GET /v1/clusters" => &["status", "key_id", "limit", "cursor"],
+        "GET /v1/audit" => &["actor", "target", "action", "from", "to", "limit", "cursor"],
         "GET /v1/users" => &["q", "status", "role", "limit", "cursor"],
         "DELETE /v1/users/{user_id}/access-keys"
         | "DELETE /v1/users/{user_id}/access-keys/{key_id}"
@@ -210,6 +211,25 @@ pub fn user_list(request: &Request, name: &str) -> Result<(UserFilter, ListQuery
     if after.is_some_and(|after| list == List::FoundUsers && !after.is_found_by(word)) {
         return Err(Error::field("cursor", CURSOR));
     }
+    Ok((filter, query))
+}
+
+/// Reads `actor`, `target`, `action`, `from`, `to`, `limit` and `cursor` for the audit trail.
+pub fn audit_trail(request: &Request, name: &str) -> Result<(AuditFilter, ListQuery), Error> {
+    let filter = AuditFilter {
+        actor: parsed(request, "actor")?,
+        target: parsed(request, "target")?,
+        action: parsed(request, "action")?,
+        from: parsed(request, "from")?,
+        to: parsed(request, "to")?,
+    };
+    if let (Some(from), Some(to)) = (filter.from, filter.to)
+        && from >= to
+    {
+        return Err(Error::field("to", "must be after from"));
+    }
+    let name = format!("{name}?{filter:?}");
+    let query = ListQuery::read(request, List::AuditTrail, name)?;
     Ok((filter, query))
 }
 

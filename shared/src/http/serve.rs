@@ -169,7 +169,8 @@ pub(super) fn context(request: &Request) -> Option<&ApiGatewayV2httpRequestConte
     }
 }
 
-fn request_id(request: &Request) -> String {
+/// The id that the gateway gave the request.
+pub(super) fn request_id(request: &Request) -> String {
     let gateway = context(request).and_then(|context| context.request_id.clone());
     let lambda = || {
         let context = request.lambda_context_ref();

@@ -1,16 +1,20 @@
 //! The response bodies of our own API. Times are RFC 3339 in UTC, except in validation results and the authorizer
 //! context, which use NumericDates (RFC 7519) as RFC 7662 does.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use serde::Serialize;
 
 use super::query::ListQuery;
 use crate::{
     model::{
-        Cluster, ClusterName, ClusterNumber, ClusterType, JoinTokenRecord, KeyId, KeySnapshot,
-        KeyStatus, Liveness, MOST_CLUSTERS, Node, NodeName, NodeNumber, Permissions, Principal,
-        Revocation, Role, TenantId, Timestamp, TokenIssuer, User, UserId, UserStatus,
+        Action, AuditEntry, Change, Cluster, ClusterName, ClusterNumber, ClusterType, EntryId,
+        JoinTokenRecord, KeyId, KeySnapshot, KeyStatus, Liveness, MOST_CLUSTERS, Node, NodeName,
+        NodeNumber, Permissions, Principal, Revocation, Role, Target, TenantId, Timestamp,
+        TokenIssuer, User, UserId, UserStatus,
     },
     policy::Grant,
     process::config::KeyLimits,
@@ -94,6 +98,42 @@ impl<'a> CreatedKeyView<'a> {
         Self {
             record: record.into(),
             access_key: key.reveal(),
+        }
+    }
+}
+
+/// An entry of the audit trail. Its time has milliseconds, by which entries are sorted.
+#[derive(Serialize)]
+pub struct AuditEntryView {
+    id: EntryId,
+    time: String,
+    tenant_id: TenantId,
+    actor: Principal,
+    action: Action,
+    target: Target,
+    changes: BTreeMap<String, Change>,
+    reason: Option<String>,
+    source_ip: Option<String>,
+    user_agent: Option<String>,
+    request_id: Option<String>,
+    recorded_at: Option<String>,
+}
+
+impl From<AuditEntry> for AuditEntryView {
+    fn from(entry: AuditEntry) -> Self {
+        Self {
+            id: entry.id,
+            time: entry.at.to_millis_text(),
+            tenant_id: entry.tenant_id,
+            actor: entry.actor,
+            action: entry.action,
+            target: entry.target,
+            changes: entry.changes,
+            reason: entry.reason,
+            source_ip: entry.origin.source_ip,
+            user_agent: entry.origin.user_agent,
+            request_id: entry.origin.request_id,
+            recorded_at: entry.recorded_at.map(|at| at.to_string()),
         }
     }
 }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     id::{ClusterName, ClusterNumber, KeyId, NodeName, NodeNumber, TenantId},
+    principal::Principal,
     time::Timestamp,
 };
 
@@ -68,6 +69,8 @@ pub struct Cluster {
     pub last_seen_at: Timestamp,
     /// When the unfinished deletion began, if there is one. No key can join the cluster until that deletion ends.
     pub deleting: Option<Timestamp>,
+    /// Who began the deletion.
+    pub deleting_by: Option<Principal>,
 }
 
 #[derive(Debug, Clone)]

@@ -72,4 +72,6 @@ pub struct JoinTokenRecord {
     /// The first second in which the token is no longer valid.
     pub expires_at: Timestamp,
     pub redeemed_at: Option<Timestamp>,
+    /// When the token was first presented after its redemption.
+    pub replayed_at: Option<Timestamp>,
 }

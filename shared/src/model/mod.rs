@@ -1,12 +1,14 @@
 //! The domain types. They do no I/O and do not depend on HTTP, DynamoDB or KMS.
 
 mod access_key;
+mod audit;
 mod cluster;
 #[cfg(test)]
 pub(crate) mod fixtures;
 mod id;
 mod join_token;
 mod name;
+mod origin;
 mod principal;
 mod revocation;
 mod role;
@@ -18,6 +20,7 @@ mod time;
 mod user;
 
 pub use access_key::{KeyHash, KeyRecord, KeySnapshot, KeyStatus, MOST_CLUSTERS, TokenIssuer};
+pub use audit::{Action, AuditEntry, Change, EntryId, FieldValue, Target, TargetKind};
 pub use cluster::{Cluster, ClusterType, Liveness, Node, NodeQuota};
 pub use id::{
     ClusterName, ClusterNumber, InvalidId, KeyId, NodeName, NodeNumber, Redemption, TenantId,
@@ -25,6 +28,7 @@ pub use id::{
 };
 pub use join_token::{JoinToken, JoinTokenRecord};
 pub use name::{InvalidName, Name};
+pub use origin::Origin;
 pub use principal::{Principal, PrincipalKind};
 pub use revocation::Revocation;
 pub use role::{Permission, Permissions, Required, Role, UnknownName};

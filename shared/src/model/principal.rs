@@ -1,10 +1,12 @@
 //! Who made a change.
 
+use std::{fmt, str::FromStr};
+
 use serde::{Deserialize, Serialize};
 
 use super::id::{KeyId, UserId};
 
-/// Who made a change, as stored in the table and shown to callers.
+/// Who made a change, as stored in the table and shown to callers. Displayed as `<kind>:<id>`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Principal {
     pub kind: PrincipalKind,
@@ -23,6 +25,40 @@ pub enum PrincipalKind {
     System,
 }
 
+impl fmt::Display for Principal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self.kind {
+            PrincipalKind::User => "user",
+            PrincipalKind::Key => "key",
+            PrincipalKind::Operator => "operator",
+            PrincipalKind::System => "system",
+        };
+        write!(f, "{kind}:{}", self.id)
+    }
+}
+
+impl FromStr for Principal {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (kind, id) = text.split_once(':').unwrap_or_default();
+        let kind = match kind {
+            "user" => PrincipalKind::User,
+            "key" => PrincipalKind::Key,
+            "operator" => PrincipalKind::Operator,
+            "system" => PrincipalKind::System,
+            _ => return Err(RULE),
+        };
+        let id = id.to_owned();
+        (1..=255)
+            .contains(&id.len())
+            .then_some(Self { kind, id })
+            .ok_or(RULE)
+    }
+}
+
+const RULE: &str = "must be user:<id>, key:<id>, operator:<client> or system:<name>";
+
 impl From<&UserId> for Principal {
     fn from(user: &UserId) -> Self {
         let (kind, id) = (PrincipalKind::User, user.to_string());
@@ -38,6 +74,13 @@ impl From<KeyId> for Principal {
 }
 
 impl Principal {
+    /// A client of the identity provider that acts for the SaaS.
+    #[must_use]
+    pub fn operator(client: &str) -> Self {
+        let (kind, id) = (PrincipalKind::Operator, client.to_owned());
+        Self { kind, id }
+    }
+
     /// This service itself.
     #[must_use]
     pub fn system() -> Self {

@@ -29,10 +29,12 @@ pub enum Permission {
     UsersManage = 1 << 8,
     /// Delete clusters.
     ClustersManage = 1 << 9,
+    /// Read the audit trail.
+    AuditRead = 1 << 10,
 }
 
 impl Permission {
-    const ALL: [(Self, &'static str); 10] = [
+    const ALL: [(Self, &'static str); 11] = [
         (Self::CspmRead, "cspm:read"),
         (Self::CwppRead, "cwpp:read"),
         (Self::AspmRead, "aspm:read"),
@@ -43,6 +45,7 @@ impl Permission {
         (Self::BundlesManage, "bundles:manage"),
         (Self::AccessKeysManage, "access-keys:manage"),
         (Self::UsersManage, "users:manage"),
+        (Self::AuditRead, "audit:read"),
     ];
 }
 
@@ -58,7 +61,7 @@ impl FromStr for Permission {
         let known = Self::ALL.iter().find(|(_, name)| *name == text);
         known.map(|(permission, _)| *permission).ok_or(UnknownName(
             "must be one of cspm:read, cwpp:read, aspm:read, clusters:read, clusters:onboard, clusters:manage, \
-             workflows:run, bundles:manage, access-keys:manage, users:manage",
+             workflows:run, bundles:manage, access-keys:manage, users:manage, audit:read",
         ))
     }
 }
@@ -196,8 +199,8 @@ impl Role {
     #[must_use]
     pub const fn permissions(self) -> Permissions {
         use Permission::{
-            AccessKeysManage, BundlesManage, ClustersManage, ClustersOnboard, UsersManage,
-            WorkflowsRun,
+            AccessKeysManage, AuditRead, BundlesManage, ClustersManage, ClustersOnboard,
+            UsersManage, WorkflowsRun,
         };
         let viewer = Permissions::of(&VIEWER);
         let editor = Permissions(
@@ -208,9 +211,9 @@ impl Role {
         match self {
             Self::Viewer => viewer,
             Self::Editor => editor,
-            Self::Admin => {
-                Permissions(editor.0 | Permissions::of(&[AccessKeysManage, UsersManage]).0)
-            }
+            Self::Admin => Permissions(
+                editor.0 | Permissions::of(&[AccessKeysManage, UsersManage, AuditRead]).0,
+            ),
             Self::ClusterOnboarding => Permissions::of(&[ClustersOnboard]),
         }
     }

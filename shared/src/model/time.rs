@@ -46,6 +46,28 @@ impl Timestamp {
         Self::from_seconds(self.as_seconds())
     }
 
+    /// RFC 3339 in UTC with milliseconds. For times of this era, the texts sort like the times.
+    #[must_use]
+    pub fn to_millis_text(self) -> String {
+        let time = jiff::Timestamp::from_millisecond(self.0).unwrap_or_default();
+        format!("{time:.3}")
+    }
+
+    /// Reads the text of [`Self::to_millis_text`].
+    #[must_use]
+    pub fn from_millis_text(text: &str) -> Option<Self> {
+        let time: jiff::Timestamp = text.parse().ok()?;
+        let time = Self(time.as_millisecond());
+        (time.to_millis_text() == text).then_some(time)
+    }
+
+    /// The month in UTC, such as `2026-11`.
+    #[must_use]
+    pub fn month(self) -> String {
+        let text = self.to_millis_text();
+        text.get(..7).unwrap_or_default().to_owned()
+    }
+
     /// The time since `earlier`. `None` if `self` is before `earlier`, or if the difference is out of range.
     #[must_use]
     pub fn since(self, earlier: Self) -> Option<Duration> {
@@ -156,6 +178,20 @@ mod tests {
             parse("1970-01-01t00:00:00z"),
             Some(Timestamp::from_seconds(0))
         );
+    }
+
+    #[test]
+    fn a_time_in_milliseconds_has_one_text() {
+        let time = Timestamp::from_millis(1_796_000_000_007);
+        assert_eq!(time.to_millis_text(), "2026-11-30T00:53:20.007Z");
+        assert_eq!(time.month(), "2026-11");
+        assert_eq!(
+            Timestamp::from_millis_text("2026-11-30T00:53:20.007Z"),
+            Some(time)
+        );
+        for text in ["2026-11-30T00:53:20Z", "2026-11-30T00:53:20.007+00:00", ""] {
+            assert_eq!(Timestamp::from_millis_text(text), None, "{text}");
+        }
     }
 
     #[test]

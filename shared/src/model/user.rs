@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     id::{TenantId, UserId},
     name::Name,
+    origin::Origin,
     principal::Principal,
     revocation::Revocation,
     role::{Permission, Role},
@@ -27,6 +28,7 @@ pub struct Actor {
     pub name: Option<Name>,
     /// Whether the parameter `BootstrapAdmins` names this actor.
     pub is_bootstrap_admin: bool,
+    pub origin: Origin,
 }
 
 /// A user in a tenant's directory.

@@ -269,10 +269,19 @@ pub fn audiences(environment: &mut Environment<'_>) -> Vec<String> {
     list(&audiences).map(str::to_owned).collect()
 }
 
+/// Reads `AUDIT_RETENTION_DAYS`: how long an entry of the audit trail is kept.
+pub fn audit_retention(environment: &mut Environment<'_>) -> Duration {
+    days(environment, "AUDIT_RETENTION_DAYS")
+}
+
 /// Reads `HISTORY_DAYS`: how long an expired key, or a node that no longer calls, stays in the lists.
 pub fn history(environment: &mut Environment<'_>) -> Duration {
+    days(environment, "HISTORY_DAYS")
+}
+
+fn days(environment: &mut Environment<'_>, name: &'static str) -> Duration {
     let rule = "a whole number of days, 1 to 3650";
-    let days = environment.parsed("HISTORY_DAYS", rule, |days: &u64| (1..=3650).contains(days));
+    let days = environment.parsed(name, rule, |days: &u64| (1..=3650).contains(days));
     Duration::from_secs(days * DAY)
 }
 

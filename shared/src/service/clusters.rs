@@ -9,8 +9,8 @@ use super::{
 };
 use crate::{
     model::{
-        Actor, Cluster, ClusterName, ClusterNumber, KeyId, Liveness, Node, NodeQuota, Permissions,
-        TenantId, Timestamp,
+        Action, Actor, AuditEntry, Cluster, ClusterName, ClusterNumber, KeyId, Liveness, Node,
+        NodeQuota, Origin, Permissions, Principal, Target, TenantId, Timestamp,
     },
     policy::{self, Grant},
     process::events,
@@ -30,23 +30,29 @@ pub const MOST_CLUSTERS_READ: usize = 100;
 pub struct Viewer {
     pub tenant_id: TenantId,
     pub scope: Permissions,
-}
-
-impl From<Grant> for Viewer {
-    fn from(grant: Grant) -> Self {
-        Self {
-            tenant_id: grant.tenant_id,
-            scope: grant.scope,
-        }
-    }
+    pub principal: Principal,
+    pub origin: Origin,
 }
 
 impl Viewer {
+    /// A key, with the permissions that it has now.
+    #[must_use]
+    pub fn key(grant: Grant, origin: Origin) -> Self {
+        Self {
+            principal: grant.key_id.into(),
+            tenant_id: grant.tenant_id,
+            scope: grant.scope,
+            origin,
+        }
+    }
+
     /// A person, with the permissions of their role.
     pub async fn person(actor: &Actor, store: &Store, now: Timestamp) -> Result<Self, Error> {
         let me = users::resolve(actor, store, now).await?;
         Ok(Self {
             scope: me.role.permissions(),
+            principal: (&me.user_id).into(),
+            origin: actor.origin.clone(),
             tenant_id: me.tenant_id,
         })
     }
@@ -194,12 +200,18 @@ pub async fn delete_cluster(
 ) -> Result<(), Error> {
     policy::may_delete_clusters(viewer.scope)?;
     let cluster = store.cluster(&viewer.tenant_id, name).await?;
-    delete(store, cluster.ok_or(Error::NotFound)?, now).await
+    let by = (&viewer.principal, &viewer.origin);
+    delete(store, cluster.ok_or(Error::NotFound)?, by, now).await
 }
 
 /// Deletes a cluster, in several steps if many keys hold it. A cluster that keeps changing is marked, so that no key
-/// can join it until it is gone.
-pub(super) async fn delete(store: &Store, cluster: Cluster, now: Timestamp) -> Result<(), Error> {
+/// can join it until it is gone. If someone else had begun the deletion, the audit trail names them, not `by`.
+pub(super) async fn delete(
+    store: &Store,
+    cluster: Cluster,
+    (by, origin): (&Principal, &Origin),
+    now: Timestamp,
+) -> Result<(), Error> {
     let (tenant, name, number) = (&cluster.tenant_id, &cluster.name, cluster.number);
     let mut found = Some(cluster.clone());
     let mut attempts = Attempts::new();
@@ -208,10 +220,14 @@ pub(super) async fn delete(store: &Store, cluster: Cluster, now: Timestamp) -> R
         let Some(cluster) = found.filter(|found| found.number == number) else {
             return Ok(());
         };
-        let step = store.delete_cluster_step(&cluster).await?;
+        let by = cluster.deleting_by.as_ref().unwrap_or(by);
+        let about = (Action::ClusterDeleted, Target::cluster(name));
+        let entry = AuditEntry::new(tenant, by.clone(), origin, about, now);
+        let step = store.delete_cluster_step(&cluster, &entry).await?;
         if step == Deletion::Done {
             tracing::info!(
                 event.name = events::CLUSTER_DELETED,
+                actor = %by,
                 tenant.id = %tenant,
                 cluster.name = %name,
                 "deleted the cluster"
@@ -219,7 +235,7 @@ pub(super) async fn delete(store: &Store, cluster: Cluster, now: Timestamp) -> R
             return Ok(());
         }
         if cluster.deleting.is_none() {
-            store.mark_deleting(&cluster, now).await?;
+            store.mark_deleting(&cluster, by, now).await?;
         }
         if step == Deletion::Progress {
             attempts = Attempts::new();

@@ -11,7 +11,10 @@ use super::{
     users,
 };
 use crate::{
-    model::{Actor, KeyId, KeyRecord, Name, Role, Timestamp, User, UserId},
+    model::{
+        Action, Actor, AuditEntry, KeyId, KeyRecord, Name, Origin, Role, Target, Timestamp, User,
+        UserId,
+    },
     policy,
     process::metrics::{self, Metric},
     store::{Attempts, EarlierRequest, IDEMPOTENCY_LIFETIME, Idempotency, Issued, Quota},
@@ -83,6 +86,7 @@ pub async fn create_key(
         let parties = Parties {
             me: &me,
             owner: &owner,
+            origin: &actor.origin,
         };
         let is_new = idempotency.is_none() || remembered.is_none();
         if is_new && let Some(error) = &request.too_early {
@@ -111,6 +115,20 @@ struct Parties<'a> {
     /// The caller.
     me: &'a User,
     owner: &'a User,
+    origin: &'a Origin,
+}
+
+impl Parties<'_> {
+    /// The entry of the audit trail, with what was signed.
+    fn entry(&self, action: Action, signed: &KeyRecord, now: Timestamp) -> AuditEntry {
+        let (tenant, owner) = (&self.owner.tenant_id, &self.owner.user_id);
+        let about = (action, Target::key(signed.key_id, owner));
+        AuditEntry::new(tenant, (&self.me.user_id).into(), self.origin, about, now)
+            .with_new("name", signed.name.as_str())
+            .with_new("role", signed.role)
+            .with_new("max_clusters", signed.max_clusters)
+            .with_new("expires_at", signed.expires_at)
+    }
 }
 
 /// Signs and writes a new key. Returns `None` if a concurrent request has changed the caller or the owner. The policy
@@ -125,7 +143,8 @@ async fn issue(
 ) -> Result<Option<(KeyRecord, AccessKey)>, Error> {
     let record = request.record(parties.me, parties.owner, now)?;
     let (record, key) = sign(service, record).await?;
-    let Parties { me, owner } = parties;
+    let entry = parties.entry(Action::AccessKeyCreated, &record, now);
+    let Parties { me, owner, .. } = parties;
     let forgotten = now - IDEMPOTENCY_LIFETIME;
     let store = &service.store;
     match store
@@ -135,6 +154,7 @@ async fn issue(
             idempotency,
             (quota, request.quota),
             forgotten,
+            &entry,
         )
         .await?
     {
@@ -163,7 +183,7 @@ async fn reissue(
             "this Idempotency-Key was used for a different request: use a new one",
         ));
     }
-    let Parties { me, owner } = parties;
+    let Parties { me, owner, .. } = parties;
     let store = &service.store;
     let found = store
         .key(&owner.tenant_id, &owner.user_id, earlier.key_id)
@@ -179,11 +199,15 @@ async fn reissue(
         ..wanted
     };
     let (signed, key) = sign(service, signed).await?;
+    let entry = parties.entry(Action::AccessKeyReissued, &signed, now);
     let record = KeyRecord {
         hash: signed.hash,
         ..found
     };
-    match store.reissue_key(&record, hash, me, owner, now).await? {
+    match store
+        .reissue_key(&record, hash, me, owner, now, &entry)
+        .await?
+    {
         Issued::Done => Ok(Some((record, key))),
         Issued::Changed => Ok(None),
         Issued::Taken => Err(Error::IdempotencyKeyCompleted(earlier.key_id)),
@@ -278,6 +302,7 @@ mod tests {
             name: None,
             is_email_verified: false,
             is_bootstrap_admin: false,
+            origin: Origin::default(),
         };
         let thirty_days = Expiry::In(Duration::from_secs(30 * 86_400));
         let Idempotency { id, fingerprint } = request(thirty_days).idempotency(&actor, "once");

@@ -2,11 +2,15 @@
 
 use super::error::Error;
 use crate::{
-    model::{ClusterName, JoinToken, JoinTokenRecord, Redemption, TenantId, Timestamp},
+    model::{
+        Action, AuditEntry, ClusterName, JoinToken, JoinTokenRecord, Origin, Principal, Redemption,
+        Target, TenantId, Timestamp,
+    },
     policy::{self, JoinRefusal},
     process::{
         events,
         metrics::{self, Metric},
+        telemetry,
     },
     store::{Attempts, Redeemed, Store},
 };
@@ -42,6 +46,7 @@ impl From<JoinRefusal> for Error {
 pub async fn redeem_join_token(
     store: &Store,
     request: &RedeemRequest,
+    caller: (Principal, Origin),
     now: Timestamp,
 ) -> Result<JoinTokenRecord, Error> {
     let RedeemRequest {
@@ -52,11 +57,12 @@ pub async fn redeem_join_token(
     while attempts.next().await {
         let token = store.join_token(&request.token).await?;
         let token = token.ok_or(JoinRefusal::Invalid)?;
-        policy::may_redeem(&token, tenant, cluster, now).inspect_err(|refusal| {
-            if *refusal == JoinRefusal::Redeemed {
-                report_replay(&token);
+        if let Err(refusal) = policy::may_redeem(&token, tenant, cluster, now) {
+            if refusal == JoinRefusal::Redeemed {
+                report_replay(store, request, &token, caller, now).await;
             }
-        })?;
+            return Err(refusal.into());
+        }
         let state = store
             .onboarding_state(tenant, &token.user_id, token.key_id, cluster)
             .await?;
@@ -71,7 +77,7 @@ pub async fn redeem_join_token(
                 return Ok(token);
             }
             Redeemed::Before => {
-                report_replay(&token);
+                report_replay(store, request, &token, caller, now).await;
                 return Err(JoinRefusal::Redeemed.into());
             }
             Redeemed::Changed => {}
@@ -80,9 +86,29 @@ pub async fn redeem_join_token(
     Err(Error::TryAgain)
 }
 
-fn report_replay(token: &JoinTokenRecord) {
+/// Logs and counts a replay. The first one of a token is also entered in the audit trail. If that fails, the request is
+/// still refused for what it is.
+async fn report_replay(
+    store: &Store,
+    request: &RedeemRequest,
+    token: &JoinTokenRecord,
+    (by, origin): (Principal, Origin),
+    now: Timestamp,
+) {
+    if token.replayed_at.is_none() {
+        let about = (Action::JoinTokenReplayed, Target::cluster(&token.cluster));
+        let entry = AuditEntry::new(&token.tenant_id, by.clone(), &origin, about, now)
+            .with_new("key_id", token.key_id.to_string().as_str());
+        if let Err(error) = store.record_replay(&request.token, now, &entry).await {
+            tracing::warn!(
+                error.cause = telemetry::chain(&error),
+                "could not enter the replay of a join token in the audit trail"
+            );
+        }
+    }
     tracing::warn!(
         event.name = events::JOIN_TOKEN_REPLAYED,
+        actor = %by,
         key.id = %token.key_id,
         tenant.id = %token.tenant_id,
         cluster.name = %token.cluster,

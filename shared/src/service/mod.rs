@@ -9,6 +9,7 @@
 //! name only other reasons.
 
 mod archive_expired_key;
+mod audit;
 mod clusters;
 mod create_key;
 mod error;
@@ -25,6 +26,7 @@ mod validate_key;
 mod validation_cache;
 
 pub use archive_expired_key::archive_expired_key;
+pub use audit::{AuditFilter, list_audit_trail};
 pub use clusters::{
     ClusterFilter, MOST_CLUSTERS_READ, Viewer, all_clusters, delete_cluster, get_cluster,
     list_clusters, list_nodes,

@@ -13,8 +13,9 @@ use std::collections::BTreeSet;
 use super::{clusters, error::Error, key_service::KeyService, validate_key::is_use_due};
 use crate::{
     model::{
-        Cluster, ClusterName, ClusterNumber, ClusterType, JoinToken, JoinTokenRecord, KeyRecord,
-        Node, NodeName, NodeNumber, NodeQuota, Permission, Timestamp,
+        Action, AuditEntry, Cluster, ClusterName, ClusterNumber, ClusterType, JoinToken,
+        JoinTokenRecord, KeyRecord, Node, NodeName, NodeNumber, NodeQuota, Origin, Permission,
+        Principal, Target, Timestamp,
     },
     policy::{self, Grant, RefusalCode},
     process::{
@@ -60,6 +61,7 @@ pub async fn onboard_cluster(
     key: &VerifiedKey,
     joining: &Joining,
     node_quota: &NodeQuota,
+    origin: &Origin,
     now: Timestamp,
 ) -> Result<JoinToken, Error> {
     let store = &service.store;
@@ -84,7 +86,8 @@ pub async fn onboard_cluster(
                 return Err(refusal.into());
             }
             Decision::FinishDeletion(cluster) => {
-                let finished = clusters::delete(store, *cluster, now).await;
+                let by = (&Principal::system(), origin);
+                let finished = clusters::delete(store, *cluster, by, now).await;
                 finished.map_err(|error| match error {
                     Error::Conflict(..) => Error::TryAgain,
                     error => error,
@@ -98,14 +101,16 @@ pub async fn onboard_cluster(
             Decision::Onboard(onboarding) => onboarding,
         };
         let mut onboarding = *onboarding;
-        let mut outcome = store.onboard(&onboarding, &token).await?;
+        let entry = entry(&onboarding, origin);
+        let entry = entry.as_ref();
+        let mut outcome = store.onboard(&onboarding, &token, entry).await?;
         if let (Onboarded::NewNode, Some(node)) = (outcome, &onboarding.node) {
             if !store.count_node(tenant, node, node_quota, now).await? {
                 return Err(Refusal::TooManyNodes.into());
             }
             onboarding.may_add_node = true;
             request.counted_in = Some(node.cluster);
-            outcome = store.onboard(&onboarding, &token).await?;
+            outcome = store.onboard(&onboarding, &token, entry).await?;
         }
         if outcome == Onboarded::Done {
             log(&onboarding);
@@ -114,6 +119,20 @@ pub async fn onboard_cluster(
     }
     // Nothing is wrong with the request: 503 tells the caller to repeat it.
     Err(StoreError::Busy.into())
+}
+
+/// The entry of the audit trail, if the key takes a slot. A repeated onboarding changes only times.
+fn entry(onboarding: &Onboarding, origin: &Origin) -> Option<AuditEntry> {
+    let Onboarding { key, cluster, .. } = onboarding;
+    let about = (Action::ClusterOnboarded, Target::cluster(&cluster.name));
+    let entry = AuditEntry::new(
+        &key.tenant_id,
+        key.key_id.into(),
+        origin,
+        about,
+        onboarding.now,
+    );
+    onboarding.slot.is_new().then_some(entry)
 }
 
 fn log(onboarding: &Onboarding) {
@@ -351,6 +370,7 @@ impl Request<'_> {
             created_at: now,
             last_seen_at: now,
             deleting: None,
+            deleting_by: None,
         }
     }
 
@@ -377,6 +397,7 @@ impl Request<'_> {
             node: self.node.clone(),
             expires_at: now + JoinToken::LIFETIME,
             redeemed_at: None,
+            replayed_at: None,
         }
     }
 }
@@ -432,6 +453,7 @@ mod tests {
                 created_at: at(-60),
                 last_seen_at: at(-60),
                 deleting: None,
+                deleting_by: None,
             });
             self
         }

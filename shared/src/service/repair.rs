@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{clusters, error::Error};
 use crate::{
-    model::{Cluster, KeyRecord, TenantId, Timestamp, User},
+    model::{Cluster, KeyRecord, Origin, Principal, TenantId, Timestamp, User},
     process::events,
     store::{FalseHolders, List, Position, Store, StoreError},
 };
@@ -189,7 +189,8 @@ impl Repair<'_> {
             if cluster.deleting.is_some_and(is_left) {
                 report.deletions += 1;
                 if *apply {
-                    clusters::delete(store, cluster, self.now).await?;
+                    let by = (&Principal::system(), &Origin::default());
+                    clusters::delete(store, cluster, by, self.now).await?;
                 }
                 continue;
             }

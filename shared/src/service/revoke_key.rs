@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use super::{error::Error, key_service::KeyService, users};
 use crate::{
-    model::{Actor, KeyId, Revocation, TenantId, Timestamp, UserId},
+    model::{
+        Action, Actor, AuditEntry, KeyId, Origin, Revocation, Target, TenantId, Timestamp, UserId,
+    },
     policy,
     process::{
         events,
@@ -27,8 +29,8 @@ pub async fn revoke_key(
     let (me, owner) = users::resolve_both(actor, store, owner_id, now).await?;
     let owner = policy::may_manage_keys_of(&me, owner_id, owner)?;
     let revocation = Revocation::new(now, &me.user_id, reason);
-    let tenant_id = &owner.tenant_id;
-    match revoke(store, tenant_id, owner_id, key_id, &revocation, "key", now).await? {
+    let key = (&owner.tenant_id, owner_id, key_id);
+    match revoke(store, key, &revocation, &actor.origin, "key", now).await? {
         Revoked::Before(key) if key.is_forgotten(history, now) => Err(Error::NotFound),
         Revoked::NotFound => Err(Error::NotFound),
         Revoked::Now | Revoked::Before(_) => Ok(()),
@@ -56,9 +58,17 @@ pub async fn revoke_all_keys(
             return Ok(());
         }
         let revocation = Revocation::new(now, &me.user_id, reason.clone());
-        if store.revoke_all_keys(&owner, revocation, now).await? {
+        let about = (Action::UserKeysRevoked, Target::user(owner_id));
+        let by = revocation.by.clone();
+        let entry = AuditEntry::new(&owner.tenant_id, by.clone(), &actor.origin, about, now)
+            .because(reason.clone());
+        if store
+            .revoke_all_keys(&owner, revocation, now, &entry)
+            .await?
+        {
             tracing::info!(
                 event.name = events::USER_KEYS_REVOKED,
+                actor = %by,
                 tenant.id = %owner.tenant_id,
                 user.id = %owner.user_id,
                 "revoked all keys of the user"
@@ -79,6 +89,7 @@ pub async fn revoke_presented_key(
     service: &KeyService,
     key: &AccessKey,
     reason: Option<String>,
+    origin: &Origin,
     now: Timestamp,
 ) -> Result<(), Error> {
     let key = service.verify(key, now).await?;
@@ -90,7 +101,8 @@ pub async fn revoke_presented_key(
         return Err(Error::NotAKey);
     }
     let revocation = Revocation::new(now, key_id, reason);
-    match revoke(store, tenant, user, key_id, &revocation, "holder", now).await? {
+    let key = (tenant, user, key_id);
+    match revoke(store, key, &revocation, origin, "holder", now).await? {
         Revoked::Now | Revoked::Before(_) => Ok(()),
         Revoked::NotFound => Err(Error::NotAKey),
     }
@@ -99,19 +111,21 @@ pub async fn revoke_presented_key(
 /// Revokes a key, and logs and counts the revocation. `kind` is a dimension of the metric.
 async fn revoke(
     store: &Store,
-    tenant_id: &TenantId,
-    user_id: &UserId,
-    key_id: KeyId,
+    (tenant_id, user_id, key_id): (&TenantId, &UserId, KeyId),
     revocation: &Revocation,
+    origin: &Origin,
     kind: &'static str,
     now: Timestamp,
 ) -> Result<Revoked, Error> {
-    let revoked = store
-        .revoke_key(tenant_id, user_id, key_id, revocation, now)
-        .await?;
+    let about = (Action::AccessKeyRevoked, Target::key(key_id, user_id));
+    let entry = AuditEntry::new(tenant_id, revocation.by.clone(), origin, about, now)
+        .because(revocation.reason.clone());
+    let key = (tenant_id, user_id, key_id);
+    let revoked = store.revoke_key(key, revocation, now, &entry).await?;
     if let Revoked::Now = revoked {
         tracing::info!(
             event.name = events::ACCESS_KEY_REVOKED,
+            actor = %revocation.by,
             tenant.id = %tenant_id,
             user.id = %user_id,
             key.id = %key_id,

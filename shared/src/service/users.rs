@@ -10,7 +10,10 @@ use super::{
     page::{Gather, Listing, PageRequest},
 };
 use crate::{
-    model::{Actor, Name, Revocation, Role, TenantId, Timestamp, User, UserId, UserStatus},
+    model::{
+        Action, Actor, AuditEntry, Name, Principal, Revocation, Role, Target, TenantId, Timestamp,
+        User, UserId, UserStatus,
+    },
     policy,
     process::events,
     store::{Attempts, Position, Store, UserWritten},
@@ -67,7 +70,8 @@ pub(super) async fn sign_in(
             return Err(Error::TooManyFirstSignIns);
         }
         let new = User::first_seen(actor, now);
-        if store.write_user(None, &new, None).await? == UserWritten::Done {
+        let entry = entry(actor, None, &new, now);
+        if store.write_user(None, &new, None, entry.as_ref()).await? == UserWritten::Done {
             return Ok(Some(new));
         }
         // Another call by the same person created the user first, and each person counts once.
@@ -102,7 +106,10 @@ async fn sign_in_with_profile(
     if profile(&old) == profile(&new) {
         return sign_in(actor, store, Some(old), first_sign_ins, now).await;
     }
-    let written = store.write_user(Some(&old), &new, None).await?;
+    let entry = entry(actor, Some(&old), &new, now);
+    let written = store
+        .write_user(Some(&old), &new, None, entry.as_ref())
+        .await?;
     Ok((written == UserWritten::Done).then_some(new))
 }
 
@@ -335,9 +342,13 @@ async fn write_user(
         policy::may_change_user(&me, user_id)?;
         let new = change(old.as_ref())?;
         let giver = Some(&me).filter(|_| policy::gives(old.as_ref(), &new));
-        match store.write_user(old.as_ref(), &new, giver).await? {
+        let entry = entry(actor, old.as_ref(), &new, now);
+        match store
+            .write_user(old.as_ref(), &new, giver, entry.as_ref())
+            .await?
+        {
             UserWritten::Done => {
-                log(&new);
+                log(actor, &new);
                 return Ok((old, new));
             }
             UserWritten::LastAdmin if are_admins_complete => {
@@ -354,7 +365,7 @@ async fn write_user(
                 let is_another = new.status == UserStatus::Deleted && me.user_id != *user_id;
                 let other = old.filter(|old| is_another && old.is_active());
                 if let Some(other) = other {
-                    deactivate(store, &other).await?;
+                    deactivate(actor, store, &other, now).await?;
                 }
             }
         }
@@ -365,19 +376,26 @@ async fn write_user(
 /// Deactivates a user after a deletion failed, usually because the user's epoch changed. Unlike the deletion, this
 /// write does not depend on the epoch, so a user who keeps revoking their own keys cannot delay it. Once deactivated,
 /// the user can no longer revoke keys.
-async fn deactivate(store: &Store, user: &User) -> Result<(), Error> {
+async fn deactivate(
+    actor: &Actor,
+    store: &Store,
+    user: &User,
+    now: Timestamp,
+) -> Result<(), Error> {
     let inactive = User {
         status: UserStatus::Inactive,
         ..user.clone()
     };
-    let mut written = store.write_user(Some(user), &inactive, None).await?;
+    let entry = entry(actor, Some(user), &inactive, now);
+    let entry = entry.as_ref();
+    let mut written = store.write_user(Some(user), &inactive, None, entry).await?;
     if written == UserWritten::LastAdmin
         && complete_admins(store, &user.tenant_id, &user.user_id).await?
     {
-        written = store.write_user(Some(user), &inactive, None).await?;
+        written = store.write_user(Some(user), &inactive, None, entry).await?;
     }
     if written == UserWritten::Done {
-        log(&inactive);
+        log(actor, &inactive);
     }
     Ok(())
 }
@@ -403,10 +421,43 @@ async fn complete_admins(store: &Store, tenant: &TenantId, user: &UserId) -> Res
     Ok(found.is_empty() || store.restore_admins(tenant, &found).await?)
 }
 
-fn log(user: &User) {
+/// The entry of the audit trail about a change of a user, if a field changes that is more than a time.
+fn entry(actor: &Actor, old: Option<&User>, new: &User, now: Timestamp) -> Option<AuditEntry> {
+    let old = old.filter(|old| old.status != UserStatus::Deleted);
+    let was_active = old.map(User::is_active);
+    let action = match (was_active, new.status) {
+        (None, _) => Action::UserCreated,
+        (Some(_), UserStatus::Deleted) => Action::UserDeleted,
+        (Some(true), UserStatus::Inactive) => Action::UserDeactivated,
+        (Some(false), UserStatus::Active) => Action::UserReactivated,
+        _ => Action::UserChanged,
+    };
+    let is_bootstrapped = new.bootstrapped && old.is_none_or(|old| !old.bootstrapped);
+    let reason = is_bootstrapped.then(|| "BootstrapAdmins names this person".to_owned());
+    let about = (action, Target::user(&new.user_id));
+    let by = (&actor.user_id).into();
+    let entry = AuditEntry::new(&new.tenant_id, by, &actor.origin, about, now)
+        .with("role", old.map(|old| old.role), Some(new.role))
+        .with("status", old.map(|old| old.status), Some(new.status))
+        .with(
+            "email",
+            old.and_then(|old| old.email.as_deref()),
+            new.email.as_deref(),
+        )
+        .with(
+            "name",
+            old.and_then(|old| old.name.as_deref()),
+            new.name.as_deref(),
+        )
+        .because(reason);
+    (!entry.changes.is_empty()).then_some(entry)
+}
+
+fn log(actor: &Actor, user: &User) {
     let (role, status) = (user.role.as_str(), user.status.as_str());
     tracing::info!(
         event.name = events::USER_CHANGED,
+        actor = %Principal::from(&actor.user_id),
         tenant.id = %user.tenant_id,
         user.id = %user.user_id,
         user.role = role,

@@ -12,7 +12,8 @@ use super::{
     table::{Outcome, Query, StoreError, Write},
 };
 use crate::model::{
-    Cluster, ClusterName, ClusterNumber, KeyId, KeyRecord, Node, TenantId, Timestamp, UserId,
+    AuditEntry, Cluster, ClusterName, ClusterNumber, KeyId, KeyRecord, Node, Principal, TenantId,
+    Timestamp, UserId,
 };
 
 /// The maximum number of keys whose slots are freed in one transaction. Each key uses up to two of the 100 items that a
@@ -127,12 +128,14 @@ impl Store {
     pub(crate) async fn mark_deleting(
         &self,
         cluster: &Cluster,
+        by: &Principal,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
         let key = PrimaryKey::cluster(&cluster.tenant_id, &cluster.name);
-        let update = Write::update(key, "SET deleting = :now")
+        let update = Write::update(key, "SET deleting = :now, deleting_by = :by")
             .when("id = :id")
             .value(":id", cluster.number)
+            .value(":by", by)
             .value(":now", now);
         let outcome = self.table.update(&update).await?;
         Ok(matches!(outcome, Outcome::Done))
@@ -140,10 +143,11 @@ impl Store {
 
     /// Takes one step in the deletion of a cluster: frees the slots of some of its holders or, in the last step,
     /// deletes the cluster together with the remaining slots. Decrements the counter of each live key whose slot is
-    /// freed.
+    /// freed. The last step writes `entry`.
     pub(crate) async fn delete_cluster_step(
         &self,
         cluster: &Cluster,
+        entry: &AuditEntry,
     ) -> Result<Deletion, StoreError> {
         let holders = cluster.holders.iter().copied();
         let freed: Vec<KeyId> = holders.take(FREED_AT_ONCE).collect();
@@ -154,6 +158,7 @@ impl Store {
             forget_holders(cluster, &freed)
         }];
         writes.extend(self.free_slots(cluster, &freed).await?);
+        writes.extend(is_last.then(|| self.entered(entry)));
         Ok(match self.table.try_transact(&writes).await {
             Ok(Outcome::Done) if is_last => Deletion::Done,
             Ok(Outcome::Done) => Deletion::Progress,

@@ -1,23 +1,29 @@
 //! The handle to the table. A Lambda function holds the handle and passes it to services, but cannot read or write with
 //! it: its methods are private to the crate, except [`Store::warm_up`].
 
+use std::time::Duration;
+
 use super::table::Table;
 use crate::process::{
     aws::{AwsSettings, warmed_up},
-    config::Environment,
+    config::{self, Environment},
 };
 
 /// The table, accessed through the SDK's client.
 #[derive(Debug, Clone)]
 pub struct Store {
     pub(super) table: Table,
+    /// How long an entry of the audit trail stays in the table.
+    pub(super) audit_retention: Duration,
 }
 
 impl Store {
-    /// Reads `TABLE_NAME`.
+    /// Reads `TABLE_NAME` and `AUDIT_RETENTION_DAYS`.
     pub(crate) fn read(environment: &mut Environment<'_>, aws: &AwsSettings) -> Self {
-        let table = Table::new(aws.dynamodb(), environment.required("TABLE_NAME"));
-        Self { table }
+        Self {
+            table: Table::new(aws.dynamodb(), environment.required("TABLE_NAME")),
+            audit_retention: config::audit_retention(environment),
+        }
     }
 
     /// Connects to DynamoDB in the init phase, when a function has a full CPU. If DynamoDB does not respond within a

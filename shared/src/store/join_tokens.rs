@@ -6,7 +6,9 @@ use super::{
     table::{Outcome, StoreError, Write},
     users::is_unchanged,
 };
-use crate::model::{JoinToken, JoinTokenRecord, KeyRecord, Redemption, Timestamp, User};
+use crate::model::{
+    AuditEntry, JoinToken, JoinTokenRecord, KeyRecord, Redemption, Timestamp, User,
+};
 
 /// The result of redeeming a join token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +27,21 @@ impl Store {
     ) -> Result<Option<JoinTokenRecord>, StoreError> {
         let item = self.table.get(PrimaryKey::join_token(token.hash())).await?;
         Ok(item.map(read::<JoinTokenItem, _>).transpose()?)
+    }
+
+    /// Records that a redeemed token was presented again, unless that was recorded before.
+    pub(crate) async fn record_replay(
+        &self,
+        token: &JoinToken,
+        now: Timestamp,
+        entry: &AuditEntry,
+    ) -> Result<(), StoreError> {
+        let token = PrimaryKey::join_token(token.hash());
+        let update = Write::update(token, "SET replayed_at = :now")
+            .when("attribute_exists(pk) AND attribute_not_exists(replayed_at)")
+            .value(":now", now);
+        let writes = [update, self.entered(entry)];
+        self.table.transact(&writes).await.map(drop)
     }
 
     /// Redeems a join token, provided that its key and the key's owner still allow it. Returns true only for the first

@@ -15,7 +15,9 @@ use super::{
     users::{is_unchanged, may_still},
 };
 use crate::{
-    model::{Actor, KeyHash, KeyId, KeyRecord, Revocation, TenantId, Timestamp, User, UserId},
+    model::{
+        Actor, AuditEntry, KeyHash, KeyId, KeyRecord, Revocation, TenantId, Timestamp, User, UserId,
+    },
     token::Claims,
 };
 
@@ -199,6 +201,7 @@ impl Store {
         idempotency: Option<&Idempotency>,
         quota: (&Quota, usize),
         forgotten_before: Timestamp,
+        entry: &AuditEntry,
     ) -> Result<Issued, StoreError> {
         let (caller, owner) = parties;
         let item = KeyItem::new(key, key.expires_at);
@@ -220,6 +223,7 @@ impl Store {
         let is_idempotent = writes.len() == 2;
         writes.push(count_key(key, quota));
         writes.extend(still_valid(caller, owner));
+        writes.push(self.entered(entry));
         let Outcome::Refused(mut refusals) = self.table.transact(&writes).await? else {
             return Ok(Issued::Done);
         };
@@ -241,6 +245,7 @@ impl Store {
         caller: &User,
         owner: &User,
         now: Timestamp,
+        entry: &AuditEntry,
     ) -> Result<Issued, StoreError> {
         let key_item = PrimaryKey::key(&key.tenant_id, &key.user_id, key.key_id);
         let update = Write::update(key_item, "SET #hash = :hash")
@@ -255,6 +260,7 @@ impl Store {
             .return_item();
         let mut writes = vec![update];
         writes.extend(still_valid(caller, owner));
+        writes.push(self.entered(entry));
         let Outcome::Refused(mut refusals) = self.table.transact(&writes).await? else {
             return Ok(Issued::Done);
         };
@@ -343,11 +349,10 @@ impl Store {
     /// Revokes a key that is not revoked yet and has not expired.
     pub(crate) async fn revoke_key(
         &self,
-        tenant: &TenantId,
-        user: &UserId,
-        key: KeyId,
+        (tenant, user, key): (&TenantId, &UserId, KeyId),
         revocation: &Revocation,
         now: Timestamp,
+        entry: &AuditEntry,
     ) -> Result<Revoked, StoreError> {
         let mut expression = "SET revoked_at = :at, revoked_by = :by".to_owned();
         if revocation.reason.is_some() {
@@ -362,7 +367,7 @@ impl Store {
         if let Some(reason) = &revocation.reason {
             update = update.value(":reason", reason);
         }
-        Ok(match self.table.update(&update).await? {
+        Ok(match self.change_and_enter(vec![update], entry).await? {
             Outcome::Done => Revoked::Now,
             Outcome::Refused(mut refusals) => match refusals.take_item(0) {
                 Some(item) => Revoked::Before(Box::new(read::<KeyItem, _>(item)?)),
@@ -394,13 +399,14 @@ impl Store {
 
     /// Changes how many clusters a key may onboard, provided that it has not expired. A `giver` raises the limit, and
     /// must still have the role and status that were read; without one, the limit must not rise. False, without a
-    /// change, if one of these conditions does not hold.
+    /// change, if one of these conditions does not hold. There is no `entry` if the limit does not change.
     pub(crate) async fn limit_clusters(
         &self,
         key: &KeyRecord,
         max_clusters: u32,
         giver: Option<&User>,
         now: Timestamp,
+        entry: Option<&AuditEntry>,
     ) -> Result<bool, StoreError> {
         let key = PrimaryKey::key(&key.tenant_id, &key.user_id, key.key_id);
         let condition = match giver {
@@ -413,6 +419,7 @@ impl Store {
             .value(":now", now);
         let mut writes = vec![update];
         writes.extend(giver.map(may_still));
+        writes.extend(entry.map(|entry| self.entered(entry)));
         let outcome = self.table.transact(&writes).await?;
         Ok(matches!(outcome, Outcome::Done))
     }

@@ -9,6 +9,7 @@
 //! users of a tenant for administrators. The index may lag slightly behind the table. All other reads are strongly
 //! consistent.
 
+mod audit;
 mod clusters;
 mod handle;
 mod join_tokens;

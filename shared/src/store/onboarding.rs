@@ -11,8 +11,8 @@ use super::{
     users::is_unchanged,
 };
 use crate::model::{
-    Cluster, ClusterName, JoinToken, JoinTokenRecord, KeyId, KeyRecord, Node, TenantId, Timestamp,
-    User, UserId,
+    AuditEntry, Cluster, ClusterName, JoinToken, JoinTokenRecord, KeyId, KeyRecord, Node, TenantId,
+    Timestamp, User, UserId,
 };
 
 /// The minimum time between two records of calls from a cluster.
@@ -101,11 +101,12 @@ impl Store {
         })
     }
 
-    /// Onboards a cluster or a node.
+    /// Onboards a cluster or a node. There is an `entry` if the key takes a slot.
     pub(crate) async fn onboard(
         &self,
         onboarding: &Onboarding,
         token: &JoinToken,
+        entry: Option<&AuditEntry>,
     ) -> Result<Onboarded, StoreError> {
         let mut writes = onboarding.slot_writes();
         writes.extend(onboarding.cluster_write());
@@ -113,6 +114,7 @@ impl Store {
         writes.extend(onboarding.node_write());
         let join_token = JoinTokenItem::new(&onboarding.join_token, token.hash());
         writes.push(Write::put(&join_token));
+        writes.extend(entry.map(|entry| self.entered(entry)));
         match self.table.try_transact(&writes).await {
             Ok(Outcome::Done) => Ok(Onboarded::Done),
             Ok(Outcome::Refused(refusals)) if refusals.has_only(node_at) => Ok(Onboarded::NewNode),

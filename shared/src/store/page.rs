@@ -30,6 +30,8 @@ pub enum List {
     /// The users that a search finds.
     FoundUsers,
     Clusters,
+    /// The entries of the audit trail, of all targets or of one.
+    AuditTrail,
 }
 
 /// A position in a list, directly after an item.
@@ -46,6 +48,7 @@ impl Position {
             List::Users => text.parse::<UserId>().is_ok(),
             List::FoundUsers => text.parse::<SearchSk>().is_ok(),
             List::Clusters => text.parse::<ClusterSk>().is_ok(),
+            List::AuditTrail => Self::is_in_audit_trail(text),
         };
         is_valid.then(|| Self(text.to_owned()))
     }
@@ -95,7 +98,7 @@ impl Position {
             tenant: tenant.clone(),
         };
         let item = PrimaryKey::key(tenant, &user, key);
-        Some(item.in_tenant_index(&partition, &key))
+        Some(item.in_index("tenant", &partition, &key))
     }
 
     /// The key after which a query of the tenant's users continues; `None` for a position in another list.
@@ -104,7 +107,7 @@ impl Position {
         let partition = IndexedUsersPk {
             tenant: tenant.clone(),
         };
-        Some(PrimaryKey::user(tenant, &user).in_tenant_index(&partition, &user))
+        Some(PrimaryKey::user(tenant, &user).in_index("tenant", &partition, &user))
     }
 }
 
@@ -159,12 +162,13 @@ mod tests {
         fixtures::{self, NOW},
     };
 
-    const LISTS: [List; 5] = [
+    const LISTS: [List; 6] = [
         List::UserKeys,
         List::TenantKeys,
         List::Users,
         List::FoundUsers,
         List::Clusters,
+        List::AuditTrail,
     ];
 
     #[test]
@@ -179,6 +183,7 @@ mod tests {
             key_id: key.key_id,
             holders: [key.key_id].into(),
             deleting: None,
+            deleting_by: None,
             created_at: NOW,
             last_seen_at: NOW,
         };
@@ -188,6 +193,7 @@ mod tests {
             Position::after_user(&user.user_id),
             Position::after_found("ann", &user.user_id),
             Position::after_cluster(&cluster),
+            Position::before(NOW),
         ];
         for (position, list) in positions.iter().zip(LISTS) {
             for other in LISTS {

@@ -15,19 +15,21 @@
 //! | `N#<tenant>#<cluster number>` | `NODE#<name>` | [`NodeItem`]: a node |
 //! | `N#<tenant>#<cluster number>` | `QUOTA` | [`NodeQuotaItem`]: the nodes that count against the cluster's quota |
 //! | `J#<sha256>` | `JOIN` | [`JoinTokenItem`]: a join token |
+//! | `A#<tenant>#<month>#<shard>` | `<time>#<id>` | [`AuditItem`]: an entry of the audit trail |
 //!
-//! Features that are planned will use the partitions `A#<tenant>#<month>#<shard>` (audit), and the indexes `due` and
-//! `target`, which the template already defines.
+//! The index `target` lists the entries of the audit trail by key, user or cluster. A planned feature will use the index
+//! `due`, which the template already defines.
 //!
 //! Reading is strict: a damaged attribute, or the absence of a required one, is an error and is never replaced by a
-//! default. The index `tenant` contains keys only (`KEYS_ONLY`), so that the use of a key never writes to it.
+//! default. The indexes contain keys only (`KEYS_ONLY`), so that the use of a key never writes to one.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     convert::Infallible,
     fmt,
     ops::Not,
     str::FromStr,
+    time::Duration,
 };
 
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -36,9 +38,10 @@ use serde_dynamo::string_set;
 
 use crate::{
     model::{
-        Cluster, ClusterName, ClusterNumber, ClusterType, Epoch, EpochEnd, JoinTokenRecord,
-        KeyHash, KeyId, KeyRecord, LONGEST_WORD, Node, NodeName, NodeNumber, Principal, Redemption,
-        Revocation, Role, TenantId, Timestamp, User, UserId, UserStatus,
+        Action, AuditEntry, Change, Cluster, ClusterName, ClusterNumber, ClusterType, EntryId,
+        Epoch, EpochEnd, JoinTokenRecord, KeyHash, KeyId, KeyRecord, LONGEST_WORD, Node, NodeName,
+        NodeNumber, Origin, Principal, Redemption, Revocation, Role, Target, TenantId, Timestamp,
+        User, UserId, UserStatus,
     },
     process::{
         events,
@@ -144,6 +147,9 @@ key_attributes! {
     NodeSk = "NODE" node: NodeName;
     JoinTokenPk = "J" hash: String;
     JoinTokenSk = "JOIN";
+    AuditPk = "A" tenant: TenantId, month: String, shard: u8;
+    // Key attributes of the index `target`.
+    TargetPk = "TARGET" tenant: TenantId, target: Target;
     // Key attributes of the index `tenant`.
     IndexedKeysPk = "KEYS" tenant: TenantId;
     IndexedUsersPk = "USERS" tenant: TenantId;
@@ -186,6 +192,45 @@ impl FromStr for SearchSk {
         let user = user.parse().ok().filter(|_| is_word).ok_or(ERROR)?;
         let word = word.to_owned();
         Ok(Self { word, user })
+    }
+}
+
+/// The sort key of an [`AuditItem`]. It has no prefix, because all items of the partition are of this kind.
+#[derive(Debug, Clone)]
+pub(super) struct AuditSk {
+    pub at: Timestamp,
+    pub id: EntryId,
+}
+
+impl fmt::Display for AuditSk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}#{}", self.at.to_millis_text(), self.id)
+    }
+}
+
+impl Serialize for AuditSk {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for AuditSk {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl FromStr for AuditSk {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const ERROR: &str = "not a key attribute of the form <time>#<id>";
+        let (at, id) = text.split_once('#').ok_or(ERROR)?;
+        Ok(Self {
+            at: Timestamp::from_millis_text(at).ok_or(ERROR)?,
+            id: id.parse().map_err(|_| ERROR)?,
+        })
     }
 }
 
@@ -262,13 +307,16 @@ impl PrimaryKey {
         Self::new(&JoinTokenPk { hash }, &JoinTokenSk {})
     }
 
-    /// This key, with the key attributes of the index `tenant`.
-    pub fn in_tenant_index(mut self, partition: &impl ToString, sort: &impl ToString) -> Item {
-        for (name, text) in [
-            ("tenant_pk", partition.to_string()),
-            ("tenant_sk", sort.to_string()),
-        ] {
-            self.0.insert(name.into(), AttributeValue::S(text));
+    /// This key, with the key attributes of an index.
+    pub fn in_index(
+        mut self,
+        index: &str,
+        partition: &impl ToString,
+        sort: &impl ToString,
+    ) -> Item {
+        for (name, text) in [("pk", partition.to_string()), ("sk", sort.to_string())] {
+            let name = format!("{index}_{name}");
+            self.0.insert(name, AttributeValue::S(text));
         }
         self.0
     }
@@ -282,6 +330,14 @@ impl PrimaryKey {
 pub(super) fn user_pk(tenant: &TenantId, user: &UserId) -> UserPk {
     let (tenant, user) = (tenant.clone(), user.clone());
     UserPk { tenant, user }
+}
+
+pub(super) fn audit_pk(tenant: &TenantId, target: &Target, at: Timestamp) -> AuditPk {
+    AuditPk {
+        tenant: tenant.clone(),
+        month: at.month(),
+        shard: target.shard(),
+    }
 }
 
 /// The sort key of an item, whatever its kind.
@@ -486,8 +542,8 @@ pub(super) struct WrongEntry;
 
 impl From<WrongEntry> for BadItem {
     fn from(WrongEntry: WrongEntry) -> Self {
-        let reason = "tenant_pk or tenant_sk contradicts the primary key";
-        Self::new("of the", "index tenant", reason)
+        let reason = "its attributes for the index contradict the primary key";
+        Self::new("of", "an index", reason)
     }
 }
 
@@ -788,6 +844,7 @@ pub(super) struct ClusterItem {
     created_at: Timestamp,
     last_seen_at: Timestamp,
     deleting: Option<Timestamp>,
+    deleting_by: Option<Principal>,
 }
 
 impl From<&Cluster> for ClusterItem {
@@ -806,6 +863,7 @@ impl From<&Cluster> for ClusterItem {
             created_at: cluster.created_at,
             last_seen_at: cluster.last_seen_at,
             deleting: cluster.deleting,
+            deleting_by: cluster.deleting_by.clone(),
         }
     }
 }
@@ -822,6 +880,7 @@ impl From<ClusterItem> for Cluster {
             created_at: item.created_at,
             last_seen_at: item.last_seen_at,
             deleting: item.deleting,
+            deleting_by: item.deleting_by,
         }
     }
 }
@@ -875,6 +934,7 @@ pub(super) struct JoinTokenItem {
     expires_at: Timestamp,
     redeemed_at: Option<Timestamp>,
     redemption: Option<Redemption>,
+    replayed_at: Option<Timestamp>,
     ttl: Timestamp,
 }
 
@@ -894,6 +954,7 @@ impl JoinTokenItem {
             expires_at: token.expires_at,
             redeemed_at: token.redeemed_at,
             redemption: None,
+            replayed_at: token.replayed_at,
             ttl: token.expires_at,
         }
     }
@@ -911,7 +972,97 @@ impl From<JoinTokenItem> for JoinTokenRecord {
             node: item.node,
             expires_at: item.expires_at,
             redeemed_at: item.redeemed_at,
+            replayed_at: item.replayed_at,
         }
+    }
+}
+
+/// An entry of the audit trail. The index `target` lists the entries of one target.
+#[derive(Serialize, Deserialize)]
+pub(super) struct AuditItem {
+    pk: AuditPk,
+    sk: AuditSk,
+    target_pk: TargetPk,
+    target_sk: AuditSk,
+    actor: Principal,
+    action: Action,
+    target: Target,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    changes: BTreeMap<String, Change>,
+    reason: Option<String>,
+    source_ip: Option<String>,
+    user_agent: Option<String>,
+    request_id: Option<String>,
+    recorded_at: Option<Timestamp>,
+    ttl: Timestamp,
+}
+
+impl AuditItem {
+    pub fn new(entry: &AuditEntry, retention: Duration) -> Self {
+        let (at, id) = (entry.at, entry.id);
+        let tenant = entry.tenant_id.clone();
+        let target = entry.target.clone();
+        Self {
+            pk: audit_pk(&tenant, &target, at),
+            sk: AuditSk { at, id },
+            target_pk: TargetPk {
+                tenant,
+                target: target.clone(),
+            },
+            target_sk: AuditSk { at, id },
+            actor: entry.actor.clone(),
+            action: entry.action,
+            target,
+            changes: entry.changes.clone(),
+            reason: entry.reason.clone(),
+            source_ip: entry.origin.source_ip.clone(),
+            user_agent: entry.origin.user_agent.clone(),
+            request_id: entry.origin.request_id.clone(),
+            recorded_at: entry.recorded_at,
+            ttl: at + retention,
+        }
+    }
+}
+
+impl From<AuditItem> for AuditEntry {
+    fn from(item: AuditItem) -> Self {
+        Self {
+            id: item.sk.id,
+            at: item.sk.at,
+            tenant_id: item.pk.tenant,
+            actor: item.actor,
+            action: item.action,
+            target: item.target,
+            changes: item.changes,
+            reason: item.reason,
+            origin: Origin {
+                source_ip: item.source_ip,
+                user_agent: item.user_agent,
+                request_id: item.request_id,
+            },
+            recorded_at: item.recorded_at,
+        }
+    }
+}
+
+/// The entry of an [`AuditItem`] in the index `target`.
+#[derive(Deserialize)]
+pub(super) struct IndexedEntry {
+    pk: AuditPk,
+    sk: AuditSk,
+    target_pk: TargetPk,
+}
+
+impl TryFrom<IndexedEntry> for (AuditPk, AuditSk) {
+    type Error = WrongEntry;
+
+    fn try_from(entry: IndexedEntry) -> Result<Self, WrongEntry> {
+        let IndexedEntry { pk, sk, target_pk } = entry;
+        let TargetPk { tenant, target } = target_pk;
+        let right = audit_pk(&tenant, &target, sk.at).to_string();
+        (pk.to_string() == right)
+            .then_some((pk, sk))
+            .ok_or(WrongEntry)
     }
 }
 
@@ -961,6 +1112,7 @@ mod tests {
             created_at: at(0),
             last_seen_at: at(0),
             deleting: Some(at(9)),
+            deleting_by: Some(Principal::system()),
         }
     }
 
@@ -975,6 +1127,7 @@ mod tests {
             node: Some("n1".parse().unwrap()),
             expires_at: at(600),
             redeemed_at: Some(at(1)),
+            replayed_at: Some(at(2)),
         }
     }
 
@@ -1054,13 +1207,13 @@ mod tests {
             Sample::new(
                 &ClusterItem::from(&cluster),
                 &cluster,
-                &["holders", "deleting"],
+                &["holders", "deleting", "deleting_by"],
             ),
             Sample::new(&node(), &Node::from(node()), &[]),
             Sample::new(
                 &JoinTokenItem::new(&token, hash),
                 &token,
-                &["node", "redeemed_at"],
+                &["node", "redeemed_at", "replayed_at"],
             ),
         ]
     }

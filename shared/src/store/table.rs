@@ -234,6 +234,18 @@ impl Write {
         Self::new(WriteKind::Check, key, None)
     }
 
+    /// Sets another attribute.
+    pub fn and_set(mut self, name: &str, value: AttributeValue) -> Self {
+        let rest = self.update.take().unwrap_or_default();
+        let set = format!("SET #{name} = :{name}");
+        self.update = Some(match rest.strip_prefix("SET ") {
+            Some(sets) => format!("{set}, {sets}"),
+            None => format!("{set} {rest}"),
+        });
+        self.kind = WriteKind::Update;
+        self.raw(&format!(":{name}"), value)
+    }
+
     /// Adds a condition to the one that the write has.
     pub fn and(mut self, condition: &str) -> Self {
         let first = self.condition.take();
@@ -418,10 +430,8 @@ impl Table {
 
     /// One page of a query's results, and whether there are more.
     pub async fn query(&self, query: Query) -> Result<(Vec<Item>, Option<Item>), StoreError> {
-        let (pk, sk) = match query.index {
-            None => ("pk", "sk"),
-            Some(_) => ("tenant_pk", "tenant_sk"),
-        };
+        let prefix = query.index.map(|index| format!("{index}_"));
+        let [pk, sk] = ["pk", "sk"].map(|name| prefix.clone().unwrap_or_default() + name);
         let condition = match &query.prefix {
             None => format!("{pk} = :pk"),
             Some(_) => format!("{pk} = :pk AND begins_with({sk}, :prefix)"),

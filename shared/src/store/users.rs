@@ -16,7 +16,9 @@ use super::{
     },
     table::{Outcome, Query, StoreError, Write},
 };
-use crate::model::{Epoch, EpochEnd, Revocation, TenantId, Timestamp, User, UserId, UserStatus};
+use crate::model::{
+    AuditEntry, Epoch, EpochEnd, Revocation, TenantId, Timestamp, User, UserId, UserStatus,
+};
 
 /// How long the number of first sign-ins of an hour stays in the table.
 const SIGN_INS_KEPT: Duration = Duration::from_secs(86_400);
@@ -113,6 +115,43 @@ fn change_words(old: Option<&User>, new: &User) -> Vec<Write> {
     let delete = |word: &String| Write::delete(PrimaryKey::search(tenant, word, user));
     let removed = before.difference(&after).map(delete);
     after.iter().map(put).chain(removed).collect()
+}
+
+/// The writes that change a user, that of the user first, and the position of the change of the set of administrators.
+fn user_writes(old: Option<&User>, new: &User, giver: Option<&User>) -> (Vec<Write>, usize) {
+    let item = UserItem::from(new);
+    let is_new_epoch = old.is_some_and(|old| old.epoch < new.epoch);
+    let words = change_words(old, new);
+    let change = |old: &User| {
+        let mut change = Write::change(&UserItem::from(old), &item);
+        // The words follow from the profile that was read. A deletion must not leave a newer one.
+        let is_deletion = new.status == UserStatus::Deleted;
+        if is_deletion || !words.is_empty() {
+            change = with_profile(change, old);
+        }
+        if new.bootstrapped && !old.bootstrapped {
+            change = change.and("attribute_not_exists(bootstrapped)");
+        }
+        change
+    };
+    let mut writes = vec![match old {
+        None => Write::put(&item).when_absent(),
+        Some(old) if is_new_epoch => as_read(change(old), old),
+        // A user who keeps revoking their own keys must not delay this change.
+        Some(old) => with_rights(change(old), old),
+    }];
+    let end = new.revocations.last();
+    writes.extend(
+        end.filter(|_| is_new_epoch)
+            .map(|end| Write::put(&EpochItem::new(new, end))),
+    );
+    writes.extend(words);
+    let is_another = |giver: &&User| giver.user_id != new.user_id;
+    writes.extend(giver.filter(is_another).map(may_still));
+    let admins = change_admins(old, new);
+    let admins_at = writes.len();
+    writes.extend(admins);
+    (writes, admins_at)
 }
 
 impl Store {
@@ -235,57 +274,38 @@ impl Store {
     /// the user does not exist. A change of the epoch also requires the epoch of `old`. Updates the set of
     /// administrators and the words of the search in the same transaction. If the change gives the user something,
     /// `giver` must still have the role and status that were read.
+    ///
+    /// There is no `entry` if no field that it would name changes.
     pub(crate) async fn write_user(
         &self,
         old: Option<&User>,
         new: &User,
         giver: Option<&User>,
+        entry: Option<&AuditEntry>,
     ) -> Result<UserWritten, StoreError> {
-        let item = UserItem::from(new);
-        let is_new_epoch = old.is_some_and(|old| old.epoch < new.epoch);
-        let words = change_words(old, new);
-        let change = |old: &User| {
-            let mut change = Write::change(&UserItem::from(old), &item);
-            // The words follow from the profile that was read. A deletion must not leave a newer one.
-            let is_deletion = new.status == UserStatus::Deleted;
-            if is_deletion || !words.is_empty() {
-                change = with_profile(change, old);
+        let (mut writes, admins_at) = user_writes(old, new, giver);
+        let outcome = match entry {
+            Some(entry) if old.is_some() && giver.is_none() => {
+                self.change_and_enter(writes, entry).await?
             }
-            if new.bootstrapped && !old.bootstrapped {
-                change = change.and("attribute_not_exists(bootstrapped)");
+            entry => {
+                writes.extend(entry.map(|entry| self.entered(entry)));
+                self.table.transact(&writes).await?
             }
-            change
         };
-        let mut writes = vec![match old {
-            None => Write::put(&item).when_absent(),
-            Some(old) if is_new_epoch => as_read(change(old), old),
-            // A user who keeps revoking their own keys must not delay this change.
-            Some(old) => with_rights(change(old), old),
-        }];
-        let end = new.revocations.last();
-        writes.extend(
-            end.filter(|_| is_new_epoch)
-                .map(|end| Write::put(&EpochItem::new(new, end))),
-        );
-        writes.extend(words);
-        let is_another = |giver: &&User| giver.user_id != new.user_id;
-        writes.extend(giver.filter(is_another).map(may_still));
-        let admins = change_admins(old, new);
-        let admins_at = writes.len();
-        writes.extend(admins);
-        Ok(match self.table.transact(&writes).await? {
+        Ok(match outcome {
             Outcome::Done => UserWritten::Done,
             Outcome::Refused(refusals) if refusals.has_only(admins_at) => UserWritten::LastAdmin,
             Outcome::Refused(_) => UserWritten::Stale,
         })
     }
-
     /// Revokes every key that the user has now. False if the user's epoch has changed since it was read.
     pub(crate) async fn revoke_all_keys(
         &self,
         user: &User,
         revocation: Revocation,
         now: Timestamp,
+        entry: &AuditEntry,
     ) -> Result<bool, StoreError> {
         let next = user.clone().in_next_epoch(revocation, now);
         let update = Write::change(&UserItem::from(user), &UserItem::from(&next))
@@ -294,7 +314,7 @@ impl Store {
         let mut writes = vec![update];
         let end = next.revocations.last();
         writes.extend(end.map(|end| Write::put(&EpochItem::new(&next, end))));
-        let outcome = self.table.transact(&writes).await?;
+        let outcome = self.change_and_enter(writes, entry).await?;
         Ok(matches!(outcome, Outcome::Done))
     }
 

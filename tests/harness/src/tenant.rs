@@ -69,7 +69,8 @@ impl<'a> Tenant<'a> {
 }
 
 pub(crate) fn client() -> reqwest::Client {
-    reqwest::Client::builder().no_proxy().build().unwrap()
+    let client = reqwest::Client::builder().user_agent("access-keys-tests");
+    client.no_proxy().build().unwrap()
 }
 
 /// Requests.

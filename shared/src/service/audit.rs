@@ -1,0 +1,80 @@
+//! Lists the audit trail, newest first.
+
+use std::time::Duration;
+
+use super::{
+    error::Error,
+    page::{Gather, Listing, PageRequest},
+    users,
+};
+use crate::{
+    model::{Action, Actor, AuditEntry, Principal, Target, Timestamp},
+    policy,
+    store::{Position, Store},
+};
+
+/// How much the clocks of two processes may differ.
+const CLOCK_SKEW: Duration = Duration::from_secs(60);
+
+/// Selects entries. An entry must match all fields that are set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditFilter {
+    pub actor: Option<Principal>,
+    pub target: Option<Target>,
+    pub action: Option<Action>,
+    /// The time of the oldest entry.
+    pub from: Option<Timestamp>,
+    /// Only entries before this time.
+    pub to: Option<Timestamp>,
+}
+
+impl AuditFilter {
+    fn matches(&self, entry: &AuditEntry) -> bool {
+        self.actor
+            .as_ref()
+            .is_none_or(|actor| *actor == entry.actor)
+            && self.action.is_none_or(|action| action == entry.action)
+            && self.from.is_none_or(|from| from <= entry.at)
+            && self.to.is_none_or(|to| entry.at < to)
+    }
+}
+
+/// A page of the tenant's audit trail. Entries that were written with their change are complete up to a minute ago. The
+/// entries of one target come from an index, which may lag slightly behind the table.
+pub async fn list_audit_trail(
+    actor: &Actor,
+    store: &Store,
+    filter: &AuditFilter,
+    page: &PageRequest,
+    now: Timestamp,
+) -> Result<Listing<AuditEntry>, Error> {
+    let me = users::resolve(actor, store, now).await?;
+    policy::may_read_audit_trail(&me)?;
+    let tenant = &me.tenant_id;
+    // TTL may not have removed older entries yet.
+    let kept = store.oldest_entry(now);
+    let from = filter.from.map_or(kept, |from| from.max(kept));
+    let newest = Position::before(filter.to.unwrap_or(now + CLOCK_SKEW));
+    let mut gather = Gather::new(page);
+    let is_filtered = filter.actor.is_some() || filter.action.is_some();
+    let size = gather.page_size(is_filtered).min(100);
+    loop {
+        let entries = match &filter.target {
+            Some(target) => {
+                let after = gather.position();
+                store.audit_trail_of(tenant, target, after, size).await?
+            }
+            None => {
+                let after = gather.position().unwrap_or(&newest);
+                store.audit_trail(tenant, after, from, size).await?
+            }
+        };
+        let show = |entry: AuditEntry| {
+            let is_wanted = entry.at >= from && filter.matches(&entry);
+            is_wanted.then_some(entry)
+        };
+        if gather.take(entries, Position::after_entry, show) {
+            return Ok(gather.finish());
+        }
+    }
+}

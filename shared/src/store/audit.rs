@@ -1,0 +1,231 @@
+//! The audit trail: entries by time, and the entries of one key, user or cluster.
+
+use std::{cmp::Reverse, time::Duration};
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use tokio::task::JoinSet;
+
+use super::{
+    handle::Store,
+    page::{Page, Position},
+    schema::{
+        AuditItem, AuditPk, AuditSk, Batch, IndexedEntry, Item, PrimaryKey, TargetPk, audit_pk,
+        readable, sort_key, to_item,
+    },
+    table::{Outcome, Query, StoreError, Write},
+};
+use crate::{
+    model::{AuditEntry, Target, TenantId, Timestamp},
+    process::{events, telemetry},
+};
+
+/// The attribute of a user or a key with the entry about its latest change, which could not be written with it.
+const PENDING: &str = "pending_audit";
+/// How long a change that gives nothing waits for its entry. It must be made before the deadline of the request.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+impl Store {
+    /// The write that adds an entry to the transaction of its change.
+    pub(super) fn entered(&self, entry: &AuditEntry) -> Write {
+        Write::put(&AuditItem::new(entry, self.audit_retention))
+    }
+
+    /// Makes a change and enters it. Nothing that concerns only the audit trail may delay a change that takes something.
+    /// If the transaction fails for any other reason than a condition, or takes longer than a second, the change is made
+    /// alone, and the entry waits in the item of the first write.
+    pub(super) async fn change_and_enter(
+        &self,
+        mut writes: Vec<Write>,
+        entry: &AuditEntry,
+    ) -> Result<Outcome, StoreError> {
+        let mut audited = writes.clone();
+        audited.push(self.entered(entry));
+        let change = tokio::time::timeout(PATIENCE, self.table.try_transact(&audited));
+        let error = match change.await {
+            Ok(Ok(outcome)) => return Ok(outcome),
+            Ok(Err(error)) => telemetry::chain(&error),
+            Err(late) => late.to_string(),
+        };
+        tracing::warn!(
+            event.name = events::AUDIT_ENTRY_PENDING,
+            audit.action = entry.action.as_str(),
+            tenant.id = %entry.tenant_id,
+            target = %entry.target,
+            error.cause = error,
+            "could not write an entry of the audit trail with its change"
+        );
+        let pending = to_item(&AuditItem::new(entry, self.audit_retention));
+        if let Some(first) = writes.first_mut() {
+            *first = first.clone().and_set(PENDING, AttributeValue::M(pending));
+        }
+        match writes.as_slice() {
+            [update] => self.table.update(update).await,
+            writes => self.table.transact(writes).await,
+        }
+    }
+
+    /// The time of the oldest entry that is kept.
+    pub(crate) fn oldest_entry(&self, now: Timestamp) -> Timestamp {
+        now - self.audit_retention
+    }
+
+    /// A page of a tenant's entries, newest first, that are older than `after` and not older than `from`. Skips months
+    /// without entries.
+    pub(crate) async fn audit_trail(
+        &self,
+        tenant: &TenantId,
+        after: &Position,
+        from: Timestamp,
+        limit: i32,
+    ) -> Result<Page<AuditEntry>, StoreError> {
+        let from = from.to_millis_text();
+        let mut before = after.clone();
+        loop {
+            let page = self.month(tenant, &before, &from, limit).await?;
+            match page.next {
+                Some(next) if page.items.is_empty() && page.skipped == 0 => before = next,
+                _ => return Ok(page),
+            }
+        }
+    }
+
+    /// The entries of the month that contains the last moment before a position.
+    async fn month(
+        &self,
+        tenant: &TenantId,
+        before: &Position,
+        from: &str,
+        limit: i32,
+    ) -> Result<Page<AuditEntry>, StoreError> {
+        let month = month_before(before);
+        let mut queries = JoinSet::new();
+        for shard in 0..Target::SHARDS {
+            let (tenant, month) = (tenant.clone(), month.clone());
+            let pk = AuditPk {
+                tenant,
+                month,
+                shard,
+            };
+            let query = Query {
+                partition: pk.to_string(),
+                descending: true,
+                after: Some(before.in_partition(&pk)),
+                limit: Some(limit),
+                ..Query::default()
+            };
+            let table = self.table.clone();
+            queries.spawn(async move { table.query(query).await });
+        }
+        let (mut items, mut complete_to) = (Vec::new(), None);
+        while let Some(finished) = queries.join_next().await {
+            // An error means that a dependency panicked.
+            let (found, last) = finished.map_err(|_| StoreError::Busy)??;
+            // The shard may have older entries, so all entries are known only up to its last one.
+            let last = last.map(|last| sort_key(&last).to_owned());
+            complete_to = complete_to.max(last);
+            items.extend(found);
+        }
+        let first = format!("{month}-01T00:00:00.000Z");
+        let end = complete_to.clone().unwrap_or_default();
+        items.retain(|item| sort_key(item) >= from && sort_key(item) >= end.as_str());
+        items.sort_by_key(|item| Reverse(sort_key(item).to_owned()));
+        let next = complete_to.unwrap_or(first);
+        let next = (next.as_str() > from).then_some(Position(next));
+        Ok(page(items, next))
+    }
+
+    /// A page of the entries about one key, user or cluster, newest first. The index may lag slightly behind the table.
+    pub(crate) async fn audit_trail_of(
+        &self,
+        tenant: &TenantId,
+        target: &Target,
+        after: Option<&Position>,
+        limit: i32,
+    ) -> Result<Page<AuditEntry>, StoreError> {
+        let pk = TargetPk {
+            tenant: tenant.clone(),
+            target: target.clone(),
+        };
+        let query = Query {
+            index: Some("target"),
+            partition: pk.to_string(),
+            descending: true,
+            after: after.and_then(|position| position.in_target(&pk)),
+            limit: Some(limit),
+            ..Query::default()
+        };
+        let (keys, has_more) = self
+            .table
+            .entries::<IndexedEntry, (AuditPk, AuditSk)>(query)
+            .await?;
+        let next = keys.last().filter(|_| has_more);
+        let next = next.map(|(_, sk)| Position(sk.to_string()));
+        let keys = keys.iter().map(|(pk, sk)| PrimaryKey::new(pk, sk));
+        let Batch(mut items) = self.table.batch_get(keys.collect()).await?;
+        items.sort_by_key(|item| Reverse(sort_key(item).to_owned()));
+        Ok(page(items, next))
+    }
+}
+
+fn page(items: Vec<Item>, next: Option<Position>) -> Page<AuditEntry> {
+    let read = items.len();
+    let items: Vec<AuditEntry> = readable::<AuditItem, _>(items).collect();
+    Page {
+        skipped: read - items.len(),
+        items,
+        next,
+    }
+}
+
+/// The month of the last moment before a position.
+fn month_before(Position(position): &Position) -> String {
+    let (time, _) = position.split_once('#').unwrap_or((position, ""));
+    let at = Timestamp::from_millis_text(time).unwrap_or(Timestamp::from_millis(0));
+    let is_entry = position.contains('#');
+    let last = if is_entry {
+        at
+    } else {
+        Timestamp::from_millis(at.as_millis().saturating_sub(1))
+    };
+    last.month()
+}
+
+impl Position {
+    /// The position in the audit trail before all entries from this time on.
+    pub(crate) fn before(time: Timestamp) -> Self {
+        Self(time.to_millis_text())
+    }
+
+    /// The position after an entry of the audit trail.
+    pub(crate) fn after_entry(entry: &AuditEntry) -> Self {
+        let (at, id) = (entry.at, entry.id);
+        Self(AuditSk { at, id }.to_string())
+    }
+
+    /// Whether an entry of the audit trail, or the time at which one begins, can have this position.
+    pub(super) fn is_in_audit_trail(text: &str) -> bool {
+        text.parse::<AuditSk>().is_ok() || Timestamp::from_millis_text(text).is_some()
+    }
+
+    /// The key after which a query of a target's entries continues; `None` for a position in another list.
+    fn in_target(&self, target_pk: &TargetPk) -> Option<Item> {
+        let sk: AuditSk = self.0.parse().ok()?;
+        let TargetPk { tenant, target } = target_pk;
+        let key = PrimaryKey::new(&audit_pk(tenant, target, sk.at), &sk);
+        Some(key.in_index("target", target_pk, &sk))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_moment_before_a_month_is_in_the_month_before() {
+        let month = |text: &str| month_before(&Position(text.into()));
+        assert_eq!(month("2026-11-01T00:00:00.000Z"), "2026-10");
+        assert_eq!(month("2026-11-01T00:00:00.001Z"), "2026-11");
+        assert_eq!(month("2027-01-01T00:00:00.000Z"), "2026-12");
+        assert_eq!(month("2026-11-01T00:00:00.000Z#id"), "2026-11");
+    }
+}

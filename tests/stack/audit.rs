@@ -1,0 +1,122 @@
+//! The audit trail when writes fail.
+
+use harness::{Fault, RuleGuard, Tenant, run, send, stack};
+use serde_json::{Value, json};
+
+use crate::outages::{SLOW, expect_unavailable, timed};
+
+/// Makes every write of an entry in the tenant's audit trail fail.
+fn without_trail(tenant: &Tenant<'_>, fault: Fault) -> RuleGuard {
+    let rule = tenant.rule("TransactWriteItems", fault);
+    let entries = rule.containing(&format!("A#{}#", tenant.id));
+    stack().inject(entries.without("pending_audit"))
+}
+
+async fn actions(tenant: &Tenant<'_>, target: &str) -> Vec<Value> {
+    let path = format!("/v1/audit?target={target}");
+    let entries = tenant.all("admin", &path).await;
+    entries
+        .into_iter()
+        .map(|entry| entry["action"].clone())
+        .collect()
+}
+
+#[test]
+fn a_revocation_does_not_wait_for_its_entry() {
+    run(async {
+        for fault in [
+            Fault::DropBefore,
+            Fault::Throttle,
+            Fault::InternalError,
+            Fault::Refuse,
+            Fault::TransactionConflict,
+            SLOW,
+        ] {
+            let tenant = Tenant::fresh();
+            tenant.user("ann", "editor").await;
+            tenant.user("bob", "editor").await;
+            let (id, key) = tenant.key("ann", "viewer").await;
+            let (_, second) = tenant.key("ann", "viewer").await;
+            let (_, third) = tenant.key("bob", "viewer").await;
+            let rule = without_trail(&tenant, fault);
+            let keys = "/v1/users/ann/access-keys";
+            for path in [&format!("{keys}/{id}"), keys, "/v1/users/bob"] {
+                timed(tenant.request("admin", "DELETE", path))
+                    .await
+                    .expect(204);
+            }
+            assert!(rule.hits() >= 3);
+            drop(rule);
+            for key in [key, second] {
+                assert_eq!(tenant.verdict(&key).await, "revoked");
+            }
+            assert_eq!(tenant.verdict(&third).await, "owner_inactive");
+            let waiting = |item: &Value, action: &str| {
+                let entry = &item["pending_audit"]["M"];
+                assert_eq!(entry["action"]["S"], action, "{item}");
+            };
+            let item = async |user: &str, sk: &str| {
+                let items = tenant.items(user).await.into_iter();
+                let mut found = items.filter(|item| item["sk"]["S"] == sk);
+                found.next().unwrap()
+            };
+            let key = item("ann", &format!("KEY#{id}")).await;
+            waiting(&key, "access-key.revoked");
+            waiting(&item("ann", "USER").await, "user.keys-revoked");
+            waiting(&item("bob", "USER").await, "user.deleted");
+        }
+    });
+}
+
+#[test]
+fn nothing_is_given_without_an_entry() {
+    run(async {
+        let tenant = Tenant::fresh();
+        tenant.user("ann", "viewer").await;
+        let rule = without_trail(&tenant, Fault::DropBefore);
+        let create = tenant.request("admin", "POST", "/v1/users/ann/access-keys");
+        let create = create.json(&json!({ "name": "k", "role": "viewer" }));
+        expect_unavailable(timed(create).await);
+        let promote = tenant.request("admin", "PATCH", "/v1/users/ann");
+        expect_unavailable(timed(promote.json(&json!({ "role": "admin" }))).await);
+        drop(rule);
+        assert_eq!(tenant.get("admin", "/v1/users/ann").await["role"], "viewer");
+        assert!(
+            tenant
+                .all("admin", "/v1/users/ann/access-keys")
+                .await
+                .is_empty()
+        );
+        assert_eq!(actions(&tenant, "user:ann").await, ["user.created"]);
+    });
+}
+
+#[test]
+fn a_lost_response_leaves_one_entry() {
+    run(async {
+        let tenant = Tenant::fresh();
+        let lost = || {
+            let rule = tenant.rule("TransactWriteItems", Fault::DropAfter);
+            stack().inject(rule.times(1))
+        };
+        let first = lost();
+        tenant.user("ann", "editor").await;
+        assert_eq!(first.hits(), 1);
+        let creation = lost();
+        let (id, key) = tenant.key("ann", "editor").await;
+        assert_eq!(creation.hits(), 1);
+        let onboarding = lost();
+        tenant.onboard(&key, "prod").await.expect(200);
+        assert_eq!(onboarding.hits(), 1);
+        let revocation = lost();
+        send(tenant.revocation(&key)).await.expect(204);
+        assert_eq!(revocation.hits(), 1);
+        assert_eq!(actions(&tenant, "user:ann").await, ["user.created"]);
+        let of_key = actions(&tenant, &format!("access_key:{id}")).await;
+        assert_eq!(of_key, ["access-key.revoked", "access-key.created"]);
+        assert_eq!(
+            actions(&tenant, "cluster:prod").await,
+            ["cluster.onboarded"]
+        );
+    });
+}
