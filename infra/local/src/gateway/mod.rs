@@ -1,6 +1,7 @@
 //! API Gateway: an HTTP API with the template's routes, in front of the functions.
 
 mod authorizer;
+mod cors;
 mod http_proxy;
 mod path;
 mod payload;
@@ -20,14 +21,14 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use http::request::Parts;
+use http::{Method, StatusCode, request::Parts};
 use serde_json::{Map, Value};
 use tokio::net::TcpListener;
 use uuid::Uuid;
 
 use self::{
-    authorizer::Authorizer, http_proxy::HttpProxy, path::RequestPath, payload::Received,
-    refusal::Refusal, route_key::RouteKey,
+    authorizer::Authorizer, cors::Cors, http_proxy::HttpProxy, path::RequestPath,
+    payload::Received, refusal::Refusal, route_key::RouteKey,
 };
 use crate::{
     function::Function,
@@ -48,6 +49,7 @@ const TIME_LIMITS: TimeLimits = TimeLimits {
 
 pub(crate) struct Gateway {
     routes: Vec<Route>,
+    cors: Option<Cors>,
     /// The port on which clients reach the gateway.
     port: u16,
 }
@@ -115,7 +117,8 @@ impl Gateway {
             routes.push(route);
         }
         routes.sort_by_key(|route| route.key.precedence());
-        Ok(Self { routes, port })
+        let cors = Cors::read(template)?;
+        Ok(Self { routes, cors, port })
     }
 
     /// Serves the API until the result is dropped.
@@ -134,8 +137,9 @@ impl Gateway {
     async fn route(&self, id: &str, parts: &Parts, body: &Bytes) -> Result<Response, Refusal> {
         check_size(parts, body)?;
         let path = RequestPath::parse(parts.uri.path()).ok_or(Refusal::InvalidPath)?;
-        let found = self.find(parts.method.as_str(), &path);
-        let (route, parameters) = found.ok_or(Refusal::NoRoute)?;
+        let Some((route, parameters)) = self.find(parts.method.as_str(), &path) else {
+            return self.without_route(&parts.method);
+        };
         route.throttle()?;
         let received = Received {
             id,
@@ -154,12 +158,25 @@ impl Gateway {
             Integration::Http(proxy) => proxy.forward(parts, body, &event).await,
         }
     }
+
+    /// With a CORS configuration, the gateway itself answers `OPTIONS` if no route matches. A route with `ANY` or
+    /// `$default` matches, so its authorizer and its integration get the preflight.
+    fn without_route(&self, method: &Method) -> Result<Response, Refusal> {
+        if self.cors.is_some() && method == Method::OPTIONS {
+            return Ok(StatusCode::NO_CONTENT.into_response());
+        }
+        Err(Refusal::NoRoute)
+    }
 }
 
 async fn answer(State(gateway): State<Arc<Gateway>>, parts: Parts, body: Bytes) -> Response {
     let id = Uuid::new_v4().to_string();
     let response = gateway.route(&id, &parts, &body).await;
-    ([("apigw-requestid", id)], response).into_response()
+    let mut response = ([("apigw-requestid", id)], response).into_response();
+    if let Some(cors) = &gateway.cors {
+        cors.apply(&parts, response.headers_mut());
+    }
+    response
 }
 
 fn check_size(parts: &Parts, body: &[u8]) -> Result<(), Refusal> {

@@ -30,6 +30,7 @@ macro_rules! resource_types {
 
 resource_types! {
     Alias = "AWS::KMS::Alias",
+    Api = "AWS::ApiGatewayV2::Api",
     Authorizer = "AWS::ApiGatewayV2::Authorizer",
     EventSourceMapping = "AWS::Lambda::EventSourceMapping",
     Function = "AWS::Serverless::Function",
@@ -247,6 +248,27 @@ pub(crate) struct FilterCriteria {
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct Filter {
     pub pattern: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct Api {
+    pub cors_configuration: Option<CorsConfiguration>,
+}
+
+/// Refuses `AllowCredentials`, because the gateway does not implement it.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub(crate) struct CorsConfiguration {
+    #[serde(default)]
+    pub allow_headers: Vec<String>,
+    #[serde(default)]
+    pub allow_methods: Vec<String>,
+    #[serde(default)]
+    pub allow_origins: Vec<String>,
+    #[serde(default)]
+    pub expose_headers: Vec<String>,
+    pub max_age: Option<Scalar<u64>>,
 }
 
 #[derive(Debug, Deserialize)]
