@@ -65,6 +65,49 @@ fn every_anonymous_or_revoking_route_has_limits_of_its_own() {
 }
 
 #[test]
+fn pages_of_allowed_origins_can_send_and_read_what_the_document_names() {
+    let template = yaml("infra/template.yaml");
+    let allowed = &template["Resources"]["Api"]["Properties"]["CorsConfiguration"][1];
+    let list = |name: &str| -> BTreeSet<String> {
+        let items = allowed[name].as_array().unwrap().iter();
+        items.map(|item| item.as_str().unwrap().into()).collect()
+    };
+    let document = Document::read();
+    let operations = document.operations();
+    let methods = operations.iter().map(|operation| operation.method.clone());
+    assert_eq!(list("AllowMethods"), methods.collect());
+
+    let parameters = operations
+        .iter()
+        .flat_map(|operation| &operation.parameters);
+    let headers = parameters.filter(|parameter| parameter["in"] == "header");
+    let mut sent: BTreeSet<_> = headers.map(|header| header["name"].to_string()).collect();
+    sent = sent
+        .iter()
+        .map(|name| name.trim_matches('"').to_lowercase())
+        .collect();
+    // The credentials and the type of a body are not parameters in OpenAPI. A script may revalidate the public keys.
+    sent.extend(["authorization", "content-type", "if-none-match"].map(str::to_owned));
+    assert_eq!(list("AllowHeaders"), sent);
+
+    let responses = document.whole["components"]["responses"]
+        .as_object()
+        .unwrap();
+    let headers = responses
+        .values()
+        .filter_map(|response| response["headers"].as_object());
+    let names = headers.flat_map(|headers| headers.keys().map(|name| name.to_lowercase()));
+    // Scripts can always read Cache-Control. The headers of `check` are for gateways.
+    let readable = |name: &String| {
+        name != "cache-control"
+            && !["access-control-", "x-auth-"]
+                .iter()
+                .any(|prefix| name.starts_with(prefix))
+    };
+    assert_eq!(list("ExposeHeaders"), names.filter(readable).collect());
+}
+
+#[test]
 fn every_parameter_header_and_body_has_valid_examples() {
     let document = Document::read();
     let mut holders = Vec::new();

@@ -12,6 +12,7 @@ mod cleanup;
 mod cluster_slots;
 mod clusters;
 mod command;
+mod cors;
 mod crashes;
 mod damage;
 mod events;

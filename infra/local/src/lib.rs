@@ -586,7 +586,11 @@ mod tests {
     /// Reads a template as far as possible without processes, and returns why it is refused.
     fn refusal(yaml: &str) -> Option<String> {
         let read = || -> Result<()> {
-            let parameters = [("OidcIssuer", "https://idp.example"), ("ReleaseId", "1")];
+            let parameters = [
+                ("OidcIssuer", "https://idp.example"),
+                ("ReleaseId", "1"),
+                ("CorsOrigins", "https://app.example"),
+            ];
             let parameters = parameters.map(|(name, value)| (name.to_owned(), value.to_owned()));
             let mut template = Template::parse(yaml, &parameters)?;
             template.set("Api", "ApiEndpoint", "http://127.0.0.1");
@@ -623,52 +627,75 @@ mod tests {
         read().err().map(|error| format!("{error:#}"))
     }
 
+    /// A part of the template, a broken version of it, and a part of the reason why the template is then refused.
+    const BROKEN: [(&str, &str, &str); 13] = [
+        (
+            "RouteKey: GET /v1/users\n",
+            "RouteKey: GET /v1/users/\n",
+            "RouteKey GET /v1/users/",
+        ),
+        ("      - ValidateRoute\n", "", "DependsOn does not name"),
+        (
+            "IntegrationUri: !Ref ValidateFunction.Alias",
+            "IntegrationUri: !GetAtt ValidateFunction.Arn",
+            "no permission to invoke",
+        ),
+        (
+            "      FunctionName: !Ref ValidateFunction.Alias\n      Principal",
+            "      FunctionName: !Ref ValidateFunction\n      Principal",
+            "no permission to invoke",
+        ),
+        (
+            "FunctionName: !Ref CleanupFunction.Alias",
+            "FunctionName: !GetAtt CleanupFunction.Arn",
+            "no function or alias",
+        ),
+        (
+            "Action: [logs:CreateLogStream, logs:PutLogEvents]",
+            "Action: [logs:CreateLogStream]",
+            "lacks logs:PutLogEvents",
+        ),
+        (
+            "Action: dynamodb:ListStreams",
+            "Action: dynamodb:ListTables",
+            "lacks dynamodb:ListStreams",
+        ),
+        (
+            "Action: kms:Sign\n                Resource: !Sub arn:${AWS::Partition}:kms:${AWS::Region}:${AWS::AccountId}:key/*",
+            "Action: kms:Sign\n                Resource: \"*\"",
+            "wildcards in kms:Sign",
+        ),
+        (
+            "Role: !GetAtt ListFunctionRole.Arn",
+            "Role: arn:aws:iam::000000000000:role/other",
+            "there is no role",
+        ),
+        (
+            "AllowOrigins: !Split [\",\", !Ref CorsOrigins]",
+            "AllowOrigins: !Ref CorsOrigins",
+            "Api (AWS::ApiGatewayV2::Api): CorsConfiguration.AllowOrigins",
+        ),
+        (
+            "AllowOrigins: !Split [\",\", !Ref CorsOrigins]",
+            "AllowOrigins: [https://*.example]",
+            "AllowOrigins https://*.example",
+        ),
+        (
+            "AllowMethods: [DELETE, GET,",
+            "AllowMethods: [FETCH, GET,",
+            "AllowMethods FETCH",
+        ),
+        (
+            "          MaxAge: 3600\n",
+            "          AllowCredentials: true\n",
+            "unknown field `AllowCredentials`",
+        ),
+    ];
+
     #[test]
     fn the_template_is_refused_where_aws_would_refuse_or_fail() {
         assert_eq!(refusal(TEMPLATE), None);
-        for (part, broken, reason) in [
-            (
-                "RouteKey: GET /v1/users\n",
-                "RouteKey: GET /v1/users/\n",
-                "RouteKey GET /v1/users/",
-            ),
-            ("      - ValidateRoute\n", "", "DependsOn does not name"),
-            (
-                "IntegrationUri: !Ref ValidateFunction.Alias",
-                "IntegrationUri: !GetAtt ValidateFunction.Arn",
-                "no permission to invoke",
-            ),
-            (
-                "      FunctionName: !Ref ValidateFunction.Alias\n      Principal",
-                "      FunctionName: !Ref ValidateFunction\n      Principal",
-                "no permission to invoke",
-            ),
-            (
-                "FunctionName: !Ref CleanupFunction.Alias",
-                "FunctionName: !GetAtt CleanupFunction.Arn",
-                "no function or alias",
-            ),
-            (
-                "Action: [logs:CreateLogStream, logs:PutLogEvents]",
-                "Action: [logs:CreateLogStream]",
-                "lacks logs:PutLogEvents",
-            ),
-            (
-                "Action: dynamodb:ListStreams",
-                "Action: dynamodb:ListTables",
-                "lacks dynamodb:ListStreams",
-            ),
-            (
-                "Action: kms:Sign\n                Resource: !Sub arn:${AWS::Partition}:kms:${AWS::Region}:${AWS::AccountId}:key/*",
-                "Action: kms:Sign\n                Resource: \"*\"",
-                "wildcards in kms:Sign",
-            ),
-            (
-                "Role: !GetAtt ListFunctionRole.Arn",
-                "Role: arn:aws:iam::000000000000:role/other",
-                "there is no role",
-            ),
-        ] {
+        for (part, broken, reason) in BROKEN {
             assert!(TEMPLATE.contains(part), "{part}");
             let refusal = refusal(&TEMPLATE.replacen(part, broken, 1)).unwrap_or_default();
             assert!(refusal.contains(reason), "{broken}: {refusal:?}");

@@ -372,7 +372,7 @@ Resources:
         ("ReleaseId", "1"),
         ("OidcIssuer", "https://idp.example.com"),
     ];
-    const SWITCHES_ON: [(&str, &str); 14] = [
+    const SWITCHES_ON: [(&str, &str); 15] = [
         ("ReleaseId", "1"),
         ("CanaryDeployments", "true"),
         ("ValidateProvisionedConcurrency", "5"),
@@ -393,6 +393,7 @@ Resources:
             "arn:aws:acm:us-east-1:000000000000:certificate/1",
         ),
         ("HostedZoneId", "Z1"),
+        ("CorsOrigins", "https://app.example.com"),
     ];
     /// The attributes that are known only when AWS, or the local stack, has created the resource.
     const CREATED: [(&str, &str); 8] = [
@@ -538,6 +539,13 @@ Resources:
                 "KeyIssuer",
                 "https://keys.example.com keys.example.com",
                 "https://keys.example.com/ keys.example.com/x https://a?b",
+            ),
+            (
+                "CorsOrigins",
+                "https://a.example https://a.example:8443,http://localhost:5173,http://127.0.0.1",
+                "* https://*.example https://a.example/ https://a.example/x http://a.example a.example \
+                 https://A.example https://a.example, ,https://a.example https://a.example,,https://b.example https://a.example;https://b.example \
+                 http://localhost.example https://u@a.example https://a.example:0 null",
             ),
             ("TenantClaim", "tid", ""),
             (
