@@ -9,18 +9,16 @@ use super::{
     handle::Store,
     page::{Page, Position},
     schema::{
-        AuditItem, AuditPk, AuditSk, Batch, IndexedEntry, Item, PrimaryKey, TargetPk, audit_pk,
-        readable, sort_key, to_item,
+        AuditItem, AuditPk, AuditSk, Batch, IndexedEntry, Item, PendingItem, PrimaryKey, TargetPk,
+        audit_pk, readable, sort_key, to_item,
     },
     table::{Outcome, Query, StoreError, Write},
 };
 use crate::{
-    model::{AuditEntry, Target, TenantId, Timestamp},
+    model::{AuditEntry, Target, TenantId, Timestamp, UserId},
     process::{events, telemetry},
 };
 
-/// The attribute of a user or a key with the entry about its latest change, which could not be written with it.
-const PENDING: &str = "pending_audit";
 /// How long a change that gives nothing waits for its entry. It must be made before the deadline of the request.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -30,19 +28,49 @@ impl Store {
         Write::put(&AuditItem::new(entry, self.audit_retention))
     }
 
-    /// Makes a change and enters it. Nothing that concerns only the audit trail may delay a change that takes something.
-    /// If the transaction fails for any other reason than a condition, or takes longer than a second, the change is made
-    /// alone, and the entry waits in the item of the first write.
+    /// Revokes a key and enters that. If the entry cannot be written, it waits in the item of the key.
+    pub(super) async fn revoke_and_enter(
+        &self,
+        revocation: Write,
+        entry: &AuditEntry,
+    ) -> Result<Outcome, StoreError> {
+        let audited = [revocation.clone(), self.entered(entry)];
+        match self.try_to_enter(&audited, entry).await {
+            Some(outcome) => Ok(outcome),
+            None => {
+                let pending = to_item(&AuditItem::new(entry, self.audit_retention));
+                let pending = revocation.and_set("pending_audit", AttributeValue::M(pending));
+                self.table.update(&pending).await
+            }
+        }
+    }
+
+    /// Changes a user and enters that. If the entry cannot be written, it waits in the partition of the user, which the
+    /// change writes anyway.
     pub(super) async fn change_and_enter(
         &self,
+        user: &UserId,
         mut writes: Vec<Write>,
         entry: &AuditEntry,
     ) -> Result<Outcome, StoreError> {
-        let mut audited = writes.clone();
-        audited.push(self.entered(entry));
-        let change = tokio::time::timeout(PATIENCE, self.table.try_transact(&audited));
+        let last = writes.len();
+        writes.push(self.entered(entry));
+        if let Some(outcome) = self.try_to_enter(&writes, entry).await {
+            return Ok(outcome);
+        }
+        writes.truncate(last);
+        let entry = AuditItem::new(entry, self.audit_retention);
+        writes.push(Write::put(&PendingItem::new(user, entry)));
+        self.table.transact(&writes).await
+    }
+
+    /// Makes a change together with its entry. Nothing that concerns only the audit trail may delay a change that takes
+    /// something. Returns `None` if the transaction fails for any other reason than a condition, or takes longer than a
+    /// second.
+    async fn try_to_enter(&self, audited: &[Write], entry: &AuditEntry) -> Option<Outcome> {
+        let change = tokio::time::timeout(PATIENCE, self.table.try_transact(audited));
         let error = match change.await {
-            Ok(Ok(outcome)) => return Ok(outcome),
+            Ok(Ok(outcome)) => return Some(outcome),
             Ok(Err(error)) => telemetry::chain(&error),
             Err(late) => late.to_string(),
         };
@@ -54,14 +82,7 @@ impl Store {
             error.cause = error,
             "could not write an entry of the audit trail with its change"
         );
-        let pending = to_item(&AuditItem::new(entry, self.audit_retention));
-        if let Some(first) = writes.first_mut() {
-            *first = first.clone().and_set(PENDING, AttributeValue::M(pending));
-        }
-        match writes.as_slice() {
-            [update] => self.table.update(update).await,
-            writes => self.table.transact(writes).await,
-        }
+        None
     }
 
     /// The time of the oldest entry that is kept.

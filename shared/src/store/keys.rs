@@ -367,7 +367,7 @@ impl Store {
         if let Some(reason) = &revocation.reason {
             update = update.value(":reason", reason);
         }
-        Ok(match self.change_and_enter(vec![update], entry).await? {
+        Ok(match self.revoke_and_enter(update, entry).await? {
             Outcome::Done => Revoked::Now,
             Outcome::Refused(mut refusals) => match refusals.take_item(0) {
                 Some(item) => Revoked::Before(Box::new(read::<KeyItem, _>(item)?)),

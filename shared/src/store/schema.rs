@@ -6,6 +6,7 @@
 //! | `U#<tenant>#<user>` | `EPOCH#<n>` | [`EpochItem`]: the start of epoch n, which revoked all earlier keys |
 //! | `U#<tenant>#<user>` | `KEY#<key id>` | [`KeyItem`]: a key or, once it has expired, its history without the hash |
 //! | `U#<tenant>#<user>` | `IDEM#<sha256>` | [`IdempotencyItem`]: the key that an `Idempotency-Key` created |
+//! | `U#<tenant>#<user>` | `PENDING#<time>#<id>` | [`PendingItem`]: an entry of the audit trail that waits to be written |
 //! | `U#<tenant>#<user>` | `QUOTA` | [`QuotaItem`]: the keys that count against the user's quota |
 //! | `T#<tenant>` | `ADMINS` | [`AdminsItem`]: the active administrators |
 //! | `T#<tenant>` | `SIGNINS#<hour>` | [`PrimaryKey::sign_ins`]: the number of first sign-ins in the hour |
@@ -135,6 +136,7 @@ key_attributes! {
     KeySk = "KEY" key: KeyId;
     IdempotencySk = "IDEM" hash: String;
     QuotaSk = "QUOTA";
+    PendingSk = "PENDING" entry: AuditSk;
     TenantPk = "T" tenant: TenantId;
     AdminsSk = "ADMINS";
     SignInsSk = "SIGNINS" hour: i64;
@@ -1020,6 +1022,29 @@ impl AuditItem {
             request_id: entry.origin.request_id.clone(),
             recorded_at: entry.recorded_at,
             ttl: at + retention,
+        }
+    }
+}
+
+/// An entry of the audit trail about a user that could not be written with its change. A revoked key has the attribute
+/// in its own item.
+#[derive(Serialize)]
+pub(super) struct PendingItem {
+    pk: UserPk,
+    sk: PendingSk,
+    pending_audit: AuditItem,
+    ttl: Timestamp,
+}
+
+impl PendingItem {
+    pub fn new(user: &UserId, entry: AuditItem) -> Self {
+        Self {
+            pk: user_pk(&entry.pk.tenant, user),
+            sk: PendingSk {
+                entry: entry.sk.clone(),
+            },
+            ttl: entry.ttl,
+            pending_audit: entry,
         }
     }
 }

@@ -286,7 +286,7 @@ impl Store {
         let (mut writes, admins_at) = user_writes(old, new, giver);
         let outcome = match entry {
             Some(entry) if old.is_some() && giver.is_none() => {
-                self.change_and_enter(writes, entry).await?
+                self.change_and_enter(&new.user_id, writes, entry).await?
             }
             entry => {
                 writes.extend(entry.map(|entry| self.entered(entry)));
@@ -314,7 +314,8 @@ impl Store {
         let mut writes = vec![update];
         let end = next.revocations.last();
         writes.extend(end.map(|end| Write::put(&EpochItem::new(&next, end))));
-        let outcome = self.change_and_enter(writes, entry).await?;
+        let id = &user.user_id;
+        let outcome = self.change_and_enter(id, writes, entry).await?;
         Ok(matches!(outcome, Outcome::Done))
     }
 
