@@ -1,6 +1,6 @@
 //! The audit trail: who changed what.
 
-use harness::{Answer, KEYS, Tenant, UNKNOWN_KEY, now, rfc3339, run, send};
+use harness::{Answer, KEYS, Tenant, UNKNOWN_KEY, contradictions, now, rfc3339, run, send};
 use serde_json::{Value, json};
 
 /// The actor, the action and the target of an entry.
@@ -122,6 +122,7 @@ fn every_change_leaves_one_entry_and_a_repetition_leaves_none() {
         let entries = trail(&tenant, "?limit=3").await;
         expected.reverse();
         assert_eq!(summaries(&entries), expected);
+        assert_eq!(contradictions(&tenant).await, [""; 0]);
         let revoked = entries.iter().find(|entry| entry["reason"] == "left");
         assert_eq!(summary(revoked.unwrap())[2], target);
     });

@@ -17,6 +17,7 @@ mod protected;
 mod target;
 mod tenant;
 mod time;
+mod trail;
 mod upstream;
 
 pub use answer::{Answer, GATEWAY, all_at_once, secrets, send, strings};
@@ -31,4 +32,5 @@ pub use tenant::{
     forged,
 };
 pub use time::{eventually, now, rfc3339, until};
+pub use trail::contradictions;
 pub use upstream::Upstream;

@@ -103,11 +103,17 @@ async fn main() -> Result<ExitCode> {
         world.begin(Plan::new(&arguments, position));
         run(&world, position, &arguments, time, &tally).await;
         world.calm(&tally).await;
+        world.compare_trail(&tenant(position), &tally).await;
         report.add(tally);
     }
     println!("{report}");
     world.stop().await;
     Ok(ExitCode::from(u8::from(report.violations() > 0)))
+}
+
+/// The tenant of a race.
+fn tenant(position: usize) -> String {
+    format!("t{position}x")
 }
 
 /// Runs rounds of a race until it has sent enough requests, `time` is over, or the product or the test is broken.
@@ -119,7 +125,7 @@ async fn run(
     tally: &Arc<Tally>,
 ) {
     let race = &RACES[position];
-    let tenant = format!("t{position}x");
+    let tenant = tenant(position);
     let began = Instant::now();
     let mut running = JoinSet::new();
     let (mut number, mut is_broken) = (0, false);

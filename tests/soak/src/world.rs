@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::Result;
-use harness::{Answer, Options, RuleGuard, Stack, Tenant, options};
+use harness::{Answer, Options, RuleGuard, Stack, Tenant, contradictions, options};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -184,6 +184,14 @@ impl World {
     pub async fn calm(&self, tally: &Tally) {
         let _stack = self.stack.write().await;
         tally.faulted(self.faults.lock().unwrap().drain(..));
+    }
+
+    /// Compares the audit trail of a race with the table.
+    pub async fn compare_trail(&self, tenant: &str, tally: &Tally) {
+        let found = self.with(tenant, async |tenant| contradictions(tenant).await);
+        for contradiction in found.await {
+            tally.violation(0, contradiction);
+        }
     }
 
     pub async fn stop(&self) {
