@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use crate::{
     model::{
-        Cluster, ClusterName, JoinTokenRecord, KeyId, KeyRecord, Permission, Permissions, Required,
-        Role, TenantId, Timestamp, User, UserId, UserStatus,
+        Caller, Cluster, ClusterName, JoinTokenRecord, KeyId, KeyRecord, Permission, Permissions,
+        Required, Role, TenantId, Timestamp, User, UserId, UserStatus,
     },
     token::VerifiedKey,
 };
@@ -42,7 +42,7 @@ pub fn may_call(me: &User) -> Result<(), Denied> {
 /// # Errors
 /// [`Denied::NotFound`] for everyone else, and when the owner does not exist or is deleted.
 pub fn may_manage_keys_of(
-    me: &User,
+    me: &Caller,
     owner_id: &UserId,
     owner: Option<User>,
 ) -> Result<User, Denied> {
@@ -60,8 +60,8 @@ pub fn may_revoke_as_holder(key: &VerifiedKey, record: Option<&KeyRecord>) -> bo
 /// # Errors
 /// [`Denied::Forbidden`] if the role has a permission that the caller or the owner lacks. [`Denied::Conflict`] if the
 /// owner is deactivated.
-pub fn may_create_key(me: &User, owner: &User, role: Role) -> Result<(), Denied> {
-    if !role.is_within(me.role) {
+pub fn may_create_key(me: &Caller, owner: &User, role: Role) -> Result<(), Denied> {
+    if !role.is_within(me.role()) {
         Err(Denied::Forbidden(
             "the key's role has permissions that your role lacks",
         ))
@@ -95,34 +95,34 @@ pub const fn may_have_another_key(live: usize, quota: usize) -> Result<(), Denie
 }
 
 /// Allows administrators to list all keys of the tenant.
-pub fn may_list_tenant_keys(me: &User) -> Result<(), Denied> {
+pub fn may_list_tenant_keys(me: &Caller) -> Result<(), Denied> {
     let detail = "only an administrator may list the keys of the tenant";
-    require(me.role.permissions(), Permission::AccessKeysManage, detail)
+    require(me.permissions(), Permission::AccessKeysManage, detail)
 }
 
 /// Allows administrators to change how many clusters a key may onboard.
-pub fn may_limit_key(me: &User) -> Result<(), Denied> {
+pub fn may_limit_key(me: &Caller) -> Result<(), Denied> {
     let detail = "only an administrator may change the cluster limit of a key";
-    require(me.role.permissions(), Permission::AccessKeysManage, detail)
+    require(me.permissions(), Permission::AccessKeysManage, detail)
 }
 
 /// Allows administrators to list the users of the tenant.
-pub fn may_list_users(me: &User) -> Result<(), Denied> {
+pub fn may_list_users(me: &Caller) -> Result<(), Denied> {
     let detail = "only an administrator may list users";
-    require(me.role.permissions(), Permission::UsersManage, detail)
+    require(me.permissions(), Permission::UsersManage, detail)
 }
 
 /// Allows administrators to read the audit trail of the tenant.
-pub fn may_read_audit_trail(me: &User) -> Result<(), Denied> {
+pub fn may_read_audit_trail(me: &Caller) -> Result<(), Denied> {
     let detail = "only an administrator may read the audit trail";
-    require(me.role.permissions(), Permission::AuditRead, detail)
+    require(me.permissions(), Permission::AuditRead, detail)
 }
 
 /// Allows users to see themselves, and administrators to see every user. Returns the user.
 ///
 /// # Errors
 /// [`Denied::NotFound`] for everyone else, and when the user does not exist or is deleted.
-pub fn may_see_user(me: &User, user_id: &UserId, user: Option<User>) -> Result<User, Denied> {
+pub fn may_see_user(me: &Caller, user_id: &UserId, user: Option<User>) -> Result<User, Denied> {
     me_or_managed(me, user_id, user, Permission::UsersManage)
 }
 
@@ -131,10 +131,10 @@ pub fn may_see_user(me: &User, user_id: &UserId, user: Option<User>) -> Result<U
 /// # Errors
 /// If the caller is not an administrator: [`Denied::Forbidden`] for the caller's own user, [`Denied::NotFound`] for any
 /// other user.
-pub fn may_change_user(me: &User, user_id: &UserId) -> Result<(), Denied> {
+pub fn may_change_user(me: &Caller, user_id: &UserId) -> Result<(), Denied> {
     if me.has(Permission::UsersManage) {
         Ok(())
-    } else if me.user_id == *user_id {
+    } else if me.is(user_id) {
         Err(Denied::Forbidden("only an administrator may change users"))
     } else {
         Err(Denied::NotFound)
@@ -163,13 +163,13 @@ fn require(scope: Permissions, permission: Permission, detail: &'static str) -> 
 
 /// Returns the caller or, if the caller has `permission`, the other user. A deleted user counts as missing.
 fn me_or_managed(
-    me: &User,
+    me: &Caller,
     other_id: &UserId,
     other: Option<User>,
     permission: Permission,
 ) -> Result<User, Denied> {
-    if me.user_id == *other_id {
-        return Ok(me.clone());
+    if let Some(user) = me.user().filter(|user| user.user_id == *other_id) {
+        return Ok(user.clone());
     }
     other
         .filter(|other| other.status != UserStatus::Deleted && me.has(permission))

@@ -23,6 +23,7 @@ mod key_owners;
 mod list_keys;
 mod malformed_requests;
 mod onboard_cluster;
+mod operator;
 mod public_keys;
 mod revoke_key;
 mod secrecy;

@@ -11,7 +11,7 @@ use super::{
     serve::{context, request_id},
 };
 use crate::{
-    model::{Actor, Origin, Principal, TenantId, Timestamp, UserId, is_email},
+    model::{Actor, Identity, Origin, Person, Principal, TenantId, Timestamp, UserId, is_email},
     policy::RefusalCode,
     process::config::CallerSettings,
     service::{Error as ServiceError, KeyService, ValidateRequest, Viewer, validate_key},
@@ -20,22 +20,78 @@ use crate::{
 
 const NO_TOKEN: Error = Error::Unauthenticated("a token from the identity provider is required");
 
-/// The person who calls, identified by claims that the gateway's JWT authorizer has verified.
+const TENANT: &str = "x-tenant-id";
+
+/// The person or operator that calls, identified by claims that the gateway's JWT authorizer has verified.
 ///
 /// # Errors
-/// When a required claim is missing or invalid, or the request names another tenant.
+/// When a required claim is missing or invalid, the request of a person names another tenant, or that of an operator
+/// names none.
 pub fn actor(request: &Request, settings: &CallerSettings) -> Result<Actor, Error> {
-    let actor = actor_of(jwt_claims(request)?, settings, origin(request))?;
-    require_tenant(request.headers(), &actor.tenant_id)?;
-    Ok(actor)
+    actor_of(request, jwt_claims(request)?, settings)
 }
 
-/// The person identified by the verified claims of a token.
+/// The operator or the person that the verified claims of a token identify.
 fn actor_of(
+    request: &Request,
     claims: &HashMap<String, String>,
     settings: &CallerSettings,
-    origin: Origin,
 ) -> Result<Actor, Error> {
+    let (headers, origin) = (request.headers(), origin(request));
+    if let Some(client) = operator(claims, settings) {
+        return Ok(Actor {
+            tenant_id: named_tenant(headers)?,
+            identity: Identity::Operator(client.to_owned()),
+            origin,
+        });
+    }
+    let (tenant_id, person) = person(claims, settings)?;
+    require_tenant(headers, &tenant_id)?;
+    Ok(Actor {
+        tenant_id,
+        identity: Identity::Person(person),
+        origin,
+    })
+}
+
+/// The client of an operator's token: one of `OperatorClients`, whose token has the scope `OperatorScope`.
+fn operator<'claims>(
+    claims: &'claims HashMap<String, String>,
+    settings: &CallerSettings,
+) -> Option<&'claims str> {
+    let client = client_of(claims)?;
+    let is_named = settings
+        .operator_clients
+        .iter()
+        .any(|named| named == client);
+    // Identity providers name the scopes `scope` (RFC 8693) or `scp`, which the gateway renders as "[a b]".
+    let scopes = ["scope", "scp"]
+        .iter()
+        .filter_map(|name| claim(claims, name));
+    let mut scopes = scopes.flat_map(|text| text.trim_matches(['[', ']']).split_ascii_whitespace());
+    let has_scope = scopes.any(|scope| scope == settings.operator_scope);
+    (is_named && has_scope).then_some(client)
+}
+
+/// The tenant that an operator names.
+fn named_tenant(headers: &HeaderMap) -> Result<TenantId, Error> {
+    let rule = "must name the tenant in which the operator acts";
+    let mut named = headers.get_all(TENANT).iter();
+    let tenant = match (named.next(), named.next()) {
+        (Some(tenant), None) => tenant
+            .to_str()
+            .ok()
+            .and_then(|text| text.trim().parse().ok()),
+        _ => None,
+    };
+    tenant.ok_or_else(|| Error::field("X-Tenant-Id", rule))
+}
+
+/// The tenant and the person that the verified claims of a token identify.
+fn person(
+    claims: &HashMap<String, String>,
+    settings: &CallerSettings,
+) -> Result<(TenantId, Person), Error> {
     let claim = |name: &str| claim(claims, name);
     let tenant_id: TenantId = claim(&settings.tenant_claim)
         .and_then(|tenant| tenant.parse().ok())
@@ -56,15 +112,14 @@ fn actor_of(
     let mut admins = settings.bootstrap_admins.iter();
     let is_bootstrap_admin =
         admins.any(|admin| admin.tenant_id == tenant_id && admin.is(&user_id, verified_email));
-    Ok(Actor {
+    let person = Person {
         email: email.map(str::to_owned),
         is_email_verified,
         name: claim(&settings.name_claim).and_then(|name| name.parse().ok()),
         is_bootstrap_admin,
-        origin,
-        tenant_id,
         user_id,
-    })
+    };
+    Ok((tenant_id, person))
 }
 
 /// Where a request came from, according to the gateway.
@@ -200,15 +255,14 @@ pub async fn key_or_person(
         "an access key or a token from the identity provider is required",
     ))?;
     let claims = identity_provider.verify(token, now).await?;
-    let actor = actor_of(&claims, settings, origin(request))?;
-    require_tenant(request.headers(), &actor.tenant_id)?;
-    Ok(Viewer::person(&actor, &service.store, now).await?)
+    let actor = actor_of(request, &claims, settings)?;
+    Ok(Viewer::signed_in(&actor, &service.store, now).await?)
 }
 
 /// Refuses a request whose `X-Tenant-Id` names a tenant other than `tenant`. The gateway joins the values of a repeated
 /// header with commas, which no tenant id contains.
 pub fn require_tenant(headers: &HeaderMap, tenant: &TenantId) -> Result<(), Error> {
-    let named = headers.get_all("x-tenant-id").iter();
+    let named = headers.get_all(TENANT).iter();
     let mut named = named.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
     let is_right = |named: &[u8]| {
         let named = named.trim_ascii();

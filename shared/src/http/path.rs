@@ -16,10 +16,17 @@ const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'_')
     .remove(b'~');
 
-/// The user in the path, where `me` stands for the actor.
+/// The user in the path, where `me` stands for the person who calls.
+///
+/// # Errors
+/// Unlike the errors of other path parameters, `me` of an operator names the field.
 pub fn user(request: &Request, actor: &Actor) -> Result<UserId, Error> {
     if is_me(request) {
-        return Ok(actor.user_id.clone());
+        let rule = "must not be me: it stands for a person, and an operator is none";
+        let person = actor
+            .person()
+            .ok_or_else(|| Error::field("user_id", rule))?;
+        return Ok(person.user_id.clone());
     }
     let user = parameter(request, "user_id").and_then(parse_user);
     user.ok_or(Error::NOT_FOUND)

@@ -1,6 +1,7 @@
 //! The domain types. They do no I/O and do not depend on HTTP, DynamoDB or KMS.
 
 mod access_key;
+mod actor;
 mod audit;
 mod cluster;
 #[cfg(test)]
@@ -20,6 +21,7 @@ mod time;
 mod user;
 
 pub use access_key::{KeyHash, KeyRecord, KeySnapshot, KeyStatus, MOST_CLUSTERS, TokenIssuer};
+pub use actor::{Actor, Caller, Identity, Person};
 pub use audit::{Action, AuditEntry, Change, EntryId, FieldValue, Target, TargetKind};
 pub use cluster::{Cluster, ClusterType, Liveness, Node, NodeQuota};
 pub use id::{
@@ -35,4 +37,4 @@ pub use role::{Permission, Permissions, Required, Role, UnknownName};
 pub use search::{LONGEST_WORD, words};
 pub use text::is_plain;
 pub use time::Timestamp;
-pub use user::{Actor, Epoch, EpochEnd, User, UserStatus, is_email};
+pub use user::{Epoch, EpochEnd, User, UserStatus, is_email};

@@ -1,13 +1,12 @@
-//! Users: the identity that makes a call, and its entry in the tenant's directory.
+//! Users: the entries of a tenant's directory.
 
 use std::{collections::BTreeSet, fmt, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
 use super::{
+    actor::Person,
     id::{TenantId, UserId},
-    name::Name,
-    origin::Origin,
     principal::Principal,
     revocation::Revocation,
     role::{Permission, Role},
@@ -15,21 +14,6 @@ use super::{
     text::is_plain,
     time::Timestamp,
 };
-
-/// The identity that makes a request, as verified by the identity provider. It has no permissions of its own: those
-/// come from the actor's [`User`] in the directory.
-#[derive(Debug, Clone)]
-pub struct Actor {
-    pub tenant_id: TenantId,
-    pub user_id: UserId,
-    pub email: Option<String>,
-    /// Whether the identity provider has verified the e-mail address.
-    pub is_email_verified: bool,
-    pub name: Option<Name>,
-    /// Whether the parameter `BootstrapAdmins` names this actor.
-    pub is_bootstrap_admin: bool,
-    pub origin: Origin,
-}
 
 /// A user in a tenant's directory.
 #[derive(Debug, Clone)]
@@ -161,27 +145,28 @@ impl User {
     /// The minimum time between two recorded sign-ins of a user.
     const SIGN_IN_PRECISION: Duration = Duration::from_secs(3600);
 
-    /// The user to create for an actor who is not in the directory yet.
+    /// The user to create for a person who is not in the directory yet.
     #[must_use]
-    pub fn first_seen(actor: &Actor, now: Timestamp) -> Self {
+    pub fn first_seen(tenant_id: &TenantId, person: &Person, now: Timestamp) -> Self {
+        let viewer = Self::new(tenant_id, &person.user_id, Role::Viewer, now);
         Self {
-            email: actor.email.clone(),
-            ..Self::new(&actor.tenant_id, &actor.user_id, Role::Viewer, now).signed_in(actor, now)
+            email: person.email.clone(),
+            ..viewer.signed_in(person, now)
         }
     }
 
-    /// The user after a sign-in of the actor. The name follows the identity provider, and so does a verified e-mail
+    /// The user after a sign-in of the person. The name follows the identity provider, and so does a verified e-mail
     /// address.
     #[must_use]
-    pub fn signed_in(mut self, actor: &Actor, now: Timestamp) -> Self {
-        if actor.is_bootstrap_admin && !self.bootstrapped {
+    pub fn signed_in(mut self, person: &Person, now: Timestamp) -> Self {
+        if person.is_bootstrap_admin && !self.bootstrapped {
             (self.role, self.bootstrapped) = (Role::Admin, true);
         }
-        if let Some(name) = &actor.name {
+        if let Some(name) = &person.name {
             self.name = Some(name.to_string());
         }
-        if actor.is_email_verified && actor.email.is_some() {
-            self.email.clone_from(&actor.email);
+        if person.is_email_verified && person.email.is_some() {
+            self.email.clone_from(&person.email);
         }
         self.seen(now)
     }

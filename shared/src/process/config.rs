@@ -181,6 +181,10 @@ pub struct CallerSettings {
     pub email_claim: String,
     pub name_claim: String,
     pub bootstrap_admins: Vec<BootstrapAdmin>,
+    /// The clients of the identity provider that may act in every tenant.
+    pub operator_clients: Vec<String>,
+    /// The scope that an operator's token must have.
+    pub operator_scope: String,
 }
 
 /// A person who becomes an administrator of a tenant when they sign in.
@@ -236,7 +240,8 @@ impl FromStr for BootstrapAdmin {
 }
 
 impl CallerSettings {
-    /// Reads `TENANT_CLAIM`, `USER_CLAIM`, `EMAIL_CLAIM`, `NAME_CLAIM` and `BOOTSTRAP_ADMINS`.
+    /// Reads `TENANT_CLAIM`, `USER_CLAIM`, `EMAIL_CLAIM`, `NAME_CLAIM`, `BOOTSTRAP_ADMINS`, `OPERATOR_CLIENTS` and
+    /// `OPERATOR_SCOPE`.
     pub fn read(environment: &mut Environment<'_>) -> Self {
         let admins = environment.optional("BOOTSTRAP_ADMINS").unwrap_or_default();
         let entries: Result<Vec<_>, ()> = list(&admins).map(str::parse).collect();
@@ -253,13 +258,19 @@ impl CallerSettings {
             email_claim: environment.required("EMAIL_CLAIM"),
             name_claim: environment.required("NAME_CLAIM"),
             bootstrap_admins,
+            operator_clients: clients(environment, "OPERATOR_CLIENTS"),
+            operator_scope: environment.required("OPERATOR_SCOPE"),
         }
     }
 }
 
 /// Reads `PLATFORM_CLIENTS`: the clients of the identity provider that may act for all tenants.
 pub fn platform_clients(environment: &mut Environment<'_>) -> Vec<String> {
-    let clients = environment.optional("PLATFORM_CLIENTS").unwrap_or_default();
+    clients(environment, "PLATFORM_CLIENTS")
+}
+
+fn clients(environment: &mut Environment<'_>, name: &'static str) -> Vec<String> {
+    let clients = environment.optional(name).unwrap_or_default();
     list(&clients).map(str::to_owned).collect()
 }
 

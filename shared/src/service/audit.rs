@@ -50,7 +50,7 @@ pub async fn list_audit_trail(
 ) -> Result<Listing<AuditEntry>, Error> {
     let me = users::resolve(actor, store, now).await?;
     policy::may_read_audit_trail(&me)?;
-    let tenant = &me.tenant_id;
+    let tenant = me.tenant_id();
     // TTL may not have removed older entries yet.
     let kept = store.oldest_entry(now);
     let from = filter.from.map_or(kept, |from| from.max(kept));

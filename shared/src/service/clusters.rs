@@ -46,14 +46,14 @@ impl Viewer {
         }
     }
 
-    /// A person, with the permissions of their role.
-    pub async fn person(actor: &Actor, store: &Store, now: Timestamp) -> Result<Self, Error> {
+    /// A person, with the permissions of their role, or an operator.
+    pub async fn signed_in(actor: &Actor, store: &Store, now: Timestamp) -> Result<Self, Error> {
         let me = users::resolve(actor, store, now).await?;
         Ok(Self {
-            scope: me.role.permissions(),
-            principal: (&me.user_id).into(),
+            scope: me.permissions(),
+            principal: me.principal(),
             origin: actor.origin.clone(),
-            tenant_id: me.tenant_id,
+            tenant_id: actor.tenant_id.clone(),
         })
     }
 }

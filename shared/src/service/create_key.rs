@@ -12,8 +12,8 @@ use super::{
 };
 use crate::{
     model::{
-        Action, Actor, AuditEntry, KeyId, KeyRecord, Name, Origin, Role, Target, Timestamp, User,
-        UserId,
+        Action, Actor, AuditEntry, Caller, Identity, KeyId, KeyRecord, Name, Origin, Role, Target,
+        Timestamp, User, UserId,
     },
     policy,
     process::metrics::{self, Metric},
@@ -112,8 +112,7 @@ pub async fn create_key(
 
 /// The caller and the owner of a new key, as read from the table.
 struct Parties<'a> {
-    /// The caller.
-    me: &'a User,
+    me: &'a Caller,
     owner: &'a User,
     origin: &'a Origin,
 }
@@ -123,7 +122,7 @@ impl Parties<'_> {
     fn entry(&self, action: Action, signed: &KeyRecord, now: Timestamp) -> AuditEntry {
         let (tenant, owner) = (&self.owner.tenant_id, &self.owner.user_id);
         let about = (action, Target::key(signed.key_id, owner));
-        AuditEntry::new(tenant, (&self.me.user_id).into(), self.origin, about, now)
+        AuditEntry::new(tenant, self.me.principal(), self.origin, about, now)
             .with_new("name", signed.name.as_str())
             .with_new("role", signed.role)
             .with_new("max_clusters", signed.max_clusters)
@@ -228,7 +227,7 @@ async fn sign(service: &KeyService, record: KeyRecord) -> Result<(KeyRecord, Acc
 }
 
 impl KeyRequest {
-    fn record(&self, me: &User, owner: &User, now: Timestamp) -> Result<KeyRecord, Error> {
+    fn record(&self, me: &Caller, owner: &User, now: Timestamp) -> Result<KeyRecord, Error> {
         // Times are in whole seconds. Ids contain the millisecond, so that they sort more precisely.
         let created_at = now.to_second();
         Ok(KeyRecord {
@@ -241,7 +240,7 @@ impl KeyRequest {
             signed_max_clusters: self.max_clusters,
             clusters_used: 0,
             created_at,
-            created_by: (&me.user_id).into(),
+            created_by: me.principal(),
             expires_at: match self.expiry {
                 Expiry::In(duration) => created_at + duration,
                 Expiry::At(time) => time,
@@ -260,7 +259,10 @@ impl KeyRequest {
             Expiry::At(time) => format!("At({}) {max_clusters}", time.as_seconds()),
         };
         Idempotency {
-            id: hash(&[actor.user_id.as_str(), idempotency_key]),
+            id: match &actor.identity {
+                Identity::Person(person) => hash(&[person.user_id.as_str(), idempotency_key]),
+                Identity::Operator(client) => hash(&["operator", client, idempotency_key]),
+            },
             fingerprint: hash(&[self.name.as_str(), self.role.as_str(), &limits]),
         }
     }
@@ -279,7 +281,10 @@ fn hash(parts: &[&str]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::fixtures::{self, NOW, at};
+    use crate::model::{
+        Person,
+        fixtures::{self, NOW, at},
+    };
 
     fn request(expiry: Expiry) -> KeyRequest {
         KeyRequest {
@@ -297,11 +302,13 @@ mod tests {
     fn a_request_is_still_recognized_after_a_deployment() {
         let actor = Actor {
             tenant_id: "acme".parse().unwrap(),
-            user_id: "admin".parse().unwrap(),
-            email: None,
-            name: None,
-            is_email_verified: false,
-            is_bootstrap_admin: false,
+            identity: Identity::Person(Person {
+                user_id: "admin".parse().unwrap(),
+                email: None,
+                name: None,
+                is_email_verified: false,
+                is_bootstrap_admin: false,
+            }),
             origin: Origin::default(),
         };
         let thirty_days = Expiry::In(Duration::from_secs(30 * 86_400));
@@ -317,10 +324,11 @@ mod tests {
     fn times_are_whole_seconds_and_ids_sort_by_millisecond() {
         let user = fixtures::user("admin", Role::Admin);
         let wanted = request(Expiry::In(Duration::from_secs(60)));
-        let record = wanted.record(&user, &user, NOW).unwrap();
+        let me = Caller::User(user.clone());
+        let record = wanted.record(&me, &user, NOW).unwrap();
         assert_eq!((record.created_at, record.expires_at), (at(0), at(60)));
         let later = NOW + Duration::from_millis(1);
-        let second = wanted.record(&user, &user, later).unwrap();
+        let second = wanted.record(&me, &user, later).unwrap();
         assert!(record.key_id < second.key_id);
     }
 }

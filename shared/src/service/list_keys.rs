@@ -84,7 +84,7 @@ pub async fn list_tenant_keys(
 ) -> Result<Listing<KeySnapshot>, Error> {
     let me = users::resolve(actor, store, horizon.now).await?;
     policy::may_list_tenant_keys(&me)?;
-    let tenant = &me.tenant_id;
+    let tenant = me.tenant_id();
     let mut gather = Gather::new(page);
     let size = gather.page_size(filter.is_set()).min(100);
     loop {

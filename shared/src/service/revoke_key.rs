@@ -28,7 +28,7 @@ pub async fn revoke_key(
 ) -> Result<(), Error> {
     let (me, owner) = users::resolve_both(actor, store, owner_id, now).await?;
     let owner = policy::may_manage_keys_of(&me, owner_id, owner)?;
-    let revocation = Revocation::new(now, &me.user_id, reason);
+    let revocation = Revocation::new(now, me.principal(), reason);
     let key = (&owner.tenant_id, owner_id, key_id);
     match revoke(store, key, &revocation, &actor.origin, "key", now).await? {
         Revoked::Before(key) if key.is_forgotten(history, now) => Err(Error::NotFound),
@@ -57,7 +57,7 @@ pub async fn revoke_all_keys(
         if is_revoked || !is_in_table {
             return Ok(());
         }
-        let revocation = Revocation::new(now, &me.user_id, reason.clone());
+        let revocation = Revocation::new(now, me.principal(), reason.clone());
         let about = (Action::UserKeysRevoked, Target::user(owner_id));
         let by = revocation.by.clone();
         let entry = AuditEntry::new(&owner.tenant_id, by.clone(), &actor.origin, about, now)

@@ -4,10 +4,7 @@ use std::time::Duration;
 
 use super::{error::Error, users};
 use crate::{
-    model::{
-        Action, Actor, AuditEntry, KeyId, KeyRecord, KeySnapshot, Principal, Target, Timestamp,
-        UserId,
-    },
+    model::{Action, Actor, AuditEntry, KeyId, KeyRecord, KeySnapshot, Target, Timestamp, UserId},
     policy,
     process::events,
     store::{Attempts, Store},
@@ -53,7 +50,7 @@ pub async fn limit_key(
         }
         let giver = Some(&me).filter(|_| max_clusters > key.max_clusters);
         let about = (Action::AccessKeyChanged, Target::key(key_id, owner_id));
-        let by = (&me.user_id).into();
+        let by = me.principal();
         let entry = AuditEntry::new(&owner.tenant_id, by, &actor.origin, about, now);
         let entry = entry.with("max_clusters", Some(key.max_clusters), Some(max_clusters));
         let entry = Some(&entry).filter(|entry| !entry.changes.is_empty());
@@ -66,7 +63,7 @@ pub async fn limit_key(
     };
     tracing::info!(
         event.name = events::ACCESS_KEY_LIMIT_CHANGED,
-        actor = %Principal::from(&actor.user_id),
+        actor = %actor.principal(),
         tenant.id = %owner.tenant_id,
         user.id = %owner.user_id,
         key.id = %key_id,

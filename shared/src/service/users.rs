@@ -11,43 +11,70 @@ use super::{
 };
 use crate::{
     model::{
-        Action, Actor, AuditEntry, Name, Principal, Revocation, Role, Target, TenantId, Timestamp,
-        User, UserId, UserStatus,
+        Action, Actor, AuditEntry, Caller, Identity, Name, Person, Revocation, Role, Target,
+        TenantId, Timestamp, User, UserId, UserStatus,
     },
     policy,
     process::events,
     store::{Attempts, Position, Store, UserWritten},
 };
 
-/// Reads the user that the actor is signed in as, if that user may call. Does not record a sign-in.
-pub(super) async fn resolve(actor: &Actor, store: &Store, now: Timestamp) -> Result<User, Error> {
-    let user = store.user(&actor.tenant_id, &actor.user_id).await?;
+/// The caller that the actor is, if it may call. Does not record a sign-in.
+pub(super) async fn resolve(actor: &Actor, store: &Store, now: Timestamp) -> Result<Caller, Error> {
+    let user = match &actor.identity {
+        Identity::Person(person) => store.user(&actor.tenant_id, &person.user_id).await?,
+        Identity::Operator(_) => None,
+    };
     known(actor, user, now)
 }
 
-/// Reads the user that the actor is signed in as, if that user may call, and the user that the request is about.
+/// The caller that the actor is, if it may call, and the user that the request is about.
 pub(super) async fn resolve_both(
     actor: &Actor,
     store: &Store,
     other: &UserId,
     now: Timestamp,
-) -> Result<(User, Option<User>), Error> {
-    let tenant = &actor.tenant_id;
-    let (user, other) = store.user_pair(tenant, &actor.user_id, other).await?;
+) -> Result<(Caller, Option<User>), Error> {
+    let (user, other) = read_both(actor, store, other).await?;
     Ok((known(actor, user, now)?, other))
+}
+
+/// The user of the actor, unless it is an operator, and the user that the request is about, from one read.
+async fn read_both(
+    actor: &Actor,
+    store: &Store,
+    other: &UserId,
+) -> Result<(Option<User>, Option<User>), Error> {
+    let tenant = &actor.tenant_id;
+    Ok(match &actor.identity {
+        Identity::Person(person) => store.user_pair(tenant, &person.user_id, other).await?,
+        Identity::Operator(_) => (None, store.user(tenant, other).await?),
+    })
 }
 
 /// Only a recorded sign-in makes an administrator. Every administrator is therefore in the directory, where others can
 /// deactivate them.
-fn known(actor: &Actor, user: Option<User>, now: Timestamp) -> Result<User, Error> {
-    let viewer = || User::new(&actor.tenant_id, &actor.user_id, Role::Viewer, now);
+fn known(actor: &Actor, user: Option<User>, now: Timestamp) -> Result<Caller, Error> {
+    let person = match &actor.identity {
+        Identity::Person(person) => person,
+        Identity::Operator(client) => return Ok(operator(actor, client)),
+    };
+    let viewer = || User::new(&actor.tenant_id, &person.user_id, Role::Viewer, now);
     let user = user.unwrap_or_else(viewer);
     policy::may_call(&user)?;
-    Ok(user)
+    Ok(Caller::User(user))
+}
+
+fn operator(actor: &Actor, client: &str) -> Caller {
+    Caller::Operator {
+        tenant_id: actor.tenant_id.clone(),
+        client: client.to_owned(),
+    }
 }
 
 /// Records the time of a sign-in of an actor. `user` is the actor's user as read from the table. The first sign-in
-/// creates the user. Returns `None` if a concurrent request has created the user. The caller must then read again.
+/// creates the user. Returns `None` if a concurrent request has created the user. The caller must then read again. An
+/// operator signs in to no tenant.
 ///
 /// # Errors
 /// [`Error::TooManyFirstSignIns`] if the tenant has already had `first_sign_ins` first sign-ins this hour. People whom
@@ -58,37 +85,51 @@ pub(super) async fn sign_in(
     user: Option<User>,
     first_sign_ins: u32,
     now: Timestamp,
-) -> Result<Option<User>, Error> {
+) -> Result<Option<Caller>, Error> {
+    let person = match &actor.identity {
+        Identity::Person(person) => person,
+        Identity::Operator(client) => return Ok(Some(operator(actor, client))),
+    };
     let Some(old) = user else {
-        let tenant = &actor.tenant_id;
-        let counts = !actor.is_bootstrap_admin;
-        if counts
-            && !store
-                .count_first_sign_in(tenant, first_sign_ins, now)
-                .await?
-        {
-            return Err(Error::TooManyFirstSignIns);
-        }
-        let new = User::first_seen(actor, now);
-        let entry = entry(actor, None, &new, now);
-        if store.write_user(None, &new, None, entry.as_ref()).await? == UserWritten::Done {
-            return Ok(Some(new));
-        }
-        // Another call by the same person created the user first, and each person counts once.
-        if counts {
-            store.uncount_first_sign_in(tenant, now).await?;
-        }
-        return Ok(None);
+        return first_sign_in(actor, person, store, first_sign_ins, now).await;
     };
     policy::may_call(&old)?;
     let new = old.clone().seen(now);
     if new.last_sign_in_at != old.last_sign_in_at {
         store.record_sign_in(&old, now).await?;
     }
-    Ok(Some(new))
+    Ok(Some(Caller::User(new)))
 }
 
-/// Like [`sign_in`], but also updates the name and the e-mail address, and promotes an actor whom `BootstrapAdmins`
+async fn first_sign_in(
+    actor: &Actor,
+    person: &Person,
+    store: &Store,
+    first_sign_ins: u32,
+    now: Timestamp,
+) -> Result<Option<Caller>, Error> {
+    let tenant = &actor.tenant_id;
+    let counts = !person.is_bootstrap_admin;
+    if counts
+        && !store
+            .count_first_sign_in(tenant, first_sign_ins, now)
+            .await?
+    {
+        return Err(Error::TooManyFirstSignIns);
+    }
+    let new = User::first_seen(tenant, person, now);
+    let entry = entry(actor, None, &new, now);
+    if store.write_user(None, &new, None, entry.as_ref()).await? == UserWritten::Done {
+        return Ok(Some(Caller::User(new)));
+    }
+    // Another call by the same person created the user first, and each person counts once.
+    if counts {
+        store.uncount_first_sign_in(tenant, now).await?;
+    }
+    Ok(None)
+}
+
+/// Like [`sign_in`], but also updates the name and the e-mail address, and promotes a person whom `BootstrapAdmins`
 /// names. Also returns `None` if a concurrent request has changed the user.
 async fn sign_in_with_profile(
     actor: &Actor,
@@ -96,12 +137,12 @@ async fn sign_in_with_profile(
     user: Option<User>,
     first_sign_ins: u32,
     now: Timestamp,
-) -> Result<Option<User>, Error> {
-    let old = match user {
-        Some(user) if user.is_active() => user,
-        user => return sign_in(actor, store, user, first_sign_ins, now).await,
+) -> Result<Option<Caller>, Error> {
+    let (person, old) = match (actor.person(), user) {
+        (Some(person), Some(user)) if user.is_active() => (person, user),
+        (_, user) => return sign_in(actor, store, user, first_sign_ins, now).await,
     };
-    let new = old.clone().signed_in(actor, now);
+    let new = old.clone().signed_in(person, now);
     let profile = |user: &User| (user.bootstrapped, user.name.clone(), user.email.clone());
     if profile(&old) == profile(&new) {
         return sign_in(actor, store, Some(old), first_sign_ins, now).await;
@@ -110,26 +151,23 @@ async fn sign_in_with_profile(
     let written = store
         .write_user(Some(&old), &new, None, entry.as_ref())
         .await?;
-    Ok((written == UserWritten::Done).then_some(new))
+    Ok((written == UserWritten::Done).then_some(Caller::User(new)))
 }
 
-/// Records a sign-in. Returns the user of the actor and the user that the request is about, from one read.
+/// Records a sign-in. Returns the caller and the user that the request is about, from one read.
 async fn sign_in_and_read(
     actor: &Actor,
     store: &Store,
     other_id: &UserId,
     first_sign_ins: u32,
     now: Timestamp,
-) -> Result<(User, Option<User>), Error> {
+) -> Result<(Caller, Option<User>), Error> {
     let mut attempts = Attempts::new();
     while attempts.next().await {
-        let (user, other) = store
-            .user_pair(&actor.tenant_id, &actor.user_id, other_id)
-            .await?;
+        let (user, other) = read_both(actor, store, other_id).await?;
         if let Some(me) = sign_in_with_profile(actor, store, user, first_sign_ins, now).await? {
-            let is_me = me.user_id == *other_id;
-            let other = if is_me { Some(me.clone()) } else { other };
-            return Ok((me, other));
+            let own = me.user().filter(|me| me.user_id == *other_id).cloned();
+            return Ok((me, own.or(other)));
         }
     }
     Err(Error::CHANGED_MEANWHILE)
@@ -175,11 +213,18 @@ pub async fn list_users(
     first_sign_ins: u32,
     now: Timestamp,
 ) -> Result<Listing<User>, Error> {
-    let (me, _) = sign_in_and_read(actor, store, &actor.user_id, first_sign_ins, now).await?;
+    let me = match actor.person() {
+        Some(person) => {
+            let me = &person.user_id;
+            let (me, _) = sign_in_and_read(actor, store, me, first_sign_ins, now).await?;
+            me
+        }
+        None => resolve(actor, store, now).await?,
+    };
     policy::may_list_users(&me)?;
     let mut gather = Gather::new(page);
     if let Some(word) = filter.longest_word() {
-        return find_users(&me.tenant_id, store, filter, word, gather).await;
+        return find_users(&actor.tenant_id, store, filter, word, gather).await;
     }
     if filter.words.is_some() {
         // A search without a word finds nobody.
@@ -189,7 +234,7 @@ pub async fn list_users(
     let size = gather.page_size(filter.is_set()).min(100);
     loop {
         let users = store
-            .tenant_users(&me.tenant_id, gather.position(), size)
+            .tenant_users(&actor.tenant_id, gather.position(), size)
             .await?;
         let position = |user: &User| Position::after_user(&user.user_id);
         let show = |user| Some(user).filter(|user| filter.matches(user));
@@ -309,7 +354,7 @@ pub async fn delete_user(
 ) -> Result<(), Error> {
     let delete = |old: Option<&User>| {
         let reason = Some("the user was deleted".into());
-        let revocation = Revocation::new(now, &actor.user_id, reason);
+        let revocation = Revocation::new(now, actor.principal(), reason);
         let mut new = existing(old)?.in_next_epoch(revocation, now);
         new.status = UserStatus::Deleted;
         (new.email, new.name) = (None, None);
@@ -358,11 +403,11 @@ async fn write_user(
                 ));
             }
             UserWritten::LastAdmin => {
-                are_admins_complete = complete_admins(store, &me.tenant_id, user_id).await?;
+                are_admins_complete = complete_admins(store, &actor.tenant_id, user_id).await?;
             }
             UserWritten::Stale => {
                 // Users who delete themselves could not continue after their deactivation.
-                let is_another = new.status == UserStatus::Deleted && me.user_id != *user_id;
+                let is_another = new.status == UserStatus::Deleted && !me.is(user_id);
                 let other = old.filter(|old| is_another && old.is_active());
                 if let Some(other) = other {
                     deactivate(actor, store, &other, now).await?;
@@ -435,7 +480,7 @@ fn entry(actor: &Actor, old: Option<&User>, new: &User, now: Timestamp) -> Optio
     let is_bootstrapped = new.bootstrapped && old.is_none_or(|old| !old.bootstrapped);
     let reason = is_bootstrapped.then(|| "BootstrapAdmins names this person".to_owned());
     let about = (action, Target::user(&new.user_id));
-    let by = (&actor.user_id).into();
+    let by = actor.principal();
     let entry = AuditEntry::new(&new.tenant_id, by, &actor.origin, about, now)
         .with("role", old.map(|old| old.role), Some(new.role))
         .with("status", old.map(|old| old.status), Some(new.status))
@@ -457,7 +502,7 @@ fn log(actor: &Actor, user: &User) {
     let (role, status) = (user.role.as_str(), user.status.as_str());
     tracing::info!(
         event.name = events::USER_CHANGED,
-        actor = %Principal::from(&actor.user_id),
+        actor = %actor.principal(),
         tenant.id = %user.tenant_id,
         user.id = %user.user_id,
         user.role = role,

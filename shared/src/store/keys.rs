@@ -16,7 +16,8 @@ use super::{
 };
 use crate::{
     model::{
-        Actor, AuditEntry, KeyHash, KeyId, KeyRecord, Revocation, TenantId, Timestamp, User, UserId,
+        Actor, AuditEntry, Caller, KeyHash, KeyId, KeyRecord, Revocation, TenantId, Timestamp,
+        User, UserId,
     },
     token::Claims,
 };
@@ -79,11 +80,11 @@ pub enum Archived {
 }
 
 /// Makes a transaction fail unless a key that `caller` creates for `owner` is still allowed and valid.
-fn still_valid(caller: &User, owner: &User) -> Vec<Write> {
+fn still_valid(caller: &Caller, owner: &User) -> Vec<Write> {
+    let is_another = |user: &&User| user.user_id != owner.user_id;
+    let another = caller.user().filter(is_another);
     let mut checks = vec![is_unchanged(owner)];
-    if caller.user_id != owner.user_id {
-        checks.push(may_still(caller));
-    }
+    checks.extend(another.map(may_still));
     checks
 }
 
@@ -132,10 +133,10 @@ impl Store {
         idempotency: Option<&Idempotency>,
     ) -> Result<CreationState, StoreError> {
         let tenant = &actor.tenant_id;
-        let mut keys = vec![PrimaryKey::user(tenant, &actor.user_id)];
-        if *owner != actor.user_id {
-            keys.push(PrimaryKey::user(tenant, owner));
-        }
+        let me = actor.person().map(|person| &person.user_id);
+        let another = me.filter(|me| *me != owner);
+        let users = another.into_iter().chain([owner]);
+        let mut keys: Vec<_> = users.map(|user| PrimaryKey::user(tenant, user)).collect();
         keys.push(PrimaryKey::quota(tenant, owner));
         keys.extend(idempotency.map(|i| PrimaryKey::idempotency(tenant, owner, &i.id)));
         let mut batch = self.table.batch_get(keys).await?;
@@ -161,7 +162,7 @@ impl Store {
             if user.user_id == *owner {
                 state.owner = Some(user.clone());
             }
-            if user.user_id == actor.user_id {
+            if Some(&user.user_id) == me {
                 state.actor = Some(user);
             }
         }
@@ -197,7 +198,7 @@ impl Store {
     pub(crate) async fn create_key(
         &self,
         key: &KeyRecord,
-        parties: (&User, &User),
+        parties: (&Caller, &User),
         idempotency: Option<&Idempotency>,
         quota: (&Quota, usize),
         forgotten_before: Timestamp,
@@ -242,7 +243,7 @@ impl Store {
         &self,
         key: &KeyRecord,
         earlier: KeyHash,
-        caller: &User,
+        caller: &Caller,
         owner: &User,
         now: Timestamp,
         entry: &AuditEntry,
@@ -404,7 +405,7 @@ impl Store {
         &self,
         key: &KeyRecord,
         max_clusters: u32,
-        giver: Option<&User>,
+        giver: Option<&Caller>,
         now: Timestamp,
         entry: Option<&AuditEntry>,
     ) -> Result<bool, StoreError> {
@@ -418,7 +419,7 @@ impl Store {
             .value(":max", max_clusters)
             .value(":now", now);
         let mut writes = vec![update];
-        writes.extend(giver.map(may_still));
+        writes.extend(giver.and_then(Caller::user).map(may_still));
         writes.extend(entry.map(|entry| self.entered(entry)));
         let outcome = self.table.transact(&writes).await?;
         Ok(matches!(outcome, Outcome::Done))

@@ -17,7 +17,7 @@ use super::{
     table::{Outcome, Query, StoreError, Write},
 };
 use crate::model::{
-    AuditEntry, Epoch, EpochEnd, Revocation, TenantId, Timestamp, User, UserId, UserStatus,
+    AuditEntry, Caller, Epoch, EpochEnd, Revocation, TenantId, Timestamp, User, UserId, UserStatus,
 };
 
 /// How long the number of first sign-ins of an hour stays in the table.
@@ -118,7 +118,7 @@ fn change_words(old: Option<&User>, new: &User) -> Vec<Write> {
 }
 
 /// The writes that change a user, that of the user first, and the position of the change of the set of administrators.
-fn user_writes(old: Option<&User>, new: &User, giver: Option<&User>) -> (Vec<Write>, usize) {
+fn user_writes(old: Option<&User>, new: &User, giver: Option<&Caller>) -> (Vec<Write>, usize) {
     let item = UserItem::from(new);
     let is_new_epoch = old.is_some_and(|old| old.epoch < new.epoch);
     let words = change_words(old, new);
@@ -147,7 +147,8 @@ fn user_writes(old: Option<&User>, new: &User, giver: Option<&User>) -> (Vec<Wri
     );
     writes.extend(words);
     let is_another = |giver: &&User| giver.user_id != new.user_id;
-    writes.extend(giver.filter(is_another).map(may_still));
+    let giver = giver.and_then(Caller::user).filter(is_another);
+    writes.extend(giver.map(may_still));
     let admins = change_admins(old, new);
     let admins_at = writes.len();
     writes.extend(admins);
@@ -280,7 +281,7 @@ impl Store {
         &self,
         old: Option<&User>,
         new: &User,
-        giver: Option<&User>,
+        giver: Option<&Caller>,
         entry: Option<&AuditEntry>,
     ) -> Result<UserWritten, StoreError> {
         let (mut writes, admins_at) = user_writes(old, new, giver);

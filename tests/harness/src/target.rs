@@ -93,6 +93,7 @@ pub(crate) fn parameters(more: &[(&str, &str)]) -> Vec<(String, String)> {
             "PlatformClients".to_owned(),
             "spire-server, platform".to_owned(),
         ),
+        ("OperatorClients".to_owned(), "backend".to_owned()),
         ("MinExpirySeconds".to_owned(), "1".to_owned()),
         ("MaxKeysPerUser".to_owned(), "1000".to_owned()),
     ];

@@ -98,6 +98,15 @@ impl Tenant<'_> {
         self.target.token(claims)
     }
 
+    /// A request by the operator, with additional claims of its token.
+    pub fn operation(&self, method: &str, path: &str, claims: Value) -> RequestBuilder {
+        let mut token = json!({ "client_id": "backend", "scope": "tenants:manage" });
+        let token_claims = token.as_object_mut().unwrap();
+        token_claims.extend(claims.as_object().unwrap().clone());
+        let request = self.call(method, path).header("x-tenant-id", &self.id);
+        request.bearer_auth(self.target.token(token))
+    }
+
     pub async fn get(&self, user: &str, path: &str) -> Answer {
         send(self.request(user, "GET", path)).await
     }

@@ -1,0 +1,118 @@
+//! Who makes a management call: the verified identity, and the rights that it has now.
+
+use super::{
+    id::{TenantId, UserId},
+    name::Name,
+    origin::Origin,
+    principal::Principal,
+    role::{Permission, Permissions, Role},
+    user::User,
+};
+
+/// The identity that makes a request, as verified by the identity provider, and the tenant in which it acts. It has no
+/// permissions of its own: a service turns it into a [`Caller`].
+#[derive(Debug, Clone)]
+pub struct Actor {
+    pub tenant_id: TenantId,
+    pub identity: Identity,
+    pub origin: Origin,
+}
+
+#[derive(Debug, Clone)]
+pub enum Identity {
+    Person(Person),
+    /// The back end of the SaaS: the id of its client. It acts in any tenant.
+    Operator(String),
+}
+
+#[derive(Debug, Clone)]
+pub struct Person {
+    pub user_id: UserId,
+    pub email: Option<String>,
+    /// Whether the identity provider has verified the e-mail address.
+    pub is_email_verified: bool,
+    pub name: Option<Name>,
+    /// Whether the parameter `BootstrapAdmins` names this person.
+    pub is_bootstrap_admin: bool,
+}
+
+impl Actor {
+    #[must_use]
+    pub fn principal(&self) -> Principal {
+        match &self.identity {
+            Identity::Person(person) => (&person.user_id).into(),
+            Identity::Operator(client) => Principal::operator(client),
+        }
+    }
+
+    /// The person who acts; `None` for an operator.
+    #[must_use]
+    pub const fn person(&self) -> Option<&Person> {
+        match &self.identity {
+            Identity::Person(person) => Some(person),
+            Identity::Operator(_) => None,
+        }
+    }
+}
+
+/// Who makes a call, with the rights that they have now.
+#[derive(Debug, Clone)]
+pub enum Caller {
+    User(User),
+    /// May do in the tenant what an administrator may. Its rights come from its token, so they can't change meanwhile.
+    Operator {
+        tenant_id: TenantId,
+        client: String,
+    },
+}
+
+impl Caller {
+    #[must_use]
+    pub const fn tenant_id(&self) -> &TenantId {
+        match self {
+            Self::User(user) => &user.tenant_id,
+            Self::Operator { tenant_id, .. } => tenant_id,
+        }
+    }
+
+    #[must_use]
+    pub fn principal(&self) -> Principal {
+        match self {
+            Self::User(user) => (&user.user_id).into(),
+            Self::Operator { client, .. } => Principal::operator(client),
+        }
+    }
+
+    #[must_use]
+    pub const fn role(&self) -> Role {
+        match self {
+            Self::User(user) => user.role,
+            Self::Operator { .. } => Role::Admin,
+        }
+    }
+
+    #[must_use]
+    pub const fn permissions(&self) -> Permissions {
+        self.role().permissions()
+    }
+
+    #[must_use]
+    pub const fn has(&self, permission: Permission) -> bool {
+        self.permissions().contains(permission)
+    }
+
+    /// The user who calls; `None` for an operator.
+    #[must_use]
+    pub const fn user(&self) -> Option<&User> {
+        match self {
+            Self::User(user) => Some(user),
+            Self::Operator { .. } => None,
+        }
+    }
+
+    /// Whether the caller is this user.
+    #[must_use]
+    pub fn is(&self, user: &UserId) -> bool {
+        self.user().is_some_and(|me| me.user_id == *user)
+    }
+}
