@@ -2,11 +2,10 @@
 
 use super::{
     id::{TenantId, UserId},
-    name::Name,
     origin::Origin,
     principal::Principal,
     role::{Permission, Permissions, Role},
-    user::User,
+    user::{Person, User},
 };
 
 /// The identity that makes a request, as verified by the identity provider, and the tenant in which it acts. It has no
@@ -23,17 +22,6 @@ pub enum Identity {
     Person(Person),
     /// The back end of the SaaS: the id of its client. It acts in any tenant.
     Operator(String),
-}
-
-#[derive(Debug, Clone)]
-pub struct Person {
-    pub user_id: UserId,
-    pub email: Option<String>,
-    /// Whether the identity provider has verified the e-mail address.
-    pub is_email_verified: bool,
-    pub name: Option<Name>,
-    /// Whether the parameter `BootstrapAdmins` names this person.
-    pub is_bootstrap_admin: bool,
 }
 
 impl Actor {

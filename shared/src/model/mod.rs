@@ -21,7 +21,7 @@ mod time;
 mod user;
 
 pub use access_key::{KeyHash, KeyRecord, KeySnapshot, KeyStatus, MOST_CLUSTERS, TokenIssuer};
-pub use actor::{Actor, Caller, Identity, Person};
+pub use actor::{Actor, Caller, Identity};
 pub use audit::{Action, AuditEntry, Change, EntryId, FieldValue, Target, TargetKind};
 pub use cluster::{Cluster, ClusterType, Liveness, Node, NodeQuota};
 pub use id::{
@@ -37,4 +37,4 @@ pub use role::{Permission, Permissions, Required, Role, UnknownName};
 pub use search::{LONGEST_WORD, words};
 pub use text::is_plain;
 pub use time::Timestamp;
-pub use user::{Epoch, EpochEnd, User, UserStatus, is_email};
+pub use user::{Epoch, EpochEnd, Person, User, UserStatus, is_email};

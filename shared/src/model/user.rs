@@ -5,8 +5,8 @@ use std::{collections::BTreeSet, fmt, str::FromStr, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    actor::Person,
     id::{TenantId, UserId},
+    name::Name,
     principal::Principal,
     revocation::Revocation,
     role::{Permission, Role},
@@ -14,6 +14,18 @@ use super::{
     text::is_plain,
     time::Timestamp,
 };
+
+/// A person, as the identity provider describes them.
+#[derive(Debug, Clone)]
+pub struct Person {
+    pub user_id: UserId,
+    pub email: Option<String>,
+    /// Whether the identity provider has verified the e-mail address.
+    pub is_email_verified: bool,
+    pub name: Option<Name>,
+    /// Whether the parameter `BootstrapAdmins` names this person.
+    pub is_bootstrap_admin: bool,
+}
 
 /// A user in a tenant's directory.
 #[derive(Debug, Clone)]
