@@ -1,6 +1,6 @@
 //! Calls every operation. The document must allow each response, and each documented response must occur.
 
-use harness::{Answer, Fault, Rule, Service, Stack, forged, options};
+use harness::{Answer, Fault, Rule, Service, Stack, contradictions, forged, options};
 use serde_json::{Value, json};
 
 use crate::calls::{Call, Contract};
@@ -41,6 +41,9 @@ async fn every_response_is_documented_and_every_documented_response_occurs() {
     let unseen = contract.unseen().into_iter();
     let unseen: Vec<_> = unseen.filter(|outcome| !is_untested(outcome)).collect();
     assert!(unseen.is_empty(), "never returned: {unseen:#?}");
+    // These calls were all kinds of changes, refusals and repetitions.
+    let contradictions = contradictions(&contract.tenant).await;
+    assert!(contradictions.is_empty(), "{contradictions:#?}");
     stack.stop().await;
 }
 

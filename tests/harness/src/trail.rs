@@ -63,6 +63,7 @@ pub async fn contradictions(tenant: &Tenant<'_>) -> Vec<String> {
         }
     }
     found.extend(trail.clusters());
+    found.extend(trail.without_item());
     found
 }
 
@@ -116,6 +117,27 @@ impl Trail {
     fn count(&self, action: &str, target: &str) -> usize {
         let key = (action.to_owned(), target.to_owned());
         self.counts.get(&key).copied().unwrap_or_default()
+    }
+
+    /// Keys and users that were entered as created, but do not exist.
+    fn without_item(&self) -> Vec<String> {
+        let mut existing = BTreeSet::new();
+        for item in &self.items {
+            let (pk, sk) = (text(&item["pk"]), text(&item["sk"]));
+            if let Some(id) = sk.strip_prefix("KEY#") {
+                existing.insert(format!("access_key:{id}"));
+            } else if sk == "USER" {
+                let user = pk.splitn(3, '#').nth(2).unwrap_or_default();
+                existing.insert(format!("user:{user}"));
+            }
+        }
+        let created = self.counts.keys().filter(|(action, _)| {
+            ["access-key.created", "user.created"].contains(&action.as_str())
+        });
+        let missing = created.filter(|(_, target)| !existing.contains(target));
+        missing
+            .map(|(_, target)| format!("{target} was created and does not exist"))
+            .collect()
     }
 
     /// Clusters that are gone although no deletion was entered, or that exist although nobody onboarded them.
