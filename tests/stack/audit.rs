@@ -1,6 +1,6 @@
 //! The audit trail when writes fail.
 
-use harness::{Fault, RuleGuard, Tenant, run, send, stack};
+use harness::{Fault, RuleGuard, Tenant, now, rfc3339, run, send, stack};
 use serde_json::{Value, json};
 
 use crate::outages::{SLOW, expect_unavailable, timed};
@@ -124,5 +124,65 @@ fn a_lost_response_leaves_one_entry() {
             actions(&tenant, "cluster:prod").await,
             ["cluster.onboarded"]
         );
+    });
+}
+
+/// Copies an entry to an earlier time.
+async fn copy(tenant: &Tenant<'_>, entry: &Value, days: i64) -> String {
+    let time = rfc3339(now() - days * 86_400).replace('Z', ".000Z");
+    let (pk, shard) = entry["pk"]["S"].as_str().unwrap().rsplit_once('#').unwrap();
+    let tenant_part = pk.rsplit_once('#').unwrap().0;
+    let id = entry["sk"]["S"]
+        .as_str()
+        .unwrap()
+        .split_once('#')
+        .unwrap()
+        .1;
+    let mut item = entry.clone();
+    item["pk"]["S"] = json!(format!("{tenant_part}#{}#{shard}", &time[..7]));
+    for sk in ["sk", "target_sk"] {
+        item[sk]["S"] = json!(format!("{time}#{id}"));
+    }
+    tenant.dynamodb("PutItem", json!({ "Item": item })).await;
+    time
+}
+
+#[test]
+fn the_trail_continues_in_earlier_months_until_entries_are_too_old() {
+    run(async {
+        let tenant = Tenant::fresh();
+        tenant.user("ann", "viewer").await;
+        let page = tenant.all("admin", "/v1/audit?target=user:ann").await;
+        let time = page[0]["time"].as_str().unwrap();
+        let month = format!("A#{}#{}", tenant.id, &time[..7]);
+        let mut entries = Vec::new();
+        for shard in 0..8 {
+            entries.extend(tenant.partition(&format!("{month}#{shard}")).await);
+        }
+        let of_ann = |entry: &&Value| entry["target"]["M"]["id"]["S"] == "ann";
+        let entry = entries.iter().find(of_ann).unwrap();
+        let mut expected = vec![time.to_owned()];
+        for days in [40, 100, 399] {
+            expected.push(copy(&tenant, entry, days).await);
+        }
+        copy(&tenant, entry, 401).await;
+        let mut damaged = entry.clone();
+        damaged.as_object_mut().unwrap().remove("action");
+        copy(&tenant, &damaged, 50).await;
+        for query in [
+            "?limit=1",
+            "?limit=2",
+            "?actor=user:admin",
+            "?target=user:ann&limit=1",
+        ] {
+            let entries = tenant.all("admin", &format!("/v1/audit{query}")).await;
+            let about_ann = entries
+                .iter()
+                .filter(|entry| entry["target"]["id"] == "ann");
+            let times: Vec<_> = about_ann
+                .map(|entry| entry["time"].as_str().unwrap())
+                .collect();
+            assert_eq!(times, expected, "{query}");
+        }
     });
 }
