@@ -3,6 +3,10 @@
 //! Log queries filter by these names, because messages may change. `tests/contract` checks that the queries in
 //! `infra` use only names from this list, and that each name is logged somewhere.
 
+/// A key was created.
+pub const ACCESS_KEY_CREATED: &str = "access-key.created";
+/// A request was repeated with its `Idempotency-Key`, and replaced the unused secret.
+pub const ACCESS_KEY_REISSUED: &str = "access-key.reissued";
 /// A key was revoked by a user, or by its holder.
 pub const ACCESS_KEY_REVOKED: &str = "access-key.revoked";
 /// A key was refused by the authorizer.

@@ -16,7 +16,10 @@ use crate::{
         Timestamp, User, UserId,
     },
     policy,
-    process::metrics::{self, Metric},
+    process::{
+        events,
+        metrics::{self, Metric},
+    },
     store::{Attempts, EarlierRequest, IDEMPOTENCY_LIFETIME, Idempotency, Issued, Quota},
     token::{AccessKey, Claims},
 };
@@ -159,6 +162,14 @@ async fn issue(
     {
         Issued::Done => {
             metrics::count(Metric::KeyCreated);
+            tracing::info!(
+                event.name = events::ACCESS_KEY_CREATED,
+                actor = %entry.actor,
+                tenant.id = %record.tenant_id,
+                user.id = %record.user_id,
+                key.id = %record.key_id,
+                "created an access key"
+            );
             Ok(Some((record, key)))
         }
         Issued::Changed => Ok(None),
@@ -207,7 +218,17 @@ async fn reissue(
         .reissue_key(&record, hash, me, owner, now, &entry)
         .await?
     {
-        Issued::Done => Ok(Some((record, key))),
+        Issued::Done => {
+            tracing::info!(
+                event.name = events::ACCESS_KEY_REISSUED,
+                actor = %entry.actor,
+                tenant.id = %record.tenant_id,
+                user.id = %record.user_id,
+                key.id = %record.key_id,
+                "replaced the unused secret of an access key"
+            );
+            Ok(Some((record, key)))
+        }
         Issued::Changed => Ok(None),
         Issued::Taken => Err(Error::IdempotencyKeyCompleted(earlier.key_id)),
     }

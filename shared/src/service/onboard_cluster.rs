@@ -139,6 +139,7 @@ fn log(onboarding: &Onboarding) {
     let is_new = onboarding.slot.is_new();
     tracing::info!(
         event.name = events::CLUSTER_ONBOARDED,
+        actor = %Principal::from(onboarding.key.key_id),
         key.id = %onboarding.key.key_id,
         tenant.id = %onboarding.key.tenant_id,
         cluster.name = %onboarding.cluster.name,
