@@ -1,4 +1,4 @@
-//! The services that the functions call: DynamoDB and KMS. Each is behind a proxy that checks permissions and injects
+//! The services that the functions call: DynamoDB, KMS and EventBridge. Each is behind a proxy that checks permissions and injects
 //! faults.
 
 use std::{path::Path, sync::Arc};
@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::{
     dynamo::{self, Dynamo},
+    event_bridge::EventBridge,
     iam::{Permissions, Service},
     kms::{CreateAlias, CreateKey, Kms},
     proxy::Faults,
@@ -18,7 +19,10 @@ pub(crate) struct Backends {
     // Fields drop in the order of their declaration, so the proxies stop first.
     pub dynamodb_proxy: Server,
     pub kms_proxy: Server,
+    pub event_bridge_proxy: Server,
     pub kms_server: Server,
+    pub event_bridge: EventBridge,
+    _event_bridge_server: Server,
     pub dynamo: Dynamo,
     pub kms: Arc<Kms>,
     /// The ARN of the template's KMS key.
@@ -28,7 +32,7 @@ pub(crate) struct Backends {
 }
 
 impl Backends {
-    /// Starts DynamoDB and KMS with the table and the keys of the template. Sets the attributes of these resources in
+    /// Starts the services with the table and the keys of the template. Sets the attributes of these resources in
     /// the template.
     pub(crate) async fn start(template: &mut Template, data: Option<&Path>) -> Result<Self> {
         let dynamo = start_table(template, data).await?;
@@ -36,13 +40,20 @@ impl Backends {
         let signing_key = create_keys(template, &kms).await?;
         create_aliases(template, &kms)?;
         let kms_server = kms.serve().await?;
+        let event_bridge = EventBridge::new();
+        let event_bridge_server = event_bridge.serve().await?;
         let (faults, permissions) = (Faults::default(), Permissions::read(template, &kms)?);
         let dynamodb_proxy = faults.serve(Service::DynamoDb, &dynamo.url, &permissions);
         let kms_proxy = faults.serve(Service::Kms, &kms_server.url, &permissions);
+        let event_bridge_url = &event_bridge_server.url;
+        let event_bridge_proxy = faults.serve(Service::EventBridge, event_bridge_url, &permissions);
         Ok(Self {
             dynamodb_proxy: dynamodb_proxy.await?,
             kms_proxy: kms_proxy.await?,
+            event_bridge_proxy: event_bridge_proxy.await?,
             kms_server,
+            event_bridge,
+            _event_bridge_server: event_bridge_server,
             dynamo,
             kms,
             signing_key,

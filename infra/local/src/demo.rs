@@ -127,6 +127,21 @@ fn claims(tenant: &str, id: &str) -> Value {
     })
 }
 
+/// An event in one line: the time, the tenant, the actor, the action and the target.
+pub fn event_line(event: &Value) -> String {
+    let entry = &event["detail"];
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let reference = |value: &Value| format!("{}:{}", text(&value["kind"]), text(&value["id"]));
+    [
+        text(&entry["time"]),
+        text(&entry["tenant_id"]),
+        reference(&entry["actor"]),
+        text(&entry["action"]),
+        reference(&entry["target"]),
+    ]
+    .join("  ")
+}
+
 /// A token that may redeem the join tokens of every tenant.
 fn platform_token(stack: &Stack) -> String {
     let expiry = unix_time() + TOKEN_SECONDS;

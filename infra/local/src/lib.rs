@@ -7,6 +7,7 @@ mod cargo;
 mod clock;
 pub mod demo;
 mod dynamo;
+mod event_bridge;
 mod events;
 mod files;
 mod function;
@@ -31,7 +32,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 pub use dynoxide;
 use serde_json::Value;
-use tokio::task::JoinSet;
+use tokio::{sync::broadcast, task::JoinSet};
 
 use crate::{
     backends::Backends,
@@ -251,7 +252,7 @@ impl Stack {
         self.backends.faults.add(rule)
     }
 
-    /// The permissions of a function's role for DynamoDB, its stream, KMS and SQS. `function` is the name of the
+    /// The permissions of a function's role for DynamoDB, its stream, KMS, EventBridge and SQS. `function` is the name of the
     /// binary.
     pub fn allowed_permissions(&self, function: &str) -> BTreeSet<Permission> {
         self.backends.permissions.allowed(function)
@@ -267,7 +268,17 @@ impl Stack {
         self.functions.keys().map(String::as_str)
     }
 
-    /// The latest requests that the functions sent to DynamoDB and KMS, oldest first.
+    /// The latest events that the functions sent to EventBridge, oldest first, in the form in which targets receive them.
+    pub fn events(&self) -> Vec<Value> {
+        self.backends.event_bridge.events()
+    }
+
+    /// The events that the functions send from now on.
+    pub fn subscribe(&self) -> broadcast::Receiver<Value> {
+        self.backends.event_bridge.subscribe()
+    }
+
+    /// The latest requests that the functions sent to DynamoDB, KMS and EventBridge, oldest first.
     pub fn requests(&self) -> Vec<Request> {
         self.backends.faults.requests()
     }
@@ -446,6 +457,10 @@ fn functions(
             (
                 "AWS_ENDPOINT_URL_KMS".to_owned(),
                 backends.kms_proxy.url.clone(),
+            ),
+            (
+                "AWS_ENDPOINT_URL_EVENTBRIDGE".to_owned(),
+                backends.event_bridge_proxy.url.clone(),
             ),
         ];
         let settings = Settings {

@@ -7,10 +7,11 @@ use clap::Parser;
 use local_stack::{Options, Stack, demo};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Runs the whole service on this machine: gateway, functions, DynamoDB, KMS and an identity provider.
+/// Runs the whole service on this machine: gateway, functions, DynamoDB, KMS, EventBridge and an identity provider.
 ///
 /// The stack is read from infra/template.yaml, every function is a separate process, and nothing leaves the machine.
-/// When everything is ready, the program prints the users' tokens and a few calls to try. Ctrl-C stops the stack.
+/// When everything is ready, the program prints the users' tokens and a few calls to try. After that, it prints
+/// one line for each event. Ctrl-C stops the stack.
 #[derive(Parser)]
 #[command(name = "local-stack", version)]
 struct Arguments {
@@ -67,10 +68,11 @@ async fn run(arguments: Arguments) -> Result<()> {
     };
     let ready = async {
         let stack = Stack::start(options).await?;
+        let events = stack.subscribe();
         let users = demo::users(&stack).await?;
-        Ok::<_, anyhow::Error>((stack, users))
+        Ok::<_, anyhow::Error>((stack, users, events))
     };
-    let (stack, users) = tokio::select! {
+    let (stack, users, mut events) = tokio::select! {
         ready = ready => ready?,
         _ = interrupt.recv() => return Ok(()),
         _ = terminate.recv() => return Ok(()),
@@ -80,9 +82,12 @@ async fn run(arguments: Arguments) -> Result<()> {
     } else {
         println!("{}", demo::text(&stack, &users));
     }
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+    loop {
+        tokio::select! {
+            _ = interrupt.recv() => break,
+            _ = terminate.recv() => break,
+            Ok(event) = events.recv(), if !arguments.json => println!("{}", demo::event_line(&event)),
+        }
     }
     stack.stop().await;
     Ok(())

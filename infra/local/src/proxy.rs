@@ -1,4 +1,4 @@
-//! A proxy in front of DynamoDB and KMS. It identifies the calling function, checks its permissions, records every
+//! A proxy in front of DynamoDB, KMS and EventBridge. It identifies the calling function, checks its permissions, records every
 //! request, and injects the faults that a test requests.
 
 use std::{
@@ -67,6 +67,8 @@ pub enum Fault {
     InternalError,
     /// Denies access. Clients do not retry after this error.
     Refuse,
+    /// EventBridge refuses the first entry of the request, and accepts the others.
+    RefuseFirstEntry,
 }
 
 /// A fault and the requests that it affects. A new rule affects all requests. The methods restrict it.
@@ -322,10 +324,33 @@ impl Proxy {
         }
         match (effects.fault, self.service) {
             (None, _) => self.forward(parts, body).await,
+            (Some(Fault::RefuseFirstEntry), Service::EventBridge) => {
+                self.forward_rest(parts, json).await
+            }
             (Some(Fault::DropAfter), _) => self.forward(parts, body).await.and(Err(Closed)),
-            (Some(fault), Service::Kms) => kms_refusal(&fault),
+            (Some(fault), Service::Kms | Service::EventBridge) => json_1_1_refusal(&fault),
             (Some(fault), Service::DynamoDb) => dynamodb_refusal(&fault, request),
         }
+    }
+
+    /// Forwards the entries of a request to EventBridge, except the first. Adds an error for the first to the response.
+    async fn forward_rest(&self, parts: Parts, request: &Value) -> Answer {
+        let refused = json!({ "ErrorCode": "InternalFailure", "ErrorMessage": "injected" });
+        let (mut failed, mut results) = (1, vec![refused]);
+        let entries = request["Entries"].as_array().map_or(&[][..], Vec::as_slice);
+        if let [_, rest @ ..] = entries
+            && !rest.is_empty()
+        {
+            let rest = json!({ "Entries": rest }).to_string();
+            let answer = self.forward(parts, rest.into()).await?;
+            let body = axum::body::to_bytes(answer.into_body(), usize::MAX).await;
+            let answer: Value =
+                serde_json::from_slice(&body.map_err(|_| Closed)?).unwrap_or_default();
+            failed += answer["FailedEntryCount"].as_u64().unwrap_or_default();
+            results.extend(answer["Entries"].as_array().cloned().unwrap_or_default());
+        }
+        let body = json!({ "FailedEntryCount": failed, "Entries": results });
+        Ok(kms::json_1_1(StatusCode::OK, body))
     }
 
     async fn forward(&self, parts: Parts, body: Bytes) -> Answer {
@@ -371,7 +396,7 @@ fn denied(request: &Request, missing: &Access) -> Response {
     let message = format!("{function} is not authorized to perform {action} on {resource}");
     eprintln!("infra/template.yaml: {message}{}", missing.details());
     let error = match request.service {
-        Service::Kms => kms::error,
+        Service::Kms | Service::EventBridge => kms::error,
         Service::DynamoDb => dynamodb_error,
     };
     error(StatusCode::BAD_REQUEST, "AccessDeniedException", &message)
@@ -382,8 +407,8 @@ fn dynamodb_error(status: StatusCode, code: &str, message: &str) -> Response {
     (status, Json(json!({ "__type": code, "message": message }))).into_response()
 }
 
-/// How KMS responds to a request that a fault affects.
-fn kms_refusal(fault: &Fault) -> Answer {
+/// How KMS or EventBridge responds to a request that a fault affects.
+fn json_1_1_refusal(fault: &Fault) -> Answer {
     let (status, code, message) = match fault {
         Fault::Throttle => (
             StatusCode::BAD_REQUEST,
@@ -401,6 +426,7 @@ fn kms_refusal(fault: &Fault) -> Answer {
             "injected: internal error",
         ),
         Fault::TransactionConflict
+        | Fault::RefuseFirstEntry
         | Fault::Latency(_)
         | Fault::Hold
         | Fault::DropBefore
@@ -437,7 +463,11 @@ fn dynamodb_refusal(fault: &Fault, request: &Request) -> Answer {
             "TransactionConflictException",
             TRANSACTION_CONFLICT,
         ),
-        Fault::Latency(_) | Fault::Hold | Fault::DropBefore | Fault::DropAfter => {
+        Fault::RefuseFirstEntry
+        | Fault::Latency(_)
+        | Fault::Hold
+        | Fault::DropBefore
+        | Fault::DropAfter => {
             return Err(Closed);
         }
     };

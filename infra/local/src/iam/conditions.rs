@@ -4,8 +4,8 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 use super::request::{
-    ATTRIBUTES, Access, LEADING_KEYS, MESSAGE_TYPE, PRINCIPAL_ARN, RESOURCE_ALIASES, RETURN_VALUES,
-    SELECT, SIGNING_ALGORITHM,
+    ATTRIBUTES, Access, EVENT_SOURCE, LEADING_KEYS, MESSAGE_TYPE, PRINCIPAL_ARN, RESOURCE_ALIASES,
+    RETURN_VALUES, SELECT, SIGNING_ALGORITHM,
 };
 
 /// One condition of a statement. The access must meet all of them.
@@ -115,6 +115,7 @@ fn operator(name: &str, key: &str, values: &[String]) -> Option<Operator> {
     };
     let evaluated: &[&str] = match operator {
         Operator::Equals => &[
+            EVENT_SOURCE,
             MESSAGE_TYPE,
             PRINCIPAL_ARN,
             RETURN_VALUES,

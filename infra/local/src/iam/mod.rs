@@ -1,4 +1,4 @@
-//! IAM: the requests that each function may send to DynamoDB and KMS, according to the template's policies. All other
+//! IAM: the requests that each function may send to DynamoDB, KMS and EventBridge, according to the template's policies. All other
 //! requests are denied.
 
 mod conditions;
@@ -28,6 +28,7 @@ use crate::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Service {
     DynamoDb,
+    EventBridge,
     Kms,
 }
 
@@ -162,12 +163,23 @@ impl Permissions {
         body: &Value,
     ) -> Option<Access> {
         let role = self.0.roles.get(function)?;
-        if service == Service::DynamoDb {
-            let needed = self.0.tables.accesses(action, body);
-            return needed
-                .into_iter()
-                .find(|access| !self.is_allowed(function, access));
-        }
+        let needed = match service {
+            Service::DynamoDb => self.0.tables.accesses(action, body),
+            Service::EventBridge => request::to_buses(action, body),
+            Service::Kms => return self.missing_for_key(function, role, action, body),
+        };
+        needed
+            .into_iter()
+            .find(|access| !self.is_allowed(function, access))
+    }
+
+    fn missing_for_key(
+        &self,
+        function: &str,
+        role: &Role,
+        action: &str,
+        body: &Value,
+    ) -> Option<Access> {
         // KMS itself refuses a request for a key that does not exist.
         let key = self.0.kms.access(body["KeyId"].as_str()?)?;
         let access = Access::to_key(action, body, &key, &role.arn);

@@ -1,6 +1,6 @@
-//! The accesses that a request to DynamoDB consists of, with the values of their condition keys.
+//! The accesses that a request consists of, with the values of their condition keys.
 //!
-//! The names and meanings are those of "Using IAM policy conditions for fine-grained access control" in the DynamoDB
+//! For DynamoDB, the names and meanings are those of "Using IAM policy conditions for fine-grained access control" in the DynamoDB
 //! developer guide. If a value cannot be determined, its key is absent, so that `Null` denies the request.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,10 +12,11 @@ use serde_json::{Value, json};
 use super::expressions::{attribute_names, partition_value, scalar};
 use crate::{
     kms::KeyAccess,
-    template::{Table, Template},
+    template::{ACCOUNT, REGION, Table, Template},
 };
 
 pub(super) const ATTRIBUTES: &str = "dynamodb:Attributes";
+pub(super) const EVENT_SOURCE: &str = "events:source";
 pub(super) const LEADING_KEYS: &str = "dynamodb:LeadingKeys";
 pub(super) const MESSAGE_TYPE: &str = "kms:MessageType";
 pub(super) const PRINCIPAL_ARN: &str = "aws:PrincipalArn";
@@ -80,6 +81,29 @@ impl Access {
             self.context.insert(key, values);
         }
     }
+}
+
+/// The accesses to event buses: one for each entry of a request.
+pub(super) fn to_buses(action: &str, body: &Value) -> Vec<Access> {
+    if action != "PutEvents" {
+        return vec![Access::plain(format!("events:{action}"), "*")];
+    }
+    let entries = body["Entries"].as_array().into_iter().flatten();
+    let access = |entry: &Value| {
+        let bus = entry["EventBusName"].as_str().unwrap_or("default");
+        let bus = match bus.starts_with("arn:") {
+            true => bus.to_owned(),
+            false => format!("arn:aws:events:{REGION}:{ACCOUNT}:event-bus/{bus}"),
+        };
+        let mut access = Access::plain("events:PutEvents", bus);
+        let source = entry["Source"].as_str();
+        access.set(
+            EVENT_SOURCE,
+            source.map(|source| [source.to_owned()].into()),
+        );
+        access
+    };
+    entries.map(access).collect()
 }
 
 /// The tables of the template by their names.

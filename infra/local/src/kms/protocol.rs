@@ -237,12 +237,12 @@ impl<'de> Deserialize<'de> for Blob {
     }
 }
 
-/// An error in KMS's form.
+/// An error of the JSON 1.1 protocol.
 pub(crate) fn error(status: StatusCode, code: &str, message: &str) -> Response {
     json_1_1(status, json!({ "__type": code, "message": message }))
 }
 
-pub(super) fn json_1_1(status: StatusCode, body: Value) -> Response {
+pub(crate) fn json_1_1(status: StatusCode, body: Value) -> Response {
     let content_type = [(header::CONTENT_TYPE, "application/x-amz-json-1.1")];
     (status, content_type, Json(body)).into_response()
 }
