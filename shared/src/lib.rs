@@ -16,6 +16,7 @@
 //! | [`policy`] | authorization: what users and keys may do |
 //! | [`store`] | the DynamoDB table: its schema, and every request to it |
 //! | [`token`] | access keys as tokens: format, public keys, KMS |
+//! | [`bus`] | the event bus: every request to EventBridge |
 //! | [`process`] | settings, AWS clients, logs, metrics, clock |
 //! | [`model`] | domain types |
 //!
@@ -36,13 +37,14 @@
 //! `tests/layers` checks these rules in the source:
 //!
 //! - Nothing below [`http`] uses `lambda_http` or, outside of tests, `serde_json::Value`.
-//! - Only [`store`] contains table keys.
+//! - Only [`store`] contains table keys. Only [`store`] uses DynamoDB, only [`token`] KMS, and only [`bus`] EventBridge.
 //! - [`policy`] uses only [`model`] and [`token`], and does no I/O.
 //! - Imports have no cycles.
 //! - Functions use only [`http`], [`service`], [`model`] and [`process`]; `onboard` and `clusters` also use
 //!   [`accuknox`].
 
 pub mod accuknox;
+pub mod bus;
 pub mod http;
 pub mod model;
 pub mod policy;

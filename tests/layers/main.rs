@@ -43,7 +43,7 @@ fn only_store_contains_table_keys() {
 }
 
 #[test]
-fn only_store_and_token_use_the_clients_that_process_builds() {
+fn only_store_token_and_bus_use_the_clients_that_process_builds() {
     check(rules::clients);
 }
 

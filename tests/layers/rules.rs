@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// From top to bottom.
 const LAYERS: &[&str] = &[
-    "accuknox", "http", "service", "policy", "store", "token", "process", "model",
+    "accuknox", "http", "service", "policy", "store", "token", "bus", "process", "model",
 ];
 const BELOW_HTTP: &[&str] = LAYERS.split_at(2).1;
 
@@ -77,12 +77,14 @@ pub fn table_keys(files: &[File]) -> Vec<String> {
 }
 
 pub fn clients(files: &[File]) -> Vec<String> {
-    let rule = "only store uses DynamoDB, only token uses KMS, and process builds their clients";
+    let rule = "only store uses DynamoDB, only token KMS, only bus EventBridge, and process builds their clients";
     let mut found = Vec::from_iter(unnamed(files, "store", "aws_sdk_dynamodb"));
     found.extend(unnamed(files, "token", "aws_sdk_kms"));
+    found.extend(unnamed(files, "bus", "aws_sdk_eventbridge"));
     found.extend(breaches(product(files), rule, |file, mention| {
         mention.names("aws_sdk_dynamodb") && !["store", "process"].contains(&layer(file))
             || mention.names("aws_sdk_kms") && !["token", "process"].contains(&layer(file))
+            || mention.names("aws_sdk_eventbridge") && !["bus", "process"].contains(&layer(file))
             || mention.names("serde_dynamo") && layer(file) != "store"
     }));
     found

@@ -1,12 +1,13 @@
 //! The `local-stack` command.
 
-use std::process::Stdio;
+use std::{process::Stdio, time::Duration};
 
 use harness::send;
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
-    process::Command,
+    process::{Child, Command},
+    time::timeout,
 };
 
 use crate::crashes::{is_alive, signal};
@@ -23,13 +24,36 @@ fn children_of(parent: u32) -> Vec<u32> {
     processes.collect()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_command_prints_one_line_of_json_and_stops_its_processes() {
+fn local_stack(arguments: &[&str]) -> Child {
     let here = std::env::current_exe().unwrap();
     let mut command = Command::new(here.ancestors().nth(2).unwrap().join("local-stack"));
-    command.args(["--json", "--port", "0"]);
+    command.args(arguments).args(["--port", "0"]);
     command.stdout(Stdio::piped()).kill_on_drop(true);
-    let mut child = command.spawn().unwrap();
+    command.spawn().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_prints_a_line_for_each_event() {
+    let mut child = local_stack(&[]);
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    // The demo has an administrator, who adds two users.
+    let mut created = 0;
+    while created < 3 {
+        let line = timeout(Duration::from_secs(60), lines.next_line()).await;
+        let line = line.unwrap().unwrap().unwrap();
+        let fields: Vec<&str> = line.split("  ").collect();
+        if let [_, "acme", "user:admin", "user.created", user] = fields[..] {
+            assert!(user.starts_with("user:"), "{line}");
+            created += 1;
+        }
+    }
+    signal("-INT", child.id().unwrap()).await;
+    assert!(child.wait().await.unwrap().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_prints_one_line_of_json_and_stops_its_processes() {
+    let mut child = local_stack(&["--json"]);
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let ready: Value = serde_json::from_str(&lines.next_line().await.unwrap().unwrap()).unwrap();
     let users = ready["users"].as_array().unwrap().iter();

@@ -28,7 +28,7 @@ pub fn process_of(stack: &Stack, function: &str) -> u32 {
 }
 
 /// Kills a process as soon as a request matches the rule.
-async fn kill_at(rule: &RuleGuard, pid: u32) {
+pub async fn kill_at(rule: &RuleGuard, pid: u32) {
     while rule.hits() == 0 {
         tokio::task::yield_now().await;
     }

@@ -90,7 +90,7 @@ async fn use_keys_and_users(stack: &Stack, tenant: &Tenant<'_>) {
     assert_eq!(waiting.hits(), 1);
     let (id, _) = tenant.key("viewer", "viewer").await;
     let waiting = conflict();
-    admin(tenant, "DELETE", &format!("{others}/{id}")).await;
+    admin(tenant, "DELETE", &format!("{others}/{id}?reason=r")).await;
     assert_eq!(waiting.hits(), 1);
     for query in ["", "?target=user:viewer"] {
         admin(tenant, "GET", &format!("/v1/audit{query}")).await;
@@ -427,6 +427,10 @@ fn a_compromised_function_cannot_write_the_attributes_of_other_functions() {
                 "cleanup",
                 "role hash status epoch revoked_at clusters_used last_used_at",
             ),
+            (
+                "publish",
+                "role hash status epoch revoked_at revocations clusters_used last_used_at",
+            ),
         ] {
             for attribute in attributes.split(' ') {
                 for sk in [&key, "USER"] {
@@ -443,6 +447,7 @@ fn a_compromised_function_cannot_write_the_attributes_of_other_functions() {
             ("onboard", &[]),
             ("clusters", &[]),
             ("revoke", &["end", "role"]),
+            ("publish", &["role", "hash"]),
             ("cleanup", &["role", "hash"]),
             ("cleanup", &["role", "status"]),
             ("users", &["role", "hash"]),
@@ -459,6 +464,7 @@ fn a_compromised_function_cannot_write_the_attributes_of_other_functions() {
             ("onboard", vec![&admins]),
             ("clusters", vec![&admins, &nodes]),
             ("cleanup", vec![&admins, &nodes]),
+            ("publish", vec![&admins, &clusters, &slots, &nodes]),
         ] {
             for pk in forbidden {
                 for attribute in ["admins", "holders", "id", "last_used_at"] {
@@ -482,6 +488,7 @@ async fn every_function_uses_exactly_the_permissions_of_its_role() {
     use_clusters(&tenant).await;
     end_keys(&stack, &tenant).await;
     repair(&stack, &tenant).await;
+    stack.drain_events().await;
     let mut unused = Vec::new();
     for function in stack.function_names() {
         let allowed = stack.allowed_permissions(function);

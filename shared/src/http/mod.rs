@@ -2,6 +2,7 @@
 //! this layer and [`crate::accuknox`] use `lambda_http`.
 
 mod answer;
+pub mod batch;
 pub mod body;
 mod caller;
 mod cursor;

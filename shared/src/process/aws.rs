@@ -16,12 +16,13 @@ use aws_smithy_types::{
 
 use super::config::Environment;
 
-/// The settings that both clients share.
+/// The settings that all clients share.
 pub struct AwsSettings {
     region: String,
     credentials: Credentials,
     dynamodb_endpoint: Option<String>,
     kms_endpoint: Option<String>,
+    event_bridge_endpoint: Option<String>,
     http: SharedHttpClient,
 }
 
@@ -43,6 +44,7 @@ impl AwsSettings {
         };
         let dynamodb_endpoint = endpoint("AWS_ENDPOINT_URL_DYNAMODB");
         let kms_endpoint = endpoint("AWS_ENDPOINT_URL_KMS");
+        let event_bridge_endpoint = endpoint("AWS_ENDPOINT_URL_EVENTBRIDGE");
         let http = aws_smithy_http_client::Builder::new()
             .tls_provider(Provider::Rustls(CryptoMode::Ring))
             .build_https();
@@ -51,6 +53,7 @@ impl AwsSettings {
             credentials,
             dynamodb_endpoint,
             kms_endpoint,
+            event_bridge_endpoint,
             http,
         }
     }
@@ -85,6 +88,23 @@ impl AwsSettings {
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
         config.set_endpoint_url(self.kms_endpoint.clone());
         aws_sdk_kms::Client::from_conf(config.build())
+    }
+
+    #[must_use]
+    pub fn event_bridge(&self) -> aws_sdk_eventbridge::Client {
+        use aws_sdk_eventbridge::config::{
+            BehaviorVersion, Config, Region, StalledStreamProtectionConfig,
+        };
+        let mut config = Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new(self.region.clone()))
+            .credentials_provider(self.credentials.clone())
+            .http_client(self.http.clone())
+            .timeout_config(timeouts())
+            .retry_config(retries())
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
+        config.set_endpoint_url(self.event_bridge_endpoint.clone());
+        aws_sdk_eventbridge::Client::from_conf(config.build())
     }
 }
 

@@ -29,6 +29,8 @@ pub enum Metric {
     JoinToken(&'static str),
     /// `KmsFailures`: requests to KMS that failed despite retries.
     KmsFailed,
+    /// `EventFailures`: stream records that could not be published. Each delivery of a record counts.
+    EventFailed,
     /// `UnreadableItems`: damaged items that were left out of lists.
     UnreadableItem,
 }
@@ -55,6 +57,7 @@ fn line(metric: Metric, namespace: &str, timestamp: i64) -> String {
         Metric::Onboarding(code) => ("Onboardings", &[("Code", code)]),
         Metric::JoinToken(code) => ("JoinTokens", &[("Code", code)]),
         Metric::KmsFailed => ("KmsFailures", &[]),
+        Metric::EventFailed => ("EventFailures", &[]),
         Metric::UnreadableItem => ("UnreadableItems", &[]),
     };
     let mut line = String::with_capacity(320);
@@ -135,6 +138,7 @@ mod tests {
             Metric::Onboarding("repeated"),
             Metric::JoinToken("replayed"),
             Metric::KmsFailed,
+            Metric::EventFailed,
         ] {
             let line = written(metric);
             let directive = &line["_aws"]["CloudWatchMetrics"][0];

@@ -18,6 +18,7 @@ mod key_service;
 mod list_keys;
 mod onboard_cluster;
 mod page;
+mod publish_entries;
 mod repair;
 mod revoke_key;
 mod update_key;
@@ -38,6 +39,7 @@ pub use key_service::{KeyService, PublishedKeys, table};
 pub use list_keys::{Horizon, KeyFilter, get_key, list_tenant_keys, list_user_keys};
 pub use onboard_cluster::{Joining, onboard_cluster};
 pub use page::{Listing, PageRequest};
+pub use publish_entries::{PublishError, publish_entries};
 pub use repair::{RepairReport, RepairRequest, RepairStep, repair_tenant};
 pub use revoke_key::{revoke_all_keys, revoke_key, revoke_presented_key};
 pub use update_key::limit_key;
@@ -49,4 +51,7 @@ pub use validate_key::{
 };
 pub use validation_cache::ValidationCache;
 
-pub use crate::store::{List, Position, Store, StreamRecord};
+pub use crate::{
+    bus::Bus,
+    store::{List, Position, Store, StreamRecord},
+};

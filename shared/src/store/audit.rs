@@ -9,8 +9,8 @@ use super::{
     handle::Store,
     page::{Page, Position},
     schema::{
-        AuditItem, AuditPk, AuditSk, Batch, IndexedEntry, Item, PendingItem, PrimaryKey, TargetPk,
-        audit_pk, readable, sort_key, to_item,
+        AuditItem, AuditPk, AuditSk, BadItem, Batch, IndexedEntry, Item, PendingItem, PrimaryKey,
+        TargetPk, audit_pk, partition_key, read, readable, sort_key, to_item,
     },
     table::{Outcome, Query, StoreError, Write},
 };
@@ -19,10 +19,50 @@ use crate::{
     process::{events, telemetry},
 };
 
+/// The attribute with an entry that could not be written with its change.
+pub(super) const PENDING: &str = "pending_audit";
 /// How long a change that gives nothing waits for its entry. It must be made before the deadline of the request.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// An entry that waits in an item, and the key of the item.
+pub(crate) struct PendingEntry {
+    item: PrimaryKey,
+    entry: AuditItem,
+}
+
+impl PendingEntry {
+    /// # Errors
+    /// When the attribute is not a whole entry.
+    pub(super) fn read(key: &Item, attribute: AttributeValue) -> Result<Self, BadItem> {
+        let (pk, sk) = (partition_key(key), sort_key(key));
+        let not_a_map = |_| BadItem::new(pk, sk, format_args!("{PENDING} is not a map"));
+        let entry = match attribute {
+            AttributeValue::M(entry) => Ok(entry),
+            other => Err(other),
+        };
+        Ok(Self {
+            item: PrimaryKey::new(&pk, &sk),
+            entry: read::<AuditItem, _>(entry.map_err(not_a_map)?)?,
+        })
+    }
+}
+
 impl Store {
+    /// Adds an entry that waits in an item to the audit trail, unless it is already there. Then removes it from the
+    /// item, unless another entry waits there by now.
+    pub(crate) async fn enter_pending(
+        &self,
+        PendingEntry { item, mut entry }: PendingEntry,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        entry.recorded_at = Some(now);
+        self.table.put(&Write::put(&entry).when_absent()).await?;
+        let remove = Write::update(item, format!("REMOVE {PENDING}"));
+        let remove = remove.when(format!("{PENDING}.sk = :sk"));
+        self.table.update(&remove.value(":sk", &entry.sk)).await?;
+        Ok(())
+    }
+
     /// The write that adds an entry to the transaction of its change.
     pub(super) fn entered(&self, entry: &AuditEntry) -> Write {
         Write::put(&AuditItem::new(entry, self.audit_retention))
@@ -39,7 +79,7 @@ impl Store {
             Some(outcome) => Ok(outcome),
             None => {
                 let pending = to_item(&AuditItem::new(entry, self.audit_retention));
-                let pending = revocation.and_set("pending_audit", AttributeValue::M(pending));
+                let pending = revocation.and_set(PENDING, AttributeValue::M(pending));
                 self.table.update(&pending).await
             }
         }

@@ -32,6 +32,7 @@ pub(crate) use page::Page;
 pub use page::{List, Position};
 pub(crate) use repair::FalseHolders;
 pub(crate) use schema::EarlierRequest;
+pub(crate) use stream::Outgoing;
 pub use stream::StreamRecord;
 pub(crate) use table::Attempts;
 pub use table::StoreError;

@@ -983,7 +983,7 @@ impl From<JoinTokenItem> for JoinTokenRecord {
 #[derive(Serialize, Deserialize)]
 pub(super) struct AuditItem {
     pk: AuditPk,
-    sk: AuditSk,
+    pub sk: AuditSk,
     target_pk: TargetPk,
     target_sk: AuditSk,
     actor: Principal,
@@ -995,7 +995,7 @@ pub(super) struct AuditItem {
     source_ip: Option<String>,
     user_agent: Option<String>,
     request_id: Option<String>,
-    recorded_at: Option<Timestamp>,
+    pub recorded_at: Option<Timestamp>,
     ttl: Timestamp,
 }
 

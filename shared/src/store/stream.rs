@@ -3,10 +3,11 @@
 use serde::Deserialize;
 
 use super::{
-    schema::{BadItem, Item, KeyItem, KeySk, is_kind, read},
+    audit::{PENDING, PendingEntry},
+    schema::{AuditItem, AuditPk, BadItem, Item, KeyItem, KeySk, is_kind, partition_key, read},
     table::StoreError,
 };
-use crate::model::KeyRecord;
+use crate::model::{AuditEntry, KeyRecord};
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -32,9 +33,37 @@ struct UserIdentity {
 struct Change {
     keys: serde_dynamo::Item,
     old_image: Option<serde_dynamo::Item>,
+    new_image: Option<serde_dynamo::Item>,
+}
+
+/// What a record contributes to the events.
+pub(crate) enum Outgoing {
+    /// An entry that was added to the audit trail.
+    Entry(AuditEntry),
+    /// An entry that waits in the item that it is about.
+    Pending(PendingEntry),
+    Nothing,
 }
 
 impl StreamRecord {
+    /// # Errors
+    /// When the record does not contain a whole entry.
+    pub(crate) fn into_outgoing(self) -> Result<Outgoing, StoreError> {
+        let keys = Item::from(self.dynamodb.keys);
+        let image = self.dynamodb.new_image.map(Item::from);
+        let is_entry = partition_key(&keys).parse::<AuditPk>().is_ok();
+        match image {
+            _ if is_entry && self.event_name != "INSERT" => Ok(Outgoing::Nothing),
+            None if is_entry => Err(missing("NewImage").into()),
+            Some(image) if is_entry => Ok(Outgoing::Entry(read::<AuditItem, _>(image)?)),
+            Some(mut image) => match image.remove(PENDING) {
+                Some(entry) => Ok(Outgoing::Pending(PendingEntry::read(&keys, entry)?)),
+                None => Ok(Outgoing::Nothing),
+            },
+            None => Ok(Outgoing::Nothing),
+        }
+    }
+
     /// The expired key that TTL has removed. `None` if the record is about any other change.
     ///
     /// # Errors

@@ -355,6 +355,31 @@ mod tests {
     }
 
     #[test]
+    fn only_the_function_that_publishes_may_send_events_and_only_with_its_source() {
+        let (permissions, ..) = deployed();
+        let may = |function: &str, action: &str, entries: &[(&str, &str)]| {
+            let entries = entries
+                .iter()
+                .map(|(bus, source)| json!({ "EventBusName": bus, "Source": source }));
+            let body = json!({ "Entries": Vec::from_iter(entries) });
+            let missing = permissions.missing(function, Service::EventBridge, action, &body);
+            missing.is_none()
+        };
+        let own = ("default", "access-keys");
+        let functions = permissions.0.roles.keys();
+        let senders = functions.filter(|function| may(function, "PutEvents", &[own]));
+        assert_eq!(Vec::from_iter(senders), ["publish"]);
+        for other in [
+            ("other", "access-keys"),
+            ("default", "orders"),
+            ("default", ""),
+        ] {
+            assert!(!may("publish", "PutEvents", &[own, other]), "{other:?}");
+        }
+        assert!(!may("publish", "PutRule", &[]));
+    }
+
+    #[test]
     fn the_aliases_of_a_key_decide_whether_it_may_sign_or_be_read() {
         let (permissions, kms, template) = deployed();
         let template_key = kms.access("alias/local/current").unwrap().arn;

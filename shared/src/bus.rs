@@ -1,0 +1,153 @@
+//! The event bus of Amazon EventBridge. Only this module sends events.
+
+use std::sync::Arc;
+
+use aws_sdk_eventbridge::{
+    Client,
+    error::SdkError,
+    operation::put_events::PutEventsError,
+    primitives::DateTime,
+    types::{PutEventsRequestEntry, PutEventsResultEntry},
+};
+
+use crate::{
+    model::Timestamp,
+    process::{aws::AwsSettings, config::Environment},
+};
+
+/// The `source` of every event. The role of the function `publish` allows no other.
+const SOURCE: &str = "access-keys";
+const MOST_ENTRIES: usize = 10;
+/// In bytes. EventBridge accepts 1 MB per request, but its documentation still says 256 KB in some places.
+const LARGEST_REQUEST: usize = 256 << 10;
+
+/// An event. Consumers recognize repetitions by an id in `detail`, because EventBridge gives each copy its own.
+pub(crate) struct Event {
+    pub detail_type: &'static str,
+    pub time: Timestamp,
+    /// A JSON object.
+    pub detail: String,
+}
+
+/// Why an event was not sent.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum BusError {
+    /// The request with the event failed despite the SDK's retries.
+    #[error("EventBridge PutEvents")]
+    Request(#[source] Arc<SdkError<PutEventsError>>),
+    #[error("EventBridge refused the event: {0}")]
+    Refused(String),
+}
+
+/// The event bus, accessed through the SDK's client.
+#[derive(Debug, Clone)]
+pub struct Bus {
+    client: Client,
+    name: String,
+}
+
+impl Bus {
+    /// Reads `EVENT_BUS`.
+    pub fn read(environment: &mut Environment<'_>) -> Self {
+        let aws = AwsSettings::read(environment);
+        Self {
+            client: aws.event_bridge(),
+            name: environment.required("EVENT_BUS"),
+        }
+    }
+
+    /// Sends events in as few requests as possible. Returns a result for each event, in order.
+    pub(crate) async fn send(&self, events: &[Event]) -> Vec<Result<(), BusError>> {
+        let mut results = Vec::with_capacity(events.len());
+        let mut rest = events;
+        while !rest.is_empty() {
+            let (request, later) = rest.split_at(fitting(rest));
+            match self.put(request).await {
+                Ok(answers) => results.extend(answers),
+                Err(error) => results.resize(results.len() + request.len(), Err(error)),
+            }
+            rest = later;
+        }
+        results
+    }
+
+    async fn put(&self, events: &[Event]) -> Result<Vec<Result<(), BusError>>, BusError> {
+        let entries = events.iter().map(|event| {
+            PutEventsRequestEntry::builder()
+                .event_bus_name(&self.name)
+                .source(SOURCE)
+                .detail_type(event.detail_type)
+                .time(DateTime::from_millis(event.time.as_millis()))
+                .detail(&event.detail)
+                .build()
+        });
+        let request = self.client.put_events();
+        let answer = request.set_entries(Some(entries.collect())).send().await;
+        let answer = answer.map_err(|error| BusError::Request(Arc::new(error)))?;
+        let mut entries = answer.entries.unwrap_or_default().into_iter();
+        let results = events.iter().map(|_| accepted(entries.next()));
+        Ok(results.collect())
+    }
+}
+
+/// How many of the first events fit into one request. At least one.
+fn fitting(events: &[Event]) -> usize {
+    let mut size = 0;
+    let fits = events.iter().take(MOST_ENTRIES).take_while(|event| {
+        // The time counts 14 bytes.
+        size += 14 + SOURCE.len() + event.detail_type.len() + event.detail.len();
+        size <= LARGEST_REQUEST
+    });
+    fits.count().max(1)
+}
+
+/// An event is accepted only if EventBridge has given it an id.
+fn accepted(entry: Option<PutEventsResultEntry>) -> Result<(), BusError> {
+    let entry = entry.ok_or_else(|| BusError::Refused("no result".to_owned()))?;
+    match (entry.event_id, entry.error_code) {
+        (Some(_), None) => Ok(()),
+        (_, code) => Err(BusError::Refused(
+            code.unwrap_or_else(|| "no id".to_owned()),
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::fixtures::NOW;
+
+    fn events(sizes: &[usize]) -> Vec<Event> {
+        let event = |size: &usize| Event {
+            detail_type: "t",
+            time: NOW,
+            detail: "x".repeat(*size),
+        };
+        sizes.iter().map(event).collect()
+    }
+
+    #[test]
+    fn a_request_has_at_most_ten_entries_and_256_kb() {
+        let overhead = 14 + SOURCE.len() + 1;
+        assert_eq!(fitting(&events(&[1; 9])), 9);
+        assert_eq!(fitting(&events(&[1; 11])), 10);
+        let half = LARGEST_REQUEST / 2 - overhead;
+        assert_eq!(fitting(&events(&[half, half, 1])), 2);
+        assert_eq!(fitting(&events(&[half, half + 1])), 1);
+        assert_eq!(fitting(&events(&[LARGEST_REQUEST, 1])), 1);
+    }
+
+    #[test]
+    fn an_event_without_an_id_is_not_accepted() {
+        let entry = PutEventsResultEntry::builder;
+        assert!(accepted(Some(entry().event_id("1").build())).is_ok());
+        for refused in [
+            entry().build(),
+            entry().error_code("ThrottlingException").build(),
+            entry().event_id("1").error_code("InternalFailure").build(),
+        ] {
+            assert!(accepted(Some(refused)).is_err());
+        }
+        assert!(accepted(None).is_err());
+    }
+}

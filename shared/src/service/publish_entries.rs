@@ -1,0 +1,59 @@
+//! Publishes the audit trail: each entry that was added to the table becomes an event. An entry that could not be written
+//! with its change waits in the item that it is about. It is added to the table now, and then becomes an event like the
+//! others.
+
+use crate::{
+    bus::{Bus, BusError, Event},
+    model::{AuditEntry, Timestamp},
+    process::metrics::{self, Metric},
+    store::{Outgoing, Store, StoreError, StreamRecord},
+};
+
+/// Why a stream record was not processed.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Bus(#[from] BusError),
+}
+
+/// Handles records of the table's stream, each with a tag. `render` returns the JSON of an entry. Returns the tags of the
+/// records that failed, which must be delivered again: events are sent at least once, and an entry that waits is entered
+/// once.
+pub async fn publish_entries<T>(
+    (store, bus): (&Store, &Bus),
+    records: Vec<(T, StreamRecord)>,
+    render: impl Fn(AuditEntry) -> String,
+    now: Timestamp,
+) -> Vec<(T, PublishError)> {
+    let (mut tags, mut events, mut failed) = (Vec::new(), Vec::new(), Vec::new());
+    for (tag, record) in records {
+        match record.into_outgoing() {
+            Ok(Outgoing::Nothing) => {}
+            Ok(Outgoing::Entry(entry)) => {
+                tags.push(tag);
+                events.push(Event {
+                    detail_type: entry.action.as_str(),
+                    time: entry.at,
+                    detail: render(entry),
+                });
+            }
+            Ok(Outgoing::Pending(pending)) => {
+                if let Err(error) = store.enter_pending(pending, now).await {
+                    failed.push((tag, error.into()));
+                }
+            }
+            Err(error) => failed.push((tag, error.into())),
+        }
+    }
+    for (tag, sent) in tags.into_iter().zip(bus.send(&events).await) {
+        if let Err(error) = sent {
+            failed.push((tag, error.into()));
+        }
+    }
+    for _ in &failed {
+        metrics::count(Metric::EventFailed);
+    }
+    failed
+}
