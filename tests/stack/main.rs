@@ -28,6 +28,7 @@ mod outages;
 mod people;
 mod permissions;
 mod public_keys;
+mod publish;
 mod quotas;
 mod readme;
 mod repair;
