@@ -228,7 +228,7 @@ pub struct Grant {
 }
 
 /// Evaluates what a key permits now, and whether that includes what is `required`. A key permits only what its claims,
-/// its record and its owner all allow, so no write to the table can raise a key above its claims.
+/// its record and its owner all allow, so no write to the table can extend a key beyond its claims.
 pub fn evaluate(
     key: &VerifiedKey,
     record: Option<&KeyRecord>,

@@ -145,7 +145,7 @@ struct NodesBody {
     page_next: Integer,
 }
 
-/// A list of numbers, each of which may be a string. `None`, for an empty list, stands for all clusters.
+/// A list of numbers, each of which may be a string. An empty list becomes `None`, which stands for all clusters.
 struct ClusterNumbers(Option<BTreeSet<ClusterNumber>>);
 
 impl FromJson for ClusterNumbers {

@@ -25,8 +25,8 @@ const TENANT: &str = "x-tenant-id";
 /// The person or operator that calls, identified by claims that the gateway's JWT authorizer has verified.
 ///
 /// # Errors
-/// When a required claim is missing or invalid, the request of a person names another tenant, or that of an operator
-/// names none.
+/// When a required claim is missing or invalid, the request of a person names another tenant, or the request of an
+/// operator names no tenant.
 pub fn actor(request: &Request, settings: &CallerSettings) -> Result<Actor, Error> {
     actor_of(request, jwt_claims(request)?, settings)
 }
@@ -64,7 +64,8 @@ fn operator<'claims>(
         .operator_clients
         .iter()
         .any(|named| named == client);
-    // Identity providers name the scopes `scope` (RFC 8693) or `scp`, which the gateway renders as "[a b]".
+    // Identity providers put the scopes into the claim `scope` (RFC 8693) or `scp`. The gateway renders a list of
+    // scopes as "[a b]".
     let scopes = ["scope", "scp"]
         .iter()
         .filter_map(|name| claim(claims, name));
@@ -167,7 +168,7 @@ fn client_of(claims: &HashMap<String, String>) -> Option<&str> {
     names.find_map(|name| claim(claims, name))
 }
 
-/// The back end that calls, and where from.
+/// The back end that calls, and where its request came from.
 ///
 /// # Errors
 /// When there are no verified claims.

@@ -1,9 +1,10 @@
 //! Reads events of API Gateway's HTTP APIs (payload format 2.0), whatever clients put into their requests.
 //!
 //! `lambda_http` cannot read an event with a header that is not ASCII, and panics if the host, the path and the query
-//! do not form a URI, or if the body is not base64. No function needs the URI, so an event loses what it consists of.
+//! do not form a URI, or if the body is not base64. No function needs the URI, so the parts of the URI are removed from
+//! the event.
 //!
-//! An event contains secrets. Nothing here quotes it.
+//! An event contains secrets. No code in this module quotes an event.
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use lambda_http::{
@@ -15,7 +16,7 @@ use serde_json::{Map, Value, value::RawValue};
 
 use super::body;
 
-/// The largest body in base64 that can be small enough.
+/// The length in base64 of the largest body that is accepted.
 const LONGEST_BASE64: usize = body::LONGEST.div_ceil(3) * 4;
 
 /// An event that `lambda_http` can convert to a request; `None` if the event is of another kind.
@@ -45,7 +46,7 @@ fn clean(mut request: ApiGatewayV2httpRequest) -> ApiGatewayV2httpRequest {
     let query = request.raw_query_string.take().unwrap_or_default();
     let Ok(parameters) = query.parse::<QueryMap>();
     request.query_string_parameters = parameters;
-    // The body stays as it is, and is then refused like any other body that is not JSON or too large.
+    // The body stays as it is, and is then refused like any other body that is not JSON or is too large.
     let body = request.body.as_deref().unwrap_or_default();
     request.is_base64_encoded &= body.len() <= LONGEST_BASE64 && is_base64(body);
     request
@@ -83,7 +84,7 @@ impl<'de> Deserialize<'de> for AuthorizerEvent {
 }
 
 /// The headers of an event of payload format 2.0. A value with control characters is escaped, so that a header that
-/// restricts a request is never taken for absent.
+/// restricts a request never counts as absent.
 fn headers_of(headers: &Map<String, Value>) -> HeaderMap {
     let mut read = HeaderMap::with_capacity(headers.len());
     for (name, value) in headers {

@@ -1,6 +1,6 @@
 //! Verifies tokens from the identity provider (OIDC) on routes that do not use the gateway's JWT authorizer. Performs
-//! the same checks as that authorizer: RS256, issuer, audience and times. Also refuses critical extensions (RFC 7515,
-//! section 4.1.11), of which it knows none.
+//! the same checks as that authorizer: RS256, issuer, audience and times. Also refuses tokens with critical extensions
+//! (RFC 7515, section 4.1.11), because it supports none.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -26,8 +26,8 @@ use crate::{
 
 /// The age at which the keys are fetched again. A key that the provider has withdrawn is then no longer accepted.
 const REFRESH_AFTER: Duration = Duration::from_secs(300);
-/// The age at which keys are no longer used although they could not be fetched again. API Gateway caches keys for as
-/// long.
+/// The age at which keys are no longer used, even if they cannot be fetched again. API Gateway caches keys for the same
+/// time.
 const LONGEST_USE: Duration = Duration::from_secs(2 * 60 * 60);
 /// The minimum time between a successful fetch and a fetch for an unknown key id. It limits the requests that tokens
 /// with invented key ids can cause.
@@ -83,8 +83,8 @@ impl IdentityProvider {
         }
         let key_id = header.kid.ok_or(REFUSED)?;
         let key = self.key(&key_id, now).await?.ok_or(REFUSED)?;
-        // The claims are checked below, because jsonwebtoken accepts a list as the issuer, and a token in the second of
-        // its expiry.
+        // The claims are checked below, because jsonwebtoken accepts a list as the issuer, and accepts a token in the
+        // second in which the token expires.
         let mut validation = Validation::new(Algorithm::RS256);
         validation.required_spec_claims.clear();
         validation.validate_exp = false;

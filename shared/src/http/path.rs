@@ -19,7 +19,7 @@ const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
 /// The user in the path, where `me` stands for the person who calls.
 ///
 /// # Errors
-/// Unlike the errors of other path parameters, `me` of an operator names the field.
+/// Unlike the error for other path parameters, the error for an operator's `me` names the field.
 pub fn user(request: &Request, actor: &Actor) -> Result<UserId, Error> {
     if is_me(request) {
         let rule = "must not be me: it stands for a person, and an operator is none";

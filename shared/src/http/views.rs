@@ -102,7 +102,7 @@ impl<'a> CreatedKeyView<'a> {
     }
 }
 
-/// An entry of the audit trail. Its time has milliseconds, by which entries are sorted.
+/// An entry of the audit trail. Its time includes milliseconds, because entries are sorted by the millisecond.
 #[derive(Serialize)]
 pub struct AuditEntryView {
     id: EntryId,

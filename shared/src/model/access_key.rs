@@ -160,7 +160,7 @@ impl KeyRecord {
         }
     }
 
-    /// Whether the key was revoked, by itself or with all its owner's keys.
+    /// Whether the key was revoked, either alone or together with all its owner's keys.
     #[must_use]
     pub fn is_revoked(&self, owner: Option<&User>) -> bool {
         self.revocation.is_some() || owner.is_some_and(|owner| self.epoch < owner.epoch)
@@ -184,7 +184,8 @@ impl KeyRecord {
         }
     }
 
-    /// Whether the history of the key is over at `now`. The key is then no longer shown, even if TTL removes it later.
+    /// Whether the history of the key has ended at `now`. The key is then no longer shown, even if TTL has not removed
+    /// it yet.
     #[must_use]
     pub fn is_forgotten(&self, history: Duration, now: Timestamp) -> bool {
         now >= self.expires_at + history

@@ -20,7 +20,7 @@ pub struct Actor {
 #[derive(Debug, Clone)]
 pub enum Identity {
     Person(Person),
-    /// The back end of the SaaS: the id of its client. It acts in any tenant.
+    /// The back end of the SaaS, by the id of its client. It may act in any tenant.
     Operator(String),
 }
 
@@ -47,7 +47,8 @@ impl Actor {
 #[derive(Debug, Clone)]
 pub enum Caller {
     User(User),
-    /// May do in the tenant what an administrator may. Its rights come from its token, so they can't change meanwhile.
+    /// May do in the tenant what an administrator may do. An operator's rights come from its token, so they cannot
+    /// change during the call.
     Operator {
         tenant_id: TenantId,
         client: String,

@@ -25,7 +25,7 @@ pub struct AuditEntry {
     pub actor: Principal,
     pub action: Action,
     pub target: Target,
-    /// The fields that the change set, by name. For a new target, all its fields.
+    /// The changed fields, by name. For a new target, all its fields.
     pub changes: BTreeMap<String, Change>,
     /// Free text from the caller.
     pub reason: Option<String>,
@@ -97,8 +97,8 @@ impl AuditEntry {
     }
 }
 
-/// The id of an entry: a UUIDv8 (RFC 9562), which follows from the request. An entry that is written again, because a
-/// response of DynamoDB was lost, therefore replaces itself.
+/// The id of an entry: a UUIDv8 (RFC 9562), which is derived from the request. Writing an entry again, after a response
+/// from DynamoDB was lost, therefore replaces the entry and adds no second one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct EntryId(Uuid);
@@ -267,7 +267,7 @@ impl TargetKind {
 }
 
 impl Target {
-    /// How many shards the entries of a month have.
+    /// The number of shards for the entries of one month.
     pub const SHARDS: u8 = 8;
 
     #[must_use]
@@ -326,7 +326,8 @@ impl FromStr for Target {
     }
 }
 
-/// The value of a field before and after a change. Absent if the field had or has no value.
+/// The value of a field before a change, and its value after the change. Either is absent if the field had no value at
+/// that time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -81,7 +81,7 @@ pub struct Node {
     pub number: NodeNumber,
     pub created_at: Timestamp,
     pub last_seen_at: Timestamp,
-    /// When a silent node is no longer listed. TTL may remove it later.
+    /// The time from which the node is no longer listed, unless it calls before then. TTL may remove the node later.
     pub forgotten_at: Timestamp,
 }
 

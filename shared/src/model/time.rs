@@ -11,8 +11,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A point in time, in milliseconds since the Unix epoch.
 ///
-/// `Serialize` writes a NumericDate (RFC 7519), and `Display` writes RFC 3339 in UTC, whose years are 0000 to 9999. Both
-/// drop the fraction of a second.
+/// `Serialize` writes a NumericDate (RFC 7519), and `Display` writes RFC 3339 in UTC, whose years are 0000 to 9999.
+/// Both forms drop the fraction of a second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
@@ -46,7 +46,7 @@ impl Timestamp {
         Self::from_seconds(self.as_seconds())
     }
 
-    /// RFC 3339 in UTC with milliseconds. For times of this era, the texts sort like the times.
+    /// RFC 3339 in UTC with milliseconds. For the years 0000 to 9999, the texts sort like the times.
     #[must_use]
     pub fn to_millis_text(self) -> String {
         let time = jiff::Timestamp::from_millisecond(self.0).unwrap_or_default();

@@ -54,7 +54,7 @@ pub struct User {
 /// clock.
 ///
 /// A user who is created again, for example after the item was lost, begins a new epoch. Keys that were created before
-/// therefore stay dead.
+/// therefore stay invalid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "u64")]
 pub struct Epoch(u64);
@@ -236,7 +236,8 @@ impl User {
 
     /// The revocation that ended the keys of an epoch; `None` if they were not revoked.
     ///
-    /// If the revocation is not among `revocations`, returns one by the system: the user was created again.
+    /// If the revocation is not among `revocations`, the user was created again, and the result is a revocation by the
+    /// system.
     #[must_use]
     pub fn revocation_of(&self, epoch: Epoch) -> Option<Revocation> {
         if epoch >= self.epoch {

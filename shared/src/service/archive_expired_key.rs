@@ -51,7 +51,7 @@ pub async fn archive_expired_key(
         for cluster in clusters {
             let released = store.release_slot(&tenant_id, &owner_id, key_id, &cluster);
             if !released.await? {
-                // The record was replayed, and the key lives: the table was restored, for example.
+                // The stream record was replayed although the key is live, for example because the table was restored.
                 return Ok(());
             }
         }

@@ -22,7 +22,7 @@ pub struct AuditFilter {
     pub actor: Option<Principal>,
     pub target: Option<Target>,
     pub action: Option<Action>,
-    /// The time of the oldest entry.
+    /// Only entries at or after this time.
     pub from: Option<Timestamp>,
     /// Only entries before this time.
     pub to: Option<Timestamp>,
@@ -39,8 +39,8 @@ impl AuditFilter {
     }
 }
 
-/// A page of the tenant's audit trail. Entries that were written with their change are complete up to a minute ago. The
-/// entries of one target come from an index, which may lag slightly behind the table.
+/// A page of the tenant's audit trail. The audit trail is complete up to a minute ago, except for entries that were
+/// written after their change. The entries of one target come from an index, which may lag slightly behind the table.
 pub async fn list_audit_trail(
     actor: &Actor,
     store: &Store,

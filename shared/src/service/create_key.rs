@@ -48,10 +48,10 @@ pub enum Expiry {
 
 /// Creates a key for a user. If a request is repeated with the same `Idempotency-Key` within 24 hours, the same key
 /// gets a new secret, because the response with the earlier secret may have been lost. The earlier secret becomes
-/// invalid. A key that was used was delivered, so it is never issued again.
+/// invalid. If a key was used, its secret was delivered, so the key is never issued again.
 ///
 /// The signed claims come from this request and never from the table, which can only make the expiry earlier. No write
-/// to the table can raise what a repeated request signs.
+/// to the table can extend what a repeated request signs.
 ///
 /// # Errors
 /// When the expiry is too early, the owner is deactivated, or the `Idempotency-Key` cannot be used for this request. If
@@ -121,7 +121,7 @@ struct Parties<'a> {
 }
 
 impl Parties<'_> {
-    /// The entry of the audit trail, with what was signed.
+    /// The entry of the audit trail. It contains what was signed.
     fn entry(&self, action: Action, signed: &KeyRecord, now: Timestamp) -> AuditEntry {
         let (tenant, owner) = (&self.owner.tenant_id, &self.owner.user_id);
         let about = (action, Target::key(signed.key_id, owner));

@@ -86,8 +86,8 @@ pub async fn redeem_join_token(
     Err(Error::TryAgain)
 }
 
-/// Logs and counts a replay. The first one of a token is also entered in the audit trail. If that fails, the request is
-/// still refused for what it is.
+/// Logs and counts a replay. The first replay of a token is also written to the audit trail. If that write fails, the
+/// request is still refused as a replay.
 async fn report_replay(
     store: &Store,
     request: &RedeemRequest,

@@ -48,9 +48,9 @@ impl KeyService {
         self.kms.refresh_if_due(now);
     }
 
-    /// Verifies a key's signature, issuer, audience and expiry, without I/O once the public keys are cached. A key that
-    /// no known public key signed waits until the process has asked about all KMS keys, and for the refresh that is
-    /// running, if one is, because a new KMS key may have signed it.
+    /// Verifies a key's signature, issuer, audience and expiry, without I/O once the public keys are cached. If none of
+    /// the known public keys belongs to the key, waits until the process has asked about all KMS keys and any running
+    /// refresh has ended, because a new KMS key may have signed the key.
     ///
     /// # Errors
     /// When no public key is available, or the key is unknown and KMS could not be asked about all public keys.
@@ -93,8 +93,8 @@ impl PublishedKeys {
     /// If an outage on our side removed a public key from the set, verifiers would refuse genuine access keys. A
     /// process therefore publishes every key that it has read until KMS says that the key is disabled or deleted, or
     /// that its alias stands for another key. If KMS cannot be asked about a key that the process has never read, the
-    /// set is incomplete. The other keys are published nevertheless, so that one unreadable key cannot take them all
-    /// away.
+    /// set is incomplete. The other keys are published nevertheless, so that one unreadable key cannot make all of them
+    /// unavailable.
     ///
     /// # Errors
     /// When no key can be read.

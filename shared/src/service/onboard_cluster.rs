@@ -50,8 +50,8 @@ pub enum Joining {
 
 /// Onboards a cluster or a node. Onboarding the same cluster again succeeds and takes no second slot.
 ///
-/// Costs one read and one transaction. Refusals, conflicts, new nodes of an existing cluster, and nodes that do not name
-/// their cluster can cost more.
+/// Costs one read and one transaction. Refusals, conflicts, new nodes of an existing cluster, and nodes that do not
+/// name their cluster may cost more.
 ///
 /// # Errors
 /// When the key is refused or has no free slot, the cluster has too many keys or nodes, or a node's cluster is unknown.
@@ -194,8 +194,8 @@ enum Decision {
     ReadAgain,
     /// A deletion of the cluster stopped halfway.
     FinishDeletion(Box<Cluster>),
-    /// The counter of the key is damaged: the key holds `held` slots. Only after the correction does the key take
-    /// another one, because only the right counter limits what concurrent calls take.
+    /// The counter of the key is damaged: the key actually holds `held` slots. The counter must be corrected before the
+    /// key takes another slot, because only a correct counter limits concurrent calls.
     CorrectCount {
         key: Box<KeyRecord>,
         held: u32,
@@ -242,10 +242,10 @@ impl From<Refusal> for Error {
 }
 
 /// Decides on an onboarding. `slots` are the clusters for which the key holds slots, read after the state. They are
-/// needed only if the key holds none for this cluster.
+/// needed only if the key holds no slot for this cluster.
 ///
-/// The counter of the key, its slots and the holders of the cluster always change together. A difference between them
-/// means that they are changing now or, if it is lasting, that one of them is damaged. The slots then decide.
+/// The counter of the key, its slots and the holders of the cluster always change together. If they differ, they are
+/// changing now or, if the difference lasts, one of them is damaged. In that case, the slots are taken as correct.
 fn decide(
     state: OnboardingState,
     slots: Option<Vec<ClusterName>>,
@@ -602,7 +602,8 @@ mod tests {
         case().held_by(keys(MOST_HOLDERS - 1)).onboarding();
     }
 
-    /// States that no call leaves behind. A lasting one is healed by the slot, or first by this number of slots.
+    /// States that no call leaves behind. If such a state lasts, `Ok` contains the slot that heals it, and `Err` the
+    /// number of slots to which the counter must first be corrected.
     fn inconsistencies() -> [(Case, Result<Slot, u32>); 5] {
         let unknown_holder = Slot::Held {
             record_use: true,

@@ -1,5 +1,5 @@
-//! Checks the items of a tenant against each other, and mends them. For operators, after a restore of the table or a
-//! write by someone else.
+//! Checks the items of a tenant against each other, and mends them. Operators run this check after they have restored
+//! the table, or after something other than this service has written to it.
 //!
 //! The slots of a key determine its counter and the holders of clusters. The users determine the set of administrators,
 //! and the revocations determine the epoch of a user. A repair never makes a refused key valid. Other calls may run at
@@ -34,7 +34,8 @@ pub struct RepairReport {
     pub counters: usize,
     /// Slots of a cluster that does not exist, or of a key that is not live.
     pub slots: usize,
-    /// Holders of a cluster without a slot for it, and slots for it without a holder.
+    /// Keys among the holders of a cluster that hold no slot for it, and keys that hold a slot for a cluster but are
+    /// not among its holders.
     pub holders: usize,
     /// Clusters whose deletion had stopped halfway.
     pub deletions: usize,
@@ -69,8 +70,8 @@ pub struct RepairRequest {
 /// users, or 25 clusters or keys.
 ///
 /// # Errors
-/// When no report can have contained the position, or a request to the table fails. What was mended until then stays
-/// mended, and repeating the call continues.
+/// When no report can have contained the position, or a request to the table fails. Everything that was mended before
+/// the failure stays mended, and repeating the call continues the repair.
 pub async fn repair_tenant(
     store: &Store,
     request: &RepairRequest,
@@ -161,7 +162,8 @@ impl Repair<'_> {
                 break;
             }
         }
-        // The index does not list those who remain. One of them may still be an administrator whose item is damaged.
+        // The index does not list the users who remain. One of them may still be an administrator whose item is
+        // damaged.
         for user in &listed {
             let is_admin = match store.user(tenant, user).await {
                 Err(StoreError::Item(_)) => true,
@@ -250,7 +252,7 @@ impl Repair<'_> {
         let mut held = 0;
         for name in store.slots(tenant, key.key_id, MOST_SLOTS).await? {
             let cluster = match store.cluster(tenant, &name).await {
-                // The list of clusters has counted it.
+                // The check of the clusters has already counted this damaged item.
                 Err(StoreError::Item(_)) => {
                     held += 1;
                     continue;

@@ -19,7 +19,7 @@ use crate::{
     store::{Attempts, Position, Store, UserWritten},
 };
 
-/// The caller that the actor is, if it may call. Does not record a sign-in.
+/// Turns an actor into a caller, provided that it may call. Does not record a sign-in.
 pub(super) async fn resolve(actor: &Actor, store: &Store, now: Timestamp) -> Result<Caller, Error> {
     let user = match &actor.identity {
         Identity::Person(person) => store.user(&actor.tenant_id, &person.user_id).await?,
@@ -28,7 +28,7 @@ pub(super) async fn resolve(actor: &Actor, store: &Store, now: Timestamp) -> Res
     known(actor, user, now)
 }
 
-/// The caller that the actor is, if it may call, and the user that the request is about.
+/// Turns an actor into a caller, provided that it may call. Also returns the user that the request is about.
 pub(super) async fn resolve_both(
     actor: &Actor,
     store: &Store,
@@ -73,8 +73,8 @@ fn operator(actor: &Actor, client: &str) -> Caller {
 }
 
 /// Records the time of a sign-in of an actor. `user` is the actor's user as read from the table. The first sign-in
-/// creates the user. Returns `None` if a concurrent request has created the user. The caller must then read again. An
-/// operator signs in to no tenant.
+/// creates the user. Returns `None` if a concurrent request has created the user. The caller must then read again.
+/// Operators do not sign in.
 ///
 /// # Errors
 /// [`Error::TooManyFirstSignIns`] if the tenant has already had `first_sign_ins` first sign-ins this hour. People whom
@@ -445,8 +445,8 @@ async fn deactivate(
     Ok(())
 }
 
-/// Looks for administrators other than `user` whom damage has removed from the set of administrators, and adds up to
-/// ten of them. False if they have changed meanwhile.
+/// Looks for administrators other than `user` who may be missing from the set of administrators because it was damaged,
+/// and adds up to ten of them to the set. False if one of them has changed meanwhile.
 async fn complete_admins(store: &Store, tenant: &TenantId, user: &UserId) -> Result<bool, Error> {
     let (mut found, mut after) = (Vec::new(), None);
     loop {
@@ -466,7 +466,7 @@ async fn complete_admins(store: &Store, tenant: &TenantId, user: &UserId) -> Res
     Ok(found.is_empty() || store.restore_admins(tenant, &found).await?)
 }
 
-/// The entry of the audit trail about a change of a user, if a field changes that is more than a time.
+/// The entry of the audit trail about a change to a user. `None` if no field changes that the audit trail shows.
 fn entry(actor: &Actor, old: Option<&User>, new: &User, now: Timestamp) -> Option<AuditEntry> {
     let old = old.filter(|old| old.status != UserStatus::Deleted);
     let was_active = old.map(User::is_active);

@@ -46,7 +46,7 @@ impl Store {
             ..Query::default()
         };
         let (items, _) = self.table.query(query).await?;
-        // The sort key says everything, so a damaged slot counts like any other.
+        // The sort key contains everything that is needed, so a damaged slot counts like any other.
         let slots = items.iter().map(|item| sort_key(item).parse::<SlotSk>());
         Ok(slots.flatten().map(|slot| slot.cluster).collect())
     }

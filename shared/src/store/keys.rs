@@ -47,7 +47,7 @@ pub struct CreationState {
 /// The keys that count against the owner's quota.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Quota {
-    /// Some may have ended since. Empty if the item is damaged.
+    /// Some of them may have ended since. Empty if the item is damaged.
     pub live: BTreeSet<KeyId>,
     is_damaged: bool,
 }
@@ -58,8 +58,8 @@ pub enum Issued {
     Done,
     /// The caller or the owner has changed since it was read.
     Changed,
-    /// For a new key: another request with the same `Idempotency-Key` was faster. For a key to re-issue: it was used,
-    /// issued again, revoked or has expired since it was read.
+    /// For a new key: another request with the same `Idempotency-Key` was faster. For a key to be issued again: since
+    /// the key was read, it was used, issued again or revoked, or has expired.
     Taken,
 }
 
@@ -194,7 +194,7 @@ impl Store {
     }
 
     /// Writes a new key, provided that the caller and the owner have not changed since they were read, that the owner
-    /// has fewer than `quota` keys, and that its `Idempotency-Key` is unused, or was used before `forgotten_before`.
+    /// has fewer than `quota` keys, and that the `Idempotency-Key` is unused, or was used before `forgotten_before`.
     pub(crate) async fn create_key(
         &self,
         key: &KeyRecord,
@@ -398,9 +398,10 @@ impl Store {
         self.table.try_update(&update).await.map(drop)
     }
 
-    /// Changes how many clusters a key may onboard, provided that it has not expired. A `giver` raises the limit, and
-    /// must still have the role and status that were read; without one, the limit must not rise. False, without a
-    /// change, if one of these conditions does not hold. There is no `entry` if the limit does not change.
+    /// Changes how many clusters a key may onboard, provided that it has not expired. If there is a `giver`, the limit
+    /// may rise, but the giver must still have the role and status that were read. Without a `giver`, the limit must
+    /// not rise. If one of these conditions does not hold, changes nothing and returns false. There is no `entry` if
+    /// the limit does not change.
     pub(crate) async fn limit_clusters(
         &self,
         key: &KeyRecord,

@@ -33,7 +33,7 @@ impl Store {
     /// Counts a new node of a cluster. False if the cluster is full.
     ///
     /// # Errors
-    /// [`StoreError::Busy`] if another call does not finish counting the nodes.
+    /// [`StoreError::Busy`] if another call does not finish counting the nodes in time.
     pub(crate) async fn count_node(
         &self,
         tenant: &TenantId,

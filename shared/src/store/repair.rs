@@ -55,7 +55,7 @@ impl Store {
         Ok(matches!(outcome, Outcome::Done))
     }
 
-    /// The epoch that the latest revocation of all keys of a user began.
+    /// The epoch that began with the latest revocation of all of a user's keys.
     pub(crate) async fn latest_epoch(&self, user: &User) -> Result<Option<Epoch>, StoreError> {
         let query = Query {
             partition: user_pk(&user.tenant_id, &user.user_id).to_string(),
@@ -68,7 +68,7 @@ impl Store {
         Ok(page.items.first().map(|end| end.began))
     }
 
-    /// Raises the epoch of a user. False if it has changed since it was read.
+    /// Raises the epoch of a user. False if the epoch has changed since it was read.
     pub(crate) async fn raise_epoch(&self, user: &User, epoch: Epoch) -> Result<bool, StoreError> {
         let update = Write::update(
             PrimaryKey::user(&user.tenant_id, &user.user_id),
@@ -81,7 +81,8 @@ impl Store {
         Ok(matches!(outcome, Outcome::Done))
     }
 
-    /// Sets the number of slots that a key holds. False if it has changed since it was read.
+    /// Corrects the counter of a key to the number of slots that the key holds. False if the counter has changed since
+    /// it was read.
     pub(crate) async fn correct_count(
         &self,
         key: &KeyRecord,
@@ -137,7 +138,8 @@ impl Store {
         Ok(FalseHolders { without_slot, dead })
     }
 
-    /// Removes a key that has no slot for a cluster from its holders. False if the key or the cluster has changed.
+    /// Removes a key from the holders of a cluster for which it has no slot. False if the key or the cluster has
+    /// changed.
     pub(crate) async fn forget_holder(
         &self,
         cluster: &Cluster,

@@ -31,7 +31,7 @@ pub enum StoreError {
         action: &'static str,
         /// The error code, or the kind of failure.
         code: String,
-        /// Whether it would fail again.
+        /// Whether the same request would fail again.
         is_permanent: bool,
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
@@ -246,7 +246,7 @@ impl Write {
         self.raw(&format!(":{name}"), value)
     }
 
-    /// Adds a condition to the one that the write has.
+    /// Adds a condition to those that the write already has.
     pub fn and(mut self, condition: &str) -> Self {
         let first = self.condition.take();
         self.condition = Some(match first {

@@ -54,7 +54,8 @@ fn as_read(write: Write, user: &User) -> Write {
 }
 
 /// Makes a transaction fail unless the caller still has the role and status that the policy decided on. Writes that
-/// give something need it. Writes that take something must not have it: no write to the caller's item may delay them.
+/// give something need this check. Writes that take something away must not have it, so that no write to the caller's
+/// item can delay them.
 pub(super) fn may_still(caller: &User) -> Write {
     let check = Write::check(PrimaryKey::user(&caller.tenant_id, &caller.user_id));
     with_rights(check, caller)
@@ -84,8 +85,8 @@ pub(super) fn update_admins(tenant: &TenantId, expression: &str, users: &[&UserI
     Write::update(PrimaryKey::admins(tenant), expression).value(":users", StringSet(users))
 }
 
-/// The update of the set of administrators that a change to a user requires, if any. It is refused if the set would be
-/// left empty, even if the set does not contain the user.
+/// The update of the set of administrators that a change to a user requires, if any. The update is refused if no other
+/// user would be left in the set, even if the set does not contain this user.
 fn change_admins(old: Option<&User>, new: &User) -> Option<Write> {
     let (tenant, id) = (&new.tenant_id, &new.user_id);
     match (
@@ -117,14 +118,15 @@ fn change_words(old: Option<&User>, new: &User) -> Vec<Write> {
     after.iter().map(put).chain(removed).collect()
 }
 
-/// The writes that change a user, that of the user first, and the position of the change of the set of administrators.
+/// The writes that change a user, beginning with the write of the user's item. Also returns the position of the write
+/// that changes the set of administrators.
 fn user_writes(old: Option<&User>, new: &User, giver: Option<&Caller>) -> (Vec<Write>, usize) {
     let item = UserItem::from(new);
     let is_new_epoch = old.is_some_and(|old| old.epoch < new.epoch);
     let words = change_words(old, new);
     let change = |old: &User| {
         let mut change = Write::change(&UserItem::from(old), &item);
-        // The words follow from the profile that was read. A deletion must not leave a newer one.
+        // The words are derived from the profile that was read. A deletion must not leave a newer profile behind.
         let is_deletion = new.status == UserStatus::Deleted;
         if is_deletion || !words.is_empty() {
             change = with_profile(change, old);
@@ -276,7 +278,7 @@ impl Store {
     /// administrators and the words of the search in the same transaction. If the change gives the user something,
     /// `giver` must still have the role and status that were read.
     ///
-    /// There is no `entry` if no field that it would name changes.
+    /// `entry` is `None` if no field changes that an entry would name.
     pub(crate) async fn write_user(
         &self,
         old: Option<&User>,
@@ -330,7 +332,7 @@ impl Store {
         let pk = user_pk(&user.tenant_id, &user.user_id);
         let mut ends = Vec::new();
         for epoch in unknown {
-            // The first item after an epoch is its end.
+            // The first item after an epoch records the end of that epoch.
             let query = Query {
                 partition: pk.to_string(),
                 prefix: Some(format!("{}#", EpochSk::PREFIX)),
@@ -367,7 +369,7 @@ impl Store {
         Ok(matches!(outcome, Outcome::Done))
     }
 
-    /// Undoes a [`Self::count_first_sign_in`] with the same `now`.
+    /// Undoes a call of [`Self::count_first_sign_in`] with the same `now`.
     pub(crate) async fn uncount_first_sign_in(
         &self,
         tenant: &TenantId,

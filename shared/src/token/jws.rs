@@ -125,7 +125,7 @@ pub enum Refusal {
     NotAToken,
     #[error("not the header of an access key")]
     Header,
-    /// The type is that of an access key, but the algorithm or the key id is not that of any of the public keys.
+    /// The type is that of an access key, but no public key has this algorithm and key id.
     #[error("no public key has this header")]
     UnknownKey,
     #[error("not base64url without padding")]
@@ -142,7 +142,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// Why a header is refused that is not that of any of the public keys.
+    /// The reason for refusing a header that belongs to none of the public keys.
     fn of_header(header: &str) -> Self {
         if header.starts_with(PREFIX) {
             Self::UnknownKey

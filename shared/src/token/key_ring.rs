@@ -76,8 +76,8 @@ impl KeyRing {
         self.needs_all
     }
 
-    /// From now on, the keys behind all names are needed. A refresh is due, unless one is running, which then asks about
-    /// all names.
+    /// From now on, the keys behind all names are needed. If a refresh is running, it asks about all names. Otherwise,
+    /// a refresh is due.
     pub(super) const fn need_all(&mut self) {
         if !self.needs_all {
             self.needs_all = true;
@@ -90,8 +90,9 @@ impl KeyRing {
         self.failure = None;
     }
 
-    /// The names that a refresh has yet to ask about when it has asked about the first `asked` names. If there are none,
-    /// ends the refresh. If KMS then has answered about every name, drops the keys that no name stands for any more.
+    /// The names about which a refresh must still ask KMS after it has asked about the first `asked` names. If none
+    /// remain, ends the refresh and, if KMS has answered about every name, drops the keys for which no name stands any
+    /// more.
     pub(super) fn next_names(&mut self, asked: usize, now: Timestamp) -> Range<usize> {
         let needed = self.needed();
         if asked >= needed {
@@ -100,7 +101,7 @@ impl KeyRing {
         asked..needed
     }
 
-    /// How many of the names, counted from the first, KMS is asked about.
+    /// The number of names, counted from the first, about which KMS is asked.
     fn needed(&self) -> usize {
         if self.needs_all {
             self.answers.len()
@@ -219,7 +220,7 @@ mod tests {
         token::public_keys::PublicKey,
     };
 
-    /// A key whose ARN and public key follow from one number.
+    /// A key whose ARN and public key are derived from one number.
     fn found(number: u8) -> Result<KmsKey, KmsError> {
         let key = SigningKey::from_slice(&[number; 32]).unwrap();
         let spki = key.verifying_key().to_public_key_der().unwrap();
@@ -366,7 +367,7 @@ mod tests {
         }
         refresh(&mut ring, 302, vec![found(2), found(1)]);
         assert_eq!(arns(&ring), ["2", "1"]);
-        // A refusal is an answer. It does not keep other keys, which may be disabled by now.
+        // A refusal is an answer, so the keys that no name stands for are dropped. They may be disabled by now.
         refresh(&mut ring, 602, vec![found(3), refused()]);
         assert_eq!(arns(&ring), ["3", "1"]);
     }

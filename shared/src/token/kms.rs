@@ -33,10 +33,10 @@ pub enum KmsError {
     NoArn(String),
     #[error("the public key of KMS key {0} cannot be used")]
     Unsupported(String, #[source] UnsupportedKey),
-    /// With the latest reason why a key could not be read.
+    /// Contains the latest reason why a key could not be read.
     #[error("no usable key in SIGNING_KEYS")]
     NoKey(#[source] Option<Arc<Self>>),
-    /// With the latest reason why a key could not be read.
+    /// Contains the latest reason why a key could not be read.
     #[error("KMS did not return all public keys")]
     Incomplete(#[source] Option<Arc<Self>>),
     #[error("KMS Sign")]
@@ -65,8 +65,8 @@ impl KmsError {
         self.is_permanent() && !self.is_gone()
     }
 
-    /// Whether the same request would fail again, so that the caller should not repeat it. A missing key is as permanent
-    /// as the reason why it is missing.
+    /// Whether the same request would fail again, so that the caller should not repeat it. If keys are missing, this
+    /// depends on the reason why a key could not be read.
     #[must_use]
     pub fn is_permanent(&self) -> bool {
         match self {
@@ -99,8 +99,8 @@ impl Kms {
         Ok(KmsKey { arn, public_key })
     }
 
-    /// A signature in the encoding of RFC 7518, by the key whose ARN `GetPublicKey` returned: an alias may stand for
-    /// another key by now.
+    /// A signature in the encoding of RFC 7518. Uses the ARN that `GetPublicKey` returned, because an alias may stand
+    /// for another key by now.
     pub(super) async fn sign(&self, key: &KmsKey, message: &[u8]) -> Result<Vec<u8>, KmsError> {
         let KmsKey { arn, public_key } = key;
         let algorithm = public_key.algorithm();

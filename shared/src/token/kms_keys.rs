@@ -26,10 +26,10 @@ const LONGEST_REFRESH: Duration = Duration::from_secs(1);
 
 /// The KMS keys of the deployment.
 ///
-/// The first request after five minutes starts a refresh of the public keys, whatever it carries. The rate of requests
-/// to KMS therefore depends on the clock and not on callers. The refresh runs in a task, and requests use the keys that
-/// the process has. A request waits only if it needs a key that the process does not have. The first such request makes
-/// the process ask about all names from then on. Before that, it asks only about the first name.
+/// The first request after five minutes starts a refresh of the public keys, whatever the request contains. The rate of
+/// requests to KMS therefore depends on the clock and not on callers. The refresh runs in a task, and requests use the
+/// keys that the process has. A request waits only if it needs a key that the process does not have. The first such
+/// request makes the process ask about all names from then on. Before that, it asks only about the first name.
 pub struct KmsKeys(Arc<Shared>);
 
 struct Shared {
@@ -74,7 +74,7 @@ impl KmsKeys {
         self.get(now, KeyRing::public_keys).await
     }
 
-    /// All public keys, after the refresh that is due or running, if one is.
+    /// All public keys. If a refresh is due or running, waits until it has ended.
     ///
     /// # Errors
     /// When KMS could not be asked about every key, so that an unknown key may still be one of ours.
@@ -84,7 +84,7 @@ impl KmsKeys {
         self.refreshed().await
     }
 
-    /// The public keys after the refresh that is running, if one is.
+    /// The public keys. If a refresh is running, waits until it has ended.
     async fn refreshed(&self) -> Result<Arc<PublicKeys>, KmsError> {
         let mut ring = self.0.ring.subscribe();
         match ring.wait_for(|ring| !ring.is_refreshing()).await {
@@ -101,8 +101,8 @@ impl KmsKeys {
     /// disabled or deleted, or that its alias stands for another key. The set is incomplete if KMS could not be asked
     /// about a key that this process has never read.
     ///
-    /// Callers cache the set, so it must not come from before a refresh that is due. If KMS does not respond within a
-    /// second, the earlier set is published.
+    /// Callers cache the set, so a refresh that is due must end before the set is returned. If KMS does not respond
+    /// within a second, the earlier set is published.
     ///
     /// # Errors
     /// When no key can be read.
