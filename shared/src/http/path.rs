@@ -22,7 +22,7 @@ const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
 /// Unlike the error for other path parameters, the error for an operator's `me` names the field.
 pub fn user(request: &Request, actor: &Actor) -> Result<UserId, Error> {
     if is_me(request) {
-        let rule = "must not be me: it stands for a person, and an operator is none";
+        let rule = "must not be me, which stands for a person: an operator is not a person";
         let person = actor
             .person()
             .ok_or_else(|| Error::field("user_id", rule))?;

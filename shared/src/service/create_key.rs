@@ -236,7 +236,7 @@ async fn reissue(
 
 const IN_PROGRESS: Error = Error::Conflict(
     "idempotency_in_progress",
-    "another request with this Idempotency-Key is in progress: repeat the request later, which replaces its secret",
+    "another request with this Idempotency-Key is in progress: retry later, and the key gets a new secret",
 );
 
 /// Signs a key, and puts its hash into its record.

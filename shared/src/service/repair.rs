@@ -20,7 +20,7 @@ use crate::{
 const MOST_SLOTS: i32 = 200;
 /// The number of clusters or keys that are checked between two looks at the clock.
 const PAGE: i32 = 25;
-const NEXT_RULE: &str = "must be an unchanged next of the previous report";
+const NEXT_RULE: &str = "must be the unchanged next of the previous report";
 
 /// The findings of a repair. With `apply`, it has mended them, unless other calls changed the same items meanwhile.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
