@@ -167,8 +167,8 @@ impl User {
         }
     }
 
-    /// The user after a sign-in of the person. The name follows the identity provider, and so does a verified e-mail
-    /// address.
+    /// The user after a sign-in of the person. The name is taken from the identity provider, and so is a verified
+    /// e-mail address.
     #[must_use]
     pub fn signed_in(mut self, person: &Person, now: Timestamp) -> Self {
         if person.is_bootstrap_admin && !self.bootstrapped {

@@ -22,7 +22,8 @@ const MOST_SLOTS: i32 = 200;
 const PAGE: i32 = 25;
 const NEXT_RULE: &str = "must be the unchanged next of the previous report";
 
-/// The findings of a repair. With `apply`, it has mended them, unless other calls changed the same items meanwhile.
+/// The findings of a repair. With `apply`, the repair has mended what it found, unless other calls changed the same
+/// items meanwhile.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 pub struct RepairReport {
     pub keys_checked: usize,
