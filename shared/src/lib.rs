@@ -37,7 +37,8 @@
 //! `tests/layers` checks these rules in the source:
 //!
 //! - Nothing below [`http`] uses `lambda_http` or, outside of tests, `serde_json::Value`.
-//! - Only [`store`] contains table keys. Only [`store`] uses DynamoDB, only [`token`] KMS, and only [`bus`] EventBridge.
+//! - Only [`store`] contains table keys.
+//! - Only [`store`] uses DynamoDB, only [`token`] uses KMS, and only [`bus`] uses EventBridge.
 //! - [`policy`] uses only [`model`] and [`token`], and does no I/O.
 //! - Imports have no cycles.
 //! - Functions use only [`http`], [`service`], [`model`] and [`process`]; `onboard` and `clusters` also use

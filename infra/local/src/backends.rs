@@ -1,5 +1,5 @@
-//! The services that the functions call: DynamoDB, KMS and EventBridge. Each is behind a proxy that checks permissions and injects
-//! faults.
+//! The services that the functions call: DynamoDB, KMS and EventBridge. Each is behind a proxy that checks
+//! permissions and injects faults.
 
 use std::{path::Path, sync::Arc};
 

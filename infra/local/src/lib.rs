@@ -252,8 +252,8 @@ impl Stack {
         self.backends.faults.add(rule)
     }
 
-    /// The permissions of a function's role for DynamoDB, its stream, KMS, EventBridge and SQS. `function` is the name of the
-    /// binary.
+    /// The permissions of a function's role for DynamoDB, its stream, KMS, EventBridge and SQS. `function` is the
+    /// name of the binary.
     pub fn allowed_permissions(&self, function: &str) -> BTreeSet<Permission> {
         self.backends.permissions.allowed(function)
     }
@@ -268,7 +268,8 @@ impl Stack {
         self.functions.keys().map(String::as_str)
     }
 
-    /// The latest events that the functions sent to EventBridge, oldest first, in the form in which targets receive them.
+    /// The latest events that the functions sent to EventBridge, oldest first, in the form in which targets receive
+    /// them.
     pub fn events(&self) -> Vec<Value> {
         self.backends.event_bridge.events()
     }

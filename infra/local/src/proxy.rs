@@ -1,5 +1,5 @@
-//! A proxy in front of DynamoDB, KMS and EventBridge. It identifies the calling function, checks its permissions, records every
-//! request, and injects the faults that a test requests.
+//! A proxy in front of DynamoDB, KMS and EventBridge. It identifies the calling function, checks its permissions,
+//! records every request, and injects the faults that a test requests.
 
 use std::{
     collections::VecDeque,

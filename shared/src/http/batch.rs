@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::service::StreamRecord;
 
-/// The records of an event of a DynamoDB stream, each with its sequence number. A record is `None` if it cannot be read.
+/// The records of a DynamoDB stream in an event, each with its sequence number. `None` stands for an unreadable record.
 ///
 /// # Errors
 /// When the event is not a batch of stream records.

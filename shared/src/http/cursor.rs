@@ -20,7 +20,7 @@ fn sum(name: &str, position: &str) -> [u8; SUM] {
     sum
 }
 
-/// The cursor for a position in the list with this name, which identifies the tenant, the list and its filters.
+/// Encodes a position as a cursor. `name` identifies the tenant, the list and its filters.
 pub(super) fn encode(Position(position): &Position, name: &str) -> String {
     BASE64URL.encode([&sum(name, position)[..], position.as_bytes()].concat())
 }

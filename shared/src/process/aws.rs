@@ -26,6 +26,23 @@ pub struct AwsSettings {
     http: SharedHttpClient,
 }
 
+/// A client from one of the SDK's crates, whose builders have the same methods but different types.
+macro_rules! client {
+    ($sdk:ident, $settings:expr, $endpoint:expr) => {{
+        use $sdk::config::{BehaviorVersion, Config, Region, StalledStreamProtectionConfig};
+        let mut config = Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new($settings.region.clone()))
+            .credentials_provider($settings.credentials.clone())
+            .http_client($settings.http.clone())
+            .timeout_config(timeouts())
+            .retry_config(retries())
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
+        config.set_endpoint_url($endpoint.clone());
+        $sdk::Client::from_conf(config.build())
+    }};
+}
+
 impl AwsSettings {
     /// Reads the variables that Lambda sets, and `AWS_ENDPOINT_URL*`, which are set only where another service stands
     /// in for AWS.
@@ -60,51 +77,17 @@ impl AwsSettings {
 
     #[must_use]
     pub fn dynamodb(&self) -> aws_sdk_dynamodb::Client {
-        use aws_sdk_dynamodb::config::{
-            BehaviorVersion, Config, Region, StalledStreamProtectionConfig,
-        };
-        let mut config = Config::builder()
-            .behavior_version(BehaviorVersion::latest())
-            .region(Region::new(self.region.clone()))
-            .credentials_provider(self.credentials.clone())
-            .http_client(self.http.clone())
-            .timeout_config(timeouts())
-            .retry_config(retries())
-            .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
-        config.set_endpoint_url(self.dynamodb_endpoint.clone());
-        aws_sdk_dynamodb::Client::from_conf(config.build())
+        client!(aws_sdk_dynamodb, self, self.dynamodb_endpoint)
     }
 
     #[must_use]
     pub fn kms(&self) -> aws_sdk_kms::Client {
-        use aws_sdk_kms::config::{BehaviorVersion, Config, Region, StalledStreamProtectionConfig};
-        let mut config = Config::builder()
-            .behavior_version(BehaviorVersion::latest())
-            .region(Region::new(self.region.clone()))
-            .credentials_provider(self.credentials.clone())
-            .http_client(self.http.clone())
-            .timeout_config(timeouts())
-            .retry_config(retries())
-            .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
-        config.set_endpoint_url(self.kms_endpoint.clone());
-        aws_sdk_kms::Client::from_conf(config.build())
+        client!(aws_sdk_kms, self, self.kms_endpoint)
     }
 
     #[must_use]
     pub fn event_bridge(&self) -> aws_sdk_eventbridge::Client {
-        use aws_sdk_eventbridge::config::{
-            BehaviorVersion, Config, Region, StalledStreamProtectionConfig,
-        };
-        let mut config = Config::builder()
-            .behavior_version(BehaviorVersion::latest())
-            .region(Region::new(self.region.clone()))
-            .credentials_provider(self.credentials.clone())
-            .http_client(self.http.clone())
-            .timeout_config(timeouts())
-            .retry_config(retries())
-            .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
-        config.set_endpoint_url(self.event_bridge_endpoint.clone());
-        aws_sdk_eventbridge::Client::from_conf(config.build())
+        client!(aws_sdk_eventbridge, self, self.event_bridge_endpoint)
     }
 }
 
@@ -122,7 +105,8 @@ fn retries() -> RetryConfig {
         .with_initial_backoff(Duration::from_millis(100))
 }
 
-/// Whether a request fails however often it is repeated, for example because access is denied or the request is invalid.
+/// Whether a request fails however often it is repeated, for example because access is denied or the request is
+/// invalid.
 /// Throttling, timeouts, failed connections and errors of the service itself end by themselves.
 pub(crate) fn is_permanent<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
     match error {

@@ -1,6 +1,6 @@
-//! Publishes the audit trail: each entry that was added to the table becomes an event. An entry that could not be written
-//! with its change waits in the item that it is about. It is added to the table now, and then becomes an event like the
-//! others.
+//! Publishes the audit trail: each entry that was added to the table becomes an event. An entry that could not be
+//! written with its change waits in another item. This module adds it to the audit trail, where it becomes an event
+//! like the others.
 
 use crate::{
     bus::{Bus, BusError, Event},
@@ -18,9 +18,9 @@ pub enum PublishError {
     Bus(#[from] BusError),
 }
 
-/// Handles records of the table's stream, each with a tag. `render` returns the JSON of an entry. Returns the tags of the
-/// records that failed, which must be delivered again: events are sent at least once, and an entry that waits is entered
-/// once.
+/// Handles records of the table's stream, each with a tag. `render` returns the JSON of an entry. Returns the tags of
+/// the records that failed, which must be delivered again. Events are sent at least once, and an entry that waits is
+/// entered once.
 pub async fn publish_entries<T>(
     (store, bus): (&Store, &Bus),
     records: Vec<(T, StreamRecord)>,

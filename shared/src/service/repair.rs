@@ -163,8 +163,8 @@ impl Repair<'_> {
                 break;
             }
         }
-        // The index does not list the users who remain. One of them may still be an administrator whose item is
-        // damaged.
+        // The users who are still in `listed` did not appear in the index. One of them may still be an administrator
+        // whose item is damaged.
         for user in &listed {
             let is_admin = match store.user(tenant, user).await {
                 Err(StoreError::Item(_)) => true,

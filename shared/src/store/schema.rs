@@ -6,7 +6,7 @@
 //! | `U#<tenant>#<user>` | `EPOCH#<n>` | [`EpochItem`]: the start of epoch n, which revoked all earlier keys |
 //! | `U#<tenant>#<user>` | `KEY#<key id>` | [`KeyItem`]: a key or, once it has expired, its history without the hash |
 //! | `U#<tenant>#<user>` | `IDEM#<sha256>` | [`IdempotencyItem`]: the key that an `Idempotency-Key` created |
-//! | `U#<tenant>#<user>` | `PENDING#<time>#<id>` | [`PendingItem`]: an entry of the audit trail that waits to be written |
+//! | `U#<tenant>#<user>` | `PENDING#<time>#<id>` | [`PendingItem`]: an entry that is not in the audit trail yet |
 //! | `U#<tenant>#<user>` | `QUOTA` | [`QuotaItem`]: the keys that count against the user's quota |
 //! | `T#<tenant>` | `ADMINS` | [`AdminsItem`]: the active administrators |
 //! | `T#<tenant>` | `SIGNINS#<hour>` | [`PrimaryKey::sign_ins`]: the number of first sign-ins in the hour |
@@ -18,8 +18,8 @@
 //! | `J#<sha256>` | `JOIN` | [`JoinTokenItem`]: a join token |
 //! | `A#<tenant>#<month>#<shard>` | `<time>#<id>` | [`AuditItem`]: an entry of the audit trail |
 //!
-//! The index `target` lists the entries of the audit trail by key, user or cluster. A planned feature will use the index
-//! `due`, which the template already defines.
+//! The index `target` lists the entries of the audit trail by key, user or cluster. A planned feature will use the
+//! index `due`, which the template already defines.
 //!
 //! Reading is strict: a damaged attribute, or the absence of a required one, is an error and is never replaced by a
 //! default. The indexes contain keys only (`KEYS_ONLY`), so that the use of a key never writes to one.
@@ -979,7 +979,8 @@ impl From<JoinTokenItem> for JoinTokenRecord {
     }
 }
 
-/// An entry of the audit trail. The index `target` lists the entries of one target.
+/// An entry of the audit trail. The index `target` lists the entries of one target. It can be part of another item, so
+/// no attribute without a value is written.
 #[derive(Serialize, Deserialize)]
 pub(super) struct AuditItem {
     pk: AuditPk,
@@ -991,10 +992,15 @@ pub(super) struct AuditItem {
     target: Target,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     changes: BTreeMap<String, Change>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     source_ip: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     user_agent: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     request_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub recorded_at: Option<Timestamp>,
     ttl: Timestamp,
 }
@@ -1197,7 +1203,7 @@ mod tests {
             }
         }
 
-        /// The names of the item's attributes, except `ttl`, which some kinds of item do not read back.
+        /// The names of the item's attributes, except `ttl`, which is not read back for some kinds of item.
         fn attributes(&self) -> impl Iterator<Item = &String> {
             self.item.keys().filter(|name| *name != "ttl")
         }

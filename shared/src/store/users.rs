@@ -38,8 +38,8 @@ pub enum UserWritten {
     LastAdmin,
 }
 
-/// Makes a transaction fail unless the user's role, status and epoch are still those that were read. A key that is
-/// created for the user is then valid, and within the user's role.
+/// Makes a transaction fail unless the user's role, status and epoch are still those that were read. If it
+/// succeeds, a key that it creates for the user is therefore valid, and within the user's role.
 pub(super) fn is_unchanged(user: &User) -> Write {
     let check = Write::check(PrimaryKey::user(&user.tenant_id, &user.user_id));
     as_read(check, user)

@@ -33,8 +33,8 @@ enum Answer {
 pub(super) struct KeyRing {
     answers: Vec<Answer>,
     needs_all: bool,
-    /// Each key with the index of its name, in the order of the names. If a name now stands for a different key, the
-    /// new key comes first, and the old one stays until a refresh has an answer about every name.
+    /// Each key with the index of its name, in the order of the names. If a name now points to a different key, the
+    /// new key precedes the old one, which is kept until a refresh has got an answer for every name.
     keys: Vec<(usize, Arc<KmsKey>)>,
     public_keys: Arc<PublicKeys>,
     /// Why a key could not be read in the latest refresh.

@@ -1,5 +1,5 @@
-//! IAM: the requests that each function may send to DynamoDB, KMS and EventBridge, according to the template's policies. All other
-//! requests are denied.
+//! IAM: the requests that each function may send to DynamoDB, KMS and EventBridge, according to the policies of the
+//! template. All other requests are denied.
 
 mod conditions;
 mod expressions;
