@@ -44,6 +44,7 @@ const PERMISSIONS: Record<Permission, string> = {
   "bundles:manage": "Manage bundles from the command line",
   "access-keys:manage": "Manage the access keys of others",
   "users:manage": "Manage users",
+  "audit:read": "Read the audit trail",
 };
 
 export function permissions(user: User): { name: string; meaning: string }[] {
