@@ -124,6 +124,18 @@ fn a_lost_response_leaves_one_entry() {
     });
 }
 
+#[test]
+fn an_entry_has_the_request_id_of_the_response() {
+    run(async {
+        let tenant = Tenant::fresh();
+        let provision = tenant.request("admin", "PUT", "/v1/users/ann");
+        let answer = send(provision.json(&json!({ "role": "viewer" }))).await;
+        let entries = tenant.all("admin", "/v1/audit?target=user:ann").await;
+        let id = entries[0]["request_id"].as_str();
+        assert_eq!(id, answer.header("apigw-requestid"));
+    });
+}
+
 /// Copies an entry to an earlier time.
 async fn copy(tenant: &Tenant<'_>, entry: &Value, days: i64) -> String {
     let time = rfc3339(now() - days * 86_400).replace('Z', ".000Z");
