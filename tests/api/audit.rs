@@ -158,6 +158,29 @@ fn an_entry_says_what_changed_and_where_the_request_came_from() {
 }
 
 #[test]
+fn a_sign_in_and_the_change_that_follows_it_have_an_entry_each() {
+    run(async {
+        let tenant = Tenant::fresh();
+        tenant.get("admin", "/v1/users/me").await.expect(200);
+        let renamed = json!({ "sub": "admin", "tenant_id": tenant.id, "name": "New" });
+        let change = tenant.call("PUT", "/v1/users/me");
+        let change = change.bearer_auth(tenant.token_of(renamed));
+        let body = json!({ "role": "admin", "email": "a@example.com" });
+        send(change.json(&body)).await.expect(200);
+        let entries = trail(&tenant, "?action=user.changed").await;
+        let mut fields: Vec<String> = Vec::new();
+        for entry in &entries {
+            fields.extend(entry["changes"].as_object().unwrap().keys().cloned());
+        }
+        fields.sort();
+        assert_eq!(
+            (entries.len(), fields),
+            (2, vec!["email".into(), "name".into()])
+        );
+    });
+}
+
+#[test]
 fn a_sign_in_that_changes_the_user_is_entered_and_others_are_not() {
     run(async {
         let tenant = Tenant::fresh();

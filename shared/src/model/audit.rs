@@ -78,6 +78,8 @@ impl AuditEntry {
     ) -> Self {
         let (before, after) = (before.map(Into::into), after.map(Into::into));
         if before != after {
+            let id = self.id.to_string();
+            self.id = EntryId::of(&[&id, field, &format!("{before:?} {after:?}")]);
             self.changes
                 .insert(field.to_owned(), Change { before, after });
         }
@@ -237,7 +239,7 @@ impl TryFrom<String> for Action {
     }
 }
 
-/// What was changed. Displayed as `<kind>:<id>`.
+/// The key, user or cluster that was changed. Displayed as `<kind>:<id>`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Target {
     pub kind: TargetKind,
@@ -398,6 +400,15 @@ mod tests {
         assert_ne!(entry("r1", NOW).id, entry("r1", at(1)).id);
         let id = entry("r1", NOW).id;
         assert_eq!(id.to_string().parse(), Ok(id));
+    }
+
+    #[test]
+    fn two_changes_by_one_request_have_two_entries() {
+        let renamed = entry("r", NOW).with("name", Some("Ann"), Some("Anna"));
+        let promoted = entry("r", NOW).with("role", Some(Role::Viewer), Some(Role::Admin));
+        assert_ne!(renamed.id, promoted.id);
+        let again = entry("r", NOW).with("name", Some("Ann"), Some("Anna"));
+        assert_eq!(renamed.id, again.id);
     }
 
     #[test]
