@@ -1,7 +1,9 @@
 //! The audit trail when writes fail.
 
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
 use harness::{Fault, RuleGuard, Tenant, eventually, now, rfc3339, run, send, stack};
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use crate::outages::{SLOW, expect_unavailable, timed};
 
@@ -192,6 +194,29 @@ fn the_trail_continues_in_earlier_months_until_entries_are_too_old() {
                 .map(|entry| entry["time"].as_str().unwrap())
                 .collect();
             assert_eq!(times, expected, "{query}");
+        }
+    });
+}
+
+#[test]
+fn a_time_in_the_far_future_costs_no_more_than_today() {
+    run(async {
+        let tenant = Tenant::fresh();
+        tenant.user("ann", "viewer").await;
+        // Anyone can compute the checksum of a cursor.
+        let filter =
+            "AuditFilter { actor: None, target: None, action: None, from: None, to: None }";
+        let name = format!("audit trail of {}?{filter}", tenant.id);
+        let position = "9999-12-01T00:00:00.000Z";
+        let sum = Sha256::digest([name.as_bytes(), b"\0", position.as_bytes()].concat());
+        let cursor = BASE64URL.encode([&sum[..16], position.as_bytes()].concat());
+        for query in ["to=9999-12-30T00:00:00Z", &format!("cursor={cursor}")] {
+            let before = tenant.store_requests();
+            let answer = tenant.get("admin", &format!("/v1/audit?{query}")).await;
+            assert_eq!(answer.expect(200).array("items").len(), 2, "{query}");
+            // The months of 400 days, with eight queries each, and the caller.
+            let requests = tenant.store_requests() - before;
+            assert!(requests <= 15 * 8 + 1, "{query}: {requests}");
         }
     });
 }

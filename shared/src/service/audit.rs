@@ -54,7 +54,9 @@ pub async fn list_audit_trail(
     // TTL may not have removed older entries yet.
     let kept = store.oldest_entry(now);
     let from = filter.from.map_or(kept, |from| from.max(kept));
-    let newest = Position::before(filter.to.unwrap_or(now + CLOCK_SKEW));
+    // Otherwise, a time or a forged cursor in the far future would make the list look at every month until then.
+    let latest = now + CLOCK_SKEW;
+    let newest = Position::before(filter.to.map_or(latest, |to| to.min(latest)));
     let mut gather = Gather::new(page);
     let is_filtered = filter.actor.is_some() || filter.action.is_some();
     let size = gather.page_size(is_filtered).min(100);
@@ -65,7 +67,9 @@ pub async fn list_audit_trail(
                 store.audit_trail_of(tenant, target, after, size).await?
             }
             None => {
-                let after = gather.position().unwrap_or(&newest);
+                let after = gather.position();
+                let after = after.filter(|after| after.is_before(&newest));
+                let after = after.unwrap_or(&newest);
                 store.audit_trail(tenant, after, from, size).await?
             }
         };

@@ -257,6 +257,11 @@ impl Position {
         Self(time.to_millis_text())
     }
 
+    /// Whether this position in the audit trail is earlier than another one.
+    pub(crate) fn is_before(&self, other: &Self) -> bool {
+        self.0 < other.0
+    }
+
     /// The position after an entry of the audit trail.
     pub(crate) fn after_entry(entry: &AuditEntry) -> Self {
         let (at, id) = (entry.at, entry.id);
