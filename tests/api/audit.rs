@@ -181,6 +181,22 @@ fn a_sign_in_and_the_change_that_follows_it_have_an_entry_each() {
 }
 
 #[test]
+fn a_key_in_the_wrong_place_reaches_no_entry() {
+    run(async {
+        let tenant = Tenant::fresh();
+        let (id, key) = tenant.key("admin", "viewer").await;
+        let path = format!("{KEYS}/{id}");
+        let reason = format!("{path}?reason=leaked%20{key}");
+        let refused = tenant.delete("admin", &reason).await;
+        refused.expect(400).expect_fields(&["reason"]);
+        let revoke = tenant.request("admin", "DELETE", &path);
+        send(revoke.header("user-agent", &key)).await.expect(204);
+        let entries = trail(&tenant, "?action=access-key.revoked").await;
+        assert_eq!(entries[0]["user_agent"], Value::Null);
+    });
+}
+
+#[test]
 fn a_sign_in_that_changes_the_user_is_entered_and_others_are_not() {
     run(async {
         let tenant = Tenant::fresh();

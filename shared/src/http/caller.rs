@@ -128,9 +128,11 @@ fn person(
 pub fn origin(request: &Request) -> Origin {
     let context = context(request);
     let http = context.map(|context| &context.http);
+    let user_agent = http.and_then(|http| http.user_agent.as_deref());
     Origin::new(
         http.and_then(|http| http.source_ip.clone()),
-        http.and_then(|http| http.user_agent.as_deref()),
+        // The audit trail must not contain a key, not even one that a client sends in the wrong header.
+        user_agent.filter(|text| !text.contains(PREFIX)),
         Some(request_id(request)),
     )
 }

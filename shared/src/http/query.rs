@@ -8,6 +8,7 @@ use super::{cursor, error::Error};
 use crate::{
     model::{Role, UserStatus, is_plain, words},
     service::{AuditFilter, ClusterFilter, KeyFilter, List, PageRequest, Position, UserFilter},
+    token::PREFIX,
 };
 
 /// The query parameters that a route of our own API knows. AccuKnox's routes and the console ignore others.
@@ -109,10 +110,13 @@ pub fn idempotency_key(request: &Request) -> Result<Option<&str>, Error> {
 }
 
 /// The `reason` of a revocation: at most 200 characters, none of which is a control, text direction or invisible
-/// character.
+/// character. It is stored and shown, so it must not contain the key.
 pub fn reason(request: &Request) -> Result<Option<String>, Error> {
     match parameter(request, "reason")?.map(str::trim) {
         None | Some("") => Ok(None),
+        Some(text) if text.contains(PREFIX) => {
+            Err(Error::field("reason", "must not contain an access key"))
+        }
         Some(text) if text.chars().count() <= 200 && is_plain(text) => Ok(Some(text.to_owned())),
         Some(_) => Err(Error::field(
             "reason",
