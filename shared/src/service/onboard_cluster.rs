@@ -86,12 +86,7 @@ pub async fn onboard_cluster(
                 return Err(refusal.into());
             }
             Decision::FinishDeletion(cluster) => {
-                let by = (&Principal::system(), origin);
-                let finished = clusters::delete(store, *cluster, by, now).await;
-                finished.map_err(|error| match error {
-                    Error::Conflict(..) => Error::TryAgain,
-                    error => error,
-                })?;
+                finish_deletion(store, *cluster, origin, now).await?;
                 continue;
             }
             Decision::CorrectCount { key, held } => {
@@ -119,6 +114,20 @@ pub async fn onboard_cluster(
     }
     // Nothing is wrong with the request: 503 tells the caller to repeat it.
     Err(StoreError::Busy.into())
+}
+
+async fn finish_deletion(
+    store: &Store,
+    cluster: Cluster,
+    origin: &Origin,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let by = (&Principal::system(), origin);
+    let finished = clusters::delete(store, cluster, by, now).await;
+    finished.map_err(|error| match error {
+        Error::Conflict(..) => Error::TryAgain,
+        error => error,
+    })
 }
 
 /// The entry of the audit trail, if the key takes a slot. A repeated onboarding changes only times.
