@@ -1,5 +1,5 @@
-//! Publishes the audit trail on EventBridge. Lambda invokes this function with records of the table's stream, after an
-//! entry was added or an item got an entry that waits to be added.
+//! Publishes the audit trail on EventBridge. Lambda invokes this function with records of the table's stream: of new
+//! entries, and of items that contain an entry that could not be written with its change.
 
 use access_keys::{
     http::{

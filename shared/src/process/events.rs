@@ -24,7 +24,7 @@ pub const CLUSTER_ONBOARDED: &str = "cluster.onboarded";
 pub const CLUSTER_DELETED: &str = "cluster.deleted";
 /// A join token that had already been redeemed was presented again.
 pub const JOIN_TOKEN_REPLAYED: &str = "join-token.replayed";
-/// An entry of the audit trail could not be written with its change, and waits in the item that it is about.
+/// An entry of the audit trail could not be written with its change, and waits in another item.
 pub const AUDIT_ENTRY_PENDING: &str = "audit-entry.pending";
 /// A list left out an item that cannot be read.
 pub const ITEM_UNREADABLE: &str = "item.unreadable";

@@ -40,7 +40,7 @@ struct Change {
 pub(crate) enum Outgoing {
     /// An entry that was added to the audit trail.
     Entry(AuditEntry),
-    /// An entry that waits in the item that it is about.
+    /// An entry that could not be written with its change, and waits in another item.
     Pending(PendingEntry),
     Nothing,
 }
