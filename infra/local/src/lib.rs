@@ -18,6 +18,7 @@ mod kms;
 mod logs;
 mod proxy;
 mod runtime_api;
+mod scheduler;
 mod template;
 mod web;
 
@@ -44,6 +45,7 @@ use crate::{
     issuer::Issuer,
     kms::{Blob, CreateAlias, CreateKey, Sign},
     logs::Logs,
+    scheduler::Schedule,
     template::{ACCOUNT, REGION, Resource, Scalar, Template},
     web::Server,
 };
@@ -69,6 +71,8 @@ pub struct Options {
     pub parameters: Vec<(String, String)>,
     /// How often expired items are deleted. With `None`, only [`Stack::sweep_ttl`] deletes them.
     pub ttl_sweep: Option<Duration>,
+    /// Whether the schedules run by themselves. Otherwise, only [`Stack::run_schedules`] runs them.
+    pub schedules: bool,
     /// How many invocations of one function run at the same time.
     pub processes_per_function: usize,
     /// Whether the stage's throttling limits apply.
@@ -86,6 +90,7 @@ impl Default for Options {
             port: 0,
             parameters: Vec::new(),
             ttl_sweep: None,
+            schedules: false,
             processes_per_function: 4,
             throttling: false,
             verbose: false,
@@ -101,6 +106,7 @@ pub struct Stack {
     tasks: JoinSet<()>,
     functions: BTreeMap<String, Arc<Function>>,
     mappings: Vec<Arc<Mapping>>,
+    schedules: Vec<Arc<Schedule>>,
     backends: Backends,
     issuer: Issuer,
     logs: Logs,
@@ -139,13 +145,15 @@ impl Stack {
         })?;
         let dead_letters = DeadLetters::default();
         let mappings = mappings(&template, &functions, &backends, data, &dead_letters)?;
+        let schedules = schedules(&template, &functions, &backends.permissions)?;
 
         start_functions(&functions).await?;
         Ok(Self {
             gateway: gateway.serve(listener)?,
-            tasks: spawn_tasks(&mappings, &backends.dynamo, options.ttl_sweep),
+            tasks: spawn_tasks(&mappings, &schedules, &backends.dynamo, &options),
             functions,
             mappings,
+            schedules,
             backends,
             issuer,
             logs,
@@ -300,6 +308,15 @@ impl Stack {
         let swept = swept.context("cannot delete expired items")?;
         self.mappings.iter().for_each(|mapping| mapping.wake());
         Ok(swept)
+    }
+
+    /// Runs every schedule as at `second`, which is counted from 1970. Returns what the functions returned.
+    pub async fn run_schedules(&self, second: u64) -> Result<Vec<Result<Value, InvokeError>>> {
+        let mut outcomes = Vec::new();
+        for schedule in &self.schedules {
+            outcomes.push(schedule.run(Duration::from_secs(second)).await?);
+        }
+        Ok(outcomes)
     }
 
     /// Waits until every record that is now in the table's stream has been processed.
@@ -539,6 +556,19 @@ fn mappings(
     Ok(mappings)
 }
 
+fn schedules(
+    template: &Template,
+    functions: &BTreeMap<String, Arc<Function>>,
+    permissions: &Permissions,
+) -> Result<Vec<Arc<Schedule>>> {
+    let schedules = template.of_type::<template::Schedule>()?.into_iter();
+    let schedules = schedules.map(|resource| {
+        let function = find_function(functions, &resource.properties.target.arn)?;
+        Ok(Arc::new(Schedule::new(resource, function, permissions)?))
+    });
+    schedules.collect()
+}
+
 /// Starts the first process of every function and waits until all of them are ready.
 async fn start_functions(functions: &BTreeMap<String, Arc<Function>>) -> Result<()> {
     let mut starting = JoinSet::new();
@@ -552,11 +582,12 @@ async fn start_functions(functions: &BTreeMap<String, Arc<Function>>) -> Result<
     Ok(())
 }
 
-/// Spawns a poller for each mapping. With `ttl_sweep`, also spawns a task that deletes expired items.
+/// Spawns a task for each mapping and, depending on the options, for each schedule and for TTL.
 fn spawn_tasks(
     mappings: &[Arc<Mapping>],
+    schedules: &[Arc<Schedule>],
     dynamo: &Dynamo,
-    ttl_sweep: Option<Duration>,
+    options: &Options,
 ) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     for mapping in mappings {
@@ -567,7 +598,15 @@ fn spawn_tasks(
             }
         });
     }
-    if let Some(interval) = ttl_sweep {
+    for schedule in schedules.iter().filter(|_| options.schedules) {
+        let schedule = schedule.clone();
+        tasks.spawn(async move {
+            if let Err(error) = schedule.run_forever().await {
+                eprintln!("a schedule has ended: {error:#}");
+            }
+        });
+    }
+    if let Some(interval) = options.ttl_sweep {
         let (database, mappings) = (dynamo.database.clone(), mappings.to_vec());
         tasks.spawn(sweep_forever(interval, database, mappings));
     }
@@ -638,13 +677,14 @@ mod tests {
                 let function = find_function(&functions, &mapping.properties.function_name)?;
                 events::require_permissions(function.name(), &mapping.properties, &permissions)?;
             }
+            schedules(&template, &functions, &permissions)?;
             Ok(())
         };
         read().err().map(|error| format!("{error:#}"))
     }
 
     /// A part of the template, a broken version of it, and a part of the reason why the template is then refused.
-    const BROKEN: [(&str, &str, &str); 13] = [
+    const BROKEN: [(&str, &str, &str); 17] = [
         (
             "RouteKey: GET /v1/users\n",
             "RouteKey: GET /v1/users/\n",
@@ -705,6 +745,22 @@ mod tests {
             "          MaxAge: 3600\n",
             "          AllowCredentials: true\n",
             "unknown field `AllowCredentials`",
+        ),
+        (
+            "        Arn: !Ref NotifyFunction.Alias\n",
+            "        Arn: !GetAtt NotifyFunction.Arn\n",
+            "no function or alias",
+        ),
+        (
+            "                Resource: !Ref NotifyFunction.Alias\n",
+            "                Resource: !GetAtt NotifyFunction.Arn\n",
+            "NotifySchedule: the role may not invoke",
+        ),
+        ("rate(1 hour)", "rate(1 week)", "ScheduleExpression"),
+        (
+            "<aws.scheduler.scheduled-time>",
+            "<aws.scheduler.attempt-number>",
+            "keyword",
         ),
     ];
 

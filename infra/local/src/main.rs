@@ -62,6 +62,7 @@ async fn run(arguments: Arguments) -> Result<()> {
         port: arguments.port,
         parameters: demo::with_demo(arguments.parameters),
         ttl_sweep: Some(Duration::from_secs(1)),
+        schedules: true,
         verbose: arguments.verbose,
         people: demo::people(),
         ..Options::default()

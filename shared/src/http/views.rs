@@ -12,9 +12,9 @@ use super::query::ListQuery;
 use crate::{
     model::{
         Action, AuditEntry, Change, Cluster, ClusterName, ClusterNumber, ClusterType, EntryId,
-        JoinTokenRecord, KeyId, KeySnapshot, KeyStatus, Liveness, MOST_CLUSTERS, Node, NodeName,
-        NodeNumber, Permissions, Principal, Revocation, Role, Target, TenantId, Timestamp,
-        TokenIssuer, User, UserId, UserStatus,
+        FieldValue, JoinTokenRecord, KeyId, KeySnapshot, KeyStatus, Liveness, MOST_CLUSTERS, Node,
+        NodeName, NodeNumber, Permissions, Principal, Revocation, Role, Target, TenantId,
+        Timestamp, TokenIssuer, User, UserId, UserStatus,
     },
     policy::Grant,
     process::config::KeyLimits,
@@ -112,6 +112,7 @@ pub struct AuditEntryView {
     action: Action,
     target: Target,
     changes: BTreeMap<String, Change>,
+    details: BTreeMap<String, FieldValue>,
     reason: Option<String>,
     source_ip: Option<String>,
     user_agent: Option<String>,
@@ -129,6 +130,7 @@ impl From<AuditEntry> for AuditEntryView {
             action: entry.action,
             target: entry.target,
             changes: entry.changes,
+            details: entry.details,
             reason: entry.reason,
             source_ip: entry.origin.source_ip,
             user_agent: entry.origin.user_agent,

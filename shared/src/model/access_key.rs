@@ -112,6 +112,10 @@ pub struct KeyRecord {
     pub revocation: Option<Revocation>,
     /// The last recorded use. A use less than an hour after it is not always recorded.
     pub last_used_at: Option<Timestamp>,
+    /// When the function `notify` must next look at the key. Absent once there is nothing left to say about the key.
+    pub due_at: Option<Timestamp>,
+    /// When the key was last reported as unused. A later use starts a new period.
+    pub unused_reported_at: Option<Timestamp>,
     /// Absent before the key is signed, and in the history of an expired key.
     pub hash: Option<KeyHash>,
 }

@@ -27,6 +27,8 @@ pub struct AuditEntry {
     pub target: Target,
     /// The changed fields, by name. For a new target, all its fields.
     pub changes: BTreeMap<String, Change>,
+    /// For a notice: facts about the target that were true at that time, by name.
+    pub details: BTreeMap<String, FieldValue>,
     /// Free text from the caller.
     pub reason: Option<String>,
     pub origin: Origin,
@@ -62,6 +64,7 @@ impl AuditEntry {
             action,
             target,
             changes: BTreeMap::new(),
+            details: BTreeMap::new(),
             reason: None,
             origin: origin.clone(),
             recorded_at: None,
@@ -90,6 +93,14 @@ impl AuditEntry {
     #[must_use]
     pub fn with_new(self, field: &str, value: impl Into<FieldValue>) -> Self {
         self.with(field, None::<FieldValue>, Some(value))
+    }
+
+    /// Adds a fact about the target, if it has a value. The id does not depend on it.
+    #[must_use]
+    pub fn with_detail(mut self, name: &str, value: Option<impl Into<FieldValue>>) -> Self {
+        let value = value.map(|value| (name.to_owned(), value.into()));
+        self.details.extend(value);
+        self
     }
 
     #[must_use]
@@ -162,6 +173,12 @@ pub enum Action {
     AccessKeyReissued,
     AccessKeyChanged,
     AccessKeyRevoked,
+    /// A notice: the key will expire.
+    AccessKeyExpiring,
+    /// A notice: the key has expired.
+    AccessKeyExpired,
+    /// A notice: the key has not been used for a while.
+    AccessKeyUnused,
     /// A user signed in for the first time, or was provisioned.
     UserCreated,
     UserChanged,
@@ -178,11 +195,14 @@ pub enum Action {
 }
 
 impl Action {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 16] = [
         Self::AccessKeyCreated,
         Self::AccessKeyReissued,
         Self::AccessKeyChanged,
         Self::AccessKeyRevoked,
+        Self::AccessKeyExpiring,
+        Self::AccessKeyExpired,
+        Self::AccessKeyUnused,
         Self::UserCreated,
         Self::UserChanged,
         Self::UserDeactivated,
@@ -202,6 +222,9 @@ impl Action {
             Self::AccessKeyReissued => "access-key.reissued",
             Self::AccessKeyChanged => "access-key.changed",
             Self::AccessKeyRevoked => "access-key.revoked",
+            Self::AccessKeyExpiring => "access-key.expiring",
+            Self::AccessKeyExpired => "access-key.expired",
+            Self::AccessKeyUnused => "access-key.unused",
             Self::UserCreated => "user.created",
             Self::UserChanged => "user.changed",
             Self::UserDeactivated => "user.deactivated",

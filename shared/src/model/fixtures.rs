@@ -39,6 +39,8 @@ pub(crate) fn key(owner: &User, hash: KeyHash) -> KeyRecord {
         epoch: owner.epoch,
         revocation: None,
         last_used_at: None,
+        due_at: Some(at(-60)),
+        unused_reported_at: None,
         hash: Some(hash),
     }
 }

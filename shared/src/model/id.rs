@@ -23,7 +23,7 @@ fn is_made_of(text: &str, longest: usize, punctuation: &str) -> bool {
 }
 
 /// A tenant's id: 1 to 64 ASCII letters, digits or `-._`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct TenantId(String);
 

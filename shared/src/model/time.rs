@@ -61,6 +61,13 @@ impl Timestamp {
         (time.to_millis_text() == text).then_some(time)
     }
 
+    /// The day in UTC, such as `2026-11-27`.
+    #[must_use]
+    pub fn day(self) -> String {
+        let text = self.to_millis_text();
+        text.get(..10).unwrap_or_default().to_owned()
+    }
+
     /// The month in UTC, such as `2026-11`.
     #[must_use]
     pub fn month(self) -> String {

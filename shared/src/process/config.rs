@@ -1,6 +1,6 @@
 //! Settings, read once from the environment. One error reports every variable that is missing or invalid.
 
-use std::{ops::RangeInclusive, str::FromStr, time::Duration};
+use std::{collections::BTreeSet, ops::RangeInclusive, str::FromStr, time::Duration};
 
 use crate::model::{NodeQuota, TenantId, Timestamp, TokenIssuer, UserId, is_email};
 
@@ -283,6 +283,52 @@ pub fn audiences(environment: &mut Environment<'_>) -> Vec<String> {
 /// Reads `AUDIT_RETENTION_DAYS`: how long an entry of the audit trail is kept.
 pub fn audit_retention(environment: &mut Environment<'_>) -> Duration {
     days(environment, "AUDIT_RETENTION_DAYS")
+}
+
+/// Which notices there are about keys, and when.
+#[derive(Debug, Clone)]
+pub struct NoticeSettings {
+    /// How long before a key expires there is a notice. Notices at more than half of the lifetime of a key are left out.
+    pub before_expiry: BTreeSet<Duration>,
+    /// After how long without a use a key is reported as unused. `None`: never.
+    pub unused_after: Option<Duration>,
+    /// How long after that report the key is revoked if it is still unused. `None`: never.
+    pub revoke_unused_after: Option<Duration>,
+}
+
+impl NoticeSettings {
+    /// Reads `NOTICE_DAYS`, `UNUSED_AFTER_DAYS` and `REVOKE_UNUSED_AFTER_DAYS`.
+    pub fn read(environment: &mut Environment<'_>) -> Self {
+        let marks = environment.optional("NOTICE_DAYS").unwrap_or_default();
+        let is_allowed = |days: &u64| (1..=365).contains(days);
+        let days = list(&marks).map(|days| days.parse().ok().filter(is_allowed));
+        let days: Option<BTreeSet<u64>> = days.collect();
+        let days = days.unwrap_or_else(|| {
+            let rule = "NOTICE_DAYS must be a comma-separated list of whole numbers, 1 to 365";
+            environment.problems.push(rule.into());
+            BTreeSet::new()
+        });
+        let settings = Self {
+            before_expiry: days
+                .iter()
+                .map(|days| Duration::from_secs(days * DAY))
+                .collect(),
+            unused_after: days_or_never(environment, "UNUSED_AFTER_DAYS"),
+            revoke_unused_after: days_or_never(environment, "REVOKE_UNUSED_AFTER_DAYS"),
+        };
+        if settings.unused_after.is_none() && settings.revoke_unused_after.is_some() {
+            let rule = "REVOKE_UNUSED_AFTER_DAYS requires UNUSED_AFTER_DAYS, because only reported keys are revoked";
+            environment.problems.push(rule.into());
+        }
+        settings
+    }
+}
+
+/// A number of days, or 0 for never.
+fn days_or_never(environment: &mut Environment<'_>, name: &'static str) -> Option<Duration> {
+    let rule = "a whole number of days, 0 to 3650";
+    let days = environment.parsed(name, rule, |days: &u64| *days <= 3650);
+    (days > 0).then(|| Duration::from_secs(days * DAY))
 }
 
 /// Reads `HISTORY_DAYS`: how long an expired key, or a node that no longer calls, stays in the lists.

@@ -15,9 +15,11 @@ use super::clock;
 pub enum Metric {
     /// `KeysCreated`: new keys. Keys that are issued again for the same `Idempotency-Key` are not counted.
     KeyCreated,
-    /// `Revocations` by `Kind`: `key` (one key), `user` (all keys of a user, counted once) or `holder` (the presented
-    /// key).
+    /// `Revocations` by `Kind`: `key` (one key), `user` (all keys of a user, counted once), `holder` (the presented
+    /// key) or `unused` (by the system).
     Revoked(&'static str),
+    /// `Notices` by `Action`: `access-key.expiring`, `access-key.expired` or `access-key.unused`.
+    Notice(&'static str),
     /// `KeysExpired`: keys that were archived after they expired.
     KeyExpired,
     /// `Validations` by `Function` and `Code`.
@@ -50,6 +52,7 @@ fn line(metric: Metric, namespace: &str, timestamp: i64) -> String {
     let (name, dimensions): (_, &[(&str, &str)]) = match metric {
         Metric::KeyCreated => ("KeysCreated", &[]),
         Metric::Revoked(kind) => ("Revocations", &[("Kind", kind)]),
+        Metric::Notice(action) => ("Notices", &[("Action", action)]),
         Metric::KeyExpired => ("KeysExpired", &[]),
         Metric::Validated(function, code) => {
             ("Validations", &[("Function", function), ("Code", code)])

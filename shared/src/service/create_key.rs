@@ -269,6 +269,8 @@ impl KeyRequest {
             epoch: owner.epoch,
             revocation: None,
             last_used_at: None,
+            due_at: Some(created_at),
+            unused_reported_at: None,
             hash: None,
         })
     }

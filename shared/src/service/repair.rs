@@ -9,9 +9,9 @@ use std::{collections::BTreeSet, time::Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::{clusters, error::Error};
+use super::{clusters, error::Error, notices};
 use crate::{
-    model::{Cluster, KeyRecord, Origin, Principal, TenantId, Timestamp, User},
+    model::{Cluster, KeyRecord, KeyStatus, Origin, Principal, TenantId, Timestamp, User},
     process::events,
     store::{FalseHolders, List, Position, Store, StoreError},
 };
@@ -38,6 +38,8 @@ pub struct RepairReport {
     /// Keys among the holders of a cluster that hold no slot for it, and keys that hold a slot for a cluster but are
     /// not among its holders.
     pub holders: usize,
+    /// Live keys at which `notify` would not have looked again.
+    pub notices: usize,
     /// Clusters whose deletion had stopped halfway.
     pub deletions: usize,
     /// Damaged items, which the log names. A repair does not change them, except for the set of administrators.
@@ -222,6 +224,8 @@ impl Repair<'_> {
             self.epoch(owner, &page.items, report).await?;
         }
         for key in &page.items {
+            let owner = owners.iter().find(|owner| owner.user_id == key.user_id);
+            self.notices(key, owner, report).await?;
             self.slots(key, report).await?;
         }
         report.unreadable += page.skipped;
@@ -242,6 +246,22 @@ impl Repair<'_> {
             report.epochs += 1;
             if self.request.apply {
                 self.store.raise_epoch(owner, latest).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn notices(
+        &self,
+        key: &KeyRecord,
+        owner: Option<&User>,
+        report: &mut RepairReport,
+    ) -> Result<(), Error> {
+        let is_live = key.status(owner, self.now) == KeyStatus::Active;
+        if is_live && notices::is_lost(key, self.now) {
+            report.notices += 1;
+            if self.request.apply {
+                self.store.make_due(key, self.now).await?;
             }
         }
         Ok(())

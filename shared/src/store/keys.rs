@@ -101,6 +101,27 @@ fn count_key(key: &KeyRecord, (quota, limit): (&Quota, usize)) -> Write {
     write.value(":key", StringSet([key.key_id]))
 }
 
+/// The write that revokes a key, provided that it is not revoked yet and has not expired.
+fn revocation_of(
+    (tenant, user, key): (&TenantId, &UserId, KeyId),
+    revocation: &Revocation,
+    now: Timestamp,
+) -> Write {
+    let mut expression = "SET revoked_at = :at, revoked_by = :by".to_owned();
+    if revocation.reason.is_some() {
+        expression.push_str(", revoked_reason = :reason");
+    }
+    let update = Write::update(PrimaryKey::key(tenant, user, key), expression)
+        .when("attribute_exists(pk) AND attribute_not_exists(revoked_at) AND expires_at > :now")
+        .value(":at", revocation.at)
+        .value(":by", &revocation.by)
+        .value(":now", now);
+    match &revocation.reason {
+        Some(reason) => update.value(":reason", reason),
+        None => update,
+    }
+}
+
 impl Store {
     /// Everything that a validation reads: a key and its owner.
     pub(crate) async fn key_and_owner(
@@ -350,24 +371,12 @@ impl Store {
     /// Revokes a key that is not revoked yet and has not expired.
     pub(crate) async fn revoke_key(
         &self,
-        (tenant, user, key): (&TenantId, &UserId, KeyId),
+        key: (&TenantId, &UserId, KeyId),
         revocation: &Revocation,
         now: Timestamp,
         entry: &AuditEntry,
     ) -> Result<Revoked, StoreError> {
-        let mut expression = "SET revoked_at = :at, revoked_by = :by".to_owned();
-        if revocation.reason.is_some() {
-            expression.push_str(", revoked_reason = :reason");
-        }
-        let mut update = Write::update(PrimaryKey::key(tenant, user, key), expression)
-            .when("attribute_exists(pk) AND attribute_not_exists(revoked_at) AND expires_at > :now")
-            .value(":at", revocation.at)
-            .value(":by", &revocation.by)
-            .value(":now", now)
-            .return_item();
-        if let Some(reason) = &revocation.reason {
-            update = update.value(":reason", reason);
-        }
+        let update = revocation_of(key, revocation, now).return_item();
         Ok(match self.revoke_and_enter(update, entry).await? {
             Outcome::Done => Revoked::Now,
             Outcome::Refused(mut refusals) => match refusals.take_item(0) {
@@ -375,6 +384,24 @@ impl Store {
                 None => Revoked::NotFound,
             },
         })
+    }
+
+    /// Revokes a key, unless it was used, revoked or removed since it was read. False if it was, or has expired.
+    pub(crate) async fn revoke_unused_key(
+        &self,
+        key: &KeyRecord,
+        revocation: &Revocation,
+        now: Timestamp,
+        entry: &AuditEntry,
+    ) -> Result<bool, StoreError> {
+        let id = (&key.tenant_id, &key.user_id, key.key_id);
+        let update = revocation_of(id, revocation, now);
+        let update = match key.last_used_at {
+            Some(at) => update.and("last_used_at = :used").value(":used", at),
+            None => update.and("attribute_not_exists(last_used_at)"),
+        };
+        let outcome = self.revoke_and_enter(update, entry).await?;
+        Ok(matches!(outcome, Outcome::Done))
     }
 
     /// Records a use of a key, unless one was recorded after `since`. Does not retry while a transaction holds the key.
@@ -432,7 +459,11 @@ impl Store {
         key: KeyRecord,
         ttl: Timestamp,
     ) -> Result<Archived, StoreError> {
-        let key = KeyRecord { hash: None, ..key };
+        let key = KeyRecord {
+            hash: None,
+            unused_reported_at: None,
+            ..key
+        };
         let put = Write::put(&KeyItem::new(&key, ttl)).when_absent();
         Ok(match self.table.put(&put).await? {
             Outcome::Done => Archived::Now,

@@ -6,7 +6,8 @@
 //!
 //! A key is stored in its owner's partition, and its claims contain the tenant and the owner. Validations and the list
 //! of a user's keys therefore need no index. The sparse index `tenant` (`tenant_pk`, `tenant_sk`) lists the keys and
-//! users of a tenant for administrators. The index may lag slightly behind the table. All other reads are strongly
+//! users of a tenant for administrators, `target` the entries of the audit trail about a key, user or cluster, and `due`
+//! the keys at which `notify` must look. The indexes may lag slightly behind the table. All other reads are strongly
 //! consistent.
 
 mod audit;
@@ -15,6 +16,7 @@ mod handle;
 mod join_tokens;
 mod keys;
 mod node_quota;
+mod notices;
 mod onboarding;
 mod page;
 mod repair;
@@ -31,7 +33,7 @@ pub(crate) use onboarding::{Onboarded, Onboarding, OnboardingState, Slot};
 pub(crate) use page::Page;
 pub use page::{List, Position};
 pub(crate) use repair::FalseHolders;
-pub(crate) use schema::EarlierRequest;
+pub(crate) use schema::{DueKey, EarlierRequest};
 pub(crate) use stream::Outgoing;
 pub use stream::StreamRecord;
 pub(crate) use table::Attempts;

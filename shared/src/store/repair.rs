@@ -14,8 +14,8 @@ use super::{
     users::update_admins,
 };
 use crate::model::{
-    Cluster, ClusterName, Epoch, EpochEnd, KeyId, KeyRecord, Role, TenantId, User, UserId,
-    UserStatus,
+    Cluster, ClusterName, Epoch, EpochEnd, KeyId, KeyRecord, Role, TenantId, Timestamp, User,
+    UserId, UserStatus,
 };
 
 /// Keys that are wrongly among the holders of a cluster.
@@ -79,6 +79,19 @@ impl Store {
         .value(":new", epoch);
         let outcome = self.table.update(&update).await?;
         Ok(matches!(outcome, Outcome::Done))
+    }
+
+    /// Makes `notify` look at a key at `now`. False if the time of the next look has changed since it was read.
+    pub(crate) async fn make_due(
+        &self,
+        key: &KeyRecord,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let due = KeyRecord {
+            due_at: Some(now),
+            ..key.clone()
+        };
+        self.write_notices(key, &due, &[]).await
     }
 
     /// Corrects the counter of a key to the number of slots that the key holds. False if the counter has changed since

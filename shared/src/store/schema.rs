@@ -18,8 +18,8 @@
 //! | `J#<sha256>` | `JOIN` | [`JoinTokenItem`]: a join token |
 //! | `A#<tenant>#<month>#<shard>` | `<time>#<id>` | [`AuditItem`]: an entry of the audit trail |
 //!
-//! The index `target` lists the entries of the audit trail by key, user or cluster. A planned feature will use the
-//! index `due`, which the template already defines.
+//! The index `target` lists the entries of the audit trail by key, user or cluster. The index `due` lists keys by the
+//! time at which `notify` must next look at them.
 //!
 //! Reading is strict: a damaged attribute, or the absence of a required one, is an error and is never replaced by a
 //! default. The indexes contain keys only (`KEYS_ONLY`), so that the use of a key never writes to one.
@@ -40,9 +40,9 @@ use serde_dynamo::string_set;
 use crate::{
     model::{
         Action, AuditEntry, Change, Cluster, ClusterName, ClusterNumber, ClusterType, EntryId,
-        Epoch, EpochEnd, JoinTokenRecord, KeyHash, KeyId, KeyRecord, LONGEST_WORD, Node, NodeName,
-        NodeNumber, Origin, Principal, Redemption, Revocation, Role, Target, TenantId, Timestamp,
-        User, UserId, UserStatus,
+        Epoch, EpochEnd, FieldValue, JoinTokenRecord, KeyHash, KeyId, KeyRecord, LONGEST_WORD,
+        Node, NodeName, NodeNumber, Origin, Principal, Redemption, Revocation, Role, Target,
+        TenantId, Timestamp, User, UserId, UserStatus,
     },
     process::{
         events,
@@ -160,6 +160,8 @@ key_attributes! {
     AuditPk = "A" tenant: TenantId, month: String, shard: u8;
     // Key attributes of the index `target`.
     TargetPk = "TARGET" tenant: TenantId, target: Target;
+    // Key attribute of the index `due`, whose other one is a [`DueSk`].
+    DuePk = "D" day: String, shard: u8;
     // Key attributes of the index `tenant`.
     IndexedKeysPk = "KEYS" tenant: TenantId;
     IndexedUsersPk = "USERS" tenant: TenantId;
@@ -221,6 +223,27 @@ impl FromStr for AuditSk {
         })
     }
 }
+
+/// A sort key in the index `due`. It has no prefix, because the index contains only keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct DueSk(pub Timestamp);
+
+impl fmt::Display for DueSk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.to_millis_text())
+    }
+}
+
+impl FromStr for DueSk {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let at = Timestamp::from_millis_text(text);
+        at.map(Self).ok_or("not a time with milliseconds")
+    }
+}
+
+written_as_text!(DueSk);
 
 #[derive(Debug, Clone)]
 pub(super) struct PrimaryKey(pub Item);
@@ -574,6 +597,42 @@ impl TryFrom<IndexedKey> for (UserId, KeyId) {
     }
 }
 
+fn due_pk(owner: &UserId, key: KeyId, at: Timestamp) -> DuePk {
+    DuePk {
+        day: at.day(),
+        shard: Target::key(key, owner).shard(),
+    }
+}
+
+/// The entry of a key in the index `due`.
+#[derive(Deserialize)]
+pub(super) struct IndexedDueKey {
+    pk: UserPk,
+    sk: KeySk,
+    due_sk: DueSk,
+}
+
+/// A key at which `notify` must look.
+#[derive(Debug)]
+pub struct DueKey {
+    pub tenant_id: TenantId,
+    pub user_id: UserId,
+    pub key_id: KeyId,
+    pub at: Timestamp,
+}
+
+impl From<IndexedDueKey> for DueKey {
+    fn from(entry: IndexedDueKey) -> Self {
+        let IndexedDueKey { pk, sk, due_sk } = entry;
+        Self {
+            tenant_id: pk.tenant,
+            user_id: pk.user,
+            key_id: sk.key,
+            at: due_sk.0,
+        }
+    }
+}
+
 /// A revocation of all keys, in the item of the user and in an [`EpochItem`].
 #[derive(Serialize, Deserialize)]
 struct EpochEndEntry {
@@ -694,6 +753,9 @@ pub(super) struct KeyItem {
     revoked_by: Option<Principal>,
     revoked_reason: Option<String>,
     last_used_at: Option<Timestamp>,
+    due_pk: Option<DuePk>,
+    due_sk: Option<DueSk>,
+    unused_reported_at: Option<Timestamp>,
     hash: Option<KeyHash>,
     /// The time at which TTL removes the item: the key's expiry or, for an archived key, the end of its history.
     /// Only DynamoDB reads it.
@@ -724,6 +786,9 @@ impl KeyItem {
             revoked_by: revocation.map(|revocation| revocation.by.clone()),
             revoked_reason: revocation.and_then(|revocation| revocation.reason.clone()),
             last_used_at: key.last_used_at,
+            due_pk: key.due_at.map(|at| due_pk(&key.user_id, key.key_id, at)),
+            due_sk: key.due_at.map(DueSk),
+            unused_reported_at: key.unused_reported_at,
             hash: key.hash,
             ttl: Some(ttl),
         }
@@ -757,6 +822,8 @@ impl TryFrom<KeyItem> for KeyRecord {
             epoch: item.epoch,
             revocation,
             last_used_at: item.last_used_at,
+            due_at: item.due_sk.map(|DueSk(at)| at),
+            unused_reported_at: item.unused_reported_at,
             hash: item.hash,
         })
     }
@@ -978,6 +1045,8 @@ pub(super) struct AuditItem {
     target: Target,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     changes: BTreeMap<String, Change>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    details: BTreeMap<String, FieldValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -1008,6 +1077,7 @@ impl AuditItem {
             action: entry.action,
             target,
             changes: entry.changes.clone(),
+            details: entry.details.clone(),
             reason: entry.reason.clone(),
             source_ip: entry.origin.source_ip.clone(),
             user_agent: entry.origin.user_agent.clone(),
@@ -1051,6 +1121,7 @@ impl From<AuditItem> for AuditEntry {
             action: item.action,
             target: item.target,
             changes: item.changes,
+            details: item.details,
             reason: item.reason,
             origin: Origin {
                 source_ip: item.source_ip,
@@ -1114,6 +1185,7 @@ mod tests {
         KeyRecord {
             revocation: Some(revocation()),
             last_used_at: Some(at(-2)),
+            unused_reported_at: Some(at(-1)),
             ..fixtures::key(&user(), KeyHash::from([7; 32]))
         }
     }
@@ -1214,7 +1286,14 @@ mod tests {
             Sample::new(
                 &KeyItem::new(&key, at(600)),
                 &key,
-                &["revoked_reason", "last_used_at", "hash"],
+                &[
+                    "revoked_reason",
+                    "last_used_at",
+                    "due_pk",
+                    "due_sk",
+                    "unused_reported_at",
+                    "hash",
+                ],
             ),
             Sample::new(
                 &EpochItem::new(&user, &user.revocations[0]),

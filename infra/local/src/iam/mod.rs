@@ -112,14 +112,14 @@ impl Grant {
 pub(crate) struct Permissions(Arc<Shared>);
 
 struct Shared {
-    /// The key is the name of the function's binary.
+    /// The key is the name of the function's binary, or the logical id of a schedule.
     roles: BTreeMap<String, Role>,
     used: Mutex<BTreeMap<String, BTreeSet<Permission>>>,
     tables: Tables,
     kms: Arc<Kms>,
 }
 
-/// The role of a function.
+/// The role of a function or schedule.
 struct Role {
     arn: String,
     grants: Vec<Grant>,
@@ -130,8 +130,12 @@ impl Permissions {
         let declared = template.of_type::<template::Role>()?;
         let mut roles = BTreeMap::new();
         for function in template.of_type::<Function>()? {
-            let role = role_of(template, &function, &declared)?;
+            let role = role_of(template, &function.id, &function.properties.role, &declared)?;
             roles.insert(function.binary()?.to_owned(), role);
+        }
+        for Resource { id, properties, .. } in template.of_type::<template::Schedule>()? {
+            let role = role_of(template, &id, &properties.target.role_arn, &declared)?;
+            roles.insert(id, role);
         }
         Ok(Self(Arc::new(Shared {
             roles,
@@ -203,17 +207,17 @@ impl Permissions {
     }
 }
 
-/// The role that a function names.
+/// The role that a function or schedule names.
 fn role_of(
     template: &Template,
-    function: &Resource<Function>,
+    id: &str,
+    arn: &str,
     declared: &[Resource<template::Role>],
 ) -> Result<Role> {
-    let arn = function.properties.role.as_str();
     let is_named =
         |role: &&Resource<template::Role>| template.attribute(&role.id, "Arn") == Some(arn);
     let role = declared.iter().find(is_named);
-    let role = role.with_context(|| format!("{}: there is no role {arn}", function.id))?;
+    let role = role.with_context(|| format!("{id}: there is no role {arn}"))?;
     let mut allowed = Vec::new();
     for policy in &role.properties.policies {
         allowed.extend(grants(&role.id, &policy.policy_document)?);

@@ -446,7 +446,7 @@ Resources:
     fn the_alarms_notify_a_topic_if_there_is_one() {
         for (switches, has_topic) in [(&SWITCHES_OFF[..], false), (&SWITCHES_ON[..], true)] {
             let alarms = deployed(switches).of_type::<Alarm>().unwrap();
-            assert_eq!(alarms.len(), 17);
+            assert_eq!(alarms.len(), 18);
             for alarm in alarms {
                 let has_actions = alarm.properties.alarm_actions.is_some();
                 assert_eq!(has_actions, has_topic, "{}", alarm.id);
@@ -458,7 +458,12 @@ Resources:
     fn the_throttles_of_each_function_that_callers_wait_for_are_in_one_alarm() {
         let template = deployed(&SWITCHES_OFF);
         let functions = template.of_type::<Function>().unwrap().into_iter();
-        let has_no_callers = ["CleanupFunction", "PublishFunction", "RepairFunction"];
+        let has_no_callers = [
+            "CleanupFunction",
+            "NotifyFunction",
+            "PublishFunction",
+            "RepairFunction",
+        ];
         let functions =
             functions.filter(|function| !has_no_callers.contains(&function.id.as_str()));
         let expected: Vec<_> = functions.map(|f| format!("{STACK}-{}", f.id)).collect();

@@ -39,6 +39,7 @@ resource_types! {
     KmsKey = "AWS::KMS::Key",
     Role = "AWS::IAM::Role",
     Route = "AWS::ApiGatewayV2::Route",
+    Schedule = "AWS::Scheduler::Schedule",
     Stage = "AWS::ApiGatewayV2::Stage",
     Table = "AWS::DynamoDB::Table",
 }
@@ -236,6 +237,22 @@ struct DestinationConfig {
 #[serde(rename_all = "PascalCase")]
 struct OnFailure {
     destination: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct Schedule {
+    pub schedule_expression: String,
+    pub target: ScheduleTarget,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct ScheduleTarget {
+    pub arn: String,
+    pub role_arn: String,
+    /// JSON with keywords.
+    pub input: String,
 }
 
 #[derive(Debug, Default, Deserialize)]

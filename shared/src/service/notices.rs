@@ -1,0 +1,453 @@
+//! Notices about keys: a key expires soon, has expired, or is not used any more. They are entries of the audit trail,
+//! which become events. Keys that stay unused can be revoked.
+//!
+//! Each key has a time at which this module looks at it next (`due_at`). A new key is due immediately. Each look writes
+//! the notices that are due and the time of the next look, in one transaction, so that two runs never write the same
+//! notice twice.
+
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+
+use crate::{
+    model::{
+        Action, AuditEntry, KeyRecord, KeyStatus, Origin, Principal, Revocation, Target, Timestamp,
+        User,
+    },
+    process::{
+        config::NoticeSettings,
+        events,
+        metrics::{self, Metric},
+        telemetry,
+    },
+    store::{DueKey, Store, StoreError},
+};
+
+/// The maximum delay of a notice. A notice that would be later is left out. `GET /v1/audit` documents that entries are
+/// complete after 25 hours.
+const PATIENCE: Duration = Duration::from_secs(86_400);
+/// The maximum time between two looks at a key. Changed settings therefore apply to each key within this time.
+const LONGEST_WAIT: Duration = Duration::from_secs(7 * 86_400);
+/// How many days a run looks back for keys that earlier runs have missed.
+const DAYS: u32 = 8;
+
+/// Whether no run will ever look at a key that must still be looked at.
+pub(super) fn is_lost(key: &KeyRecord, now: Timestamp) -> bool {
+    key.due_at.is_none_or(|at| at + LONGEST_WAIT < now)
+}
+
+/// What a run has done.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+pub struct NoticeReport {
+    pub keys_checked: usize,
+    pub notices: usize,
+    pub revoked: usize,
+    /// Keys, and parts of the index, that a failed request to the table has left for the next run.
+    pub failed: usize,
+}
+
+impl NoticeReport {
+    fn add(&mut self, other: Self) {
+        self.keys_checked += other.keys_checked;
+        self.notices += other.notices;
+        self.revoked += other.revoked;
+        self.failed += other.failed;
+    }
+}
+
+/// Looks at all keys that are due at `now`. A failure concerns one key, or one part of the index, and does not stop the
+/// others. Runs may repeat, overlap or be missed for up to a day.
+pub async fn write_notices(
+    store: &Store,
+    settings: &NoticeSettings,
+    now: Timestamp,
+) -> NoticeReport {
+    let mut shards = JoinSet::new();
+    for shard in 0..Target::SHARDS {
+        let run = Run {
+            store: store.clone(),
+            settings: settings.clone(),
+            now,
+        };
+        shards.spawn(async move { run.shard(shard).await });
+    }
+    let mut report = NoticeReport::default();
+    while let Some(finished) = shards.join_next().await {
+        // An error means that a dependency panicked.
+        let failed = NoticeReport {
+            failed: 1,
+            ..NoticeReport::default()
+        };
+        report.add(finished.unwrap_or(failed));
+    }
+    report
+}
+
+struct Run {
+    store: Store,
+    settings: NoticeSettings,
+    now: Timestamp,
+}
+
+impl Run {
+    async fn shard(&self, shard: u8) -> NoticeReport {
+        let mut report = NoticeReport::default();
+        for days in (0..DAYS).rev() {
+            let day = (self.now - Duration::from_secs(86_400) * days).day();
+            if let Err(error) = self.day((&day, shard), &mut report).await {
+                report.failed += 1;
+                tracing::error!(
+                    due.day = day,
+                    due.shard = shard,
+                    error.cause = telemetry::chain(&error),
+                    "could not read which keys are due"
+                );
+            }
+        }
+        report
+    }
+
+    async fn day(&self, part: (&str, u8), report: &mut NoticeReport) -> Result<(), StoreError> {
+        let mut due = self.store.due_keys(part, None, self.now).await?;
+        while let Some(last) = due.last() {
+            let (keys, owners) = self.store.keys_and_owners(&due).await?;
+            for key in keys.into_iter().filter(|key| is_listed(key, &due)) {
+                let mut owners = owners.iter();
+                let owner = owners.find(|owner| {
+                    (&owner.tenant_id, &owner.user_id) == (&key.tenant_id, &key.user_id)
+                });
+                self.key(key, owner, report).await;
+            }
+            due = self.store.due_keys(part, Some(last), self.now).await?;
+        }
+        Ok(())
+    }
+
+    /// Looks at a key. A failure is logged.
+    async fn key(&self, key: KeyRecord, owner: Option<&User>, report: &mut NoticeReport) {
+        report.keys_checked += 1;
+        let plan = plan(&key, owner, &self.settings, self.now);
+        let done = if plan.revoke {
+            self.revoke(&key, report).await
+        } else {
+            self.write(&key, &plan, report).await
+        };
+        if let Err(error) = done {
+            report.failed += 1;
+            tracing::error!(
+                tenant.id = %key.tenant_id,
+                user.id = %key.user_id,
+                key.id = %key.key_id,
+                error.cause = telemetry::chain(&error),
+                "could not write the notices about the access key"
+            );
+        }
+    }
+
+    async fn write(
+        &self,
+        key: &KeyRecord,
+        plan: &Plan,
+        report: &mut NoticeReport,
+    ) -> Result<(), StoreError> {
+        let notices = plan.notices.iter();
+        let notices: Vec<_> = notices
+            .map(|(action, at)| notice(key, *action, *at, self.now))
+            .collect();
+        let is_reported = plan
+            .notices
+            .iter()
+            .any(|(action, _)| *action == Action::AccessKeyUnused);
+        let next = KeyRecord {
+            due_at: plan.next,
+            unused_reported_at: if is_reported {
+                Some(self.now)
+            } else {
+                key.unused_reported_at
+            },
+            ..key.clone()
+        };
+        if self.store.write_notices(key, &next, &notices).await? {
+            report.notices += notices.len();
+            for notice in notices {
+                metrics::count(Metric::Notice(notice.action.as_str()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Revokes a key that is still unused. The next run finds that it is revoked, or was used.
+    async fn revoke(&self, key: &KeyRecord, report: &mut NoticeReport) -> Result<(), StoreError> {
+        let idle = self.now.since(idle_since(key)).unwrap_or_default();
+        let reason = Some(format!("not used for {} days", idle.as_secs() / 86_400));
+        let revocation = Revocation::new(self.now, Principal::system(), reason);
+        let about = (
+            Action::AccessKeyRevoked,
+            Target::key(key.key_id, &key.user_id),
+        );
+        let by = revocation.by.clone();
+        let entry = AuditEntry::new(&key.tenant_id, by, &Origin::default(), about, self.now)
+            .because(revocation.reason.clone());
+        let store = &self.store;
+        if store
+            .revoke_unused_key(key, &revocation, self.now, &entry)
+            .await?
+        {
+            report.revoked += 1;
+            tracing::info!(
+                event.name = events::ACCESS_KEY_REVOKED,
+                actor = %revocation.by,
+                tenant.id = %key.tenant_id,
+                user.id = %key.user_id,
+                key.id = %key.key_id,
+                "revoked the unused access key"
+            );
+            metrics::count(Metric::Revoked("unused"));
+        }
+        Ok(())
+    }
+}
+
+/// Whether the key is still due at the time that the index says, which may lag behind the table.
+fn is_listed(key: &KeyRecord, due: &[DueKey]) -> bool {
+    due.iter().any(|entry| {
+        let (tenant, user) = (&entry.tenant_id, &entry.user_id);
+        (tenant, user, entry.key_id) == (&key.tenant_id, &key.user_id, key.key_id)
+            && key.due_at == Some(entry.at)
+    })
+}
+
+/// A notice that became due at `at`.
+fn notice(key: &KeyRecord, action: Action, at: Timestamp, now: Timestamp) -> AuditEntry {
+    let (by, origin) = (Principal::system(), Origin::default());
+    let about = (action, Target::key(key.key_id, &key.user_id));
+    let entry = AuditEntry::new(&key.tenant_id, by, &origin, about, at)
+        .with_detail("name", Some(key.name.as_str()))
+        .with_detail("expires_at", Some(key.expires_at))
+        .with_detail("last_used_at", key.last_used_at);
+    AuditEntry {
+        recorded_at: Some(now),
+        ..entry
+    }
+}
+
+/// What to do about a key now.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Plan {
+    /// The notices that are due, with the times at which they became due.
+    notices: Vec<(Action, Timestamp)>,
+    /// Whether to revoke the key. Then there are no notices.
+    revoke: bool,
+    /// When to look at the key next.
+    next: Option<Timestamp>,
+}
+
+fn plan(key: &KeyRecord, owner: Option<&User>, settings: &NoticeSettings, now: Timestamp) -> Plan {
+    if key.status(owner, now) == KeyStatus::Revoked {
+        return Plan::default();
+    }
+    let is_over = now >= key.expires_at;
+    let is_due = |at: Timestamp| at <= now && now <= at + PATIENCE;
+    let mut times = expiry_notices(key, settings);
+    let mut reported_at = key.unused_reported_at.filter(|at| *at > idle_since(key));
+    if reported_at.is_none()
+        && let Some(unused_after) = settings.unused_after
+    {
+        let at = idle_since(key) + unused_after;
+        // If the settings are new, the time may be long past.
+        let at = if at + PATIENCE < now { now } else { at };
+        times.push((Action::AccessKeyUnused, at));
+        reported_at = Some(now).filter(|_| is_due(at));
+    }
+    let revoke_at = reported_at
+        .zip(settings.revoke_unused_after)
+        .map(|(at, after)| at + after);
+    if !is_over && revoke_at.is_some_and(|at| at <= now) {
+        return Plan {
+            revoke: true,
+            ..Plan::default()
+        };
+    }
+    let later = times.iter().map(|(_, at)| *at).chain(revoke_at);
+    let later = later.filter(|at| *at > now).chain([now + LONGEST_WAIT]);
+    let next = later.min().filter(|_| !is_over);
+    times.retain(|(action, at)| is_due(*at) && is_over == (*action == Action::AccessKeyExpired));
+    Plan {
+        notices: times,
+        revoke: false,
+        next,
+    }
+}
+
+/// The last recorded use of a key, or its creation.
+fn idle_since(key: &KeyRecord) -> Timestamp {
+    key.last_used_at.unwrap_or(key.created_at)
+}
+
+/// The notices about the expiry of a key, and when they become due.
+fn expiry_notices(key: &KeyRecord, settings: &NoticeSettings) -> Vec<(Action, Timestamp)> {
+    let lifetime = key.expires_at.since(key.created_at).unwrap_or_default();
+    let marks = settings.before_expiry.iter();
+    marks
+        .filter(|mark| **mark * 2 <= lifetime)
+        .map(|mark| (Action::AccessKeyExpiring, key.expires_at - *mark))
+        .chain([(Action::AccessKeyExpired, key.expires_at)])
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{
+        Role,
+        fixtures::{self, at},
+    };
+
+    const DAY: i64 = 86_400;
+
+    fn settings(unused_after: u64, revoke_after: u64) -> NoticeSettings {
+        let days = |days: u64| Duration::from_secs(days * 86_400);
+        NoticeSettings {
+            before_expiry: [5, 3, 1].map(days).into(),
+            unused_after: Some(unused_after).filter(|days| *days > 0).map(days),
+            revoke_unused_after: Some(revoke_after).filter(|days| *days > 0).map(days),
+        }
+    }
+
+    /// A key that was created at `at(0)`.
+    fn key(days: i64) -> (KeyRecord, User) {
+        let owner = fixtures::user("ann", Role::Admin);
+        let key = fixtures::key(&owner, [1; 32].into());
+        let key = KeyRecord {
+            created_at: at(0),
+            expires_at: at(days * DAY),
+            ..key
+        };
+        (key, owner)
+    }
+
+    fn days(plan: &Plan) -> Vec<(&'static str, i64)> {
+        let notices = plan.notices.iter();
+        let days = |at: &Timestamp| (at.as_seconds() - fixtures::at(0).as_seconds()) / DAY;
+        notices
+            .map(|(action, at)| (action.as_str(), days(at)))
+            .collect()
+    }
+
+    #[test]
+    fn notices_longer_than_half_of_the_lifetime_are_left_out() {
+        for (lifetime, expected) in [
+            (1, vec![1]),
+            (2, vec![1, 2]),
+            (5, vec![4, 5]),
+            (6, vec![3, 5, 6]),
+            (10, vec![5, 7, 9, 10]),
+        ] {
+            let (key, _) = key(lifetime);
+            let mut times: Vec<_> = expiry_notices(&key, &settings(0, 0));
+            times.sort_by_key(|(_, at)| *at);
+            let times = times
+                .iter()
+                .map(|(_, time)| (time.as_seconds() - at(0).as_seconds()) / DAY);
+            assert_eq!(times.collect::<Vec<_>>(), expected, "{lifetime}");
+        }
+    }
+
+    #[test]
+    fn a_notice_is_written_up_to_a_day_late() {
+        let (key, owner) = key(30);
+        let settings = settings(0, 0);
+        let plan = |seconds| plan(&key, Some(&owner), &settings, at(seconds));
+        let expiring = vec![("access-key.expiring", 25)];
+        for (seconds, expected) in [
+            (25 * DAY - 1, vec![]),
+            (25 * DAY, expiring.clone()),
+            (26 * DAY, expiring),
+            (26 * DAY + 1, vec![]),
+            (30 * DAY - 1, vec![("access-key.expiring", 29)]),
+            (30 * DAY, vec![("access-key.expired", 30)]),
+            (31 * DAY, vec![("access-key.expired", 30)]),
+            (31 * DAY + 1, vec![]),
+        ] {
+            assert_eq!(days(&plan(seconds)), expected, "{seconds}");
+        }
+    }
+
+    #[test]
+    fn the_next_look_is_at_the_next_notice_or_within_a_week() {
+        let (key, owner) = key(30);
+        let settings = settings(0, 0);
+        let next = |seconds| plan(&key, Some(&owner), &settings, at(seconds)).next;
+        assert_eq!(next(0), Some(at(7 * DAY)));
+        assert_eq!(next(20 * DAY), Some(at(25 * DAY)));
+        assert_eq!(next(25 * DAY), Some(at(27 * DAY)));
+        assert_eq!(next(29 * DAY), Some(at(30 * DAY)));
+        assert_eq!(next(30 * DAY), None);
+    }
+
+    #[test]
+    fn nothing_is_said_about_a_revoked_key_unless_it_expired_first() {
+        let (key, owner) = key(30);
+        let settings = settings(7, 1);
+        let revoked = |seconds| {
+            let revocation = Revocation::new(at(seconds), Principal::system(), None);
+            KeyRecord {
+                revocation: Some(revocation),
+                ..key.clone()
+            }
+        };
+        let now = at(30 * DAY);
+        let before = plan(&revoked(30 * DAY - 1), Some(&owner), &settings, now);
+        assert_eq!(before, Plan::default());
+        let after = plan(&revoked(30 * DAY), Some(&owner), &settings, now);
+        assert_eq!(days(&after), [("access-key.expired", 30)]);
+    }
+
+    #[test]
+    fn an_unused_key_is_reported_once_for_each_period_without_use() {
+        let (key, owner) = key(90);
+        let settings = settings(10, 0);
+        let plan = |key: &KeyRecord, day| plan(key, Some(&owner), &settings, at(day * DAY));
+        let unused = |day| vec![("access-key.unused", day)];
+        assert_eq!(plan(&key, 7).next, Some(at(10 * DAY)));
+        assert_eq!(days(&plan(&key, 10)), unused(10));
+        let reported = KeyRecord {
+            unused_reported_at: Some(at(10 * DAY)),
+            ..key.clone()
+        };
+        assert_eq!(days(&plan(&reported, 17)), []);
+        let used = KeyRecord {
+            last_used_at: Some(at(12 * DAY)),
+            ..reported
+        };
+        assert_eq!(plan(&used, 17).next, Some(at(22 * DAY)));
+        assert_eq!(days(&plan(&used, 22)), unused(22));
+        // The setting is new, or no run took place for a long time.
+        assert_eq!(days(&plan(&key, 40)), unused(40));
+    }
+
+    #[test]
+    fn only_a_key_that_was_reported_is_revoked() {
+        let (key, owner) = key(90);
+        let settings = settings(10, 5);
+        let plan = |key: &KeyRecord, day| plan(key, Some(&owner), &settings, at(day * DAY));
+        assert!(!plan(&key, 40).revoke);
+        assert_eq!(plan(&key, 40).next, Some(at(45 * DAY)));
+        let reported = KeyRecord {
+            unused_reported_at: Some(at(40 * DAY)),
+            ..key
+        };
+        assert_eq!(plan(&reported, 44).next, Some(at(45 * DAY)));
+        let revoke = Plan {
+            revoke: true,
+            ..Plan::default()
+        };
+        assert_eq!(plan(&reported, 45), revoke);
+        let used = KeyRecord {
+            last_used_at: Some(at(44 * DAY)),
+            ..reported.clone()
+        };
+        assert!(!plan(&used, 45).revoke);
+        assert!(!plan(&reported, 90).revoke);
+    }
+}
