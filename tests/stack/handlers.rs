@@ -33,6 +33,7 @@ fn every_handler_accepts_its_event() {
         for function in ["cleanup", "publish"] {
             assert_eq!(invoke(function).await, json!({ "batchItemFailures": [] }));
         }
+        assert_eq!(invoke("notify").await["failed"], 0);
     });
 }
 

@@ -24,6 +24,7 @@ mod identity_provider;
 mod in_flight;
 mod join_tokens;
 mod metrics;
+mod notices;
 mod outages;
 mod people;
 mod permissions;

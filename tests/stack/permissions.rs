@@ -7,6 +7,8 @@ use harness::{
 };
 use serde_json::{Value, json};
 
+const DAY: i64 = 86_400;
+
 async fn admin(tenant: &Tenant<'_>, method: &str, path: &str) {
     success(tenant.request("admin", method, path)).await;
 }
@@ -173,6 +175,14 @@ async fn hold(tenant: &Tenant<'_>, cluster: &str, holders: u32) {
 }
 
 /// Revokes keys, and lets the clean-up archive a key that has a slot.
+/// Runs the schedule as at a second.
+async fn notify(stack: &Stack, second: i64) {
+    let outcomes = stack.run_schedules(second.try_into().unwrap()).await;
+    for outcome in outcomes.unwrap() {
+        outcome.unwrap();
+    }
+}
+
 async fn end_keys(stack: &Stack, tenant: &Tenant<'_>) {
     let (id, _) = tenant.key("admin", "viewer").await;
     let (_, leaked) = tenant.key("admin", "viewer").await;
@@ -181,6 +191,20 @@ async fn end_keys(stack: &Stack, tenant: &Tenant<'_>) {
     admin(tenant, "DELETE", KEYS).await;
     let (revoked, _, _) = tenant.short_lived("viewer", 2).await;
     admin(tenant, "DELETE", &format!("{KEYS}/{revoked}?reason=r")).await;
+
+    let created = now() - 3 * DAY;
+    let mut unused = String::new();
+    for _ in 0..2 {
+        (unused, _) = tenant.key("admin", "viewer").await;
+        let end = created + 9 * DAY;
+        tenant.backdate("admin", &unused, created, end).await;
+    }
+    notify(stack, created + DAY).await;
+    let rule = tenant.rule("TransactWriteItems", Fault::Throttle);
+    let throttled = stack.inject(rule.containing(&format!("KEY#{unused}")));
+    notify(stack, created + 2 * DAY).await;
+    assert!(throttled.hits() > 0);
+    drop(throttled);
 
     let (_, key, _) = tenant.short_lived("cluster_onboarding", 2).await;
     tenant.onboard(&key, "b").await.expect(200);
@@ -203,6 +227,11 @@ async fn repair(stack: &Stack, tenant: &Tenant<'_>) {
         .delete("admin", "/v1/users/me/access-keys")
         .await
         .expect(204);
+    let (forgotten, _) = tenant.key("admin", "viewer").await;
+    let update = "REMOVE due_pk, due_sk";
+    tenant
+        .edit_key("admin", &forgotten, update, Value::Null)
+        .await;
     let (user, clusters) = (tenant.pk("admin"), tenant.clusters_pk());
     let lost = json!({ "pk": { "S": clusters }, "sk": { "S": "CLUSTER#gone" } });
     let admins = json!({ "pk": { "S": "T#acme" }, "sk": { "S": "ADMINS" } });
@@ -428,6 +457,10 @@ fn a_compromised_function_cannot_write_the_attributes_of_other_functions() {
                 "role hash status epoch revoked_at clusters_used last_used_at",
             ),
             (
+                "notify",
+                "role hash status epoch revocations max_clusters clusters_used created_by",
+            ),
+            (
                 "publish",
                 "role hash status epoch revoked_at revocations clusters_used last_used_at",
             ),
@@ -447,6 +480,7 @@ fn a_compromised_function_cannot_write_the_attributes_of_other_functions() {
             ("onboard", &[]),
             ("clusters", &[]),
             ("revoke", &["end", "role"]),
+            ("notify", &["role", "hash"]),
             ("publish", &["role", "hash"]),
             ("cleanup", &["role", "hash"]),
             ("cleanup", &["role", "status"]),
@@ -464,6 +498,7 @@ fn a_compromised_function_cannot_write_the_attributes_of_other_functions() {
             ("onboard", vec![&admins]),
             ("clusters", vec![&admins, &nodes]),
             ("cleanup", vec![&admins, &nodes]),
+            ("notify", vec![&admins, &clusters, &slots, &nodes]),
             ("publish", vec![&admins, &clusters, &slots, &nodes]),
         ] {
             for pk in forbidden {
@@ -481,7 +516,8 @@ fn a_compromised_function_cannot_write_the_attributes_of_other_functions() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_function_uses_exactly_the_permissions_of_its_role() {
-    let stack = Stack::start(options(&[])).await;
+    let parameters = [("UnusedAfterDays", "1"), ("RevokeUnusedAfterDays", "1")];
+    let stack = Stack::start(options(&parameters)).await;
     let stack = stack.expect("the local stack starts");
     let tenant = Tenant::acme(&stack);
     use_keys_and_users(&stack, &tenant).await;

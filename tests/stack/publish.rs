@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use access_keys::model::Action;
 use harness::{
-    Fault, InvokeError, KEYS, Rule, RuleGuard, Service, Stack, Tenant, events, eventually, run,
-    secrets, send, stack,
+    Fault, InvokeError, KEYS, Rule, RuleGuard, Service, Stack, Tenant, events, eventually, now,
+    run, secrets, send, stack,
 };
 use serde_json::{Value, json};
 
@@ -17,8 +17,8 @@ use crate::{
 
 const PENDING: &str = "pending_audit";
 
-/// Makes each change that the audit trail knows at least once.
-async fn change_everything(tenant: &Tenant<'_>) {
+/// Makes each change that the audit trail knows at least once, and lets each notice become due.
+async fn change_everything(tenant: &Tenant<'_>, stack: &Stack) {
     tenant.get("admin", "/v1/users/me").await.expect(200);
     let (ann, keys) = ("/v1/users/ann", "/v1/users/ann/access-keys");
     let profile = json!({ "role": "editor", "name": "Ann", "email": "ann@example.com" });
@@ -57,6 +57,17 @@ async fn change_everything(tenant: &Tenant<'_>) {
         ann,
     ] {
         tenant.delete("admin", path).await.expect(204);
+    }
+    let day = 86_400;
+    for (age, lifetime) in [(4, 5), (5, 5)] {
+        let created = now() - age * day;
+        let (id, _) = tenant.key("admin", "viewer").await;
+        let end = created + lifetime * day;
+        tenant.backdate("admin", &id, created, end).await;
+    }
+    let now = now().try_into().unwrap();
+    for outcome in stack.run_schedules(now).await.unwrap() {
+        outcome.unwrap();
     }
 }
 
@@ -103,47 +114,47 @@ fn schema() -> Value {
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
-#[test]
-fn each_entry_becomes_an_event_that_matches_the_schema_and_contains_no_secret() {
-    run(async {
-        let tenant = Tenant::fresh();
-        change_everything(&tenant).await;
-        let events = published(&tenant, stack()).await;
-        let entries = trail(&tenant).await;
-        assert_eq!(by_id(&events), entries);
+#[tokio::test(flavor = "multi_thread")]
+async fn each_entry_becomes_an_event_that_matches_the_schema_and_contains_no_secret() {
+    let stack = own_stack(&[("UnusedAfterDays", "3")]).await;
+    let tenant = Tenant::acme(&stack);
+    change_everything(&tenant, &stack).await;
+    let events = published(&tenant, &stack).await;
+    let entries = trail(&tenant).await;
+    assert_eq!(by_id(&events), entries);
 
-        let schema = schema();
-        let options = jsonschema::options().should_validate_formats(true);
-        let validator = options.build(&schema).unwrap();
-        let documented = schema["$defs"]["entry"]["properties"].as_object().unwrap();
-        let actions = Action::ALL.map(Action::as_str);
-        assert_eq!(schema["$defs"]["action"]["enum"], json!(actions));
-        let mut happened = BTreeSet::new();
-        for event in &events {
-            if let Err(error) = validator.validate(event) {
-                panic!("{error}: {event}");
-            }
-            let entry = event["detail"].as_object().unwrap();
-            assert!(entry.keys().eq(documented.keys()), "{event}");
-            assert_eq!(event["detail-type"], entry["action"]);
-            let time = entry["time"].as_str().unwrap();
-            assert_eq!(event["time"], format!("{}Z", &time[..19]));
-            happened.insert(entry["action"].as_str().unwrap());
+    let schema = schema();
+    let options = jsonschema::options().should_validate_formats(true);
+    let validator = options.build(&schema).unwrap();
+    let documented = schema["$defs"]["entry"]["properties"].as_object().unwrap();
+    let actions = Action::ALL.map(Action::as_str);
+    assert_eq!(schema["$defs"]["action"]["enum"], json!(actions));
+    let mut happened = BTreeSet::new();
+    for event in &events {
+        if let Err(error) = validator.validate(event) {
+            panic!("{error}: {event}");
         }
-        assert_eq!(happened, BTreeSet::from(actions));
+        let entry = event["detail"].as_object().unwrap();
+        assert!(entry.keys().eq(documented.keys()), "{event}");
+        assert_eq!(event["detail-type"], entry["action"]);
+        let time = entry["time"].as_str().unwrap();
+        assert_eq!(event["time"], format!("{}Z", &time[..19]));
+        happened.insert(entry["action"].as_str().unwrap());
+    }
+    assert_eq!(happened, BTreeSet::from(actions));
 
-        let text = json!(events).to_string();
-        let mut hidden = secrets();
-        let items = tenant.items("ann").await;
-        let hashes = items.iter().filter_map(|item| item["hash"]["B"].as_str());
-        let hashes: Vec<String> = hashes.map(str::to_owned).collect();
-        assert!(!hashes.is_empty() && !hidden.is_empty());
-        hidden.extend(hashes);
-        for secret in hidden {
-            assert!(!text.contains(&secret[secret.len() - 20..]), "{text}");
-        }
-        assert!(!text.contains("eyJ"));
-    });
+    let text = json!(events).to_string();
+    let mut hidden = secrets();
+    let items = tenant.items("ann").await;
+    let hashes = items.iter().filter_map(|item| item["hash"]["B"].as_str());
+    let hashes: Vec<String> = hashes.map(str::to_owned).collect();
+    assert!(!hashes.is_empty() && !hidden.is_empty());
+    hidden.extend(hashes);
+    for secret in hidden {
+        assert!(!text.contains(&secret[secret.len() - 20..]), "{text}");
+    }
+    assert!(!text.contains("eyJ"));
+    stack.stop().await;
 }
 
 #[test]
@@ -155,7 +166,7 @@ fn the_schema_refuses_what_is_not_an_event() {
         "detail": {
             "id": "00000000-0000-8000-8000-000000000001", "time": "2026-01-01T00:00:00.000Z", "tenant_id": "t",
             "actor": { "kind": "user", "id": "a" }, "action": "user.deleted", "target": { "kind": "user", "id": "b" },
-            "changes": {}, "reason": null, "source_ip": null, "user_agent": null, "request_id": null,
+            "changes": {}, "details": {}, "reason": null, "source_ip": null, "user_agent": null, "request_id": null,
             "recorded_at": null,
         },
     });

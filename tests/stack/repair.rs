@@ -76,6 +76,13 @@ async fn a_repair_reports_and_then_mends_each_contradiction() {
         ),
         (&editor, "USER", "SET epoch = :v", one, "epochs"),
         (
+            &editor,
+            &key,
+            "SET due_sk = :v",
+            json!({ "S": "2026-01-01T00:00:00.000Z" }),
+            "notices",
+        ),
+        (
             &clusters,
             "CLUSTER#a",
             "ADD holders :v",

@@ -368,6 +368,27 @@ impl Tenant<'_> {
         self.edit_item(&self.pk(owner), &sk, update, values).await;
     }
 
+    /// Edits a new key of a user as if it had been created at the second `created` and expired at the second `end`.
+    pub async fn backdate(&self, owner: &str, key_id: &str, created: i64, end: i64) {
+        let sk = format!("KEY#{key_id}");
+        let items = self.items(owner).await;
+        let item = items.iter().find(|item| item["sk"]["S"] == *sk).unwrap();
+        let (_, shard) = item["due_pk"]["S"]
+            .as_str()
+            .unwrap()
+            .rsplit_once('#')
+            .unwrap();
+        let due = rfc3339(created).replace('Z', ".000Z");
+        let values = json!({
+            ":created": { "N": created.to_string() },
+            ":end": { "N": end.to_string() },
+            ":pk": { "S": format!("D#{}#{shard}", &due[..10]) },
+            ":sk": { "S": due },
+        });
+        let update = "SET created_at = :created, expires_at = :end, due_pk = :pk, due_sk = :sk";
+        self.edit_key(owner, key_id, update, values).await;
+    }
+
     /// Edits an item. In the expression, `#role`, `#hash` and `#ttl` stand for the attributes of those names.
     pub async fn edit_item(&self, pk: &str, sk: &str, update: &str, values: Value) {
         let names: Map<_, _> = ["role", "hash", "ttl"]

@@ -1,0 +1,337 @@
+//! Notices about keys that expire soon, have expired or are unused: each is written once, on time, and becomes an event.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use harness::{Fault, InvokeError, Stack, Tenant, eventually, now, rfc3339};
+use serde_json::{Value, json};
+
+use crate::{
+    crashes::{kill_at, process_of},
+    own_stack,
+};
+
+const HOUR: i64 = 3600;
+const DAY: i64 = 24 * HOUR;
+
+/// Runs the schedule as at a second.
+async fn notify(stack: &Stack, second: i64) -> Result<Value, InvokeError> {
+    let outcomes = stack.run_schedules(second.try_into().unwrap()).await;
+    let [outcome] = outcomes.unwrap().try_into().unwrap();
+    outcome
+}
+
+/// The notices in the audit trail: their actions, keys and times.
+async fn notices(tenant: &Tenant<'_>) -> Vec<(String, String, String)> {
+    let mut entries = tenant
+        .all("admin", "/v1/audit?actor=system:access-keys")
+        .await;
+    entries.retain(|entry| entry["action"] != "access-key.revoked");
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let mut notices: Vec<_> = entries
+        .iter()
+        .map(|entry| {
+            (
+                text(&entry["action"]),
+                text(&entry["target"]["id"]),
+                text(&entry["time"]),
+            )
+        })
+        .collect();
+    notices.sort();
+    notices
+}
+
+/// A key of the administrator that was created at a second.
+async fn key(tenant: &Tenant<'_>, created: i64, days: i64) -> (String, String) {
+    let (id, key) = tenant
+        .key_of(
+            "admin",
+            json!({ "name": "ci", "role": "viewer", "expires_in_days": 365 }),
+        )
+        .await;
+    tenant
+        .backdate("admin", &id, created, created + days * DAY)
+        .await;
+    (id, key)
+}
+
+/// The notices about the expiry of a key, as the documentation states them, and when they become due.
+fn documented(created: i64, days: i64) -> Vec<(&'static str, i64)> {
+    let marks = [5, 3, 1].into_iter().filter(|mark| 2 * mark <= days);
+    let expiring = marks.map(|mark| ("access-key.expiring", created + (days - mark) * DAY));
+    expiring
+        .chain([("access-key.expired", created + days * DAY)])
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn for_thirty_days_there_are_exactly_the_documented_notices() {
+    let stack = own_stack(&[]).await;
+    let tenant = Tenant::acme(&stack);
+    let start = now() - 31 * DAY;
+    let mut keys = BTreeMap::new();
+    for days in [1, 2, 7, 30, 365] {
+        for created in [start, start + DAY / 2, start + 3 * DAY + 7] {
+            let (id, _) = key(&tenant, created, days).await;
+            keys.insert(id, (created, days));
+        }
+    }
+    let (revoked, _) = key(&tenant, start, 7).await;
+    let (revoked_after_expiry, _) = key(&tenant, start, 7).await;
+    keys.insert(revoked_after_expiry.clone(), (start, 7));
+    let revoke = async |id: &str, second: i64| {
+        let values = json!({
+            ":at": { "N": second.to_string() },
+            ":by": { "M": { "kind": { "S": "user" }, "id": { "S": "admin" } } },
+        });
+        tenant
+            .edit_key(
+                "admin",
+                id,
+                "SET revoked_at = :at, revoked_by = :by",
+                values,
+            )
+            .await;
+    };
+
+    // Every hour, except that the runs of 23 hours, and later of 40 hours, are missed. Each run happens twice.
+    let hours = (0..=30 * 24 + 1).filter(|hour| {
+        let is_missed = (60..83).contains(hour) || (150..190).contains(hour);
+        !is_missed && (hour % 4 == 0 || *hour < 200)
+    });
+    let runs: Vec<i64> = hours.map(|hour| start + hour * HOUR).collect();
+    for second in &runs {
+        if *second == start + 4 * DAY + 4 * HOUR {
+            revoke(&revoked, *second).await;
+        }
+        let (first, second) = tokio::join!(notify(&stack, *second), notify(&stack, *second));
+        assert_eq!(
+            (&first.unwrap()["failed"], &second.unwrap()["failed"]),
+            (&json!(0), &json!(0))
+        );
+    }
+    revoke(&revoked_after_expiry, start + 7 * DAY).await;
+    notify(&stack, *runs.last().unwrap()).await.unwrap();
+
+    let (mut expected, mut lost) = (Vec::new(), 0);
+    let mut expect = |id: &str, (created, days): (i64, i64), until: i64| {
+        for (action, at) in documented(created, days) {
+            let is_in_time = |run: &i64| (at..=at + DAY).contains(run) && *run < until;
+            if runs.iter().any(is_in_time) {
+                let at = rfc3339(at).replace('Z', ".000Z");
+                expected.push((action.to_owned(), id.to_owned(), at));
+            } else if at < runs[runs.len() - 1] {
+                lost += 1;
+            }
+        }
+    };
+    for (id, key) in &keys {
+        expect(id, *key, i64::MAX);
+    }
+    expect(&revoked, (start, 7), start + 4 * DAY + 4 * HOUR);
+    expected.sort();
+    assert!(lost > 0, "no notice was due in the 40 hours");
+    assert_eq!(notices(&tenant).await, expected);
+
+    for (id, (created, days)) in keys {
+        let item = tenant.key_item(&id).await.unwrap();
+        let is_over = created + days * DAY <= runs[runs.len() - 1];
+        assert_eq!(item.get("due_pk").is_none(), is_over, "{days}: {item}");
+    }
+    let events = eventually("each notice is an event", || async {
+        let mut events = stack.events();
+        events.retain(|event| event["detail"]["actor"]["kind"] == "system");
+        (events.len() >= expected.len()).then_some(events)
+    });
+    let ids: BTreeSet<_> = events
+        .await
+        .iter()
+        .map(|event| event["detail"]["id"].to_string())
+        .collect();
+    assert_eq!(ids.len(), expected.len());
+    stack.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_notice_names_the_key_and_survives_the_archiving_of_the_key() {
+    let stack = own_stack(&[]).await;
+    let tenant = Tenant::acme(&stack);
+    let (id, key, end) = tenant.short_lived("viewer", 2).await;
+    tenant.validate(&key).await;
+    let used_at = tenant.record(&id).await["last_used_at"].clone();
+    let archived = tenant.archived(&id).await;
+    assert!(archived.get("due_pk").is_some());
+    notify(&stack, now()).await.unwrap();
+    let path = format!("/v1/audit?target=access_key:{id}");
+    let entries = tenant.all("admin", &path).await;
+    let notice = &entries[0];
+    assert_eq!(notice["action"], "access-key.expired");
+    assert_eq!(notice["time"], rfc3339(end).replace('Z', ".000Z"));
+    let details = json!({ "name": "short", "expires_at": rfc3339(end), "last_used_at": used_at });
+    assert_eq!(notice["details"], details);
+    let target = json!({ "kind": "access_key", "id": id, "user_id": "admin" });
+    assert_eq!(notice["target"], target);
+    assert!(!notice["recorded_at"].is_null() && notice["request_id"].is_null());
+    assert_eq!(entries[1]["details"], json!({}));
+    stack.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unused_key_is_reported_and_later_revoked_unless_it_is_used() {
+    let stack = own_stack(&[("UnusedAfterDays", "10"), ("RevokeUnusedAfterDays", "5")]).await;
+    let tenant = Tenant::acme(&stack);
+    let start = now() - 40 * DAY;
+    let (id, unused) = key(&tenant, start, 300).await;
+    let (used_id, used) = key(&tenant, start, 300).await;
+    let use_at = async |day: i64| {
+        let values = json!({ ":at": { "N": (start + day * DAY).to_string() } });
+        tenant
+            .edit_key("admin", &used_id, "SET last_used_at = :at", values)
+            .await;
+    };
+    for day in 0..=14 {
+        if day == 12 {
+            use_at(day).await;
+        }
+        notify(&stack, start + day * DAY).await.unwrap();
+    }
+    assert!(tenant.record(&id).await["revoked_at"].is_null());
+    for day in 15..=26 {
+        notify(&stack, start + day * DAY).await.unwrap();
+    }
+    assert_eq!(tenant.verdict(&unused).await, "revoked");
+    let record = tenant.record(&id).await;
+    assert_eq!(
+        record["revoked_by"],
+        json!({ "kind": "system", "id": "access-keys" })
+    );
+    assert_eq!(record["revoked_reason"], "not used for 15 days");
+    let path = format!("/v1/audit?target=access_key:{id}&action=access-key.revoked");
+    let [entry] = &tenant.all("admin", &path).await[..] else {
+        panic!("one entry");
+    };
+    assert_eq!(entry["reason"], "not used for 15 days");
+    assert_eq!(entry["actor"], record["revoked_by"]);
+
+    let time = |day: i64| rfc3339(start + day * DAY).replace('Z', ".000Z");
+    let unused = |id: &str, day| ("access-key.unused".to_owned(), id.to_owned(), time(day));
+    let mut expected = vec![unused(&id, 10), unused(&used_id, 10), unused(&used_id, 22)];
+    expected.sort();
+    assert_eq!(notices(&tenant).await, expected);
+    assert_eq!(tenant.verdict(&used).await, "active");
+    stack.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_is_used_during_its_revocation_for_disuse_stays_valid() {
+    let stack = own_stack(&[("UnusedAfterDays", "10"), ("RevokeUnusedAfterDays", "5")]).await;
+    let tenant = Tenant::acme(&stack);
+    let start = now() - 20 * DAY;
+    let (id, key) = key(&tenant, start, 300).await;
+    for day in [0, 7, 10] {
+        notify(&stack, start + day * DAY).await.unwrap();
+    }
+    let held = stack.inject(
+        tenant
+            .rule("TransactWriteItems", Fault::Hold)
+            .containing("revoked_by"),
+    );
+    let used = async {
+        eventually("the key is about to be revoked", || async {
+            (held.hits() > 0).then_some(())
+        })
+        .await;
+        assert_eq!(tenant.verdict(&key).await, "active");
+        drop(held);
+    };
+    let (run, ()) = tokio::join!(notify(&stack, start + 15 * DAY), used);
+    assert_eq!(run.unwrap()["revoked"], 0);
+    assert_eq!(tenant.verdict(&key).await, "active");
+    assert!(tenant.record(&id).await["revoked_at"].is_null());
+    stack.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_fails_or_is_killed_is_completed_by_the_next_one() {
+    let stack = own_stack(&[]).await;
+    let tenant = Tenant::acme(&stack);
+    let start = now() - 10 * DAY;
+    for round in 0..6 {
+        key(&tenant, start + round, 2).await;
+    }
+    for (fault, action) in [
+        (Fault::Throttle, "Query"),
+        (Fault::InternalError, "TransactWriteItems"),
+        (Fault::Refuse, "BatchGetItem"),
+    ] {
+        let rule = harness::Rule::new(fault).function("notify").action(action);
+        let rule = stack.inject(rule);
+        assert!(
+            notify(&stack, start + DAY + HOUR).await.is_err(),
+            "{action}"
+        );
+        assert!(rule.hits() > 0);
+    }
+    for _ in 0..3 {
+        // The process of the previous round is gone.
+        notify(&stack, start - DAY).await.unwrap();
+        let slow = Fault::Latency(std::time::Duration::from_millis(500));
+        let slow = stack.inject(tenant.rule("TransactWriteItems", slow));
+        let killed = kill_at(&slow, process_of(&stack, "notify"));
+        let (run, ()) = tokio::join!(notify(&stack, start + DAY + HOUR), killed);
+        assert!(run.is_err());
+    }
+    let dropped = stack.inject(tenant.rule("TransactWriteItems", Fault::DropAfter).times(2));
+    let report = notify(&stack, start + DAY + HOUR).await.unwrap();
+    assert_eq!((&report["failed"], dropped.hits()), (&json!(0), 2));
+    drop(dropped);
+    let found = notices(&tenant).await;
+    assert_eq!(found.len(), 6, "{found:?}");
+    stack.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_key_does_not_stop_the_others() {
+    let stack = own_stack(&[]).await;
+    let tenant = Tenant::acme(&stack);
+    let start = now() - 10 * DAY;
+    let mut ids = Vec::new();
+    for _ in 0..12 {
+        ids.push(key(&tenant, start, 2).await.0);
+    }
+    for (id, attribute) in ids.iter().zip(["max_clusters", "due_sk"]) {
+        let update = format!("SET {attribute} = :damaged");
+        let values = json!({ ":damaged": { "S": "soon" } });
+        tenant.edit_key("admin", id, &update, values).await;
+    }
+    let report = notify(&stack, start + DAY).await.unwrap();
+    assert_eq!(report["notices"], 10, "{report}");
+    stack.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_time_in_the_future_counts_as_now() {
+    let stack = own_stack(&[("UnusedAfterDays", "1")]).await;
+    let tenant = Tenant::acme(&stack);
+    let (id, key) = tenant.key("admin", "viewer").await;
+    let report = notify(&stack, now() + 29 * DAY).await.unwrap();
+    assert_eq!(report["notices"], 0);
+    assert_eq!(tenant.verdict(&key).await, "active");
+    let item = tenant.key_item(&id).await.unwrap();
+    let created = item["created_at"]["N"].as_str().unwrap();
+    let next = rfc3339(created.parse::<i64>().unwrap() + DAY);
+    assert_eq!(item["due_sk"]["S"], next.replace('Z', ".000Z"));
+    for event in [
+        json!({}),
+        json!({ "time": 1 }),
+        json!({ "time": "now" }),
+        json!([]),
+    ] {
+        let refused = stack.invoke("notify", event).await;
+        assert!(
+            format!("{refused:?}").contains("InvalidEvent"),
+            "{refused:?}"
+        );
+    }
+    stack.stop().await;
+}
