@@ -1,8 +1,8 @@
 //! Lists of keys: complete, in order, and in pages.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
-use harness::{KEYS, Tenant, all_at_once, run, strings};
-use serde_json::json;
+use harness::{KEYS, Tenant, all_at_once, now, rfc3339, run, send, strings};
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 #[test]
@@ -80,8 +80,10 @@ fn a_forged_cursor_with_a_malformed_position_is_refused() {
                     .await
             }
         };
-        let own = format!("keys of {t}/admin?None&None");
-        let all = format!("keys of {t}?None&None");
+        let filter = "KeyFilter { status: None, role: None, owner: None, created_by: None, \
+                      expires_before: None, unused_for: None }";
+        let own = format!("keys of {t}/admin?{filter}");
+        let all = format!("keys of {t}?{filter}");
         let users = format!("users of {t}");
         let clusters = format!("clusters of {t}?None&None");
         for (list, valid) in [
@@ -154,6 +156,138 @@ fn a_cursor_continues_only_the_list_that_returned_it() {
         ] {
             let refused = tenant.get("admin", &path).await;
             refused.expect_problem(400, "invalid_request");
+        }
+    });
+}
+
+#[test]
+fn each_filter_selects_keys() {
+    run(async {
+        let tenant = Tenant::fresh();
+        tenant.user("ann", "editor").await;
+        let (old, _) = tenant
+            .key_of(
+                "admin",
+                json!({ "name": "old", "role": "viewer", "expires_in_days": 1 }),
+            )
+            .await;
+        let (granted, _) = tenant.key("ann", "viewer").await;
+        let own = tenant.creation("ann", &json!({ "name": "own", "role": "viewer" }));
+        let own = send(own).await.expect(201).string("id").to_owned();
+        let ninety_days_ago = now() - 90 * 86_400;
+        let values = json!({ ":at": { "N": ninety_days_ago.to_string() } });
+        let update = "SET created_at = :at, last_used_at = :at";
+        tenant.edit_key("admin", &old, update, values.clone()).await;
+        tenant
+            .edit_key("ann", &granted, "SET created_at = :at", values)
+            .await;
+
+        let tomorrow = rfc3339(now() + 2 * 86_400);
+        for (filters, expected) in [
+            ("owner=ann", vec![&own, &granted]),
+            ("owner=nobody", vec![]),
+            ("created_by=user:ann", vec![&own]),
+            ("created_by=user:admin&owner=ann", vec![&granted]),
+            (&format!("expires_before={tomorrow}"), vec![&old]),
+            ("expires_before=2026-01-01T00:00:00Z", vec![]),
+            ("unused_for=90", vec![&granted, &old]),
+            ("unused_for=91", vec![]),
+            (
+                "unused_for=90&status=active&role=viewer&owner=admin",
+                vec![&old],
+            ),
+        ] {
+            let page = tenant
+                .get("admin", &format!("/v1/access-keys?{filters}"))
+                .await;
+            let page = page.expect(200);
+            assert_eq!(strings(page.array("items"), "id"), expected, "{filters}");
+            assert_eq!(
+                (&page["examined"], &page["skipped"]),
+                (&json!(3), &json!(0))
+            );
+        }
+        let path = "/v1/users/ann/access-keys?created_by=user:ann&unused_for=1";
+        let page = tenant.get("admin", path).await.expect(200);
+        assert_eq!(
+            (page.array("items").len(), &page["examined"]),
+            (0, &json!(2))
+        );
+        for (field, value) in [
+            ("owner", "a%20b%00"),
+            ("created_by", "ann"),
+            ("expires_before", "soon"),
+            ("unused_for", "0"),
+            ("unused_for", "3651"),
+            ("unused_for", "P90D"),
+        ] {
+            let refused = tenant
+                .get("admin", &format!("/v1/access-keys?{field}={value}"))
+                .await;
+            refused.expect(400).expect_fields(&[field]);
+        }
+        let refused = tenant
+            .get("admin", "/v1/users/ann/access-keys?owner=ann")
+            .await;
+        refused.expect(400).expect_fields(&["query"]);
+    });
+}
+
+#[test]
+fn a_key_shows_what_its_owner_leaves_of_it() {
+    run(async {
+        let tenant = Tenant::fresh();
+        tenant.user("ann", "editor").await;
+        let path = "/v1/users/ann/access-keys";
+        let body = json!({ "name": "ci", "role": "editor" });
+        let created = tenant.send("admin", "POST", path, body).await.expect(201);
+        let shown = |key: &Value| (key["effective_role"].clone(), key["owner_status"].clone());
+        assert_eq!(shown(&created.body), (json!("editor"), json!("active")));
+        for (change, expected) in [
+            (
+                json!({ "role": "viewer" }),
+                (json!("viewer"), json!("active")),
+            ),
+            (
+                json!({ "status": "inactive" }),
+                (json!("viewer"), json!("inactive")),
+            ),
+        ] {
+            tenant.change_user("ann", change).await;
+            let one = format!("{path}/{}", created.string("id"));
+            let one = tenant.get("admin", &one).await.expect(200);
+            assert_eq!(shown(&one.body), expected);
+            for list in [path, "/v1/access-keys"] {
+                assert_eq!(
+                    shown(&tenant.all("admin", list).await[0]),
+                    expected,
+                    "{list}"
+                );
+            }
+            assert_eq!(one["role"], "editor");
+        }
+        let (id, _) = tenant.key("admin", "cluster_onboarding").await;
+        assert_eq!(
+            tenant.record(&id).await["effective_role"],
+            "cluster_onboarding"
+        );
+    });
+}
+
+#[test]
+fn a_list_counts_the_damaged_records_that_it_leaves_out() {
+    run(async {
+        let tenant = Tenant::fresh();
+        let (damaged, _) = tenant.key("admin", "viewer").await;
+        tenant.key("admin", "viewer").await;
+        let values = json!({ ":v": { "S": "many" } });
+        tenant
+            .edit_key("admin", &damaged, "SET max_clusters = :v", values)
+            .await;
+        for list in [KEYS, "/v1/access-keys", "/v1/access-keys?role=viewer"] {
+            let page = tenant.get("admin", list).await.expect(200);
+            let counts = [&page["examined"], &page["skipped"], &page["next_cursor"]];
+            assert_eq!(counts, [&json!(1), &json!(1), &Value::Null], "{list}");
         }
     });
 }

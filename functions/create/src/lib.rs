@@ -37,10 +37,10 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error
     let wanted = requests::create_key(&request, &app.limits, now)?;
     let idempotency_key = query::idempotency_key(&request)?;
     let (service, wanted) = (&app.service, &wanted);
-    let (record, key) =
+    let (snapshot, key) =
         create_key(&actor, service, &owner_id, wanted, idempotency_key, now).await?;
-    let location = path::of_key(&owner_id, record.key_id);
-    let view = CreatedKeyView::new(record.snapshot(None, now), &key);
+    let location = path::of_key(&owner_id, snapshot.record.key_id);
+    let view = CreatedKeyView::new(snapshot, &key);
     let mut response = http::json(StatusCode::CREATED, &view);
     if let Ok(location) = location.parse() {
         response.headers_mut().insert(header::LOCATION, location);

@@ -42,7 +42,7 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error
         "GET /v1/access-keys" => {
             let name = format!("keys of {}", actor.tenant_id);
             let (filter, query) = query::key_list(&request, List::TenantKeys, &name)?;
-            let keys = list_tenant_keys(&actor, store, filter, &query.page, horizon).await?;
+            let keys = list_tenant_keys(&actor, store, &filter, &query.page, horizon).await?;
             let view = PageView::new(keys, &query, KeyView::from);
             Ok(http::json(StatusCode::OK, &view))
         }
@@ -51,7 +51,7 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error
             let name = format!("keys of {}/{owner_id}", actor.tenant_id);
             let (filter, query) = query::key_list(&request, List::UserKeys, &name)?;
             let keys =
-                list_user_keys(&actor, store, &owner_id, filter, &query.page, horizon).await?;
+                list_user_keys(&actor, store, &owner_id, &filter, &query.page, horizon).await?;
             let view = PageView::new(keys, &query, KeyView::from);
             Ok(http::json(StatusCode::OK, &view))
         }

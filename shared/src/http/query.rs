@@ -1,6 +1,6 @@
 //! Reads query parameters and headers. The error for an invalid value names the query parameter or header.
 
-use std::str::FromStr;
+use std::{str::FromStr, time::Duration};
 
 use lambda_http::{Request, RequestExt};
 
@@ -15,9 +15,25 @@ use crate::{
 fn known(route: &str) -> Option<&'static [&'static str]> {
     let (_, path) = route.split_once(' ')?;
     let known: &[&str] = match route {
-        "GET /v1/access-keys" | "GET /v1/users/{user_id}/access-keys" => {
-            &["status", "role", "limit", "cursor"]
-        }
+        "GET /v1/access-keys" => &[
+            "status",
+            "role",
+            "owner",
+            "created_by",
+            "expires_before",
+            "unused_for",
+            "limit",
+            "cursor",
+        ],
+        "GET /v1/users/{user_id}/access-keys" => &[
+            "status",
+            "role",
+            "created_by",
+            "expires_before",
+            "unused_for",
+            "limit",
+            "cursor",
+        ],
         "GET /v1/clusters" => &["status", "key_id", "limit", "cursor"],
         "GET /v1/audit" => &["actor", "target", "action", "from", "to", "limit", "cursor"],
         "GET /v1/users" => &["q", "status", "role", "limit", "cursor"],
@@ -163,17 +179,30 @@ impl ListQuery {
     }
 }
 
-/// Reads `status`, `role`, `limit` and `cursor` for a list of keys.
+/// Reads the filters, `limit` and `cursor` for a list of keys. Only the list of the tenant has the filter `owner`.
 pub fn key_list(
     request: &Request,
     list: List,
     name: &str,
 ) -> Result<(KeyFilter, ListQuery), Error> {
-    let status = parsed(request, "status")?;
-    let role = parsed(request, "role")?;
-    let name = format!("{name}?{status:?}&{role:?}");
+    let unused_for = parameter(request, "unused_for")?.map(|days| {
+        let days = days.parse().ok().filter(|days| (1..=3650).contains(days));
+        let rule = "must be a whole number of days from 1 to 3650";
+        days.ok_or_else(|| Error::field("unused_for", rule))
+    });
+    let filter = KeyFilter {
+        status: parsed(request, "status")?,
+        role: parsed(request, "role")?,
+        owner: parsed(request, "owner")?,
+        created_by: parsed(request, "created_by")?,
+        expires_before: parsed(request, "expires_before")?,
+        unused_for: unused_for
+            .transpose()?
+            .map(|days: u64| Duration::from_secs(days * 86_400)),
+    };
+    let name = format!("{name}?{filter:?}");
     let query = ListQuery::read(request, list, name)?;
-    Ok((KeyFilter { status, role }, query))
+    Ok((filter, query))
 }
 
 /// The rule for the role of a user.

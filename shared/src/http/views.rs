@@ -25,6 +25,8 @@ use crate::{
 #[derive(Serialize)]
 pub struct PageView<T> {
     items: Vec<T>,
+    examined: usize,
+    skipped: usize,
     next_cursor: Option<String>,
 }
 
@@ -33,6 +35,8 @@ impl<T> PageView<T> {
     pub fn new<I>(listing: Listing<I>, query: &ListQuery, view: impl Fn(I) -> T) -> Self {
         Self {
             items: listing.items.into_iter().map(view).collect(),
+            examined: listing.examined,
+            skipped: listing.skipped,
             next_cursor: listing.next.map(|position| query.cursor(&position)),
         }
     }
@@ -45,7 +49,9 @@ pub struct KeyView {
     tenant_id: TenantId,
     user_id: UserId,
     role: Role,
+    effective_role: Option<Role>,
     status: KeyStatus,
+    owner_status: Option<UserStatus>,
     created_at: String,
     created_by: Principal,
     expires_at: String,
@@ -70,7 +76,9 @@ impl From<KeySnapshot> for KeyView {
             tenant_id: record.tenant_id,
             user_id: record.user_id,
             role: record.role,
+            effective_role: key.effective_role,
             status: key.status,
+            owner_status: key.owner_status,
             created_at: record.created_at.to_string(),
             created_by: record.created_by,
             expires_at: record.expires_at.to_string(),

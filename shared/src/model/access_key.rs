@@ -16,7 +16,7 @@ use super::{
     revocation::Revocation,
     role::Role,
     time::Timestamp,
-    user::{Epoch, User},
+    user::{Epoch, User, UserStatus},
 };
 
 /// The highest number of clusters that a key may onboard.
@@ -149,6 +149,11 @@ pub struct KeySnapshot {
     pub status: KeyStatus,
     /// The revocation that ended the key, if any.
     pub revocation: Option<Revocation>,
+    /// `None` if the owner does not exist.
+    pub owner_status: Option<UserStatus>,
+    /// The role of the key, limited by the current role of the owner. `None` if they have no permission in common, or
+    /// if the owner does not exist.
+    pub effective_role: Option<Role>,
 }
 
 impl KeyRecord {
@@ -160,6 +165,8 @@ impl KeyRecord {
         KeySnapshot {
             status,
             revocation: revocation.filter(|_| status == KeyStatus::Revoked),
+            owner_status: owner.map(|owner| owner.status),
+            effective_role: owner.and_then(|owner| self.role.limited_to(owner.role)),
             record: self,
         }
     }

@@ -12,8 +12,8 @@ use super::{
 };
 use crate::{
     model::{
-        Action, Actor, AuditEntry, Caller, Identity, KeyId, KeyRecord, Name, Origin, Role, Target,
-        Timestamp, User, UserId,
+        Action, Actor, AuditEntry, Caller, Identity, KeyId, KeyRecord, KeySnapshot, Name, Origin,
+        Role, Target, Timestamp, User, UserId,
     },
     policy,
     process::{
@@ -63,7 +63,7 @@ pub async fn create_key(
     request: &KeyRequest,
     idempotency_key: Option<&str>,
     now: Timestamp,
-) -> Result<(KeyRecord, AccessKey), Error> {
+) -> Result<(KeySnapshot, AccessKey), Error> {
     let store = &service.store;
     let idempotency = idempotency_key.map(|key| request.idempotency(actor, key));
     let idempotency = idempotency.as_ref();
@@ -106,8 +106,8 @@ pub async fn create_key(
             }
             _ => issue(service, request, &parties, idempotency, &state.quota, now).await?,
         };
-        if let Some(created) = created {
-            return Ok(created);
+        if let Some((record, key)) = created {
+            return Ok((record.snapshot(Some(&owner), now), key));
         }
     }
     Err(Error::CHANGED_MEANWHILE)

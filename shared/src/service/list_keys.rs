@@ -8,15 +8,22 @@ use super::{
     users,
 };
 use crate::{
-    model::{Actor, KeyId, KeyRecord, KeySnapshot, KeyStatus, Role, Timestamp, User, UserId},
+    model::{
+        Actor, KeyId, KeyRecord, KeySnapshot, KeyStatus, Principal, Role, Timestamp, User, UserId,
+    },
     policy,
     store::{Position, Store},
 };
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KeyFilter {
     pub status: Option<KeyStatus>,
     pub role: Option<Role>,
+    pub owner: Option<UserId>,
+    pub created_by: Option<Principal>,
+    pub expires_before: Option<Timestamp>,
+    /// For how long the key has not been used. A key that was never used counts from its creation.
+    pub unused_for: Option<Duration>,
 }
 
 /// The time of a list, and how long expired keys stay in it.
@@ -28,7 +35,7 @@ pub struct Horizon {
 
 impl KeyFilter {
     fn is_set(&self) -> bool {
-        self.status.is_some() || self.role.is_some()
+        *self != Self::default()
     }
 
     fn snapshot(
@@ -41,10 +48,25 @@ impl KeyFilter {
         if key.is_forgotten(history, now) {
             return None;
         }
-        let key = key.snapshot(owner, now);
-        let is_wanted = self.status.is_none_or(|status| status == key.status)
-            && self.role.is_none_or(|role| role == key.record.role);
-        is_wanted.then_some(key)
+        let idle_since = key.last_used_at.unwrap_or(key.created_at);
+        let is_wanted = self.role.is_none_or(|role| role == key.role)
+            && self
+                .owner
+                .as_ref()
+                .is_none_or(|owner| *owner == key.user_id)
+            && self
+                .created_by
+                .as_ref()
+                .is_none_or(|by| *by == key.created_by)
+            && self.expires_before.is_none_or(|at| key.expires_at < at)
+            && self
+                .unused_for
+                .is_none_or(|unused| idle_since + unused <= now);
+        let is_status = |key: &KeySnapshot| self.status.is_none_or(|status| status == key.status);
+        Some(key)
+            .filter(|_| is_wanted)
+            .map(|key| key.snapshot(owner, now))
+            .filter(is_status)
     }
 }
 
@@ -53,7 +75,7 @@ pub async fn list_user_keys(
     actor: &Actor,
     store: &Store,
     owner_id: &UserId,
-    filter: KeyFilter,
+    filter: &KeyFilter,
     page: &PageRequest,
     horizon: Horizon,
 ) -> Result<Listing<KeySnapshot>, Error> {
@@ -78,7 +100,7 @@ pub async fn list_user_keys(
 pub async fn list_tenant_keys(
     actor: &Actor,
     store: &Store,
-    filter: KeyFilter,
+    filter: &KeyFilter,
     page: &PageRequest,
     horizon: Horizon,
 ) -> Result<Listing<KeySnapshot>, Error> {

@@ -13,6 +13,10 @@ pub struct PageRequest {
 #[derive(Debug)]
 pub struct Listing<T> {
     pub items: Vec<T>,
+    /// How many items were examined, whether or not a filter left them out.
+    pub examined: usize,
+    /// How many items were left out because they cannot be read.
+    pub skipped: usize,
     /// The position at which the list continues; `None` at its end.
     pub next: Option<Position>,
 }
@@ -24,15 +28,16 @@ pub(super) struct Gather<'a, T> {
     last: Option<Position>,
     pages: usize,
     examined: usize,
+    skipped: usize,
     is_complete: bool,
 }
 
 impl<'a, T> Gather<'a, T> {
     /// The maximum number of pages of the table to read for one response.
     const PAGES: usize = 10;
-    /// Once this many items have been read, no further page is read. If a filter matches few of them, the response may
-    /// have fewer items than requested and still have a cursor.
-    const EXAMINED: usize = 1000;
+    /// The maximum number of items to examine for one response. If a filter matches few of them, the response may have
+    /// fewer items than requested and still have a cursor.
+    const MOST_EXAMINED: usize = 1000;
 
     pub fn new(request: &'a PageRequest) -> Self {
         Self {
@@ -41,6 +46,7 @@ impl<'a, T> Gather<'a, T> {
             last: request.after.clone(),
             pages: 0,
             examined: 0,
+            skipped: 0,
             is_complete: false,
         }
     }
@@ -70,23 +76,27 @@ impl<'a, T> Gather<'a, T> {
         show: impl Fn(I) -> Option<T>,
     ) -> bool {
         self.pages += 1;
-        self.examined += page.items.len() + page.skipped;
+        self.skipped += page.skipped;
         for item in page.items {
-            if self.items.len() == self.request.limit {
+            if self.items.len() == self.request.limit || self.examined == Self::MOST_EXAMINED {
                 return true;
             }
+            self.examined += 1;
             self.last = Some(position(&item));
             self.items.extend(show(item));
         }
         self.is_complete = page.next.is_none();
         // The last items of the page may be damaged.
         self.last = page.next.or(self.last.take());
-        self.is_complete || self.pages == Self::PAGES || self.examined >= Self::EXAMINED
+        let examined = self.examined + self.skipped;
+        self.is_complete || self.pages == Self::PAGES || examined >= Self::MOST_EXAMINED
     }
 
     pub fn finish(self) -> Listing<T> {
         Listing {
             items: self.items,
+            examined: self.examined,
+            skipped: self.skipped,
             next: self.last.filter(|_| !self.is_complete),
         }
     }
@@ -121,6 +131,8 @@ mod tests {
             }
             let listing = gather.finish();
             assert_eq!((read, listing.items.len()), (1000, 0));
+            assert_eq!(listing.examined + listing.skipped, 1000);
+            assert_eq!(listing.skipped, 4 * skipped as usize);
             assert!(listing.next.is_some());
         }
     }

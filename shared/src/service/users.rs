@@ -228,8 +228,12 @@ pub async fn list_users(
     }
     if filter.words.is_some() {
         // A search without a word finds nobody.
-        let (items, next) = (Vec::new(), None);
-        return Ok(Listing { items, next });
+        return Ok(Listing {
+            items: Vec::new(),
+            examined: 0,
+            skipped: 0,
+            next: None,
+        });
     }
     let size = gather.page_size(filter.is_set()).min(100);
     loop {
