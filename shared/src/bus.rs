@@ -18,10 +18,11 @@ use crate::{
 /// The `source` of every event. The role of the function `publish` allows no other.
 const SOURCE: &str = "access-keys";
 const MOST_ENTRIES: usize = 10;
-/// In bytes. EventBridge accepts 1 MB per request, but its documentation still says 256 KB in some places.
+/// The maximum size of a request, in bytes. EventBridge accepts 1 MB, but parts of its documentation still say 256 KB.
 const LARGEST_REQUEST: usize = 256 << 10;
 
-/// An event. Consumers recognize repetitions by an id in `detail`, because EventBridge gives each copy its own.
+/// An event. Consumers recognize a repeated event by an id in `detail`, because EventBridge gives each copy an id of
+/// its own.
 pub(crate) struct Event {
     pub detail_type: &'static str,
     pub time: Timestamp,
@@ -32,7 +33,7 @@ pub(crate) struct Event {
 /// Why an event was not sent.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum BusError {
-    /// The request with the event failed despite the SDK's retries.
+    /// The request that contained the event failed despite the SDK's retries.
     #[error("EventBridge PutEvents")]
     Request(#[source] Arc<SdkError<PutEventsError>>),
     #[error("EventBridge refused the event: {0}")]
@@ -90,11 +91,11 @@ impl Bus {
     }
 }
 
-/// How many of the first events fit into one request. At least one.
+/// The number of events, counted from the first, that fit into one request. It is at least one.
 fn fitting(events: &[Event]) -> usize {
     let mut size = 0;
     let fits = events.iter().take(MOST_ENTRIES).take_while(|event| {
-        // The time counts 14 bytes.
+        // EventBridge counts 14 bytes for the time of an event.
         size += 14 + SOURCE.len() + event.detail_type.len() + event.detail.len();
         size <= LARGEST_REQUEST
     });

@@ -25,10 +25,10 @@
 //! `POST /v1/access-keys/validate` with a key:
 //!
 //! 1. `functions/validate` receives the request from [`http::serve()`] and parses it with
-//!    [`http::requests::presented_key`].
+//!    [`http::requests::validate_key`].
 //! 2. [`service::validate_key`] verifies the key with [`token::AccessKey::verify`], without I/O.
-//! 3. It reads the record of the key and its owner in one request through `store/keys.rs`. `store/schema.rs` declares
-//!    the items.
+//! 3. The service reads the record of the key and its owner in one request through `store/keys.rs`. `store/schema.rs`
+//!    declares the items.
 //! 4. [`policy::evaluate`] decides what the key permits now.
 //! 5. [`http::views::ValidationView`] renders the response.
 //!

@@ -36,8 +36,8 @@ pub fn may_call(me: &User) -> Result<(), Denied> {
     }
 }
 
-/// Allows users to see, create, change and revoke their own keys, and administrators those of every user. Returns the
-/// owner.
+/// Allows users to see, create, change and revoke their own keys, and administrators to do so with the keys of every
+/// user. Returns the owner.
 ///
 /// # Errors
 /// [`Denied::NotFound`] for everyone else, and when the owner does not exist or is deleted.
@@ -227,8 +227,8 @@ pub struct Grant {
     pub clusters_used: u32,
 }
 
-/// Evaluates what a key permits now, and whether that includes what is `required`. A key permits only what its claims,
-/// its record and its owner all allow, so no write to the table can extend a key beyond its claims.
+/// Evaluates what a key permits now, and whether that includes the `required` permissions. A key permits only what its
+/// claims, its record and its owner all allow, so no write to the table can extend a key beyond its claims.
 pub fn evaluate(
     key: &VerifiedKey,
     record: Option<&KeyRecord>,
@@ -324,8 +324,8 @@ pub fn may_join(
         .ok_or(JoinRefusal::Invalid)
 }
 
-/// Whether a change gives a user something: existence, access or a permission. Only such a change requires that the
-/// caller still has the right to make it at the moment of the write.
+/// Whether a change gives a user something: existence, access or a permission. Only for such a change must the caller
+/// still have the right to make it at the moment of the write.
 #[must_use]
 pub fn gives(old: Option<&User>, new: &User) -> bool {
     old.is_none_or(|old| !new.role.is_within(old.role) || new.is_active() && !old.is_active())

@@ -19,7 +19,8 @@ use crate::{
     service::{Error as ServiceError, MOST_CLUSTERS_READ, Store, Viewer, all_clusters, list_nodes},
 };
 
-/// The maximum size of a response, in bytes. The list of clusters has no pages, and Lambda limits a response to 6 MB.
+/// The maximum size of a response, in bytes. The list of clusters is not split into pages, and Lambda limits a response
+/// to 6 MB.
 const LONGEST_ANSWER: usize = 5_500_000;
 /// The maximum number of nodes in a response.
 const NODES_SHOWN: usize = 1000;
@@ -91,7 +92,7 @@ fn status(last_seen_at: Timestamp, inactive_after: Duration, now: Timestamp) -> 
     }
 }
 
-/// All clusters of the tenant.
+/// Lists all clusters of the tenant.
 ///
 /// # Errors
 /// When the request names another workspace, or the clusters do not fit in one response.
@@ -169,7 +170,7 @@ impl FromJson for ClusterNumbers {
     }
 }
 
-/// The part of the clients' filter that is supported. Its status is written as in [`NodeShape`].
+/// The supported part of the filter that clients send. It writes a status in the same way as [`NodeShape`].
 struct NodeFilter {
     liveness: Option<Liveness>,
 }
@@ -224,7 +225,7 @@ impl NodesRequest {
     }
 }
 
-/// The nodes of the requested clusters.
+/// Lists the nodes of the requested clusters.
 ///
 /// # Errors
 /// When the request names another workspace, or a field is invalid.

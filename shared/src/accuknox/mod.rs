@@ -1,5 +1,5 @@
-//! AccuKnox's wire protocol: the three calls with which clients of AccuKnox CNAPP onboard clusters and nodes, and list
-//! them.
+//! AccuKnox's wire protocol: the three calls that clients of AccuKnox CNAPP use to onboard clusters and nodes, and to
+//! list them.
 //!
 //! `process` contains the request and response for onboarding, and `lists` contains those for the two lists. `errors`
 //! contains the error format: two strings, which the clients print. The paths and bodies follow AccuKnox's format, so

@@ -60,7 +60,7 @@ pub fn public_json(
     response
 }
 
-/// The response to `OPTIONS` for such a document. A page of any origin may read it.
+/// The response to `OPTIONS` for a public document. A page of any origin may read the response.
 #[must_use]
 pub fn public_options() -> Response<Body> {
     let mut response = no_content();

@@ -312,7 +312,7 @@ fn is_json(media_type: &str) -> bool {
         || media_type.starts_with("application/") && media_type.ends_with("+json")
 }
 
-/// What the body of a request contains, by its media type. A body that is not a form should be JSON.
+/// What the body of a request contains according to its media type. A body that is not a form is read as JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Empty,
@@ -336,7 +336,7 @@ mod tests {
 
     #[test]
     fn a_whole_number_with_a_decimal_point_keeps_every_digit() {
-        // Up to 52 bits, like the number of a cluster.
+        // These numbers have up to 52 bits, like the numbers of clusters.
         for number in (0..1000).map(|n| (1 << 52) - 1 - n * 1_000_003) {
             let value = serde_json::from_str(&format!("{number}.0")).unwrap();
             assert_eq!(i64::from_json(value), Ok(number));

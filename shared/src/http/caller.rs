@@ -25,8 +25,8 @@ const TENANT: &str = "x-tenant-id";
 /// The person or operator that calls, identified by claims that the gateway's JWT authorizer has verified.
 ///
 /// # Errors
-/// When a required claim is missing or invalid, the request of a person names another tenant, or the request of an
-/// operator names no tenant.
+/// When a required claim is missing or invalid, a person's request names another tenant, or an operator's request names
+/// no tenant.
 pub fn actor(request: &Request, settings: &CallerSettings) -> Result<Actor, Error> {
     actor_of(request, jwt_claims(request)?, settings)
 }
@@ -137,8 +137,8 @@ pub fn origin(request: &Request) -> Origin {
     )
 }
 
-/// The tenant of a caller that the JWT authorizer admitted. `None` for a service of the platform, which belongs to no
-/// tenant and acts for all of them: its client is one of `platform_clients`.
+/// The tenant of a caller that the JWT authorizer admitted. `None` for a service of the platform, whose client is one
+/// of `platform_clients`. Such a service belongs to no tenant and acts for all tenants.
 ///
 /// # Errors
 /// When there are no verified claims, the tenant claim is not a valid tenant id, or it is absent and the client is not
@@ -164,7 +164,7 @@ pub fn tenant(
     Err(ServiceError::Forbidden(detail).into())
 }
 
-/// The client that calls, from the claims with which identity providers name it, in the order of preference.
+/// The id of the calling client. Identity providers put it into one of these claims, which are tried in order.
 fn client_of(claims: &HashMap<String, String>) -> Option<&str> {
     let mut names = ["client_id", "azp", "sub"].iter();
     names.find_map(|name| claim(claims, name))

@@ -1,4 +1,4 @@
-//! Reads events of API Gateway's HTTP APIs (payload format 2.0), whatever clients put into their requests.
+//! Reads events of API Gateway's HTTP APIs (payload format 2.0), regardless of what clients put into their requests.
 //!
 //! `lambda_http` cannot read an event with a header that is not ASCII, and panics if the host, the path and the query
 //! do not form a URI, or if the body is not base64. No function needs the URI, so the parts of the URI are removed from
@@ -46,7 +46,7 @@ fn clean(mut request: ApiGatewayV2httpRequest) -> ApiGatewayV2httpRequest {
     let query = request.raw_query_string.take().unwrap_or_default();
     let Ok(parameters) = query.parse::<QueryMap>();
     request.query_string_parameters = parameters;
-    // The body stays as it is, and is then refused like any other body that is not JSON or is too large.
+    // A body that is too large or is not base64 is left encoded. It is later refused as too large or as invalid JSON.
     let body = request.body.as_deref().unwrap_or_default();
     request.is_base64_encoded &= body.len() <= LONGEST_BASE64 && is_base64(body);
     request

@@ -9,7 +9,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use super::error::Error;
 use crate::model::{Actor, ClusterName, KeyId, UserId};
 
-/// Everything but the unreserved characters of RFC 3986.
+/// All characters except the unreserved ones of RFC 3986.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
@@ -19,7 +19,7 @@ const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
 /// The user in the path, where `me` stands for the person who calls.
 ///
 /// # Errors
-/// Unlike the error for other path parameters, the error for an operator's `me` names the field.
+/// If an operator sends `me`, the error names the field, unlike the errors for other path parameters.
 pub fn user(request: &Request, actor: &Actor) -> Result<UserId, Error> {
     if is_me(request) {
         let rule = "must not be me, which stands for a person: an operator is not a person";
@@ -62,7 +62,7 @@ pub fn of_key(user: &UserId, key: KeyId) -> String {
 }
 
 /// A user's id as a segment of a path: percent-encoded, or `~` and the id in base64url if gateways and proxies could
-/// change or reject the percent-encoded form, or if the segment would have another meaning.
+/// change or reject the percent-encoded form, or if the percent-encoded form has a special meaning in a path.
 fn user_segment(user: &UserId) -> String {
     let id = user.as_str();
     if id == "me" || id.starts_with(['~', '.']) || id.contains(['/', '?', '%', '#', '\\']) {
@@ -123,7 +123,7 @@ mod tests {
         for segment in invalid {
             assert_eq!(parse_user(segment), None, "{segment}");
         }
-        // Not the preferred form, but not ambiguous either.
+        // These are not the preferred forms, but they are unambiguous.
         let same = ["~YXV0aDB8MQ", "auth0|1"].map(parse_user);
         assert_eq!(same[0], same[1]);
         assert!(parse_user("oauth2|siwe|eip155%3A5").is_some());

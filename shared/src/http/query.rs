@@ -11,7 +11,7 @@ use crate::{
     token::PREFIX,
 };
 
-/// The query parameters that a route of our own API knows. AccuKnox's routes and the console ignore others.
+/// The query parameters that a route of our own API knows. AccuKnox's routes and the console ignore unknown parameters.
 fn known(route: &str) -> Option<&'static [&'static str]> {
     let (_, path) = route.split_once(' ')?;
     let known: &[&str] = match route {
@@ -43,14 +43,15 @@ fn known(route: &str) -> Option<&'static [&'static str]> {
         "POST /v1/access-keys/validate" | "ANY /v1/access-keys/check" => {
             &["permission", "any_of", "max_staleness"]
         }
-        // The path and the query are those of the request that a gateway asks about.
+        // On this route, the path and the query belong to the request that the gateway asks about.
         "ANY /v1/access-keys/check/{proxy+}" => return None,
         _ => &[],
     };
     path.starts_with("/v1/").then_some(known)
 }
 
-/// Refuses query parameters that the route does not know. A misspelt requirement would otherwise be ignored.
+/// Refuses query parameters that the route does not know. Otherwise, a misspelt parameter would be ignored, and with it
+/// what the caller requires.
 pub(super) fn refuse_unknown(request: &Request, route: &str) -> Result<(), Error> {
     let Some(known) = known(route) else {
         return Ok(());

@@ -80,7 +80,7 @@ fn expires_at_error(limits: &KeyLimits, now: Timestamp) -> FieldError {
     FieldError::new("expires_at", format!("must be from {first} to {last}"))
 }
 
-/// Does not check whether `expires_at` is too early.
+/// Reads the expiry. Does not check whether `expires_at` is too early.
 fn expiry(
     in_days: Integer,
     at: Text<String>,
@@ -339,7 +339,7 @@ fn key_or_bearer(request: &Request, key: Text<String>, errors: &mut Errors) -> O
     }
 }
 
-/// What a caller requires of a key, from all parts of a request.
+/// What a caller requires of a key, collected from all parts of a request.
 #[derive(Debug, Default)]
 struct Requirements {
     required: Required,
@@ -365,7 +365,7 @@ impl Requirements {
         }
     }
 
-    /// Reads a parameter of a query or a form. Ignores those with other names.
+    /// Reads a parameter of a query or a form. Ignores parameters with other names.
     fn read(&mut self, name: &str, value: &str, errors: &mut Errors) {
         match name {
             "permission" => match value.parse() {

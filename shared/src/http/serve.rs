@@ -117,8 +117,8 @@ impl Call {
         clock::now().as_millis().saturating_sub(self.started_ms)
     }
 
-    /// Logs at `debug`, because API Gateway's access log has the same data. A second log line would be a considerable
-    /// part of the cost of a validation.
+    /// Logs at `debug`, because API Gateway's access log has the same data. A second log line would add considerably to
+    /// the cost of a validation.
     fn log_success(&self, response: &Response<Body>) {
         tracing::debug!(
             request.id = self.request_id,

@@ -19,7 +19,7 @@ use super::{
     user::{Epoch, User, UserStatus},
 };
 
-/// The highest number of clusters that a key may onboard.
+/// The maximum number of clusters that a key may onboard.
 pub const MOST_CLUSTERS: u32 = 100;
 
 /// SHA-256 of an entire key. Comparison takes constant time, and `Debug` hides the value.
@@ -110,7 +110,7 @@ pub struct KeyRecord {
     pub epoch: Epoch,
     /// The revocation of this key alone. [`Self::ended_by`] also considers revocations of all the owner's keys.
     pub revocation: Option<Revocation>,
-    /// The last recorded use. A use less than an hour after it is not always recorded.
+    /// The last recorded use. A use less than an hour later is not always recorded.
     pub last_used_at: Option<Timestamp>,
     /// When the function `notify` must next look at the key. Absent once there is nothing left to say about the key.
     pub due_at: Option<Timestamp>,

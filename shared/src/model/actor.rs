@@ -20,7 +20,7 @@ pub struct Actor {
 #[derive(Debug, Clone)]
 pub enum Identity {
     Person(Person),
-    /// The back end of the SaaS, by the id of its client. It may act in any tenant.
+    /// The back end of the SaaS, identified by the id of its client. It may act in any tenant.
     Operator(String),
 }
 
@@ -33,7 +33,7 @@ impl Actor {
         }
     }
 
-    /// The person who acts; `None` for an operator.
+    /// The person who makes the request; `None` for an operator.
     #[must_use]
     pub const fn person(&self) -> Option<&Person> {
         match &self.identity {
@@ -47,8 +47,8 @@ impl Actor {
 #[derive(Debug, Clone)]
 pub enum Caller {
     User(User),
-    /// May do in the tenant what an administrator may do. An operator's rights come from its token, so they cannot
-    /// change during the call.
+    /// An operator may do anything in the tenant that an administrator may do. These rights come from the operator's
+    /// token, so they cannot change during the call.
     Operator {
         tenant_id: TenantId,
         client: String,

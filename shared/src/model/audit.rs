@@ -25,7 +25,7 @@ pub struct AuditEntry {
     pub actor: Principal,
     pub action: Action,
     pub target: Target,
-    /// The changed fields, by name. For a new target, all its fields.
+    /// The changed fields, or all fields of a new target, by name.
     pub changes: BTreeMap<String, Change>,
     /// For a notice: facts about the target that were true at that time, by name.
     pub details: BTreeMap<String, FieldValue>,
@@ -71,7 +71,7 @@ impl AuditEntry {
         }
     }
 
-    /// Adds a field, unless its value has not changed.
+    /// Adds a field if its value has changed.
     #[must_use]
     pub fn with(
         mut self,
@@ -110,8 +110,8 @@ impl AuditEntry {
     }
 }
 
-/// The id of an entry: a UUIDv8 (RFC 9562), which is derived from the request. Writing an entry again, after a response
-/// from DynamoDB was lost, therefore replaces the entry and adds no second one.
+/// The id of an entry: a UUIDv8 (RFC 9562), which is derived from the request. If a response from DynamoDB is lost and
+/// the entry is written again, the second write therefore replaces the entry and does not add another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct EntryId(Uuid);
@@ -169,7 +169,7 @@ impl From<EntryId> for String {
 #[serde(try_from = "String", into = "&'static str")]
 pub enum Action {
     AccessKeyCreated,
-    /// A request with the same `Idempotency-Key` was repeated, and replaced the unused secret.
+    /// A request was repeated with the same `Idempotency-Key`, and replaced the unused secret.
     AccessKeyReissued,
     AccessKeyChanged,
     AccessKeyRevoked,
@@ -318,7 +318,8 @@ impl Target {
         Self { kind, id, user_id }
     }
 
-    /// The shard for this target's entries: a hash, so that the entries of a busy target don't slow down all others.
+    /// The shard for this target's entries: a hash, so that the entries of a busy target do not slow down those of all
+    /// other targets.
     #[must_use]
     pub fn shard(&self) -> u8 {
         let hash = digest::digest(&digest::SHA256, self.to_string().as_bytes());
@@ -351,8 +352,8 @@ impl FromStr for Target {
     }
 }
 
-/// The value of a field before a change, and its value after the change. Either is absent if the field had no value at
-/// that time.
+/// The value of a field before a change, and its value after the change. Each of them is absent if the field had no
+/// value at that time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
     #[serde(default, skip_serializing_if = "Option::is_none")]

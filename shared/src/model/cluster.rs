@@ -85,7 +85,8 @@ pub struct Node {
     pub forgotten_at: Timestamp,
 }
 
-/// How many active nodes a cluster may have. The quota applies only to nodes that are not listed.
+/// How many active nodes a cluster may have. The quota can refuse only nodes that are not listed yet or no longer
+/// listed.
 #[derive(Debug, Clone, Copy)]
 pub struct NodeQuota {
     pub nodes: u32,

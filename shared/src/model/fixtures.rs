@@ -8,7 +8,7 @@ use super::{
     user::User,
 };
 
-/// Deliberately not a whole second.
+/// A time for tests. It is deliberately not a whole second.
 pub(crate) const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_700);
 
 /// The time `seconds` after the beginning of the second that contains [`NOW`].

@@ -1,5 +1,5 @@
-//! Roles and permissions. A role is a set of permissions. One role is within another if it has no permission that the
-//! other lacks.
+//! Roles and permissions. A role is a set of permissions. A role is within another one if the other role has all its
+//! permissions.
 
 use std::{fmt, str::FromStr};
 
@@ -143,11 +143,11 @@ impl FromStr for Permissions {
     }
 }
 
-/// The permissions that a caller requires of a key. By default, none.
+/// The permissions that a caller requires of a key. By default, the caller requires none.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Required {
     pub all: Permissions,
-    /// At least one of these, unless the set is empty.
+    /// The key must have at least one of these, unless the set is empty.
     pub any_of: Permissions,
 }
 
@@ -218,7 +218,7 @@ impl Role {
         }
     }
 
-    /// Whether the role has no permission that `other` lacks.
+    /// Whether `other` has every permission of this role.
     #[must_use]
     pub const fn is_within(self, other: Self) -> bool {
         self.permissions().is_within(other.permissions())

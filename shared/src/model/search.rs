@@ -12,7 +12,7 @@ pub const LONGEST_WORD: usize = 64;
 /// Splits a string into words at characters that are neither letters nor digits. The words are in lower case and have
 /// no accents.
 pub fn words(text: &str) -> BTreeSet<String> {
-    // Upper case first, because some letters have several lower-case forms.
+    // Converts to upper case first, because some letters have several lower-case forms.
     let folded = text
         .nfkd()
         .filter(|c| canonical_combining_class(*c) == 0)

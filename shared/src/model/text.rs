@@ -3,8 +3,8 @@
 
 use unicode_properties::UnicodeEmoji;
 
-/// Whether a text contains neither control characters, nor line separators, nor characters that are invisible or set
-/// the direction of text. Invisible characters are allowed where they are needed: in emoji sequences (UTS #51), and as
+/// Whether a text is free of control characters, line separators, invisible characters, and characters that set the
+/// direction of text. Invisible characters are allowed where they are needed: in emoji sequences (UTS #51), and as
 /// joiners between letters of the scripts from Arabic to Sinhala.
 pub fn is_plain(text: &str) -> bool {
     let without_flags = FLAGS
@@ -29,7 +29,7 @@ pub(super) fn is_visible(text: &str) -> bool {
     text.chars().any(is_visible)
 }
 
-/// The only emoji with tag characters that are recommended for general interchange: England, Scotland and Wales.
+/// The flags of England, Scotland and Wales. No other emoji with tag characters is recommended for general interchange.
 const FLAGS: [&str; 3] = [
     "\u{1f3f4}\u{e0067}\u{e0062}\u{e0065}\u{e006e}\u{e0067}\u{e007f}",
     "\u{1f3f4}\u{e0067}\u{e0062}\u{e0073}\u{e0063}\u{e0074}\u{e007f}",

@@ -53,14 +53,14 @@ pub struct User {
 /// or the number after the previous one if that is greater. Numbers are only compared with each other and never with a
 /// clock.
 ///
-/// A user who is created again, for example after the item was lost, begins a new epoch. Keys that were created before
+/// A user who is created again, for example after the item was lost, begins a new epoch. Keys that were created earlier
 /// therefore stay invalid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "u64")]
 pub struct Epoch(u64);
 
 impl Epoch {
-    /// Larger than any epoch in use.
+    /// A number that is larger than any epoch in use.
     const LIMIT: u64 = 1_000_000_000_000_000;
 
     /// The first epoch of a user who is created at `now`.
@@ -97,7 +97,7 @@ impl FromStr for Epoch {
     }
 }
 
-/// Fills up to 15 digits, so that texts sort like numbers.
+/// Pads the number to 15 digits with zeros, so that epochs sort the same way as text and as numbers.
 impl fmt::Display for Epoch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:015}", self.0)
@@ -151,7 +151,7 @@ impl FromStr for UserStatus {
 }
 
 impl User {
-    /// How many revocations of all keys the item of a user contains. Older ones have items of their own.
+    /// How many revocations of all keys the item of a user contains. Older revocations are only in items of their own.
     const REVOCATIONS_KEPT: usize = 16;
 
     /// The minimum time between two recorded sign-ins of a user.
@@ -167,8 +167,8 @@ impl User {
         }
     }
 
-    /// The user after a sign-in of the person. The name is taken from the identity provider, and so is a verified
-    /// e-mail address.
+    /// The user after the person has signed in. The name comes from the identity provider, and so does the e-mail
+    /// address if it is verified.
     #[must_use]
     pub fn signed_in(mut self, person: &Person, now: Timestamp) -> Self {
         if person.is_bootstrap_admin && !self.bootstrapped {
@@ -183,7 +183,7 @@ impl User {
         self.seen(now)
     }
 
-    /// The user after a sign-in of which only the time is recorded.
+    /// The user after a sign-in for which only the time is recorded.
     #[must_use]
     pub fn seen(mut self, now: Timestamp) -> Self {
         let is_recorded = |at| at > now - Self::SIGN_IN_PRECISION;
@@ -262,7 +262,7 @@ impl User {
         epoch >= self.epoch || end.is_some_and(|end| end.ended <= epoch)
     }
 
-    /// The user after a revocation of all keys.
+    /// The user after all keys have been revoked.
     #[must_use]
     pub fn in_next_epoch(mut self, revocation: Revocation, now: Timestamp) -> Self {
         let (ended, began) = (self.epoch, self.epoch.next(now));

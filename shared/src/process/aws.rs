@@ -26,7 +26,7 @@ pub struct AwsSettings {
     http: SharedHttpClient,
 }
 
-/// A client from one of the SDK's crates, whose builders have the same methods but different types.
+/// Builds a client from one of the SDK's crates. Their builders have the same methods, but different types.
 macro_rules! client {
     ($sdk:ident, $settings:expr, $endpoint:expr) => {{
         use $sdk::config::{BehaviorVersion, Config, Region, StalledStreamProtectionConfig};
@@ -106,8 +106,7 @@ fn retries() -> RetryConfig {
 }
 
 /// Whether a request fails however often it is repeated, for example because access is denied or the request is
-/// invalid.
-/// Throttling, timeouts, failed connections and errors of the service itself end by themselves.
+/// invalid. Throttling, timeouts, failed connections and errors of the service itself are temporary.
 pub(crate) fn is_permanent<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
     match error {
         SdkError::ConstructionFailure(_) => true,

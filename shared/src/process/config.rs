@@ -11,7 +11,7 @@ const DAY: u64 = 86_400;
 #[error("the environment is incomplete or invalid: {}", .0.join("; "))]
 pub struct ConfigError(Vec<String>);
 
-/// Reads variables and collects the problems.
+/// Reads variables, and collects those that are missing or invalid.
 pub struct Environment<'a> {
     lookup: &'a dyn Fn(&str) -> Option<String>,
     problems: Vec<String>,
@@ -89,7 +89,7 @@ impl Environment<'_> {
 #[derive(Debug, Clone)]
 pub struct KeySettings {
     pub issuer: TokenIssuer,
-    /// KMS key ids, ARNs or aliases. The first signs; all verify.
+    /// KMS key ids, ARNs or aliases. The first key signs. All keys verify.
     pub signing_keys: Vec<String>,
 }
 
@@ -120,7 +120,7 @@ fn list(text: &str) -> impl Iterator<Item = &str> {
 pub struct KeyLimits {
     pub shortest: Duration,
     pub longest: Duration,
-    /// Used when the request does not specify an expiry.
+    /// The lifetime of a key if the request does not specify an expiry.
     pub default: Duration,
     /// The number of live keys that a user may have.
     pub per_user: usize,
@@ -156,7 +156,7 @@ impl KeyLimits {
         settings
     }
 
-    /// The lifetimes that a request may ask for, in whole days. `None` if there is none between the limits.
+    /// The lifetimes that a request may ask for, in whole days. `None` if no whole number of days is within the limits.
     #[must_use]
     pub fn days(&self) -> Option<RangeInclusive<i64>> {
         let days = |seconds: u64| i64::try_from(seconds / DAY).unwrap_or(i64::MAX);
@@ -206,7 +206,7 @@ impl BootstrapAdmin {
     pub fn is(&self, user: &UserId, verified_email: Option<&str>) -> bool {
         match &self.person {
             Person::User(named) => named == user,
-            // Only the case of ASCII letters is ignored: some other letters become ASCII ones in lower case.
+            // Case is ignored only for ASCII letters, because some other letters turn into ASCII letters in lower case.
             Person::Email(named) => {
                 verified_email.is_some_and(|email| email.eq_ignore_ascii_case(named))
             }
@@ -214,8 +214,8 @@ impl BootstrapAdmin {
     }
 }
 
-/// Reads `tenant/sub:x` or `tenant/email:x`. Without a prefix, a name with `@` is an e-mail address, and any other a
-/// user id.
+/// Reads `tenant/sub:x` or `tenant/email:x`. Without a prefix, a name with `@` is an e-mail address, and any other name
+/// is a user id.
 impl FromStr for BootstrapAdmin {
     type Err = ();
 

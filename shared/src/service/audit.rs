@@ -39,8 +39,9 @@ impl AuditFilter {
     }
 }
 
-/// A page of the tenant's audit trail. The audit trail is complete up to a minute ago, except for entries that were
-/// written after their change. The entries of one target come from an index, which may lag slightly behind the table.
+/// A page of the tenant's audit trail. All entries that are older than a minute are in the audit trail, except those
+/// that could not be written with their change and are written later. The entries of one target come from an index,
+/// which may lag slightly behind the table.
 pub async fn list_audit_trail(
     actor: &Actor,
     store: &Store,

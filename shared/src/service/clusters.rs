@@ -17,12 +17,12 @@ use crate::{
     store::{Attempts, Deletion, Position, Store},
 };
 
-/// A deletion that has not ended after this time was interrupted. The next call finishes it.
+/// A deletion that has not ended after this time counts as interrupted, and the next call finishes it.
 pub(super) const DELETION_PATIENCE: Duration = Duration::from_secs(30);
 
 /// The maximum number of nodes that are read, and counted, for one response.
 const NODES_READ: usize = NodeQuota::LISTED as usize;
-/// The maximum number of clusters whose nodes are read for one response. Each costs a request.
+/// The maximum number of clusters whose nodes are read for one response. Each cluster costs a request.
 pub const MOST_CLUSTERS_READ: usize = 100;
 
 /// The caller of a use case for clusters: a key or a person.
@@ -204,8 +204,9 @@ pub async fn delete_cluster(
     delete(store, cluster.ok_or(Error::NotFound)?, by, now).await
 }
 
-/// Deletes a cluster, in several steps if many keys hold it. A cluster that keeps changing is marked, so that no key
-/// can join it until it is gone. If someone else had begun the deletion, the audit trail names them, not `by`.
+/// Deletes a cluster, in several steps if many keys hold it. A cluster that keeps changing is marked as being deleted,
+/// so that no key can join it until it is gone. If someone else began the deletion earlier, the audit trail names them
+/// and not `by`.
 pub(super) async fn delete(
     store: &Store,
     cluster: Cluster,
@@ -216,7 +217,7 @@ pub(super) async fn delete(
     let mut found = Some(cluster.clone());
     let mut attempts = Attempts::new();
     while attempts.next().await {
-        // If someone else has deleted the cluster, a new cluster with the same name stays.
+        // If someone else has already deleted the cluster, a new cluster with the same name must not be deleted.
         let Some(cluster) = found.filter(|found| found.number == number) else {
             return Ok(());
         };

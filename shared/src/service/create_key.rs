@@ -75,7 +75,7 @@ pub async fn create_key(
             .earlier
             .filter(|earlier| earlier.created_at > now - IDEMPOTENCY_LIFETIME);
         if was_absent && remembered.is_some() {
-            // The other request began after this one, so its secret must not be replaced.
+            // A concurrent request has just created the key, so its secret must not be replaced.
             return Err(IN_PROGRESS);
         }
         was_absent = remembered.is_none();

@@ -49,7 +49,7 @@ pub enum Error {
     IdempotencyKeyCompleted(KeyId),
     /// The tenant has reached its limit on first sign-ins for this hour.
     TooManyFirstSignIns,
-    /// Another request is changing the same resource, and will end soon.
+    /// Another request is changing the same resource, and ends soon.
     TryAgain,
     Store(StoreError),
     Kms(KmsError),

@@ -43,17 +43,18 @@ impl KeyService {
         tokio::join!(self.kms.warm_up(), self.store.warm_up());
     }
 
-    /// Starts a refresh of the public keys if one is due. For requests that do not verify a signature.
+    /// Starts a refresh of the public keys if one is due. Requests that do not verify a signature call this.
     pub(crate) fn refresh_if_due(&self, now: Timestamp) {
         self.kms.refresh_if_due(now);
     }
 
-    /// Verifies a key's signature, issuer, audience and expiry, without I/O once the public keys are cached. If none of
-    /// the known public keys belongs to the key, waits until the process has asked about all KMS keys and any running
-    /// refresh has ended, because a new KMS key may have signed the key.
+    /// Verifies a key's signature, issuer, audience and expiry, without I/O once the public keys are cached. If no
+    /// known public key belongs to the access key, waits until the process has asked about all KMS keys and any running
+    /// refresh has ended, because a new KMS key may have signed the access key.
     ///
     /// # Errors
-    /// When no public key is available, or the key is unknown and KMS could not be asked about all public keys.
+    /// When no public key is available, or no known public key belongs to the access key and KMS could not be asked
+    /// about all public keys.
     pub async fn verify(
         &self,
         key: &AccessKey,

@@ -26,7 +26,7 @@ use crate::{
     token::VerifiedKey,
 };
 
-/// More slots than a key can hold.
+/// A limit for queries that is above the number of slots that a key can hold.
 const MOST_SLOTS: i32 = 200;
 /// The maximum number of keys that can hold a slot for the same cluster. It limits the size of the cluster's item.
 const MOST_HOLDERS: usize = 400;
@@ -253,8 +253,9 @@ impl From<Refusal> for Error {
 /// Decides on an onboarding. `slots` are the clusters for which the key holds slots, read after the state. They are
 /// needed only if the key holds no slot for this cluster.
 ///
-/// The counter of the key, its slots and the holders of the cluster always change together. If they differ, they are
-/// changing now or, if the difference lasts, one of them is damaged. In that case, the slots are taken as correct.
+/// The counter of the key, its slots and the holders of the cluster always change together. If they differ, another
+/// call is changing them or, if the difference lasts, one of them is damaged. If one is damaged, the slots are taken as
+/// correct.
 fn decide(
     state: OnboardingState,
     slots: Option<Vec<ClusterName>>,

@@ -86,7 +86,7 @@ impl<'a, T> Gather<'a, T> {
             self.items.extend(show(item));
         }
         self.is_complete = page.next.is_none();
-        // The last items of the page may be damaged.
+        // The last items of the page may be damaged. They have no position, so the next page begins at `page.next`.
         self.last = page.next.or(self.last.take());
         let examined = self.examined + self.skipped;
         self.is_complete || self.pages == Self::PAGES || examined >= Self::MOST_EXAMINED

@@ -19,8 +19,8 @@ pub enum PublishError {
 }
 
 /// Handles records of the table's stream, each with a tag. `render` returns the JSON of an entry. Returns the tags of
-/// the records that failed, which must be delivered again. Events are sent at least once, and an entry that waits is
-/// entered once.
+/// the records that failed, which must be delivered again. Events are sent at least once. An entry that waits is added
+/// to the audit trail once.
 pub async fn publish_entries<T>(
     (store, bus): (&Store, &Bus),
     records: Vec<(T, StreamRecord)>,

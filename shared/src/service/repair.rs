@@ -16,9 +16,9 @@ use crate::{
     store::{FalseHolders, List, Position, Store, StoreError},
 };
 
-/// More slots than a key can hold.
+/// A limit for queries that is above the number of slots that a key can hold.
 const MOST_SLOTS: i32 = 200;
-/// The number of clusters or keys that are checked between two looks at the clock.
+/// The number of clusters or keys that are checked before the clock is read again.
 const PAGE: i32 = 25;
 const NEXT_RULE: &str = "must be the unchanged next of the previous report";
 
@@ -27,7 +27,8 @@ const NEXT_RULE: &str = "must be the unchanged next of the previous report";
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 pub struct RepairReport {
     pub keys_checked: usize,
-    /// Users who are active administrators but not in the set of administrators, or the other way round.
+    /// Users who are active administrators but not in the set of administrators, or in the set but not active
+    /// administrators.
     pub administrators: usize,
     /// Users whose epoch was older than their latest revocation or than one of their keys.
     pub epochs: usize,
@@ -73,8 +74,8 @@ pub struct RepairRequest {
 /// users, or 25 clusters or keys.
 ///
 /// # Errors
-/// When no report can have contained the position, or a request to the table fails. Everything that was mended before
-/// the failure stays mended, and repeating the call continues the repair.
+/// When `step` contains a position that no report can have contained, or a request to the table fails. Everything that
+/// was mended before the failure stays mended, and repeating the call continues the repair.
 pub async fn repair_tenant(
     store: &Store,
     request: &RepairRequest,

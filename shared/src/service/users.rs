@@ -19,7 +19,7 @@ use crate::{
     store::{Attempts, Position, Store, UserWritten},
 };
 
-/// Turns an actor into a caller, provided that it may call. Does not record a sign-in.
+/// Turns an actor into a caller, provided that the actor may call. Does not record a sign-in.
 pub(super) async fn resolve(actor: &Actor, store: &Store, now: Timestamp) -> Result<Caller, Error> {
     let user = match &actor.identity {
         Identity::Person(person) => store.user(&actor.tenant_id, &person.user_id).await?,
@@ -28,7 +28,7 @@ pub(super) async fn resolve(actor: &Actor, store: &Store, now: Timestamp) -> Res
     known(actor, user, now)
 }
 
-/// Turns an actor into a caller, provided that it may call. Also returns the user that the request is about.
+/// Turns an actor into a caller, provided that the actor may call. Also returns the user that the request is about.
 pub(super) async fn resolve_both(
     actor: &Actor,
     store: &Store,
@@ -72,8 +72,8 @@ fn operator(actor: &Actor, client: &str) -> Caller {
     }
 }
 
-/// Records the time of a sign-in of an actor. `user` is the actor's user as read from the table. The first sign-in
-/// creates the user. Returns `None` if a concurrent request has created the user. The caller must then read again.
+/// Records the time at which an actor signs in. `user` is the actor's user as read from the table. The first sign-in
+/// creates the user. Returns `None` if a concurrent request has created the user, who must then be read again.
 /// Operators do not sign in.
 ///
 /// # Errors
@@ -178,7 +178,7 @@ async fn sign_in_and_read(
 pub struct UserFilter {
     pub status: Option<UserStatus>,
     pub role: Option<Role>,
-    /// Each of them must be the beginning of a word of the user's name or e-mail address.
+    /// Each of these words must be the beginning of a word of the user's name or e-mail address.
     pub words: Option<BTreeSet<String>>,
 }
 
@@ -204,7 +204,7 @@ impl UserFilter {
     }
 }
 
-/// A page of the tenant's users, sorted by id. Users who are found by a word are sorted by this word.
+/// A page of the tenant's users, sorted by id. Users who are found by a word are sorted by that word.
 pub async fn list_users(
     actor: &Actor,
     store: &Store,
@@ -262,7 +262,7 @@ async fn find_users(
             .await?;
         let position = |(word, user): &(String, User)| Position::after_found(word, &user.user_id);
         let show = |(found, user): (String, User)| {
-            // A user with several such words is shown at the first one.
+            // A user with several matching words is listed once, at the first of these words.
             let words = user.words();
             let first = words.iter().find(|own| own.starts_with(word));
             let is_first = first == Some(&found);
@@ -374,7 +374,7 @@ fn existing(user: Option<&User>) -> Result<User, Error> {
     user.cloned().ok_or(Error::NotFound)
 }
 
-/// Applies `change` to a user, and returns the user before and after. If another request changes the user
+/// Applies `change` to a user, and returns the user before and after the change. If another request changes the user
 /// meanwhile, reads and decides again.
 async fn write_user(
     actor: &Actor,
@@ -410,7 +410,8 @@ async fn write_user(
                 are_admins_complete = complete_admins(store, &actor.tenant_id, user_id).await?;
             }
             UserWritten::Stale => {
-                // Users who delete themselves could not continue after their deactivation.
+                // Users who delete themselves are not deactivated first, because they could then not continue the
+                // deletion.
                 let is_another = new.status == UserStatus::Deleted && !me.is(user_id);
                 let other = old.filter(|old| is_another && old.is_active());
                 if let Some(other) = other {
@@ -449,8 +450,8 @@ async fn deactivate(
     Ok(())
 }
 
-/// Looks for administrators other than `user` who may be missing from the set of administrators because it was damaged,
-/// and adds up to ten of them to the set. False if one of them has changed meanwhile.
+/// Looks for administrators other than `user` who may be missing from the set of administrators because the set was
+/// damaged. Adds up to ten of them to the set. Returns false if one of them has changed meanwhile.
 async fn complete_admins(store: &Store, tenant: &TenantId, user: &UserId) -> Result<bool, Error> {
     let (mut found, mut after) = (Vec::new(), None);
     loop {
@@ -470,7 +471,8 @@ async fn complete_admins(store: &Store, tenant: &TenantId, user: &UserId) -> Res
     Ok(found.is_empty() || store.restore_admins(tenant, &found).await?)
 }
 
-/// The entry of the audit trail about a change to a user. `None` if no field changes that the audit trail shows.
+/// The entry of the audit trail about a change to a user. `None` if the change affects no field that the audit trail
+/// shows.
 fn entry(actor: &Actor, old: Option<&User>, new: &User, now: Timestamp) -> Option<AuditEntry> {
     let old = old.filter(|old| old.status != UserStatus::Deleted);
     let was_active = old.map(User::is_active);

@@ -29,7 +29,7 @@ pub struct ValidateRequest {
     pub key: AccessKey,
     /// The permissions that the key must have.
     pub required: Required,
-    /// The maximum age of cached data. Zero always reads the table.
+    /// The maximum age of cached data. If it is zero, the validation reads the table.
     pub max_staleness: Duration,
 }
 

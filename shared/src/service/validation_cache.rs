@@ -37,7 +37,8 @@ const CAPACITY: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4095);
 
 type Lookups = LruCache<KeyHash, (Timestamp, Arc<Lookup>)>;
 
-/// The latest lookup of each key, and the time at which the lookup began. Evicts the least recently used lookup.
+/// The latest lookup of each key, and the time at which the lookup began. A full cache evicts the least recently used
+/// lookup.
 ///
 /// Uses wall-clock time, because the monotonic clock may stop while Lambda freezes the process.
 pub struct ValidationCache {

@@ -21,7 +21,8 @@ use crate::{
 
 /// The attribute with an entry that could not be written with its change.
 pub(super) const PENDING: &str = "pending_audit";
-/// How long a change that gives nothing waits for its entry. It must be made before the deadline of the request.
+/// How long a change that gives nothing waits for its entry. The change must be made before the deadline of the
+/// request.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// An entry that waits in an item, and the key of the item.
@@ -32,7 +33,7 @@ pub(crate) struct PendingEntry {
 
 impl PendingEntry {
     /// # Errors
-    /// When the attribute is not a whole entry.
+    /// When the attribute does not contain a whole entry.
     pub(super) fn read(key: &Item, attribute: AttributeValue) -> Result<Self, BadItem> {
         let (pk, sk) = (partition_key(key), sort_key(key));
         let not_a_map = |_| BadItem::new(pk, sk, format_args!("{PENDING} is not a map"));
@@ -48,8 +49,8 @@ impl PendingEntry {
 }
 
 impl Store {
-    /// Adds an entry that waits in an item to the audit trail, unless it is already there. Then removes it from the
-    /// item, unless another entry waits there by now.
+    /// Adds an entry that waits in an item to the audit trail, unless it is already there. Then removes the entry from
+    /// the item, unless another entry waits there by then.
     pub(crate) async fn enter_pending(
         &self,
         PendingEntry { item, mut entry }: PendingEntry,
@@ -68,7 +69,8 @@ impl Store {
         Write::put(&AuditItem::new(entry, self.audit_retention))
     }
 
-    /// Revokes a key and enters that. If the entry cannot be written, it waits in the item of the key.
+    /// Revokes a key, and adds the entry about the revocation. If the entry cannot be written, it waits in the item of
+    /// the key.
     pub(super) async fn revoke_and_enter(
         &self,
         revocation: Write,
@@ -85,8 +87,8 @@ impl Store {
         }
     }
 
-    /// Changes a user and enters that. If the entry cannot be written, it waits in the partition of the user, which the
-    /// change writes anyway.
+    /// Changes a user, and adds the entry about the change. If the entry cannot be written, it waits in the partition
+    /// of the user, to which the change writes anyway.
     pub(super) async fn change_and_enter(
         &self,
         user: &UserId,
@@ -105,8 +107,8 @@ impl Store {
     }
 
     /// Makes a change together with its entry. Nothing that concerns only the audit trail may delay a change that takes
-    /// something. Returns `None` if the transaction fails for any other reason than a condition, or takes longer than a
-    /// second.
+    /// something away. Returns `None` if the transaction fails for any other reason than a condition, or takes longer
+    /// than a second.
     async fn try_to_enter(&self, audited: &[Write], entry: &AuditEntry) -> Option<Outcome> {
         let change = tokio::time::timeout(PATIENCE, self.table.try_transact(audited));
         let error = match change.await {
@@ -181,7 +183,8 @@ impl Store {
         while let Some(finished) = queries.join_next().await {
             // An error means that a dependency panicked.
             let (found, last) = finished.map_err(|_| StoreError::Busy)??;
-            // The shard may have older entries, so all entries are known only up to its last one.
+            // This shard may have older entries, so the result is complete only as far back as the last entry that was
+            // read here.
             let last = last.map(|last| sort_key(&last).to_owned());
             complete_to = complete_to.max(last);
             items.extend(found);
@@ -252,7 +255,7 @@ fn month_before(Position(position): &Position) -> String {
 }
 
 impl Position {
-    /// The position in the audit trail before all entries from this time on.
+    /// The position in the audit trail after all entries from `time` on, and before all older entries.
     pub(crate) fn before(time: Timestamp) -> Self {
         Self(time.to_millis_text())
     }
@@ -268,7 +271,7 @@ impl Position {
         Self(AuditSk { at, id }.to_string())
     }
 
-    /// Whether an entry of the audit trail, or the time at which one begins, can have this position.
+    /// Whether this is a position in the audit trail: that of an entry, or one from [`Self::before`].
     pub(super) fn is_in_audit_trail(text: &str) -> bool {
         text.parse::<AuditSk>().is_ok() || Timestamp::from_millis_text(text).is_some()
     }

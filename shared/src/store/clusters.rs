@@ -124,7 +124,8 @@ impl Store {
         self.table.page::<NodeItem, _>(query).await
     }
 
-    /// Marks a cluster as being deleted, so that no key joins it any more. False if the cluster no longer exists.
+    /// Marks a cluster as being deleted, so that no key can join it any more. Returns false if the cluster no longer
+    /// exists.
     pub(crate) async fn mark_deleting(
         &self,
         cluster: &Cluster,
@@ -189,7 +190,7 @@ impl Store {
         let slots = readable::<SlotItem, SlotItem>(slots);
         let counted = slots.map(|slot| PrimaryKey::key(tenant, &slot.user_id, slot.pk.key));
         let Batch(keys) = self.table.batch_get(counted.collect()).await?;
-        // The history of an expired key keeps its count.
+        // The history of an expired key keeps the number of clusters.
         let counting = |key: &KeyRecord| key.hash.is_some() && key.clusters_used > 0;
         let keys = readable::<KeyItem, KeyRecord>(keys).filter(counting);
         writes.extend(keys.map(|key| {

@@ -1,8 +1,8 @@
 //! The quota of active nodes of a cluster, and the limit on the nodes that are listed.
 //!
-//! The item `QUOTA` holds the result of the last count plus the nodes added since. A node that stops calling stays in
-//! it. When a limit is reached, one call counts the nodes again, but only after every node in `QUOTA` has had time to
-//! reach the table. No node can be added during a count.
+//! The item `QUOTA` holds the result of the last count plus the nodes added since. It still includes nodes that have
+//! stopped calling. When a limit is reached, one call counts the nodes again, but only after every node in `QUOTA` has
+//! had time to reach the table. No node can be added during a count.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ impl NodeCount {
 }
 
 impl Store {
-    /// Counts a new node of a cluster. False if the cluster is full.
+    /// Counts a new node of a cluster. Returns false if the cluster is full.
     ///
     /// # Errors
     /// [`StoreError::Busy`] if another call does not finish counting the nodes in time.
@@ -111,7 +111,7 @@ impl Store {
     }
 }
 
-/// Makes a write fail unless an attribute is as it was found.
+/// Makes a write fail unless an attribute still has the value that was read, or is still absent.
 fn as_found(write: Write, item: &Item, name: &str) -> Write {
     match item.get(name) {
         Some(found) => {
@@ -138,7 +138,7 @@ fn state(item: &Item, now: Timestamp) -> State {
     let Ok(item) = item else {
         return State::Due;
     };
-    // The call that wrote the item may have begun after this one.
+    // The call that wrote the item may have begun after this one, so `changed_at` can be later than `now`.
     let is_recent =
         now < item.changed_at + COUNT_INTERVAL && item.changed_at < now + COUNT_INTERVAL;
     match (is_recent, item.active.zip(item.listed), item.counting) {

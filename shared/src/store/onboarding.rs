@@ -101,7 +101,7 @@ impl Store {
         })
     }
 
-    /// Onboards a cluster or a node. There is an `entry` if the key takes a slot.
+    /// Onboards a cluster or a node. `entry` is present if the key takes a slot.
     pub(crate) async fn onboard(
         &self,
         onboarding: &Onboarding,

@@ -21,7 +21,7 @@ pub struct Page<T> {
     pub next: Option<Position>,
 }
 
-/// A list that clients read page by page. Each has positions of its own kind.
+/// A list that clients read page by page. Each list has its own kind of position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum List {
     UserKeys,
@@ -117,8 +117,8 @@ fn parse_tenant_key(text: &str) -> Option<(UserId, KeyId)> {
 }
 
 impl Table {
-    /// The entries of one page of an index, without damaged ones, and whether there are more. If there are more, there
-    /// is at least one entry, after which the next page can continue.
+    /// The entries of one page of an index, without damaged ones, and whether there are more. If there are more, the
+    /// page has at least one entry, after which the next page can continue.
     pub async fn entries<I, R>(&self, mut query: Query) -> Result<(Vec<R>, bool), StoreError>
     where
         I: DeserializeOwned,
@@ -197,7 +197,7 @@ mod tests {
         ];
         for (position, list) in positions.iter().zip(LISTS) {
             for other in LISTS {
-                // A user may have any id, and a word may be KEY or CLUSTER. Only the checksum then tells the lists
+                // A user may have any id, and a word may be KEY or CLUSTER. Then only the checksum tells the lists
                 // apart.
                 let is_ambiguous = match other {
                     List::Users => true,

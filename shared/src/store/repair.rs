@@ -40,7 +40,8 @@ impl Store {
         Ok(admins.unwrap_or_default())
     }
 
-    /// Removes a user who is not an active administrator from the set of administrators. False if the user is one.
+    /// Removes a user who is not an active administrator from the set of administrators. Returns false if the user is
+    /// an active administrator.
     pub(crate) async fn remove_admin(
         &self,
         tenant: &TenantId,
@@ -68,7 +69,7 @@ impl Store {
         Ok(page.items.first().map(|end| end.began))
     }
 
-    /// Raises the epoch of a user. False if the epoch has changed since it was read.
+    /// Raises the epoch of a user. Returns false if the epoch has changed since it was read.
     pub(crate) async fn raise_epoch(&self, user: &User, epoch: Epoch) -> Result<bool, StoreError> {
         let update = Write::update(
             PrimaryKey::user(&user.tenant_id, &user.user_id),
@@ -94,8 +95,8 @@ impl Store {
         self.write_notices(key, &due, &[]).await
     }
 
-    /// Corrects the counter of a key to the number of slots that the key holds. False if the counter has changed since
-    /// it was read.
+    /// Corrects the counter of a key to the number of slots that the key holds. Returns false if the counter has
+    /// changed since it was read.
     pub(crate) async fn correct_count(
         &self,
         key: &KeyRecord,
@@ -110,7 +111,8 @@ impl Store {
         Ok(matches!(outcome, Outcome::Done))
     }
 
-    /// Adds a key that holds a slot for a cluster to the holders of the cluster. False if the cluster has changed.
+    /// Adds a key that holds a slot for a cluster to the holders of the cluster. Returns false if the cluster has
+    /// changed since it was read.
     pub(crate) async fn add_holder(
         &self,
         cluster: &Cluster,
@@ -151,8 +153,8 @@ impl Store {
         Ok(FalseHolders { without_slot, dead })
     }
 
-    /// Removes a key from the holders of a cluster for which it has no slot. False if the key or the cluster has
-    /// changed.
+    /// Removes a key from the holders of a cluster for which the key has no slot. Returns false if the key or the
+    /// cluster has changed since it was read.
     pub(crate) async fn forget_holder(
         &self,
         cluster: &Cluster,

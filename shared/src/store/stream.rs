@@ -17,8 +17,8 @@ pub struct StreamRecord {
     dynamodb: Change,
 }
 
-/// Lambda's events spell its members in lower camel case, and the API `GetRecords`, from which an operator replays
-/// records, in upper camel case.
+/// Lambda's events write the names of the members in lower camel case. The API `GetRecords`, from which an operator
+/// replays records, writes them in upper camel case.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct UserIdentity {

@@ -274,7 +274,7 @@ impl Write {
         self
     }
 
-    /// Sets a placeholder to a value as it was read.
+    /// Sets the value of a placeholder to an attribute value that was read.
     pub fn raw(mut self, placeholder: &str, value: AttributeValue) -> Self {
         self.values.insert(placeholder.to_owned(), value);
         self
@@ -510,14 +510,14 @@ impl Table {
         }
     }
 
-    /// Makes all the writes or none. Retries while another transaction holds one of the items, or while the writes are
-    /// throttled.
+    /// Makes all of the writes or none of them. Retries while another transaction holds one of the items, or while the
+    /// writes are throttled.
     pub async fn transact(&self, writes: &[Write]) -> Result<Outcome, StoreError> {
         retry_on_conflict(|| self.try_transact(writes)).await
     }
 
-    /// Makes all the writes or none. Fails with [`StoreError::Busy`] if another transaction holds one of the items, or
-    /// if the writes are throttled.
+    /// Makes all of the writes or none of them. Fails with [`StoreError::Busy`] if another transaction holds one of the
+    /// items, or if the writes are throttled.
     pub async fn try_transact(&self, writes: &[Write]) -> Result<Outcome, StoreError> {
         let items = writes.iter().map(|write| write.in_transaction(&self.name));
         let items = items.collect::<Result<_, _>>()?;

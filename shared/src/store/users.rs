@@ -38,7 +38,7 @@ pub enum UserWritten {
     LastAdmin,
 }
 
-/// Makes a transaction fail unless the user's role, status and epoch are still those that were read. If it
+/// Makes a transaction fail unless the user's role, status and epoch are still those that were read. If the transaction
 /// succeeds, a key that it creates for the user is therefore valid, and within the user's role.
 pub(super) fn is_unchanged(user: &User) -> Write {
     let check = Write::check(PrimaryKey::user(&user.tenant_id, &user.user_id));
@@ -139,7 +139,8 @@ fn user_writes(old: Option<&User>, new: &User, giver: Option<&Caller>) -> (Vec<W
     let mut writes = vec![match old {
         None => Write::put(&item).when_absent(),
         Some(old) if is_new_epoch => as_read(change(old), old),
-        // A user who keeps revoking their own keys must not delay this change.
+        // The condition leaves out the epoch, because a user who keeps revoking their own keys must not delay this
+        // change.
         Some(old) => with_rights(change(old), old),
     }];
     let end = new.revocations.last();
@@ -259,8 +260,8 @@ impl Store {
         })
     }
 
-    /// Adds active administrators to the set of administrators, in which they may be missing because it was damaged.
-    /// False if one of them is no longer an active administrator.
+    /// Adds active administrators to the set of administrators, from which they may be missing because the set was
+    /// damaged. Returns false if one of them is no longer an active administrator.
     pub(crate) async fn restore_admins(
         &self,
         tenant: &TenantId,
@@ -278,7 +279,7 @@ impl Store {
     /// administrators and the words of the search in the same transaction. If the change gives the user something,
     /// `giver` must still have the role and status that were read.
     ///
-    /// `entry` is `None` if no field changes that an entry would name.
+    /// `entry` is `None` if the change affects no field that an entry would name.
     pub(crate) async fn write_user(
         &self,
         old: Option<&User>,
@@ -302,7 +303,7 @@ impl Store {
             Outcome::Refused(_) => UserWritten::Stale,
         })
     }
-    /// Revokes every key that the user has now. False if the user's epoch has changed since it was read.
+    /// Revokes every key that the user has now. Returns false if the user's epoch has changed since it was read.
     pub(crate) async fn revoke_all_keys(
         &self,
         user: &User,
@@ -322,7 +323,7 @@ impl Store {
         Ok(matches!(outcome, Outcome::Done))
     }
 
-    /// Adds to `user` the revocations that ended the given epochs, if its item no longer contains them.
+    /// Adds to `user` the revocations that ended the given epochs, if the user's item no longer contains them.
     pub(crate) async fn with_ends_of(
         &self,
         mut user: User,
@@ -349,7 +350,7 @@ impl Store {
         Ok(user)
     }
 
-    /// Counts a first sign-in. False if the tenant has had `limit` of them in this hour.
+    /// Counts a first sign-in. Returns false if the tenant has already had `limit` of them in this hour.
     pub(crate) async fn count_first_sign_in(
         &self,
         tenant: &TenantId,

@@ -25,7 +25,8 @@ enum Answer {
     Missing,
 }
 
-/// The keys behind the configured names: key ids, ARNs or aliases. The first name signs; all verify.
+/// The keys behind the configured names: key ids, ARNs or aliases. The key of the first name signs. The keys of all
+/// names verify.
 ///
 /// Usually, all names stand for one key. A process therefore asks KMS only about the first name until it needs the
 /// others.
@@ -56,15 +57,15 @@ impl KeyRing {
         }
     }
 
-    /// Whether it is time to ask KMS again. `has_key`: whether the caller has the key that it needs.
+    /// Whether it is time to ask KMS again. `has_key` says whether the request already has the key that it needs.
     pub(super) fn is_due(&self, now: Timestamp, has_key: bool) -> bool {
         let wait = if has_key && self.is_answered() {
             REFRESH_AFTER
         } else {
             RETRY_AFTER
         };
-        // A request may have read the clock shortly before the refresh ended. If the difference is greater, the clock
-        // was set back.
+        // `now` may be slightly before `at`, if the request read the clock shortly before the refresh ended. If the
+        // difference is greater, the clock was set back.
         let is_old = |at: Timestamp| match now.since(at) {
             Some(age) => age >= wait,
             None => at.since(now).is_some_and(|ahead| ahead >= RETRY_AFTER),
@@ -91,7 +92,7 @@ impl KeyRing {
     }
 
     /// The names about which a refresh must still ask KMS after it has asked about the first `asked` names. If none
-    /// remain, ends the refresh and, if KMS has answered about every name, drops the keys for which no name stands any
+    /// remain, ends the refresh and, if KMS has answered about every name, drops the keys that no name stands for any
     /// more.
     pub(super) fn next_names(&mut self, asked: usize, now: Timestamp) -> Range<usize> {
         let needed = self.needed();
@@ -159,7 +160,7 @@ impl KeyRing {
         self.refreshed_at = Some(ended);
     }
 
-    /// Two names of the same key count once.
+    /// A key that has two names appears once.
     fn update_public_keys(&mut self) {
         let mut arns = HashSet::new();
         let keys = self.keys.iter().map(|(_, key)| key);
@@ -297,7 +298,7 @@ mod tests {
         assert!(!ring.is_due(at(299), true));
     }
 
-    /// The names that the next refresh asks about, if the first name gets this answer.
+    /// The number of names that the next refresh asks about if the first name gets this answer.
     fn names(ring: &mut KeyRing, now: Timestamp, first: Result<KmsKey, KmsError>) -> usize {
         ring.start();
         assert_eq!(ring.next_names(0, now).start, 0);

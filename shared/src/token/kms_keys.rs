@@ -39,7 +39,7 @@ struct Shared {
 }
 
 impl KmsKeys {
-    /// Takes key ids, ARNs or aliases. The first signs; all verify.
+    /// Takes key ids, ARNs or aliases. The first key signs. All keys verify.
     #[must_use]
     pub fn new(client: Client, names: Vec<String>) -> Self {
         let (ring, _) = watch::channel(KeyRing::new(names.len()));
@@ -69,7 +69,7 @@ impl KmsKeys {
     /// The public keys. Waits only while the process has none.
     ///
     /// # Errors
-    /// When no key can be read. For one second, the failure is remembered instead of asking KMS again.
+    /// When no key can be read. The failure is remembered for a second, during which KMS is not asked again.
     pub async fn public_keys(&self, now: Timestamp) -> Result<Arc<PublicKeys>, KmsError> {
         self.get(now, KeyRing::public_keys).await
     }
@@ -123,7 +123,7 @@ impl KmsKeys {
         })
     }
 
-    /// Returns what `find` finds. If it finds nothing, waits for a refresh.
+    /// Returns what `find` finds. If it finds nothing, waits until a refresh brings a result or ends.
     async fn get<T>(
         &self,
         now: Timestamp,
