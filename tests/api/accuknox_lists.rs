@@ -10,7 +10,7 @@ pub async fn with_key(tenant: &Tenant<'_>, credential: &str, method: &str, path:
     send(tenant.call(method, path).bearer_auth(credential)).await
 }
 
-/// Requests the list of nodes as an AccuKnox client does.
+/// Requests the list of nodes in the same way as an AccuKnox client.
 pub async fn nodes(tenant: &Tenant<'_>, key: &str, body: Value) -> Answer {
     let request = tenant.call("POST", NODES).bearer_auth(key);
     send(request.body(body.to_string())).await

@@ -106,7 +106,7 @@ fn the_query_of_the_protected_request_changes_nothing() {
         ] {
             send(at(query)).await.expect(204);
         }
-        // Would be accepted from the cache.
+        // If this parameter had an effect, the second of these calls would accept the revoked key from the cache.
         send(at("max_staleness=60")).await.expect(204);
         tenant.revoke(&key).await;
         send(at("max_staleness=60")).await.expect(401);

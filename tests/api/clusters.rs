@@ -87,7 +87,7 @@ fn only_the_roles_admin_and_editor_may_delete_a_cluster() {
                 deleted.expect_problem(403, "forbidden");
             }
         }
-        // A key loses the permissions that its owner loses.
+        // When the owner of a key loses permissions, the key loses them too.
         tenant.user("second", "admin").await;
         let demote = json!({ "role": "viewer" });
         let demoted = tenant.send("second", "PATCH", "/v1/users/admin", demote);
@@ -186,7 +186,7 @@ fn routes_that_accept_access_keys_also_verify_tokens_from_the_identity_provider(
 
 #[test]
 fn deleting_a_cluster_frees_its_slot_in_every_key() {
-    // More keys than the function handles in one transaction.
+    // The number of keys, which is more than the function handles in one transaction.
     const COUNT: usize = 45;
     run(async {
         let tenant = Tenant::fresh();

@@ -1,4 +1,4 @@
-//! Creating a key: the record, the access key, and the valid values of each field.
+//! Creating a key: the record, the access key, and the values that each field may have.
 
 use harness::{KEYS, Tenant, now, rfc3339, run, send};
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! Lists of keys: complete, in order, and in pages.
+//! Lists of keys are complete, in order, and split into pages.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
 use harness::{KEYS, Tenant, all_at_once, now, rfc3339, run, send, strings};
@@ -98,7 +98,7 @@ fn a_forged_cursor_with_a_malformed_position_is_refused() {
             for position in [
                 "", "#", "KEY", "USER#", "KEY#x", "CLUSTER#", "me", "\u{0}", &long,
             ] {
-                // A user may have any id.
+                // Almost any text is a valid user id.
                 let is_user = list == &users && !["", "\u{0}", &long].contains(&position);
                 if !is_user {
                     forged(list, position).await.expect_fields(&["cursor"]);

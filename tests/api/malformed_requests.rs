@@ -1,4 +1,4 @@
-//! Malformed requests get a client error with a `detail`, and write nothing.
+//! A malformed request returns a client error with a `detail`, and writes nothing.
 
 use harness::{KEYS, Tenant, VALIDATE, run, send};
 use serde_json::json;

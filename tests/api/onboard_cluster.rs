@@ -281,7 +281,7 @@ fn the_cluster_limit_can_change_within_the_signed_limit() {
         for bad in [json!(4), json!(0), json!("3"), json!(2.5), Value::Null] {
             limit(bad).await.expect_problem(400, "invalid_request");
         }
-        // Editing the table cannot raise the limit above the signed limit either.
+        // Even an edit of the table cannot raise the limit above the signed limit.
         let values = json!({ ":n": { "N": "100" } });
         let update = "SET max_clusters = :n, signed_max_clusters = :n";
         tenant.edit_key("editor", &id, update, values).await;

@@ -134,7 +134,7 @@ fn only_a_named_client_with_the_scope_is_an_operator() {
             let accepted = send(request).await;
             assert_eq!(accepted.status, 200, "{claims}: {}", accepted.text);
         }
-        // A person of a tenant stays one, whatever the request names.
+        // A person's token never makes its holder an operator, even if the request names another tenant.
         let other = Tenant::fresh();
         let claims = json!({ "client_id": "frontend", "sub": "admin", "tenant_id": other.id });
         let request = tenant.operation("GET", "/v1/users", claims);

@@ -62,7 +62,7 @@ def errors(admin: AuthenticatedClient, stranger: AuthenticatedClient) -> None:
     assert isinstance(problem, Problem), problem
     assert problem.code == "invalid_request"
 
-    # The gateway returns errors with these statuses too, and the last of them is the gateway's.
+    # Functions and the gateway return errors with these statuses. The gateway returns the last of these errors.
     invalid = create_key.sync("me", client=admin, body=NewKey(name="", role=KeyRole.VIEWER))
     assert isinstance(invalid, Failure), invalid
     assert invalid.code == "invalid_request"

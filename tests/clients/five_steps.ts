@@ -1,5 +1,5 @@
-// The five steps of README.md, and errors, with the types that openapi-typescript generates.
-// Usage: node five_steps.js <URL> <token of an administrator>
+// Follows the five steps of README.md and causes errors, with the types that openapi-typescript generates. Usage: node
+// five_steps.js <URL> <token of an administrator>
 
 import assert from "node:assert/strict";
 import createClient from "openapi-fetch";
@@ -48,7 +48,7 @@ async function errors() {
   assert.ok(invalid.error && "errors" in invalid.error);
   assert.deepEqual([invalid.error.code, invalid.error.errors?.[0]?.field], ["invalid_request", "name"]);
 
-  // The function returns this error, and the gateway the next one.
+  // A function returns this error, and the gateway returns the next one.
   const unknown = await admin.GET("/v1/users/{user_id}", { params: { path: { user_id: "nobody" } } });
   assert.ok(unknown.error && "code" in unknown.error);
   assert.equal(unknown.error.code, "not_found");

@@ -41,7 +41,7 @@ async fn every_response_is_documented_and_every_documented_response_occurs() {
     let unseen = contract.unseen().into_iter();
     let unseen: Vec<_> = unseen.filter(|outcome| !is_untested(outcome)).collect();
     assert!(unseen.is_empty(), "never returned: {unseen:#?}");
-    // These calls were all kinds of changes, refusals and repetitions.
+    // At this point, the calls have included all kinds of changes, refusals and repetitions.
     let contradictions = contradictions(&contract.tenant).await;
     assert!(contradictions.is_empty(), "{contradictions:#?}");
     stack.stop().await;
@@ -51,15 +51,15 @@ async fn every_response_is_documented_and_every_documented_response_occurs() {
 fn is_untested((operation, status, label): &(String, String, String)) -> bool {
     matches!(
         (operation.as_str(), status.as_str(), label.as_str()),
-        // Throttling, which is off in this stack.
+        // Throttling is off in this stack.
         (_, "429", _)
-            // Functions that crash or hang, see tests/stack.
+            // tests/stack covers functions that crash or hang.
             | (_, "500" | "503", "message")
-            // Races, see tests/stack.
+            // tests/stack covers races.
             | (_, _, "idempotency_in_progress")
-            // See tests/stack/quotas.rs.
+            // tests/stack/quotas.rs covers these responses.
             | (_, _, "key_quota_reached" | "node_quota_reached")
-            // Races, 400 keys of one cluster, and more than 5 MB of clusters. No test causes these responses.
+            // These responses need races, 400 keys of one cluster, or more than 5 MB of clusters. No test causes them.
             | (_, _, "changed_meanwhile" | "cluster_key_limit_reached" | "too_many_clusters")
             // Only a KMS failure causes these, and the function calls KMS only when it starts.
             | ("publicKeys" | "accuknoxPublicKeys" | "accuknoxPublicKeysSlash", "500" | "503", _)
@@ -296,7 +296,7 @@ async fn expire_last_join_token(contract: &Contract<'_>) {
     tenant.edit_item(pk.unwrap(), "JOIN", update, past).await;
 }
 
-/// Changes that break a call, other than wrong credentials. The first changes nothing.
+/// Changes to a call that can make it fail, other than wrong credentials. The first entry leaves the call unchanged.
 const DISTURBANCES: [fn(Call) -> Call; 13] = [
     |call| call,
     |call| call.in_no_route(),
@@ -380,7 +380,7 @@ async fn keys_good_and_bad(contract: &Contract<'_>) -> Vec<String> {
 }
 
 /// Calls every operation with a parameter that no operation knows, and with its own parameters. AccuKnox's calls ignore
-/// the former, and ours refuse it.
+/// the unknown parameter, and our own calls refuse it.
 async fn parameters(contract: &Contract<'_>, token: &str) {
     for operation in &contract.operations {
         // One of the operations revokes the key.

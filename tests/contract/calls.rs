@@ -1,5 +1,5 @@
-//! API calls that are built from the examples in `infra/openapi.yaml`. Every response is checked against it and
-//! recorded.
+//! API calls that are built from the examples in `infra/openapi.yaml`. Every response is checked against that document
+//! and recorded.
 
 use std::{cell::RefCell, collections::BTreeSet};
 
@@ -153,8 +153,8 @@ impl Call {
         self
     }
 
-    /// Adds an escaped `%` to a path with parameters. The gateway, which decodes twice, then finds a `%` that starts no
-    /// escape.
+    /// Adds an escaped `%` to a path with parameters. The gateway decodes twice. The second time, it finds a `%` that
+    /// starts no escape.
     pub fn with_invalid_path(mut self) -> Self {
         if self.operation.path.contains('{') {
             self.path.push_str("%25");

@@ -63,7 +63,7 @@ impl Operation {
 
 pub struct Document {
     pub whole: Value,
-    /// Keyed by the schema as JSON. They are kept because building a validator takes longer than any call.
+    /// Validators by the JSON of their schema. They are kept because building a validator takes longer than any call.
     validators: RefCell<HashMap<String, Validator>>,
 }
 

@@ -30,7 +30,7 @@ fn is_plain_object(schema: &Value) -> bool {
     schema["type"] == "object" && schema["properties"].is_object() && !is_composed(schema)
 }
 
-/// Whether the keyword is in the schema, or in one to which it refers.
+/// Whether the keyword is in the schema, or in a schema to which it refers.
 fn has_keyword(document: &Document, schema: &Value, keyword: &str) -> bool {
     match document.resolve(schema) {
         Value::Object(map) => {

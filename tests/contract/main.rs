@@ -30,9 +30,9 @@ fn the_documented_operations_are_the_routes_of_the_template() {
     // The console and the OpenAPI document are not part of the API.
     let others = [" /console", " /openapi.yaml"];
     let routes = routes.filter(|route| !others.iter().any(|other| route.contains(other)));
-    // Of the greedy route, only this path exists.
+    // The greedy route has only this one path.
     let routes = routes.map(|route| route.replace("/api/v1/{proxy+}", "/api/v1/jwks/"));
-    // OpenAPI knows neither routes for any method nor greedy parameters.
+    // OpenAPI has neither routes for any method nor greedy parameters.
     let routes = routes.map(|route| route.replace("ANY ", "GET ").replace("+}", "}"));
     let operations = Document::read().operations().into_iter();
     let documented = operations.map(|o| format!("{} {}", o.method, o.path));

@@ -1,5 +1,5 @@
-//! Checks that the source follows the layers of ARCHITECTURE.md. The rules cover the imports of each layer, and the
-//! layers that use the table, HTTP and AWS.
+//! Checks that the source follows the layers of ARCHITECTURE.md. The rules say what each layer may import, and which
+//! layers may use the table, HTTP and AWS.
 
 #![allow(
     clippy::panic,

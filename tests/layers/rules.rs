@@ -3,7 +3,7 @@
 use crate::source::{File, Mention, parent};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// From top to bottom.
+/// The layers from top to bottom.
 const LAYERS: &[&str] = &[
     "accuknox", "http", "service", "policy", "store", "token", "bus", "process", "model",
 ];

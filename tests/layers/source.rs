@@ -124,7 +124,7 @@ impl File {
         }
     }
 
-    /// Identifies a module among those of all crates.
+    /// An id for a module that is unique among the modules of all crates.
     fn id(&self, module: &str) -> String {
         format!("{} {module}::", self.package)
     }

@@ -123,7 +123,7 @@ fn redelivered_and_reordered_batches_change_nothing() {
         clean_up(&[&first, &second], &[]).await;
         let after_first = tenant.items("admin").await;
         assert_eq!(after_first.len(), 2);
-        // A deletion by anyone but TTL leaves no history.
+        // A deletion by anyone other than TTL leaves no history.
         let by_hand = removal(&tenant, IDS[2], "103", "somebody");
         for batch in [
             &[&first, &second][..],

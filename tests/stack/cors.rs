@@ -63,7 +63,7 @@ async fn another_origin_may_not(tenant: &Tenant<'_>) {
     assert_eq!(cors(&send(request).await.expect(200)), []);
 }
 
-/// Without the configuration, these functions allow every origin.
+/// If the gateway had no CORS configuration, the functions behind these paths would allow every origin.
 async fn public_documents_are_readable_by_listed_origins_only(tenant: &Tenant<'_>) {
     for path in ["/.well-known/jwks.json", "/api/v1/jwks", "/openapi.yaml"] {
         let request = || tenant.call("GET", path);
@@ -73,7 +73,8 @@ async fn public_documents_are_readable_by_listed_origins_only(tenant: &Tenant<'_
         let answer = send(request().header("origin", APP)).await.expect(200);
         assert_eq!(cors(&answer)[0], ("allow-origin", APP), "{path}");
     }
-    // The route has ANY, so the function answers, and the gateway replaces its headers.
+    // The route accepts any method, so the function answers the preflight request, and the gateway replaces the CORS
+    // headers.
     let path = "/.well-known/jwks.json";
     let answer = preflight(tenant, path, OTHER).await.expect(204);
     assert_eq!(cors(&answer), []);
@@ -91,7 +92,8 @@ fn only_pages_of_the_listed_origins_can_use_the_api() {
         a_listed_origin_may_call_the_api(&tenant).await;
         another_origin_may_not(&tenant).await;
         public_documents_are_readable_by_listed_origins_only(&tenant).await;
-        // A gateway that asks `check` with the client's method must not take a preflight for a good key.
+        // A gateway may call `check` with the client's method. It must not take the answer to a preflight request for a
+        // good key.
         for path in ["/v1/access-keys/check", "/v1/access-keys/check/any"] {
             preflight(&tenant, path, APP).await.expect(401);
         }

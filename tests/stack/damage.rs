@@ -1,7 +1,8 @@
-//! A damaged item harms only itself. Each attribute of each kind of item is removed, changed or replaced by another
-//! type, and whole items are lost. Calls that do not need the item succeed, and no key permits more than its claims.
+//! A damaged item harms only itself. Each attribute of each kind of item is removed, changed, or replaced by a value of
+//! another type, and whole items are removed. Calls that do not need the item succeed, and no key permits more than its
+//! claims.
 //!
-//! All cases take minutes, so every tenth runs by default. `DAMAGE_STEP=1` runs all of them.
+//! All cases together take minutes, so only every tenth case runs by default. `DAMAGE_STEP=1` runs all of them.
 
 use std::env;
 
@@ -15,7 +16,7 @@ use serde_json::{Value, json};
 /// the attribute.
 pub type Damage = Option<(String, Option<Value>)>;
 
-/// How many cases to go on after each case.
+/// The distance between two cases that run.
 pub fn step() -> usize {
     env::var("DAMAGE_STEP").map_or(10, |step| step.parse().unwrap())
 }
@@ -114,7 +115,7 @@ pub struct World<'a> {
     api: ProtectedApi,
 }
 
-/// A request, and the items (parts of their locations) without which it may fail.
+/// A request, and parts of the locations of the items without which it may fail.
 struct Probe {
     request: RequestBuilder,
     needs: Vec<String>,
@@ -153,7 +154,7 @@ impl<'a> World<'a> {
         world
     }
 
-    /// A creation that the administrator repeats.
+    /// The administrator's request to create a key, which is sent again and again with the same `Idempotency-Key`.
     fn repeated(&self) -> RequestBuilder {
         let body = json!({ "name": "once", "role": "viewer" });
         let request = self.tenant.creation("admin", &body);
@@ -241,7 +242,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Runs one case, and returns how many requests failed, which needed the damaged item.
+    /// Runs one case. Only requests that need the damaged item may fail. Returns how many of them failed.
     async fn run(&self, item: &Value, damage: &Damage) -> usize {
         let location = location(item);
         let context = format!("{location} {damage:?}");

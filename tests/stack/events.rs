@@ -1,4 +1,4 @@
-//! Events that API Gateway would not send, or that contain what only a hostile client sends. `tests/release` sends the
+//! Events that API Gateway would not send, or with content that only a hostile client sends. `tests/release` sends the
 //! same events to a release binary.
 
 use harness::{Tenant, events, run, stack};

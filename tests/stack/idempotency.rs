@@ -22,7 +22,7 @@ async fn a_retry_is_not_refused_because_time_has_passed() {
     let end = now() + 6;
     let body = json!({ "name": "ci", "role": "viewer", "expires_at": rfc3339(end) });
     let first = send(create(&tenant, "one", &body)).await.expect(201);
-    // A new key may not expire so soon.
+    // From here on, a new key must expire later than `end`.
     until(end - 2).await;
     for request in [
         create(&tenant, "two", &body),

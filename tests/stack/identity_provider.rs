@@ -1,7 +1,7 @@
-//! Tokens from the identity provider: the gateway and `/v1/clusters` accept the same ones, and the use of withdrawn or
-//! outdated keys of the provider is limited in time.
+//! Tokens from the identity provider: the gateway and `/v1/clusters` accept the same ones, and the provider's withdrawn
+//! or outdated keys are used only for a limited time.
 //!
-//! The tests about the provider's keys run the verifier in the test itself, because they set its clock.
+//! The tests of the provider's keys run the verifier in the test process, because they set the verifier's clock.
 
 use std::{
     collections::BTreeMap,
@@ -114,7 +114,7 @@ fn the_gateway_and_clusters_accept_the_same_tokens() {
     });
 }
 
-/// An identity provider that publishes `keys`. It answers 503 if there are none.
+/// An identity provider that publishes `keys`. It answers 503 if it has none.
 #[derive(Clone)]
 struct Provider {
     url: Arc<str>,
@@ -152,7 +152,7 @@ impl Provider {
         self.state.lock().unwrap().0 = None;
     }
 
-    /// The number of requests for its configuration.
+    /// The number of requests for the provider's configuration.
     fn requests(&self) -> usize {
         self.state.lock().unwrap().1
     }

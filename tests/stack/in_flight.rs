@@ -1,4 +1,5 @@
-//! Requests that are held while the caller loses a right, and revocations while other requests hold the same items.
+//! Requests that are held while the caller loses a right, and revocations that conflict with other requests for the
+//! same items.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +18,7 @@ async fn two_processes() -> Stack {
     stack.expect("the local stack starts")
 }
 
-/// Holds the next request of a function, and returns a guard whose hits tell when that has happened.
+/// Holds the next request from a function. The hits of the returned guard show when a request is held.
 fn hold(stack: &Stack, service: Service, function: &str, action: &str) -> RuleGuard {
     let rule = Rule::new(Fault::Hold).service(service).action(action);
     stack.inject(rule.function(function).times(1))
@@ -98,7 +99,7 @@ async fn a_promotion_ends_without_effect_if_the_caller_loses_the_right_meanwhile
             ("PUT", format!("/v1/users/new-{boss}")),
         ] {
             let request = tenant.request(&boss, method, &path).json(&promotion);
-            // The first call records the sign-in.
+            // Records the sign-in, so that the next call does not.
             tenant.get(&boss, "/v1/users/me").await.expect(200);
             let rule = hold(&stack, Service::DynamoDb, "users", "TransactWriteItems");
             let answer = meanwhile(rule, request, lose(&tenant, &boss, loss)).await;

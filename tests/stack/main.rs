@@ -42,7 +42,7 @@ use std::time::Duration;
 
 use harness::{Options, Stack, options};
 
-/// The timeout of the API functions in the template. During an outage, a function must respond within it.
+/// The timeout of the API functions in the template. During an outage, a function must respond within this time.
 const BUDGET: Duration = Duration::from_secs(5);
 
 /// Starts a stack for one test, with one process per function.

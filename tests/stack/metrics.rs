@@ -82,7 +82,7 @@ const EXPECTED: [(&str, u64); 15] = [
     ("validate Validations validate revoked", 1),
 ];
 
-/// The test has its own stack, because a metric does not name its tenant.
+/// The test has its own stack, because a metric does not name a tenant, so other tests would be counted too.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_event_is_counted_once() {
     let stack = own_stack(&[]).await;

@@ -1,5 +1,5 @@
-//! Faults of DynamoDB and KMS: a function responds within its timeout, with 503 or with the correct response. A request
-//! that AWS refuses is 500.
+//! Faults of DynamoDB and KMS: a function responds within its timeout, with 503 or with the correct response. If AWS
+//! refuses a request, the response is 500.
 
 use std::time::{Duration, Instant};
 

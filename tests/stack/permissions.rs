@@ -40,15 +40,15 @@ async fn use_keys_and_users(stack: &Stack, tenant: &Tenant<'_>) {
     }
     let newcomer = tenant.creation("stranger", &json!({ "name": "k", "role": "viewer" }));
     success(newcomer).await;
-    // create: the quota is full, and all its keys have ended.
+    // create: the quota is full, and all keys in it have ended.
     let ids: Vec<String> = (0..1000).map(unknown_key).collect();
     let live = json!({ ":ids": { "SS": ids } });
     let (pk, update) = (tenant.pk("admin"), "SET live = :ids");
     tenant.edit_item(&pk, "QUOTA", update, live).await;
     tenant.key("admin", "viewer").await;
 
-    // users: a promotion by `BootstrapAdmins`, the caller's own record, first sign-ins, and another user's record:
-    // created, changed, left as it is, deleted and created again.
+    // users: a promotion by `BootstrapAdmins`, the caller's own record, first sign-ins, and another user's record,
+    // which is created, changed, left unchanged, deleted and created again.
     let (pk, viewer) = (tenant.pk("admin"), json!({ ":role": { "S": "viewer" } }));
     let before = "SET #role = :role REMOVE bootstrapped, last_sign_in_at";
     tenant.edit_item(&pk, "USER", before, viewer).await;
@@ -144,7 +144,7 @@ async fn use_clusters(tenant: &Tenant<'_>) {
         );
         admin_sends(tenant, "PATCH", &path, limit).await;
     }
-    // The deletion frees the slots of at most 40 holders in one step.
+    // A step of a deletion frees the slots of at most 40 holders, so this deletion takes two steps.
     hold(tenant, "a", 41).await;
     admin(tenant, "DELETE", "/v1/clusters/a").await;
 

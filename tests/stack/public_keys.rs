@@ -1,6 +1,6 @@
-//! The public keys of a process: when it asks KMS for them, and which keys it uses and publishes meanwhile.
+//! The public keys of a process: when the process asks KMS for them, and which keys it uses and publishes meanwhile.
 //!
-//! Most tests run the service in the test itself, against the KMS of the stack, because they set its clock.
+//! Most tests run the service in the test process, against the KMS of the stack, because they set the service's clock.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -29,7 +29,7 @@ use crate::{
 const FIVE_MINUTES: Duration = Duration::from_secs(300);
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A process with two KMS keys of its own, and an access key of each.
+/// A process with two KMS keys of its own, and an access key signed by each of them.
 struct Process {
     /// The name under which the stack sees the requests.
     name: &'static str,
@@ -79,7 +79,7 @@ impl Process {
         stack().count(|r| r.function == self.name && r.action == "GetPublicKey")
     }
 
-    /// Makes the requests for public keys fail whose body contains `text`.
+    /// Makes requests for public keys fail if their body contains `text`.
     fn fail(&self, text: &str, fault: Fault) -> RuleGuard {
         let rule = Rule::new(fault).service(Service::Kms).function(self.name);
         stack().inject(rule.action("GetPublicKey").containing(text))
@@ -153,7 +153,7 @@ fn a_key_of_a_new_signing_key_works_as_soon_as_a_refresh_is_due() {
         let due = warm + FIVE_MINUTES;
         assert_eq!(refusal(&service, &process.second_key, due).await, None);
         assert_eq!(refusal(&service, &process.first_key, due).await, None);
-        // A key can be used as soon as it is read. KMS may then still be asked about the other one.
+        // A key can be used as soon as it is read. At that time, KMS may still be asked about the other key.
         let both = || async { (process.asked() == 5).then_some(()) };
         eventually("both names are asked about", both).await;
 

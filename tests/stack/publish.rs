@@ -1,5 +1,5 @@
-//! The audit trail as events: each entry is published at least once, whatever fails, and an entry that could not be
-//! written with its change is entered later.
+//! The audit trail as events. Each entry is published at least once, whatever fails, and an entry that could not be
+//! written with its change is added to the audit trail later.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,7 +17,7 @@ use crate::{
 
 const PENDING: &str = "pending_audit";
 
-/// Makes each change that the audit trail knows at least once, and lets each notice become due.
+/// Makes each change that the audit trail records, at least once, and lets each notice become due.
 async fn change_everything(tenant: &Tenant<'_>, stack: &Stack) {
     tenant.get("admin", "/v1/users/me").await.expect(200);
     let (ann, keys) = ("/v1/users/ann", "/v1/users/ann/access-keys");
@@ -98,7 +98,7 @@ async fn published(tenant: &Tenant<'_>, stack: &Stack) -> Vec<Value> {
     .await
 }
 
-/// The entries in events, as a consumer sees them that ignores ids that it has seen.
+/// The entries in events, as seen by a consumer that ignores ids that it has already seen.
 fn by_id(events: &[Value]) -> BTreeMap<String, Value> {
     let details = events.iter().map(|event| event["detail"].clone());
     details
@@ -342,7 +342,8 @@ async fn a_damaged_entry_goes_alone_to_the_dead_letter_queue() {
     stack.stop().await;
 }
 
-/// Revokes one of the administrator's keys while entries cannot be written, so that the entry waits in the key.
+/// Revokes one of the administrator's keys while entries cannot be written, so that the entry waits in the item of the
+/// key.
 async fn revoke_without_entry(stack: &Stack, tenant: &Tenant<'_>) -> String {
     let (id, _) = tenant.key("admin", "viewer").await;
     let rule = tenant.rule("TransactWriteItems", Fault::DropBefore);
@@ -354,7 +355,7 @@ async fn revoke_without_entry(stack: &Stack, tenant: &Tenant<'_>) -> String {
 }
 
 /// Waits until the entry about the revocation of a key is published. Asserts that there is one entry and that no entry
-/// waits in the key.
+/// waits in the item of the key.
 async fn expect_late_entry(tenant: &Tenant<'_>, stack: &Stack, key: &str) {
     let path = format!("/v1/audit?target=access_key:{key}&action=access-key.revoked");
     let entry = eventually("the entry arrives", || async {
@@ -437,7 +438,7 @@ async fn a_record_of_an_entry_that_was_entered_changes_nothing() {
         assert_eq!(entries.len(), 1);
         if first.is_empty() {
             first = entries;
-            // The clock of `recorded_at` counts seconds.
+            // `recorded_at` is in whole seconds, so a later write needs a later second.
             tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
         } else {
             assert_eq!(entries, first, "the entry was replaced");

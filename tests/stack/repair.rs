@@ -1,4 +1,4 @@
-//! The repair of a tenant finds what contradicts itself, mends it when told to, and then finds nothing more.
+//! The repair of a tenant finds items that contradict each other, mends them if told to, and then finds nothing more.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use crate::{
     own_stack,
 };
 
-/// Runs the function, and returns what it found, without what it did not find.
+/// Runs the function, and returns its report without the counts that are zero.
 async fn repair(stack: &Stack, apply: bool) -> Value {
     let event = json!({ "tenant_id": "acme", "apply": apply });
     let mut report = stack.invoke("repair", event).await.unwrap();
@@ -20,7 +20,7 @@ async fn repair(stack: &Stack, apply: bool) -> Value {
     json!(report)
 }
 
-/// The contradictions between slots, counters and holders. Leaves out what is damaged itself.
+/// The contradictions between slots, counters and holders.
 fn contradictions(items: &[Value]) -> Vec<String> {
     let kind = |prefix: &'static str| {
         let items = items.iter();

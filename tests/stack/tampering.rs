@@ -1,4 +1,5 @@
-//! Forged keys, unissued keys and edited records grant nothing. A forged key causes no request to the table.
+//! Forged keys and unissued keys grant nothing, and edited records grant no more than the signed claims. A forged key
+//! causes no request to the table.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
 use harness::{Tenant, run, stack};

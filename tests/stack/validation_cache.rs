@@ -119,13 +119,13 @@ fn reads(stack: &Stack) -> usize {
 #[tokio::test(flavor = "multi_thread")]
 async fn cached_data_is_never_older_than_the_bound_even_if_its_read_was_slow() {
     const BOUND: Duration = Duration::from_secs(4);
-    // The timeout of one attempt to read.
+    // The timeout of one attempt to read the table.
     const ATTEMPT: Duration = Duration::from_secs(1);
     let stack = own_stack(&[("MaxStalenessSeconds", "4")]).await;
     let tenant = Tenant::acme(&stack);
     let (_, key) = tenant.key("admin", "viewer").await;
 
-    // The age counts from before the first attempt, which times out.
+    // The age of the data counts from the start of the first attempt, which times out.
     let slow = stack.inject(tenant.rule("BatchGetItem", SLOW).times(1));
     let before = Instant::now();
     let first = cached(&tenant, &key).await;

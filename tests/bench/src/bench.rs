@@ -33,7 +33,7 @@ struct Meter {
 }
 
 impl Bench {
-    /// DynamoDB and KMS respond after `latency`.
+    /// Starts the environment. DynamoDB and KMS respond after `latency`.
     pub async fn start(latency: Duration) -> Result<Self> {
         let stack = Stack::start(options(&[])).await?;
         let directory = TempDir::new()?;

@@ -182,7 +182,7 @@ impl Report {
             size(binary.len()),
             size(zip),
         ]);
-        // The CPU time of the handler, divided by its share of a CPU, plus the time that it waits.
+        // The CPU time of the handler, divided by its share of a CPU, plus the time that the handler waits.
         let waits = (first_wall.median() - first.median()).max(0.0);
         let at = |memory: f64| first.median() * (MEGABYTES_PER_CPU / memory).max(1.0) + waits;
         let mut row = vec![function.to_owned(), build.name.to_owned()];
@@ -247,7 +247,7 @@ fn prepare(build: &Build) -> Result<PathBuf> {
     copy_checkout(&root, &source)?;
     if let Some(patch) = build.patch {
         let patch = root.join(format!("tests/bench/builds/{patch}.patch"));
-        // `git apply` would use the enclosing repository.
+        // `patch` and not `git apply`, which would use the enclosing repository.
         let mut apply = Command::new("patch");
         apply.current_dir(&source);
         let status = apply.args(["-p1", "--input"]).arg(&patch).status()?;

@@ -90,8 +90,8 @@ fn mixes(key: &str) -> Result<[Mix; 3]> {
     ])
 }
 
-/// Writes copies of a key's item to the table. They belong to the same user, or to other users of the tenant with ten
-/// keys each.
+/// Writes copies of a key's item to the table. The copies belong to the same user, or to other users of the tenant,
+/// each of whom has ten keys.
 async fn fill(
     bench: &Bench,
     key_id: &str,

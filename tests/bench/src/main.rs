@@ -31,7 +31,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Benchmark {
-    /// The first call of a process, for four builds of `validate` and `create`.
+    /// Measures the first call of a process, for four builds of `validate` and `create`.
     Cold {
         /// Number of starts of each build.
         #[arg(long, default_value_t = 9)]
@@ -40,9 +40,9 @@ enum Benchmark {
         #[arg(long, default_value_t = 2)]
         latency: u64,
     },
-    /// Calls with 10 to 1,000,000 keys in the table.
+    /// Measures calls with 10 to 1,000,000 keys in the table.
     Growth,
-    /// Compares `validate` and `create` with other key libraries, which are installed into `target/peers` by default.
+    /// Compares `validate` and `create` with other key libraries, which it installs.
     Peers {
         /// Number of measurements of each system.
         #[arg(long, default_value_t = 3)]
@@ -53,13 +53,13 @@ enum Benchmark {
         /// Number of connections to a peer.
         #[arg(long, default_value_t = 8)]
         connections: usize,
-        /// Install the libraries here instead.
+        /// Folder to install the libraries into, instead of `target/peers`.
         #[arg(long)]
         directory: Option<PathBuf>,
     },
-    /// A warm call of each function.
+    /// Measures warm calls of each function.
     Warm(warm::Options),
-    /// The write units of each partition of the table. `growth` prints them too.
+    /// Computes the write units of each partition of the table. `growth` prints them too.
     Writes,
 }
 

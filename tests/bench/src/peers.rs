@@ -1,4 +1,4 @@
-//! Compares our `validate` and `create` with other key libraries, which are measured in turn within one run.
+//! Compares our `validate` and `create` with other key libraries (the peers). One run measures all of them in turn.
 //!
 //! A Lambda process handles one call at a time. A peer is called over several connections at the same time, so that
 //! its event loop handles several calls per wake-up. This favours the peers.
@@ -30,7 +30,8 @@ use server::Peer;
 
 const PEERS: [&str; 2] = ["better-auth", "drf-api-key"];
 const LIBRARIES: [&str; 3] = ["better-auth", "drf-api-key", "prefixed-api-key"];
-/// Expired keys are missing, because better-auth deletes an expired key when it verifies the key.
+/// The kinds of calls that are measured. None uses expired keys, because better-auth deletes an expired key when it
+/// verifies the key.
 const MIXES: [&str; 6] = [
     "valid",
     "remembered",
@@ -46,11 +47,12 @@ const KEYS: &str = "10000";
 struct Figures {
     /// CPU-milliseconds per call, one value per round.
     cpu: Vec<f64>,
-    /// For our functions, includes the CPU time of this process, which runs the harness and the local stack.
+    /// Like `cpu`. For our functions, it also includes the CPU time of this process, which runs the harness and the
+    /// local stack.
     cpu_with_store: Vec<f64>,
     wall: Vec<f64>,
     seconds: f64,
-    /// Requests per call in the latest round. NaN for a peer, where [`library`] counts SQL statements.
+    /// Requests per call in the latest round. NaN for a peer, whose SQL statements are counted by [`library`].
     store_requests: f64,
 }
 

@@ -142,10 +142,10 @@ pub struct Options {
     /// Number of calls per round.
     #[arg(long, default_value_t = 300)]
     calls: usize,
-    /// Only these functions, separated by commas.
+    /// Measure only these functions, separated by commas.
     #[arg(long, value_delimiter = ',')]
     functions: Vec<String>,
-    /// Only this kind of call.
+    /// Measure only this kind of call.
     #[arg(long)]
     call: Option<String>,
     /// Folder of the binaries to measure instead of the release build of this checkout.

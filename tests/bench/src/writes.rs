@@ -1,7 +1,8 @@
-//! Computes the write units that hourly use needs, from the requests that functions send to DynamoDB.
+//! Computes the write units that are needed if all keys and clusters are used hourly. The computation is based on the
+//! requests that functions send to DynamoDB.
 //!
-//! Writing an item of up to 1 KB costs one unit, or two in a transaction, where checking a condition costs as much as a
-//! write. An index costs units only if a write changes its key attributes.
+//! Writing an item of up to 1 KB costs one unit, or two units in a transaction. In a transaction, a condition check
+//! costs as much as a write. An index costs units only if a write changes its key attributes.
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
@@ -20,7 +21,7 @@ const CLUSTERS: f64 = 1_000_000.0;
 const KEYS_PER_USER: f64 = 100.0;
 /// How often each key is used and each cluster calls, in seconds.
 const PERIOD: f64 = 3600.0;
-/// A partition can take this many write units a second.
+/// The number of write units per second that a partition can take.
 const PARTITION_LIMIT: f64 = 1000.0;
 const HEADINGS: [&str; 6] = [
     "call",
@@ -98,7 +99,7 @@ pub async fn run(folder: &Path) -> Result<()> {
     write(folder, "writes", &Value::from(figures))
 }
 
-/// What the use of a key, the call of a cluster and revocations write, if each use is due to be recorded.
+/// The units that the use of a key, the call of a cluster and revocations write, if each use has to be recorded.
 async fn requests(bench: &Bench) -> Result<(Units, Units, Units)> {
     let tenant = &bench.tenant();
     let (id, key) = bench.key("writes").await;
@@ -228,7 +229,7 @@ fn size_of(value: &Value) -> u32 {
     let list = |of: fn(&Value) -> u32| value.as_array().into_iter().flatten().map(of).sum::<u32>();
     match kind.as_str() {
         "S" => text(value),
-        // About one byte for two digits, and one byte more.
+        // A number takes about one byte for two digits, and one more byte.
         "N" => text(value).div_ceil(2) + 1,
         "B" => text(value) / 4 * 3,
         "SS" => list(|value| length(value.as_str().unwrap_or_default())),

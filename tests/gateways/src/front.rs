@@ -1,5 +1,5 @@
-//! TLS in front of the local API, as strict as API Gateway: it refuses clients that do not send the API's name by SNI
-//! and in Host.
+//! TLS in front of the local API. It is as strict as API Gateway: it refuses clients that do not send the API's name in
+//! both SNI and Host.
 
 use std::{path::Path, sync::Arc};
 
@@ -45,7 +45,7 @@ impl Front {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let port = listener.local_addr()?.port();
         let task = tokio::spawn(async move {
-            // Ends with this task, so that no connection outlives the front.
+            // The connections end with this task, so that none outlives the front.
             let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
                 connections.spawn(connection(acceptor.clone(), stream, upstream.clone()));

@@ -15,7 +15,7 @@ use tokio::{
 
 use crate::front::HOST;
 
-/// Where the gateway finds what it connects, and the certificate of the API.
+/// The addresses that the gateway connects to, and the certificate of the API.
 pub struct Places<'a> {
     pub api: u16,
     pub service: u16,
@@ -83,7 +83,7 @@ impl Gateway {
     }
 }
 
-/// The tested configuration, with the names of its examples replaced.
+/// The configuration from `infra/integrate`, with its example names replaced.
 fn configuration(file: &str, port: u16, places: &Places<'_>) -> Result<String> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../infra/integrate");
     let file: PathBuf = folder.join(file);

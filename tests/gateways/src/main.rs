@@ -1,5 +1,5 @@
 //! Runs nginx and Caddy with the configurations in `infra/integrate`, and tries to get past them to a service. A
-//! request that should be refused must not reach the service, whether the API works or not.
+//! request that should be refused must not reach the service, even if the API does not work.
 
 #![allow(
     clippy::expect_used,
@@ -69,7 +69,7 @@ impl Trial<'_> {
 
 async fn good_keys(trial: &Trial<'_>, tenant: &Tenant<'_>, id: &str, key: &str) {
     let request = trial.get(key);
-    // All of these come from the client, and none of them may reach the service.
+    // The client sends all of these headers, and none of them may reach the service.
     let request = [
         "x-auth-role",
         "X-Auth-Tenant",

@@ -1,5 +1,5 @@
-//! Events of functions: the samples in `tests/events`, events that API Gateway would not send, and events with what
-//! only a hostile client sends.
+//! Events of functions: the samples in `tests/events`, events that API Gateway would not send, and events with content
+//! that only a hostile client sends.
 
 use std::path::Path;
 
@@ -17,7 +17,7 @@ pub fn sample(function: &str) -> Value {
     find(function).unwrap()
 }
 
-/// Copies of `event`. In each, a different value, or the whole event, is replaced.
+/// Copies of `event`. Each copy has a different value replaced, or is itself the replacement.
 pub fn replaced(event: &Value, replacement: &Value) -> Vec<Value> {
     let mut changed = vec![replacement.clone()];
     let children: Vec<String> = match event {
@@ -96,8 +96,8 @@ pub fn with_secret(mut event: Value, secret: &str) -> Value {
     event
 }
 
-/// Copies of a request with unusual values that clients can send or that a proxy in front of the API can add. None of
-/// them changes the status of the response. Each copy comes with the place of the change. `rawPath` is decoded, as in
+/// Copies of a request, each with an unusual value that a client can send or that a proxy in front of the API can add,
+/// and the place of that value. None of these values changes the status of the response. `rawPath` is decoded, as in
 /// HTTP APIs.
 pub fn unusual(event: &Value) -> Vec<(&'static str, Value)> {
     let changes = [
@@ -127,7 +127,7 @@ pub fn unusual(event: &Value) -> Vec<(&'static str, Value)> {
     changed(event, changes)
 }
 
-/// Copies of a request whose body or query is damaged. Each must be refused. Each comes with the place of the change.
+/// Copies of a request, each with a damaged body or query, and the place of the damage. Every copy must be refused.
 pub fn damaged(event: &Value) -> Vec<(&'static str, Value)> {
     let changes = [
         ("/body", json!("not base64!")),

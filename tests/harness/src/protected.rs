@@ -7,7 +7,7 @@ use reqwest::RequestBuilder;
 
 use crate::{tenant::client, upstream::Upstream};
 
-/// The value of the header `X-Gateway-Secret`, by which the service recognizes the API.
+/// The value of the header `X-Gateway-Secret`, by which the protected service recognizes the API.
 pub const GATEWAY_SECRET: &str = "the-secret-of-the-gateway-in-tests";
 
 /// The API of `infra/integrate/api-gateway.yaml`, and the service that it protects.

@@ -355,7 +355,7 @@ impl Tenant<'_> {
         items.iter().map(name).collect()
     }
 
-    /// The number of slots that an unexpired key holds. Asserts that its counter has the same value.
+    /// The number of slots that an unexpired key holds. Asserts that the counter of the key has the same value.
     pub async fn used(&self, key_id: &str) -> u64 {
         let (record, slots) = (self.record(key_id).await, self.slots(key_id).await);
         assert_eq!(record["clusters_used"], slots.len(), "{slots:?}");

@@ -9,17 +9,17 @@ use crate::Tenant;
 /// An entry: its action, its actor and its target.
 type Entry = (String, String, String);
 
-/// The items of a tenant, and the entries of its audit trail, including those that wait to be written.
+/// The items of a tenant, and the entries of its audit trail, including those that wait in other items.
 struct Trail {
     items: Vec<Value>,
     entries: BTreeSet<Entry>,
-    /// How many entries have an action and a target.
+    /// The number of entries for each action and target.
     counts: BTreeMap<(String, String), usize>,
     /// How many times all keys of a user were revoked, by partition.
     epochs: BTreeMap<String, usize>,
 }
 
-/// What contradicts the audit trail: a key, user, revocation, slot or deletion without its entry, or with several.
+/// What contradicts the audit trail: a key, user, revocation, slot or deletion that has no entry, or several.
 pub async fn contradictions(tenant: &Tenant<'_>) -> Vec<String> {
     let trail = Trail::read(tenant).await;
     let mut found = Vec::new();
@@ -91,7 +91,7 @@ impl Trail {
                 Some(waiting) => Some(&waiting["M"]),
                 None => text(&item["pk"]).starts_with("A#").then_some(item),
             });
-        // An entry may be written while it still waits.
+        // An entry can be in the audit trail and still wait in another item.
         let entries: BTreeMap<&str, &Value> =
             entries.map(|entry| (text(&entry["sk"]), entry)).collect();
         let entries: Vec<Entry> = entries.into_values().map(entry).collect();
@@ -119,7 +119,7 @@ impl Trail {
         self.counts.get(&key).copied().unwrap_or_default()
     }
 
-    /// Keys and users that were entered as created, but do not exist.
+    /// Keys and users that do not exist, although entries say that they were created.
     fn without_item(&self) -> Vec<String> {
         let mut existing = BTreeSet::new();
         for item in &self.items {
@@ -140,7 +140,8 @@ impl Trail {
             .collect()
     }
 
-    /// Clusters that are gone although no deletion was entered, or that exist although nobody onboarded them.
+    /// Clusters that are gone although no entry says that they were deleted, or that exist although no entry says that
+    /// they were onboarded.
     fn clusters(&self) -> Vec<String> {
         let onboarded = self
             .entries

@@ -43,7 +43,7 @@ impl Upstream {
         }
     }
 
-    /// The number of requests that it has received.
+    /// The number of requests that the service has received.
     pub fn received(&self) -> usize {
         self.received.load(Ordering::SeqCst)
     }

@@ -48,7 +48,7 @@ export async function fill({ database, auth }) {
   const user = await internalAdapter.createUser({ name: "Peer", email: "peer@example.com", emailVerified: true });
   const create = async () => (await auth.api.createApiKey({ body: { userId: user.id } })).key;
 
-  // One transaction for all keys, which makes only the set-up faster.
+  // One transaction for all keys makes the set-up faster, and nothing else.
   database.exec("BEGIN");
   const valid = [];
   for (let i = 0; i < count; i++) valid.push(await create());

@@ -23,7 +23,7 @@ const peer = open();
 const { create, samples, user } = await fill(peer);
 const unknown = Array.from({ length: 1000 }, forged);
 
-// Short runs that warm up the code.
+// These short runs warm up the code.
 await measure(0.3, samples.valid, expecting(peer, true));
 await measure(0.2, unknown, expecting(peer, false));
 const creates = await measure(1, [null], create);

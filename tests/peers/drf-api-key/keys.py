@@ -30,7 +30,7 @@ owner = os.getpid()
 
 @atexit.register
 def remove_folder() -> None:
-    # gunicorn's workers are forks and run this too.
+    # gunicorn's workers are forks of this process, and run this code too.
     if os.getpid() == owner:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -85,7 +85,7 @@ def fill() -> dict[str, list[str]]:
     """Creates the tables and the keys. Returns the samples."""
     call_command("migrate", verbosity=0)
     past = timezone.now() - timedelta(days=1)
-    # One transaction for all keys, which makes only the set-up faster.
+    # One transaction for all keys makes the set-up faster, and nothing else.
     with transaction.atomic():
         valid = [create() for _ in range(arguments.keys)]
         expired = [create(expiry_date=past) for _ in range(20)]

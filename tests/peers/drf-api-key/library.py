@@ -52,7 +52,7 @@ def statements(inputs: list[str], verify) -> float:
 samples = keys.fill()
 unknown = [keys.forged() for _ in range(1000)]
 
-# Short runs that warm up the code.
+# This short run warms up the code.
 measure(0.3, samples["valid"], expecting(True))
 measure(0.2, unknown, expecting(False))
 create_per_s, create_cpu = measure(1, [None], lambda _: keys.create())

@@ -33,7 +33,7 @@ class Server(BaseApplication):
         for option, value in {
             "bind": "127.0.0.1:0",
             "workers": 1,
-            # The only worker class that keeps connections open without further packages.
+            # This is the only worker class that keeps connections open without additional packages.
             "worker_class": "gthread",
             "threads": 1,
             "keepalive": 75,

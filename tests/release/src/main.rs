@@ -1,5 +1,5 @@
-//! Sends the hostile events of the harness to a release binary of `validate`. Release binaries are compiled with other
-//! options than test binaries, so a panic may end the process in only one of the two.
+//! Sends the hostile events of the harness to a release binary of `validate`. Release binaries and test binaries are
+//! compiled with different options, so a panic may end the process in only one of them.
 //!
 //! Usage: `release <binary>`. The binary is built for arm64. On other machines, it runs in `qemu-user`.
 
@@ -31,7 +31,7 @@ enum Expected {
     Valid,
     /// The request is refused with a status from 400 to 499.
     Refused,
-    /// Any response but a server error, or the error that the event is not a request.
+    /// Any response except a server error, or the error that the event is not a request.
     Any,
 }
 
@@ -114,7 +114,7 @@ async fn run(stack: &Stack, binary: &Path) -> Result<()> {
     Ok(())
 }
 
-/// A panic writes a line that is not JSON.
+/// Whether a log line reports an error. A line that is not JSON comes from a panic.
 fn is_error(line: &str) -> bool {
     serde_json::from_str::<Value>(line).map_or(true, |line| line["level"] == "ERROR")
 }

@@ -1,5 +1,5 @@
-//! Decides which faults, kills and restarts happen, and when. All follow from the seed, the race and the number of the
-//! request.
+//! Decides which faults, kills and restarts happen, and when. These decisions depend only on the seed, the race and the
+//! number of the request.
 
 use std::time::Duration;
 
@@ -8,14 +8,14 @@ use rand::{RngExt, seq::IndexedRandom};
 
 use crate::{Arguments, RACES, Race, Random, Sequence, generator};
 
-/// A fault begins after this many requests.
+/// The number of requests from the start of one fault to the start of the next.
 const FAULT_EVERY: u64 = 20;
-/// The longest that a kill waits for the function to receive a request.
+/// The longest time that a kill waits for the function to receive a request.
 pub const PATIENCE: Duration = Duration::from_millis(300);
 
 pub enum Chaos {
     Fault(Rule),
-    /// Numbers that select the first of the race's functions to try, and one of its processes.
+    /// `function` selects the function of the race to try first, and `which` selects one of its processes.
     Kill {
         function: usize,
         which: usize,
@@ -75,7 +75,8 @@ impl Plan {
     }
 }
 
-/// A fault of the next one to five requests of a function of the race. The SDK hides up to two from the function.
+/// A fault in the next one to five requests from a function of the race. The SDK hides up to two failures from the
+/// function.
 fn fault(race: &Race, random: &mut Random) -> Rule {
     let faults = [
         Fault::TransactionConflict,
@@ -101,7 +102,7 @@ fn fault(race: &Race, random: &mut Random) -> Rule {
     }
 }
 
-/// Holds the next requests of a function, so that a kill interrupts them.
+/// Holds the next requests from a function, so that a kill interrupts them.
 pub fn pause(function: &str) -> Rule {
     let rule = Rule::new(Fault::Latency(Duration::from_millis(40)));
     rule.function(function).times(4)

@@ -39,7 +39,7 @@ enum Change {
 
 use Change::{Deactivated, Deleted, Demoted, KeysRevoked};
 
-/// A change to the owner or to the administrator, who is then the caller of some creations.
+/// A change to the owner of the keys or, if `is_owner` is false, to the administrator who makes some of the creations.
 #[derive(Debug, Clone, Copy)]
 struct Loss {
     change: Change,
@@ -143,13 +143,13 @@ fn text(attribute: &Value) -> String {
     text.unwrap_or_default().to_owned()
 }
 
-/// Whether a key must not be written after a loss was acknowledged.
+/// Whether a key must not be in the table, if the request to create it was sent after a loss was acknowledged.
 fn is_forbidden(loss: Loss, key: &StoredKey, boss: &str, epoch: &str) -> bool {
     match loss.change {
         _ if !loss.is_owner => key.created_by == boss,
         Demoted => key.role == "editor",
         Deactivated | Deleted => true,
-        // The key would be dead from the beginning.
+        // A key of an earlier epoch would be invalid from the beginning.
         KeysRevoked => key.epoch != epoch,
     }
 }
@@ -209,7 +209,7 @@ fn judge(round: &Round, loss: Loss, creation: Creation, answer: &Answer, when: D
     });
 }
 
-/// Checks that each created key is listed, and works exactly if it should.
+/// Checks that each created key is listed, and is valid if and only if it should be.
 async fn check_keys(
     round: &Arc<Round>,
     loss: Loss,

@@ -22,7 +22,7 @@ pub const RACE: Race = Race {
 const KEYS: usize = 30;
 /// How many clusters of a round are joined and deleted, one after the other.
 const CLUSTERS: usize = 3;
-/// How often a cluster that a lost request has joined again is deleted.
+/// How often a cluster is deleted again, because a request whose response was lost has joined it after the deletion.
 const DELETIONS: usize = 5;
 
 pub async fn round(round: &Arc<Round>, random: &mut Random) -> Result<()> {
@@ -66,7 +66,7 @@ pub async fn round(round: &Arc<Round>, random: &mut Random) -> Result<()> {
 async fn join(round: Arc<Round>, key: String, cluster: String) -> Result<()> {
     let onboard = |tenant: &Tenant<'_>| tenant.onboarding(&key, &cluster);
     let answer = round.call(onboard, &JOINED).await;
-    // The only slot of the key is free.
+    // The only slot of the key is free, so the limit cannot be reached.
     round.check(answer.status != 409, || {
         format!("a slot remained: {}", answer.text)
     });

@@ -44,7 +44,7 @@ pub type Random = Xoshiro256PlusPlus;
 pub struct Race {
     pub name: &'static str,
     pub functions: &'static [&'static str],
-    /// How many of its rounds run at the same time.
+    /// How many rounds of the race run at the same time.
     rounds_at_once: usize,
 }
 
@@ -73,10 +73,10 @@ pub struct Arguments {
     /// Restarts of the stack, in all races together.
     #[arg(long, default_value_t = 100)]
     restarts: u64,
-    /// Only this race.
+    /// Run only this race.
     #[arg(long)]
     race: Option<String>,
-    /// A version for CI, which ends within a minute.
+    /// Run a short version for CI, which ends within a minute.
     #[arg(long)]
     short: bool,
 }
@@ -116,7 +116,8 @@ fn tenant(position: usize) -> String {
     format!("t{position}x")
 }
 
-/// Runs rounds of a race until it has sent enough requests, `time` is over, or the product or the test is broken.
+/// Runs rounds of a race until enough requests are sent, `time` is over, or the product or the test is found to be
+/// broken.
 async fn run(
     world: &Arc<World>,
     position: usize,

@@ -34,7 +34,7 @@ pub struct Round {
     tally: Arc<Tally>,
 }
 
-/// Whether it is unknown if the request took effect: the response was lost, or told the client to try again.
+/// Whether the answer leaves open if the request took effect: the response was lost, or told the client to try again.
 pub fn is_unknown(answer: &Answer) -> bool {
     let is_transient = matches!(answer.status, 0 | 503) || answer.code() == "changed_meanwhile";
     is_transient || is_crash(answer)
@@ -186,7 +186,7 @@ impl Stage {
     }
 }
 
-/// The stages of a change when a request was sent, and when it was answered.
+/// The stages that a change had reached when a request was sent, and when it was answered.
 #[derive(Debug, Clone, Copy)]
 pub struct During {
     pub sent: u8,

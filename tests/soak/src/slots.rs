@@ -93,7 +93,7 @@ async fn send(round: &Round, watched: &Watched, key: &str, call: Call) -> Answer
     }
     let onboard = |tenant: &Tenant<'_>| tenant.onboarding(key, name);
     let answer = round.call(onboard, &JOINED).await;
-    // The equalities hold at every moment.
+    // `snapshot` checks what must hold at every moment.
     watched.snapshot(round).await;
     answer
 }

@@ -15,7 +15,7 @@ pub struct Watched {
     pub limits: Vec<u64>,
 }
 
-/// Pairs are positions of a key and a cluster.
+/// A pair contains the positions of a key and a cluster.
 #[derive(Debug, PartialEq)]
 pub struct Snapshot {
     pub counters: Vec<u64>,
@@ -26,8 +26,8 @@ pub struct Snapshot {
 }
 
 impl Watched {
-    /// Reads a snapshot, and checks what holds at every moment: the counter of a key, its slots and the holders of the
-    /// clusters are equal, and no key has more slots than its limit.
+    /// Reads a snapshot, and checks what must hold at every moment: the counter of a key, its slots and the holders of
+    /// the clusters agree, and no key has more slots than its limit.
     pub async fn snapshot(&self, round: &Round) -> Snapshot {
         let (count, width) = (self.keys.len(), self.clusters.len());
         let items = self.read(round).await;

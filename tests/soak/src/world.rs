@@ -32,7 +32,7 @@ const ACTIVE_FAULTS: usize = 6;
 
 pub struct World {
     options: Options,
-    /// Absent only while it restarts.
+    /// The stack. `None` only while the stack restarts.
     stack: RwLock<Option<Stack>>,
     starts: AtomicU64,
     has_crashes: AtomicBool,
@@ -63,7 +63,7 @@ impl World {
         })
     }
 
-    /// Begins a race, with which the plan interferes.
+    /// Begins a race. The plan says what interferes with it.
     pub fn begin(&self, plan: Plan) {
         *self.plan.lock().unwrap() = Some(plan);
     }
@@ -73,7 +73,7 @@ impl World {
         self.has_crashes.load(Ordering::SeqCst)
     }
 
-    /// Does something with a tenant. The stack does not stop meanwhile.
+    /// Calls `act` with a tenant. The stack does not stop until `act` has ended.
     pub async fn with<T>(&self, id: &str, act: impl AsyncFnOnce(&Tenant<'_>) -> T) -> T {
         let stack = self.stack.read().await;
         let stack = stack.as_ref().expect("the stack runs");
@@ -147,7 +147,7 @@ impl World {
         }
     }
 
-    /// Kills a process of a function while the function handles requests. False if it handles none.
+    /// Kills a process of a function while the function handles requests. Returns false if it handles none.
     async fn kill(&self, function: &str, which: usize) -> bool {
         let stack = self.stack.read().await;
         let stack = stack.as_ref().expect("the stack runs");

@@ -106,7 +106,7 @@ impl Signing {
     }
 }
 
-/// The part whose instructions are counted. Only a verified key is hashed.
+/// The code whose instructions are counted. As in a validation, only a verified key is hashed.
 #[inline(never)]
 fn counted(
     key: &AccessKey,

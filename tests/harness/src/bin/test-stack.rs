@@ -1,6 +1,6 @@
 //! Runs the local stack for tests in other languages, like `cargo run -- --json --port 0`, and injects faults.
 //!
-//! The first line of output is the JSON that this command prints. After that, each line of input names a function whose
+//! The first line of output is the JSON that `cargo run` prints. After that, each line of input names a function whose
 //! requests to DynamoDB are refused from then on. An empty line of input ends all refusals. The program confirms each
 //! line of input with an empty line.
 
