@@ -181,7 +181,7 @@ fn a_sign_in_and_the_change_that_follows_it_have_an_entry_each() {
 }
 
 #[test]
-fn a_key_in_the_wrong_place_reaches_no_entry() {
+fn a_key_sent_in_the_wrong_place_is_not_written_to_the_audit_trail() {
     run(async {
         let tenant = Tenant::fresh();
         let (id, key) = tenant.key("admin", "viewer").await;
@@ -197,7 +197,7 @@ fn a_key_in_the_wrong_place_reaches_no_entry() {
 }
 
 #[test]
-fn a_sign_in_that_changes_the_user_is_entered_and_others_are_not() {
+fn only_a_sign_in_that_changes_the_user_has_an_entry() {
     run(async {
         let tenant = Tenant::fresh();
         let sign_in = async |claims: Value| {

@@ -143,7 +143,7 @@ fn only_a_named_client_with_the_scope_is_an_operator() {
 }
 
 #[test]
-fn a_retry_of_an_operator_is_not_that_of_a_user() {
+fn an_operator_and_a_user_do_not_share_idempotency_keys() {
     run(async {
         let tenant = Tenant::fresh();
         tenant.user("backend", "admin").await;

@@ -204,7 +204,7 @@ fn a_name_and_a_verified_address_follow_the_identity_provider() {
 }
 
 #[test]
-fn the_caller_sees_what_the_deployment_allows() {
+fn the_caller_sees_the_limits_of_the_deployment() {
     run(async {
         let tenant = Tenant::fresh();
         let me = tenant.get("admin", "/v1/users/me").await.expect(200);

@@ -126,7 +126,7 @@ fn all_public_keys_have_one_schema() {
 }
 
 #[test]
-fn the_documented_number_of_keys_of_a_cluster_is_that_of_the_source() {
+fn the_documented_maximum_of_keys_per_cluster_matches_the_source() {
     let document = Document::read();
     let cluster = &document.whole["components"]["schemas"]["ClusterFields"];
     let most = &cluster["properties"]["key_ids"]["maxItems"];

@@ -74,7 +74,7 @@ fn a_revocation_does_not_wait_for_its_entry() {
 }
 
 #[test]
-fn nothing_is_given_without_an_entry() {
+fn a_change_that_gives_something_fails_if_its_entry_cannot_be_written() {
     run(async {
         let tenant = Tenant::fresh();
         tenant.user("ann", "viewer").await;

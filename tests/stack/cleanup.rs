@@ -149,7 +149,7 @@ fn a_record_that_cannot_be_processed_is_reported_and_the_others_are_processed() 
 }
 
 #[test]
-fn a_record_that_cannot_be_processed_goes_alone_to_the_dead_letter_queue() {
+fn only_the_record_that_cannot_be_processed_goes_to_the_dead_letter_queue() {
     run(async {
         let tenant = Tenant::fresh();
         let poison = json!({

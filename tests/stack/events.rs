@@ -57,7 +57,7 @@ fn an_unusual_request_is_answered_like_any_other() {
 }
 
 #[test]
-fn a_damaged_body_or_query_is_the_fault_of_the_client() {
+fn a_damaged_body_or_query_is_a_client_error() {
     run(async {
         let processes = stack().process_ids("validate");
         for (place, event) in events::damaged(&events::sample("validate")) {

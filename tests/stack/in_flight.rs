@@ -166,7 +166,7 @@ async fn a_limit_is_not_raised_if_it_was_lowered_and_the_caller_demoted_meanwhil
 }
 
 #[test]
-fn users_who_keep_revoking_their_own_keys_cannot_delay_what_is_taken_from_them() {
+fn users_who_keep_revoking_their_own_keys_cannot_delay_the_loss_of_their_rights() {
     run(async {
         let tenant = Tenant::fresh();
         // Between each read of the user and the write that follows, the user revokes all keys again.

@@ -320,7 +320,7 @@ fn a_damaged_record_does_not_stop_the_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_damaged_entry_goes_alone_to_the_dead_letter_queue() {
+async fn only_the_damaged_entry_goes_to_the_dead_letter_queue() {
     let stack = own_stack(&[]).await;
     let tenant = Tenant::acme(&stack);
     let mut entry = record(&tenant, 1)["dynamodb"]["NewImage"].take();
@@ -376,7 +376,7 @@ async fn expect_late_entry(tenant: &Tenant<'_>, stack: &Stack, key: &str) {
 }
 
 #[test]
-fn an_entry_that_waits_is_entered_and_published() {
+fn a_waiting_entry_is_added_to_the_audit_trail_and_published() {
     run(async {
         let tenant = Tenant::fresh();
         let key = revoke_without_entry(stack(), &tenant).await;
@@ -385,7 +385,7 @@ fn an_entry_that_waits_is_entered_and_published() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_entry_that_waits_is_entered_once_although_the_function_fails_between_its_writes() {
+async fn a_waiting_entry_is_added_once_although_the_function_fails_between_its_writes() {
     let stack = own_stack(&[]).await;
     let tenant = Tenant::acme(&stack);
     for (action, fault) in [
@@ -414,7 +414,7 @@ async fn an_entry_that_waits_is_entered_once_although_the_function_fails_between
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_record_of_an_entry_that_was_entered_changes_nothing() {
+async fn a_record_of_an_entry_that_was_already_added_changes_nothing() {
     let stack = own_stack(&[]).await;
     let tenant = Tenant::acme(&stack);
     let key = revoke_without_entry(&stack, &tenant).await;

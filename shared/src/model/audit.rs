@@ -436,7 +436,7 @@ mod tests {
     }
 
     #[test]
-    fn only_changed_fields_are_entered() {
+    fn an_entry_contains_only_changed_fields() {
         let entry = entry("r", NOW)
             .with("role", Some(Role::Viewer), Some(Role::Admin))
             .with("name", Some("Ann"), Some("Ann"))

@@ -52,7 +52,7 @@ fn each_key_is_ended_by_the_first_revocation_after_its_creation() {
 }
 
 #[test]
-fn a_user_knows_which_revocations_its_item_no_longer_contains() {
+fn a_user_reports_which_revocations_its_item_no_longer_contains() {
     let mut user = fixtures::user("editor", Role::Editor);
     let first = user.epoch;
     let mut epochs = vec![first];
@@ -65,7 +65,7 @@ fn a_user_knows_which_revocations_its_item_no_longer_contains() {
 }
 
 #[test]
-fn a_user_created_again_ends_the_keys_of_the_previous_life() {
+fn creating_a_user_again_ends_the_keys_of_the_earlier_user() {
     let before = fixtures::user("editor", Role::Editor);
     let user = User::new(&before.tenant_id, &before.user_id, Role::Editor, NOW);
     assert!(!user.knows_end_of(before.epoch));
@@ -74,7 +74,7 @@ fn a_user_created_again_ends_the_keys_of_the_previous_life() {
 }
 
 #[test]
-fn what_ended_a_key_first_stays_its_status() {
+fn the_status_of_a_key_is_what_ended_the_key_first() {
     let owner = fixtures::user("editor", Role::Editor);
     let key = fixtures::key(&owner, KeyHash::from([7; 32]));
     let end = key.expires_at;
