@@ -91,7 +91,7 @@ impl Bus {
     }
 }
 
-/// The number of events, counted from the first, that fit into one request. It is at least one.
+/// The number of events, counted from the first, that fit into one request. The number is at least one.
 fn fitting(events: &[Event]) -> usize {
     let mut size = 0;
     let fits = events.iter().take(MOST_ENTRIES).take_while(|event| {

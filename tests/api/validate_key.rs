@@ -73,7 +73,7 @@ fn a_permission_that_the_key_lacks_is_forbidden() {
     });
 }
 
-/// The ways to send a key with requirements, which are names and values of parameters.
+/// All ways to send a key with requirements. A requirement is the name and the value of a parameter.
 fn with_requirements(
     tenant: &Tenant<'_>,
     key: &str,

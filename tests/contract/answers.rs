@@ -59,9 +59,9 @@ fn is_untested((operation, status, label): &(String, String, String)) -> bool {
             | (_, _, "idempotency_in_progress")
             // tests/stack/quotas.rs covers these responses.
             | (_, _, "key_quota_reached" | "node_quota_reached")
-            // These responses need races, 400 keys of one cluster, or more than 5 MB of clusters. No test causes them.
+            // No test causes the responses that need a race, 400 keys of one cluster, or more than 5 MB of clusters.
             | (_, _, "changed_meanwhile" | "cluster_key_limit_reached" | "too_many_clusters")
-            // Only a KMS failure causes these, and the function calls KMS only when it starts.
+            // Only a KMS failure causes these responses, and the function calls KMS only when it starts.
             | ("publicKeys" | "accuknoxPublicKeys" | "accuknoxPublicKeysSlash", "500" | "503", _)
             // Only a damaged join token in the table causes this response.
             | ("redeemJoinToken", "500", "internal")

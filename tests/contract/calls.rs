@@ -18,7 +18,7 @@ pub struct Contract<'a> {
     seen: RefCell<BTreeSet<(String, String, String)>>,
 }
 
-/// A request that starts with the examples in the document. The methods replace parts of it.
+/// A request that starts with the examples in the document. The methods replace parts of the request.
 #[derive(Debug, Clone)]
 pub struct Call {
     operation: Operation,
@@ -40,7 +40,7 @@ impl<'a> Contract<'a> {
         }
     }
 
-    /// A token for a user of the tenant acme. It may also redeem join tokens.
+    /// A token for a user of the tenant acme. The token may also be used to redeem join tokens.
     pub fn token(&self, user: &str) -> String {
         let claims = json!({ "sub": user, "tenant_id": "acme", "scope": "join-tokens:redeem" });
         self.stack.token(claims)
@@ -153,8 +153,8 @@ impl Call {
         self
     }
 
-    /// Adds an escaped `%` to a path with parameters. The gateway decodes twice. The second time, it finds a `%` that
-    /// starts no escape.
+    /// Adds an escaped `%` to a path with parameters. The gateway decodes the path twice, and finds a `%` that starts
+    /// no escape the second time.
     pub fn with_invalid_path(mut self) -> Self {
         if self.operation.path.contains('{') {
             self.path.push_str("%25");

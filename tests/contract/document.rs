@@ -63,7 +63,7 @@ impl Operation {
 
 pub struct Document {
     pub whole: Value,
-    /// Validators by the JSON of their schema. They are kept because building a validator takes longer than any call.
+    /// Validators by the JSON of their schema. Validators are kept because building one takes longer than any call.
     validators: RefCell<HashMap<String, Validator>>,
 }
 

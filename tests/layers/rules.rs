@@ -1,4 +1,4 @@
-//! The rules. Each returns the violations that it finds, and a message if there is nothing to check.
+//! The rules. Each rule returns the violations that it finds, and a message if there is nothing to check.
 
 use crate::source::{File, Mention, parent};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

@@ -47,8 +47,8 @@ enum Meanwhile {
     Expire,
 }
 
-/// Onboards two clusters, which are all that the key may onboard. Then runs eight onboardings and four deletions of
-/// clusters concurrently, and checks the counter after each response. Returns the statuses of the race.
+/// Onboards two clusters, the most that the key may onboard. Then runs eight onboardings and four deletions of clusters
+/// concurrently, and checks the counter after each response. Returns the statuses of the race.
 async fn race(tenant: &Tenant<'static>, id: &str, key: &str, meanwhile: Meanwhile) -> Vec<u16> {
     for cluster in ["a", "b"] {
         tenant.onboard(key, cluster).await.expect(200);

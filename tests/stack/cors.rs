@@ -92,8 +92,8 @@ fn only_pages_of_the_listed_origins_can_use_the_api() {
         a_listed_origin_may_call_the_api(&tenant).await;
         another_origin_may_not(&tenant).await;
         public_documents_are_readable_by_listed_origins_only(&tenant).await;
-        // A gateway may call `check` with the client's method. It must not take the answer to a preflight request for a
-        // good key.
+        // A gateway may call `check` with the client's method. Such a gateway must not take the answer to a preflight
+        // request for a good key.
         for path in ["/v1/access-keys/check", "/v1/access-keys/check/any"] {
             preflight(&tenant, path, APP).await.expect(401);
         }

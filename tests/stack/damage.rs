@@ -2,7 +2,7 @@
 //! another type, and whole items are removed. Calls that do not need the item succeed, and no key permits more than its
 //! claims.
 //!
-//! All cases together take minutes, so only every tenth case runs by default. `DAMAGE_STEP=1` runs all of them.
+//! All cases together take minutes, so only every tenth case runs by default. `DAMAGE_STEP=1` runs all cases.
 
 use std::env;
 
@@ -242,7 +242,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Runs one case. Only requests that need the damaged item may fail. Returns how many of them failed.
+    /// Runs one case. Only requests that need the damaged item may fail. Returns how many requests failed.
     async fn run(&self, item: &Value, damage: &Damage) -> usize {
         let location = location(item);
         let context = format!("{location} {damage:?}");

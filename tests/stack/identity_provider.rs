@@ -114,7 +114,7 @@ fn the_gateway_and_clusters_accept_the_same_tokens() {
     });
 }
 
-/// An identity provider that publishes `keys`. It answers 503 if it has none.
+/// An identity provider that publishes `keys`. The provider answers 503 if it has no keys.
 #[derive(Clone)]
 struct Provider {
     url: Arc<str>,

@@ -17,7 +17,7 @@ async fn used_key(tenant: &Tenant<'_>, role: &str) -> String {
     key
 }
 
-/// A used key that a process has cached.
+/// A key from [`used_key`] that a process has cached.
 async fn cached_key(tenant: &Tenant<'_>) -> String {
     let key = used_key(tenant, "viewer").await;
     tenant.cached(|| tenant.cached_validation(&key, 60)).await;

@@ -170,7 +170,7 @@ impl FromJson for ClusterNumbers {
     }
 }
 
-/// The supported part of the filter that clients send. It writes a status in the same way as [`NodeShape`].
+/// The supported part of the filter that clients send. The status has the same form as in [`NodeShape`].
 struct NodeFilter {
     liveness: Option<Liveness>,
 }

@@ -12,7 +12,8 @@ use crate::policy::Grant;
 /// A response with a JSON body. The body ends with a newline, so that a shell's prompt starts on a new line.
 #[must_use]
 pub fn json(status: StatusCode, body: &impl Serialize) -> Response<Body> {
-    // This cannot fail. serde_json rejects only maps whose keys are not strings, and no body contains such a map.
+    // Serialization cannot fail, because serde_json rejects only maps whose keys are not strings, and no body contains
+    // such a map.
     let body = serde_json::to_string(body).unwrap_or_default() + "\n";
     let mut response = Response::new(Body::Text(body));
     *response.status_mut() = status;
@@ -23,8 +24,8 @@ pub fn json(status: StatusCode, body: &impl Serialize) -> Response<Body> {
     response
 }
 
-/// A response with a public document, which pages of any origin may read. It has an entity tag. A request whose
-/// `If-None-Match` has this tag gets 304 (RFC 9110, section 13.1.2).
+/// A response with a public document, which pages of any origin may read. The response has an entity tag. A request
+/// whose `If-None-Match` has this tag gets 304 (RFC 9110, section 13.1.2).
 #[must_use]
 pub fn public_json(
     request: &Request,
@@ -33,7 +34,7 @@ pub fn public_json(
 ) -> Response<Body> {
     let mut response = json(StatusCode::OK, body);
     let hash = digest::digest(&digest::SHA256, response.body().as_ref());
-    // This cannot fail, because base64url is valid in an entity tag.
+    // Parsing cannot fail, because base64url is valid in an entity tag.
     let tag = format!("\"{}\"", BASE64URL.encode(hash)).parse::<ETag>();
     let known = request.headers().typed_get::<IfNoneMatch>();
     let is_known = tag.as_ref().is_ok_and(|tag| {
@@ -89,7 +90,7 @@ pub fn allowed(grant: &Grant) -> Response<Body> {
         ("x-auth-role", grant.role.to_string()),
         ("x-auth-scope", grant.scope.to_string()),
     ] {
-        // This cannot fail, because identifiers are visible ASCII.
+        // The conversion cannot fail, because identifiers are visible ASCII.
         if let Ok(value) = HeaderValue::try_from(value) {
             response.headers_mut().insert(name, value);
         }

@@ -164,7 +164,7 @@ pub fn tenant(
     Err(ServiceError::Forbidden(detail).into())
 }
 
-/// The id of the calling client. Identity providers put it into one of these claims, which are tried in order.
+/// The id of the calling client. Identity providers put the id into one of these claims, which are tried in order.
 fn client_of(claims: &HashMap<String, String>) -> Option<&str> {
     let mut names = ["client_id", "azp", "sub"].iter();
     names.find_map(|name| claim(claims, name))

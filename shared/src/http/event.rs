@@ -46,7 +46,8 @@ fn clean(mut request: ApiGatewayV2httpRequest) -> ApiGatewayV2httpRequest {
     let query = request.raw_query_string.take().unwrap_or_default();
     let Ok(parameters) = query.parse::<QueryMap>();
     request.query_string_parameters = parameters;
-    // A body that is too large or is not base64 is left encoded. It is later refused as too large or as invalid JSON.
+    // A body that is too large or is not base64 is left encoded. Such a body is later refused as too large or as
+    // invalid JSON.
     let body = request.body.as_deref().unwrap_or_default();
     request.is_base64_encoded &= body.len() <= LONGEST_BASE64 && is_base64(body);
     request

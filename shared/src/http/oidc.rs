@@ -29,8 +29,8 @@ const REFRESH_AFTER: Duration = Duration::from_secs(300);
 /// The age at which keys are no longer used, even if they cannot be fetched again. API Gateway caches keys for the same
 /// time.
 const LONGEST_USE: Duration = Duration::from_secs(2 * 60 * 60);
-/// The minimum time between a successful fetch and a fetch for an unknown key id. It limits the requests that tokens
-/// with invented key ids can cause.
+/// The minimum time between a successful fetch and a fetch for an unknown key id. This pause limits the requests that
+/// tokens with invented key ids can cause.
 const REFETCH_AFTER: Duration = Duration::from_secs(60);
 /// How long a failed fetch is remembered. During an outage, a process therefore waits for the provider at most once in
 /// this time.

@@ -72,7 +72,7 @@ fn user_segment(user: &UserId) -> String {
     }
 }
 
-/// Reads a segment, which the gateway has percent-decoded.
+/// Reads a segment that the gateway has percent-decoded.
 fn parse_user(segment: &str) -> Option<UserId> {
     match segment.strip_prefix('~') {
         Some(encoded) => {

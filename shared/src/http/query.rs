@@ -77,7 +77,7 @@ pub(super) fn all(request: &Request) -> impl Iterator<Item = (&str, &str)> {
         .flat_map(|parameters| parameters.iter())
 }
 
-/// The value of a query parameter, which must not be given more than once.
+/// The value of a query parameter. It is an error if the parameter is given more than once.
 pub fn parameter<'a>(request: &'a Request, name: &'static str) -> Result<Option<&'a str>, Error> {
     let parameters = request.query_string_parameters_ref();
     match parameters
@@ -127,7 +127,7 @@ pub fn idempotency_key(request: &Request) -> Result<Option<&str>, Error> {
 }
 
 /// The `reason` of a revocation: at most 200 characters, none of which is a control, text direction or invisible
-/// character. It is stored and shown, so it must not contain the key.
+/// character. The reason is stored and shown, so it must not contain the key.
 pub fn reason(request: &Request) -> Result<Option<String>, Error> {
     match parameter(request, "reason")?.map(str::trim) {
         None | Some("") => Ok(None),
@@ -144,7 +144,7 @@ pub fn reason(request: &Request) -> Result<Option<String>, Error> {
 
 const CURSOR: &str = "must be an unchanged next_cursor from the same list with the same filters";
 
-/// A request for a page of a list. Cursors are bound to the name of the list, which includes its filters.
+/// A request for a page of a list. Cursors are bound to the name of the list, and the name includes the filters.
 #[derive(Debug)]
 pub struct ListQuery {
     name: String,

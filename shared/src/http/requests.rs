@@ -35,8 +35,8 @@ struct CreateKeyBody {
 }
 
 /// Reads the request for a key. If an expiry that is too early is the only error of a request with an
-/// `Idempotency-Key`, the service decides, because the request may repeat an earlier one that was valid when it was
-/// sent.
+/// `Idempotency-Key`, the service decides whether to refuse the request, because it may repeat an earlier request that
+/// was valid when it was sent.
 pub fn create_key(
     request: &Request,
     limits: &KeyLimits,

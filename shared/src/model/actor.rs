@@ -8,8 +8,8 @@ use super::{
     user::{Person, User},
 };
 
-/// The identity that makes a request, as verified by the identity provider, and the tenant in which it acts. It has no
-/// permissions of its own: a service turns it into a [`Caller`].
+/// The identity that makes a request, as verified by the identity provider, and the tenant in which it acts. An actor
+/// has no permissions of its own: a service turns the actor into a [`Caller`].
 #[derive(Debug, Clone)]
 pub struct Actor {
     pub tenant_id: TenantId,
@@ -20,7 +20,7 @@ pub struct Actor {
 #[derive(Debug, Clone)]
 pub enum Identity {
     Person(Person),
-    /// The back end of the SaaS, identified by the id of its client. It may act in any tenant.
+    /// The back end of the SaaS, identified by the id of its client. An operator may act in any tenant.
     Operator(String),
 }
 

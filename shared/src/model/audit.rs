@@ -15,7 +15,8 @@ use super::{
     user::UserStatus,
 };
 
-/// An entry of the audit trail. It is written in the same transaction as the change. It contains no secret and no hash.
+/// An entry of the audit trail. An entry is written in the same transaction as its change, and contains no secret and
+/// no hash.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuditEntry {
     pub id: EntryId,

@@ -65,7 +65,7 @@ pub struct Cluster {
     /// The keys that hold a slot for the cluster. An expired key holds its slot until it is archived.
     pub holders: BTreeSet<KeyId>,
     pub created_at: Timestamp,
-    /// The last recorded call from the cluster or any of its nodes. Calls within an hour of it are not recorded.
+    /// The last recorded call from the cluster or any of its nodes. Calls in the hour after that call are not recorded.
     pub last_seen_at: Timestamp,
     /// When the unfinished deletion began, if there is one. No key can join the cluster until that deletion ends.
     pub deleting: Option<Timestamp>,

@@ -42,7 +42,8 @@ impl FromStr for TenantId {
 }
 
 /// A user's id, which comes from the identity provider: 1 to 255 printable ASCII characters, like a `sub` of `OpenID`
-/// Connect (Core 1.0, section 2). It cannot begin or end with a space, because HTTP strips such spaces from headers.
+/// Connect (Core 1.0, section 2). The id cannot begin or end with a space, because HTTP strips such spaces from
+/// headers.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct UserId(String);
@@ -99,8 +100,8 @@ const HOST_NAME: InvalidId = InvalidId(
 
 macro_rules! host_name {
     ($name:ident) => {
-        /// 1 to 253 ASCII letters, digits or `-._`, starting with a letter or digit. Names are case-sensitive. The
-        /// maximum length is that of a DNS name (RFC 1035), which most names are.
+        /// 1 to 253 ASCII letters, digits or `-._`, starting with a letter or digit. Names are case-sensitive. Most
+        /// names are DNS names, so the maximum length is that of a DNS name (RFC 1035).
         #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
         pub struct $name(String);
@@ -131,8 +132,8 @@ macro_rules! number {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         ///
-        /// The number has 52 random bits, so that programs that read JSON numbers as doubles keep every digit. It is
-        /// never 0.
+        /// The number has 52 random bits, so that programs that read JSON numbers as doubles keep every digit. The
+        /// number is never 0.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         pub struct $name(u64);
 

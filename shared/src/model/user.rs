@@ -40,8 +40,8 @@ pub struct User {
     pub created_at: Timestamp,
     /// Recorded at most once an hour.
     pub last_sign_in_at: Option<Timestamp>,
-    /// Whether the user became an administrator because `BootstrapAdmins` names them. This happens once, so that
-    /// another administrator can take the role away.
+    /// Whether the user became an administrator because `BootstrapAdmins` names them. A user is promoted in this way
+    /// only once, so that another administrator can take the role away.
     pub bootstrapped: bool,
     /// A key is valid only in the epoch in which it was created, so one write revokes any number of keys.
     pub epoch: Epoch,
@@ -49,9 +49,9 @@ pub struct User {
     pub revocations: Vec<EpochEnd>,
 }
 
-/// A generation of a user's keys. Revoking all keys begins a new one. Its number is the millisecond in which it began,
-/// or the number after the previous one if that is greater. Numbers are only compared with each other and never with a
-/// clock.
+/// A generation of a user's keys. Revoking all keys begins a new one. The number of an epoch is the millisecond in
+/// which the epoch began, or the previous number plus one if that is greater. Numbers are only compared with each other
+/// and never with a clock.
 ///
 /// A user who is created again, for example after the item was lost, begins a new epoch. Keys that were created earlier
 /// therefore stay invalid.
@@ -121,7 +121,7 @@ pub enum UserStatus {
     Active,
     /// Calls and keys are refused until the user is reactivated.
     Inactive,
-    /// All keys are revoked permanently. The record is kept so that they stay revoked.
+    /// All keys are revoked permanently. The record is kept so that the keys stay revoked.
     Deleted,
 }
 

@@ -19,7 +19,7 @@ pub const ACCESS_KEY_ARCHIVED: &str = "access-key.archived";
 pub const USER_KEYS_REVOKED: &str = "user.keys-revoked";
 /// A user was provisioned, changed or deleted.
 pub const USER_CHANGED: &str = "user.changed";
-/// A key onboarded a cluster or a node, which may have been onboarded before.
+/// A key onboarded a cluster or a node, possibly one that was onboarded before.
 pub const CLUSTER_ONBOARDED: &str = "cluster.onboarded";
 pub const CLUSTER_DELETED: &str = "cluster.deleted";
 /// A join token that had already been redeemed was presented again.

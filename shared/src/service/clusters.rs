@@ -46,7 +46,7 @@ impl Viewer {
         }
     }
 
-    /// A person, with the permissions of their role, or an operator.
+    /// A person with the permissions of their role, or an operator.
     pub async fn signed_in(actor: &Actor, store: &Store, now: Timestamp) -> Result<Self, Error> {
         let me = users::resolve(actor, store, now).await?;
         Ok(Self {

@@ -28,13 +28,14 @@ use crate::{
 
 /// A limit for queries that is above the number of slots that a key can hold.
 const MOST_SLOTS: i32 = 200;
-/// The maximum number of keys that can hold a slot for the same cluster. It limits the size of the cluster's item.
+/// The maximum number of keys that can hold a slot for the same cluster. This maximum limits the size of the cluster's
+/// item.
 const MOST_HOLDERS: usize = 400;
 
 /// The cluster or node that joins.
 #[derive(Debug, Clone)]
 pub enum Joining {
-    /// A cluster, and the calling node if it gave its name.
+    /// A cluster, and the calling node if the request names one.
     Cluster {
         name: ClusterName,
         kind: ClusterType,
@@ -250,8 +251,8 @@ impl From<Refusal> for Error {
     }
 }
 
-/// Decides on an onboarding. `slots` are the clusters for which the key holds slots, read after the state. They are
-/// needed only if the key holds no slot for this cluster.
+/// Decides on an onboarding. `slots` are the clusters for which the key holds slots, read after the state. These slots
+/// are needed only if the key holds no slot for this cluster.
 ///
 /// The counter of the key, its slots and the holders of the cluster always change together. If they differ, another
 /// call is changing them or, if the difference lasts, one of them is damaged. If one is damaged, the slots are taken as

@@ -1,6 +1,6 @@
 //! Publishes the audit trail: each entry that was added to the table becomes an event. An entry that could not be
-//! written with its change waits in another item. This module adds it to the audit trail, where it becomes an event
-//! like the others.
+//! written with its change waits in another item. This module adds such an entry to the audit trail, where it becomes
+//! an event like the others.
 
 use crate::{
     bus::{Bus, BusError, Event},
@@ -19,8 +19,8 @@ pub enum PublishError {
 }
 
 /// Handles records of the table's stream, each with a tag. `render` returns the JSON of an entry. Returns the tags of
-/// the records that failed, which must be delivered again. Events are sent at least once. An entry that waits is added
-/// to the audit trail once.
+/// the records that failed. These records must be delivered again. Events are sent at least once. An entry that waits
+/// is added to the audit trail once.
 pub async fn publish_entries<T>(
     (store, bus): (&Store, &Bus),
     records: Vec<(T, StreamRecord)>,

@@ -1,9 +1,10 @@
 //! Checks the items of a tenant against each other, and mends them. Operators run this check after they have restored
-//! the table, or after something other than this service has written to it.
+//! the table, or after something other than this service has written to the table.
 //!
-//! The slots of a key determine its counter and the holders of clusters. The users determine the set of administrators,
-//! and the revocations determine the epoch of a user. A repair never makes a refused key valid. Other calls may run at
-//! the same time: each write checks what it relies on.
+//! A repair relies on the slots of a key, and derives the key's counter and the holders of clusters from them. It
+//! derives the set of administrators from the users, and the epoch of a user from the user's revocations. A repair
+//! never makes a refused key valid. Other calls may run at the same time, because each write of a repair checks the
+//! data that it relies on.
 
 use std::{collections::BTreeSet, time::Instant};
 
@@ -43,7 +44,7 @@ pub struct RepairReport {
     pub notices: usize,
     /// Clusters whose deletion had stopped halfway.
     pub deletions: usize,
-    /// Damaged items, which the log names. A repair does not change them, except for the set of administrators.
+    /// Damaged items, which the log names. The set of administrators is the only damaged item that a repair changes.
     pub unreadable: usize,
     /// Where the next call continues; absent once everything is checked.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -1,4 +1,4 @@
-//! A tenant's directory of users. It determines what callers and the owners of keys may do.
+//! A tenant's directory of users. The directory determines what callers and the owners of keys may do.
 //!
 //! Calls by deactivated and deleted users are forbidden. A change that would leave the tenant without an active
 //! administrator is a conflict.

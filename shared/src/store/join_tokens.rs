@@ -1,4 +1,4 @@
-//! Reads and redeems join tokens. [`super::onboarding`] writes them.
+//! Reads and redeems join tokens. [`super::onboarding`] writes the tokens.
 
 use super::{
     handle::Store,

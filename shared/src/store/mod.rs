@@ -1,4 +1,4 @@
-//! The DynamoDB table. Only this module knows its keys and attributes, and sends requests to it.
+//! The DynamoDB table. Only this module knows the table's keys and attributes, and sends requests to the table.
 //!
 //! - `schema` declares every kind of item.
 //! - `table` sends the requests, and retries those that conflict with others.

@@ -27,13 +27,13 @@ pub struct FalseHolders {
 }
 
 impl Store {
-    /// Removes the set of administrators, which is damaged.
+    /// Removes a damaged set of administrators.
     pub(crate) async fn delete_admins(&self, tenant: &TenantId) -> Result<(), StoreError> {
         let delete = Write::delete(PrimaryKey::admins(tenant));
         self.table.transact(&[delete]).await.map(drop)
     }
 
-    /// The set of administrators. It may differ from the users who are active administrators.
+    /// The set of administrators. The set may differ from the users who are active administrators.
     pub(crate) async fn admins(&self, tenant: &TenantId) -> Result<BTreeSet<UserId>, StoreError> {
         let item = self.table.get(PrimaryKey::admins(tenant)).await?;
         let admins = item.map(read::<AdminsItem, BTreeSet<UserId>>).transpose()?;

@@ -60,7 +60,7 @@ impl StoreError {
 }
 
 /// Limits the attempts at an operation that can conflict with concurrent requests. All attempts start within three
-/// seconds. The pauses between them are random and grow, so that two callers do not keep conflicting.
+/// seconds. The pauses between attempts are random and grow, so that two callers do not keep conflicting.
 #[derive(Debug)]
 pub(crate) struct Attempts {
     made: u32,
@@ -378,7 +378,7 @@ impl Table {
         Self { client, name }
     }
 
-    /// Reads an item that does not exist, which opens a connection.
+    /// Opens a connection, by reading an item that does not exist.
     pub async fn warm_up(&self) -> Result<(), StoreError> {
         self.batch_get(vec![PrimaryKey::warm_up()]).await.map(drop)
     }

@@ -54,8 +54,8 @@ fn as_read(write: Write, user: &User) -> Write {
 }
 
 /// Makes a transaction fail unless the caller still has the role and status that the policy decided on. Writes that
-/// give something need this check. Writes that take something away must not have it, so that no write to the caller's
-/// item can delay them.
+/// give something need this check. Writes that take something away must not have this check, so that no write to the
+/// caller's item can delay them.
 pub(super) fn may_still(caller: &User) -> Write {
     let check = Write::check(PrimaryKey::user(&caller.tenant_id, &caller.user_id));
     with_rights(check, caller)
@@ -189,8 +189,8 @@ impl Store {
         Ok((first, second))
     }
 
-    /// A page of a tenant's users, sorted by id. The index, which may lag slightly behind the table, only lists the
-    /// users. Their items come from the table.
+    /// A page of a tenant's users, sorted by id. The index determines which users are listed, and may lag slightly
+    /// behind the table. The items of the users come from the table.
     pub(crate) async fn tenant_users(
         &self,
         tenant: &TenantId,

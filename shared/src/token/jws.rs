@@ -17,7 +17,7 @@ pub const LONGEST: usize = 4096;
 /// The first characters of every key, for secret scanners: base64url of `{"typ":"access-key+jwt",`.
 pub const PREFIX: &str = "eyJ0eXAiOiJhY2Nlc3Mta2V5K2p3dCIs";
 
-/// A key in plain text. It cannot be printed or serialized, and is wiped from memory when dropped.
+/// A key in plain text. The key cannot be printed or serialized, and is wiped from memory when dropped.
 #[derive(Clone)]
 pub struct AccessKey(Zeroizing<String>);
 
@@ -46,8 +46,8 @@ impl AccessKey {
 
     /// Parses the key and verifies its signature, issuer, audience and expiry.
     ///
-    /// The header is never parsed. It is compared as text with the headers of our own public keys, so a token cannot
-    /// choose its algorithm, key or type.
+    /// The header is never parsed. Instead, the header is compared as text with the headers of our own public keys, so
+    /// a token cannot choose its algorithm, key or type.
     ///
     /// # Errors
     /// One variant per reason. Clients see [`Refusal::Expired`] as `expired`, and every other reason as `invalid`.
@@ -152,7 +152,7 @@ impl Refusal {
     }
 }
 
-/// The claims signed into a key. They are the upper bound of what the key can ever do.
+/// The claims signed into a key. The claims are the upper bound of what the key can ever do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claims {
     /// AccuKnox's clients read this claim without verifying the key.

@@ -111,8 +111,8 @@ impl KeyRing {
         }
     }
 
-    /// Records what KMS answered about a name. If the key of the first name cannot be read or is a new one, the others
-    /// are needed.
+    /// Records what KMS answered about a name. If the key of the first name cannot be read or is a new one, the keys of
+    /// the other names are needed.
     pub(super) fn record(&mut self, name: usize, answer: Result<KmsKey, KmsError>) {
         let answer = match answer {
             Ok(key) => {
@@ -368,7 +368,7 @@ mod tests {
         }
         refresh(&mut ring, 302, vec![found(2), found(1)]);
         assert_eq!(arns(&ring), ["2", "1"]);
-        // A refusal is an answer, so the keys that no name stands for are dropped. They may be disabled by now.
+        // A refusal is an answer, so the keys that no name stands for are dropped. Such keys may be disabled by now.
         refresh(&mut ring, 602, vec![found(3), refused()]);
         assert_eq!(arns(&ring), ["3", "1"]);
     }

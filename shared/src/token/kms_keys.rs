@@ -178,7 +178,7 @@ impl Shared {
         }
     }
 
-    /// Asks about names at the same time, so that a slow answer does not delay the others.
+    /// Asks about all these names at the same time, so that a slow answer does not delay the others.
     async fn ask(self: &Arc<Self>, names: Range<usize>) {
         let mut requests = JoinSet::new();
         let all = self.names.iter().cloned().enumerate();

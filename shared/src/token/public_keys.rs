@@ -1,5 +1,5 @@
-//! The public keys that verify access keys. They are read as SubjectPublicKeyInfo (RFC 5280), identified by thumbprint
-//! (RFC 7638), and published as a JWK Set (RFC 7517).
+//! The public keys that verify access keys. The keys are read as SubjectPublicKeyInfo (RFC 5280), identified by
+//! thumbprint (RFC 7638), and published as a JWK Set (RFC 7517).
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
 use der::{Decode, Reader, asn1::ObjectIdentifier, asn1::UintRef};
@@ -12,7 +12,8 @@ const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7
 const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
 const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
 
-/// A signature algorithm (RFC 7518, RFC 8037). It is a property of the public key; a token's header cannot choose it.
+/// A signature algorithm (RFC 7518, RFC 8037). The algorithm is a property of the public key, so a token's header
+/// cannot choose it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Algorithm {
     /// ECDSA on P-256 with SHA-256: KMS key spec `ECC_NIST_P256`.

@@ -88,8 +88,8 @@ impl Function {
         Ok(Answer { body, wall })
     }
 
-    /// The user and system CPU time of the process since it started. It comes from the CPU-time clock of the process,
-    /// which counts the same time as `getrusage` with the resolution of the scheduler.
+    /// The user and system CPU time of the process since it started. The value comes from the CPU-time clock of the
+    /// process, which counts the same time as `getrusage` with the resolution of the scheduler.
     pub fn cpu(&self) -> Result<Duration> {
         Ok(clock_getcpuclockid(self.pid)?.now()?.into())
     }

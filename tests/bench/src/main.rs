@@ -42,7 +42,7 @@ enum Benchmark {
     },
     /// Measures calls with 10 to 1,000,000 keys in the table.
     Growth,
-    /// Compares `validate` and `create` with other key libraries, which it installs.
+    /// Installs other key libraries, and compares `validate` and `create` with them.
     Peers {
         /// Number of measurements of each system.
         #[arg(long, default_value_t = 3)]

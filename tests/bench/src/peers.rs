@@ -30,8 +30,8 @@ use server::Peer;
 
 const PEERS: [&str; 2] = ["better-auth", "drf-api-key"];
 const LIBRARIES: [&str; 3] = ["better-auth", "drf-api-key", "prefixed-api-key"];
-/// The kinds of calls that are measured. None uses expired keys, because better-auth deletes an expired key when it
-/// verifies the key.
+/// The mixes of calls that are measured. No mix contains expired keys, because better-auth deletes an expired key when
+/// it verifies the key.
 const MIXES: [&str; 6] = [
     "valid",
     "remembered",
@@ -47,8 +47,8 @@ const KEYS: &str = "10000";
 struct Figures {
     /// CPU-milliseconds per call, one value per round.
     cpu: Vec<f64>,
-    /// Like `cpu`. For our functions, it also includes the CPU time of this process, which runs the harness and the
-    /// local stack.
+    /// Like `cpu`. For our functions, this value also includes the CPU time of this process, which runs the harness and
+    /// the local stack.
     cpu_with_store: Vec<f64>,
     wall: Vec<f64>,
     seconds: f64,

@@ -1,5 +1,5 @@
-//! TLS in front of the local API. It is as strict as API Gateway: it refuses clients that do not send the API's name in
-//! both SNI and Host.
+//! TLS in front of the local API. The server is as strict as API Gateway: it refuses clients that do not send the API's
+//! name in both SNI and Host.
 
 use std::{path::Path, sync::Arc};
 
@@ -16,7 +16,7 @@ pub const HOST: &str = "localhost";
 const LONGEST_HEAD: usize = 16 << 10;
 const REFUSAL: &[u8] = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 
-/// Serves until it is dropped.
+/// A server that runs until it is dropped.
 pub struct Front {
     pub port: u16,
     task: AbortHandle,

@@ -22,7 +22,7 @@ pub struct Places<'a> {
     pub certificate: &'a Path,
 }
 
-/// A running gateway. Dropping it ends the process.
+/// A running gateway. Dropping this value ends the process.
 pub struct Gateway {
     pub name: &'static str,
     pub url: String,

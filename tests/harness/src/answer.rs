@@ -6,14 +6,14 @@ use reqwest::{RequestBuilder, header::HeaderMap};
 use serde_json::Value;
 use tokio::task::JoinSet;
 
-/// Every access key and join token that a response contained. A test searches the logs and the table for them.
+/// Every access key and join token that a response contained. A test searches the logs and the table for these secrets.
 static SECRETS: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 pub fn secrets() -> Vec<String> {
     SECRETS.lock().unwrap().clone()
 }
 
-/// The value of [`Answer::code`] for a response from API Gateway itself, which contains no code.
+/// The value of [`Answer::code`] for a response from API Gateway itself. Such a response contains no code.
 pub const GATEWAY: &str = "message";
 
 #[derive(Debug, Clone)]

@@ -14,7 +14,7 @@ use axum::{
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::AbortHandle};
 
-/// A service that responds with the headers that it receives, as a list of pairs. Dropping it ends it.
+/// A service that responds with the headers that it receives, as a list of pairs. Dropping this value ends the service.
 pub struct Upstream {
     pub port: u16,
     received: Arc<AtomicUsize>,

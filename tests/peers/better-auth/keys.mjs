@@ -1,4 +1,5 @@
-// A new better-auth with its keys in SQLite. The database is in the folder of this module, which is removed at exit.
+// A new instance of better-auth with its keys in SQLite. The folder of this module contains the database, and is
+// removed at exit.
 import { randomBytes, randomInt } from "node:crypto";
 import { readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";

@@ -49,7 +49,7 @@ settings.configure(
             },
         }
     },
-    # The service has keys, but no sessions and no users. This is to the peer's advantage.
+    # The service has keys, but no sessions and no users, which is to the peer's advantage.
     INSTALLED_APPS=["rest_framework", "rest_framework_api_key"],
     # Sets Content-Length on the responses.
     MIDDLEWARE=["django.middleware.common.CommonMiddleware"],

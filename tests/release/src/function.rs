@@ -19,7 +19,7 @@ use tokio::{
 };
 
 const ARN: &str = "arn:aws:lambda:us-east-1:000000000000:function:release";
-/// The time limit of the function. It is longer than in Lambda, because emulation is slow.
+/// The time limit of the function. The limit is longer than in Lambda, because emulation is slow.
 const TIME_LIMIT: Duration = Duration::from_secs(60);
 /// The emulator, and the folder with the C library for arm64, as Debian names them.
 const EMULATOR: [&str; 3] = ["qemu-aarch64-static", "-L", "/usr/aarch64-linux-gnu"];

@@ -1,7 +1,7 @@
 //! Sends the hostile events of the harness to a release binary of `validate`. Release binaries and test binaries are
 //! compiled with different options, so a panic may end the process in only one of them.
 //!
-//! Usage: `release <binary>`. The binary is built for arm64. On other machines, it runs in `qemu-user`.
+//! Usage: `release <binary>`. The binary is built for arm64. On other machines, the binary runs in `qemu-user`.
 
 #![allow(
     clippy::expect_used,

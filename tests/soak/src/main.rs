@@ -150,7 +150,7 @@ async fn run(
     }
 }
 
-/// The generator of one of the sequences of a race that follow from the seed.
+/// The generator for one of the random sequences of a race. The seed determines all of these sequences.
 pub fn generator(seed: u64, sequence: Sequence, race: usize, number: u64) -> Random {
     let parts = [seed, sequence as u64, race as u64, number];
     let mix = |mixed: u64, part| Random::seed_from_u64(mixed ^ part).next_u64();

@@ -138,7 +138,7 @@ impl Peer {
         self.pids.iter().map(|pid| resident(*pid)).sum()
     }
 
-    /// Closes the standard input of the server, which stops it.
+    /// Stops the server by closing its standard input.
     pub async fn stop(mut self) -> Result<()> {
         drop(self.child.stdin.take());
         self.child.wait().await?;

@@ -1,5 +1,5 @@
-//! Prints the cost of a call to prefixed-api-key as one line of JSON. This is the lower limit for parsing and hashing a
-//! key, because there is no store.
+//! Prints the cost of a call to prefixed-api-key as one line of JSON. The cost is a lower limit: it covers parsing and
+//! hashing a key, but no store.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
