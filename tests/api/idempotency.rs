@@ -78,7 +78,7 @@ fn twenty_concurrent_requests_leave_one_key_with_one_valid_secret() {
 }
 
 #[test]
-fn a_value_starts_a_new_request_after_24_hours() {
+fn an_idempotency_key_starts_a_new_request_after_24_hours() {
     run(async {
         let tenant = Tenant::fresh();
         let first = send(create(&tenant, "nightly", &body())).await.expect(201);

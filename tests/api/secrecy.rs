@@ -65,7 +65,8 @@ fn only_the_response_to_a_creation_contains_the_secret() {
         for text in lines.iter().chain(&responses).chain(&table) {
             assert!(!text.contains(BEGINNING), "{text}");
             for secret in &secrets {
-                // Of a key, the end of the payload, which contains the random bytes. Of a join token, the whole token.
+                // The part of the secret to look for: the end of a key's payload, which contains the random bytes, or a
+                // whole join token.
                 let part = secret.split('.').nth(1).unwrap_or(secret);
                 assert!(!text.contains(&part[part.len().saturating_sub(40)..]));
             }

@@ -183,7 +183,7 @@ fn render(mut cycle: Vec<&str>, imports: &Imports) -> String {
     cycle.windows(2).map(step).collect::<String>() + cycle[0]
 }
 
-/// The layer of a file. Empty outside the shared crate.
+/// The layer of a file. The result is empty outside the shared crate.
 fn layer(file: &File) -> &str {
     let mut steps = file.module.split("::").filter(|_| file.package == "shared");
     steps.nth(1).unwrap_or_default()

@@ -37,8 +37,8 @@ pub struct Mention {
 
 #[derive(Clone, Default)]
 pub struct Scope {
-    /// Includes inline modules. Also includes the braces around the code, as `{<position>`, because a `use` applies
-    /// only within its braces.
+    /// The module of the code, including inline modules. Also includes the braces around the code, as `{<position>`,
+    /// because a `use` applies only within its braces.
     module: String,
     /// Whether the code is compiled only for tests.
     pub test: bool,

@@ -12,8 +12,8 @@ use harness::{
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 
-/// The damage to an item: the attribute, and its new value. Without an attribute, the item is lost; without a value,
-/// the attribute.
+/// The damage to an item: the attribute, and its new value. If there is no attribute, the item is removed. If there is
+/// no value, the attribute is removed.
 pub type Damage = Option<(String, Option<Value>)>;
 
 /// The distance between two cases that run.

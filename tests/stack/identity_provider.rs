@@ -197,7 +197,7 @@ async fn status(verifier: &IdentityProvider, token: &str, now: Timestamp) -> u16
     }
 }
 
-/// The token, but with the id of a key that does not exist.
+/// The same token, but with the id of a key that does not exist.
 fn with_invented_key(token: &str) -> String {
     use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
     let (_, rest) = token.split_once('.').unwrap();

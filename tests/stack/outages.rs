@@ -121,7 +121,7 @@ fn validate_and_the_authorizer_accept_no_key_when_the_table_is_unavailable() {
 }
 
 #[test]
-fn a_request_that_dynamodb_refuses_is_500_without_retry_after() {
+fn a_request_that_dynamodb_refuses_returns_500_without_retry_after() {
     const CAUSE: &str = "AccessDeniedException";
     run(async {
         let tenant = Tenant::fresh();
@@ -238,7 +238,7 @@ async fn create_returns_503_in_time_and_writes_no_key_when_kms_is_unavailable() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_that_kms_refuses_is_500_without_retry_after() {
+async fn a_request_that_kms_refuses_returns_500_without_retry_after() {
     let stack = own_stack(&[]).await;
     let tenant = Tenant::acme(&stack);
     let refuse = Rule::new(Fault::Refuse).service(Service::Kms);

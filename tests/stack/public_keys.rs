@@ -31,7 +31,7 @@ const SECOND: Duration = Duration::from_secs(1);
 
 /// A process with two KMS keys of its own, and an access key signed by each of them.
 struct Process {
-    /// The name under which the stack sees the requests.
+    /// The function name that the stack sees in the requests of the process.
     name: &'static str,
     first: String,
     second: String,
@@ -166,7 +166,7 @@ fn a_key_of_a_new_signing_key_works_as_soon_as_a_refresh_is_due() {
 }
 
 #[test]
-fn a_process_asks_about_the_other_signing_keys_when_a_key_of_theirs_arrives() {
+fn a_process_asks_about_the_other_signing_keys_when_a_key_that_one_of_them_signed_arrives() {
     run(async {
         let process = Process::new("other signing keys").await;
         let service = process.verifier(&process.both());

@@ -11,9 +11,9 @@ struct ErrorBody<'a> {
     error_message: &'a str,
 }
 
-/// Renders an error for functions that serve both AccuKnox's routes and our own. AccuKnox's routes return AccuKnox's
-/// format, and our routes return problem JSON. In AccuKnox's format, if a field is invalid, the code names the
-/// field, as in `invalid_cluster_name`.
+/// Renders an error for functions that serve both AccuKnox's routes and our own. Errors on AccuKnox's routes have
+/// AccuKnox's format, and errors on our routes are problem JSON. In AccuKnox's format, if a field is invalid, the code
+/// names the field, as in `invalid_cluster_name`.
 #[must_use]
 pub fn render_error(route: &str, request_id: &str, problem: &Problem) -> Response<Body> {
     if !is_accuknox(route) {

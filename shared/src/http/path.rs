@@ -79,7 +79,7 @@ fn parse_user(segment: &str) -> Option<UserId> {
             let id = String::from_utf8(BASE64URL.decode(encoded).ok()?);
             id.ok()?.parse().ok()
         }
-        // Clients resolve these segments, so a user with such an id could not be reached at this path.
+        // Clients resolve `.` and `..` in paths, so a user with such an id could not be reached at this path.
         None if [".", ".."].contains(&segment) => None,
         None => segment.parse().ok(),
     }

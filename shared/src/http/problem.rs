@@ -19,7 +19,7 @@ pub struct Problem {
     pub detail: String,
     /// The fields that break a rule.
     pub errors: Vec<FieldError>,
-    /// The key that an earlier request created.
+    /// The key that an earlier request with the same `Idempotency-Key` created.
     pub key_id: Option<KeyId>,
     /// The challenge of RFC 6750, if the credentials do not suffice.
     pub challenge: Option<&'static str>,

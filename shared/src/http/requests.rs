@@ -245,7 +245,7 @@ struct KeyBody {
 }
 
 /// Reads the key to revoke from a JSON body or a form. If the body is empty, or is JSON without a key, the bearer token
-/// is the key. Also returns whether the body is a form, because RFC 7009 then determines the response.
+/// is the key. Also returns whether the body is a form, because the response to a form follows RFC 7009.
 pub fn presented_key(request: &Request) -> Result<(AccessKey, bool), Error> {
     let kind = body::kind(request);
     let key = match kind {

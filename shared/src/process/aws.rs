@@ -105,8 +105,8 @@ fn retries() -> RetryConfig {
         .with_initial_backoff(Duration::from_millis(100))
 }
 
-/// Whether a request fails however often it is repeated, for example because access is denied or the request is
-/// invalid. Throttling, timeouts, failed connections and errors of the service itself are temporary.
+/// Whether repeating a request is useless, for example because access is denied or the request is invalid. Throttling,
+/// timeouts, failed connections and errors of the service itself are temporary.
 pub(crate) fn is_permanent<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
     match error {
         SdkError::ConstructionFailure(_) => true,

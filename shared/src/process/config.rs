@@ -46,12 +46,12 @@ pub fn read_from<T>(
 }
 
 impl Environment<'_> {
-    /// An optional variable. Empty counts as missing.
+    /// An optional variable. An empty value counts as missing.
     pub fn optional(&self, name: &str) -> Option<String> {
         (self.lookup)(name).filter(|value| !value.is_empty())
     }
 
-    /// A required variable. Empty counts as missing.
+    /// A required variable. An empty value counts as missing.
     pub fn required(&mut self, name: &str) -> String {
         self.optional(name).unwrap_or_else(|| {
             self.problems.push(format!("{name} is not set"));

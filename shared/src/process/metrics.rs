@@ -37,7 +37,7 @@ pub enum Metric {
     UnreadableItem,
 }
 
-/// The namespace. `METRICS_NAMESPACE` separates the stacks of an account.
+/// The namespace of the metrics. `METRICS_NAMESPACE` separates the stacks of an account.
 static NAMESPACE: LazyLock<String> =
     LazyLock::new(|| std::env::var("METRICS_NAMESPACE").unwrap_or_else(|_| "access-keys".into()));
 

@@ -36,8 +36,8 @@ pub fn init() {
         .init();
 }
 
-/// An error and its sources in one line: `KMS Sign: dispatch failure: ...`. For the log only. Skips a source that
-/// repeats the error above it, as some SDK errors do.
+/// An error and its sources in one line: `KMS Sign: dispatch failure: ...`. Use this text only in the log. Skips a
+/// source that repeats the error above it, as some SDK errors do.
 #[must_use]
 pub fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();

@@ -1,5 +1,5 @@
-//! Archives a key that TTL has removed: writes its record to the history, and releases its slots. Its clusters stay,
-//! without this holder.
+//! Archives a key that TTL has removed: writes its record to the history, and releases its slots. The clusters of the
+//! key stay, but the key no longer holds them.
 //!
 //! `token` and `policy` refuse an expired key even before TTL removes it. See "What happens at expiry" in
 //! ARCHITECTURE.md for the whole sequence.

@@ -21,8 +21,8 @@ use crate::{
 
 /// The attribute with an entry that could not be written with its change.
 pub(super) const PENDING: &str = "pending_audit";
-/// How long a change that gives nothing waits for its entry. The change must be made before the deadline of the
-/// request.
+/// How long a change that does not give a user anything waits for its entry. The change must be made before the
+/// deadline of the request.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// An entry that waits in an item, and the key of the item.

@@ -27,7 +27,7 @@ impl Store {
     }
 
     /// Connects to DynamoDB in the init phase, when a function has a full CPU. If DynamoDB does not respond within a
-    /// second, the first request connects.
+    /// second, the first request opens the connection instead.
     pub async fn warm_up(&self) {
         warmed_up("DynamoDB", async { self.table.warm_up().await.is_ok() }).await;
     }

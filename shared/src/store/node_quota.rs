@@ -13,7 +13,7 @@ use super::{
 };
 use crate::model::{ClusterNumber, Node, NodeQuota, TenantId, Timestamp};
 
-/// Longer than a call can take. A full cluster is counted at most once in this time.
+/// A time longer than any call can take. A full cluster is counted at most once in this time.
 const COUNT_INTERVAL: Duration = Duration::from_secs(30);
 
 /// How many nodes a cluster has.

@@ -267,8 +267,8 @@ impl Write {
 
     /// Sets the value of a placeholder such as `:now`.
     pub fn value(mut self, placeholder: &str, value: impl Serialize) -> Self {
-        // Cannot fail: the values are strings, numbers, bytes, lists and sets. A NULL would be harmless, because reads
-        // reject it.
+        // Serialization cannot fail, because the values are strings, numbers, bytes, lists and sets. A NULL would be
+        // harmless, because reads reject it.
         let value = serde_dynamo::to_attribute_value(value).unwrap_or(AttributeValue::Null(true));
         self.values.insert(placeholder.to_owned(), value);
         self

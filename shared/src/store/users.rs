@@ -275,9 +275,9 @@ impl Store {
     }
 
     /// Writes a user, provided that the stored role and status are still those of `old` or, if `old` is `None`, that
-    /// the user does not exist. A change of the epoch also requires the epoch of `old`. Updates the set of
-    /// administrators and the words of the search in the same transaction. If the change gives the user something,
-    /// `giver` must still have the role and status that were read.
+    /// the user does not exist. A change of the epoch also requires that the stored epoch is still that of `old`.
+    /// Updates the set of administrators and the words of the search in the same transaction. If the change gives the
+    /// user something, `giver` must still have the role and status that were read.
     ///
     /// `entry` is `None` if the change affects no field that an entry would name.
     pub(crate) async fn write_user(

@@ -50,7 +50,8 @@ impl AccessKey {
     /// a token cannot choose its algorithm, key or type.
     ///
     /// # Errors
-    /// One variant per reason. Clients see [`Refusal::Expired`] as `expired`, and every other reason as `invalid`.
+    /// There is one variant for each reason. Clients see [`Refusal::Expired`] as `expired`, and every other reason as
+    /// `invalid`.
     pub fn verify(
         &self,
         public_keys: &PublicKeys,
@@ -109,7 +110,7 @@ impl VerifiedKey {
         &self.claims
     }
 
-    /// For tests of the code that runs after verification.
+    /// A key that counts as verified, for tests of the code that runs after verification.
     #[cfg(test)]
     pub(crate) const fn new(hash: KeyHash, claims: Claims) -> Self {
         Self { hash, claims }
@@ -132,7 +133,7 @@ pub enum Refusal {
     Encoding,
     #[error("the signature does not verify")]
     Signature,
-    /// Signed by our KMS key, but not as an access key.
+    /// The token is signed by our KMS key, but not as an access key.
     #[error("the claims cannot be read")]
     Claims,
     #[error("wrong iss or aud")]
@@ -226,7 +227,7 @@ impl SigningInput {
             claims,
             secret: secret.as_str().into(),
         };
-        // Cannot fail: the claims are strings, integers and enums.
+        // Serialization cannot fail, because the claims are strings, integers and enums.
         let payload = Zeroizing::new(serde_json::to_vec(&payload).unwrap_or_default());
         let mut text = String::with_capacity(LONGEST);
         text.push_str(public_key.header());

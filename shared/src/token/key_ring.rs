@@ -34,8 +34,8 @@ enum Answer {
 pub(super) struct KeyRing {
     answers: Vec<Answer>,
     needs_all: bool,
-    /// Each key with the index of its name, in the order of the names. If a name now points to a different key, the
-    /// new key precedes the old one, which is kept until a refresh has got an answer for every name.
+    /// Each key with the index of its name, in the order of the names. If a name now points to a different key, the new
+    /// key precedes the old one, which is kept until a refresh has received an answer for every name.
     keys: Vec<(usize, Arc<KmsKey>)>,
     public_keys: Arc<PublicKeys>,
     /// Why a key could not be read in the latest refresh.
@@ -198,7 +198,7 @@ impl KeyRing {
         (is_complete || !self.is_refreshing).then_some((keys, is_complete))
     }
 
-    /// The key that signs: that of the first name, and never that of another.
+    /// The key that signs. It is always the key of the first name.
     pub(super) fn signing(&self) -> Option<Arc<KmsKey>> {
         let (name, key) = self.keys.first()?;
         (*name == 0).then(|| Arc::clone(key))
@@ -293,7 +293,7 @@ mod tests {
             assert!(!ring.is_due(at(0) + Duration::from_millis(999), has_key));
             assert!(ring.is_due(at(1), has_key));
         }
-        // A refusal would only be repeated.
+        // After a refusal, asking again would only repeat the refusal.
         let ring = refreshed(vec![found(1), refused()]);
         assert!(!ring.is_due(at(299), true));
     }
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_or_missing_signing_key_makes_the_others_needed() {
+    fn a_new_or_missing_signing_key_makes_the_other_keys_needed() {
         // A key that was read earlier need not be read again.
         for (second, expected) in [(found(2), 5), (unreachable(), 1), (refused(), 1)] {
             let mut ring = KeyRing::new(5);
@@ -350,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_was_read_stays_while_kms_does_not_say_that_it_is_gone() {
+    fn a_key_that_was_read_stays_until_kms_says_that_it_is_gone() {
         let mut ring = refreshed(vec![found(1), found(2)]);
         refresh(&mut ring, 300, vec![unreachable(), refused()]);
         assert_eq!(arns(&ring), ["1", "2"]);

@@ -65,8 +65,8 @@ impl KmsError {
         self.is_permanent() && !self.is_gone()
     }
 
-    /// Whether the same request would fail again, so that the caller should not repeat it. If keys are missing, this
-    /// depends on the reason why a key could not be read.
+    /// Whether the same request would fail again, so that the caller should not repeat it. If keys are missing, the
+    /// result depends on the reason why a key could not be read.
     #[must_use]
     pub fn is_permanent(&self) -> bool {
         match self {

@@ -21,7 +21,7 @@ use crate::{
     },
 };
 
-/// How long the key set waits for a refresh.
+/// How long the publication of the key set waits for a refresh.
 const LONGEST_REFRESH: Duration = Duration::from_secs(1);
 
 /// The KMS keys of the deployment.

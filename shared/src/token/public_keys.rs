@@ -85,7 +85,7 @@ enum Parameters {
 
 impl Parameters {
     fn thumbprint(&self) -> String {
-        // Cannot fail: the members are strings.
+        // Serialization cannot fail, because the members are strings.
         let members = serde_json::to_vec(self).unwrap_or_default();
         BASE64URL.encode(digest::digest(&digest::SHA256, &members))
     }
@@ -188,7 +188,7 @@ pub fn ecdsa_fixed(signature: &[u8]) -> Result<[u8; 64], der::Error> {
     Ok(fixed)
 }
 
-/// The public keys that verify. There are several, so that access keys stay valid when the signing key is rotated.
+/// The public keys that verify. There are several keys, so that access keys stay valid when the signing key is rotated.
 #[derive(Debug, Default)]
 pub struct PublicKeys(Vec<PublicKey>);
 

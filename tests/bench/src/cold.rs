@@ -247,7 +247,7 @@ fn prepare(build: &Build) -> Result<PathBuf> {
     copy_checkout(&root, &source)?;
     if let Some(patch) = build.patch {
         let patch = root.join(format!("tests/bench/builds/{patch}.patch"));
-        // `patch` and not `git apply`, which would use the enclosing repository.
+        // Uses `patch`, because `git apply` would use the enclosing repository.
         let mut apply = Command::new("patch");
         apply.current_dir(&source);
         let status = apply.args(["-p1", "--input"]).arg(&patch).status()?;

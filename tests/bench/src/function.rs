@@ -1,5 +1,5 @@
-//! Runs a release binary of a function as one process with its own Runtime API. Its CPU time can be read between any
-//! two calls.
+//! Runs a release binary of a function as one process with its own Runtime API. The CPU time of the process can be read
+//! between any two calls.
 
 use std::{
     path::Path,

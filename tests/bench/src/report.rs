@@ -26,7 +26,7 @@ impl Sample {
         self.quantile(1.0)
     }
 
-    /// The value of the nearest rank, or NaN if there are no values.
+    /// The quantile by the nearest-rank method, or NaN if there are no values.
     pub fn quantile(&self, q: f64) -> f64 {
         let last = self.0.len().saturating_sub(1);
         #[allow(
@@ -43,7 +43,7 @@ impl Sample {
     }
 }
 
-/// `min / median / max`.
+/// Writes `min / median / max`.
 impl std::fmt::Display for Sample {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (min, median, max) = (self.min(), self.median(), self.max());

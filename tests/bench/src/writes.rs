@@ -52,7 +52,7 @@ pub async fn run(folder: &Path) -> Result<()> {
                 "U" => ("one per user", KEYS_PER_USER),
                 "C" => ("one of the tenant", callers),
                 "N" => ("one per cluster", 1.0),
-                // Each item is a partition.
+                // Each join token is in a partition of its own.
                 "J" => ("one per join token", 1.0),
                 other => {
                     anyhow::bail!("{call} writes to {other}#, which this benchmark does not know")

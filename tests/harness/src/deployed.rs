@@ -1,4 +1,5 @@
-//! The template in an emulator of AWS, deployed by CloudFormation. A local stack is its identity provider.
+//! The template in an emulator of AWS, deployed by CloudFormation. The identity provider of this deployment is a local
+//! stack.
 
 use std::{
     env,

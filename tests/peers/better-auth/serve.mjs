@@ -3,7 +3,7 @@ import { createServer } from "node:http";
 import { text } from "node:stream/consumers";
 import { fill, name, open, storage, verify, version } from "./keys.mjs";
 
-// Registered first, so that the server also stops if its parent dies during the set-up.
+// The handlers are registered first, so that the server also stops if its parent process dies during the set-up.
 for (const event of ["end", "close"]) process.stdin.on(event, () => process.exit());
 for (const signal of ["SIGTERM", "SIGINT"]) process.on(signal, () => process.exit());
 process.stdin.resume();

@@ -34,7 +34,7 @@ pub struct Round {
     tally: Arc<Tally>,
 }
 
-/// Whether the answer leaves open if the request took effect: the response was lost, or told the client to try again.
+/// Whether it is unknown if the request took effect, because the response was lost or told the client to try again.
 pub fn is_unknown(answer: &Answer) -> bool {
     let is_transient = matches!(answer.status, 0 | 503) || answer.code() == "changed_meanwhile";
     is_transient || is_crash(answer)
@@ -115,7 +115,8 @@ impl Round {
                 bail!("cannot continue after {}: {}", answer.status, answer.text);
             }
             if answer.status == 503 {
-                // A process remembers for a second that KMS failed, and Retry-After says so.
+                // A process remembers a failure of KMS for a second, and Retry-After tells clients to wait for that
+                // long.
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
             last = format!("{}: {}", answer.status, answer.text);

@@ -1,4 +1,5 @@
-//! Runs the local stack for tests in other languages, like `cargo run -- --json --port 0`, and injects faults.
+//! Runs the local stack in the same way as `cargo run -- --json --port 0`, for tests in other languages, and injects
+//! faults.
 //!
 //! The first line of output is the JSON that `cargo run` prints. After that, each line of input names a function whose
 //! requests to DynamoDB are refused from then on. An empty line of input ends all refusals. The program confirms each
