@@ -1,4 +1,4 @@
-//! Permission to call the management API, by role, user, tenant and token.
+//! Permission to call the management API depends on the role, the user, the tenant and the token.
 
 use harness::{Answer, KEYS, Tenant, UNKNOWN_KEY, run, send, strings};
 use serde_json::{Value, json};

@@ -346,7 +346,7 @@ fn a_published_key_stays_published_until_kms_says_that_it_is_disabled() {
 }
 
 #[test]
-fn a_process_publishes_the_keys_that_it_can_read_and_says_whether_they_are_all() {
+fn a_process_publishes_the_keys_that_it_can_read_and_says_whether_the_set_is_complete() {
     run(async {
         let process = Process::new("incomplete").await;
         let keys = process.publisher();

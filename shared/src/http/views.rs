@@ -165,7 +165,7 @@ pub struct ValidationView {
     checked_at: Timestamp,
 }
 
-/// Members of RFC 7662 that clients expect besides those of the key's claims.
+/// Members that RFC 7662 defines and clients expect, besides those that come from the key's claims.
 #[derive(Serialize)]
 struct IntrospectionMembers {
     iss: String,

@@ -46,7 +46,7 @@ impl Timestamp {
         Self::from_seconds(self.as_seconds())
     }
 
-    /// RFC 3339 in UTC with milliseconds. For the years 0000 to 9999, the texts sort like the times.
+    /// RFC 3339 in UTC with milliseconds. For the years 0000 to 9999, the texts sort in the same order as the times.
     #[must_use]
     pub fn to_millis_text(self) -> String {
         let time = jiff::Timestamp::from_millisecond(self.0).unwrap_or_default();

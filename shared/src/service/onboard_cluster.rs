@@ -613,8 +613,8 @@ mod tests {
         case().held_by(keys(MOST_HOLDERS - 1)).onboarding();
     }
 
-    /// States that no call leaves behind. If such a state lasts, `Ok` contains the slot that heals it, and `Err` the
-    /// number of slots to which the counter must first be corrected.
+    /// Inconsistent states, which no call leaves behind. If such a state lasts, `Ok` contains the slot that heals it,
+    /// and `Err` the number of slots to which the counter must first be corrected.
     fn inconsistencies() -> [(Case, Result<Slot, u32>); 5] {
         let unknown_holder = Slot::Held {
             record_use: true,

@@ -224,7 +224,8 @@ impl Store {
     }
 
     /// A page of the tenant's users who have a word that begins with `prefix`, each with the word. A user with several
-    /// such words appears once for each. A search item may be wrong, so the caller must compare the word with the user.
+    /// matching words appears once for each of them. A search item may be wrong, so the caller must compare the word
+    /// with the user.
     pub(crate) async fn users_with_word(
         &self,
         tenant: &TenantId,
