@@ -289,3 +289,18 @@ fn deflated(binary: &[u8]) -> Result<usize> {
     encoder.write_all(binary)?;
     Ok(encoder.finish()?.len())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_patches_of_the_builds_apply() {
+        for patch in BUILDS.iter().filter_map(|build| build.patch) {
+            let patch = format!("tests/bench/builds/{patch}.patch");
+            let mut git = Command::new("git");
+            let apply = git.current_dir(root()).args(["apply", "--check", &patch]);
+            assert!(apply.status().unwrap().success(), "{patch}");
+        }
+    }
+}
