@@ -60,7 +60,7 @@ pub fn http(files: &[File]) -> Vec<String> {
 pub fn table_keys(files: &[File]) -> Vec<String> {
     let rule = "only store contains table keys";
     let whole = "USER JOIN ADMINS pk sk tenant_pk tenant_sk";
-    let starts = "U# T# K# C# N# J# S# A# D# KEY# IDEM# SLOT# CLUSTER# NODE# EPOCH# QUOTA SIGNINGS# SIGNINS#";
+    let starts = "U# T# K# C# N# J# S# A# P# D# KEY# IDEM# SLOT# CLUSTER# NODE# EPOCH# QUOTA SIGNINGS# SIGNINS#";
     let is_key = |_: &File, mention: &Mention| {
         let text = mention.text.trim_matches('"');
         mention.text.starts_with('"')

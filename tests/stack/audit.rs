@@ -139,22 +139,28 @@ fn an_entry_has_the_request_id_of_the_response() {
 }
 
 /// Copies an entry to an earlier time.
-async fn copy(tenant: &Tenant<'_>, entry: &Value, days: i64) -> String {
-    let time = rfc3339(now() - days * 86_400).replace('Z', ".000Z");
-    let (pk, shard) = entry["pk"]["S"].as_str().unwrap().rsplit_once('#').unwrap();
-    let tenant_part = pk.rsplit_once('#').unwrap().0;
-    let id = entry["sk"]["S"]
-        .as_str()
-        .unwrap()
-        .split_once('#')
-        .unwrap()
-        .1;
+pub async fn copy(tenant: &Tenant<'_>, entry: &Value, days: i64) -> String {
     let mut item = entry.clone();
-    item["pk"]["S"] = json!(format!("{tenant_part}#{}#{shard}", &time[..7]));
-    for sk in ["sk", "target_sk"] {
-        item[sk]["S"] = json!(format!("{time}#{id}"));
-    }
+    let time = age(&mut item, days * 86_400);
     tenant.dynamodb("PutItem", json!({ "Item": item })).await;
+    time
+}
+
+/// Moves an entry to an earlier time, which it returns.
+pub fn age(entry: &mut Value, seconds: i64) -> String {
+    let time = rfc3339(now() - seconds).replace('Z', ".000Z");
+    let text = |name: &str| entry[name]["S"].as_str().unwrap();
+    let (pk, shard) = text("pk").rsplit_once('#').unwrap();
+    let (tenant, _) = pk.rsplit_once('#').unwrap();
+    let (_, id) = text("sk").split_once('#').unwrap();
+    let (pk, sk) = (
+        format!("{tenant}#{}#{shard}", &time[..7]),
+        format!("{time}#{id}"),
+    );
+    entry["pk"]["S"] = json!(pk);
+    for name in ["sk", "target_sk"] {
+        entry[name]["S"] = json!(sk);
+    }
     time
 }
 

@@ -7,6 +7,8 @@ use harness::{
 };
 use serde_json::{Value, json};
 
+use crate::publish_lost::strand;
+
 const DAY: i64 = 86_400;
 
 async fn admin(tenant: &Tenant<'_>, method: &str, path: &str) {
@@ -264,6 +266,7 @@ async fn repair(stack: &Stack, tenant: &Tenant<'_>) {
         .await;
     hold(tenant, "counted", 1).await;
     let invoke = || stack.invoke("repair", json!({ "tenant_id": "acme", "apply": true }));
+    strand(stack, tenant).await;
     invoke().await.unwrap();
     tenant
         .edit_item("T#acme", "ADMINS", "ADD admins :v", set("nobody"))
@@ -481,6 +484,8 @@ fn a_compromised_function_cannot_write_the_attributes_of_other_functions() {
             ("clusters", &[]),
             ("revoke", &["end", "role"]),
             ("notify", &["role", "hash"]),
+            ("revoke", &["pending_audit", "ttl"]),
+            ("users", &["pending_audit", "ttl"]),
             ("publish", &["role", "hash"]),
             ("cleanup", &["role", "hash"]),
             ("cleanup", &["role", "status"]),

@@ -15,7 +15,7 @@ use crate::{
     own_stack,
 };
 
-const PENDING: &str = "pending_audit";
+pub const PENDING: &str = "pending_audit";
 
 /// Makes each change that the audit trail records, at least once, and lets each notice become due.
 async fn change_everything(tenant: &Tenant<'_>, stack: &Stack) {
@@ -78,14 +78,14 @@ fn events_of(tenant: &Tenant<'_>, stack: &Stack) -> Vec<Value> {
 }
 
 /// The entries of the tenant's audit trail by their ids.
-async fn trail(tenant: &Tenant<'_>) -> BTreeMap<String, Value> {
+pub async fn trail(tenant: &Tenant<'_>) -> BTreeMap<String, Value> {
     let entries = tenant.all("admin", "/v1/audit").await.into_iter();
     let id = |entry: &Value| entry["id"].as_str().unwrap().to_owned();
     entries.map(|entry| (id(&entry), entry)).collect()
 }
 
 /// Waits until there is an event for each entry of the trail. Returns all the events.
-async fn published(tenant: &Tenant<'_>, stack: &Stack) -> Vec<Value> {
+pub async fn published(tenant: &Tenant<'_>, stack: &Stack) -> Vec<Value> {
     let entries = trail(tenant).await;
     eventually("each entry is published", || async {
         let events = events_of(tenant, stack);
@@ -99,7 +99,7 @@ async fn published(tenant: &Tenant<'_>, stack: &Stack) -> Vec<Value> {
 }
 
 /// The entries in events, as seen by a consumer that ignores ids that it has already seen.
-fn by_id(events: &[Value]) -> BTreeMap<String, Value> {
+pub fn by_id(events: &[Value]) -> BTreeMap<String, Value> {
     let details = events.iter().map(|event| event["detail"].clone());
     details
         .map(|entry| (entry["id"].as_str().unwrap().to_owned(), entry))

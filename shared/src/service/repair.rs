@@ -6,7 +6,10 @@
 //! never makes a refused key valid. Other calls may run at the same time, because each write of a repair checks the
 //! data that it relies on.
 
-use std::{collections::BTreeSet, time::Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -14,13 +17,15 @@ use super::{clusters, error::Error, notices};
 use crate::{
     model::{Cluster, KeyRecord, KeyStatus, Origin, Principal, TenantId, Timestamp, User},
     process::events,
-    store::{FalseHolders, List, Position, Store, StoreError},
+    store::{FalseHolders, List, PendingEntry, Position, Store, StoreError},
 };
 
 /// A limit for queries that is above the number of slots that a key can hold.
 const MOST_SLOTS: i32 = 200;
 /// The number of clusters or keys that are checked before the clock is read again.
 const PAGE: i32 = 25;
+/// How long an entry may wait for the audit trail before a repair enters it.
+const ENTRY_PATIENCE: Duration = Duration::from_secs(60 * 60);
 const NEXT_RULE: &str = "must be the unchanged next of the previous report";
 
 /// The findings of a repair. With `apply`, the repair has mended what it found, unless other calls changed the same
@@ -44,6 +49,8 @@ pub struct RepairReport {
     pub notices: usize,
     /// Clusters whose deletion had stopped halfway.
     pub deletions: usize,
+    /// Entries that have waited for the audit trail for more than an hour.
+    pub entries: usize,
     /// Damaged items, which the log names. The set of administrators is the only damaged item that a repair changes.
     pub unreadable: usize,
     /// Where the next call continues; absent once everything is checked.
@@ -72,7 +79,7 @@ pub struct RepairRequest {
 }
 
 /// Checks a tenant, and mends it if `apply` is set. Each call completes at least one step, even after the deadline: all
-/// users, or 25 clusters or keys.
+/// users and the entries that wait in items of their own, or 25 clusters or keys.
 ///
 /// # Errors
 /// When `step` contains a position that no report can have contained, or a request to the table fails. Everything that
@@ -93,6 +100,10 @@ pub async fn repair_tenant(
         report.next = match step {
             RepairStep::Users => {
                 repair.users(&mut report).await?;
+                let waiting = store
+                    .waiting(&request.tenant, repair.enter_before())
+                    .await?;
+                repair.enter(waiting, &mut report).await?;
                 Some(RepairStep::Clusters(None))
             }
             RepairStep::Clusters(after) => {
@@ -182,6 +193,25 @@ impl Repair<'_> {
         Ok(())
     }
 
+    /// Waiting entries from before this time are entered. `publish` may still be working on later ones.
+    fn enter_before(&self) -> Timestamp {
+        self.now - ENTRY_PATIENCE
+    }
+
+    /// Enters waiting entries into the audit trail.
+    async fn enter(
+        &self,
+        (entries, damaged): (Vec<PendingEntry>, usize),
+        report: &mut RepairReport,
+    ) -> Result<(), Error> {
+        report.entries += entries.len();
+        report.unreadable += damaged;
+        for entry in entries.into_iter().filter(|_| self.request.apply) {
+            self.store.enter_pending(entry, self.now).await?;
+        }
+        Ok(())
+    }
+
     /// Checks a page of clusters. Returns the position of the next ones.
     async fn clusters(
         &self,
@@ -230,6 +260,8 @@ impl Repair<'_> {
             self.notices(key, owner, report).await?;
             self.slots(key, report).await?;
         }
+        let waiting = store.waiting_in(&page.items, self.enter_before());
+        self.enter(waiting.await?, report).await?;
         report.unreadable += page.skipped;
         report.keys_checked += page.items.len();
         Ok(page.next.map(|Position(next)| next))

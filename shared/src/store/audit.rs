@@ -9,13 +9,13 @@ use super::{
     handle::Store,
     page::{Page, Position},
     schema::{
-        AuditItem, AuditPk, AuditSk, BadItem, Batch, IndexedEntry, Item, PendingItem, PrimaryKey,
-        TargetPk, audit_pk, partition_key, read, readable, sort_key, to_item,
+        AuditItem, AuditPk, AuditSk, BadItem, Batch, IndexedEntry, Item, PendingItem, PendingPk,
+        PrimaryKey, TargetPk, audit_pk, logged, partition_key, read, readable, sort_key, to_item,
     },
     table::{Outcome, Query, StoreError, Write},
 };
 use crate::{
-    model::{AuditEntry, Target, TenantId, Timestamp, UserId},
+    model::{AuditEntry, KeyRecord, Target, TenantId, Timestamp},
     process::{events, telemetry},
 };
 
@@ -28,6 +28,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// An entry that waits in an item, and the key of the item.
 pub(crate) struct PendingEntry {
     item: PrimaryKey,
+    /// Whether the item contains nothing else.
+    is_alone: bool,
     entry: AuditItem,
 }
 
@@ -43,25 +45,72 @@ impl PendingEntry {
         };
         Ok(Self {
             item: PrimaryKey::new(&pk, &sk),
+            is_alone: pk.parse::<PendingPk>().is_ok(),
             entry: read::<AuditItem, _>(entry.map_err(not_a_map)?)?,
         })
     }
 }
 
 impl Store {
-    /// Adds an entry that waits in an item to the audit trail, unless it is already there. Then removes the entry from
-    /// the item, unless another entry waits there by then.
+    /// Adds an entry that waits in an item to the audit trail, unless it is already there. Then deletes the item or, if
+    /// it is the item of a key, removes the entry from it, unless another entry waits there by now.
     pub(crate) async fn enter_pending(
         &self,
-        PendingEntry { item, mut entry }: PendingEntry,
+        pending: PendingEntry,
         now: Timestamp,
     ) -> Result<(), StoreError> {
+        let PendingEntry {
+            item,
+            is_alone,
+            mut entry,
+        } = pending;
         entry.recorded_at = Some(now);
         self.table.put(&Write::put(&entry).when_absent()).await?;
+        if is_alone {
+            return self.table.transact(&[Write::delete(item)]).await.map(drop);
+        }
         let remove = Write::update(item, format!("REMOVE {PENDING}"));
         let remove = remove.when(format!("{PENDING}.sk = :sk"));
         self.table.update(&remove.value(":sk", &entry.sk)).await?;
         Ok(())
+    }
+
+    /// The entries that wait in items of their own and are older than `before`, and the number of damaged items.
+    pub(crate) async fn waiting(
+        &self,
+        tenant: &TenantId,
+        before: Timestamp,
+    ) -> Result<(Vec<PendingEntry>, usize), StoreError> {
+        let mut found = Vec::new();
+        for shard in 0..Target::SHARDS {
+            let tenant = tenant.clone();
+            let mut query = Query {
+                partition: PendingPk { tenant, shard }.to_string(),
+                ..Query::default()
+            };
+            loop {
+                let (items, last) = self.table.query(query.clone()).await?;
+                found.extend(items);
+                query.after = last;
+                if query.after.is_none() {
+                    break;
+                }
+            }
+        }
+        Ok(older_than(before, found))
+    }
+
+    /// The entries that wait in the items of keys and are older than `before`, and the number of damaged items.
+    pub(crate) async fn waiting_in(
+        &self,
+        keys: &[KeyRecord],
+        before: Timestamp,
+    ) -> Result<(Vec<PendingEntry>, usize), StoreError> {
+        let revoked = keys.iter().filter(|key| key.revocation.is_some());
+        let keys = revoked.map(|key| PrimaryKey::key(&key.tenant_id, &key.user_id, key.key_id));
+        let mut items = self.table.batch_get_all(keys.collect()).await?;
+        items.retain(|item| item.contains_key(PENDING));
+        Ok(older_than(before, items))
     }
 
     /// The write that adds an entry to the transaction of its change.
@@ -87,11 +136,10 @@ impl Store {
         }
     }
 
-    /// Changes a user, and adds the entry about the change. If the entry cannot be written, it waits in the partition
-    /// of the user, to which the change writes anyway.
+    /// Changes a user, and adds the entry about the change. If the entry cannot be written, it waits in an item of its own, because a user
+    /// can change several times before the first of these entries is written.
     pub(super) async fn change_and_enter(
         &self,
-        user: &UserId,
         mut writes: Vec<Write>,
         entry: &AuditEntry,
     ) -> Result<Outcome, StoreError> {
@@ -102,7 +150,7 @@ impl Store {
         }
         writes.truncate(last);
         let entry = AuditItem::new(entry, self.audit_retention);
-        writes.push(Write::put(&PendingItem::new(user, entry)));
+        writes.push(Write::put(&PendingItem::new(entry)));
         self.table.transact(&writes).await
     }
 
@@ -229,6 +277,20 @@ impl Store {
         items.sort_by_key(|item| Reverse(sort_key(item).to_owned()));
         Ok(page(items, next))
     }
+}
+
+/// The entries that wait in items, and the number of damaged items.
+fn older_than(before: Timestamp, items: Vec<Item>) -> (Vec<PendingEntry>, usize) {
+    let read = items.len();
+    let entries = items.into_iter().map(|mut item| {
+        let entry = item.remove(PENDING);
+        let entry = entry.unwrap_or(AttributeValue::Null(true));
+        PendingEntry::read(&item, entry)
+    });
+    let mut entries: Vec<_> = logged(entries).collect();
+    let damaged = read - entries.len();
+    entries.retain(|pending| pending.entry.sk.at < before);
+    (entries, damaged)
 }
 
 fn page(items: Vec<Item>, next: Option<Position>) -> Page<AuditEntry> {

@@ -25,6 +25,7 @@ mod stream;
 mod table;
 mod users;
 
+pub(crate) use audit::PendingEntry;
 pub(crate) use clusters::Deletion;
 pub use handle::Store;
 pub(crate) use join_tokens::Redeemed;

@@ -6,7 +6,6 @@
 //! | `U#<tenant>#<user>` | `EPOCH#<n>` | [`EpochItem`]: the start of epoch n, which revoked all earlier keys |
 //! | `U#<tenant>#<user>` | `KEY#<key id>` | [`KeyItem`]: a key or, once it has expired, its history without the hash |
 //! | `U#<tenant>#<user>` | `IDEM#<sha256>` | [`IdempotencyItem`]: the key that an `Idempotency-Key` created |
-//! | `U#<tenant>#<user>` | `PENDING#<time>#<id>` | [`PendingItem`]: an entry that is not in the audit trail yet |
 //! | `U#<tenant>#<user>` | `QUOTA` | [`QuotaItem`]: the keys that count against the user's quota |
 //! | `T#<tenant>` | `ADMINS` | [`AdminsItem`]: the active administrators |
 //! | `T#<tenant>` | `SIGNINS#<hour>` | [`PrimaryKey::sign_ins`]: the number of first sign-ins in the hour |
@@ -17,6 +16,7 @@
 //! | `N#<tenant>#<cluster number>` | `QUOTA` | [`NodeQuotaItem`]: the nodes that count against the cluster's quota |
 //! | `J#<sha256>` | `JOIN` | [`JoinTokenItem`]: a join token |
 //! | `A#<tenant>#<month>#<shard>` | `<time>#<id>` | [`AuditItem`]: an entry of the audit trail |
+//! | `P#<tenant>#<shard>` | `<time>#<id>` | [`PendingItem`]: an entry that is not in the audit trail yet |
 //!
 //! The index `target` lists the entries of the audit trail by key, user or cluster. The index `due` lists keys by the
 //! time at which `notify` must next look at them.
@@ -144,7 +144,6 @@ key_attributes! {
     KeySk = "KEY" key: KeyId;
     IdempotencySk = "IDEM" hash: String;
     QuotaSk = "QUOTA";
-    PendingSk = "PENDING" entry: AuditSk;
     TenantPk = "T" tenant: TenantId;
     AdminsSk = "ADMINS";
     SignInsSk = "SIGNINS" hour: i64;
@@ -158,6 +157,7 @@ key_attributes! {
     JoinTokenPk = "J" hash: String;
     JoinTokenSk = "JOIN";
     AuditPk = "A" tenant: TenantId, month: String, shard: u8;
+    PendingPk = "P" tenant: TenantId, shard: u8;
     // Key attributes of the index `target`.
     TargetPk = "TARGET" tenant: TenantId, target: Target;
     // Key attribute of the index `due`, whose other one is a [`DueSk`].
@@ -460,20 +460,25 @@ where
     R: TryFrom<I>,
     BadItem: From<R::Error>,
 {
-    items
-        .into_iter()
-        .filter_map(|item| match read::<I, R>(item) {
-            Ok(record) => Some(record),
-            Err(error) => {
-                tracing::error!(
-                    event.name = events::ITEM_UNREADABLE,
-                    error.cause = %error,
-                    "left a damaged item out of a list"
-                );
-                metrics::count(Metric::UnreadableItem);
-                None
-            }
-        })
+    logged(items.into_iter().map(read::<I, R>))
+}
+
+/// The records that were read. Logs why the others were not.
+pub(super) fn logged<R>(
+    results: impl Iterator<Item = Result<R, BadItem>>,
+) -> impl Iterator<Item = R> {
+    results.filter_map(|result| match result {
+        Ok(record) => Some(record),
+        Err(error) => {
+            tracing::error!(
+                event.name = events::ITEM_UNREADABLE,
+                error.cause = %error,
+                "left a damaged item out of a list"
+            );
+            metrics::count(Metric::UnreadableItem);
+            None
+        }
+    })
 }
 
 fn has_null(value: &AttributeValue) -> bool {
@@ -1089,22 +1094,25 @@ impl AuditItem {
 }
 
 /// An entry of the audit trail about a user that could not be written with its change. A revoked key has the attribute
-/// in its own item.
+/// in its own item. These items have partitions of their own, because a role cannot allow the deletion of only some
+/// items of a partition.
 #[derive(Serialize)]
 pub(super) struct PendingItem {
-    pk: UserPk,
-    sk: PendingSk,
+    pk: PendingPk,
+    sk: AuditSk,
     pending_audit: AuditItem,
     ttl: Timestamp,
 }
 
 impl PendingItem {
-    pub fn new(user: &UserId, entry: AuditItem) -> Self {
+    pub fn new(entry: AuditItem) -> Self {
+        let AuditPk { tenant, shard, .. } = &entry.pk;
         Self {
-            pk: user_pk(&entry.pk.tenant, user),
-            sk: PendingSk {
-                entry: entry.sk.clone(),
+            pk: PendingPk {
+                tenant: tenant.clone(),
+                shard: *shard,
             },
+            sk: entry.sk.clone(),
             ttl: entry.ttl,
             pending_audit: entry,
         }

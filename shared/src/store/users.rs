@@ -291,7 +291,7 @@ impl Store {
         let (mut writes, admins_at) = user_writes(old, new, giver);
         let outcome = match entry {
             Some(entry) if old.is_some() && giver.is_none() => {
-                self.change_and_enter(&new.user_id, writes, entry).await?
+                self.change_and_enter(writes, entry).await?
             }
             entry => {
                 writes.extend(entry.map(|entry| self.entered(entry)));
@@ -319,8 +319,7 @@ impl Store {
         let mut writes = vec![update];
         let end = next.revocations.last();
         writes.extend(end.map(|end| Write::put(&EpochItem::new(&next, end))));
-        let id = &user.user_id;
-        let outcome = self.change_and_enter(id, writes, entry).await?;
+        let outcome = self.change_and_enter(writes, entry).await?;
         Ok(matches!(outcome, Outcome::Done))
     }
 
