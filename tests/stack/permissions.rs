@@ -3,7 +3,7 @@
 
 use harness::{
     Answer, Fault, KEYS, PROCESS, ProtectedApi, Rule, Stack, Tenant, UNKNOWN_KEY, VALIDATE,
-    eventually, now, options, run, send, stack,
+    eventually, now, options, rfc3339, run, send, stack,
 };
 use serde_json::{Value, json};
 
@@ -219,7 +219,7 @@ async fn end_keys(stack: &Stack, tenant: &Tenant<'_>) {
     assert_eq!(freed.await[0]["name"], "b");
 }
 
-/// Damages items in several ways, and lets the repair mend them.
+/// Damages items in several ways, and lets the repair mend them. Sends events again.
 async fn repair(stack: &Stack, tenant: &Tenant<'_>) {
     let (id, key) = tenant.limited_key("editor", 5).await;
     for cluster in ["counted", "gone", "left"] {
@@ -275,6 +275,9 @@ async fn repair(stack: &Stack, tenant: &Tenant<'_>) {
     let damaged = json!({ "pk": admins["pk"], "sk": admins["sk"], "admins": { "BOOL": true } });
     tenant.dynamodb("PutItem", json!({ "Item": damaged })).await;
     invoke().await.unwrap();
+    let period = json!({ "tenant_id": "acme", "from": rfc3339(0), "to": rfc3339(now()) });
+    let again = json!({ "republish": period });
+    stack.invoke("publish", again).await.unwrap();
 }
 
 /// Sends a request to DynamoDB with the credentials of a function.

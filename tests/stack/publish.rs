@@ -71,7 +71,7 @@ async fn change_everything(tenant: &Tenant<'_>, stack: &Stack) {
     }
 }
 
-fn events_of(tenant: &Tenant<'_>, stack: &Stack) -> Vec<Value> {
+pub fn events_of(tenant: &Tenant<'_>, stack: &Stack) -> Vec<Value> {
     let mut events = stack.events();
     events.retain(|event| event["detail"]["tenant_id"] == tenant.id);
     events

@@ -1,13 +1,17 @@
-//! Records of the stream are lost, and a repair enters the entries that wait.
+//! Records of the stream are lost: a repair enters the entries that wait, and an operator sends the events again.
 
-use harness::{Fault, Rule, RuleGuard, Stack, Tenant};
+use std::{collections::BTreeMap, path::Path};
+
+use harness::{
+    Fault, Rule, RuleGuard, Service, Stack, Tenant, dynoxide::actions::get_records, now, rfc3339,
+};
 use serde_json::{Value, json};
 
 use crate::{
     audit,
     damage::scan,
     own_stack,
-    publish::{PENDING, by_id, published, trail},
+    publish::{PENDING, by_id, events_of, published, trail},
 };
 
 /// Makes each delivery of an event, or of an entry that waits, fail until the rule is dropped.
@@ -90,3 +94,213 @@ async fn a_repair_enters_entries_that_have_waited_for_more_than_an_hour() {
 }
 
 const KEYS_OF_ADMIN: &str = "/v1/users/admin/access-keys";
+
+/// The records that a dead letter names, as `GetRecords` returns them.
+fn records(stack: &Stack, letter: &Value) -> Value {
+    let text = |name: &str| {
+        letter["DDBStreamBatchInfo"][name]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    let request = json!({
+        // dynoxide has a Region of its own.
+        "StreamArn": text("streamArn").replace(":us-east-1:", ":dynoxide:"),
+        "ShardId": text("shardId"),
+        "ShardIteratorType": "AT_SEQUENCE_NUMBER",
+        "SequenceNumber": text("startSequenceNumber"),
+    });
+    let request = serde_json::from_value(request).unwrap();
+    let iterator = stack.database().get_shard_iterator(request).unwrap();
+    let request = get_records::GetRecordsRequest {
+        shard_iterator: iterator.shard_iterator.unwrap(),
+        limit: None,
+    };
+    json!({ "Records": stack.database().get_records(request).unwrap().records })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_letter_leads_to_the_lost_event() {
+    let stack = own_stack(&[]).await;
+    let tenant = Tenant::acme(&stack);
+    tenant.user("before", "viewer").await;
+    published(&tenant, &stack).await;
+    let lost = Rule::new(Fault::Refuse).service(Service::EventBridge);
+    let lost = stack.inject(lost.containing("\\\"lost\\\""));
+    tenant.user("lost", "viewer").await;
+    tenant.user("after", "viewer").await;
+    stack.drain_events().await;
+    drop(lost);
+    let mut missing = trail(&tenant).await;
+    let events = by_id(&events_of(&tenant, &stack));
+    missing.retain(|id, _| !events.contains_key(id));
+    let targets: Vec<_> = missing
+        .values()
+        .map(|entry| &entry["target"]["id"])
+        .collect();
+    assert_eq!(targets, ["lost"]);
+    let [letter] = &stack.dead_letters()[..] else {
+        panic!("one dead letter");
+    };
+    let failed = stack.invoke("publish", records(&stack, letter)).await;
+    assert_eq!(failed.unwrap(), json!({ "batchItemFailures": [] }));
+    let events = by_id(&events_of(&tenant, &stack));
+    assert_eq!(events, trail(&tenant).await);
+    stack.stop().await;
+}
+
+/// The payload in the runbook.
+fn documented() -> Value {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../infra/README.md");
+    let runbook = std::fs::read_to_string(path).unwrap();
+    let payloads = runbook.split('\'');
+    let mut payloads = payloads.filter(|text| text.starts_with("{\"republish\""));
+    serde_json::from_str(payloads.next().unwrap()).unwrap()
+}
+
+/// The runbook's payload for a period.
+fn period(from: &str, to: &str) -> Value {
+    let mut payload = documented();
+    payload["republish"]["from"] = json!(from);
+    payload["republish"]["to"] = json!(to);
+    payload
+}
+
+/// Creates users whose events are lost, and adds entries of earlier months. One of them is damaged.
+async fn lose_events(stack: &Stack, tenant: &Tenant<'_>) {
+    let lost = lose(stack, "PutEvents");
+    let user = format!("u-{}", tenant.id);
+    tenant.user(&user, "viewer").await;
+    for mut entry in scan(tenant).await {
+        if entry["target"]["M"]["id"]["S"] == user.as_str() {
+            for days in [40, 41, 100, 399, 401] {
+                entry["sk"]["S"] = json!(format!("#00000000-0000-8000-8000-{days:012}"));
+                audit::copy(tenant, &entry, days).await;
+            }
+            entry.as_object_mut().unwrap().remove("actor");
+            audit::copy(tenant, &entry, 42).await;
+        }
+    }
+    for role in ["editor", "viewer"].iter().cycle().take(12) {
+        tenant.change_user(&user, json!({ "role": role })).await;
+    }
+    stack.drain_events().await;
+    assert!(lost.hits() > 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_events_of_a_period_are_sent_again() {
+    let stack = own_stack(&[]).await;
+    let tenant = Tenant::acme(&stack);
+    let mut other = tenant.clone();
+    other.id = "t1x".into();
+    for tenant in [&tenant, &other] {
+        tenant.get("admin", "/v1/users/me").await.expect(200);
+        lose_events(&stack, tenant).await;
+    }
+    let known = events_of(&other, &stack).len();
+    let entries = trail(&tenant).await;
+    let (start, end) = (rfc3339(now() - 500 * 86_400), rfc3339(now() + 500 * 86_400));
+    let send = async |payload: Value| stack.invoke("publish", payload).await.unwrap();
+
+    let whole = send(period(&start, &end)).await;
+    assert_eq!(whole, json!({ "sent": entries.len(), "unreadable": 1 }));
+    let events = events_of(&tenant, &stack);
+    assert_eq!(by_id(&events), entries);
+    assert_eq!(events_of(&other, &stack).len(), known);
+
+    // A period includes its start and excludes its end.
+    let mut times: Vec<_> = entries
+        .values()
+        .map(|entry| entry["time"].as_str().unwrap())
+        .collect();
+    times.sort_unstable();
+    let (first, last) = (times[0], times[times.len() - 1]);
+    let newest = times.iter().filter(|time| **time == last).count();
+    assert_eq!(
+        send(period(first, last)).await["sent"],
+        entries.len() - newest
+    );
+    assert_eq!(send(period(last, &end)).await["sent"], newest);
+
+    // Each call sends one page.
+    let mut payload = period(&start, &end);
+    payload["republish"]["seconds"] = json!(0);
+    let (mut sent, mut ends) = (BTreeMap::new(), vec![end.clone()]);
+    loop {
+        let before = events_of(&tenant, &stack).len();
+        let report = send(payload.clone()).await;
+        let new = events_of(&tenant, &stack).split_off(before);
+        assert_eq!(report["sent"], new.len());
+        sent.extend(by_id(&new));
+        let Some(next) = report.get("next") else {
+            break;
+        };
+        ends.push(next.as_str().unwrap().to_owned());
+        payload["republish"]["next"] = next.clone();
+    }
+    assert_eq!(sent, entries);
+    assert!(
+        ends.len() >= 4 && ends.is_sorted_by(|one, next| one > next),
+        "{ends:?}"
+    );
+    stack.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failure_says_where_to_continue_sending_again() {
+    let stack = own_stack(&[]).await;
+    let tenant = Tenant::acme(&stack);
+    tenant.get("admin", "/v1/users/me").await.expect(200);
+    lose_events(&stack, &tenant).await;
+    let entries = trail(&tenant).await;
+    let (start, end) = (rfc3339(now() - 500 * 86_400), rfc3339(now() + 60));
+    let times = entries
+        .values()
+        .map(|entry| entry["time"].as_str().unwrap());
+    let mut times: Vec<_> = times.collect();
+    times.sort_unstable();
+    let failing = times[1];
+    for (service, text, cause) in [
+        (Service::EventBridge, failing, "EventBridge PutEvents"),
+        (
+            Service::DynamoDb,
+            &*format!("A#acme#{}#", &failing[..7]),
+            "DynamoDB Query",
+        ),
+    ] {
+        let rule = Rule::new(Fault::Refuse).service(service).containing(text);
+        let rule = stack.inject(rule);
+        let before = events_of(&tenant, &stack).len();
+        let mut payload = period(&start, &end);
+        let report = stack.invoke("publish", payload.clone()).await.unwrap();
+        assert!(rule.hits() > 0);
+        drop(rule);
+        assert!(
+            report["error"].as_str().unwrap().starts_with(cause),
+            "{report}"
+        );
+        assert_eq!(report["sent"], entries.len() - 2);
+        payload["republish"]["next"] = report["next"].clone();
+        let report = stack.invoke("publish", payload).await.unwrap();
+        assert_eq!(report, json!({ "sent": 2, "unreadable": 0 }));
+        let new = events_of(&tenant, &stack).split_off(before);
+        assert_eq!(by_id(&new), entries);
+    }
+    for (field, wrong) in [
+        ("tenant_id", json!("a#b")),
+        ("from", json!("yesterday")),
+        ("to", Value::Null),
+        ("to", json!("2026-01-01T00:00:00.5Z")),
+        ("next", json!("x")),
+        ("next", json!("9999-01-01T00:00:00.000Z")),
+        ("seconds", json!(31)),
+        ("other", json!(1)),
+    ] {
+        let mut payload = period(&start, &end);
+        payload["republish"][field] = wrong;
+        let refused = format!("{:?}", stack.invoke("publish", payload).await);
+        assert!(refused.contains("InvalidEvent"), "{field}: {refused}");
+    }
+    stack.stop().await;
+}

@@ -1,22 +1,29 @@
 //! Publishes the audit trail on EventBridge. Lambda invokes this function with records of the table's stream: of new
-//! entries, and of items that contain an entry that could not be written with its change.
+//! entries, and of items that contain an entry that could not be written with its change. If records were lost, an
+//! operator invokes it with a period whose events it sends again: see "Send events again" in infra/README.md.
+
+use std::time::{Duration, Instant};
 
 use access_keys::{
     http::{
         batch::{BatchResponse, stream_records},
         views::AuditEntryView,
     },
-    model::AuditEntry,
+    model::{AuditEntry, TenantId, Timestamp},
     process::{
         clock,
         config::Environment,
         metrics::{self, Metric},
         telemetry,
     },
-    service::{self, Bus, Store, publish_entries},
+    service::{self, Bus, Republication, RepublishReport, Store, publish_entries, republish},
 };
 use lambda_runtime::{Diagnostic, LambdaEvent};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+/// The largest value of `seconds`. It leaves half of the function's timeout for the last page.
+const MOST_SECONDS: u64 = 30;
 
 pub struct App {
     store: Store,
@@ -32,14 +39,29 @@ impl App {
     }
 }
 
-/// Handles the stream records of a batch. A record that fails does not stop the others.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum Answer {
+    Batch(BatchResponse),
+    Report(RepublishReport),
+}
+
+/// Handles the stream records of a batch, or sends the events of a period again.
 ///
 /// # Errors
-/// When the event is not a batch of stream records.
-pub async fn handle(app: &App, event: LambdaEvent<Value>) -> Result<BatchResponse, Diagnostic> {
+/// When the event is neither a batch of stream records nor names a period.
+pub async fn handle(app: &App, event: LambdaEvent<Value>) -> Result<Answer, Diagnostic> {
+    match event.payload.get("republish") {
+        Some(request) => send_again(app, request).await.map(Answer::Report),
+        None => publish(app, &event.payload).await.map(Answer::Batch),
+    }
+}
+
+/// A record that fails does not stop the others.
+async fn publish(app: &App, event: &Value) -> Result<BatchResponse, Diagnostic> {
     let mut response = BatchResponse::default();
     let mut records = Vec::new();
-    for (sequence, record) in stream_records(&event.payload)? {
+    for (sequence, record) in stream_records(event)? {
         match record {
             Some(record) => records.push((sequence, record)),
             None => {
@@ -53,6 +75,61 @@ pub async fn handle(app: &App, event: LambdaEvent<Value>) -> Result<BatchRespons
         response.fail(sequence, Some(telemetry::chain(&error)));
     }
     Ok(response)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Period {
+    tenant_id: TenantId,
+    from: String,
+    to: String,
+    /// Where the previous report ended.
+    next: Option<String>,
+    /// After how many seconds to stop and report where the next call continues.
+    #[serde(default = "most_seconds")]
+    seconds: u64,
+}
+
+const fn most_seconds() -> u64 {
+    MOST_SECONDS
+}
+
+impl Period {
+    fn read(request: &Value) -> Option<Republication> {
+        let started = Instant::now();
+        // An error message from serde would quote the event.
+        let period = Self::deserialize(request).ok()?;
+        // Parsing drops fractions of a second, but the `time` of an entry has milliseconds.
+        let time = |text: &str| match text.contains('.') {
+            true => Timestamp::from_millis_text(text),
+            false => text.parse().ok(),
+        };
+        let is_short = period.seconds <= MOST_SECONDS;
+        is_short.then_some(Republication {
+            from: time(&period.from)?,
+            to: time(&period.to)?,
+            tenant: period.tenant_id,
+            after: period.next,
+            deadline: started + Duration::from_secs(period.seconds),
+        })
+    }
+}
+
+async fn send_again(app: &App, request: &Value) -> Result<RepublishReport, Diagnostic> {
+    let request = Period::read(request).ok_or_else(invalid)?;
+    let with = (&app.store, &app.bus);
+    let report = republish(with, &request, rendered, clock::now()).await;
+    report.ok_or_else(invalid)
+}
+
+fn invalid() -> Diagnostic {
+    let rule = "send {\"republish\": {\"tenant_id\": …, \"from\": …, \"to\": …, \"next\": absent or from the previous \
+                report, \"seconds\": absent or at most 30}}";
+    tracing::error!(error.cause = rule, "could not send events again");
+    Diagnostic {
+        error_type: "InvalidEvent".into(),
+        error_message: rule.into(),
+    }
 }
 
 /// The entry as `GET /v1/audit` returns it.

@@ -21,6 +21,7 @@ mod onboard_cluster;
 mod page;
 mod publish_entries;
 mod repair;
+mod republish;
 mod revoke_key;
 mod update_key;
 mod users;
@@ -43,6 +44,7 @@ pub use onboard_cluster::{Joining, onboard_cluster};
 pub use page::{Listing, PageRequest};
 pub use publish_entries::{PublishError, publish_entries};
 pub use repair::{RepairReport, RepairRequest, RepairStep, repair_tenant};
+pub use republish::{Republication, RepublishReport, republish};
 pub use revoke_key::{revoke_all_keys, revoke_key, revoke_presented_key};
 pub use update_key::limit_key;
 pub use users::{

@@ -18,6 +18,14 @@ pub enum PublishError {
     Bus(#[from] BusError),
 }
 
+pub(super) fn event(entry: AuditEntry, render: impl Fn(AuditEntry) -> String) -> Event {
+    Event {
+        detail_type: entry.action.as_str(),
+        time: entry.at,
+        detail: render(entry),
+    }
+}
+
 /// Handles records of the table's stream, each with a tag. `render` returns the JSON of an entry. Returns the tags of
 /// the records that failed. These records must be delivered again. Events are sent at least once. An entry that waits
 /// is added to the audit trail once.
@@ -33,11 +41,7 @@ pub async fn publish_entries<T>(
             Ok(Outgoing::Nothing) => {}
             Ok(Outgoing::Entry(entry)) => {
                 tags.push(tag);
-                events.push(Event {
-                    detail_type: entry.action.as_str(),
-                    time: entry.at,
-                    detail: render(entry),
-                });
+                events.push(event(entry, &render));
             }
             Ok(Outgoing::Pending(pending)) => {
                 if let Err(error) = store.enter_pending(pending, now).await {

@@ -136,8 +136,8 @@ impl Store {
         }
     }
 
-    /// Changes a user, and adds the entry about the change. If the entry cannot be written, it waits in an item of its own, because a user
-    /// can change several times before the first of these entries is written.
+    /// Changes a user, and adds the entry about the change. If the entry cannot be written, it waits in an item of its
+    /// own, because a user can change several times before the first of these entries is written.
     pub(super) async fn change_and_enter(
         &self,
         mut writes: Vec<Write>,
