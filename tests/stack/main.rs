@@ -30,6 +30,7 @@ mod people;
 mod permissions;
 mod public_keys;
 mod publish;
+mod publish_failures;
 mod publish_lost;
 mod quotas;
 mod readme;

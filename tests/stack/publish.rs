@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use access_keys::model::Action;
 use harness::{
-    Fault, InvokeError, KEYS, Rule, RuleGuard, Service, Stack, Tenant, events, eventually, now,
-    run, secrets, send, stack,
+    Fault, InvokeError, KEYS, Rule, Service, Stack, Tenant, events, eventually, now, run, secrets,
+    send, stack,
 };
 use serde_json::{Value, json};
 
@@ -186,59 +186,6 @@ fn the_schema_refuses_what_is_not_an_event() {
     }
 }
 
-fn fail_events(stack: &Stack, fault: Fault, times: u32) -> RuleGuard {
-    let rule = Rule::new(fault)
-        .service(Service::EventBridge)
-        .function("publish");
-    stack.inject(rule.times(times))
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn each_entry_is_published_at_least_once_whatever_fails() {
-    let stack = own_stack(&[]).await;
-    let tenant = Tenant::acme(&stack);
-    tenant.get("admin", "/v1/users/me").await.expect(200);
-    let mut number = 0;
-    let mut change = async || {
-        number += 1;
-        tenant.user(&format!("u{number}"), "viewer").await;
-    };
-    // The SDK sends a request three times. After that, Lambda repeats the batch.
-    for (fault, times) in [
-        (Fault::DropBefore, 4),
-        (Fault::DropAfter, 4),
-        (Fault::Throttle, 4),
-        (Fault::InternalError, 4),
-        (Fault::Refuse, 2),
-        (Fault::RefuseFirstEntry, 3),
-    ] {
-        let before = published(&tenant, &stack).await.len();
-        let rule = fail_events(&stack, fault.clone(), times);
-        for _ in 0..3 {
-            change().await;
-        }
-        stack.drain_events().await;
-        let events = published(&tenant, &stack).await;
-        assert_eq!(rule.hits(), times, "{fault:?}");
-        if matches!(fault, Fault::DropAfter) {
-            assert!(events.len() >= before + 3 + 4, "no event was sent twice");
-        }
-    }
-    for _ in 0..3 {
-        let slow = Fault::Latency(std::time::Duration::from_secs(1));
-        let slow = fail_events(&stack, slow, 1);
-        let pid = process_of(&stack, "publish");
-        tokio::join!(change(), kill_at(&slow, pid));
-        drop(slow);
-        published(&tenant, &stack).await;
-        assert_ne!(process_of(&stack, "publish"), pid);
-    }
-    stack.drain_events().await;
-    assert_eq!(by_id(&events_of(&tenant, &stack)), trail(&tenant).await);
-    assert_eq!(stack.dead_letters(), [Value::Null; 0]);
-    stack.stop().await;
-}
-
 /// The stream record of an entry of the tenant's audit trail. The entry is not in the table.
 fn record(tenant: &Tenant<'_>, number: usize) -> Value {
     let mut record = events::sample("publish")["Records"][0].take();
@@ -344,7 +291,7 @@ async fn only_the_damaged_entry_goes_to_the_dead_letter_queue() {
 
 /// Revokes one of the administrator's keys while entries cannot be written, so that the entry waits in the item of the
 /// key.
-async fn revoke_without_entry(stack: &Stack, tenant: &Tenant<'_>) -> String {
+pub async fn revoke_without_entry(stack: &Stack, tenant: &Tenant<'_>) -> String {
     let (id, _) = tenant.key("admin", "viewer").await;
     let rule = tenant.rule("TransactWriteItems", Fault::DropBefore);
     let rule = stack.inject(rule.function("revoke").without(PENDING));
@@ -356,7 +303,7 @@ async fn revoke_without_entry(stack: &Stack, tenant: &Tenant<'_>) -> String {
 
 /// Waits until the entry about the revocation of a key is published. Asserts that there is one entry and that no entry
 /// waits in the item of the key.
-async fn expect_late_entry(tenant: &Tenant<'_>, stack: &Stack, key: &str) {
+pub async fn expect_late_entry(tenant: &Tenant<'_>, stack: &Stack, key: &str) {
     let path = format!("/v1/audit?target=access_key:{key}&action=access-key.revoked");
     let entry = eventually("the entry arrives", || async {
         let mut entries = tenant.all("admin", &path).await;
