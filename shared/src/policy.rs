@@ -3,12 +3,14 @@
 //! All functions are pure: a service loads the data, calls a function of this module, and then acts. Anything that is
 //! not explicitly allowed is denied, with [`Denied::Forbidden`] unless an `# Errors` section says otherwise.
 
+use std::{ops::Not, time::Duration};
+
 use serde::Serialize;
 
 use crate::{
     model::{
-        Caller, Cluster, ClusterName, JoinTokenRecord, KeyId, KeyRecord, Permission, Permissions,
-        Required, Role, TenantId, Timestamp, User, UserId, UserStatus,
+        Caller, Cluster, ClusterName, JoinTokenRecord, KeyId, KeyRecord, KeyStatus, Permission,
+        Permissions, Required, Role, TenantId, Timestamp, User, UserId, UserStatus,
     },
     token::VerifiedKey,
 };
@@ -49,10 +51,11 @@ pub fn may_manage_keys_of(
     me_or_managed(me, owner_id, owner, Permission::AccessKeysManage)
 }
 
-/// Allows anyone who holds a key to revoke it.
+/// Allows anyone who holds a key to revoke it. A secret that was superseded can no longer do anything.
 #[must_use]
-pub fn may_revoke_as_holder(key: &VerifiedKey, record: Option<&KeyRecord>) -> bool {
-    record.is_some_and(|record| record.has_hash(key.hash()))
+pub fn may_revoke_as_holder(key: &VerifiedKey, record: Option<&KeyRecord>, now: Timestamp) -> bool {
+    let secret = record.and_then(|record| record.secret(key.hash(), key.claims().generation));
+    secret.is_some_and(|secret| secret.superseded_until().is_none_or(|end| now < end))
 }
 
 /// Limits a new key to what the caller and the owner may currently do.
@@ -77,6 +80,68 @@ pub fn may_create_key(me: &Caller, owner: &User, role: Role) -> Result<(), Denie
     } else {
         Ok(())
     }
+}
+
+/// A request that begins before a key expires may still write after that. A key must outlive each rotation that was
+/// allowed, because nobody revokes an expired key. This is longer than a request can take.
+const LAST_MOMENTS: Duration = Duration::from_secs(10);
+
+/// Allows a live key to be rotated. `owner` must be active.
+///
+/// # Errors
+/// [`Denied::Conflict`] if the key is revoked, or has expired or is about to.
+pub fn may_be_rotated(key: &KeyRecord, owner: &User, now: Timestamp) -> Result<(), Denied> {
+    match key.status(Some(owner), now + LAST_MOMENTS) {
+        KeyStatus::Revoked => Err(Denied::Conflict(
+            "key_revoked",
+            "a revoked key cannot be rotated: create a new one",
+        )),
+        KeyStatus::Active if key.hash.is_some() => Ok(()),
+        KeyStatus::Active | KeyStatus::Expired => Err(Denied::Conflict(
+            "key_expired",
+            "a key that has expired, or expires within seconds, cannot be rotated: create a new one",
+        )),
+    }
+}
+
+/// Allows the holder of a key to rotate it if the key was issued for that. The record can only withdraw the permission.
+pub fn may_rotate_as_holder(key: &VerifiedKey, record: &KeyRecord) -> Result<(), Denied> {
+    if key.claims().self_rotate && record.self_rotate {
+        Ok(())
+    } else {
+        Err(Denied::Conflict(
+            "self_rotate_required",
+            "this key was issued without self_rotate: a user must rotate it",
+        ))
+    }
+}
+
+/// The role and the cluster limits of a rotated key: what was asked for, lowered to what the record says. Nothing in
+/// the record can raise them.
+///
+/// # Errors
+/// [`Denied::Forbidden`] if the role has no permission in common with that of the record.
+pub fn rotated_limits(
+    role: Role,
+    max_clusters: u32,
+    record: &KeyRecord,
+) -> Result<RotatedLimits, Denied> {
+    let role = role.limited_to(record.role).ok_or(Denied::Forbidden(
+        "the role has no permission in common with the role of the key",
+    ))?;
+    Ok(RotatedLimits {
+        role,
+        max_clusters: max_clusters.min(record.max_clusters),
+        signed_max_clusters: max_clusters.min(record.signed_max_clusters),
+    })
+}
+
+/// The limits of a key that is rotated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RotatedLimits {
+    pub role: Role,
+    pub max_clusters: u32,
+    pub signed_max_clusters: u32,
 }
 
 /// Allows a user who already has `live` live keys to have another one.
@@ -182,6 +247,8 @@ pub enum RefusalCode {
     /// Malformed, forged or unknown: callers cannot tell which.
     Invalid,
     Expired,
+    /// The key was rotated, and the overlap in which this secret was still valid has ended.
+    Superseded,
     Revoked,
     /// The owner is deactivated, deleted or missing.
     OwnerInactive,
@@ -196,6 +263,7 @@ impl RefusalCode {
         match self {
             Self::Invalid => "invalid",
             Self::Expired => "expired",
+            Self::Superseded => "superseded",
             Self::Revoked => "revoked",
             Self::OwnerInactive => "owner_inactive",
             Self::Forbidden => "forbidden",
@@ -225,6 +293,11 @@ pub struct Grant {
     pub expires_at: Timestamp,
     pub max_clusters: u32,
     pub clusters_used: u32,
+    /// Whether a rotation has replaced this secret. It is valid until `superseded_until`.
+    #[serde(skip_serializing_if = "Not::not")]
+    pub superseded: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub superseded_until: Option<Timestamp>,
 }
 
 /// Evaluates what a key permits now, and whether that includes the `required` permissions. A key permits only what its
@@ -237,15 +310,21 @@ pub fn evaluate(
     now: Timestamp,
 ) -> Result<Grant, RefusalCode> {
     let claims = key.claims();
-    let record = record
-        .filter(|record| record.has_hash(key.hash()))
-        .ok_or(RefusalCode::Invalid)?;
+    let record = record.ok_or(RefusalCode::Invalid)?;
+    let secret = record.secret(key.hash(), claims.generation);
+    let superseded_until = secret.ok_or(RefusalCode::Invalid)?.superseded_until();
     // From here on, the caller is known to hold the genuine key, so the other codes reveal nothing to strangers.
-    // Expiry comes first, so that the code for an expired key does not depend on what happens to it later.
+    // Expiry and supersession come first, so that the code for a key that has ended does not depend on what happens to
+    // it later.
     let expires_at = claims.expires_at.min(record.expires_at);
     if now >= expires_at {
         return Err(RefusalCode::Expired);
     }
+    if superseded_until.is_some_and(|end| now >= end) {
+        return Err(RefusalCode::Superseded);
+    }
+    let superseded_until = superseded_until.map(|end| end.min(expires_at));
+    let expires_at = superseded_until.unwrap_or(expires_at);
     let owner = owner
         .filter(|owner| owner.is_active())
         .ok_or(RefusalCode::OwnerInactive)?;
@@ -271,6 +350,8 @@ pub fn evaluate(
         expires_at,
         max_clusters: claims.max_clusters.min(record.max_clusters),
         clusters_used: record.clusters_used,
+        superseded: superseded_until.is_some(),
+        superseded_until,
     })
 }
 
@@ -312,7 +393,6 @@ pub fn may_join(
     let may_onboard = |key: &KeyRecord, owner: &User| {
         let permissions = key.role.permissions().and(owner.role.permissions());
         owner.is_active()
-            && key.has_hash(token.key_hash)
             && key.is_live(owner, now)
             && permissions.contains(Permission::ClustersOnboard)
     };

@@ -26,6 +26,7 @@ mod onboard_cluster;
 mod operator;
 mod public_keys;
 mod revoke_key;
+mod rotate_key;
 mod secrecy;
 mod users;
 mod validate_key;

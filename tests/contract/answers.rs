@@ -1,6 +1,6 @@
 //! Calls every operation. The document must allow each response, and each documented response must occur.
 
-use harness::{Answer, Fault, Rule, Service, Stack, contradictions, forged, options};
+use harness::{Answer, Fault, Rule, Service, Stack, contradictions, forged, now, options};
 use serde_json::{Value, json};
 
 use crate::calls::{Call, Contract};
@@ -33,6 +33,8 @@ async fn every_response_is_documented_and_every_documented_response_occurs() {
     creations(contract).await;
     key_records(contract).await;
     presented_keys(contract).await;
+    rotations(contract).await;
+    self_rotations(contract).await;
     users(contract).await;
     onboarding(contract).await;
     cluster_lists(contract).await;
@@ -157,6 +159,98 @@ async fn presented_keys(contract: &Contract<'_>) {
         .form(&format!("token={key}"));
     contract.ok(as_form).await;
     revoke(contract, &key).await;
+}
+
+/// Gives a key less than ten seconds.
+async fn almost_expire(contract: &Contract<'_>, id: &str) {
+    let soon = json!({ ":soon": { "N": (now() + 8).to_string() } });
+    let update = "SET expires_at = :soon";
+    contract.tenant.edit_key("editor", id, update, soon).await;
+}
+
+async fn rotations(contract: &Contract<'_>) {
+    let (id, key) = contract.tenant.key("editor", "viewer").await;
+    let rotate = |role: &str, header: &str| {
+        let call = contract.admin("rotateKey").with("key_id", &id);
+        let call = call.json(&json!({ "role": role, "max_clusters": 1 }));
+        call.header("Idempotency-Key", header)
+    };
+    for _ in 0..2 {
+        contract.ok(rotate("viewer", "r1")).await;
+    }
+    contract
+        .ok(contract.call("getCallingKey").bearer(&key))
+        .await;
+    let validate = contract.call("validateKey").without_body().bearer(&key);
+    contract.ok(validate.clone()).await;
+    let other = rotate("cluster_onboarding", "r0");
+    contract.expect(403, "forbidden", other).await;
+    let other = contract.admin("rotateKey").with("key_id", &id);
+    let other = other.json(&json!({ "role": "viewer", "max_clusters": 2 }));
+    let other = other.header("Idempotency-Key", "r1");
+    contract.expect(409, "idempotency_key_reused", other).await;
+    let ended = json!({ "role": "viewer", "max_clusters": 1, "overlap_seconds": 0 });
+    contract.ok(rotate("viewer", "r2").json(&ended)).await;
+    let late = rotate("viewer", "r1");
+    contract
+        .expect(409, "idempotency_key_completed", late)
+        .await;
+    let revoke = contract.admin("revokeKey").with("key_id", &id);
+    contract.expect(204, "", revoke).await;
+    contract
+        .expect(409, "key_revoked", rotate("viewer", "r3"))
+        .await;
+
+    let (id, _) = contract.tenant.key("editor", "viewer").await;
+    almost_expire(contract, &id).await;
+    let late = contract.admin("rotateKey").with("key_id", &id);
+    contract.expect(409, "key_expired", late).await;
+    let inactive = contract.admin("rotateKey").with("user_id", "gone");
+    let set_status = async |status: &str| {
+        let changed = change(contract, "gone", json!({ "status": status })).await;
+        changed.expect_code(200, "");
+    };
+    set_status("active").await;
+    let (id, _) = contract.tenant.key("gone", "viewer").await;
+    set_status("inactive").await;
+    let inactive = inactive.with("key_id", &id);
+    contract.expect(409, "owner_inactive", inactive).await;
+}
+
+async fn self_rotations(contract: &Contract<'_>) {
+    let new_key = async |role: &str| {
+        let body = json!({ "name": "k", "role": role, "self_rotate": true });
+        contract.tenant.key_of("editor", body).await
+    };
+    let rotate = |key: &str, header: &str, overlap: u32| {
+        let call = contract.call("rotatePresentedKey").bearer(key);
+        let call = call.json(&json!({ "overlap_seconds": overlap }));
+        call.header("Idempotency-Key", header)
+    };
+    let (_, key) = new_key("viewer").await;
+    contract.ok(rotate(&key, "s1", 60)).await;
+    let new = contract.ok(rotate(&key, "s1", 60)).await;
+    let reused = rotate(&key, "s1", 0);
+    contract.expect(409, "idempotency_key_reused", reused).await;
+    contract
+        .expect(409, "key_superseded", rotate(&key, "s2", 60))
+        .await;
+    let received = rotate(new.string("access_key"), "s1", 60);
+    contract
+        .expect(409, "idempotency_key_completed", received)
+        .await;
+    let (id, key) = new_key("viewer").await;
+    almost_expire(contract, &id).await;
+    contract
+        .expect(409, "key_expired", rotate(&key, "s3", 0))
+        .await;
+    // The owner no longer has any permission of the key.
+    let (_, key) = new_key("cluster_onboarding").await;
+    for (role, status, code) in [("viewer", 403, "forbidden"), ("editor", 200, "")] {
+        let changed = change(contract, "editor", json!({ "role": role })).await;
+        changed.expect_code(200, "");
+        contract.expect(status, code, rotate(&key, "s4", 0)).await;
+    }
 }
 
 async fn revoke(contract: &Contract<'_>, key: &str) {
@@ -373,9 +467,12 @@ async fn keys_good_and_bad(contract: &Contract<'_>) -> Vec<String> {
     let past = json!({ ":past": { "N": "1" } });
     let update = "SET expires_at = :past";
     tenant.edit_key("admin", &id, update, past).await;
+    let (id, superseded) = tenant.key("admin", "viewer").await;
+    let body = json!({ "role": "viewer", "max_clusters": 1, "overlap_seconds": 0 });
+    tenant.rotate(&id, body).await;
     let forged = forged(&good);
     vec![
-        good, onboards, reads, revoked, ownerless, broken, expired, forged,
+        good, onboards, reads, revoked, ownerless, broken, expired, superseded, forged,
     ]
 }
 

@@ -20,6 +20,7 @@ fn every_handler_accepts_its_event() {
         let created = body("create", 201).await;
         assert_eq!(created["tenant_id"], "fixtures");
         assert_eq!(body("list", 200).await["items"][0]["id"], created["id"]);
+        assert_eq!(body("rotate", 404).await["code"], "not_found");
         assert_eq!(invoke("revoke").await["statusCode"], 204);
         let listed = body("list", 200).await;
         assert_eq!(listed["items"][0]["status"], "revoked");
@@ -40,7 +41,7 @@ fn every_handler_accepts_its_event() {
 #[test]
 fn an_event_without_a_caller_is_refused() {
     run(async {
-        for function in ["create", "list", "revoke", "users"] {
+        for function in ["create", "list", "revoke", "rotate", "users"] {
             let mut event = sample(function);
             let context = event["requestContext"].as_object_mut().unwrap();
             context.remove("authorizer");

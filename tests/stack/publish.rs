@@ -42,8 +42,13 @@ async fn change_everything(tenant: &Tenant<'_>, stack: &Stack) {
     let path = format!("{keys}/{}", created.string("id"));
     let change = tenant.send("admin", "PATCH", &path, json!({ "max_clusters": 2 }));
     change.await.expect(200);
-    let key = created.string("access_key");
-    let token = tenant.join_token(key, "prod").await;
+    let rotation = json!({ "role": "editor", "max_clusters": 2 });
+    let rotate = format!("{path}/rotate");
+    let rotated = tenant.send("admin", "POST", &rotate, rotation).await;
+    let rotated = rotated.expect(200);
+    let token = tenant
+        .join_token(rotated.string("access_key"), "prod")
+        .await;
     let redemption = json!({ "join_token": token, "cluster_name": "prod", "tenant_id": tenant.id });
     let platform = tenant.platform_token(json!({ "tenant_id": tenant.id }));
     for status in [200, 409] {
@@ -154,6 +159,42 @@ async fn each_entry_becomes_an_event_that_matches_the_schema_and_contains_no_sec
         assert!(!text.contains(&secret[secret.len() - 20..]), "{text}");
     }
     assert!(!text.contains("eyJ"));
+    stack.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_use_of_a_replaced_secret_becomes_one_event_for_each_generation() {
+    let stack = own_stack(&[]).await;
+    let tenant = Tenant::acme(&stack);
+    let (id, mut old) = tenant.key("admin", "viewer").await;
+    let body = json!({ "role": "viewer", "max_clusters": 1 });
+    for _ in 0..2 {
+        let new = tenant.rotate(&id, body.clone()).await;
+        assert_eq!(tenant.verdict(&new).await, "active");
+        for _ in 0..2 {
+            assert_eq!(tenant.verdict(&old).await, "active");
+            // The next use is recorded again, as after an hour.
+            let past = json!({ ":past": { "N": "1" } });
+            let update = "SET previous_used_at = :past";
+            tenant.edit_key("admin", &id, update, past).await;
+        }
+        old = new;
+    }
+    stack.drain_events().await;
+    let mut uses = events_of(&tenant, &stack);
+    uses.retain(|event| event["detail-type"] == "access-key.superseded-used");
+    let generations = uses.iter().map(|event| &event["detail"]["generation"]);
+    assert_eq!(generations.collect::<Vec<_>>(), [&json!(0), &json!(1)]);
+    assert_ne!(uses[0]["detail"]["id"], uses[1]["detail"]["id"]);
+    let schema = schema();
+    let options = jsonschema::options().should_validate_formats(true);
+    let validator = options.build(&schema).unwrap();
+    for event in &uses {
+        assert_eq!(event["detail"]["target"]["id"], json!(id));
+        if let Err(error) = validator.validate(event) {
+            panic!("{error}: {event}");
+        }
+    }
     stack.stop().await;
 }
 

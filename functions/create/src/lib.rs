@@ -1,4 +1,5 @@
-//! `POST /v1/users/{user_id}/access-keys`: creates a key. Only the IAM role of this function may call `kms:Sign`.
+//! `POST /v1/users/{user_id}/access-keys`: creates a key. Of all IAM roles, only those of this function and of `rotate`
+//! may call `kms:Sign`.
 
 use access_keys::{
     http::{self, Error, path, query, requests, views::CreatedKeyView},

@@ -1,22 +1,25 @@
-//! Publishes the audit trail on EventBridge. Lambda invokes this function with records of the table's stream: of new
-//! entries, and of items that contain an entry that could not be written with its change. If records were lost, an
-//! operator invokes it with a period whose events it sends again: see "Send events again" in infra/README.md.
+//! Publishes the audit trail, and the first use of each replaced secret, on EventBridge. Lambda invokes this function
+//! with records of the table's stream: of new entries, of keys whose replaced secret is used, and of items that contain
+//! an entry that could not be written with its change. If records were lost, an operator invokes it with a period whose
+//! events it sends again: see "Send events again" in infra/README.md.
 
 use std::time::{Duration, Instant};
 
 use access_keys::{
     http::{
         batch::{BatchResponse, stream_records},
-        views::AuditEntryView,
+        views::{AuditEntryView, SupersededUseView},
     },
-    model::{AuditEntry, TenantId, Timestamp},
+    model::{TenantId, Timestamp},
     process::{
         clock,
         config::Environment,
         metrics::{self, Metric},
         telemetry,
     },
-    service::{self, Bus, Republication, RepublishReport, Store, publish_entries, republish},
+    service::{
+        self, Bus, Happening, Republication, RepublishReport, Store, publish_entries, republish,
+    },
 };
 use lambda_runtime::{Diagnostic, LambdaEvent};
 use serde::{Deserialize, Serialize};
@@ -132,8 +135,12 @@ fn invalid() -> Diagnostic {
     }
 }
 
-/// The entry as `GET /v1/audit` returns it.
-fn rendered(entry: AuditEntry) -> String {
+/// An entry as `GET /v1/audit` returns it, or the use of a replaced secret.
+fn rendered(happening: Happening) -> String {
     // Cannot fail: a view consists of strings and numbers. EventBridge would refuse an empty detail.
-    serde_json::to_string(&AuditEntryView::from(entry)).unwrap_or_default()
+    match happening {
+        Happening::Entry(entry) => serde_json::to_string(&AuditEntryView::from(entry)),
+        Happening::SupersededUse(used) => serde_json::to_string(&SupersededUseView::from(used)),
+    }
+    .unwrap_or_default()
 }

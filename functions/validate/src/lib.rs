@@ -63,12 +63,14 @@ async fn own_record(app: &App, request: &Request) -> Result<Response<Body>, Erro
     let key = http::required_bearer_key(request.headers())?;
     let found = get_calling_key(&app.service, &key, clock::now()).await;
     let found = found.map(|key| {
-        let key = key?;
+        let (key, superseded_until) = key?;
         within_named_tenant(request.headers(), &key.record.tenant_id)?;
-        Ok(key)
+        Ok((key, superseded_until))
     });
     count_validation("validate", found.as_ref());
-    Ok(http::json(StatusCode::OK, &KeyView::from(found??)))
+    let (key, superseded_until) = found??;
+    let view = KeyView::for_holder(key, superseded_until);
+    Ok(http::json(StatusCode::OK, &view))
 }
 
 /// Validates and counts. A key of a tenant other than that in `X-Tenant-Id` is forbidden.

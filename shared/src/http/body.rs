@@ -144,6 +144,8 @@ pub struct Field<T>(Result<Option<T>, String>);
 pub type Text<T> = Field<Parsed<T>>;
 /// A field that contains a whole number.
 pub type Integer = Field<i64>;
+/// A field that is true or false.
+pub type Flag = Field<bool>;
 
 /// A field of permission names, as a list or as a comma-separated string.
 pub type Names = Field<Permissions>;
@@ -162,6 +164,13 @@ impl<T: FromStr<Err: ToString>> FromJson for Parsed<T> {
         let text = value.as_str().ok_or("must be a string")?;
         let parsed = text.parse().map_err(|rule: T::Err| rule.to_string());
         parsed.map(Self)
+    }
+}
+
+impl FromJson for bool {
+    fn from_json(value: Value) -> Result<Self, String> {
+        let value = value.as_bool();
+        value.ok_or_else(|| "must be true or false".to_owned())
     }
 }
 

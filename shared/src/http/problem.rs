@@ -113,8 +113,8 @@ fn of_service(error: &ServiceError) -> Row<'static> {
         ServiceError::IdempotencyKeyCompleted(_) => (
             StatusCode::CONFLICT,
             "idempotency_key_completed",
-            "the key created with this Idempotency-Key was used or issued again, was revoked or has expired: use a new \
-             Idempotency-Key",
+            "the key created or rotated with this Idempotency-Key was used or issued again, was revoked or has expired: use \
+             a new Idempotency-Key",
         ),
         ServiceError::TooManyFirstSignIns => (
             StatusCode::TOO_MANY_REQUESTS,
@@ -142,6 +142,11 @@ fn of_refusal(code: RefusalCode) -> Row<'static> {
             StatusCode::UNAUTHORIZED,
             "key_expired",
             "the access key has expired: create a new one",
+        ),
+        RefusalCode::Superseded => (
+            StatusCode::UNAUTHORIZED,
+            "key_superseded",
+            "the access key was rotated, and this secret is no longer valid: use the new one",
         ),
         RefusalCode::Revoked => (
             StatusCode::UNAUTHORIZED,

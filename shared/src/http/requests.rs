@@ -7,7 +7,7 @@ use lambda_http::Request;
 use serde::Deserialize;
 
 use super::{
-    body::{self, Errors, Integer, Kind, Names, Text},
+    body::{self, Errors, Flag, Integer, Kind, Names, Text},
     caller::{bearer_key, require_tenant, required_bearer_key},
     error::Error,
     query,
@@ -18,7 +18,9 @@ use crate::{
         Timestamp, UserStatus, is_email,
     },
     process::config::KeyLimits,
-    service::{Expiry, FieldError, KeyRequest, RedeemRequest, UserChange, ValidateRequest},
+    service::{
+        Expiry, FieldError, KeyRequest, RedeemRequest, RotateRequest, UserChange, ValidateRequest,
+    },
     token::AccessKey,
 };
 
@@ -32,6 +34,7 @@ struct CreateKeyBody {
     expires_in_days: Integer,
     expires_at: Text<String>,
     max_clusters: Integer,
+    self_rotate: Flag,
 }
 
 /// Reads the request for a key. If an expiry that is too early is the only error of a request with an
@@ -54,12 +57,8 @@ pub fn create_key(
         now,
         &mut errors,
     );
-    let mut too_early = match expiry {
-        Expiry::At(at) if !limits.times(now).contains(&at) => Some(expires_at_error(limits, now)),
-        _ => None,
-    };
-    let may_be_repeated = request.headers().contains_key("idempotency-key");
-    errors.extend(too_early.take_if(|_| !may_be_repeated || !errors.is_empty()));
+    let self_rotate = errors.value("self_rotate", body.self_rotate);
+    let too_early = too_early(request, expiry, limits, now, &mut errors);
     let (Some(name), Some(role)) = (name, role) else {
         return Err(errors.into_error());
     };
@@ -68,12 +67,108 @@ pub fn create_key(
         name,
         role,
         max_clusters: max_clusters.unwrap_or(1),
+        self_rotate: self_rotate.unwrap_or_default(),
         expiry,
         quota: limits.per_user,
         first_sign_ins: limits.first_sign_ins,
         too_early,
     })
 }
+
+/// The error for an expiry that is too early, if the service has to decide whether it counts. Otherwise, `errors`
+/// contains it.
+fn too_early(
+    request: &Request,
+    expiry: Expiry,
+    limits: &KeyLimits,
+    now: Timestamp,
+    errors: &mut Errors,
+) -> Option<FieldError> {
+    let mut too_early = match expiry {
+        Expiry::At(at) if !limits.times(now).contains(&at) => Some(expires_at_error(limits, now)),
+        _ => None,
+    };
+    let may_be_repeated = request.headers().contains_key("idempotency-key");
+    errors.extend(too_early.take_if(|_| !may_be_repeated || !errors.is_empty()));
+    too_early
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct RotateKeyBody {
+    role: Text<Role>,
+    expires_in_days: Integer,
+    expires_at: Text<String>,
+    max_clusters: Integer,
+    self_rotate: Flag,
+    overlap_seconds: Integer,
+}
+
+/// Reads a user's request to rotate a key. An expiry that is too early is treated as by [`create_key`].
+pub fn rotate_key(
+    request: &Request,
+    limits: &KeyLimits,
+    now: Timestamp,
+) -> Result<RotateRequest, Error> {
+    let (body, mut errors) = body::read::<RotateKeyBody>(request)?;
+    let role = errors.required("role", body.role);
+    let max_clusters = required_limit(body.max_clusters, &mut errors);
+    let expiry = expiry(
+        body.expires_in_days,
+        body.expires_at,
+        limits,
+        now,
+        &mut errors,
+    );
+    let self_rotate = errors.value("self_rotate", body.self_rotate);
+    let overlap = overlap(body.overlap_seconds, &mut errors);
+    let too_early = too_early(request, expiry, limits, now, &mut errors);
+    let (Some(role), Some(max_clusters)) = (role, max_clusters) else {
+        return Err(errors.into_error());
+    };
+    errors.finish()?;
+    Ok(RotateRequest {
+        role,
+        max_clusters,
+        self_rotate: self_rotate.unwrap_or_default(),
+        expiry,
+        overlap,
+        too_early,
+    })
+}
+
+/// How long a replaced secret stays valid.
+fn overlap(seconds: Integer, errors: &mut Errors) -> Duration {
+    let longest = i64::try_from(7 * DAY).unwrap_or_default();
+    let seconds = errors.integer("overlap_seconds", seconds, 0..=longest);
+    Duration::from_secs(seconds.map_or(DAY, i64::unsigned_abs))
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct RotatePresentedKeyBody {
+    access_key: Text<String>,
+    overlap_seconds: Integer,
+}
+
+/// Reads the key to rotate from a JSON body. If the body is empty, or is JSON without a key, the bearer token is the
+/// key. Also returns the overlap.
+pub fn rotate_presented_key(request: &Request) -> Result<(AccessKey, Duration), Error> {
+    if body::kind(request) == Kind::Empty {
+        let key = bearer_key(request.headers()).ok_or(NO_JSON_KEY)?;
+        return Ok((key, Duration::from_secs(DAY)));
+    }
+    let (body, mut errors) = body::read::<RotatePresentedKeyBody>(request)?;
+    let overlap = overlap(body.overlap_seconds, &mut errors);
+    let Some(key) = key_or_bearer(request, body.access_key, &mut errors) else {
+        return Err(errors.into_error());
+    };
+    errors.finish()?;
+    Ok((key, overlap))
+}
+
+const NO_JSON_KEY: Error =
+    Error::MalformedBody("send the key as JSON {\"access_key\": …} or as a bearer token");
 
 fn expires_at_error(limits: &KeyLimits, now: Timestamp) -> FieldError {
     let (first, last) = limits.times(now).into_inner();
@@ -122,17 +217,19 @@ struct LimitKeyBody {
 
 pub fn limit_key(request: &Request) -> Result<u32, Error> {
     let (body, mut errors) = body::read::<LimitKeyBody>(request)?;
-    let given = !body.max_clusters.is_absent();
-    let max_clusters = errors.integer("max_clusters", body.max_clusters, 1..=MOST_CLUSTERS.into());
-    if !given {
-        errors.add("max_clusters", "is required");
-    }
-    let max_clusters = max_clusters.and_then(|max| u32::try_from(max).ok());
-    let Some(max_clusters) = max_clusters else {
+    let Some(max_clusters) = required_limit(body.max_clusters, &mut errors) else {
         return Err(errors.into_error());
     };
     errors.finish()?;
     Ok(max_clusters)
+}
+
+fn required_limit(max_clusters: Integer, errors: &mut Errors) -> Option<u32> {
+    if max_clusters.is_absent() {
+        errors.add("max_clusters", "is required");
+    }
+    let max_clusters = errors.integer("max_clusters", max_clusters, 1..=MOST_CLUSTERS.into());
+    max_clusters.and_then(|max| u32::try_from(max).ok())
 }
 
 #[derive(Default, Deserialize)]

@@ -13,8 +13,8 @@ use crate::{
     model::{
         Action, AuditEntry, Change, Cluster, ClusterName, ClusterNumber, ClusterType, EntryId,
         FieldValue, JoinTokenRecord, KeyId, KeySnapshot, KeyStatus, Liveness, MOST_CLUSTERS, Node,
-        NodeName, NodeNumber, Permissions, Principal, Revocation, Role, Target, TenantId,
-        Timestamp, TokenIssuer, User, UserId, UserStatus,
+        NodeName, NodeNumber, Permissions, Principal, Revocation, Role, SupersededUse, Target,
+        TenantId, Timestamp, TokenIssuer, User, UserId, UserStatus,
     },
     policy::Grant,
     process::config::KeyLimits,
@@ -61,11 +61,36 @@ pub struct KeyView {
     last_used_at: Option<String>,
     max_clusters: u32,
     clusters_used: u32,
+    self_rotate: bool,
+    generation: u32,
+    rotated_at: Option<String>,
+    /// For the holder of a previous secret.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    superseded: Option<bool>,
+    /// When the previous secret ends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    superseded_until: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    previous_used_at: Option<String>,
+}
+
+impl KeyView {
+    /// The record for the holder of the key. `superseded_until` is the end of the presented secret, if a rotation has
+    /// replaced it.
+    #[must_use]
+    pub fn for_holder(key: KeySnapshot, superseded_until: Option<Timestamp>) -> Self {
+        Self {
+            superseded: superseded_until.map(|_| true),
+            superseded_until: superseded_until.map(|end| end.to_string()),
+            ..key.into()
+        }
+    }
 }
 
 impl From<KeySnapshot> for KeyView {
     fn from(key: KeySnapshot) -> Self {
         let record = key.record;
+        let previous = record.previous.as_ref();
         let (revoked_at, revoked_by, revoked_reason) = match key.revocation {
             Some(Revocation { at, by, reason }) => (Some(at.to_string()), Some(by), reason),
             None => (None, None, None),
@@ -75,6 +100,11 @@ impl From<KeySnapshot> for KeyView {
             name: record.name,
             tenant_id: record.tenant_id,
             user_id: record.user_id,
+            superseded: None,
+            superseded_until: previous.map(|previous| previous.ends_at.to_string()),
+            previous_used_at: previous
+                .and_then(|previous| previous.used_at)
+                .map(|at| at.to_string()),
             role: record.role,
             effective_role: key.effective_role,
             status: key.status,
@@ -88,11 +118,14 @@ impl From<KeySnapshot> for KeyView {
             last_used_at: record.last_used_at.map(|at| at.to_string()),
             max_clusters: record.max_clusters,
             clusters_used: record.clusters_used,
+            self_rotate: record.self_rotate,
+            generation: record.generation,
+            rotated_at: record.rotated_at.map(|at| at.to_string()),
         }
     }
 }
 
-/// A new key: its record, and the key itself, which no other response contains.
+/// A new or rotated key: its record, and the key itself, which no other response contains.
 #[derive(Serialize)]
 pub struct CreatedKeyView<'a> {
     #[serde(flatten)]
@@ -144,6 +177,30 @@ impl From<AuditEntry> for AuditEntryView {
             user_agent: entry.origin.user_agent,
             request_id: entry.origin.request_id,
             recorded_at: entry.recorded_at.map(|at| at.to_string()),
+        }
+    }
+}
+
+/// The detail of the event about the first use of a replaced secret.
+#[derive(Serialize)]
+pub struct SupersededUseView {
+    id: EntryId,
+    time: String,
+    tenant_id: TenantId,
+    target: Target,
+    generation: u32,
+    superseded_until: String,
+}
+
+impl From<SupersededUse> for SupersededUseView {
+    fn from(used: SupersededUse) -> Self {
+        Self {
+            id: used.id,
+            time: used.at.to_millis_text(),
+            tenant_id: used.tenant_id,
+            target: used.target,
+            generation: used.generation,
+            superseded_until: used.superseded_until.to_string(),
         }
     }
 }

@@ -118,6 +118,49 @@ pub struct KeyRecord {
     pub unused_reported_at: Option<Timestamp>,
     /// Absent before the key is signed, and in the history of an expired key.
     pub hash: Option<KeyHash>,
+    /// How often the key was rotated.
+    pub generation: u32,
+    /// When the key was rotated last.
+    pub rotated_at: Option<Timestamp>,
+    /// Whether the key may rotate itself. Its signature must allow that too.
+    pub self_rotate: bool,
+    /// The highest generation of which a use as the current secret was recorded. Generation 0 is never recorded.
+    pub used_generation: u32,
+    /// The secret that the last rotation replaced.
+    pub previous: Option<PreviousSecret>,
+}
+
+/// The secret that a rotation replaced. Its record stays until the next rotation or until the key expires, so that the
+/// holder is told that the secret was superseded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PreviousSecret {
+    /// Absent in the history of an expired key.
+    pub hash: Option<KeyHash>,
+    /// The generation of the secret. Only for the record of its use, because validations may write it.
+    pub generation: u32,
+    /// The first second in which the secret is no longer valid.
+    pub ends_at: Timestamp,
+    /// The last recorded use since the rotation.
+    pub used_at: Option<Timestamp>,
+}
+
+/// A secret of a key: its current one, or the one that the last rotation replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Secret {
+    Current,
+    /// Valid until this time.
+    Previous(Timestamp),
+}
+
+impl Secret {
+    /// The end of a previous secret.
+    #[must_use]
+    pub const fn superseded_until(self) -> Option<Timestamp> {
+        match self {
+            Self::Current => None,
+            Self::Previous(end) => Some(end),
+        }
+    }
 }
 
 /// The state of a key at a given time.
@@ -209,9 +252,24 @@ impl KeyRecord {
         self.hash.is_some() && self.status(Some(owner), now) == KeyStatus::Active
     }
 
-    /// Whether `hash` is the hash of the key as it was last issued.
+    /// The secret with this hash. `generation` is the one in its signature: a secret counts as previous only if it was
+    /// signed for an earlier generation than that of the record.
     #[must_use]
-    pub fn has_hash(&self, hash: KeyHash) -> bool {
-        self.hash == Some(hash)
+    pub fn secret(&self, hash: KeyHash, generation: u32) -> Option<Secret> {
+        if self.hash == Some(hash) {
+            return Some(Secret::Current);
+        }
+        let previous = self.previous.as_ref()?;
+        (previous.hash == Some(hash) && generation < self.generation)
+            .then_some(Secret::Previous(previous.ends_at))
+    }
+
+    /// Whether a use of the current secret was recorded.
+    #[must_use]
+    pub fn is_current_used(&self) -> bool {
+        match self.generation {
+            0 => self.last_used_at.is_some(),
+            generation => self.used_generation >= generation,
+        }
     }
 }

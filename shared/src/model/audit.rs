@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{
+    access_key::KeyRecord,
     id::{ClusterName, KeyId, TenantId, UserId},
     origin::Origin,
     principal::Principal,
@@ -111,6 +112,42 @@ impl AuditEntry {
     }
 }
 
+/// The first use of a secret after a rotation has replaced it. It becomes an event, but no entry of the audit trail,
+/// because nobody has changed anything.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SupersededUse {
+    /// Derived from the key and the generation, so that it is the same in every copy of the event.
+    pub id: EntryId,
+    pub at: Timestamp,
+    pub tenant_id: TenantId,
+    pub target: Target,
+    /// The generation of the secret that was used.
+    pub generation: u32,
+    /// When the secret ends.
+    pub superseded_until: Timestamp,
+}
+
+impl SupersededUse {
+    /// The name of the event.
+    pub const NAME: &str = "access-key.superseded-used";
+
+    /// `None` if no use of the previous secret was recorded.
+    #[must_use]
+    pub fn of(key: &KeyRecord) -> Option<Self> {
+        let previous = key.previous.as_ref()?;
+        let (key_id, generation) = (key.key_id.to_string(), previous.generation.to_string());
+        let parts = [Self::NAME, key.tenant_id.as_str(), &key_id, &generation];
+        Some(Self {
+            id: EntryId::of(&parts),
+            at: previous.used_at?,
+            tenant_id: key.tenant_id.clone(),
+            target: Target::key(key.key_id, &key.user_id),
+            generation: previous.generation,
+            superseded_until: previous.ends_at,
+        })
+    }
+}
+
 /// The id of an entry: a UUIDv8 (RFC 9562), which is derived from the request. If a response from DynamoDB is lost and
 /// the entry is written again, the second write therefore replaces the entry and does not add another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -172,6 +209,8 @@ pub enum Action {
     AccessKeyCreated,
     /// A request was repeated with the same `Idempotency-Key`, and replaced the unused secret.
     AccessKeyReissued,
+    /// The key got a new secret, generation and expiry.
+    AccessKeyRotated,
     AccessKeyChanged,
     AccessKeyRevoked,
     /// A notice: the key will expire.
@@ -196,9 +235,10 @@ pub enum Action {
 }
 
 impl Action {
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::AccessKeyCreated,
         Self::AccessKeyReissued,
+        Self::AccessKeyRotated,
         Self::AccessKeyChanged,
         Self::AccessKeyRevoked,
         Self::AccessKeyExpiring,
@@ -221,6 +261,7 @@ impl Action {
         match self {
             Self::AccessKeyCreated => "access-key.created",
             Self::AccessKeyReissued => "access-key.reissued",
+            Self::AccessKeyRotated => "access-key.rotated",
             Self::AccessKeyChanged => "access-key.changed",
             Self::AccessKeyRevoked => "access-key.revoked",
             Self::AccessKeyExpiring => "access-key.expiring",

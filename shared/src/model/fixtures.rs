@@ -42,5 +42,10 @@ pub(crate) fn key(owner: &User, hash: KeyHash) -> KeyRecord {
         due_at: Some(at(-60)),
         unused_reported_at: None,
         hash: Some(hash),
+        generation: 0,
+        rotated_at: None,
+        self_rotate: false,
+        used_generation: 0,
+        previous: None,
     }
 }

@@ -9,7 +9,6 @@ use ring::digest;
 use zeroize::Zeroizing;
 
 use super::{
-    access_key::KeyHash,
     id::{ClusterName, ClusterNumber, KeyId, NodeName, TenantId, UserId},
     time::Timestamp,
 };
@@ -62,8 +61,6 @@ pub struct JoinTokenRecord {
     pub user_id: UserId,
     /// The key that the token was issued to.
     pub key_id: KeyId,
-    /// The key's hash when the token was issued. Issuing the key again invalidates the token.
-    pub key_hash: KeyHash,
     pub cluster: ClusterName,
     /// Deleting the cluster invalidates the token, even if a new cluster gets the same name.
     pub cluster_number: ClusterNumber,

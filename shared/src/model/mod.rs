@@ -20,9 +20,13 @@ mod text;
 mod time;
 mod user;
 
-pub use access_key::{KeyHash, KeyRecord, KeySnapshot, KeyStatus, MOST_CLUSTERS, TokenIssuer};
+pub use access_key::{
+    KeyHash, KeyRecord, KeySnapshot, KeyStatus, MOST_CLUSTERS, PreviousSecret, Secret, TokenIssuer,
+};
 pub use actor::{Actor, Caller, Identity};
-pub use audit::{Action, AuditEntry, Change, EntryId, FieldValue, Target, TargetKind};
+pub use audit::{
+    Action, AuditEntry, Change, EntryId, FieldValue, SupersededUse, Target, TargetKind,
+};
 pub use cluster::{Cluster, ClusterType, Liveness, Node, NodeQuota};
 pub use id::{
     ClusterName, ClusterNumber, InvalidId, KeyId, NodeName, NodeNumber, Redemption, TenantId,

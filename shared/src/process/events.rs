@@ -7,6 +7,10 @@
 pub const ACCESS_KEY_CREATED: &str = "access-key.created";
 /// A request was repeated with its `Idempotency-Key`, and replaced the unused secret.
 pub const ACCESS_KEY_REISSUED: &str = "access-key.reissued";
+/// A key was rotated by a user, or by its holder.
+pub const ACCESS_KEY_ROTATED: &str = "access-key.rotated";
+/// A secret was used after the overlap of the rotation that replaced it.
+pub const ACCESS_KEY_SUPERSEDED: &str = "access-key.superseded-refused";
 /// A key was revoked by a user, or by its holder.
 pub const ACCESS_KEY_REVOKED: &str = "access-key.revoked";
 /// A key was refused by the authorizer.

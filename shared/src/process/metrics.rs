@@ -15,6 +15,8 @@ use super::clock;
 pub enum Metric {
     /// `KeysCreated`: new keys. Keys that are issued again for the same `Idempotency-Key` are not counted.
     KeyCreated,
+    /// `Rotations` by `Kind`: `key` (by a user) or `holder` (with the presented key). Repetitions are not counted.
+    Rotated(&'static str),
     /// `Revocations` by `Kind`: `key` (one key), `user` (all keys of a user, counted once), `holder` (the presented
     /// key) or `unused` (by the system).
     Revoked(&'static str),
@@ -51,6 +53,7 @@ pub fn count(metric: Metric) {
 fn line(metric: Metric, namespace: &str, timestamp: i64) -> String {
     let (name, dimensions): (_, &[(&str, &str)]) = match metric {
         Metric::KeyCreated => ("KeysCreated", &[]),
+        Metric::Rotated(kind) => ("Rotations", &[("Kind", kind)]),
         Metric::Revoked(kind) => ("Revocations", &[("Kind", kind)]),
         Metric::Notice(action) => ("Notices", &[("Action", action)]),
         Metric::KeyExpired => ("KeysExpired", &[]),

@@ -29,6 +29,8 @@ pub struct KeyRequest {
     pub name: Name,
     pub role: Role,
     pub max_clusters: u32,
+    /// Whether the holder of the key may rotate it.
+    pub self_rotate: bool,
     pub expiry: Expiry,
     /// The largest number of live keys of the owner.
     pub quota: usize,
@@ -44,6 +46,24 @@ pub enum Expiry {
     /// The lifetime of the key.
     In(Duration),
     At(Timestamp),
+}
+
+impl Expiry {
+    /// The expiry of a key that is issued at `now`.
+    pub(super) fn from(self, now: Timestamp) -> Timestamp {
+        match self {
+            Self::In(duration) => now + duration,
+            Self::At(time) => time,
+        }
+    }
+
+    /// A text that identifies this expiry in a fingerprint.
+    pub(super) fn fingerprint(self) -> String {
+        match self {
+            Self::In(duration) => format!("In({})", duration.as_secs()),
+            Self::At(time) => format!("At({})", time.as_seconds()),
+        }
+    }
 }
 
 /// Creates a key for a user. If a request is repeated with the same `Idempotency-Key` within 24 hours, the same key
@@ -130,6 +150,11 @@ impl Parties<'_> {
             .with_new("role", signed.role)
             .with_new("max_clusters", signed.max_clusters)
             .with_new("expires_at", signed.expires_at)
+            .with(
+                "self_rotate",
+                None::<&str>,
+                signed.self_rotate.then_some("true"),
+            )
     }
 }
 
@@ -147,7 +172,6 @@ async fn issue(
     let (record, key) = sign(service, record).await?;
     let entry = parties.entry(Action::AccessKeyCreated, &record, now);
     let Parties { me, owner, .. } = parties;
-    let forgotten = now - IDEMPOTENCY_LIFETIME;
     let store = &service.store;
     match store
         .create_key(
@@ -155,7 +179,6 @@ async fn issue(
             (me, owner),
             idempotency,
             (quota, request.quota),
-            forgotten,
             &entry,
         )
         .await?
@@ -188,17 +211,15 @@ async fn reissue(
     now: Timestamp,
 ) -> Result<Option<(KeyRecord, AccessKey)>, Error> {
     if idempotency.fingerprint != earlier.fingerprint {
-        return Err(Error::Conflict(
-            "idempotency_key_reused",
-            "this Idempotency-Key was used for a different request: use a new one",
-        ));
+        return Err(REUSED);
     }
     let Parties { me, owner, .. } = parties;
     let store = &service.store;
     let found = store
         .key(&owner.tenant_id, &owner.user_id, earlier.key_id)
         .await?;
-    let found = found.filter(|key| key.is_live(owner, now) && key.last_used_at.is_none());
+    let is_as_created = |key: &KeyRecord| key.generation == 0 && !key.is_current_used();
+    let found = found.filter(|key| key.is_live(owner, now) && is_as_created(key));
     let Some((found, hash)) = found.and_then(|key| key.hash.map(|hash| (key, hash))) else {
         return Err(Error::IdempotencyKeyCompleted(earlier.key_id));
     };
@@ -234,13 +255,21 @@ async fn reissue(
     }
 }
 
-const IN_PROGRESS: Error = Error::Conflict(
+pub(super) const REUSED: Error = Error::Conflict(
+    "idempotency_key_reused",
+    "this Idempotency-Key was used for a different request: use a new one",
+);
+
+pub(super) const IN_PROGRESS: Error = Error::Conflict(
     "idempotency_in_progress",
     "another request with this Idempotency-Key is in progress: retry later, and the key gets a new secret",
 );
 
 /// Signs a key, and puts its hash into its record.
-async fn sign(service: &KeyService, record: KeyRecord) -> Result<(KeyRecord, AccessKey), Error> {
+pub(super) async fn sign(
+    service: &KeyService,
+    record: KeyRecord,
+) -> Result<(KeyRecord, AccessKey), Error> {
     let KeyService { kms, issuer, .. } = service;
     let key = kms.sign(Claims::of(&record), issuer).await?;
     let hash = Some(key.hash());
@@ -262,37 +291,42 @@ impl KeyRequest {
             clusters_used: 0,
             created_at,
             created_by: me.principal(),
-            expires_at: match self.expiry {
-                Expiry::In(duration) => created_at + duration,
-                Expiry::At(time) => time,
-            },
+            expires_at: self.expiry.from(created_at),
             epoch: owner.epoch,
             revocation: None,
             last_used_at: None,
             due_at: Some(created_at),
             unused_reported_at: None,
             hash: None,
+            generation: 0,
+            rotated_at: None,
+            self_rotate: self.self_rotate,
+            used_generation: 0,
+            previous: None,
         })
     }
 
     fn idempotency(&self, actor: &Actor, idempotency_key: &str) -> Idempotency {
-        let max_clusters = self.max_clusters;
-        let limits = match self.expiry {
-            Expiry::In(duration) => format!("In({}) {max_clusters}", duration.as_secs()),
-            Expiry::At(time) => format!("At({}) {max_clusters}", time.as_seconds()),
-        };
+        let limits = format!("{} {}", self.expiry.fingerprint(), self.max_clusters);
+        let mut parts = vec![self.name.as_str(), self.role.as_str(), &limits];
+        parts.extend(self.self_rotate.then_some("self_rotate"));
         Idempotency {
-            id: match &actor.identity {
-                Identity::Person(person) => hash(&[person.user_id.as_str(), idempotency_key]),
-                Identity::Operator(client) => hash(&["operator", client, idempotency_key]),
-            },
-            fingerprint: hash(&[self.name.as_str(), self.role.as_str(), &limits]),
+            id: idempotency_id(actor, idempotency_key),
+            fingerprint: hash(&parts),
         }
     }
 }
 
+/// Identifies the `Idempotency-Key` of a person or an operator.
+pub(super) fn idempotency_id(actor: &Actor, idempotency_key: &str) -> String {
+    match &actor.identity {
+        Identity::Person(person) => hash(&[person.user_id.as_str(), idempotency_key]),
+        Identity::Operator(client) => hash(&["operator", client, idempotency_key]),
+    }
+}
+
 /// Hashes each part with its length, so that different lists of parts never produce the same input to the hash.
-fn hash(parts: &[&str]) -> String {
+pub(super) fn hash(parts: &[&str]) -> String {
     let mut context = digest::Context::new(&digest::SHA256);
     for part in parts {
         context.update(&(part.len() as u64).to_be_bytes());
@@ -314,6 +348,7 @@ mod tests {
             name: "ci".parse().unwrap(),
             role: Role::Viewer,
             max_clusters: 1,
+            self_rotate: false,
             expiry,
             quota: 1,
             first_sign_ins: 1,

@@ -23,6 +23,7 @@ mod publish_entries;
 mod repair;
 mod republish;
 mod revoke_key;
+mod rotate_key;
 mod update_key;
 mod users;
 mod validate_key;
@@ -42,10 +43,11 @@ pub use list_keys::{Horizon, KeyFilter, get_key, list_tenant_keys, list_user_key
 pub use notices::{NoticeReport, write_notices};
 pub use onboard_cluster::{Joining, onboard_cluster};
 pub use page::{Listing, PageRequest};
-pub use publish_entries::{PublishError, publish_entries};
+pub use publish_entries::{Happening, PublishError, publish_entries};
 pub use repair::{RepairReport, RepairRequest, RepairStep, repair_tenant};
 pub use republish::{Republication, RepublishReport, republish};
 pub use revoke_key::{revoke_all_keys, revoke_key, revoke_presented_key};
+pub use rotate_key::{RotateRequest, rotate_key, rotate_presented_key};
 pub use update_key::limit_key;
 pub use users::{
     UserChange, UserFilter, change_user, delete_user, get_user, list_users, provision_user,

@@ -286,7 +286,8 @@ fn idle_since(key: &KeyRecord) -> Timestamp {
 
 /// The notices about the expiry of a key, and when they become due.
 fn expiry_notices(key: &KeyRecord, settings: &NoticeSettings) -> Vec<(Action, Timestamp)> {
-    let lifetime = key.expires_at.since(key.created_at).unwrap_or_default();
+    let issued_at = key.rotated_at.unwrap_or(key.created_at);
+    let lifetime = key.expires_at.since(issued_at).unwrap_or_default();
     let marks = settings.before_expiry.iter();
     marks
         .filter(|mark| **mark * 2 <= lifetime)

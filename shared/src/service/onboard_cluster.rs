@@ -10,12 +10,17 @@
 
 use std::collections::BTreeSet;
 
-use super::{clusters, error::Error, key_service::KeyService, validate_key::is_use_due};
+use super::{
+    clusters,
+    error::Error,
+    key_service::KeyService,
+    validate_key::{is_use_due, report_superseded},
+};
 use crate::{
     model::{
         Action, AuditEntry, Cluster, ClusterName, ClusterNumber, ClusterType, JoinToken,
         JoinTokenRecord, KeyRecord, Node, NodeName, NodeNumber, NodeQuota, Origin, Permission,
-        Principal, Target, Timestamp,
+        Principal, Secret, Target, Timestamp,
     },
     policy::{self, Grant, RefusalCode},
     process::{
@@ -81,6 +86,9 @@ pub async fn onboard_cluster(
         let onboarding = match decide(state, slots, &request, attempts.are_many(), now) {
             Decision::ReadAgain => continue,
             Decision::Refuse(refusal) => {
+                if let Refusal::Key(code) = refusal {
+                    report_superseded(key, code);
+                }
                 if refusal == Refusal::LimitReached {
                     metrics::count(Metric::Onboarding("limit_reached"));
                 }
@@ -169,7 +177,8 @@ async fn only_cluster(
     // A refused key must not reveal anything about its slots.
     let (record, owner) = store.key_and_owner(key.claims()).await?;
     let required = Permission::ClustersOnboard.into();
-    policy::evaluate(key, record.as_ref(), owner.as_ref(), required, now)?;
+    policy::evaluate(key, record.as_ref(), owner.as_ref(), required, now)
+        .inspect_err(|code| report_superseded(key, *code))?;
     let (tenant, _, key_id) = key.claims().ids();
     let mut names = store.slots(tenant, key_id, 2).await?;
     match (names.pop(), names.is_empty()) {
@@ -273,6 +282,10 @@ fn decide(
     let (Some(key), Some(owner)) = (state.key, state.owner) else {
         return Decision::ReadAgain;
     };
+    let secret = match grant.superseded_until {
+        Some(end) => Secret::Previous(end),
+        None => Secret::Current,
+    };
     let is_holder = |cluster: &Cluster| cluster.holders.contains(&key.key_id);
     let is_holder = state.cluster.as_ref().is_some_and(is_holder);
     let is_new_cluster = state.cluster.is_none();
@@ -294,7 +307,7 @@ fn decide(
     }
     let slot = match slots {
         None => Slot::Held {
-            record_use: is_use_due(&key, now),
+            record_use: is_use_due(&key, secret, now),
             is_holder,
         },
         // Another call with the same key has just taken the slot.
@@ -309,6 +322,7 @@ fn decide(
         may_add_node: request.counted_in == Some(cluster.number),
         join_token: request.join_token(cluster.number, now),
         key,
+        secret,
         owner,
         slot,
         cluster,
@@ -403,7 +417,6 @@ impl Request<'_> {
             tenant_id: tenant_id.clone(),
             user_id: user_id.clone(),
             key_id,
-            key_hash: self.key.hash(),
             cluster: self.cluster.clone(),
             cluster_number: cluster,
             node: self.node.clone(),
@@ -705,6 +718,7 @@ mod tests {
             match code {
                 RefusalCode::Invalid => case.key.hash = None,
                 RefusalCode::Expired => case.key.expires_at = at(0),
+                RefusalCode::Superseded => unreachable!("tested in rotate_key"),
                 RefusalCode::Revoked => case.owner.epoch = case.owner.epoch.next(NOW),
                 RefusalCode::OwnerInactive => case.owner.status = UserStatus::Inactive,
                 RefusalCode::Forbidden => case.key.role = Role::Viewer,

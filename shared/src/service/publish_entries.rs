@@ -1,10 +1,10 @@
 //! Publishes the audit trail: each entry that was added to the table becomes an event. An entry that could not be
 //! written with its change waits in another item. This module adds such an entry to the audit trail, where it becomes
-//! an event like the others.
+//! an event like the others. The first use of a replaced secret becomes an event, but no entry.
 
 use crate::{
     bus::{Bus, BusError, Event},
-    model::{AuditEntry, Timestamp},
+    model::{AuditEntry, SupersededUse, Timestamp},
     process::metrics::{self, Metric},
     store::{Outgoing, Store, StoreError, StreamRecord},
 };
@@ -18,21 +18,34 @@ pub enum PublishError {
     Bus(#[from] BusError),
 }
 
-pub(super) fn event(entry: AuditEntry, render: impl Fn(AuditEntry) -> String) -> Event {
-    Event {
-        detail_type: entry.action.as_str(),
-        time: entry.at,
-        detail: render(entry),
+/// What becomes an event.
+#[derive(Debug)]
+pub enum Happening {
+    Entry(AuditEntry),
+    SupersededUse(SupersededUse),
+}
+
+impl Happening {
+    pub(super) fn event(self, render: impl Fn(Self) -> String) -> Event {
+        let (detail_type, time) = match &self {
+            Self::Entry(entry) => (entry.action.as_str(), entry.at),
+            Self::SupersededUse(used) => (SupersededUse::NAME, used.at),
+        };
+        Event {
+            detail_type,
+            time,
+            detail: render(self),
+        }
     }
 }
 
-/// Handles records of the table's stream, each with a tag. `render` returns the JSON of an entry. Returns the tags of
-/// the records that failed. These records must be delivered again. Events are sent at least once. An entry that waits
-/// is added to the audit trail once.
+/// Handles records of the table's stream, each with a tag. `render` returns the JSON of an event's detail. Returns the
+/// tags of the records that failed. These records must be delivered again. Events are sent at least once. An entry that
+/// waits is added to the audit trail once.
 pub async fn publish_entries<T>(
     (store, bus): (&Store, &Bus),
     records: Vec<(T, StreamRecord)>,
-    render: impl Fn(AuditEntry) -> String,
+    render: impl Fn(Happening) -> String,
     now: Timestamp,
 ) -> Vec<(T, PublishError)> {
     let (mut tags, mut events, mut failed) = (Vec::new(), Vec::new(), Vec::new());
@@ -41,7 +54,11 @@ pub async fn publish_entries<T>(
             Ok(Outgoing::Nothing) => {}
             Ok(Outgoing::Entry(entry)) => {
                 tags.push(tag);
-                events.push(event(entry, &render));
+                events.push(Happening::Entry(entry).event(&render));
+            }
+            Ok(Outgoing::SupersededUse(used)) => {
+                tags.push(tag);
+                events.push(Happening::SupersededUse(used).event(&render));
             }
             Ok(Outgoing::Pending(pending)) => {
                 if let Err(error) = store.enter_pending(pending, now).await {

@@ -5,10 +5,10 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use super::publish_entries::{PublishError, event};
+use super::publish_entries::{Happening, PublishError};
 use crate::{
     bus::Bus,
-    model::{AuditEntry, TenantId, Timestamp},
+    model::{TenantId, Timestamp},
     process::{
         events,
         metrics::{self, Metric},
@@ -53,7 +53,7 @@ pub struct RepublishReport {
 pub async fn republish(
     (store, bus): (&Store, &Bus),
     request: &Republication,
-    render: impl Fn(AuditEntry) -> String,
+    render: impl Fn(Happening) -> String,
     now: Timestamp,
 ) -> Option<RepublishReport> {
     let Republication { tenant, .. } = request;
@@ -74,7 +74,11 @@ pub async fn republish(
                 break;
             }
         };
-        let events: Vec<_> = page.items.into_iter().map(|e| event(e, &render)).collect();
+        let events: Vec<_> = page
+            .items
+            .into_iter()
+            .map(|e| Happening::Entry(e).event(&render))
+            .collect();
         let results = bus.send(&events).await;
         report.sent += results.iter().filter(|result| result.is_ok()).count();
         if let Some(error) = results.into_iter().find_map(Result::err) {

@@ -97,7 +97,7 @@ pub async fn revoke_presented_key(
     let (tenant, user, key_id) = key.claims().ids();
     let store = &service.store;
     let record = store.key(tenant, user, key_id).await?;
-    if !policy::may_revoke_as_holder(&key, record.as_ref()) {
+    if !policy::may_revoke_as_holder(&key, record.as_ref(), now) {
         return Err(Error::NotAKey);
     }
     let revocation = Revocation::new(now, key_id, reason);

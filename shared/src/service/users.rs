@@ -54,7 +54,7 @@ async fn read_both(
 
 /// Only a recorded sign-in turns a person into an administrator. Every administrator is therefore in the directory,
 /// where others can deactivate them.
-fn known(actor: &Actor, user: Option<User>, now: Timestamp) -> Result<Caller, Error> {
+pub(super) fn known(actor: &Actor, user: Option<User>, now: Timestamp) -> Result<Caller, Error> {
     let person = match &actor.identity {
         Identity::Person(person) => person,
         Identity::Operator(client) => return Ok(operator(actor, client)),

@@ -9,9 +9,10 @@ use super::{
     validation_cache::{Lookup, ValidationCache},
 };
 use crate::{
-    model::{KeyRecord, KeySnapshot, Required, Timestamp},
+    model::{KeyRecord, KeySnapshot, Required, Secret, Timestamp},
     policy::{Grant, RefusalCode},
     process::{
+        events,
         metrics::{self, Metric},
         telemetry,
     },
@@ -68,6 +69,7 @@ pub async fn validate_key(
     let cached = cache.and_then(|cache| cache.get(&request.key, request.max_staleness, now));
     if let Some((checked_at, lookup)) = cached {
         let result = lookup.evaluate(request.required, now);
+        let result = result.inspect_err(|code| report_superseded(&lookup.key, *code));
         return Ok(Validation { result, checked_at });
     }
     let result = match service.verify(&request.key, now).await? {
@@ -84,7 +86,8 @@ pub async fn validate_key(
     Ok(Validation { result, checked_at })
 }
 
-/// Validates a key and, if it is valid, returns the record of that key.
+/// Validates a key and, if it is valid, returns the record of that key. Also returns when the presented secret ends, if
+/// a rotation has replaced it.
 ///
 /// # Errors
 /// As for [`validate_key`].
@@ -92,7 +95,7 @@ pub async fn get_calling_key(
     service: &KeyService,
     key: &AccessKey,
     now: Timestamp,
-) -> Result<Result<KeySnapshot, RefusalCode>, Error> {
+) -> Result<Result<(KeySnapshot, Option<Timestamp>), RefusalCode>, Error> {
     service.refresh_if_due(now);
     let key = match service.verify(key, now).await? {
         Err(code) => return Ok(Err(code)),
@@ -101,9 +104,10 @@ pub async fn get_calling_key(
     let lookup = read(&service.store, key).await?;
     let grant = evaluate(&service.store, &lookup, Required::default(), now).await;
     let Lookup { record, owner, .. } = lookup;
-    Ok(grant.and_then(|_| {
+    Ok(grant.and_then(|grant| {
         let record = record.ok_or(RefusalCode::Invalid)?;
-        Ok(record.snapshot(owner.as_ref(), now))
+        let key = record.snapshot(owner.as_ref(), now);
+        Ok((key, grant.superseded_until))
     }))
 }
 
@@ -115,10 +119,27 @@ async fn evaluate(
     now: Timestamp,
 ) -> Result<Grant, RefusalCode> {
     let result = lookup.evaluate(required, now);
-    if result.is_ok() {
-        record_use(store, lookup.record.as_ref(), now).await;
+    match &result {
+        Ok(_) => record_use(store, lookup, now).await,
+        Err(code) => report_superseded(&lookup.key, *code),
     }
     result
+}
+
+/// Logs the use of a secret after the overlap of its rotation: some client did not get the new one, or the secret was
+/// stolen. Nothing is written.
+pub(super) fn report_superseded(key: &VerifiedKey, code: RefusalCode) {
+    if code == RefusalCode::Superseded {
+        let (tenant_id, user_id, key_id) = key.claims().ids();
+        tracing::warn!(
+            event.name = events::ACCESS_KEY_SUPERSEDED,
+            tenant.id = %tenant_id,
+            user.id = %user_id,
+            key.id = %key_id,
+            key.generation = key.claims().generation,
+            "refused a superseded secret of the access key"
+        );
+    }
 }
 
 async fn read(store: &Store, key: VerifiedKey) -> Result<Lookup, Error> {
@@ -131,11 +152,14 @@ async fn read(store: &Store, key: VerifiedKey) -> Result<Lookup, Error> {
 }
 
 /// Records a use of the key. If the write fails or is slow, the validation continues without it.
-async fn record_use(store: &Store, record: Option<&KeyRecord>, now: Timestamp) {
-    let Some(record) = record.filter(|record| is_use_due(record, now)) else {
+async fn record_use(store: &Store, lookup: &Lookup, now: Timestamp) {
+    let Some(record) = &lookup.record else { return };
+    let (hash, generation) = (lookup.key.hash(), lookup.key.claims().generation);
+    let secret = record.secret(hash, generation);
+    let Some(secret) = secret.filter(|secret| is_use_due(record, *secret, now)) else {
         return;
     };
-    let write = store.record_use(record, now - USE_PRECISION, now);
+    let write = store.record_use(record, secret, now - USE_PRECISION, now);
     let cause = match tokio::time::timeout(USE_PATIENCE, write).await {
         Ok(Ok(())) => return,
         Ok(Err(error)) => telemetry::chain(&error),
@@ -149,9 +173,14 @@ async fn record_use(store: &Store, record: Option<&KeyRecord>, now: Timestamp) {
     );
 }
 
-/// Whether the last recorded use is old enough to be replaced.
-pub(super) fn is_use_due(key: &KeyRecord, now: Timestamp) -> bool {
-    key.last_used_at.is_none_or(|at| at <= now - USE_PRECISION)
+/// Whether the last recorded use of this secret is old enough to be replaced. The first use of a new secret is always
+/// recorded, even if the key was used before.
+pub(super) fn is_use_due(key: &KeyRecord, secret: Secret, now: Timestamp) -> bool {
+    let is_old = |at: Option<Timestamp>| at.is_none_or(|at| at <= now - USE_PRECISION);
+    match (secret, &key.previous) {
+        (Secret::Previous(_), Some(previous)) => is_old(previous.used_at),
+        _ => is_old(key.last_used_at) || !key.is_current_used(),
+    }
 }
 
 /// Counts the result of a validation by `function`: `active`, a [`RefusalCode`], or `unavailable`. Requests that time

@@ -83,7 +83,7 @@ impl ValidationCache {
     }
 
     /// Stores a lookup that began at `began`, and replaces any earlier lookup of the key. Removes the key from the
-    /// cache if the table has no record of the key, or a record with another hash.
+    /// cache if the table has no record of the key, or a record with other hashes.
     ///
     /// A Lambda process handles one request at a time, so the last lookup inserted is also the last one read.
     pub(super) fn insert(&self, lookup: &Arc<Lookup>, began: Timestamp) {
@@ -92,7 +92,8 @@ impl ValidationCache {
         }
         let record = lookup.record.as_ref();
         let hash = lookup.key.hash();
-        if record.is_some_and(|record| record.has_hash(hash)) {
+        let generation = lookup.key.claims().generation;
+        if record.is_some_and(|record| record.secret(hash, generation).is_some()) {
             self.lookups().put(hash, (began, Arc::clone(lookup)));
         } else {
             self.lookups().pop(&hash);

@@ -130,7 +130,7 @@ impl Store {
             Some(outcome) => Ok(outcome),
             None => {
                 let pending = to_item(&AuditItem::new(entry, self.audit_retention));
-                let pending = revocation.and_set(PENDING, AttributeValue::M(pending));
+                let pending = revocation.and_set_raw(PENDING, AttributeValue::M(pending));
                 self.table.update(&pending).await
             }
         }

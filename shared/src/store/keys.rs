@@ -16,8 +16,8 @@ use super::{
 };
 use crate::{
     model::{
-        Actor, AuditEntry, Caller, KeyHash, KeyId, KeyRecord, Revocation, TenantId, Timestamp,
-        User, UserId,
+        Actor, AuditEntry, Caller, KeyHash, KeyId, KeyRecord, PreviousSecret, Revocation, Secret,
+        TenantId, Timestamp, User, UserId,
     },
     token::Claims,
 };
@@ -42,6 +42,17 @@ pub struct CreationState {
     /// The earlier request with the same `Idempotency-Key`. It may be older than 24 hours.
     pub earlier: Option<EarlierRequest>,
     pub quota: Quota,
+}
+
+/// The data needed to rotate a key, from one strongly consistent request.
+#[derive(Debug)]
+pub struct RotationState {
+    /// The person who rotates the key, if there is one.
+    pub actor: Option<User>,
+    pub owner: Option<User>,
+    pub key: Option<KeyRecord>,
+    /// The earlier request with the same `Idempotency-Key`. It may be older than 24 hours.
+    pub earlier: Option<EarlierRequest>,
 }
 
 /// The keys that count against the owner's quota.
@@ -86,6 +97,67 @@ fn still_valid(caller: &Caller, owner: &User) -> Vec<Write> {
     let mut checks = vec![is_unchanged(owner)];
     checks.extend(another.map(may_still));
     checks
+}
+
+/// Makes a write of a key fail unless the key is still as it was read, in everything that a rotation depends on.
+/// `owner` is in the key's epoch, so a key that was revoked with others is not written either.
+fn as_read(write: Write, read: &KeyRecord) -> Write {
+    let write = write
+        .when(
+            "#hash = :read_hash AND attribute_not_exists(revoked_at) AND expires_at = :read_end \
+             AND epoch = :read_epoch AND max_clusters = :read_max",
+        )
+        .value(":read_hash", read.hash)
+        .value(":read_end", read.expires_at)
+        .value(":read_epoch", read.epoch)
+        .value(":read_max", read.max_clusters);
+    let used = read.used_generation;
+    let write = match used {
+        0 => write.and("attribute_not_exists(used_generation)"),
+        _ => write
+            .and("used_generation = :read_used")
+            .value(":read_used", used),
+    };
+    match read.previous.as_ref().and_then(|previous| previous.used_at) {
+        None => write.and("attribute_not_exists(previous_used_at)"),
+        Some(at) => write
+            .and("previous_used_at = :read_previous_use")
+            .value(":read_previous_use", at),
+    }
+}
+
+/// Remembers the request that created or rotated a key, unless another request with the same `Idempotency-Key` did so
+/// within 24 hours.
+fn remember(
+    key: &KeyRecord,
+    idempotency: &Idempotency,
+    generation: Option<u32>,
+    began: Timestamp,
+) -> Write {
+    let item = IdempotencyItem {
+        pk: user_pk(&key.tenant_id, &key.user_id),
+        sk: IdempotencySk {
+            hash: idempotency.id.clone(),
+        },
+        key_id: key.key_id,
+        fingerprint: idempotency.fingerprint.clone(),
+        generation,
+        created_at: began,
+        ttl: began + IDEMPOTENCY_LIFETIME,
+    };
+    Write::put(&item)
+        .when("attribute_not_exists(pk) OR created_at <= :forgotten_before")
+        .value(":forgotten_before", began - IDEMPOTENCY_LIFETIME)
+}
+
+/// Sets the attributes that record a use of one of the key's secrets.
+pub(super) fn with_use(write: Write, key: &KeyRecord, secret: Secret, now: Timestamp) -> Write {
+    let write = write.and_set("last_used_at", now);
+    match secret {
+        Secret::Previous(_) => write.and_set("previous_used_at", now),
+        Secret::Current if key.generation > 0 => write.and_set("used_generation", key.generation),
+        Secret::Current => write,
+    }
 }
 
 /// Adds a new key to the quota of its owner, unless the quota is full. Replaces a damaged item.
@@ -215,33 +287,19 @@ impl Store {
     }
 
     /// Writes a new key, provided that the caller and the owner have not changed since they were read, that the owner
-    /// has fewer than `quota` keys, and that the `Idempotency-Key` is unused, or was used before `forgotten_before`.
+    /// has fewer than `quota` keys, and that the `Idempotency-Key` is unused, or was used more than 24 hours ago.
     pub(crate) async fn create_key(
         &self,
         key: &KeyRecord,
         parties: (&Caller, &User),
         idempotency: Option<&Idempotency>,
         quota: (&Quota, usize),
-        forgotten_before: Timestamp,
         entry: &AuditEntry,
     ) -> Result<Issued, StoreError> {
         let (caller, owner) = parties;
         let item = KeyItem::new(key, key.expires_at);
         let mut writes = vec![Write::put(&item).when_absent().return_item()];
-        if let Some(Idempotency { id, fingerprint }) = idempotency {
-            let item = IdempotencyItem {
-                pk: user_pk(&key.tenant_id, &key.user_id),
-                sk: IdempotencySk { hash: id.clone() },
-                key_id: key.key_id,
-                fingerprint: fingerprint.clone(),
-                created_at: key.created_at,
-                ttl: key.created_at + IDEMPOTENCY_LIFETIME,
-            };
-            let put = Write::put(&item)
-                .when("attribute_not_exists(pk) OR created_at <= :forgotten_before")
-                .value(":forgotten_before", forgotten_before);
-            writes.push(put);
-        }
+        writes.extend(idempotency.map(|idem| remember(key, idem, None, key.created_at)));
         let is_idempotent = writes.len() == 2;
         writes.push(count_key(key, quota));
         writes.extend(still_valid(caller, owner));
@@ -294,6 +352,68 @@ impl Store {
             // The response to an earlier attempt of this request was lost.
             Some(Ok(found)) if found.hash == key.hash => Issued::Done,
             _ => Issued::Taken,
+        })
+    }
+
+    /// Reads everything that a rotation depends on. By its holder, a key is rotated without an `actor`.
+    pub(crate) async fn rotation_state(
+        &self,
+        (tenant, owner, key): (&TenantId, &UserId, KeyId),
+        actor: Option<&UserId>,
+        idempotency: Option<&Idempotency>,
+    ) -> Result<RotationState, StoreError> {
+        let another = actor.filter(|actor| *actor != owner);
+        let users = another.into_iter().chain([owner]);
+        let mut keys: Vec<_> = users.map(|user| PrimaryKey::user(tenant, user)).collect();
+        keys.push(PrimaryKey::key(tenant, owner, key));
+        keys.extend(idempotency.map(|i| PrimaryKey::idempotency(tenant, owner, &i.id)));
+        let mut batch = self.table.batch_get(keys).await?;
+        let mut state = RotationState {
+            actor: None,
+            owner: None,
+            key: batch.take::<KeyItem, _>()?,
+            earlier: batch.take::<IdempotencyItem, _>()?,
+        };
+        while let Some(user) = batch.take::<UserItem, User>()? {
+            if user.user_id == *owner {
+                state.owner = Some(user.clone());
+            }
+            if Some(&user.user_id) == actor {
+                state.actor = Some(user);
+            }
+        }
+        Ok(state)
+    }
+
+    /// Changes `read` to `key`, which has a new secret, provided that the key is as it was read, that the owner and the
+    /// caller, if there is one, have not changed either, and that the `Idempotency-Key` is unused or forgotten.
+    pub(crate) async fn rotate_key(
+        &self,
+        (read_key, key): (&KeyRecord, &KeyRecord),
+        (caller, owner): (Option<&Caller>, &User),
+        idempotency: Option<&Idempotency>,
+        now: Timestamp,
+        entry: &AuditEntry,
+    ) -> Result<Issued, StoreError> {
+        let (old, new) = (read_key.expires_at, key.expires_at);
+        let update = Write::change(&KeyItem::new(read_key, old), &KeyItem::new(key, new));
+        let mut writes = vec![as_read(update, read_key).return_item()];
+        writes.extend(idempotency.map(|idem| remember(key, idem, Some(key.generation), now)));
+        match caller {
+            Some(caller) => writes.extend(still_valid(caller, owner)),
+            None => writes.push(is_unchanged(owner)),
+        }
+        writes.push(self.entered(entry));
+        let Outcome::Refused(mut refusals) = self.table.transact(&writes).await? else {
+            return Ok(Issued::Done);
+        };
+        let is_remembered = idempotency.is_some() && refusals.has(1);
+        let found = refusals.take_item(0).map(read::<KeyItem, KeyRecord>);
+        Ok(match found {
+            // An earlier attempt rotated the key, but its response was lost.
+            Some(Ok(found)) if found.hash == key.hash => Issued::Done,
+            _ if is_remembered => Issued::Taken,
+            _ => Issued::Changed,
         })
     }
 
@@ -404,24 +524,37 @@ impl Store {
         Ok(matches!(outcome, Outcome::Done))
     }
 
-    /// Records a use of a key, unless one was recorded after `since`. Does not retry while a transaction holds the key.
+    /// Records a use of one of a key's secrets, unless one was recorded after `since`. Does not retry while a
+    /// transaction holds the key.
     ///
     /// The condition names no attribute that validations may not write, because IAM does not distinguish between
     /// attributes that a request reads and those that it writes.
     pub(crate) async fn record_use(
         &self,
         key: &KeyRecord,
+        secret: Secret,
         since: Timestamp,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let key = PrimaryKey::key(&key.tenant_id, &key.user_id, key.key_id);
-        let update = Write::update(key, "SET last_used_at = :now")
-            .when(
+        let item = PrimaryKey::key(&key.tenant_id, &key.user_id, key.key_id);
+        let update = with_use(Write::check(item), key, secret, now).value(":since", since);
+        let update = match (secret, &key.previous) {
+            (Secret::Previous(_), Some(previous)) => update
+                .when(
+                    "previous_generation = :previous_generation AND \
+                     (attribute_not_exists(previous_used_at) OR previous_used_at <= :since)",
+                )
+                .value(":previous_generation", previous.generation),
+            _ if key.generation > 0 => update.when(
+                "attribute_exists(pk) AND \
+                 (attribute_not_exists(last_used_at) OR last_used_at <= :since OR \
+                 attribute_not_exists(used_generation) OR used_generation < :used_generation)",
+            ),
+            _ => update.when(
                 "attribute_exists(pk) AND \
                  (attribute_not_exists(last_used_at) OR last_used_at <= :since)",
-            )
-            .value(":now", now)
-            .value(":since", since);
+            ),
+        };
         self.table.try_update(&update).await.map(drop)
     }
 
@@ -453,14 +586,19 @@ impl Store {
         Ok(matches!(outcome, Outcome::Done))
     }
 
-    /// Stores the history of an expired key, without its hash, until `ttl`.
+    /// Stores the history of an expired key, without its hashes, until `ttl`.
     pub(crate) async fn archive_key(
         &self,
         key: KeyRecord,
         ttl: Timestamp,
     ) -> Result<Archived, StoreError> {
+        let without_hash = |previous| PreviousSecret {
+            hash: None,
+            ..previous
+        };
         let key = KeyRecord {
             hash: None,
+            previous: key.previous.map(without_hash),
             unused_reported_at: None,
             ..key
         };

@@ -6,13 +6,14 @@ use serde_dynamo::string_set::StringSet;
 
 use super::{
     handle::Store,
+    keys::with_use,
     schema::{ClusterItem, JoinTokenItem, KeyItem, PrimaryKey, SlotItem, SlotPk, SlotSk, UserItem},
     table::{Outcome, StoreError, Write},
     users::is_unchanged,
 };
 use crate::model::{
-    AuditEntry, Cluster, ClusterName, JoinToken, JoinTokenRecord, KeyId, KeyRecord, Node, TenantId,
-    Timestamp, User, UserId,
+    AuditEntry, Cluster, ClusterName, JoinToken, JoinTokenRecord, KeyId, KeyRecord, Node, Secret,
+    TenantId, Timestamp, User, UserId,
 };
 
 /// The minimum time between two records of calls from a cluster.
@@ -33,6 +34,8 @@ pub struct OnboardingState {
 #[derive(Debug)]
 pub struct Onboarding {
     pub key: KeyRecord,
+    /// The secret of the key that was presented.
+    pub secret: Secret,
     pub owner: User,
     pub slot: Slot,
     /// The cluster as it was read, or as the onboarding will create it.
@@ -141,11 +144,8 @@ impl Onboarding {
         });
         match self.slot {
             Slot::Take { limit } => {
-                let take = Write::update(
-                    key_item,
-                    "SET clusters_used = clusters_used + :one, last_used_at = :now",
-                )
-                .when(
+                let take = Write::update(key_item, "SET clusters_used = clusters_used + :one");
+                let take = with_use(take, key, self.secret, self.now).when(
                     "#hash = :hash AND attribute_not_exists(revoked_at) AND expires_at > :now AND \
                      clusters_used < :limit AND clusters_used < max_clusters",
                 )
@@ -159,9 +159,13 @@ impl Onboarding {
                 record_use,
                 is_holder,
             } => {
-                let update = Write::update(key_item, "SET last_used_at = :now");
-                let update = update.when("attribute_exists(#hash)");
-                let update = update.value(":now", self.now);
+                let update = with_use(Write::check(key_item), key, self.secret, self.now);
+                let update = match (self.secret, &key.previous) {
+                    (Secret::Previous(_), Some(previous)) => update
+                        .when("previous_generation = :previous_generation")
+                        .value(":previous_generation", previous.generation),
+                    _ => update.when("attribute_exists(#hash)"),
+                };
                 let mut writes = Vec::from_iter(record_use.then_some(update));
                 if !is_holder {
                     // The slot may have been freed since it was read.

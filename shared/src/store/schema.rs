@@ -4,8 +4,8 @@
 //! | --- | --- | --- |
 //! | `U#<tenant>#<user>` | `USER` | [`UserItem`]: a user |
 //! | `U#<tenant>#<user>` | `EPOCH#<n>` | [`EpochItem`]: the start of epoch n, which revoked all earlier keys |
-//! | `U#<tenant>#<user>` | `KEY#<key id>` | [`KeyItem`]: a key or, once it has expired, its history without the hash |
-//! | `U#<tenant>#<user>` | `IDEM#<sha256>` | [`IdempotencyItem`]: the key that an `Idempotency-Key` created |
+//! | `U#<tenant>#<user>` | `KEY#<key id>` | [`KeyItem`]: a key or, once it has expired, its history without hashes |
+//! | `U#<tenant>#<user>` | `IDEM#<sha256>` | [`IdempotencyItem`]: the key that an `Idempotency-Key` created or rotated |
 //! | `U#<tenant>#<user>` | `QUOTA` | [`QuotaItem`]: the keys that count against the user's quota |
 //! | `T#<tenant>` | `ADMINS` | [`AdminsItem`]: the active administrators |
 //! | `T#<tenant>` | `SIGNINS#<hour>` | [`PrimaryKey::sign_ins`]: the number of first sign-ins in the hour |
@@ -41,8 +41,8 @@ use crate::{
     model::{
         Action, AuditEntry, Change, Cluster, ClusterName, ClusterNumber, ClusterType, EntryId,
         Epoch, EpochEnd, FieldValue, JoinTokenRecord, KeyHash, KeyId, KeyRecord, LONGEST_WORD,
-        Node, NodeName, NodeNumber, Origin, Principal, Redemption, Revocation, Role, Target,
-        TenantId, Timestamp, User, UserId, UserStatus,
+        Node, NodeName, NodeNumber, Origin, PreviousSecret, Principal, Redemption, Revocation,
+        Role, Target, TenantId, Timestamp, User, UserId, UserStatus,
     },
     process::{
         events,
@@ -762,15 +762,32 @@ pub(super) struct KeyItem {
     due_sk: Option<DueSk>,
     unused_reported_at: Option<Timestamp>,
     hash: Option<KeyHash>,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    generation: u32,
+    rotated_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Not::not")]
+    self_rotate: bool,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    used_generation: u32,
+    previous_hash: Option<KeyHash>,
+    previous_generation: Option<u32>,
+    previous_ends_at: Option<Timestamp>,
+    previous_used_at: Option<Timestamp>,
     /// The time at which TTL removes the item: the key's expiry or, for an archived key, the end of its history.
     /// Only DynamoDB reads it.
     #[serde(skip_deserializing)]
     ttl: Option<Timestamp>,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+const fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
 impl KeyItem {
     pub fn new(key: &KeyRecord, ttl: Timestamp) -> Self {
         let revocation = key.revocation.as_ref();
+        let previous = key.previous.as_ref();
         Self {
             pk: user_pk(&key.tenant_id, &key.user_id),
             sk: KeySk { key: key.key_id },
@@ -795,6 +812,14 @@ impl KeyItem {
             due_sk: key.due_at.map(DueSk),
             unused_reported_at: key.unused_reported_at,
             hash: key.hash,
+            generation: key.generation,
+            rotated_at: key.rotated_at,
+            self_rotate: key.self_rotate,
+            used_generation: key.used_generation,
+            previous_hash: previous.and_then(|previous| previous.hash),
+            previous_generation: previous.map(|previous| previous.generation),
+            previous_ends_at: previous.map(|previous| previous.ends_at),
+            previous_used_at: previous.and_then(|previous| previous.used_at),
             ttl: Some(ttl),
         }
     }
@@ -809,6 +834,19 @@ impl TryFrom<KeyItem> for KeyRecord {
             (Some(at), Some(by), reason) => Some(Revocation { at, by, reason }),
             _ => {
                 let reason = "revoked_at, revoked_by or both are missing";
+                return Err(BadItem::new(item.pk, item.sk, reason));
+            }
+        };
+        let previous = match (item.previous_generation, item.previous_ends_at) {
+            (Some(generation), Some(ends_at)) => Some(PreviousSecret {
+                hash: item.previous_hash,
+                generation,
+                ends_at,
+                used_at: item.previous_used_at,
+            }),
+            (None, None) if item.previous_hash.is_none() && item.previous_used_at.is_none() => None,
+            _ => {
+                let reason = "previous_generation, previous_ends_at or both are missing";
                 return Err(BadItem::new(item.pk, item.sk, reason));
             }
         };
@@ -830,11 +868,16 @@ impl TryFrom<KeyItem> for KeyRecord {
             due_at: item.due_sk.map(|DueSk(at)| at),
             unused_reported_at: item.unused_reported_at,
             hash: item.hash,
+            generation: item.generation,
+            rotated_at: item.rotated_at,
+            self_rotate: item.self_rotate,
+            used_generation: item.used_generation,
+            previous,
         })
     }
 }
 
-/// The key that a request with an `Idempotency-Key` created.
+/// The key that a request with an `Idempotency-Key` created or rotated.
 #[derive(Serialize, Deserialize)]
 pub(super) struct IdempotencyItem {
     pub pk: UserPk,
@@ -842,6 +885,8 @@ pub(super) struct IdempotencyItem {
     pub key_id: KeyId,
     /// Hash of the request's parameters.
     pub fingerprint: String,
+    /// The generation that the request began, if it rotated the key.
+    pub generation: Option<u32>,
     pub created_at: Timestamp,
     pub ttl: Timestamp,
 }
@@ -851,6 +896,8 @@ pub(super) struct IdempotencyItem {
 pub struct EarlierRequest {
     pub key_id: KeyId,
     pub fingerprint: String,
+    /// The generation that the request began, if it rotated the key.
+    pub generation: Option<u32>,
     pub created_at: Timestamp,
 }
 
@@ -859,6 +906,7 @@ impl From<IdempotencyItem> for EarlierRequest {
         Self {
             key_id: item.key_id,
             fingerprint: item.fingerprint,
+            generation: item.generation,
             created_at: item.created_at,
         }
     }
@@ -987,7 +1035,6 @@ pub(super) struct JoinTokenItem {
     tenant_id: TenantId,
     user_id: UserId,
     key_id: KeyId,
-    key_hash: KeyHash,
     cluster: ClusterName,
     id: ClusterNumber,
     node: Option<NodeName>,
@@ -1007,7 +1054,6 @@ impl JoinTokenItem {
             tenant_id: token.tenant_id.clone(),
             user_id: token.user_id.clone(),
             key_id: token.key_id,
-            key_hash: token.key_hash,
             cluster: token.cluster.clone(),
             id: token.cluster_number,
             node: token.node.clone(),
@@ -1026,7 +1072,6 @@ impl From<JoinTokenItem> for JoinTokenRecord {
             tenant_id: item.tenant_id,
             user_id: item.user_id,
             key_id: item.key_id,
-            key_hash: item.key_hash,
             cluster: item.cluster,
             cluster_number: item.id,
             node: item.node,
@@ -1194,6 +1239,15 @@ mod tests {
             revocation: Some(revocation()),
             last_used_at: Some(at(-2)),
             unused_reported_at: Some(at(-1)),
+            generation: 2,
+            rotated_at: Some(at(-3)),
+            used_generation: 2,
+            previous: Some(PreviousSecret {
+                hash: Some(KeyHash::from([6; 32])),
+                generation: 1,
+                ends_at: at(500),
+                used_at: Some(at(-1)),
+            }),
             ..fixtures::key(&user(), KeyHash::from([7; 32]))
         }
     }
@@ -1218,7 +1272,6 @@ mod tests {
             tenant_id: "acme".parse().unwrap(),
             user_id: "editor".parse().unwrap(),
             key_id: KeyId::generate(NOW).unwrap(),
-            key_hash: KeyHash::from([7; 32]),
             cluster: "prod".parse().unwrap(),
             cluster_number: ClusterNumber::generate().unwrap(),
             node: Some("n1".parse().unwrap()),
@@ -1301,6 +1354,11 @@ mod tests {
                     "due_sk",
                     "unused_reported_at",
                     "hash",
+                    "generation",
+                    "rotated_at",
+                    "used_generation",
+                    "previous_hash",
+                    "previous_used_at",
                 ],
             ),
             Sample::new(

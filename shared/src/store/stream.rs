@@ -7,7 +7,7 @@ use super::{
     schema::{AuditItem, AuditPk, BadItem, Item, KeyItem, KeySk, is_kind, partition_key, read},
     table::StoreError,
 };
-use crate::model::{AuditEntry, KeyRecord};
+use crate::model::{AuditEntry, KeyRecord, SupersededUse};
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -42,6 +42,8 @@ pub(crate) enum Outgoing {
     Entry(AuditEntry),
     /// An entry that could not be written with its change, and waits in another item.
     Pending(PendingEntry),
+    /// A secret that a rotation has replaced was used for the first time since.
+    SupersededUse(SupersededUse),
     Nothing,
 }
 
@@ -51,6 +53,7 @@ impl StreamRecord {
     pub(crate) fn into_outgoing(self) -> Result<Outgoing, StoreError> {
         let keys = Item::from(self.dynamodb.keys);
         let image = self.dynamodb.new_image.map(Item::from);
+        let old = self.dynamodb.old_image.map(Item::from);
         let is_entry = partition_key(&keys).parse::<AuditPk>().is_ok();
         match image {
             _ if is_entry && self.event_name != "INSERT" => Ok(Outgoing::Nothing),
@@ -58,6 +61,11 @@ impl StreamRecord {
             Some(image) if is_entry => Ok(Outgoing::Entry(read::<AuditItem, _>(image)?)),
             Some(mut image) => match image.remove(PENDING) {
                 Some(entry) => Ok(Outgoing::Pending(PendingEntry::read(&keys, entry)?)),
+                None if is_first_superseded_use(old.as_ref(), &image) => {
+                    let key: KeyRecord = read::<KeyItem, _>(image)?;
+                    let used = SupersededUse::of(&key);
+                    Ok(used.map_or(Outgoing::Nothing, Outgoing::SupersededUse))
+                }
                 None => Ok(Outgoing::Nothing),
             },
             None => Ok(Outgoing::Nothing),
@@ -88,6 +96,12 @@ impl StreamRecord {
         }
         Ok(Some(read::<KeyItem, _>(image)?))
     }
+}
+
+/// A rotation removes the time of the last use, so the next use is the first one of the generation.
+fn is_first_superseded_use(old: Option<&Item>, new: &Item) -> bool {
+    let is_recorded = |item: &Item| item.contains_key("previous_used_at");
+    is_kind(new, KeySk::PREFIX) && is_recorded(new) && old.is_some_and(|old| !is_recorded(old))
 }
 
 fn missing(part: &str) -> BadItem {

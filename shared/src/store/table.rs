@@ -111,6 +111,13 @@ where
     Err(StoreError::Busy)
 }
 
+/// The attribute for a value.
+fn to_value(value: impl Serialize) -> AttributeValue {
+    // Serialization cannot fail, because the values are strings, numbers, bytes, lists and sets. A NULL would be
+    // harmless, because reads reject it.
+    serde_dynamo::to_attribute_value(value).unwrap_or(AttributeValue::Null(true))
+}
+
 /// The result of a write.
 #[derive(Debug)]
 pub(super) enum Outcome {
@@ -235,7 +242,12 @@ impl Write {
     }
 
     /// Sets another attribute.
-    pub fn and_set(mut self, name: &str, value: AttributeValue) -> Self {
+    pub fn and_set(self, name: &str, value: impl Serialize) -> Self {
+        self.and_set_raw(name, to_value(value))
+    }
+
+    /// Sets another attribute to a value as it was read.
+    pub fn and_set_raw(mut self, name: &str, value: AttributeValue) -> Self {
         let rest = self.update.take().unwrap_or_default();
         let set = format!("SET #{name} = :{name}");
         self.update = Some(match rest.strip_prefix("SET ") {
@@ -267,10 +279,7 @@ impl Write {
 
     /// Sets the value of a placeholder such as `:now`.
     pub fn value(mut self, placeholder: &str, value: impl Serialize) -> Self {
-        // Serialization cannot fail, because the values are strings, numbers, bytes, lists and sets. A NULL would be
-        // harmless, because reads reject it.
-        let value = serde_dynamo::to_attribute_value(value).unwrap_or(AttributeValue::Null(true));
-        self.values.insert(placeholder.to_owned(), value);
+        self.values.insert(placeholder.to_owned(), to_value(value));
         self
     }
 

@@ -1,6 +1,6 @@
 //! An access key as a token: a compact JWS (RFC 7515) of type `access-key+jwt`. Verification needs no I/O.
 
-use std::fmt;
+use std::{fmt, ops::Not};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
 use rand::{TryRng, rngs::SysRng};
@@ -172,6 +172,17 @@ pub struct Claims {
     /// The first second in which the key is no longer valid.
     #[serde(rename = "exp")]
     pub expires_at: Timestamp,
+    /// How often the key had been rotated when this secret was issued.
+    #[serde(rename = "gen", default, skip_serializing_if = "is_zero")]
+    pub generation: u32,
+    /// Whether the holder may rotate the key.
+    #[serde(default, skip_serializing_if = "Not::not")]
+    pub self_rotate: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+const fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 impl Claims {
@@ -190,8 +201,10 @@ impl Claims {
             key_id: record.key_id,
             role: record.role,
             max_clusters: record.signed_max_clusters,
-            issued_at: record.created_at,
+            issued_at: record.rotated_at.unwrap_or(record.created_at),
             expires_at: record.expires_at,
+            generation: record.generation,
+            self_rotate: record.self_rotate,
         }
     }
 }
@@ -310,6 +323,8 @@ mod tests {
             max_clusters: 3,
             issued_at: NOW,
             expires_at: NOW + Duration::from_secs(60),
+            generation: 0,
+            self_rotate: false,
         }
     }
 
@@ -435,11 +450,13 @@ mod tests {
         fn any_claims_survive_the_round_trip(
             tenant in "[A-Za-z0-9._-]{1,64}", user in "[A-Za-z0-9._|@:+=~-]{3,128}",
             max_clusters in 1..=100_u32, life in 1..31_536_000_u64,
+            generation in 0..3_u32, self_rotate: bool,
         ) {
             let f = fixture();
             let claims = Claims {
                 tenant_id: tenant.parse().unwrap(), user_id: user.parse().unwrap(),
-                max_clusters, expires_at: NOW + Duration::from_secs(life), ..claims()
+                max_clusters, expires_at: NOW + Duration::from_secs(life), generation, self_rotate,
+                ..claims()
             };
             let key = f.issue(claims.clone());
             prop_assert!(key.reveal().len() < LONGEST);

@@ -211,6 +211,26 @@ impl Tenant<'_> {
         send(self.validation(key)).await.expect(200).body
     }
 
+    /// A request by a user to rotate one of the administrator's keys.
+    pub fn rotation(&self, user: &str, key_id: &str, body: &Value) -> RequestBuilder {
+        let path = format!("/v1/users/admin/access-keys/{key_id}/rotate");
+        self.request(user, "POST", &path).json(body)
+    }
+
+    /// Rotates one of the administrator's keys. Returns the new secret.
+    pub async fn rotate(&self, key_id: &str, body: Value) -> String {
+        let rotated = send(self.rotation("admin", key_id, &body))
+            .await
+            .expect(200);
+        rotated.string("access_key").to_owned()
+    }
+
+    /// A request that rotates the key that it presents.
+    pub fn self_rotation(&self, key: &str, body: &Value) -> RequestBuilder {
+        let request = self.call("POST", "/v1/access-keys/rotate");
+        request.bearer_auth(key).json(body)
+    }
+
     /// A request that revokes the key that it presents.
     pub fn revocation(&self, key: &str) -> RequestBuilder {
         let request = self.call("POST", "/v1/access-keys/revoke");

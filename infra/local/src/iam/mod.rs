@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_function_that_creates_keys_may_sign_and_only_digests() {
+    fn only_the_functions_that_issue_secrets_may_sign_and_only_digests() {
         let (permissions, ..) = deployed();
         let may = |function: &str, body: &Value| {
             permissions
@@ -341,7 +341,7 @@ mod tests {
         let signers: Vec<_> = functions
             .filter(|function| may(function, &digest))
             .collect();
-        assert_eq!(signers, ["create"]);
+        assert_eq!(signers, ["create", "rotate"]);
         for (message_type, algorithm, is_allowed) in [
             ("DIGEST", "RSASSA_PKCS1_V1_5_SHA_256", true),
             ("RAW", "ED25519_SHA_512", true),

@@ -50,6 +50,8 @@ fn main() -> Result<()> {
         max_clusters: 3,
         issued_at: NOW,
         expires_at: NOW + LIFE,
+        generation: 0,
+        self_rotate: false,
     };
     let issue = || {
         let input = SigningInput::new(claims.clone(), &issuer, &public_key)?;
