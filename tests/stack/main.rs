@@ -35,6 +35,7 @@ mod publish_lost;
 mod quotas;
 mod readme;
 mod repair;
+mod rotation;
 mod signing_keys;
 mod store_requests;
 mod tampering;
