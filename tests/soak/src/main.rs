@@ -17,6 +17,7 @@ mod redemptions;
 mod report;
 mod retries;
 mod revocations;
+mod rotations;
 mod round;
 mod slots;
 mod snapshot;
@@ -51,13 +52,14 @@ pub struct Race {
 /// A race ends after this many violations.
 const MOST_VIOLATIONS: usize = 20;
 
-const RACES: [Race; 6] = [
+const RACES: [Race; 7] = [
     slots::RACE,
     revocations::RACE,
     creations::RACE,
     retries::RACE,
     redemptions::RACE,
     deletions::RACE,
+    rotations::RACE,
 ];
 
 #[derive(Parser)]
@@ -170,6 +172,7 @@ async fn one(round: Arc<Round>, race: &str, mut random: Random) {
         "revocations" => revocations::round(&round, random).await,
         "creations" => creations::round(&round, random).await,
         "retries" => retries::round(&round, random).await,
+        "rotations" => rotations::round(&round, random).await,
         "redemptions" => redemptions::round(&round, random).await,
         _ => deletions::round(&round, random).await,
     };

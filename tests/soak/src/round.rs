@@ -145,8 +145,13 @@ impl Round {
 
     /// Creates a key as the administrator. Returns its id and the access key.
     pub async fn key(&self, owner: &str, role: &str, limit: u64) -> Result<(String, String)> {
-        let path = format!("/v1/users/{owner}/access-keys");
         let body = json!({ "name": "soak", "role": role, "max_clusters": limit });
+        self.key_of(owner, body).await
+    }
+
+    /// Like [`Self::key`], with another body.
+    pub async fn key_of(&self, owner: &str, body: Value) -> Result<(String, String)> {
+        let path = format!("/v1/users/{owner}/access-keys");
         let post = |tenant: &Tenant<'_>| tenant.request("admin", "POST", &path).json(&body);
         let created = self.settle(post, &[(201, "")]).await?;
         let string = |name| created.string(name).to_owned();
