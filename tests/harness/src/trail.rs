@@ -41,6 +41,8 @@ pub async fn contradictions(tenant: &Tenant<'_>) -> Vec<String> {
                 expect("access-key.created", &target, 1);
                 let is_revoked = item.get("revoked_at").is_some();
                 expect("access-key.revoked", &target, usize::from(is_revoked));
+                let generation = item["generation"]["N"].as_str().unwrap_or("0");
+                expect("access-key.rotated", &target, generation.parse().unwrap());
             }
             "USER" => {
                 let target = format!("user:{owner}");

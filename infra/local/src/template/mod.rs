@@ -446,7 +446,7 @@ Resources:
     fn the_alarms_notify_a_topic_if_there_is_one() {
         for (switches, has_topic) in [(&SWITCHES_OFF[..], false), (&SWITCHES_ON[..], true)] {
             let alarms = deployed(switches).of_type::<Alarm>().unwrap();
-            assert_eq!(alarms.len(), 18);
+            assert_eq!(alarms.len(), 19);
             for alarm in alarms {
                 let has_actions = alarm.properties.alarm_actions.is_some();
                 assert_eq!(has_actions, has_topic, "{}", alarm.id);
