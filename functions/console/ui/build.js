@@ -1,5 +1,5 @@
-// Bundles src/ into ../dist/: a script and a style sheet whose names hold a hash of their content, and the page that
-// names them. What comes out depends on the sources and package-lock.json alone.
+// Bundles src/ into ../dist/: a script and a style sheet, whose names contain a hash of their content, and the page
+// that loads them. The result depends only on the sources and package-lock.json.
 
 import { mkdir, readFile, readdir, rm, writeFile } from "node:fs/promises";
 import { basename } from "node:path";
@@ -25,7 +25,7 @@ const { metafile } = await build({
   logLevel: "warning",
 });
 
-// The licences of what was bundled have to go with it.
+// The licences of the bundled libraries must be distributed with the bundle.
 const bundled = Object.keys(metafile.inputs).map((path) => /^node_modules\/[^/]+/.exec(path)?.[0]);
 let licenses = "";
 for (const library of [...new Set(bundled)].filter(Boolean).sort()) {

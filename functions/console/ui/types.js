@@ -1,5 +1,5 @@
 // Writes the schemas of infra/openapi.yaml to src/api-types.ts, so that the page can only use what the API documents.
-// A schema that this does not understand becomes `unknown`, which does not compile where a field of it is used.
+// A schema that this script does not support becomes `unknown`, so code that uses one of its fields does not compile.
 
 import { readFile, writeFile } from "node:fs/promises";
 import { parse } from "yaml";

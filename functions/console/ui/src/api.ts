@@ -1,4 +1,4 @@
-// Calls to the API. Its types are those of infra/openapi.yaml: `npm run check` writes api-types.ts.
+// Calls to the API. The types in api-types.ts are generated from infra/openapi.yaml by `npm run check`.
 
 import type { Key, KeyLimit, KeyPage, Problem, UserChange } from "./api-types";
 
@@ -6,7 +6,7 @@ export type { Cluster, ClusterWithNodes, CreatedKey, Key, KeyRole, NewKey, Permi
 
 export type Page<T> = Omit<KeyPage, "items"> & { items: T[] };
 
-/** A refusal in words for the person at the page; `fields` holds what concerns a single field (RFC 9457 `errors`). */
+/** An error with a message for the user. `fields` maps field names to their messages, from `errors` of the problem. */
 export class ApiError extends Error {
   constructor(
     message: string,
@@ -57,7 +57,7 @@ export class Api {
   }
 }
 
-/** What the gateway refuses by itself. */
+/** Messages for errors that come from API Gateway, which contain no `detail`. */
 const WITHOUT_DETAIL: Record<number, string> = {
   404: "this deployment does not offer that",
   429: "too many requests: wait a moment and try again",
@@ -69,7 +69,7 @@ function refusal(status: number, text: string): ApiError {
   try {
     problem = JSON.parse(text) as Partial<Problem>;
   } catch {
-    // A gateway's own page: its status says enough.
+    // Not JSON, for example an error page from a proxy. The message depends on the status alone.
   }
   const fields = Object.fromEntries((problem.errors ?? []).map((e) => [e.field, sentence(e.detail)]));
   const detail = Object.values(fields).join(" ") || (problem.detail ?? WITHOUT_DETAIL[status] ?? `the service answered with status ${status}: try again in a moment`);
@@ -86,8 +86,8 @@ export function message(error: unknown): string {
 }
 
 /**
- * A user's id as a segment of a path. Where gateways would change the percent-encoded form, or the segment would have
- * another meaning, it is `~` and the id in base64url.
+ * A user's id as a path segment. If gateways would change the percent-encoded form, or if the segment would have
+ * another meaning, the result is `~` followed by the id in base64url.
  */
 function userSegment(id: string): string {
   if (id !== "me" && !/^[~.]|[/?%#\\]/.test(id)) return encodeURIComponent(id);

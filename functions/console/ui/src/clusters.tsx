@@ -72,7 +72,7 @@ export function Clusters() {
   );
 }
 
-/** The names of the keys that the rows mention, as far as the caller may read them; otherwise their ids. */
+/** Returns a function that maps a key's id to the key's name, or to the id if the caller cannot read the name. */
 function useKeyNames(rows: Cluster[]): (id: string) => string {
   const { api, me } = useSession();
   const [names, setNames] = useState<Record<string, string>>({});
@@ -92,7 +92,7 @@ function useKeyNames(rows: Cluster[]): (id: string) => string {
         cursor = page.next_cursor;
       }
     };
-    // Without names the ids remain, which say the same.
+    // If the names cannot be read, the table shows the ids.
     read().catch(() => {});
     return () => aborter.abort();
   }, [api, me, wanted]);

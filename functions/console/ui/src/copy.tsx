@@ -3,7 +3,7 @@
 import { Icon } from "./icons";
 import { useSession } from "./session";
 
-/** Whether the clipboard took the text: it may be forbidden to. */
+/** Copies text to the clipboard. Returns false if the browser does not allow it. */
 export async function copied(text: string): Promise<boolean> {
   try {
     await navigator.clipboard.writeText(text);

@@ -1,4 +1,4 @@
-// The dialog "Create Access Key": the form, then the key, which is shown this once.
+// The dialog "Create Access Key": the form, and then the new key, which is shown only once.
 
 import type { ComponentChildren } from "preact";
 import { useEffect, useId, useRef, useState } from "preact/hooks";
@@ -26,7 +26,7 @@ export function CreateKey({ owner, onCreated, onClose }: Props) {
   const [isKept, setKept] = useState(false);
   const [isWarned, setWarned] = useState(false);
   const [isBusy, setBusy] = useState(false);
-  // Closed while its answer is on the way, a key would be made that nobody holds.
+  // Closing the dialog before the response arrives would create a key that nobody has.
   const canBeLost = isBusy || (key !== undefined && !isKept);
   const close = () => {
     if (!canBeLost) onClose();
@@ -93,7 +93,7 @@ function Form({ owner, isBusy, setBusy, onCreated, onClose }: FormProps) {
   const [role, setRole] = useState<KeyRole>(roles[0] ?? "viewer");
   const [clusters, setClusters] = useState("1");
   const [errors, setErrors] = useState<Record<string, string>>({});
-  // The same request again, after an answer that was lost, must not make a second key.
+  // If a response was lost, repeating the same request must not create a second key.
   const lastRequest = useRef({ body: "", idempotencyKey: "" });
 
   const [earliest, latest] = [isoDay(inDays(1)), isoDay(inDays(LONGEST_DAYS - 1))];
@@ -205,7 +205,7 @@ interface FieldProps {
   children(props: { id: string; "aria-describedby": string; "aria-invalid": boolean }): ComponentChildren;
 }
 
-/** A labelled input, with what is wrong with it beside it. */
+/** An input with its label, and its error or a hint. */
 function Field({ label, isRequired, error, hint, children }: FieldProps) {
   const id = useId();
   return (
@@ -217,7 +217,7 @@ function Field({ label, isRequired, error, hint, children }: FieldProps) {
   );
 }
 
-/** What stands for the key: while it is hidden, it is not in the document either. */
+/** Shown instead of a hidden key, so that the document does not contain the key. */
 const MASK = "•".repeat(40);
 
 interface ResultProps {

@@ -1,4 +1,4 @@
-// Modal dialogs on the browser's own <dialog>, which keeps the focus inside and gives it back.
+// Modal dialogs, based on <dialog>. The browser keeps the focus inside, and returns it when the dialog closes.
 
 import type { ComponentChildren } from "preact";
 import { useEffect, useId, useLayoutEffect, useRef, useState } from "preact/hooks";
@@ -45,11 +45,11 @@ export function Dialog({ title, onClose, children }: DialogProps) {
   );
 }
 
-/** A heading for the focus to go to when a dialog has removed what it would give the focus back to. */
+/** A heading that gets the focus when a dialog has removed the element to which the focus would return. */
 export function useFocusAfterRemoval() {
   const heading = useRef<HTMLHeadingElement>(null);
   const [removals, setRemovals] = useState(0);
-  // Only after the dialog is gone: until then nothing outside of it takes the focus.
+  // Runs after the dialog has closed, because until then no element outside the dialog can get the focus.
   useEffect(() => {
     if (removals > 0) heading.current?.focus();
   }, [removals]);
@@ -62,7 +62,7 @@ interface ConfirmProps extends DialogProps {
   onConfirm(): Promise<void>;
 }
 
-/** Asks before something is done, and stays with the reason if it cannot be done. `onConfirm` closes it. */
+/** Asks the user to confirm an action. `onConfirm` closes the dialog. If it fails, the dialog stays and shows why. */
 export function Confirm({ title, action, isDestructive, onConfirm, onClose, children }: ConfirmProps) {
   const [isBusy, setBusy] = useState(false);
   const [error, setError] = useState<string>();

@@ -1,4 +1,4 @@
-// The page's icons. They are decoration: what they stand for is always said in words too.
+// The page's icons. They are decorative: a text always says the same.
 
 const PATHS = {
   chevron: "M9 6l6 6-6 6",

@@ -1,4 +1,4 @@
-// A list of the API, read by its cursors as far as the page that is shown needs it.
+// A list from the API. It is read with cursors, as far as needed for the page that is shown.
 
 import { useEffect, useState } from "preact/hooks";
 import { type Page, message } from "./api";
@@ -18,7 +18,7 @@ interface State {
 interface List<T> extends State {
   rows: T[];
   page: PageOfList;
-  /** Puts an item in the place of the one with its id, or takes that one out. */
+  /** Replaces `old` with `item`, or removes `old` if `item` is undefined. */
   replace(old: T, item: T | undefined): void;
 }
 
@@ -31,8 +31,8 @@ interface PageOfList {
 }
 
 /**
- * `keep` filters; the API has no search, so filtering reads on until the page is full. Another `filter` stands for
- * another `keep`, and begins at the first page.
+ * Lists the items that `keep` accepts. The page filters them itself, so the hook reads more items until a page is full.
+ * When `keep` changes, also change `filter`, so that the list returns to its first page.
  */
 export function useList<T extends { id: unknown }>(path: string, keep = (_: T) => true, filter = ""): List<T> {
   const { api } = useSession();
@@ -84,7 +84,7 @@ export function useList<T extends { id: unknown }>(path: string, keep = (_: T) =
   };
 }
 
-/** Where one is in a list, once it has more than one page. */
+/** The position in a list, and buttons to change the page. Shown only if the list has more than one page. */
 export function Pager({ of: { first, last, known, isComplete, go }, what }: { of: PageOfList; what: string }) {
   if (known === 0 || (isComplete && known <= ROWS)) return null;
   return (
@@ -96,7 +96,7 @@ export function Pager({ of: { first, last, known, isComplete, go }, what }: { of
   );
 }
 
-/** What stands in the place of rows: that they are being read, cannot be read, or do not exist. */
+/** Shown instead of rows while they are loading, if they cannot be read, or if there are none. */
 export function Placeholder({ list, empty }: { list: State; empty: string }) {
   if (list.error) {
     return (

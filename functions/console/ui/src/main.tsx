@@ -15,7 +15,7 @@ const VIEWS = { users: { title: "User Management", View: Users }, clusters: { ti
 
 const explain = (error: unknown) => (error instanceof SignInError ? error.message : message(error));
 
-/** What the directory says of the person whom the identity provider has just let in. */
+/** The directory's record of the user who has just signed in at the identity provider. */
 async function whoAmI(token: string): Promise<User> {
   try {
     return await new Api(token, () => {}).get<User>("/v1/users/me");
@@ -114,7 +114,7 @@ function SignedIn({ api, me, setMe, hasEnded, onSignIn }: SignedInProps) {
   );
 }
 
-/** The view that the address bar names. */
+/** The view that the fragment of the URL names. */
 function useView(): keyof typeof VIEWS {
   const read = () => (location.hash === "#clusters" ? "clusters" : "users");
   const [view, setView] = useState<keyof typeof VIEWS>(read);

@@ -1,4 +1,4 @@
-// A menu behind a button, as the ARIA Authoring Practices describe it ("Menu Button").
+// A button that opens a menu, as in the pattern "Menu Button" of the ARIA Authoring Practices.
 
 import { useId, useRef, useState } from "preact/hooks";
 import { Icon } from "./icons";

@@ -1,5 +1,5 @@
-// Sign-in by Authorization Code with PKCE (RFC 6749, RFC 7636, OpenID Connect Core 1.0). Tokens are never stored: what
-// is, for the time of the redirect, is the verifier, which is worth nothing without the code.
+// Sign-in by Authorization Code with PKCE (RFC 6749, RFC 7636, OpenID Connect Core 1.0). Tokens are never stored.
+// During the redirect, the browser stores the verifier, which is useless without the code.
 
 import * as oauth from "oauth4webapi";
 
@@ -16,7 +16,7 @@ export interface Settings {
 const PENDING = "access-keys.sign-in";
 const REDIRECT_URI = `${location.origin}/console`;
 
-/** A sign-in that did not succeed, in words for the person at the page. */
+/** Why a sign-in failed, with a message for the user. */
 export class SignInError extends Error {}
 
 interface Pending {
@@ -31,7 +31,7 @@ export async function loadSettings(): Promise<Settings> {
   return (await response.json()) as Settings;
 }
 
-/** Leaves the page for the identity provider. */
+/** Redirects the browser to the identity provider. */
 export async function beginSignIn(settings: Settings): Promise<void> {
   const provider = await discover(settings);
   if (!provider.authorization_endpoint) throw new SignInError("The identity provider has no sign-in page.");
@@ -65,7 +65,7 @@ export function isReturning(): boolean {
   return query.has("code") || query.has("error");
 }
 
-/** The access token for what the identity provider has sent. The address bar and the storage are clean afterwards. */
+/** Exchanges the response in the URL for an access token. Clears the address bar and the stored verifier. */
 export async function finishSignIn(settings: Settings): Promise<string> {
   const returned = new URL(location.href);
   const stored = sessionStorage.getItem(PENDING);
@@ -102,7 +102,7 @@ async function discover(settings: Settings): Promise<oauth.AuthorizationServer> 
   }
 }
 
-/** Plain HTTP is for an identity provider on this machine only. */
+/** Allows plain HTTP only for an identity provider on this machine. */
 function insecure(settings: Settings) {
   const { protocol, hostname } = new URL(settings.issuer);
   return { [oauth.allowInsecureRequests]: protocol === "http:" && hostname === "127.0.0.1" };

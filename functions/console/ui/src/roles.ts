@@ -1,4 +1,4 @@
-// Roles in words, and which of them one may give. The API decides; this keeps what it would refuse off the page.
+// The names of roles, and which roles a user may assign. The API decides, and the page hides what it would refuse.
 
 import type { KeyRole, Permission, User, UserRole } from "./api";
 
@@ -11,7 +11,7 @@ export const ROLE_NAMES: Record<KeyRole, string> = {
 
 export const USER_ROLES: UserRole[] = ["viewer", "editor", "admin"];
 
-/** What a key or a user of the role can do, as the end of "can …". */
+/** What a key or a user with the role can do, as the continuation of "can …". */
 export const ROLE_POWERS: Record<KeyRole, string> = {
   viewer: "read findings and clusters",
   cluster_onboarding: "onboard clusters and nothing else",
@@ -26,7 +26,7 @@ const WITHIN: Record<KeyRole, KeyRole[]> = {
   admin: ["viewer", "cluster_onboarding", "editor", "admin"],
 };
 
-/** The roles that a key may have: neither above its maker's nor above its owner's. */
+/** The roles that a key may have. They exceed neither the role of its creator nor that of its owner. */
 export function keyRoles(maker: User, owner: User): KeyRole[] {
   return WITHIN[maker.role].filter((role) => WITHIN[owner.role].includes(role));
 }

@@ -1,4 +1,4 @@
-// Who is signed in, and what every view needs of the application around it.
+// The signed-in user, and the parts of the application that every view needs.
 
 import { createContext } from "preact";
 import { useContext } from "preact/hooks";
@@ -7,9 +7,9 @@ import type { Api, User } from "./api";
 export interface Session {
   api: Api;
   me: User;
-  /** Takes over what the directory now says of the caller. */
+  /** Updates the signed-in user after a change in the directory. */
   setMe(me: User): void;
-  /** Tells everyone, screen readers included, that something was done. */
+  /** Shows a message, and announces it to screen readers. */
   say(text: string): void;
 }
 

@@ -1,5 +1,5 @@
-// Tables that turn into cards on narrow screens. The roles are spelled out, because some browsers forget what a table
-// is once it is laid out as something else.
+// Tables that turn into cards on narrow screens. The ARIA roles are explicit, because some browsers drop the implicit
+// roles of a table that is not laid out as a table.
 
 import type { ComponentChildren } from "preact";
 import { useState } from "preact/hooks";
@@ -20,12 +20,12 @@ export function Table({ label, columns, children }: { label: string; columns: st
   );
 }
 
-/** A cell; on a narrow screen its column's name stands before it. */
+/** A cell. On a narrow screen, the name of its column precedes it. */
 export function Cell({ column, kind, children }: { column: string; kind?: "toggle" | "actions"; children: ComponentChildren }) {
   return <td role="cell" data-column={kind ? undefined : column} class={kind}>{children}</td>;
 }
 
-/** Which rows are open to what belongs to them. */
+/** Which rows are expanded to show their details. */
 export function useOpenRows<Id>() {
   const [ids, setIds] = useState<Id[]>([]);
   const isOpen = (id: Id) => ids.includes(id);
@@ -41,7 +41,7 @@ interface ToggleProps {
   onToggle(): void;
 }
 
-/** The cell with the chevron that opens a row. */
+/** The cell with the chevron that expands a row. */
 export function ToggleCell({ column, label, controls, isOpen, onToggle }: ToggleProps) {
   return (
     <Cell column={column} kind="toggle">
@@ -52,7 +52,7 @@ export function ToggleCell({ column, label, controls, isOpen, onToggle }: Toggle
   );
 }
 
-/** A row below another one, over its whole width, with what belongs to it. */
+/** A full-width row below another row, with the details of that row. */
 export function DetailRow({ id, columns, children }: { id: string; columns: number; children: ComponentChildren }) {
   return <tr role="row" class="detail"><td role="cell" id={id} colSpan={columns}>{children}</td></tr>;
 }

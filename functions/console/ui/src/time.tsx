@@ -1,4 +1,4 @@
-// Times as the service keeps them, in UTC; the reader's own time is in the tooltip.
+// Times in UTC, as the service stores them. The tooltip contains the user's local time.
 
 const DAY = 86_400_000;
 
@@ -10,7 +10,7 @@ const weekday = new Intl.DateTimeFormat("en-US", {
 });
 const local = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "long" });
 
-/** A moment, or what stands for its absence. */
+/** A time, or `none` if there is no time. */
 export function Time({ at, none = "–" }: { at: string | null; none?: string }) {
   if (!at) return <>{none}</>;
   const date = new Date(at);
@@ -29,10 +29,10 @@ export function Day({ at }: { at: Date }) {
 
 export const inDays = (days: number) => new Date(Date.now() + days * DAY);
 
-/** The day of a date input, in UTC. */
+/** The UTC day of a time, as the value of a date input. */
 export const isoDay = (date: Date) => date.toISOString().slice(0, 10);
 
-/** The last second of a date input's day, in UTC; undefined while the input is empty or incomplete. */
+/** The last second of a date input's day, in UTC. Undefined while the input is empty or incomplete. */
 export function endOfDay(day: string): Date | undefined {
   const date = new Date(`${day}T23:59:59Z`);
   return Number.isNaN(date.getTime()) ? undefined : date;
