@@ -116,13 +116,14 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error
 
 impl File {
     fn answer(&self, request: &HeaderMap) -> Result<Response<Body>, lambda_http::http::Error> {
-        // Weak, because the compressed response is a different sequence of bytes (RFC 9110, section 8.8.1).
+        // The entity tag is weak, because the compressed response is a different sequence of bytes (RFC 9110, section
+        // 8.8.1).
         let etag = format!("W/\"{}\"", self.hash);
         let (content_type, has_hashed_name) = match self.name.rsplit('.').next() {
             Some("js") => ("text/javascript; charset=utf-8", true),
             Some("css") => ("text/css; charset=utf-8", true),
             Some("html") => ("text/html; charset=utf-8", false),
-            // RFC 9512.
+            // The media type of YAML (RFC 9512).
             Some("yaml") => ("application/yaml", false),
             _ => ("text/plain; charset=utf-8", false),
         };

@@ -23,7 +23,7 @@ impl App {
 }
 
 /// Returns 200 with a JWK Set (RFC 7517), which may be cached for five minutes if it is complete, or 304 if the client
-/// has it. Returns 204 for `OPTIONS`.
+/// already has the current set. Returns 204 for `OPTIONS`.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error> {
     if !is_key_set(&request) {
         return Err(Error::NOT_FOUND);

@@ -1,5 +1,5 @@
-//! Checks the items of a tenant against each other, and mends them. No route leads here: an operator invokes the
-//! function, for example after a restore of the table. See "Repair a tenant" in infra/README.md.
+//! Checks the items of a tenant against each other, and mends them. The function has no route. An operator invokes it,
+//! for example after a restore of the table. See "Repair a tenant" in infra/README.md.
 
 use std::time::{Duration, Instant};
 
@@ -40,7 +40,7 @@ struct Event {
     seconds: u64,
 }
 
-/// The AWS CLI waits for an answer for 60 s by default.
+/// Half of the 60 s for which the AWS CLI waits for a response by default.
 const fn default_seconds() -> u64 {
     30
 }

@@ -1,5 +1,5 @@
-//! `/v1/users`: the tenant's directory. A first sign-in creates a Viewer. A person whom `BootstrapAdmins` names becomes
-//! an Admin at the first of these calls.
+//! `/v1/users`: the tenant's directory. A user's first sign-in creates the user as a Viewer. A person whom
+//! `BootstrapAdmins` names becomes an Admin with their first call to `/v1/users`.
 
 use access_keys::{
     http::{

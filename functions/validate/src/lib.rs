@@ -73,7 +73,7 @@ async fn own_record(app: &App, request: &Request) -> Result<Response<Body>, Erro
     Ok(http::json(StatusCode::OK, &view))
 }
 
-/// Validates and counts. A key of a tenant other than that in `X-Tenant-Id` is forbidden.
+/// Validates a key and counts the result. The key is forbidden if `X-Tenant-Id` names a tenant other than the key's.
 async fn validate(
     app: &App,
     request: &Request,

@@ -81,7 +81,7 @@ impl EventBridge {
         }
         accepted.push_back(event.clone());
         drop(accepted);
-        // Fails if nobody listens.
+        // Sending fails if there are no subscribers. That is not an error.
         let _ = self.live.send(event);
     }
 

@@ -34,11 +34,11 @@ pub(crate) struct Settings {
     pub name: String,
     /// The function's name in AWS.
     pub function_name: String,
-    /// With the alias, if the template declares one.
+    /// The function's ARN, with the alias if the template declares one.
     pub arn: String,
     pub executable: PathBuf,
     pub timeout: Duration,
-    /// In megabytes.
+    /// The memory in megabytes.
     pub memory: u64,
     pub environment: Vec<(String, String)>,
     /// How many processes may run at the same time.
@@ -106,8 +106,9 @@ impl Function {
         Ok(())
     }
 
-    /// Invokes the function and waits for its answer. Once a process has the event, the invocation continues even if this
-    /// future is dropped. Before that, it ends with this future: Lambda refuses an invocation for which no process is free.
+    /// Invokes the function and waits for its answer. Once a process has the event, the invocation continues even if
+    /// this future is dropped. Before that, dropping this future ends the invocation, because Lambda refuses an
+    /// invocation for which no process is free.
     pub(crate) async fn invoke(self: &Arc<Self>, event: Value) -> Outcome {
         let Ok(permit) = self.permits.clone().acquire_owned().await else {
             return Err(InvokeError::Crashed);

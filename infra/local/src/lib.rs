@@ -489,7 +489,7 @@ fn functions(
                 .to_owned(),
             arn: arn(template, &id),
             executable: bin_directory.join(&name),
-            // The defaults are Lambda's.
+            // These defaults are those of Lambda.
             timeout: Duration::from_secs(properties.timeout.map_or(3, |timeout| timeout.0)),
             memory: properties.memory_size.map_or(128, |size| size.0),
             environment: variables
@@ -525,8 +525,8 @@ fn check_logs(name: &str, function: &template::Function, permissions: &Permissio
     Ok(())
 }
 
-/// Finds a function by its ARN. If the template declares an alias, the ARN must name it: any other call would run code or
-/// settings that no deployment has finished yet.
+/// Finds a function by its ARN. If the template declares an alias, the ARN must name it. Any other call would run code
+/// or settings whose deployment is not finished yet.
 fn find_function(
     functions: &BTreeMap<String, Arc<Function>>,
     reference: &str,

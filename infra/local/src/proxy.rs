@@ -39,10 +39,10 @@ type Answer = Result<Response, Closed>;
 /// A request that a function sent.
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// The name of the function's binary. For other callers, their access key id.
+    /// The name of the function's binary. If the caller is not a function, the caller's access key id.
     pub function: String,
     pub service: Service,
-    /// For example `GetItem`.
+    /// The AWS action, for example `GetItem`.
     pub action: String,
     pub body: Value,
     /// The status of the response, or 0 if the connection was closed.
@@ -96,7 +96,7 @@ impl Rule {
         }
     }
 
-    /// Only requests from this function. `name` is the name of its binary.
+    /// Restricts the rule to requests from this function. `name` is the name of its binary.
     pub fn function(mut self, name: &str) -> Self {
         self.function = Some(name.to_owned());
         self
@@ -107,25 +107,25 @@ impl Rule {
         self
     }
 
-    /// Only this action, for example `GetItem`.
+    /// Restricts the rule to this action, for example `GetItem`.
     pub fn action(mut self, action: &str) -> Self {
         self.action = Some(action.to_owned());
         self
     }
 
-    /// Only requests whose body contains this text.
+    /// Restricts the rule to requests whose body contains this text.
     pub fn containing(mut self, text: &str) -> Self {
         self.text = Some(text.to_owned());
         self
     }
 
-    /// Only requests whose body does not contain this text.
+    /// Restricts the rule to requests whose body does not contain this text.
     pub fn without(mut self, text: &str) -> Self {
         self.other_text = Some(text.to_owned());
         self
     }
 
-    /// Only the first `times` requests that match.
+    /// Restricts the rule to the first `times` requests that match.
     pub fn times(mut self, times: u32) -> Self {
         self.times = Some(times);
         self
@@ -319,7 +319,7 @@ impl Proxy {
             tokio::time::sleep(effects.delay).await;
         }
         for mut end in effects.held_until {
-            // Fails when the guard is dropped, because nothing is ever sent.
+            // Nothing is ever sent, so this returns an error when the guard is dropped.
             let _ = end.changed().await;
         }
         match (effects.fault, self.service) {

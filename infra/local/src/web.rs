@@ -25,8 +25,8 @@ use tower::ServiceExt;
 
 /// The largest body that reaches a handler. API Gateway accepts 10 MB; the limits of DynamoDB and KMS are lower.
 const LARGEST_BODY: usize = 20 << 20;
-/// How much of a larger body is read before the request is refused. A client that is still sending does not see the
-/// refusal.
+/// How much of a larger body is read before the request is refused, because a client that is still sending does not see
+/// the refusal.
 const DRAINED: usize = 64 << 20;
 
 /// A response that closes the connection instead of answering.
@@ -120,7 +120,7 @@ async fn accept(listener: TcpListener, router: Router, limits: Option<TimeLimits
     }
 }
 
-/// Serves a connection until one side closes it or a limit is over.
+/// Serves a connection until one side closes it or a time limit ends.
 async fn converse(stream: TcpStream, router: Router, limits: Option<TimeLimits>) {
     let first = Arc::new(Notify::new());
     let begun = first.clone();

@@ -210,7 +210,7 @@ impl Jwt {
         if time("nbf")?.is_some_and(|start| now < start) {
             return Err("the token is not valid yet");
         }
-        // `iat` has whole seconds. A token of the next second is still accepted.
+        // `iat` is in whole seconds. A token that was issued in the next second is still accepted.
         if time("iat")?.is_some_and(|issued| now.floor() + 1.0 < issued) {
             return Err("the token was issued in the future");
         }

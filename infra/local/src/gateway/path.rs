@@ -4,8 +4,8 @@ use percent_encoding::percent_decode_str;
 
 /// HTTP APIs decode a path twice. Between the two passes, they cut the path at the first `?`, then match the routes:
 /// `/{name}/x` does not match `/a%2Fb/x`, but matches `/a%252Fb/x`. In either pass, a `%` that does not start an escape
-/// makes the path invalid. AWS does not document this. It was captured from an HTTP API: hotsock/voker on GitHub,
-/// `vokerhttp/testdata/ingress-paths.json`.
+/// makes the path invalid. AWS does not document this. The behaviour was captured from an HTTP API: hotsock/voker on
+/// GitHub, `vokerhttp/testdata/ingress-paths.json`.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct RequestPath {
     /// The path for route keys, decoded once.

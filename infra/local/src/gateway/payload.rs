@@ -17,9 +17,9 @@ use crate::{
     template::{ACCOUNT, Scalar},
 };
 
-/// The types, besides `text/*`, whose bodies HTTP APIs pass on as text. AWS only documents that "binary" bodies are in
-/// base64. This list was observed, and forms and bodies without a type are not in it: ministackorg/ministack#766 on
-/// GitHub.
+/// The media types, besides `text/*`, whose bodies HTTP APIs pass on as text. AWS documents only that "binary" bodies
+/// are in base64. This list was observed (ministackorg/ministack#766 on GitHub). Forms and bodies without a type are
+/// not in the list, so they are in base64.
 const TEXT_TYPES: [&str; 3] = [
     "application/javascript",
     "application/json",

@@ -8,7 +8,7 @@ use crate::web;
 /// Why the gateway responds with an error of its own instead of a function's response.
 #[derive(Debug)]
 pub(super) enum Refusal {
-    /// The error for `WWW-Authenticate`. `None` if the request has no token.
+    /// The error description for `WWW-Authenticate`. `None` if the request has no token.
     Unauthorized(Option<&'static str>),
     Forbidden,
     NoRoute,

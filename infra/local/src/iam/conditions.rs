@@ -8,7 +8,7 @@ use super::request::{
     RETURN_VALUES, SELECT, SIGNING_ALGORITHM,
 };
 
-/// One condition of a statement. The access must meet all of them.
+/// One condition of a statement. An access must meet all conditions of the statement.
 #[derive(Debug, Clone)]
 pub(super) struct Condition {
     operator: Operator,
@@ -60,7 +60,7 @@ impl Condition {
         matches!(self.operator, Operator::AllEqual | Operator::AllLike)
     }
 
-    /// Whether an accepted value accepts a value of the access.
+    /// Whether `value`, an accepted value, matches `found`, a value of the access.
     pub fn accepts(&self, value: &str, found: &str) -> bool {
         match self.operator {
             Operator::AllLike | Operator::AnyLike => is_like(value, found),
@@ -69,8 +69,8 @@ impl Condition {
     }
 }
 
-/// Reads the `Condition` of a statement. Refuses all that is not evaluated here, and `ForAllValues` without `Null`,
-/// which would allow every request in which the key is absent.
+/// Reads the `Condition` of a statement. Refuses everything that is not evaluated here, and `ForAllValues` without
+/// `Null`, which would allow every request in which the key is absent.
 pub(super) fn conditions(condition: Option<&Value>) -> Result<Vec<Condition>> {
     let mut conditions = Vec::new();
     let Some(condition) = condition else {

@@ -64,7 +64,8 @@ pub(super) fn attribute_names(expression: &str, names: &Value) -> Option<BTreeSe
     Some(found)
 }
 
-/// The value that a key condition requires of the partition key: the one `partition = :value` in it.
+/// The value that a key condition requires of the partition key. The condition must name the partition key exactly
+/// once, as `partition = :value`.
 pub(super) fn partition_value(
     condition: &str,
     partition: &str,

@@ -43,8 +43,8 @@ impl Access {
         }
     }
 
-    /// The values of the condition keys for an error message. Of leading keys only the prefixes, because the rest can be
-    /// a hash.
+    /// The values of the condition keys for an error message. Leading keys are cut to their prefixes, because the rest
+    /// can be a hash.
     pub(crate) fn details(&self) -> String {
         let mut details = String::new();
         for (key, values) in &self.context {
@@ -139,7 +139,7 @@ impl Tables {
         Ok(Self(tables))
     }
 
-    /// A transaction is an access for each item, and a batch is one for each table.
+    /// A transaction needs an access for each item, and a batch needs one for each table.
     pub fn accesses(&self, operation: &str, body: &Value) -> Vec<Access> {
         match operation {
             "TransactWriteItems" | "TransactGetItems" => {

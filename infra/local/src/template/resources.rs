@@ -293,7 +293,7 @@ pub(crate) struct CorsConfiguration {
 pub(crate) struct Stage {
     #[serde(default)]
     pub default_route_settings: RouteSettings,
-    /// By route key.
+    /// The settings of single routes, by route key.
     #[serde(default)]
     pub route_settings: BTreeMap<String, RouteSettings>,
 }
