@@ -137,7 +137,7 @@ fn invalid() -> Diagnostic {
 
 /// An entry as `GET /v1/audit` returns it, or the use of a replaced secret.
 fn rendered(happening: Happening) -> String {
-    // Cannot fail: a view consists of strings and numbers. EventBridge would refuse an empty detail.
+    // This cannot fail, because a view consists of strings and numbers. EventBridge would refuse an empty detail.
     match happening {
         Happening::Entry(entry) => serde_json::to_string(&AuditEntryView::from(entry)),
         Happening::SupersededUse(used) => serde_json::to_string(&SupersededUseView::from(used)),

@@ -51,7 +51,7 @@ const fn default_seconds() -> u64 {
 /// When the event is not a request for a repair, or a request to the table fails.
 pub async fn handle(app: &App, event: LambdaEvent<Value>) -> Result<RepairReport, Diagnostic> {
     let started = Instant::now();
-    // An error message from serde would quote the event.
+    // The error from serde is dropped, because its message would quote the event.
     let event = Event::deserialize(&event.payload).ok();
     let event = event.filter(|event| event.seconds <= MOST_SECONDS);
     let event = event.ok_or_else(|| {

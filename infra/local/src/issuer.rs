@@ -56,7 +56,7 @@ pub(crate) struct Issuer {
 /// The application that people sign in to.
 pub(crate) struct Client {
     pub id: String,
-    /// The application's origin. Its pages may read the responses of the token endpoint.
+    /// The application's origin. Pages of this origin may read the responses of the token endpoint.
     pub origin: String,
     /// The audience of its access tokens.
     pub audience: String,
@@ -259,7 +259,7 @@ impl SignIn {
         (header::ACCESS_CONTROL_ALLOW_ORIGIN, origin)
     }
 
-    /// The error is the status and the text of an error page.
+    /// The error consists of the status and the text of an error page.
     fn authorize(
         &self,
         query: &str,

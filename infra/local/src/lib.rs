@@ -178,7 +178,7 @@ impl Stack {
         self.issuer.token(&self.audience, claims)
     }
 
-    /// A token from the issuer with exactly these claims. `header` is added to its header.
+    /// A token from the issuer with exactly these claims. `header` is added to the token's header.
     pub fn sign_token(&self, header: &Value, claims: &Value) -> String {
         self.issuer.sign(header, claims)
     }
@@ -489,7 +489,7 @@ fn functions(
                 .to_owned(),
             arn: arn(template, &id),
             executable: bin_directory.join(&name),
-            // These defaults are those of Lambda.
+            // The defaults are the same as in Lambda.
             timeout: Duration::from_secs(properties.timeout.map_or(3, |timeout| timeout.0)),
             memory: properties.memory_size.map_or(128, |size| size.0),
             environment: variables

@@ -333,7 +333,8 @@ impl Proxy {
         }
     }
 
-    /// Forwards the entries of a request to EventBridge, except the first. Adds an error for the first to the response.
+    /// Forwards the entries of a request to EventBridge, except the first. Adds an error for the first entry to the
+    /// response.
     async fn forward_rest(&self, parts: Parts, request: &Value) -> Answer {
         let refused = json!({ "ErrorCode": "InternalFailure", "ErrorMessage": "injected" });
         let (mut failed, mut results) = (1, vec![refused]);

@@ -157,7 +157,7 @@ impl RuntimeApi {
             .unwrap_or(Err(InvokeError::TimedOut))
     }
 
-    /// Whether the process has received an event and not responded yet.
+    /// Whether the process has received an event but not responded yet.
     pub(crate) fn is_running(&self) -> bool {
         matches!(*self.shared.process.borrow(), Process::Running { .. })
     }

@@ -45,8 +45,8 @@ impl IntoResponse for Closed {
 pub(crate) struct TimeLimits {
     /// The time from the beginning of the connection to the end of the first headers.
     pub headers: Duration,
-    /// The time from a response to the end of the next headers. It is longer than clients keep idle connections,
-    /// because a request that is sent while the server closes the connection is lost.
+    /// The time from a response to the end of the next headers. This limit is longer than the time for which clients
+    /// keep idle connections, because a request that is sent while the server closes the connection is lost.
     pub next_headers: Duration,
     /// The time from the headers to the end of the body.
     pub body: Duration,

@@ -22,7 +22,7 @@ const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
 /// If an operator sends `me`, the error names the field, unlike the errors for other path parameters.
 pub fn user(request: &Request, actor: &Actor) -> Result<UserId, Error> {
     if is_me(request) {
-        let rule = "must not be me, which stands for a person: an operator is not a person";
+        let rule = "must not be me, because an operator is not a person";
         let person = actor
             .person()
             .ok_or_else(|| Error::field("user_id", rule))?;

@@ -26,7 +26,7 @@ export function CreateKey({ owner, onCreated, onClose }: Props) {
   const [isKept, setKept] = useState(false);
   const [isWarned, setWarned] = useState(false);
   const [isBusy, setBusy] = useState(false);
-  // Closing the dialog before the response arrives would create a key that nobody has.
+  // Closing the dialog before the response arrives could leave behind a key that nobody has.
   const canBeLost = isBusy || (key !== undefined && !isKept);
   const close = () => {
     if (!canBeLost) onClose();

@@ -1,4 +1,4 @@
-// The page's icons. They are decorative: a text always says the same.
+// The page's icons. They are decorative, because text always gives the same information.
 
 const PATHS = {
   chevron: "M9 6l6 6-6 6",

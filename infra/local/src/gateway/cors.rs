@@ -52,7 +52,7 @@ impl Cors {
         })
     }
 
-    /// Replaces the CORS headers of a response. Only a request from an allowed origin gets any.
+    /// Replaces the CORS headers of a response. Only a response to an allowed origin gets CORS headers.
     pub(super) fn apply(&self, request: &Parts, response: &mut HeaderMap) {
         let names = response
             .keys()

@@ -196,7 +196,7 @@ pub(super) fn response(answer: Value) -> Option<Response> {
         Value::String(body) => body.into_bytes(),
         other => other.to_string().into_bytes(),
     };
-    // The server sets the length.
+    // The server sets its own `Content-Length`.
     headers.remove(header::CONTENT_LENGTH);
     if !body.is_empty() {
         headers

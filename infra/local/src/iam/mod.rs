@@ -228,8 +228,8 @@ fn role_of(
     })
 }
 
-/// The grants of a policy. Refuses `Deny`, and wildcards, which the local stack evaluates only for the streams of a table
-/// and for KMS keys that a condition selects by their aliases.
+/// The grants of a policy. Refuses `Deny`. Also refuses wildcards, except for the streams of a table and for KMS keys
+/// that a condition selects by their aliases.
 fn grants(id: &str, policy: &PolicyDocument) -> Result<Vec<Grant>> {
     let mut grants = Vec::new();
     for (position, statement) in policy.statement.iter().enumerate() {

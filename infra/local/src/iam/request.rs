@@ -1,7 +1,8 @@
 //! The accesses that a request consists of, with the values of their condition keys.
 //!
-//! For DynamoDB, the names and meanings are those of "Using IAM policy conditions for fine-grained access control" in
-//! the DynamoDB developer guide. If a value cannot be determined, its key is absent, so that `Null` denies the request.
+//! For DynamoDB, the condition keys have the names and meanings of "Using IAM policy conditions for fine-grained access
+//! control" in the DynamoDB developer guide. If a value cannot be determined, its key is absent, so that `Null` denies
+//! the request.
 
 use std::collections::{BTreeMap, BTreeSet};
 

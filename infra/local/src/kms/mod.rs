@@ -54,7 +54,7 @@ struct Key {
     tags: BTreeMap<String, String>,
 }
 
-/// What decides about access to a key.
+/// The data that decides about access to a key.
 pub(crate) struct KeyAccess {
     pub arn: String,
     /// The names of the aliases that stand for the key.
@@ -125,7 +125,7 @@ impl Kms {
         Ok(key.arn)
     }
 
-    /// Do not call this on an async thread, because generating an RSA key takes long.
+    /// Do not call this on an async thread, because generating an RSA key takes a long time.
     pub(crate) fn create_key(&self, request: CreateKey) -> Result<KeyDescription, Failure> {
         if request.key_usage != SIGN_VERIFY {
             return fail(
@@ -248,7 +248,7 @@ impl Kms {
         })
     }
 
-    /// What decides about access to a key, if the key exists.
+    /// The data that decides about access to a key, if the key exists.
     pub(crate) fn access(&self, reference: &str) -> Option<KeyAccess> {
         let (id, key) = self.find(reference).ok()?;
         let state = self.lock();
@@ -380,7 +380,7 @@ impl Kms {
     }
 }
 
-/// Answers a request off the async threads, because generating an RSA key takes long.
+/// Answers a request off the async threads, because generating an RSA key takes a long time.
 async fn answer(
     Shared(kms): Shared<Arc<Kms>>,
     headers: HeaderMap,

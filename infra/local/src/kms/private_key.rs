@@ -86,8 +86,8 @@ impl PrivateKey {
         }
     }
 
-    /// The SHA-256 digest of a message. A `DIGEST` message already is the digest. Ed25519 ignores the result and
-    /// hashes the message itself.
+    /// The SHA-256 digest of a message. A `DIGEST` message is already the digest. Ed25519 ignores the result and hashes
+    /// the message itself.
     fn digest(&self, message: &[u8], message_type: &str) -> Result<Vec<u8>, Failure> {
         let problem = match message_type {
             "" | "RAW" if message.len() <= LARGEST_RAW_MESSAGE => {
@@ -112,7 +112,7 @@ impl PrivateKey {
     }
 }
 
-/// In the state file, a private key is its spec and its PKCS #8 document in base64.
+/// In the state file, a private key consists of its spec and its PKCS #8 document in base64.
 impl Serialize for PrivateKey {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let document = match self {

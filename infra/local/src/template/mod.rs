@@ -133,7 +133,8 @@ impl Template {
         Ok(())
     }
 
-    /// Sets an attribute of a resource. `Fn::GetAtt` returns it, and `Ref` returns the attribute `Ref`.
+    /// Sets an attribute of a resource. `Fn::GetAtt` then returns the attribute. `Ref` returns the attribute that is
+    /// named `Ref`.
     pub(crate) fn set(&mut self, id: &str, attribute: &str, value: impl Into<String>) {
         let attributes = self.attributes.entry(id.to_owned()).or_default();
         attributes.insert(attribute.to_owned(), value.into());
@@ -207,7 +208,7 @@ impl Template {
             Table::TYPE => named("dynamodb", "table/", name("TableName")?, ""),
             Function::TYPE => {
                 let mut attributes = named("lambda", "function:", name("FunctionName")?, "");
-                // SAM publishes a version for each release, to which the alias points.
+                // SAM publishes a version for each release, and points the alias to it.
                 if let Some(alias) = self.text(&resource.properties["AutoPublishAlias"], id)? {
                     attributes.push(("Alias", format!("{}:{alias}", attributes[0].1)));
                 }
