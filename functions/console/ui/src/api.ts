@@ -57,7 +57,7 @@ export class Api {
   }
 }
 
-/** Messages for errors that come from API Gateway, which contain no `detail`. */
+/** Messages for errors from API Gateway. These errors contain no `detail`. */
 const WITHOUT_DETAIL: Record<number, string> = {
   404: "this deployment does not offer that",
   429: "too many requests: wait a moment and try again",
