@@ -70,7 +70,7 @@ async fn counter_and_slots(tenant: &Tenant<'_>, key_id: &str) -> (u64, u64) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_onboarding_whose_function_is_killed_can_be_repeated_and_takes_one_slot() {
+async fn a_request_can_be_repeated_after_a_kill_during_onboarding_and_takes_one_slot() {
     const ROUNDS: u64 = 50;
     let stack = own_stack(&[]).await;
     let tenant = Tenant::acme(&stack);

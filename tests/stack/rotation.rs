@@ -177,7 +177,7 @@ fn a_key_can_no_longer_be_rotated_shortly_before_it_expires() {
     });
 }
 
-/// Each attribute of a key, with values that give as much as possible.
+/// Each attribute of a key, with the value that grants the most.
 fn edits() -> Vec<(&'static str, Value)> {
     let number = |n: &str| json!({ "N": n });
     vec![
@@ -222,7 +222,7 @@ async fn outcome(tenant: &Tenant<'_>, answer: Answer) -> Option<Value> {
     }))
 }
 
-/// Rotates a new key after an edit of its record.
+/// Creates a key, edits its record, and then rotates the key.
 async fn rotated_after(
     tenant: &Tenant<'_>,
     kind: &str,

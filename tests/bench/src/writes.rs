@@ -35,8 +35,8 @@ const HEADINGS: [&str; 6] = [
 /// The units that one call writes, by the prefix of the partition key.
 type Units = BTreeMap<String, f64>;
 
-/// Prints the units per second that each kind of partition takes for 10 million keys of one tenant that are used
-/// hourly, and for 1 million clusters that call hourly.
+/// Prints the write units per second that each kind of partition consumes when one tenant has 10 million keys, each
+/// used hourly, and 1 million clusters, each of which calls hourly.
 pub async fn run(folder: &Path) -> Result<()> {
     let bench = Bench::start(Duration::ZERO).await?;
     let (use_of_key, call_of_cluster, revocation) = requests(&bench).await?;

@@ -115,8 +115,8 @@ impl Round {
                 bail!("cannot continue after {}: {}", answer.status, answer.text);
             }
             if answer.status == 503 {
-                // A process remembers a failure of KMS for a second, and Retry-After tells clients to wait for that
-                // long.
+                // After KMS fails, a process remembers the failure for a second, and Retry-After tells clients to wait
+                // that long.
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
             last = format!("{}: {}", answer.status, answer.text);

@@ -17,8 +17,8 @@ pub(super) enum Refusal {
     TooManyRequests,
     HeadersTooLarge,
     AuthorizerFailed,
-    /// The function crashed, exceeded its own timeout or reported an error, its response is malformed, or the service
-    /// cannot be reached.
+    /// The function crashed, exceeded its own timeout, reported an error or returned a malformed response, or the
+    /// service cannot be reached.
     IntegrationFailed,
     /// The function or the service did not respond within the timeout of the integration.
     IntegrationTimedOut,
