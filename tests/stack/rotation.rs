@@ -4,7 +4,10 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
-use harness::{Answer, Fault, KEYS, Stack, Tenant, all_at_once, code, now, options, run, send};
+use harness::{
+    Answer, Fault, KEYS, Stack, Tenant, all_at_once, code, eventually, now, options, run, send,
+    stack,
+};
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 
@@ -150,6 +153,69 @@ fn an_acknowledged_revocation_ends_a_rotation_that_has_already_read_the_key() {
             rotated.expect_problem(409, "key_revoked");
             assert_eq!(tenant.verdict(&old).await, "revoked");
         }
+    });
+}
+
+#[test]
+fn a_late_onboarding_does_not_hide_the_use_of_a_newer_secret() {
+    run(async {
+        let tenant = Tenant::fresh();
+        let (id, first) = new_key(&tenant).await;
+        tenant.onboard(&first, "a").await.expect(200);
+        let second = tenant.rotate(&id, body()).await;
+        let rule = tenant.rule("TransactWriteItems", Fault::Hold);
+        let held = stack().inject(rule.containing("used_generation").function("onboard"));
+        let rotation = || {
+            tenant
+                .rotation("admin", &id, &body())
+                .header("idempotency-key", "x")
+        };
+        let later = async {
+            eventually("the onboarding is about to write", || async {
+                (held.hits() > 0).then_some(())
+            })
+            .await;
+            let third = send(rotation()).await.expect(200);
+            assert_eq!(tenant.verdict(third.string("access_key")).await, "active");
+            drop(held);
+            third
+        };
+        let (onboarded, third) = tokio::join!(tenant.onboard(&second, "a"), later);
+        onboarded.expect(200);
+        send(rotation())
+            .await
+            .expect_code(409, "idempotency_key_completed");
+        assert_eq!(tenant.verdict(third.string("access_key")).await, "active");
+    });
+}
+
+#[test]
+fn a_late_change_of_the_limit_does_not_exceed_what_a_rotation_has_signed() {
+    run(async {
+        let tenant = Tenant::fresh();
+        let (id, _) = tenant.limited_key("editor", 10).await;
+        let path = format!("{KEYS}/{id}");
+        let limit = async |max: u64| {
+            tenant
+                .send("admin", "PATCH", &path, json!({ "max_clusters": max }))
+                .await
+        };
+        limit(2).await.expect(200);
+        let rule = tenant.rule("TransactWriteItems", Fault::Hold);
+        let held = stack().inject(rule.function("clusters"));
+        let rotation = async {
+            eventually("the limit is about to change", || async {
+                (held.hits() > 0).then_some(())
+            })
+            .await;
+            tenant
+                .rotate(&id, json!({ "role": "editor", "max_clusters": 2 }))
+                .await;
+            drop(held);
+        };
+        let (changed, ()) = tokio::join!(limit(10), rotation);
+        changed.expect(400).expect_fields(&["max_clusters"]);
+        assert_eq!(tenant.record(&id).await["max_clusters"], 2);
     });
 }
 

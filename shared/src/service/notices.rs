@@ -279,9 +279,10 @@ fn plan(key: &KeyRecord, owner: Option<&User>, settings: &NoticeSettings, now: T
     }
 }
 
-/// The last recorded use of a key, or its creation.
+/// The last recorded use of a key, or when its secret was issued, whichever is later.
 fn idle_since(key: &KeyRecord) -> Timestamp {
-    key.last_used_at.unwrap_or(key.created_at)
+    let issued_at = key.rotated_at.unwrap_or(key.created_at);
+    key.last_used_at.map_or(issued_at, |at| at.max(issued_at))
 }
 
 /// The notices about the expiry of a key, and when they become due.
@@ -423,6 +424,11 @@ mod tests {
         };
         assert_eq!(plan(&used, 17).next, Some(at(22 * DAY)));
         assert_eq!(days(&plan(&used, 22)), unused(22));
+        let rotated = KeyRecord {
+            rotated_at: Some(at(8 * DAY)),
+            ..key.clone()
+        };
+        assert_eq!(plan(&rotated, 12).next, Some(at(18 * DAY)));
         // The setting is new, or no run took place for a long time.
         assert_eq!(days(&plan(&key, 40)), unused(40));
     }

@@ -38,7 +38,7 @@ pub async fn limit_key(
         let limit = key.signed_max_clusters;
         if !(1..=limit).contains(&max_clusters) {
             let rule = format!(
-                "must be a whole number from 1 to {limit}, the limit that the key was created with"
+                "must be a whole number from 1 to {limit}, the limit that was last signed into the key"
             );
             return Err(Error::field("max_clusters", rule));
         }

@@ -8,8 +8,8 @@ use super::{
     handle::Store,
     page::{Page, Position},
     schema::{
-        EarlierRequest, IdempotencyItem, IdempotencySk, IndexedKey, IndexedKeysPk, Item, KeyItem,
-        KeySk, Kind, PrimaryKey, QuotaItem, UserItem, is_kind, read, readable, user_pk,
+        DueSk, EarlierRequest, IdempotencyItem, IdempotencySk, IndexedKey, IndexedKeysPk, Item,
+        KeyItem, KeySk, Kind, PrimaryKey, QuotaItem, UserItem, is_kind, read, readable, user_pk,
     },
     table::{Outcome, Query, StoreError, Write},
     users::{is_unchanged, may_still},
@@ -506,7 +506,7 @@ impl Store {
         })
     }
 
-    /// Revokes a key, unless it was used, revoked or removed since it was read. False if it was, or has expired.
+    /// Revokes a key, unless it was used, rotated, revoked or removed since it was read. False if it was, or has expired.
     pub(crate) async fn revoke_unused_key(
         &self,
         key: &KeyRecord,
@@ -520,6 +520,10 @@ impl Store {
             Some(at) => update.and("last_used_at = :used").value(":used", at),
             None => update.and("attribute_not_exists(last_used_at)"),
         };
+        // A rotation changes when the key is due.
+        let update = update
+            .and("due_sk = :due")
+            .value(":due", key.due_at.map(DueSk));
         let outcome = self.revoke_and_enter(update, entry).await?;
         Ok(matches!(outcome, Outcome::Done))
     }
@@ -572,8 +576,8 @@ impl Store {
     ) -> Result<bool, StoreError> {
         let key = PrimaryKey::key(&key.tenant_id, &key.user_id, key.key_id);
         let condition = match giver {
-            Some(_) => "attribute_exists(pk) AND expires_at > :now",
-            None => "attribute_exists(pk) AND expires_at > :now AND max_clusters >= :max",
+            Some(_) => "expires_at > :now AND signed_max_clusters >= :max",
+            None => "expires_at > :now AND signed_max_clusters >= :max AND max_clusters >= :max",
         };
         let update = Write::update(key, "SET max_clusters = :max")
             .when(condition)

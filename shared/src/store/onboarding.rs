@@ -164,7 +164,8 @@ impl Onboarding {
                     (Secret::Previous(_), Some(previous)) => update
                         .when("previous_generation = :previous_generation")
                         .value(":previous_generation", previous.generation),
-                    _ => update.when("attribute_exists(#hash)"),
+                    // Otherwise, a late write could lower `used_generation` after a rotation.
+                    _ => update.when("#hash = :hash").value(":hash", key.hash),
                 };
                 let mut writes = Vec::from_iter(record_use.then_some(update));
                 if !is_holder {
