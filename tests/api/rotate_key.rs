@@ -1,7 +1,7 @@
 //! Rotating a key, by a user and by the key itself: the key keeps its identity, and the old secret ends on time.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
-use harness::{Answer, KEYS, Tenant, UNKNOWN_KEY, now, run, send};
+use harness::{Answer, KEYS, Tenant, UNKNOWN_KEY, now, run, send, until};
 use serde_json::{Value, json};
 
 const DAY: i64 = 86_400;
@@ -488,5 +488,28 @@ fn the_uses_of_both_secrets_are_recorded_apart() {
         let before = tenant.key_item(&id).await;
         assert_eq!(tenant.verdict(&old).await, "superseded");
         assert_eq!(tenant.key_item(&id).await, before);
+    });
+}
+
+#[test]
+fn a_repeat_does_not_shorten_the_lifetime_that_the_next_rotation_repeats() {
+    run(async {
+        let tenant = Tenant::fresh();
+        let (id, _) = self_rotating(&tenant, "viewer").await;
+        let mut body = body();
+        body["self_rotate"] = json!(true);
+        body["expires_in_days"] = json!(30);
+        let rotation = tenant.rotation("admin", &id, &body);
+        let rotation = rotation.header("idempotency-key", "x");
+        let first = send(rotation.try_clone().unwrap()).await.expect(200);
+        until(now() + 2).await;
+        let repeated = send(rotation).await.expect(200);
+        assert_eq!(first["expires_at"], repeated["expires_at"]);
+        let rotated = self_rotate(&tenant, repeated.string("access_key"), json!({})).await;
+        for answer in [first, repeated, rotated.expect(200)] {
+            let claims = claims(answer.string("access_key"));
+            let lifetime = claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap();
+            assert_eq!(lifetime, 30 * DAY);
+        }
     });
 }

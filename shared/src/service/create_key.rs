@@ -227,6 +227,8 @@ async fn reissue(
     let signed = KeyRecord {
         key_id: found.key_id,
         expires_at: wanted.expires_at.min(found.expires_at),
+        // The signed lifetime is the requested one, because a rotation by the holder repeats it.
+        created_at: wanted.created_at - shortened(wanted.expires_at, found.expires_at),
         ..wanted
     };
     let (signed, key) = sign(service, signed).await?;
@@ -259,6 +261,11 @@ pub(super) const REUSED: Error = Error::Conflict(
     "idempotency_key_reused",
     "this Idempotency-Key was used for a different request: use a new one",
 );
+
+/// By how much `limit` makes an expiry earlier.
+pub(super) fn shortened(expires_at: Timestamp, limit: Timestamp) -> Duration {
+    expires_at.since(limit).unwrap_or_default()
+}
 
 pub(super) const IN_PROGRESS: Error = Error::Conflict(
     "idempotency_in_progress",

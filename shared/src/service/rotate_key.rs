@@ -2,12 +2,12 @@
 //! replaced secret stays valid until the overlap ends.
 //!
 //! What is signed comes from the request of a user, or from the signature of the presented key, and never from the
-//! table. The record can only lower it.
+//! table. The record can only lower it. The generation is the one exception: it counts rotations, and grants nothing.
 
 use std::time::Duration;
 
 use super::{
-    create_key::{Expiry, IN_PROGRESS, REUSED, hash, idempotency_id, sign},
+    create_key::{Expiry, IN_PROGRESS, REUSED, hash, idempotency_id, shortened, sign},
     error::{Error, FieldError},
     key_service::KeyService,
     users,
@@ -277,6 +277,8 @@ impl Wanted {
         match step {
             Step::Repeat => KeyRecord {
                 expires_at: self.expires_at.min(key.expires_at),
+                // The signed lifetime is the requested one, because the next rotation by the holder repeats it.
+                rotated_at: Some(issued_at - shortened(self.expires_at, key.expires_at)),
                 ..signed
             },
             Step::Rotate => KeyRecord {
