@@ -503,7 +503,7 @@ fn a_compromised_function_cannot_write_the_attributes_of_other_functions() {
             ),
             (
                 "clusters",
-                "role status epoch revocations revoked_at created_by signed_max_clusters",
+                "role status epoch revocations revoked_at created_by",
             ),
             (
                 "cleanup",
