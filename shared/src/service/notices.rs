@@ -188,6 +188,10 @@ impl Run {
         let by = revocation.by.clone();
         let entry = AuditEntry::new(&key.tenant_id, by, &Origin::default(), about, self.now)
             .because(revocation.reason.clone());
+        let entry = AuditEntry {
+            recorded_at: Some(self.now),
+            ..entry
+        };
         let store = &self.store;
         if store
             .revoke_unused_key(key, &revocation, self.now, &entry)
@@ -250,16 +254,21 @@ fn plan(key: &KeyRecord, owner: Option<&User>, settings: &NoticeSettings, now: T
     let is_due = |at: Timestamp| at <= now && now <= at + PATIENCE;
     let mut times = expiry_notices(key, settings);
     let mut reported_at = key.unused_reported_at.filter(|at| *at > idle_since(key));
+    // Keys of an inactive owner cannot be used.
+    let is_usable = owner.is_some_and(User::is_active);
+    let unused_after = settings.unused_after.filter(|_| is_usable);
+    let unused_at = unused_after.map(|after| idle_since(key) + after);
     if reported_at.is_none()
-        && let Some(unused_after) = settings.unused_after
+        && let Some(at) = unused_at
     {
-        let at = idle_since(key) + unused_after;
         // If the settings are new, the time may be long past.
         let at = if at + PATIENCE < now { now } else { at };
         times.push((Action::AccessKeyUnused, at));
         reported_at = Some(now).filter(|_| is_due(at));
     }
     let revoke_at = reported_at
+        .max(unused_at)
+        .filter(|_| is_usable && reported_at.is_some())
         .zip(settings.revoke_unused_after)
         .map(|(at, after)| at + after);
     if !is_over && revoke_at.is_some_and(|at| at <= now) {
@@ -301,7 +310,7 @@ fn expiry_notices(key: &KeyRecord, settings: &NoticeSettings) -> Vec<(Action, Ti
 mod tests {
     use super::*;
     use crate::model::{
-        Role,
+        Role, UserStatus,
         fixtures::{self, at},
     };
 
@@ -450,6 +459,13 @@ mod tests {
             ..Plan::default()
         };
         assert_eq!(plan(&reported, 45), revoke);
+        let inactive = User {
+            status: UserStatus::Inactive,
+            ..owner.clone()
+        };
+        assert!(!super::plan(&reported, Some(&inactive), &settings, at(45 * DAY)).revoke);
+        let later = super::tests::settings(50, 5);
+        assert!(!super::plan(&reported, Some(&owner), &later, at(54 * DAY)).revoke);
         let used = KeyRecord {
             last_used_at: Some(at(44 * DAY)),
             ..reported.clone()

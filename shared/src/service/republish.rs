@@ -62,7 +62,7 @@ pub async fn republish(
     let mut after = match &request.after {
         None => end,
         Some(next) => {
-            Position::parse(next, List::AuditTrail).filter(|after| after.is_before(&end))?
+            Position::parse(next, List::AuditTrail).filter(|after| !end.is_before(after))?
         }
     };
     let mut report = RepublishReport::default();
