@@ -25,6 +25,8 @@ use crate::{
 };
 
 const DAY: u64 = 86_400;
+/// In seconds: seven days.
+const LONGEST_OVERLAP: i64 = 604_800;
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
@@ -139,8 +141,7 @@ pub fn rotate_key(
 
 /// How long a replaced secret stays valid.
 fn overlap(seconds: Integer, errors: &mut Errors) -> Duration {
-    let longest = i64::try_from(7 * DAY).unwrap_or_default();
-    let seconds = errors.integer("overlap_seconds", seconds, 0..=longest);
+    let seconds = errors.integer("overlap_seconds", seconds, 0..=LONGEST_OVERLAP);
     Duration::from_secs(seconds.map_or(DAY, i64::unsigned_abs))
 }
 

@@ -152,6 +152,13 @@ pub enum Secret {
     Previous(Timestamp),
 }
 
+/// From the end of a previous secret.
+impl From<Option<Timestamp>> for Secret {
+    fn from(superseded_until: Option<Timestamp>) -> Self {
+        superseded_until.map_or(Self::Current, Self::Previous)
+    }
+}
+
 impl Secret {
     /// The end of a previous secret.
     #[must_use]
@@ -262,6 +269,13 @@ impl KeyRecord {
         let previous = self.previous.as_ref()?;
         (previous.hash == Some(hash) && generation < self.generation)
             .then_some(Secret::Previous(previous.ends_at))
+    }
+
+    /// The last recorded use, or when the current secret was issued, whichever is later.
+    #[must_use]
+    pub fn idle_since(&self) -> Timestamp {
+        let issued_at = self.rotated_at.unwrap_or(self.created_at);
+        self.last_used_at.map_or(issued_at, |at| at.max(issued_at))
     }
 
     /// Whether a use of the current secret was recorded.

@@ -22,7 +22,7 @@ pub struct KeyFilter {
     pub owner: Option<UserId>,
     pub created_by: Option<Principal>,
     pub expires_before: Option<Timestamp>,
-    /// For how long the key has not been used. A key that was never used counts from its creation.
+    /// For how long the key has not been used. A key that was not used since it was created or rotated counts from then.
     pub unused_for: Option<Duration>,
 }
 
@@ -48,7 +48,6 @@ impl KeyFilter {
         if key.is_forgotten(history, now) {
             return None;
         }
-        let idle_since = key.last_used_at.unwrap_or(key.created_at);
         let is_wanted = self.role.is_none_or(|role| role == key.role)
             && self
                 .owner
@@ -61,7 +60,7 @@ impl KeyFilter {
             && self.expires_before.is_none_or(|at| key.expires_at < at)
             && self
                 .unused_for
-                .is_none_or(|unused| idle_since + unused <= now);
+                .is_none_or(|unused| key.idle_since() + unused <= now);
         let is_status = |key: &KeySnapshot| self.status.is_none_or(|status| status == key.status);
         Some(key)
             .filter(|_| is_wanted)

@@ -178,7 +178,7 @@ impl Run {
 
     /// Revokes a key that is still unused. The next run finds that it is revoked, or was used.
     async fn revoke(&self, key: &KeyRecord, report: &mut NoticeReport) -> Result<(), StoreError> {
-        let idle = self.now.since(idle_since(key)).unwrap_or_default();
+        let idle = self.now.since(key.idle_since()).unwrap_or_default();
         let reason = Some(format!("not used for {} days", idle.as_secs() / 86_400));
         let revocation = Revocation::new(self.now, Principal::system(), reason);
         let about = (
@@ -253,11 +253,11 @@ fn plan(key: &KeyRecord, owner: Option<&User>, settings: &NoticeSettings, now: T
     let is_over = now >= key.expires_at;
     let is_due = |at: Timestamp| at <= now && now <= at + PATIENCE;
     let mut times = expiry_notices(key, settings);
-    let mut reported_at = key.unused_reported_at.filter(|at| *at > idle_since(key));
+    let mut reported_at = key.unused_reported_at.filter(|at| *at > key.idle_since());
     // Keys of an inactive owner cannot be used.
     let is_usable = owner.is_some_and(User::is_active);
     let unused_after = settings.unused_after.filter(|_| is_usable);
-    let unused_at = unused_after.map(|after| idle_since(key) + after);
+    let unused_at = unused_after.map(|after| key.idle_since() + after);
     if reported_at.is_none()
         && let Some(at) = unused_at
     {
@@ -286,12 +286,6 @@ fn plan(key: &KeyRecord, owner: Option<&User>, settings: &NoticeSettings, now: T
         revoke: false,
         next,
     }
-}
-
-/// The last recorded use of a key, or when its secret was issued, whichever is later.
-fn idle_since(key: &KeyRecord) -> Timestamp {
-    let issued_at = key.rotated_at.unwrap_or(key.created_at);
-    key.last_used_at.map_or(issued_at, |at| at.max(issued_at))
 }
 
 /// The notices about the expiry of a key, and when they become due.

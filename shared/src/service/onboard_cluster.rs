@@ -86,12 +86,7 @@ pub async fn onboard_cluster(
         let onboarding = match decide(state, slots, &request, attempts.are_many(), now) {
             Decision::ReadAgain => continue,
             Decision::Refuse(refusal) => {
-                if let Refusal::Key(code) = refusal {
-                    report_superseded(key, code);
-                }
-                if refusal == Refusal::LimitReached {
-                    metrics::count(Metric::Onboarding("limit_reached"));
-                }
+                report(key, refusal);
                 return Err(refusal.into());
             }
             Decision::FinishDeletion(cluster) => {
@@ -123,6 +118,14 @@ pub async fn onboard_cluster(
     }
     // Nothing is wrong with the request: 503 tells the caller to repeat it.
     Err(StoreError::Busy.into())
+}
+
+fn report(key: &VerifiedKey, refusal: Refusal) {
+    match refusal {
+        Refusal::Key(code) => report_superseded(key, code),
+        Refusal::LimitReached => metrics::count(Metric::Onboarding("limit_reached")),
+        _ => {}
+    }
 }
 
 async fn finish_deletion(
@@ -282,10 +285,7 @@ fn decide(
     let (Some(key), Some(owner)) = (state.key, state.owner) else {
         return Decision::ReadAgain;
     };
-    let secret = match grant.superseded_until {
-        Some(end) => Secret::Previous(end),
-        None => Secret::Current,
-    };
+    let secret = Secret::from(grant.superseded_until);
     let is_holder = |cluster: &Cluster| cluster.holders.contains(&key.key_id);
     let is_holder = state.cluster.as_ref().is_some_and(is_holder);
     let is_new_cluster = state.cluster.is_none();

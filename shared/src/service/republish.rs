@@ -34,7 +34,7 @@ pub struct Republication {
     pub deadline: Instant,
 }
 
-/// What was sent, newest first.
+/// The result of a call. Events are sent newest first.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 pub struct RepublishReport {
     pub sent: usize,

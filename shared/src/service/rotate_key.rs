@@ -1,8 +1,8 @@
 //! Rotates a key: the key keeps its id, its slots and its history, and gets a new secret, generation and expiry. The
 //! replaced secret stays valid until the overlap ends.
 //!
-//! What is signed comes from the request of a user, or from the signature of the presented key, and never from the
-//! table. The record can only lower it. The generation is the one exception: it counts rotations, and grants nothing.
+//! The claims come from the request of a user, or from the signature of the presented key, and never from the table.
+//! The record can only lower them. The generation is the one exception: it counts rotations, and grants nothing.
 
 use std::time::Duration;
 
