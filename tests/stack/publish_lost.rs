@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, path::Path};
 
 use harness::{
     Fault, Rule, RuleGuard, Service, Stack, Tenant, dynoxide::actions::get_records, now, rfc3339,
+    until,
 };
 use serde_json::{Value, json};
 
@@ -287,6 +288,17 @@ async fn a_failure_says_where_to_continue_sending_again() {
         let new = events_of(&tenant, &stack).split_off(before);
         assert_eq!(by_id(&new), entries);
     }
+    // The period is over, and its first page fails.
+    let over = now() + 1;
+    until(over + 1).await;
+    let mut payload = period(&start, &rfc3339(over));
+    let rule = Rule::new(Fault::Refuse).service(Service::EventBridge);
+    let rule = stack.inject(rule);
+    let report = stack.invoke("publish", payload.clone()).await.unwrap();
+    drop(rule);
+    payload["republish"]["next"] = report["next"].clone();
+    let report = stack.invoke("publish", payload).await.unwrap();
+    assert_eq!(report["sent"], entries.len());
     for (field, wrong) in [
         ("tenant_id", json!("a#b")),
         ("from", json!("yesterday")),
