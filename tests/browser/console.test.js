@@ -533,7 +533,7 @@ test("an administrator changes how many clusters a key may connect", async (t) =
   await button(page, "Limit clusters of limited").click();
   await dialog(page).getByLabel("Maximum number of clusters").fill("6");
   await button(page, "Save").click();
-  await dialog(page).getByText("Must be a whole number from 1 to 5, the limit that the key was created with.").waitFor();
+  await dialog(page).getByText("Must be a whole number from 1 to 5, the limit that was last signed into the key.").waitFor();
   await inspect(page, "limit");
   await dialog(page).getByLabel("Maximum number of clusters").fill("3");
   const request = page.waitForRequest((request) => request.method() === "PATCH");
