@@ -15,6 +15,7 @@ use crate::{
         User,
     },
     process::{
+        clock,
         config::NoticeSettings,
         events,
         metrics::{self, Metric},
@@ -23,8 +24,9 @@ use crate::{
     store::{DueKey, Store, StoreError},
 };
 
-/// The maximum delay of a notice. A notice that would be later is left out. `GET /v1/audit` documents that entries are
-/// complete after 25 hours.
+/// The maximum time between the moment at which a notice becomes due and the scheduled time of the run that writes it.
+/// Later notices are left out. The template ensures that a run ends within an hour of its scheduled time, because
+/// `GET /v1/audit` documents that entries are complete after 25 hours.
 const PATIENCE: Duration = Duration::from_secs(86_400);
 /// The maximum time between two looks at a key. Changed settings therefore apply to each key within this time.
 const LONGEST_WAIT: Duration = Duration::from_secs(7 * 86_400);
@@ -42,6 +44,8 @@ pub struct NoticeReport {
     pub keys_checked: usize,
     pub notices: usize,
     pub revoked: usize,
+    /// Damaged keys, and due keys that no longer exist.
+    pub unreadable: usize,
     /// Keys, and parts of the index, that a failed request to the table has left for the next run.
     pub failed: usize,
 }
@@ -51,11 +55,12 @@ impl NoticeReport {
         self.keys_checked += other.keys_checked;
         self.notices += other.notices;
         self.revoked += other.revoked;
+        self.unreadable += other.unreadable;
         self.failed += other.failed;
     }
 }
 
-/// Looks at all keys that are due at `now`. A failure concerns one key, or one part of the index, and does not stop the
+/// Looks at all keys that are due at `now`, the scheduled time of the run. A failure concerns one key, or one part of the index, and does not stop the
 /// others. Runs may repeat, overlap or be missed for up to a day.
 pub async fn write_notices(
     store: &Store,
@@ -111,6 +116,7 @@ impl Run {
         let mut due = self.store.due_keys(part, None, self.now).await?;
         while let Some(last) = due.last() {
             let (keys, owners) = self.store.keys_and_owners(&due).await?;
+            report.unreadable += due.len() - keys.len();
             for key in keys.into_iter().filter(|key| is_listed(key, &due)) {
                 let mut owners = owners.iter();
                 let owner = owners.find(|owner| {
@@ -152,7 +158,7 @@ impl Run {
     ) -> Result<(), StoreError> {
         let notices = plan.notices.iter();
         let notices: Vec<_> = notices
-            .map(|(action, at)| notice(key, *action, *at, self.now))
+            .map(|(action, at)| notice(key, *action, *at))
             .collect();
         let is_reported = plan
             .notices
@@ -180,21 +186,19 @@ impl Run {
     async fn revoke(&self, key: &KeyRecord, report: &mut NoticeReport) -> Result<(), StoreError> {
         let idle = self.now.since(key.idle_since()).unwrap_or_default();
         let reason = Some(format!("not used for {} days", idle.as_secs() / 86_400));
-        let revocation = Revocation::new(self.now, Principal::system(), reason);
+        // The run may be late, and the key was valid until this moment.
+        let now = clock::now();
+        let revocation = Revocation::new(now, Principal::system(), reason);
         let about = (
             Action::AccessKeyRevoked,
             Target::key(key.key_id, &key.user_id),
         );
         let by = revocation.by.clone();
-        let entry = AuditEntry::new(&key.tenant_id, by, &Origin::default(), about, self.now)
+        let entry = AuditEntry::new(&key.tenant_id, by, &Origin::default(), about, now)
             .because(revocation.reason.clone());
-        let entry = AuditEntry {
-            recorded_at: Some(self.now),
-            ..entry
-        };
         let store = &self.store;
         if store
-            .revoke_unused_key(key, &revocation, self.now, &entry)
+            .revoke_unused_key(key, &revocation, now, &entry)
             .await?
         {
             report.revoked += 1;
@@ -222,7 +226,7 @@ fn is_listed(key: &KeyRecord, due: &[DueKey]) -> bool {
 }
 
 /// A notice that became due at `at`.
-fn notice(key: &KeyRecord, action: Action, at: Timestamp, now: Timestamp) -> AuditEntry {
+fn notice(key: &KeyRecord, action: Action, at: Timestamp) -> AuditEntry {
     let (by, origin) = (Principal::system(), Origin::default());
     let about = (action, Target::key(key.key_id, &key.user_id));
     let entry = AuditEntry::new(&key.tenant_id, by, &origin, about, at)
@@ -230,7 +234,7 @@ fn notice(key: &KeyRecord, action: Action, at: Timestamp, now: Timestamp) -> Aud
         .with_detail("expires_at", Some(key.expires_at))
         .with_detail("last_used_at", key.last_used_at);
     AuditEntry {
-        recorded_at: Some(now),
+        recorded_at: Some(clock::now()),
         ..entry
     }
 }
@@ -253,6 +257,8 @@ fn plan(key: &KeyRecord, owner: Option<&User>, settings: &NoticeSettings, now: T
     let is_over = now >= key.expires_at;
     let is_due = |at: Timestamp| at <= now && now <= at + PATIENCE;
     let mut times = expiry_notices(key, settings);
+    // An earlier look has dealt with everything before the time that it set for this one.
+    times.retain(|(_, at)| key.due_at.is_none_or(|due| *at >= due));
     let mut reported_at = key.unused_reported_at.filter(|at| *at > key.idle_since());
     // Keys of an inactive owner cannot be used.
     let is_usable = owner.is_some_and(User::is_active);
@@ -326,6 +332,7 @@ mod tests {
         let key = KeyRecord {
             created_at: at(0),
             expires_at: at(days * DAY),
+            due_at: Some(at(0)),
             ..key
         };
         (key, owner)
@@ -376,6 +383,23 @@ mod tests {
         ] {
             assert_eq!(days(&plan(seconds)), expected, "{seconds}");
         }
+    }
+
+    #[test]
+    fn a_second_look_does_not_repeat_a_notice() {
+        let (key, owner) = key(30);
+        let settings = settings(25, 0);
+        let first = plan(&key, Some(&owner), &settings, at(25 * DAY));
+        let both = vec![("access-key.expiring", 25), ("access-key.unused", 25)];
+        assert_eq!(days(&first), both);
+        let later = KeyRecord {
+            due_at: Some(at(25 * DAY + 1)),
+            unused_reported_at: Some(at(25 * DAY)),
+            ..key
+        };
+        let second = plan(&later, Some(&owner), &settings, at(25 * DAY + 1));
+        assert_eq!(days(&second), []);
+        assert_eq!(second.next, first.next);
     }
 
     #[test]
