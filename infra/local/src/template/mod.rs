@@ -258,6 +258,8 @@ fn merge(base: &mut Value, own: Value) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[derive(Debug, Deserialize)]
@@ -441,6 +443,49 @@ Resources:
                 assert!(serde_json::from_str::<Value>(&body).unwrap()["widgets"].is_array());
             }
         }
+    }
+
+    #[test]
+    fn the_permissions_boundary_of_the_example_allows_what_the_roles_do() {
+        let template = deployed(&SWITCHES_ON);
+        let roles = template.of_type::<Role>().unwrap().into_iter();
+        let policies = roles.flat_map(|role| role.properties.policies);
+        let statements = policies.flat_map(|policy| policy.policy_document.statement);
+        let actions: BTreeSet<_> = statements.flat_map(|statement| statement.action).collect();
+
+        let example = include_str!("../../../examples/deploy-role.yaml");
+        let example = yaml::parse(example).unwrap();
+        let boundary = &example["Resources"]["Boundary"]["Properties"]["PolicyDocument"];
+        let one_or_many = |actions: &Value| match actions.as_array() {
+            Some(actions) => actions.clone(),
+            None => vec![actions.clone()],
+        };
+        let statements = boundary["Statement"].as_array().unwrap().iter();
+        let allowed = statements.flat_map(|statement| one_or_many(&statement["Action"]));
+        let allowed: BTreeSet<_> = allowed
+            .map(|action| action.as_str().unwrap().to_owned())
+            // Managed policies of AWS contain the actions of X-Ray and CodeDeploy.
+            .filter(|action| {
+                let mut managed = ["xray:", "lambda:", "cloudwatch:"].iter();
+                action == "lambda:InvokeFunction" || !managed.any(|it| action.starts_with(it))
+            })
+            .collect();
+        assert_eq!(allowed, actions);
+    }
+
+    /// Exports of the audit trail read the last 25 hours again, and `notify` looks back for 24 of them.
+    #[test]
+    fn a_run_of_the_schedule_ends_within_an_hour() {
+        let template = yaml::parse(include_str!("../../../template.yaml")).unwrap();
+        let properties = |id: &str| &template["Resources"][id]["Properties"];
+        let (schedule, function) = (properties("NotifySchedule"), properties("NotifyFunction"));
+        let seconds = [
+            &schedule["Target"]["RetryPolicy"]["MaximumEventAgeInSeconds"],
+            &function["EventInvokeConfig"]["MaximumEventAgeInSeconds"],
+            &function["Timeout"],
+        ];
+        let sum: u64 = seconds.iter().map(|limit| limit.as_u64().unwrap()).sum();
+        assert!(sum <= 3600, "{sum}");
     }
 
     #[test]
