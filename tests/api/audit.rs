@@ -252,6 +252,23 @@ fn filters_select_entries() {
         assert_eq!(count(&format!("?from={future}")).await, 0);
         assert_eq!(count(&format!("?to={past}")).await, 0);
         assert_eq!(count(&format!("{of_key}&to={past}")).await, 0);
+
+        let entries = trail(&tenant, "").await;
+        let times: Vec<_> = entries
+            .iter()
+            .map(|e| e["time"].as_str().unwrap())
+            .collect();
+        for time in &times {
+            let before = times.iter().filter(|other| *other < time).count();
+            assert_eq!(count(&format!("?to={time}")).await, before);
+            assert_eq!(count(&format!("?from={time}")).await, 4 - before);
+        }
+        let [created] = &trail(&tenant, &of_key).await[..] else {
+            panic!("one entry about the key");
+        };
+        let created = created["time"].as_str().unwrap();
+        assert_eq!(count(&format!("{of_key}&from={created}")).await, 1);
+        assert_eq!(count(&format!("{of_key}&to={created}")).await, 0);
     });
 }
 

@@ -194,7 +194,10 @@ fn expiry(
         }
     };
     let at = errors.text("expires_at", at);
-    match (days, at.as_deref().map(str::parse::<Timestamp>)) {
+    let at = at
+        .as_deref()
+        .map(|text| text.parse().map(Timestamp::to_second));
+    match (days, at) {
         (Some(_), Some(_)) => errors.add(
             "expires_at",
             "must not be given together with expires_in_days",

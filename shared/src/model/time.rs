@@ -126,7 +126,7 @@ impl FromStr for Timestamp {
         // jiff also reads other forms of ISO 8601.
         let time = is_rfc_3339(text).then(|| text.parse::<jiff::Timestamp>());
         let time = time.and_then(Result::ok).ok_or(InvalidTime)?;
-        Ok(Self::from_seconds(time.as_second()))
+        Ok(Self::from_millis(time.as_millisecond()))
     }
 }
 
@@ -178,10 +178,6 @@ mod tests {
         );
         let parse = |text: &str| text.parse().ok();
         assert_eq!(
-            parse("1970-01-01T01:00:00.9+01:00"),
-            Some(Timestamp::from_seconds(0))
-        );
-        assert_eq!(
             parse("1970-01-01t00:00:00z"),
             Some(Timestamp::from_seconds(0))
         );
@@ -198,6 +194,16 @@ mod tests {
         );
         for text in ["2026-11-30T00:53:20Z", "2026-11-30T00:53:20.007+00:00", ""] {
             assert_eq!(Timestamp::from_millis_text(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_time_keeps_its_milliseconds() {
+        for (text, millis) in [
+            ("1970-01-01T00:00:01.5Z", 1500),
+            ("1970-01-01T02:00:01.0079+02:00", 1007),
+        ] {
+            assert_eq!(text.parse(), Ok(Timestamp::from_millis(millis)), "{text}");
         }
     }
 
