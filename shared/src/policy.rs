@@ -52,10 +52,16 @@ pub fn may_manage_keys_of(
 }
 
 /// Allows anyone who holds a key to revoke it. A secret that was superseded can no longer do anything.
-#[must_use]
-pub fn may_revoke_as_holder(key: &VerifiedKey, record: Option<&KeyRecord>, now: Timestamp) -> bool {
+pub fn may_revoke_as_holder(
+    key: &VerifiedKey,
+    record: Option<&KeyRecord>,
+    now: Timestamp,
+) -> Result<(), RefusalCode> {
     let secret = record.and_then(|record| record.secret(key.hash(), key.claims().generation));
-    secret.is_some_and(|secret| secret.superseded_until().is_none_or(|end| now < end))
+    match secret.ok_or(RefusalCode::Invalid)?.superseded_until() {
+        Some(end) if now >= end => Err(RefusalCode::Superseded),
+        _ => Ok(()),
+    }
 }
 
 /// Limits a new key to what the caller and the owner may currently do.
@@ -96,7 +102,8 @@ pub fn may_be_rotated(key: &KeyRecord, owner: &User, now: Timestamp) -> Result<(
             "key_revoked",
             "a revoked key cannot be rotated: create a new one",
         )),
-        KeyStatus::Active if key.hash.is_some() => Ok(()),
+        // Only in a damaged record can the next rotation not be counted.
+        KeyStatus::Active if key.hash.is_some() && key.generation < u32::MAX => Ok(()),
         KeyStatus::Active | KeyStatus::Expired => Err(Denied::Conflict(
             "key_expired",
             "a key that has expired, or expires within seconds, cannot be rotated: create a new one",

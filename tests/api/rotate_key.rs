@@ -1,7 +1,7 @@
 //! Rotating a key, by a user and by the key itself: the key keeps its identity, and the old secret ends on time.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
-use harness::{Answer, KEYS, Tenant, UNKNOWN_KEY, now, run, send, until};
+use harness::{Answer, KEYS, Tenant, UNKNOWN_KEY, now, rfc3339, run, send, stack, until};
 use serde_json::{Value, json};
 
 const DAY: i64 = 86_400;
@@ -23,6 +23,28 @@ async fn self_rotating(tenant: &Tenant<'_>, role: &str) -> (String, String) {
 
 async fn self_rotate(tenant: &Tenant<'_>, key: &str, body: Value) -> Answer {
     send(tenant.self_rotation(key, &body)).await
+}
+
+/// The end of a superseded secret, as a check, the authorizer and an onboarding tell it.
+async fn told_by_the_others(tenant: &Tenant<'_>, key: &str) -> Option<String> {
+    let check = tenant.call("GET", "/v1/access-keys/check").bearer_auth(key);
+    let check = send(check).await.expect(204);
+    let header = check.headers.get("x-auth-superseded-until");
+    let end = header.map(|end| end.to_str().unwrap().to_owned());
+
+    let headers = json!({ "authorization": format!("Bearer {key}") });
+    let event = json!({ "version": "2.0", "type": "REQUEST", "headers": headers });
+    let authorized = stack().invoke("authorize", event).await.unwrap();
+    let context = &authorized["context"];
+    let seconds = context["superseded_until"].as_i64();
+    assert_eq!(seconds.map(rfc3339), end, "{authorized}");
+
+    let joined = tenant.onboard(key, "prod").await.expect(200);
+    let is_superseded = joined["access_key_superseded"].as_bool();
+    assert_eq!(is_superseded, end.is_some().then_some(true));
+    let expires_at = rfc3339(context["exp"].as_i64().unwrap());
+    assert_eq!(joined["access_key_expires_at"], expires_at);
+    end
 }
 
 #[test]
@@ -71,6 +93,9 @@ fn a_rotated_key_keeps_its_identity_and_gets_a_new_secret() {
         assert_eq!(own["superseded_until"], after["superseded_until"]);
         let own = send(tenant.own_record(new)).await.expect(200);
         assert!(own.body.get("superseded_until").is_none());
+        let end = after["superseded_until"].as_str();
+        assert_eq!(told_by_the_others(&tenant, &old).await.as_deref(), end);
+        assert_eq!(told_by_the_others(&tenant, new).await, None);
         // Both secrets use the same slots.
         tenant.onboard(&old, "prod").await.expect(200);
         tenant.onboard(new, "prod").await.expect(200);

@@ -55,6 +55,8 @@ async fn cause_events(stack: &Stack) {
     tenant.delete("admin", KEYS).await.expect(204);
     assert_eq!(tenant.verdict(&key).await, "revoked");
 
+    use_superseded(&tenant).await;
+
     until(end).await;
     assert_eq!(tenant.verdict(&expiring).await, "expired");
 
@@ -64,22 +66,44 @@ async fn cause_events(stack: &Stack) {
     send(tenant.creation("admin", &body)).await.expect(500);
 }
 
-const EXPECTED: [(&str, u64); 15] = [
+/// Uses a superseded secret in every call that accepts a key.
+async fn use_superseded(tenant: &Tenant<'_>) {
+    let mut body = json!({ "role": "editor", "max_clusters": 1, "self_rotate": true });
+    let mut new = body.clone();
+    new["name"] = json!("rotated");
+    let (id, old) = tenant.key_of("admin", new).await;
+    body["overlap_seconds"] = json!(0);
+    send(tenant.rotation("admin", &id, &body)).await.expect(200);
+    assert_eq!(tenant.verdict(&old).await, "superseded");
+    tenant.onboard(&old, "prod").await.expect(401);
+    send(tenant.self_rotation(&old, &json!({})))
+        .await
+        .expect(401);
+    send(tenant.revocation(&old)).await.expect(401);
+}
+
+const EXPECTED: [(&str, u64); 21] = [
     ("authorize Validations authorize active", 1),
     ("cleanup KeysExpired", 1),
-    ("create KeysCreated", 2),
+    ("create KeysCreated", 3),
     ("create KmsFailures", 1),
     ("onboard JoinTokens redeemed", 1),
     ("onboard JoinTokens replayed", 1),
     ("onboard Onboardings limit_reached", 1),
     ("onboard Onboardings onboarded", 1),
     ("onboard Onboardings repeated", 1),
+    ("onboard SupersededUses", 1),
     ("revoke Revocations key", 1),
     ("revoke Revocations user", 1),
+    ("revoke SupersededUses", 1),
+    ("rotate Rotations key", 1),
+    ("rotate SupersededUses", 1),
+    ("validate SupersededUses", 1),
     ("validate Validations validate active", 2),
     ("validate Validations validate expired", 1),
     ("validate Validations validate invalid", 1),
     ("validate Validations validate revoked", 1),
+    ("validate Validations validate superseded", 1),
 ];
 
 /// The test has its own stack, because a metric does not name a tenant, so other tests would be counted too.

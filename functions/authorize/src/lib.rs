@@ -1,7 +1,8 @@
 //! A Lambda authorizer (payload 2.0, simple responses) for APIs that accept access keys.
 //!
-//! The authorizer passes `tenant_id`, `user_id`, `key_id`, `role`, `scope` and `exp` to the API as context. Attach the
-//! authorizer with a cache TTL of 0, because results that API Gateway caches outlive a revocation.
+//! The authorizer passes `tenant_id`, `user_id`, `key_id`, `role`, `scope` and `exp` to the API as context, and
+//! `superseded_until` if a rotation has replaced the secret. Attach the authorizer with a cache TTL of 0, because
+//! results that API Gateway caches outlive a revocation.
 
 use access_keys::{
     http::{AuthorizerEvent, bearer_key, views::AuthorizerView, within_named_tenant},

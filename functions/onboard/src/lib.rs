@@ -42,8 +42,8 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error
             let joining = process.joining()?;
             let (service, quota) = (&app.service, &app.node_quota);
             let origin = http::origin(&request);
-            let token = onboard_cluster(service, &key, &joining, quota, &origin, now).await?;
-            Ok(http::json(StatusCode::OK, &ProcessAnswer::from(&token)))
+            let joined = onboard_cluster(service, &key, &joining, quota, &origin, now).await?;
+            Ok(http::json(StatusCode::OK, &ProcessAnswer::from(&joined)))
         }
         "POST /v1/join-tokens/redeem" => {
             let tenant = http::tenant(&request, &app.tenant_claim, &app.platform_clients)?;

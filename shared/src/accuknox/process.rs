@@ -1,7 +1,7 @@
 //! `POST /access-token/api/v1/process`: onboards a cluster or a node. Clients send no Content-Type, and send the key in
 //! both the header and the body.
 
-use std::str::FromStr;
+use std::{ops::Not, str::FromStr};
 
 use lambda_http::Request;
 use serde::{Deserialize, Serialize};
@@ -11,8 +11,8 @@ use crate::{
         Error, bearer_key,
         body::{self, Errors, Text},
     },
-    model::{ClusterName, ClusterType, JoinToken, NodeName},
-    service::Joining,
+    model::{ClusterName, ClusterType, NodeName},
+    service::{Joined, Joining},
     token::AccessKey,
 };
 
@@ -108,17 +108,23 @@ impl Process {
     }
 }
 
+/// AccuKnox's clients ignore the fields about the access key.
 #[derive(Serialize)]
 pub struct ProcessAnswer<'a> {
     join_token: &'a str,
     message: &'static str,
+    access_key_expires_at: String,
+    #[serde(skip_serializing_if = "Not::not")]
+    access_key_superseded: bool,
 }
 
-impl<'a> From<&'a JoinToken> for ProcessAnswer<'a> {
-    fn from(token: &'a JoinToken) -> Self {
+impl<'a> From<&'a Joined> for ProcessAnswer<'a> {
+    fn from(joined: &'a Joined) -> Self {
         Self {
-            join_token: token.reveal(),
+            join_token: joined.token.reveal(),
             message: "success",
+            access_key_expires_at: joined.key_expires_at.to_string(),
+            access_key_superseded: joined.is_superseded,
         }
     }
 }

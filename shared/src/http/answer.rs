@@ -84,14 +84,18 @@ pub fn public_options() -> Response<Body> {
 pub fn allowed(grant: &Grant) -> Response<Body> {
     let mut response = no_content();
     for (name, value) in [
-        ("x-auth-tenant", grant.tenant_id.to_string()),
-        ("x-auth-user", grant.user_id.to_string()),
-        ("x-auth-key-id", grant.key_id.to_string()),
-        ("x-auth-role", grant.role.to_string()),
-        ("x-auth-scope", grant.scope.to_string()),
+        ("x-auth-tenant", Some(grant.tenant_id.to_string())),
+        ("x-auth-user", Some(grant.user_id.to_string())),
+        ("x-auth-key-id", Some(grant.key_id.to_string())),
+        ("x-auth-role", Some(grant.role.to_string())),
+        ("x-auth-scope", Some(grant.scope.to_string())),
+        (
+            "x-auth-superseded-until",
+            grant.superseded_until.map(|end| end.to_string()),
+        ),
     ] {
         // The conversion cannot fail, because identifiers are visible ASCII.
-        if let Ok(value) = HeaderValue::try_from(value) {
+        if let Some(Ok(value)) = value.map(HeaderValue::try_from) {
             response.headers_mut().insert(name, value);
         }
     }

@@ -274,6 +274,8 @@ struct AuthorizerContext {
     role: Role,
     scope: Permissions,
     exp: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    superseded_until: Option<Timestamp>,
 }
 
 impl From<Option<Grant>> for AuthorizerView {
@@ -287,6 +289,7 @@ impl From<Option<Grant>> for AuthorizerView {
                 role: grant.role,
                 scope: grant.scope,
                 exp: grant.expires_at,
+                superseded_until: grant.superseded_until,
             }),
         }
     }

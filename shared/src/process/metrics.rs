@@ -17,6 +17,8 @@ pub enum Metric {
     KeyCreated,
     /// `Rotations` by `Kind`: `key` (by a user) or `holder` (with the presented key). Repetitions are not counted.
     Rotated(&'static str),
+    /// `SupersededUses`: uses of a secret after the overlap of its rotation.
+    SupersededUse,
     /// `Revocations` by `Kind`: `key` (one key), `user` (all keys of a user, counted once), `holder` (the presented
     /// key) or `unused` (by the system).
     Revoked(&'static str),
@@ -54,6 +56,7 @@ fn line(metric: Metric, namespace: &str, timestamp: i64) -> String {
     let (name, dimensions): (_, &[(&str, &str)]) = match metric {
         Metric::KeyCreated => ("KeysCreated", &[]),
         Metric::Rotated(kind) => ("Rotations", &[("Kind", kind)]),
+        Metric::SupersededUse => ("SupersededUses", &[]),
         Metric::Revoked(kind) => ("Revocations", &[("Kind", kind)]),
         Metric::Notice(action) => ("Notices", &[("Action", action)]),
         Metric::KeyExpired => ("KeysExpired", &[]),
@@ -138,6 +141,8 @@ mod tests {
     fn every_metric_line_contains_the_members_that_its_metadata_lists() {
         for metric in [
             Metric::KeyCreated,
+            Metric::Rotated("holder"),
+            Metric::SupersededUse,
             Metric::Revoked("key"),
             Metric::KeyExpired,
             Metric::Validated("authorize", "active"),

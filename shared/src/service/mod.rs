@@ -41,7 +41,7 @@ pub use join_tokens::{RedeemRequest, redeem_join_token};
 pub use key_service::{KeyService, PublishedKeys, table};
 pub use list_keys::{Horizon, KeyFilter, get_key, list_tenant_keys, list_user_keys};
 pub use notices::{NoticeReport, write_notices};
-pub use onboard_cluster::{Joining, onboard_cluster};
+pub use onboard_cluster::{Joined, Joining, onboard_cluster};
 pub use page::{Listing, PageRequest};
 pub use publish_entries::{Happening, PublishError, publish_entries};
 pub use repair::{RepairReport, RepairRequest, RepairStep, repair_tenant};

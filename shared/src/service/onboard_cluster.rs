@@ -37,6 +37,27 @@ const MOST_SLOTS: i32 = 200;
 /// item.
 const MOST_HOLDERS: usize = 400;
 
+/// What a successful onboarding returns.
+pub struct Joined {
+    pub token: JoinToken,
+    /// The first second in which the presented key is no longer valid.
+    pub key_expires_at: Timestamp,
+    /// Whether a rotation has replaced the presented key, which is then valid only until the overlap ends.
+    pub is_superseded: bool,
+}
+
+impl Joined {
+    fn new(token: JoinToken, key: &VerifiedKey, onboarding: &Onboarding) -> Self {
+        let superseded_until = onboarding.secret.superseded_until();
+        let expires_at = key.claims().expires_at.min(onboarding.key.expires_at);
+        Self {
+            token,
+            key_expires_at: superseded_until.unwrap_or(expires_at),
+            is_superseded: superseded_until.is_some(),
+        }
+    }
+}
+
 /// The cluster or node that joins.
 #[derive(Debug, Clone)]
 pub enum Joining {
@@ -69,7 +90,7 @@ pub async fn onboard_cluster(
     node_quota: &NodeQuota,
     origin: &Origin,
     now: Timestamp,
-) -> Result<JoinToken, Error> {
+) -> Result<Joined, Error> {
     let store = &service.store;
     let mut request = Request::new(store, key, joining, node_quota, now).await?;
     let token = JoinToken::generate()?;
@@ -113,7 +134,7 @@ pub async fn onboard_cluster(
         }
         if outcome == Onboarded::Done {
             log(&onboarding);
-            return Ok(token);
+            return Ok(Joined::new(token, key, &onboarding));
         }
     }
     // Nothing is wrong with the request: 503 tells the caller to repeat it.

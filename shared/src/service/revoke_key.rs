@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{error::Error, key_service::KeyService, users};
+use super::{error::Error, key_service::KeyService, users, validate_key::report_superseded};
 use crate::{
     model::{
         Action, Actor, AuditEntry, KeyId, Origin, Revocation, Target, TenantId, Timestamp, UserId,
@@ -97,9 +97,9 @@ pub async fn revoke_presented_key(
     let (tenant, user, key_id) = key.claims().ids();
     let store = &service.store;
     let record = store.key(tenant, user, key_id).await?;
-    if !policy::may_revoke_as_holder(&key, record.as_ref(), now) {
-        return Err(Error::NotAKey);
-    }
+    policy::may_revoke_as_holder(&key, record.as_ref(), now)
+        .inspect_err(|code| report_superseded(&key, *code))
+        .map_err(|_| Error::NotAKey)?;
     let revocation = Revocation::new(now, key_id, reason);
     let key = (tenant, user, key_id);
     match revoke(store, key, &revocation, origin, "holder", now).await? {

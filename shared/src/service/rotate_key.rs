@@ -283,6 +283,7 @@ impl Wanted {
             },
             Step::Rotate => KeyRecord {
                 expires_at: self.expires_at,
+                // The policy refuses the highest generation.
                 generation: key.generation.saturating_add(1),
                 // The same, unless something other than this service has changed it.
                 epoch: owner.epoch,
@@ -510,8 +511,10 @@ mod tests {
         let may = |byte, generation, now| {
             policy::may_revoke_as_holder(&presented(&key, byte, generation), Some(&key), now)
         };
-        assert!(may(0, 0, at(99)) && may(1, 1, at(100)));
-        assert!(!may(0, 0, at(100)) && !may(2, 0, NOW));
+        assert_eq!(may(0, 0, at(99)), Ok(()));
+        assert_eq!(may(1, 1, at(100)), Ok(()));
+        assert_eq!(may(0, 0, at(100)), Err(RefusalCode::Superseded));
+        assert_eq!(may(2, 0, NOW), Err(RefusalCode::Invalid));
     }
 
     #[test]

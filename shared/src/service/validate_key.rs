@@ -126,8 +126,8 @@ async fn evaluate(
     result
 }
 
-/// Logs the use of a secret after the overlap of its rotation: some client did not get the new one, or the secret was
-/// stolen. Nothing is written.
+/// Logs and counts the use of a secret after the overlap of its rotation: some client did not get the new one, or the
+/// secret was stolen. Nothing is written.
 pub(super) fn report_superseded(key: &VerifiedKey, code: RefusalCode) {
     if code == RefusalCode::Superseded {
         let (tenant_id, user_id, key_id) = key.claims().ids();
@@ -139,6 +139,7 @@ pub(super) fn report_superseded(key: &VerifiedKey, code: RefusalCode) {
             key.generation = key.claims().generation,
             "refused a superseded secret of the access key"
         );
+        metrics::count(Metric::SupersededUse);
     }
 }
 
