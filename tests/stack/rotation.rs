@@ -1,15 +1,19 @@
 //! Rotation against everything that can happen at the same time, against lost answers and kills, and against edited
 //! records.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    pin::pin,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
 use harness::{
-    Answer, Fault, KEYS, Stack, Tenant, all_at_once, code, eventually, now, options, run, send,
-    stack,
+    Answer, Fault, KEYS, Stack, Tenant, code, eventually, now, options, run, send, stack, until,
 };
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
 use crate::{
     crashes::{kill_at, process_of},
@@ -31,18 +35,66 @@ async fn new_key(tenant: &Tenant<'_>) -> (String, String) {
     tenant.key_of("admin", body).await
 }
 
-/// The secrets that are accepted, by whether a rotation has replaced them.
-async fn accepted(tenant: &Tenant<'_>, secrets: &BTreeSet<String>) -> (usize, usize) {
-    let (mut current, mut previous) = (0, 0);
-    for secret in secrets {
-        let verdict = tenant.validate(secret).await;
-        match (code(&verdict), &verdict["superseded"]) {
-            ("active", Value::Null) => current += 1,
-            ("active", _) => previous += 1,
-            _ => {}
+fn generation(key: &str) -> u64 {
+    claims(key)["gen"].as_u64().unwrap_or_default()
+}
+
+/// Validates the known secrets of one key, one after the other, and checks that the results are consistent.
+struct Observer<'a> {
+    tenant: &'a Tenant<'a>,
+    /// All secrets that a response has contained.
+    secrets: Arc<Mutex<Vec<String>>>,
+    /// The highest generation that was accepted as the current one.
+    newest: u64,
+    has_ended: bool,
+}
+
+impl<'a> Observer<'a> {
+    fn new(tenant: &'a Tenant<'a>, key: String) -> Self {
+        Self {
+            tenant,
+            secrets: Arc::new(Mutex::new(vec![key])),
+            newest: 0,
+            has_ended: false,
         }
     }
-    (current, previous)
+
+    /// Validates each known secret once. Returns how many are accepted as the current one and as the previous one.
+    async fn look(&mut self) -> (usize, usize) {
+        let (mut current, mut previous) = (0, 0);
+        let secrets = self.secrets.lock().unwrap().clone();
+        for secret in secrets {
+            let generation = generation(&secret);
+            let verdict = self.tenant.validate(&secret).await;
+            match (code(&verdict), &verdict["superseded"]) {
+                ("active", Value::Null) => {
+                    assert!(generation >= self.newest, "{verdict}");
+                    self.newest = generation;
+                    current += 1;
+                }
+                ("active", _) => {
+                    assert!(generation + 1 >= self.newest, "{verdict}");
+                    previous += 1;
+                }
+                ("revoked", _) => self.has_ended = true,
+                _ => continue,
+            }
+            let is_accepted = code(&verdict) == "active";
+            assert!(!is_accepted || !self.has_ended, "{verdict}");
+        }
+        (current, previous)
+    }
+}
+
+/// What ends the key during a round.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Revocation,
+    RevocationByHolder,
+    RevocationOfAll,
+    /// The key comes too close to its expiry to be rotated.
+    Expiry,
+    None,
 }
 
 /// The requests of one round: several rotations of both kinds, and calls that use, end or revoke the key.
@@ -50,69 +102,102 @@ fn requests(
     tenant: &Tenant<'_>,
     (id, key): (&str, &str),
     round: usize,
-) -> (Vec<RequestBuilder>, &'static str) {
+    end: End,
+) -> Vec<RequestBuilder> {
     let overlap = json!({ "overlap_seconds": if round.is_multiple_of(3) { 0 } else { 60 } });
     let mut by_user = body();
     by_user["overlap_seconds"] = overlap["overlap_seconds"].clone();
-    let mut requests = vec![
+    let requests = [
+        tenant.onboarding(key, "two"),
         tenant.rotation("admin", id, &by_user),
         tenant.self_rotation(key, &overlap),
         tenant.rotation("admin", id, &by_user),
         tenant.validation(key),
         tenant.onboarding(key, "one"),
-        tenant.onboarding(key, "two"),
         tenant.own_record(key),
     ];
-    let end = match round % 4 {
-        0 => "key",
-        1 => "holder",
-        2 => "all",
-        _ => "",
+    let end = match end {
+        End::Revocation => Some(tenant.request("admin", "DELETE", &format!("{KEYS}/{id}"))),
+        End::RevocationByHolder => Some(tenant.revocation(key)),
+        End::RevocationOfAll => Some(tenant.request("admin", "DELETE", KEYS)),
+        End::Expiry | End::None => None,
     };
-    match end {
-        "key" => {
-            let path = format!("{KEYS}/{id}");
-            requests.push(tenant.request("admin", "DELETE", &path));
-        }
-        "holder" => requests.push(tenant.revocation(key)),
-        "all" => requests.push(tenant.request("admin", "DELETE", KEYS)),
-        _ => {}
-    }
-    (requests, end)
+    requests.into_iter().chain(end).collect()
 }
 
-async fn race(tenant: &Tenant<'_>, round: usize) {
+/// Sends all requests at once, while an observer validates the secrets that the responses contain. Returns the answers
+/// in the order of the requests.
+async fn observed(observer: &mut Observer<'_>, requests: Vec<RequestBuilder>) -> Vec<Answer> {
+    let mut set = JoinSet::new();
+    for (index, request) in requests.into_iter().enumerate() {
+        let secrets = Arc::clone(&observer.secrets);
+        set.spawn(async move {
+            let answer = send(request).await;
+            let rotated = answer["access_key"].as_str();
+            secrets.lock().unwrap().extend(rotated.map(str::to_owned));
+            (index, answer)
+        });
+    }
+    let mut sent = pin!(set.join_all());
+    let mut answers = loop {
+        tokio::select! {
+            answers = &mut sent => break answers,
+            _ = observer.look() => {}
+        }
+    };
+    answers.sort_by_key(|(index, _)| *index);
+    answers.into_iter().map(|(_, answer)| answer).collect()
+}
+
+/// Races all requests about a new key. Returns its observer, and the second in which the key expires soon, unless a
+/// user has rotated it.
+async fn race<'a>(tenant: &'a Tenant<'a>, round: usize) -> (Observer<'a>, Option<i64>) {
+    let end = [
+        End::Revocation,
+        End::RevocationByHolder,
+        End::RevocationOfAll,
+        End::Expiry,
+        End::None,
+    ][round % 5];
     let (id, key) = new_key(tenant).await;
     tenant.onboard(&key, "one").await.expect(200);
-    let (requests, end) = requests(tenant, (&id, &key), round);
-    let revocations = requests.len();
-    let answers = all_at_once(requests).await;
-    let unexpected = answers.iter().filter(|answer| answer.status >= 500);
-    let unexpected: Vec<_> = unexpected.filter(|answer| answer.status != 503).collect();
-    assert!(unexpected.is_empty(), "{round}: {unexpected:?}");
-    let rotated = answers
-        .iter()
-        .filter_map(|answer| answer["access_key"].as_str());
-    let mut secrets: BTreeSet<String> = rotated.map(str::to_owned).collect();
-    secrets.insert(key);
-    let is_revoked = !end.is_empty() && answers.iter().any(|answer| answer.status == 204);
-    assert!(answers.len() == revocations);
-    let (current, previous) = accepted(tenant, &secrets).await;
+    // A key can be rotated until ten seconds before it expires.
+    let seconds = if round.is_multiple_of(2) { 11 } else { 14 };
+    let expires_at = (end == End::Expiry).then(|| now() + seconds);
+    if let Some(end) = expires_at {
+        let soon = json!({ ":end": { "N": end.to_string() } });
+        let update = "SET expires_at = :end";
+        tenant.edit_key("admin", &id, update, soon).await;
+    }
+    let requests = requests(tenant, (&id, &key), round, end);
+    let mut observer = Observer::new(tenant, key);
+    let answers = observed(&mut observer, requests).await;
+
+    let failed = answers.iter().filter(|answer| answer.status >= 500);
+    let failed: Vec<_> = failed.collect();
+    assert!(
+        failed.iter().all(|it| it.status == 503),
+        "{round}: {failed:?}"
+    );
+    let is_revoked = answers.iter().any(|answer| answer.status == 204);
+    let (current, previous) = observer.look().await;
     if is_revoked {
-        assert_eq!((current, previous), (0, 0), "{round} {end}");
+        assert_eq!((current, previous), (0, 0), "{round} {end:?}");
         let late = send(tenant.rotation("admin", &id, &body())).await;
         late.expect_problem(409, "key_revoked");
     } else {
-        // The answer with the latest secret can be one that ended with 503.
-        assert!(
-            current <= 1 && previous <= 1,
-            "{round}: {current} {previous}"
-        );
-        let record = tenant.record(&id).await;
-        assert!(current == 1 || record["generation"] != json!(0), "{round}");
+        assert!(current <= 1 && previous <= 1, "{round} {end:?}");
+        // Only an answer that ended with 503 can contain the current secret instead.
+        assert!(current == 1 || !failed.is_empty(), "{round} {end:?}");
     }
     // No slot is lost or doubled.
-    assert!((1..=2).contains(&tenant.used(&id).await), "{round} {end}");
+    let used = tenant.used(&id).await;
+    match answers[0].status {
+        200 => assert_eq!(used, 2, "{round} {end:?}"),
+        503 => assert!((1..=2).contains(&used), "{round} {end:?}"),
+        _ => assert_eq!(used, 1, "{round} {end:?}"),
+    }
+    (observer, expires_at)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -120,9 +205,21 @@ async fn a_hundred_races_never_leave_more_than_one_current_and_one_previous_secr
     let stack = Stack::start(options(&[("MaxKeysPerUser", "1000")])).await;
     let stack = stack.expect("the local stack starts");
     let tenant = Tenant::acme(&stack);
+    let mut expiring = Vec::new();
     for round in 0..100 {
-        race(&tenant, round).await;
+        let (observer, expires_at) = race(&tenant, round).await;
+        expiring.extend(expires_at.map(|end| (observer, end)));
     }
+    let mut rotated = 0;
+    for (mut observer, end) in expiring {
+        until(end).await;
+        let created = observer.secrets.lock().unwrap()[0].clone();
+        assert_ne!(tenant.verdict(&created).await, "active");
+        let (current, previous) = observer.look().await;
+        assert!(current <= 1 && previous <= 1, "{current} {previous}");
+        rotated += current;
+    }
+    assert!(rotated > 0, "no key was rotated in time");
     stack.stop().await;
 }
 
@@ -243,33 +340,54 @@ fn a_key_can_no_longer_be_rotated_shortly_before_it_expires() {
     });
 }
 
-/// Each attribute of a key, with the value that grants the most.
-fn edits() -> Vec<(&'static str, Value)> {
-    let number = |n: &str| json!({ "N": n });
+/// Edits of every attribute of a key, with the values that grant the most. Attributes that belong together are edited
+/// together, because a record with only some of them cannot be read.
+fn edits() -> Vec<Value> {
+    let number = |n: u64| json!({ "N": n.to_string() });
+    let far = || number(4_000_000_000);
+    let hash = || json!({ "B": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=" });
+    let system = || json!({ "M": { "kind": { "S": "system" }, "id": { "S": "x" } } });
+    let day = "2999-01-01";
     vec![
-        ("role", json!({ "S": "admin" })),
-        ("max_clusters", number("100")),
-        ("signed_max_clusters", number("1000000")),
-        ("clusters_used", number("0")),
-        ("created_at", number("0")),
-        (
-            "created_by",
-            json!({ "M": { "kind": { "S": "system" }, "id": { "S": "x" } } }),
-        ),
-        ("expires_at", number("4000000000")),
-        ("ttl", number("4000000000")),
-        ("epoch", number("900000000000000")),
-        ("last_used_at", number("1")),
-        ("generation", number("4294967295")),
-        ("generation", number("7")),
-        ("rotated_at", number("0")),
-        ("self_rotate", json!({ "BOOL": true })),
-        ("used_generation", number("7")),
-        (
-            "hash",
-            json!({ "B": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=" }),
-        ),
+        json!({ "role": { "S": "admin" } }),
+        json!({ "max_clusters": number(100) }),
+        json!({ "signed_max_clusters": number(1_000_000) }),
+        json!({ "max_clusters": number(100), "signed_max_clusters": number(100) }),
+        json!({ "clusters_used": number(0) }),
+        json!({ "created_at": number(0) }),
+        json!({ "created_by": system() }),
+        json!({ "expires_at": far() }),
+        json!({ "ttl": far() }),
+        json!({ "epoch": number(900_000_000_000_000) }),
+        json!({ "last_used_at": number(1) }),
+        json!({ "generation": number(u32::MAX.into()) }),
+        json!({ "generation": number(7) }),
+        json!({ "rotated_at": number(0) }),
+        json!({ "self_rotate": { "BOOL": true } }),
+        json!({ "used_generation": number(7) }),
+        json!({ "hash": hash() }),
+        json!({ "name": { "S": "renamed" } }),
+        json!({ "previous_hash": hash(), "previous_generation": number(0), "previous_ends_at": far() }),
+        json!({ "previous_generation": number(0), "previous_ends_at": far(), "previous_used_at": far() }),
+        json!({ "due_pk": { "S": format!("D#{day}#0") }, "due_sk": { "S": format!("{day}T00:00:00.000Z") } }),
+        json!({ "unused_reported_at": number(1) }),
+        json!({ "revoked_at": far(), "revoked_by": system(), "revoked_reason": { "S": "none" } }),
     ]
+}
+
+/// Sets attributes of one of the administrator's keys.
+async fn edit(tenant: &Tenant<'_>, id: &str, attributes: &Value) {
+    let attributes = attributes.as_object().unwrap();
+    let set = attributes.keys().map(|name| {
+        let is_reserved = ["role", "hash", "ttl", "name"].contains(&name.as_str());
+        format!("{}{name} = :{name}", if is_reserved { "#" } else { "" })
+    });
+    let update = format!("SET {}", set.collect::<Vec<_>>().join(", "));
+    let values = attributes.iter();
+    let values = values.map(|(name, value)| (format!(":{name}"), value.clone()));
+    tenant
+        .edit_key("admin", id, &update, values.collect())
+        .await;
 }
 
 /// What a rotation signs, and what the key then permits.
@@ -289,22 +407,14 @@ async fn outcome(tenant: &Tenant<'_>, answer: Answer) -> Option<Value> {
 }
 
 /// Creates a key, edits its record, and then rotates the key.
-async fn rotated_after(
-    tenant: &Tenant<'_>,
-    kind: &str,
-    edit: Option<&(&'static str, Value)>,
-) -> Option<Value> {
+async fn rotated_after(tenant: &Tenant<'_>, kind: &str, edited: Option<&Value>) -> Option<Value> {
     let wanted = json!({ "role": "viewer", "max_clusters": 2 });
     let mut body = wanted.clone();
     body["name"] = json!("k");
     body["self_rotate"] = json!(kind == "holder");
     let (id, key) = tenant.key_of("admin", body).await;
-    if let Some((name, value)) = edit {
-        let is_reserved = ["role", "hash", "ttl"].contains(name);
-        let update = format!("SET {}{name} = :v", if is_reserved { "#" } else { "" });
-        tenant
-            .edit_key("admin", &id, &update, json!({ ":v": value }))
-            .await;
+    if let Some(attributes) = edited {
+        edit(tenant, &id, attributes).await;
     }
     let answer = match kind {
         "user" => send(tenant.rotation("admin", &id, &wanted)).await,
@@ -317,7 +427,7 @@ async fn rotated_after(
         assert_eq!(
             tenant.record(&id).await["status"],
             "revoked",
-            "{kind} {edit:?}"
+            "{kind} {edited:?}"
         );
     }
     outcome
@@ -330,11 +440,11 @@ fn an_edit_of_any_attribute_before_a_rotation_gains_nothing() {
         for kind in ["user", "holder", "fixed"] {
             let honest = rotated_after(&tenant, kind, None).await;
             assert_eq!(honest.is_some(), kind != "fixed", "{kind}");
-            for edit in edits() {
-                let outcome = rotated_after(&tenant, kind, Some(&edit)).await;
+            for edited in edits() {
+                let outcome = rotated_after(&tenant, kind, Some(&edited)).await;
                 assert!(
                     outcome.is_none() || outcome == honest,
-                    "{kind} {edit:?}: {outcome:?}"
+                    "{kind} {edited}: {outcome:?}"
                 );
             }
         }

@@ -409,9 +409,10 @@ impl Tenant<'_> {
         self.edit_key(owner, key_id, update, values).await;
     }
 
-    /// Edits an item. In the expression, `#role`, `#hash` and `#ttl` stand for the attributes of those names.
+    /// Edits an item. In the expression, `#role`, `#hash`, `#ttl` and `#name` stand for the attributes of
+    /// those names.
     pub async fn edit_item(&self, pk: &str, sk: &str, update: &str, values: Value) {
-        let names: Map<_, _> = ["role", "hash", "ttl"]
+        let names: Map<_, _> = ["role", "hash", "ttl", "name"]
             .into_iter()
             .filter(|name| update.contains(&format!("#{name}")))
             .map(|name| (format!("#{name}"), json!(name)))
