@@ -190,6 +190,16 @@ async fn race<'a>(tenant: &'a Tenant<'a>, round: usize) -> (Observer<'a>, Option
         // Only an answer that ended with 503 can contain the current secret instead.
         assert!(current == 1 || !failed.is_empty(), "{round} {end:?}");
     }
+    let record = tenant.record(&id).await;
+    let rotations = answers.iter().filter(|it| it["access_key"].is_string());
+    let (counted, done) = (
+        record["generation"].as_u64().unwrap(),
+        rotations.count() as u64,
+    );
+    assert!(
+        counted == done || !failed.is_empty(),
+        "{round} {end:?}: {counted} {done}"
+    );
     // No slot is lost or doubled.
     let used = tenant.used(&id).await;
     match answers[0].status {
