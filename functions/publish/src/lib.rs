@@ -10,16 +10,14 @@ use access_keys::{
         batch::{BatchResponse, stream_records},
         views::{AuditEntryView, SupersededUseView},
     },
-    model::{TenantId, Timestamp},
+    model::{Happening, TenantId, Timestamp},
     process::{
         clock,
         config::Environment,
         metrics::{self, Metric},
         telemetry,
     },
-    service::{
-        self, Bus, Happening, Republication, RepublishReport, Store, publish_entries, republish,
-    },
+    service::{self, Bus, Republication, RepublishReport, Store, publish_entries, republish},
 };
 use lambda_runtime::{Diagnostic, LambdaEvent};
 use serde::{Deserialize, Serialize};

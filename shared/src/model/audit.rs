@@ -148,6 +148,33 @@ impl SupersededUse {
     }
 }
 
+/// What becomes an event.
+#[derive(Debug)]
+pub enum Happening {
+    /// An entry that was added to the audit trail.
+    Entry(AuditEntry),
+    SupersededUse(SupersededUse),
+}
+
+impl Happening {
+    /// The name of the event.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Entry(entry) => entry.action.as_str(),
+            Self::SupersededUse(_) => SupersededUse::NAME,
+        }
+    }
+
+    #[must_use]
+    pub fn time(&self) -> Timestamp {
+        match self {
+            Self::Entry(entry) => entry.at,
+            Self::SupersededUse(used) => used.at,
+        }
+    }
+}
+
 /// The id of an entry: a UUIDv8 (RFC 9562), which is derived from the request. If a response from DynamoDB is lost and
 /// the entry is written again, the second write therefore replaces the entry and does not add another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -25,7 +25,7 @@ pub use access_key::{
 };
 pub use actor::{Actor, Caller, Identity};
 pub use audit::{
-    Action, AuditEntry, Change, EntryId, FieldValue, SupersededUse, Target, TargetKind,
+    Action, AuditEntry, Change, EntryId, FieldValue, Happening, SupersededUse, Target, TargetKind,
 };
 pub use cluster::{Cluster, ClusterType, Liveness, Node, NodeQuota};
 pub use id::{

@@ -43,7 +43,7 @@ pub use list_keys::{Horizon, KeyFilter, get_key, list_tenant_keys, list_user_key
 pub use notices::{NoticeReport, write_notices};
 pub use onboard_cluster::{Joined, Joining, onboard_cluster};
 pub use page::{Listing, PageRequest};
-pub use publish_entries::{Happening, PublishError, publish_entries};
+pub use publish_entries::{PublishError, publish_entries};
 pub use repair::{RepairReport, RepairRequest, RepairStep, repair_tenant};
 pub use republish::{Republication, RepublishReport, republish};
 pub use revoke_key::{revoke_all_keys, revoke_key, revoke_presented_key};

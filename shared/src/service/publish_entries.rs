@@ -4,7 +4,7 @@
 
 use crate::{
     bus::{Bus, BusError, Event},
-    model::{AuditEntry, SupersededUse, Timestamp},
+    model::{Happening, Timestamp},
     process::metrics::{self, Metric},
     store::{Outgoing, Store, StoreError, StreamRecord},
 };
@@ -18,24 +18,12 @@ pub enum PublishError {
     Bus(#[from] BusError),
 }
 
-/// What becomes an event.
-#[derive(Debug)]
-pub enum Happening {
-    Entry(AuditEntry),
-    SupersededUse(SupersededUse),
-}
-
-impl Happening {
-    pub(super) fn event(self, render: impl Fn(Self) -> String) -> Event {
-        let (detail_type, time) = match &self {
-            Self::Entry(entry) => (entry.action.as_str(), entry.at),
-            Self::SupersededUse(used) => (SupersededUse::NAME, used.at),
-        };
-        Event {
-            detail_type,
-            time,
-            detail: render(self),
-        }
+/// The event of a happening. `render` returns the JSON of its detail.
+pub(super) fn event(happening: Happening, render: impl Fn(Happening) -> String) -> Event {
+    Event {
+        detail_type: happening.name(),
+        time: happening.time(),
+        detail: render(happening),
     }
 }
 
@@ -52,13 +40,9 @@ pub async fn publish_entries<T>(
     for (tag, record) in records {
         match record.into_outgoing() {
             Ok(Outgoing::Nothing) => {}
-            Ok(Outgoing::Entry(entry)) => {
+            Ok(Outgoing::Event(happening)) => {
                 tags.push(tag);
-                events.push(Happening::Entry(entry).event(&render));
-            }
-            Ok(Outgoing::SupersededUse(used)) => {
-                tags.push(tag);
-                events.push(Happening::SupersededUse(used).event(&render));
+                events.push(event(happening, &render));
             }
             Ok(Outgoing::Pending(pending)) => {
                 if let Err(error) = store.enter_pending(pending, now).await {

@@ -5,10 +5,10 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use super::publish_entries::{Happening, PublishError};
+use super::publish_entries::{PublishError, event};
 use crate::{
     bus::Bus,
-    model::{TenantId, Timestamp},
+    model::{Happening, TenantId, Timestamp},
     process::{
         events,
         metrics::{self, Metric},
@@ -77,7 +77,7 @@ pub async fn republish(
         let events: Vec<_> = page
             .items
             .into_iter()
-            .map(|e| Happening::Entry(e).event(&render))
+            .map(|entry| event(Happening::Entry(entry), &render))
             .collect();
         let results = bus.send(&events).await;
         report.sent += results.iter().filter(|result| result.is_ok()).count();

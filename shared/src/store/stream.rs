@@ -7,7 +7,7 @@ use super::{
     schema::{AuditItem, AuditPk, BadItem, Item, KeyItem, KeySk, is_kind, partition_key, read},
     table::StoreError,
 };
-use crate::model::{AuditEntry, KeyRecord, SupersededUse};
+use crate::model::{Happening, KeyRecord, SupersededUse};
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -38,12 +38,9 @@ struct Change {
 
 /// What a record contributes to the events.
 pub(crate) enum Outgoing {
-    /// An entry that was added to the audit trail.
-    Entry(AuditEntry),
+    Event(Happening),
     /// An entry that could not be written with its change, and waits in another item.
     Pending(PendingEntry),
-    /// A secret that a rotation has replaced was used for the first time since.
-    SupersededUse(SupersededUse),
     Nothing,
 }
 
@@ -58,13 +55,16 @@ impl StreamRecord {
         match image {
             _ if is_entry && self.event_name != "INSERT" => Ok(Outgoing::Nothing),
             None if is_entry => Err(missing("NewImage").into()),
-            Some(image) if is_entry => Ok(Outgoing::Entry(read::<AuditItem, _>(image)?)),
+            Some(image) if is_entry => {
+                let entry = read::<AuditItem, _>(image)?;
+                Ok(Outgoing::Event(Happening::Entry(entry)))
+            }
             Some(mut image) => match image.remove(PENDING) {
                 Some(entry) => Ok(Outgoing::Pending(PendingEntry::read(&keys, entry)?)),
                 None if is_first_superseded_use(old.as_ref(), &image) => {
                     let key: KeyRecord = read::<KeyItem, _>(image)?;
-                    let used = SupersededUse::of(&key);
-                    Ok(used.map_or(Outgoing::Nothing, Outgoing::SupersededUse))
+                    let used = SupersededUse::of(&key).map(Happening::SupersededUse);
+                    Ok(used.map_or(Outgoing::Nothing, Outgoing::Event))
                 }
                 None => Ok(Outgoing::Nothing),
             },
