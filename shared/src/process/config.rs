@@ -59,7 +59,8 @@ impl Environment<'_> {
         })
     }
 
-    fn parsed<T: FromStr + Default>(
+    /// A required variable of another type. `rule` says which values are valid.
+    pub fn parsed<T: FromStr + Default>(
         &mut self,
         name: &str,
         rule: &str,

@@ -17,7 +17,7 @@ pub fn init() {
         .and_then(|level| level.parse().ok());
     let level = level.unwrap_or(LevelFilter::INFO);
     // The level applies only to our own events. All others stay at `warn`, because the SDK logs requests below `warn`.
-    let ours = ["access_keys", "authorize"].map(|target| (target, level));
+    let ours = ["access_keys", "authorize", "rotate_secret"].map(|target| (target, level));
     let filter = Targets::new()
         .with_default(LevelFilter::WARN)
         .with_targets(ours)

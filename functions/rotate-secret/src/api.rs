@@ -1,0 +1,154 @@
+//! The two calls to the API of access-keys. Neither is repeated here, because Secrets Manager repeats the rotation.
+
+use std::{error::Error as StdError, time::Duration};
+
+use access_keys::process::config::Environment;
+use bytes::Bytes;
+use http::{Request, StatusCode, Uri, header, request::Builder};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper_rustls::HttpsConnectorBuilder;
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+use serde_json::{Value, json};
+
+use crate::{Error, key::Key};
+
+/// How long a call may take. The functions of access-keys answer within five seconds.
+const PATIENCE: Duration = Duration::from_secs(8);
+const LONGEST_RESPONSE: usize = 64 << 10;
+/// The longest overlap that a rotation accepts, in seconds.
+const LONGEST_OVERLAP: u32 = 7 * 86_400;
+
+type Cause = Box<dyn StdError + Send + Sync>;
+
+pub(crate) struct Api {
+    url: String,
+    overlap_seconds: u32,
+}
+
+impl Api {
+    /// Reads `SERVICE_URL` and `OVERLAP_SECONDS`.
+    pub(crate) fn read(environment: &mut Environment<'_>) -> Self {
+        let rule = "an https URL without a query. http is allowed only for 127.0.0.1 and localhost";
+        let url: String = environment.parsed("SERVICE_URL", rule, |url: &String| is_safe(url));
+        let rule = "a whole number of seconds, 0 to 604800";
+        Self {
+            url: url.trim_end_matches('/').to_owned(),
+            overlap_seconds: environment.parsed("OVERLAP_SECONDS", rule, |seconds| {
+                *seconds <= LONGEST_OVERLAP
+            }),
+        }
+    }
+
+    /// Rotates a key. With the same `idempotency_key`, the call can be repeated for 24 hours while the new secret is
+    /// unused, and then returns another new secret. Returns the code of the refusal if the key may not be rotated.
+    pub(crate) async fn rotate(
+        &self,
+        key: &Key,
+        idempotency_key: &str,
+    ) -> Result<Result<Key, String>, Error> {
+        let request = Request::post(format!("{}/v1/access-keys/rotate", self.url))
+            .header(header::AUTHORIZATION, format!("Bearer {}", key.reveal()))
+            .header("idempotency-key", idempotency_key);
+        let body = json!({ "overlap_seconds": self.overlap_seconds });
+        let (status, answer) = call(request, &body).await?;
+        if status == StatusCode::OK {
+            let key = answer["access_key"].as_str().and_then(Key::parse);
+            return key.ok_or(Error::Response(status)).map(Ok);
+        }
+        refusal(status, &answer).map(Err)
+    }
+
+    /// Validates a key. Returns the code of the refusal, or `superseded`, if it is not the newest secret of a live key.
+    pub(crate) async fn validate(&self, key: &Key) -> Result<Result<(), String>, Error> {
+        let request = Request::post(format!("{}/v1/access-keys/validate", self.url));
+        let (status, answer) = call(request, &json!({ "access_key": key.reveal() })).await?;
+        match (status, &answer["active"], &answer["superseded"]) {
+            (StatusCode::OK, Value::Bool(true), Value::Null) => Ok(Ok(())),
+            (StatusCode::OK, Value::Bool(true), _) => Ok(Err("superseded".to_owned())),
+            _ => refusal(status, &answer).map(Err),
+        }
+    }
+}
+
+/// Whether keys may be sent to the URL.
+fn is_safe(url: &str) -> bool {
+    let Ok(uri) = url.parse::<Uri>() else {
+        return false;
+    };
+    let is_local = matches!(uri.host(), Some("127.0.0.1" | "localhost"));
+    let is_encrypted = uri.scheme_str() == Some("https");
+    uri.host().is_some() && uri.query().is_none() && (is_encrypted || is_local)
+}
+
+/// The code of a problem (RFC 9457), or of a validation that is not active. Other text of the response is not used,
+/// because a service that is not access-keys could repeat the key in it.
+fn refusal(status: StatusCode, answer: &Value) -> Result<String, Error> {
+    let is_temporary = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
+    let code = answer["code"].as_str().filter(|code| {
+        let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte == b'_';
+        code.len() <= 40 && code.bytes().all(is_plain)
+    });
+    match code {
+        Some(code) if !is_temporary => Ok(code.to_owned()),
+        _ => Err(Error::Response(status)),
+    }
+}
+
+async fn call(request: Builder, body: &Value) -> Result<(StatusCode, Value), Error> {
+    let answer = tokio::time::timeout(PATIENCE, send(request, body)).await;
+    let answer = answer.unwrap_or_else(|elapsed| Err(elapsed.into()));
+    answer.map_err(Error::Unreachable)
+}
+
+async fn send(request: Builder, body: &Value) -> Result<(StatusCode, Value), Cause> {
+    let connector = HttpsConnectorBuilder::new()
+        .with_provider_and_native_roots(rustls::crypto::ring::default_provider())?
+        .https_or_http()
+        .enable_http1()
+        .build();
+    let client = Client::builder(TokioExecutor::new()).build(connector);
+    let request = request.header(header::CONTENT_TYPE, "application/json");
+    let request = request.body(Full::new(Bytes::from(body.to_string())))?;
+    let response = client.request(request).await?;
+    let status = response.status();
+    let body = Limited::new(response.into_body(), LONGEST_RESPONSE);
+    let body = body.collect().await?.to_bytes();
+    Ok((status, serde_json::from_slice(&body).unwrap_or_default()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_sent_only_over_tls_or_to_this_machine() {
+        for url in [
+            "https://keys.example.com",
+            "https://keys.example.com/base/",
+            "http://127.0.0.1:3000",
+        ] {
+            assert!(is_safe(url), "{url}");
+        }
+        for url in [
+            "",
+            "keys.example.com",
+            "http://keys.example.com",
+            "https://keys.example.com?a=b",
+            "http://127.0.0.1.example.com",
+        ] {
+            assert!(!is_safe(url), "{url}");
+        }
+    }
+
+    #[test]
+    fn only_the_code_of_a_refusal_is_used_and_failures_are_temporary() {
+        let code = |status: u16, code: &str| {
+            let status = StatusCode::from_u16(status).unwrap();
+            refusal(status, &json!({ "code": code, "detail": "x" })).ok()
+        };
+        assert_eq!(code(409, "key_superseded"), Some("key_superseded".into()));
+        for (status, text) in [(409, "e30.e30.c2ln"), (503, "unavailable"), (429, "x")] {
+            assert_eq!(code(status, text), None);
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! Rotates an access key that is stored in AWS Secrets Manager. The key must have `self_rotate`, because the key itself
+//! is the only credential for access-keys that the function has.
+//!
+//! Secrets Manager invokes the function for each step of a rotation, with the same `ClientRequestToken`. If a step
+//! fails, the rotation begins again with the first step. Each step can therefore be repeated:
+//! 1. `createSecret` rotates the key in `AWSCURRENT`, and stores its new secret in the version `ClientRequestToken`, as
+//!    `AWSPENDING`. The token is also the `Idempotency-Key`. If the new secret is lost before it is stored, nobody has
+//!    used it, so the service replaces it.
+//! 2. `setSecret` does nothing, because the service has created the new secret and already accepts it.
+//! 3. `testSecret` validates the pending secret.
+//! 4. `finishSecret` moves `AWSCURRENT` to the pending version.
+//!
+//! Until the overlap ends, the service accepts the replaced secret as well.
+
+mod api;
+mod key;
+mod secret;
+
+use std::error::Error as StdError;
+
+use access_keys::process::{config::Environment, telemetry};
+use aws_sdk_secretsmanager::Client;
+use http::StatusCode;
+use lambda_runtime::{Diagnostic, LambdaEvent};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::{
+    api::Api,
+    key::Key,
+    secret::{CURRENT, NEWEST, PENDING, Secret},
+};
+
+pub struct App {
+    api: Api,
+    client: Client,
+}
+
+impl App {
+    pub fn read(environment: &mut Environment<'_>) -> Self {
+        Self {
+            api: Api::read(environment),
+            client: secret::client(environment),
+        }
+    }
+}
+
+/// Why a step failed, and what to do about it.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error("this is not an event of a rotation: let Secrets Manager invoke the function")]
+    InvalidEvent,
+    #[error("the secret has no rotation: turn it on")]
+    RotationDisabled,
+    #[error("the version of this rotation is not {PENDING}: start another rotation")]
+    NotPending,
+    #[error("Secrets Manager {0}")]
+    SecretsManager(&'static str, #[source] Box<dyn StdError + Send + Sync>),
+    #[error("the secret has no value with the label {0}")]
+    NoValue(&'static str),
+    #[error(
+        "the value of {0} is not an access key: store the access key as plain text, without JSON"
+    )]
+    NotAKey(&'static str),
+    #[error("SERVICE_URL cannot be reached")]
+    Unreachable(#[source] Box<dyn StdError + Send + Sync>),
+    #[error("SERVICE_URL responds with {0}, or not as access-keys does")]
+    Response(StatusCode),
+    #[error(
+        "the key cannot rotate itself ({0}): see \"Rotate keys in Secrets Manager\" in the runbook"
+    )]
+    Refused(String),
+    #[error(
+        "the new secret of the key is refused ({0}): see \"Rotate keys in Secrets Manager\" in the runbook"
+    )]
+    Inactive(String),
+    #[error(
+        "two runs of createSecret have overlapped, and the wrong secret was stored: start another rotation"
+    )]
+    Overlapped,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+enum Step {
+    #[serde(rename = "createSecret")]
+    Create,
+    #[serde(rename = "setSecret")]
+    Set,
+    #[serde(rename = "testSecret")]
+    Test,
+    #[serde(rename = "finishSecret")]
+    Finish,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Event {
+    step: Step,
+    secret_id: String,
+    /// The version that the rotation creates.
+    client_request_token: String,
+}
+
+/// Does one step of a rotation.
+///
+/// # Errors
+/// When the step has failed. Secrets Manager then begins again with `createSecret`.
+pub async fn handle(app: &App, event: LambdaEvent<Value>) -> Result<(), Diagnostic> {
+    // An error message from serde would quote the event.
+    let Ok(event) = Event::deserialize(&event.payload) else {
+        return Err(failure(&Error::InvalidEvent, None));
+    };
+    let done = app.run(&event).await;
+    done.map_err(|error| failure(&error, Some(&event)))?;
+    let Event {
+        step,
+        secret_id,
+        client_request_token: version,
+    } = event;
+    tracing::info!(
+        secret.id = secret_id,
+        secret.version = version,
+        rotation.step = format!("{step:?}"),
+        "finished a step of a rotation"
+    );
+    Ok(())
+}
+
+/// Logs a failure, and returns it without its cause.
+fn failure(error: &Error, event: Option<&Event>) -> Diagnostic {
+    tracing::error!(
+        secret.id = event.map(|event| event.secret_id.as_str()),
+        secret.version = event.map(|event| event.client_request_token.as_str()),
+        rotation.step = event.map(|event| format!("{:?}", event.step)),
+        error.cause = telemetry::chain(error),
+        "a step of a rotation failed"
+    );
+    Diagnostic {
+        error_type: "RotationFailed".into(),
+        error_message: error.to_string(),
+    }
+}
+
+impl App {
+    async fn run(&self, event: &Event) -> Result<(), Error> {
+        let secret = Secret {
+            client: &self.client,
+            id: &event.secret_id,
+        };
+        let version = &event.client_request_token;
+        let description = secret.describe().await?;
+        if !description.is_rotation_enabled {
+            return Err(Error::RotationDisabled);
+        }
+        if description.has(version, CURRENT) {
+            return Ok(());
+        }
+        if !description.has(version, PENDING) {
+            return Err(Error::NotPending);
+        }
+        match event.step {
+            Step::Create => self.create(secret, version).await,
+            Step::Set => Ok(()),
+            Step::Test => self.test(secret, version).await,
+            Step::Finish => {
+                let current = description.version_with(CURRENT);
+                secret.move_label(CURRENT, current, Some(version)).await
+            }
+        }
+    }
+
+    /// Rotates the key and stores its new secret, unless it is stored already.
+    async fn create(&self, secret: Secret<'_>, version: &str) -> Result<(), Error> {
+        if secret.find(PENDING, Some(version)).await?.is_some() {
+            return Ok(());
+        }
+        let current = secret.key(CURRENT, None).await?;
+        let new = match self.api.rotate(&current, version).await? {
+            Ok(new) => new,
+            Err(code) => {
+                let newest = self.newest(secret, &current).await?;
+                newest.ok_or(Error::Refused(code))?
+            }
+        };
+        secret.put(Some(version), &new, &[PENDING, NEWEST]).await
+    }
+
+    /// The secret by which a cancelled rotation has replaced the current one, if it is still the newest.
+    async fn newest(&self, secret: Secret<'_>, current: &Key) -> Result<Option<Key>, Error> {
+        let newest = secret.find(NEWEST, None).await?;
+        let Some(newest) = newest.filter(|newest| newest.replaces(current)) else {
+            return Ok(None);
+        };
+        Ok(self.api.validate(&newest).await?.is_ok().then_some(newest))
+    }
+
+    /// Validates the pending secret.
+    async fn test(&self, secret: Secret<'_>, version: &str) -> Result<(), Error> {
+        let pending = secret.key(PENDING, Some(version)).await?;
+        match self.api.validate(&pending).await? {
+            Ok(()) => Ok(()),
+            Err(code) if code == "invalid" => self.replace(secret, version).await,
+            Err(code) => Err(Error::Inactive(code)),
+        }
+    }
+
+    /// Replaces a pending secret that the service does not know. This happens if two runs of `createSecret` overlap:
+    /// the second run gets another secret, but the first run stores its own. A version never changes, so the replacement is
+    /// stored in a new version, where the next rotation finds it.
+    async fn replace(&self, secret: Secret<'_>, version: &str) -> Result<(), Error> {
+        let current = secret.key(CURRENT, None).await?;
+        let new = self
+            .api
+            .rotate(&current, version)
+            .await?
+            .map_err(Error::Inactive)?;
+        secret.put(None, &new, &[NEWEST]).await?;
+        secret.move_label(PENDING, Some(version), None).await?;
+        Err(Error::Overlapped)
+    }
+}

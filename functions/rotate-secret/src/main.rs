@@ -1,0 +1,15 @@
+//! Rotates access keys in AWS Secrets Manager.
+
+use access_keys::process::{config, telemetry};
+use lambda_runtime::{LambdaEvent, service_fn};
+use rotate_secret::App;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), lambda_runtime::Error> {
+    telemetry::init();
+    let app = &config::read(App::read)?;
+    lambda_runtime::run(service_fn(move |event: LambdaEvent<_>| {
+        rotate_secret::handle(app, event)
+    }))
+    .await
+}
