@@ -36,6 +36,7 @@ mod quotas;
 mod readme;
 mod repair;
 mod rotation;
+mod secret_rotation;
 mod signing_keys;
 mod store_requests;
 mod tampering;

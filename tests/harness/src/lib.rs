@@ -14,6 +14,8 @@ mod answer;
 mod deployed;
 pub mod events;
 mod protected;
+mod relay;
+mod secrets_manager;
 mod target;
 mod tenant;
 mod time;
@@ -26,6 +28,8 @@ pub use local_stack::{
     dynoxide,
 };
 pub use protected::{GATEWAY_SECRET, ProtectedApi};
+pub use relay::Relay;
+pub use secrets_manager::{Secret, SecretsManager};
 pub use target::{Target, block_on, options, run, stack};
 pub use tenant::{
     ACCUKNOX_CLUSTERS, KEYS, PROCESS, Tenant, UNKNOWN_KEY, VALIDATE, code, expect_checked_since,

@@ -1,0 +1,167 @@
+//! A relay in front of HTTP services, which loses requests and answers.
+
+use std::sync::{Arc, Mutex};
+
+use local_stack::Fault;
+use reqwest::Method;
+use serde_json::Value;
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::{TcpListener, TcpStream},
+    task::{AbortHandle, JoinSet},
+};
+
+/// Forwards requests with the header `X-Amz-Target` to one service, and all others to another. Dropping this value ends
+/// the relay.
+pub struct Relay {
+    pub url: String,
+    shared: Arc<Shared>,
+    task: AbortHandle,
+}
+
+struct Shared {
+    client: reqwest::Client,
+    api: String,
+    aws: String,
+    fault: Mutex<Option<(String, Fault)>>,
+    calls: Mutex<Vec<String>>,
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Relay {
+    pub async fn start(api: &str, aws: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let shared = Arc::new(Shared {
+            client: reqwest::Client::builder().no_proxy().build().unwrap(),
+            api: api.to_owned(),
+            aws: aws.to_owned(),
+            fault: Mutex::default(),
+            calls: Mutex::default(),
+        });
+        let accepting = shared.clone();
+        let task = tokio::spawn(async move {
+            let mut connections = JoinSet::new();
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                let shared = accepting.clone();
+                connections.spawn(async move { shared.converse(stream).await });
+            }
+        });
+        Self {
+            url: format!("http://127.0.0.1:{port}"),
+            shared,
+            task: task.abort_handle(),
+        }
+    }
+
+    /// Applies [`Fault::DropBefore`] or [`Fault::DropAfter`] to a call from now on. `None` ends that.
+    pub fn set_fault(&self, fault: Option<(&str, Fault)>) {
+        let fault = fault.map(|(call, fault)| (call.to_owned(), fault));
+        *self.shared.fault.lock().unwrap() = fault;
+    }
+
+    /// The calls since this method was last used: the path, or the AWS action with its staging label.
+    pub fn take_calls(&self) -> Vec<String> {
+        std::mem::take(&mut *self.shared.calls.lock().unwrap())
+    }
+}
+
+struct Request {
+    method: Method,
+    path: String,
+    headers: Vec<(String, String)>,
+    body: Vec<u8>,
+}
+
+impl Request {
+    async fn read(stream: &mut BufReader<TcpStream>) -> Option<Self> {
+        let mut line = String::new();
+        stream.read_line(&mut line).await.ok()?;
+        let mut words = line.split_whitespace();
+        let (method, path) = (words.next()?.parse().ok()?, words.next()?.to_owned());
+        let (mut headers, mut length) = (Vec::new(), 0);
+        loop {
+            let mut line = String::new();
+            stream.read_line(&mut line).await.ok()?;
+            let Some((name, value)) = line.trim_end().split_once(':') else {
+                break;
+            };
+            match (name.to_ascii_lowercase(), value.trim()) {
+                (name, value) if name == "content-length" => length = value.parse().ok()?,
+                (name, value) if name != "host" && name != "connection" => {
+                    headers.push((name, value.to_owned()));
+                }
+                _ => {}
+            }
+        }
+        let mut body = vec![0; length];
+        stream.read_exact(&mut body).await.ok()?;
+        Some(Self {
+            method,
+            path,
+            headers,
+            body,
+        })
+    }
+
+    fn action(&self) -> Option<&str> {
+        let mut headers = self.headers.iter();
+        let (_, target) = headers.find(|(name, _)| name == "x-amz-target")?;
+        target.split('.').nth(1)
+    }
+
+    fn call(&self) -> String {
+        let body: Value = serde_json::from_slice(&self.body).unwrap_or_default();
+        let action = self.action().unwrap_or(&self.path);
+        match body["VersionStage"].as_str() {
+            Some(stage) => format!("{action} {stage}"),
+            None => action.to_owned(),
+        }
+    }
+}
+
+impl Shared {
+    /// Answers one request, or closes the connection without an answer.
+    async fn converse(&self, stream: TcpStream) -> Option<()> {
+        let mut stream = BufReader::new(stream);
+        let request = Request::read(&mut stream).await?;
+        let call = request.call();
+        let fault = self.fault.lock().unwrap().clone();
+        let fault = fault.filter(|(affected, _)| *affected == call);
+        self.calls.lock().unwrap().push(call);
+        if matches!(fault, Some((_, Fault::DropBefore))) {
+            return None;
+        }
+        let answer = self.forward(request).await?;
+        match fault {
+            None => stream.write_all(&answer).await.ok(),
+            Some(_) => None,
+        }
+    }
+
+    async fn forward(&self, request: Request) -> Option<Vec<u8>> {
+        let upstream = match request.action() {
+            Some(_) => &self.aws,
+            None => &self.api,
+        };
+        let url = format!("{upstream}{}", request.path);
+        let mut forwarded = self.client.request(request.method, url);
+        for (name, value) in request.headers {
+            forwarded = forwarded.header(name, value);
+        }
+        let answer = forwarded.body(request.body).send().await.ok()?;
+        let status = answer.status();
+        let kind = answer.headers().get("content-type");
+        let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+        let head = format!("HTTP/1.1 {status}\r\ncontent-type: {kind}\r\nconnection: close\r\n");
+        let body = answer.bytes().await.ok()?;
+        let head = format!("{head}content-length: {}\r\n\r\n", body.len());
+        Some([head.as_bytes(), &body].concat())
+    }
+}

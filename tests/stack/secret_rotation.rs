@@ -1,0 +1,362 @@
+//! Rotation of a key in AWS Secrets Manager: each step can fail before and after the effect of each of its calls.
+
+use std::{
+    collections::BTreeSet,
+    process::Stdio,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use harness::{
+    Fault, InvokeError, Relay, RuntimeApi, SecretsManager, Tenant, code, run, secrets, send, stack,
+};
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::{Child, Command},
+};
+
+const STEPS: [&str; 4] = ["createSecret", "setSecret", "testSecret", "finishSecret"];
+const ARN: &str = "arn:aws:lambda:us-east-1:000000000000:function:rotate-secret";
+
+/// The function, the secret and a relay between them and the stack.
+struct Rotator {
+    aws: SecretsManager,
+    relay: Relay,
+    api: RuntimeApi,
+    logs: Arc<Mutex<String>>,
+    _process: Child,
+}
+
+impl Rotator {
+    async fn start(overlap_seconds: u32) -> Self {
+        let aws = SecretsManager::start().await;
+        let relay = Relay::start(stack().url(), &aws.url).await;
+        let api = RuntimeApi::start(ARN).await.unwrap();
+        let here = std::env::current_exe().unwrap();
+        let binary = here.ancestors().nth(2).unwrap().join("rotate-secret");
+        let mut process = Command::new(binary)
+            .env_clear()
+            .env("AWS_ACCESS_KEY_ID", "rotate-secret")
+            .env("AWS_SECRET_ACCESS_KEY", "local")
+            .env("AWS_REGION", "us-east-1")
+            .env("AWS_ENDPOINT_URL_SECRETS_MANAGER", &relay.url)
+            .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128")
+            .env("AWS_LAMBDA_FUNCTION_NAME", "rotate-secret")
+            .env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
+            .env("AWS_LAMBDA_RUNTIME_API", api.address())
+            .env("SERVICE_URL", &relay.url)
+            .env("OVERLAP_SECONDS", overlap_seconds.to_string())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let logs = Arc::<Mutex<String>>::default();
+        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        let collected = logs.clone();
+        tokio::spawn(async move {
+            while let Ok(Some(line)) = lines.next_line().await {
+                *collected.lock().unwrap() += &line;
+            }
+        });
+        api.next_requested().await.unwrap();
+        Self {
+            aws,
+            relay,
+            api,
+            logs,
+            _process: process,
+        }
+    }
+
+    async fn step(&self, step: &str, token: &str) -> Result<Value, InvokeError> {
+        let event = self.aws.event(step, token).to_string();
+        self.api.invoke(event.into(), Duration::from_secs(60)).await
+    }
+
+    /// Runs the steps in order, as Secrets Manager does. Stops at the first failure.
+    async fn steps(&self, token: &str) -> Result<(), InvokeError> {
+        for step in STEPS {
+            self.step(step, token).await?;
+        }
+        Ok(())
+    }
+
+    fn value(&self, stage: &str) -> String {
+        self.aws.secret().value(stage).unwrap()
+    }
+
+    async fn fails(&self, step: &str, token: &str, message: &str) {
+        let failure = self.step(step, token).await.unwrap_err().to_string();
+        assert!(failure.contains(message), "{failure}");
+        self.assert_secrecy(&failure);
+    }
+
+    /// Asserts that no log line contains a secret.
+    fn assert_secrecy(&self, more: &str) {
+        let text = format!("{}{more}", self.logs.lock().unwrap());
+        assert!(text.contains("rotation"));
+        for secret in secrets() {
+            let signature = secret.rsplit('.').next().unwrap();
+            assert!(!text.contains(signature), "{text}");
+        }
+    }
+}
+
+/// Creates a key and the secret that contains it.
+async fn new_secret(rotator: &Rotator, tenant: &Tenant<'_>) -> (String, String) {
+    let body = json!({ "name": "agent", "role": "viewer", "self_rotate": true });
+    let (id, key) = tenant.key_of("admin", body).await;
+    // A file usually ends with a line feed.
+    rotator.aws.secret().reset(&format!("{key}\n"));
+    (id, key)
+}
+
+/// Asserts that `AWSCURRENT` is the newest secret of the key, after exactly one rotation, and that `old` still works.
+async fn assert_rotated(rotator: &Rotator, tenant: &Tenant<'_>, id: &str, old: &str) {
+    let current = rotator.value("AWSCURRENT");
+    assert_ne!(current, old);
+    assert_eq!(rotator.value("AWSPREVIOUS").trim_end(), old);
+    let (of_current, of_old) = (tenant.validate(&current).await, tenant.validate(old).await);
+    let state = |verdict: &Value| (code(verdict).to_owned(), verdict["superseded"] == true);
+    assert_eq!(state(&of_current), ("active".into(), false));
+    assert_eq!(state(&of_old), ("active".into(), true));
+    assert_eq!(tenant.record(id).await["generation"], 1);
+    rotator.assert_secrecy("");
+}
+
+/// The calls of each step, in a rotation that succeeds.
+async fn calls(rotator: &Rotator, tenant: &Tenant<'_>) -> Vec<(&'static str, String)> {
+    let (id, old) = new_secret(rotator, tenant).await;
+    let token = rotator.aws.secret().rotate();
+    let mut calls = Vec::new();
+    rotator.relay.take_calls();
+    for step in STEPS {
+        rotator.step(step, &token).await.unwrap();
+        let made = rotator.relay.take_calls();
+        calls.extend(made.into_iter().map(|call| (step, call)));
+    }
+    assert_rotated(rotator, tenant, &id, &old).await;
+    calls
+}
+
+#[test]
+fn a_rotation_survives_the_failure_of_each_call_before_and_after_its_effect() {
+    run(async {
+        let (tenant, rotator) = (Tenant::fresh(), Rotator::start(60).await);
+        let calls = calls(&rotator, &tenant).await;
+        let names: BTreeSet<&str> = calls.iter().map(|(_, call)| call.as_str()).collect();
+        let expected = BTreeSet::from([
+            "/v1/access-keys/rotate",
+            "/v1/access-keys/validate",
+            "DescribeSecret",
+            "GetSecretValue AWSCURRENT",
+            "GetSecretValue AWSPENDING",
+            "PutSecretValue",
+            "UpdateSecretVersionStage AWSCURRENT",
+        ]);
+        assert_eq!(names, expected);
+        for (failing, call) in calls {
+            for fault in [Fault::DropBefore, Fault::DropAfter] {
+                let case = format!("{failing}: {call}: {fault:?}");
+                let (id, old) = new_secret(&rotator, &tenant).await;
+                let token = rotator.aws.secret().rotate();
+                for step in STEPS.into_iter().take_while(|step| *step != failing) {
+                    rotator.step(step, &token).await.expect(&case);
+                }
+                rotator.relay.set_fault(Some((&call, fault)));
+                assert!(rotator.step(failing, &token).await.is_err(), "{case}");
+                rotator.relay.set_fault(None);
+                // Secrets Manager begins again, with the same token.
+                assert_eq!(tenant.verdict(&old).await, "active", "{case}");
+                rotator.steps(&token).await.expect(&case);
+                assert_rotated(&rotator, &tenant, &id, &old).await;
+            }
+        }
+    });
+}
+
+#[test]
+fn a_finished_rotation_can_be_repeated_and_another_one_follows() {
+    run(async {
+        let (tenant, rotator) = (Tenant::fresh(), Rotator::start(60).await);
+        let (id, old) = new_secret(&rotator, &tenant).await;
+        let token = rotator.aws.secret().rotate();
+        for _ in 0..2 {
+            rotator.steps(&token).await.unwrap();
+            assert_rotated(&rotator, &tenant, &id, &old).await;
+        }
+        let second = rotator.value("AWSCURRENT");
+        let token = rotator.aws.secret().rotate();
+        rotator.steps(&token).await.unwrap();
+        assert_eq!(rotator.value("AWSPREVIOUS"), second);
+        assert_eq!(tenant.record(&id).await["generation"], 2);
+        assert_eq!(tenant.verdict(&rotator.value("AWSCURRENT")).await, "active");
+    });
+}
+
+#[test]
+fn a_rotation_finishes_even_after_the_overlap() {
+    run(async {
+        let (tenant, rotator) = (Tenant::fresh(), Rotator::start(0).await);
+        let (_, old) = new_secret(&rotator, &tenant).await;
+        let token = rotator.aws.secret().rotate();
+        let lost = ("/v1/access-keys/rotate", Fault::DropAfter);
+        rotator.relay.set_fault(Some(lost));
+        rotator.fails("createSecret", &token, "SERVICE_URL").await;
+        rotator.relay.set_fault(None);
+        assert_eq!(tenant.verdict(&old).await, "superseded");
+        rotator.steps(&token).await.unwrap();
+        assert_eq!(tenant.verdict(&rotator.value("AWSCURRENT")).await, "active");
+    });
+}
+
+#[test]
+fn a_rotation_takes_the_secret_of_a_cancelled_one_even_after_the_overlap() {
+    run(async {
+        for overlap in [60, 0] {
+            let (tenant, rotator) = (Tenant::fresh(), Rotator::start(overlap).await);
+            let (id, old) = new_secret(&rotator, &tenant).await;
+            let cancelled = rotator.aws.secret().rotate();
+            rotator.step("createSecret", &cancelled).await.unwrap();
+            let newest = rotator.value("AWSPENDING");
+            rotator.aws.secret().cancel();
+            rotator
+                .fails("testSecret", &cancelled, "not AWSPENDING")
+                .await;
+            let token = rotator.aws.secret().rotate();
+            assert_ne!(token, cancelled);
+            rotator.steps(&token).await.unwrap();
+            assert_eq!(rotator.value("AWSCURRENT"), newest);
+            assert_eq!(tenant.record(&id).await["generation"], 1);
+            let expected = if overlap == 0 { "superseded" } else { "active" };
+            assert_eq!(tenant.verdict(&old).await, expected);
+        }
+    });
+}
+
+#[test]
+fn a_secret_that_overlapping_runs_have_replaced_is_replaced_once_more() {
+    run(async {
+        let (tenant, rotator) = (Tenant::fresh(), Rotator::start(60).await);
+        let (id, old) = new_secret(&rotator, &tenant).await;
+        let token = rotator.aws.secret().rotate();
+        // Two runs rotate the key, and the first one stores its secret after the second one has rotated.
+        let body = json!({ "overlap_seconds": 60 });
+        let rotation = || {
+            tenant
+                .self_rotation(&old, &body)
+                .header("idempotency-key", &token)
+        };
+        let first = send(rotation()).await.expect(200);
+        send(rotation()).await.expect(200);
+        let first = first.string("access_key");
+        let stages = ["AWSPENDING", "ACCESSKEYNEWEST"];
+        rotator.aws.secret().store(&token, first, &stages).unwrap();
+        assert_eq!(tenant.verdict(first).await, "invalid");
+
+        rotator.step("createSecret", &token).await.unwrap();
+        for lost in ["/v1/access-keys/rotate", "PutSecretValue"] {
+            rotator.relay.set_fault(Some((lost, Fault::DropAfter)));
+            assert!(rotator.step("testSecret", &token).await.is_err());
+        }
+        rotator.relay.set_fault(None);
+        rotator
+            .fails("testSecret", &token, "another rotation")
+            .await;
+        assert_eq!(rotator.value("AWSCURRENT").trim_end(), old);
+        let token = rotator.aws.secret().rotate();
+        rotator.steps(&token).await.unwrap();
+        assert_rotated(&rotator, &tenant, &id, &old).await;
+    });
+}
+
+#[test]
+fn a_step_outside_of_a_rotation_changes_nothing() {
+    run(async {
+        let (tenant, rotator) = (Tenant::fresh(), Rotator::start(60).await);
+        let (id, old) = new_secret(&rotator, &tenant).await;
+        let unknown = "00000000-0000-4000-8000-000000000000";
+        for step in STEPS {
+            rotator.fails(step, unknown, "not AWSPENDING").await;
+        }
+        let token = rotator.aws.secret().rotate();
+        rotator.aws.secret().is_rotation_enabled = false;
+        for step in STEPS {
+            rotator.fails(step, &token, "turn it on").await;
+        }
+        let event = json!({ "Step": "deleteSecret", "SecretId": old, "ClientRequestToken": token });
+        let limit = Duration::from_secs(60);
+        let failure = rotator.api.invoke(event.to_string().into(), limit).await;
+        rotator.assert_secrecy(&failure.unwrap_err().to_string());
+        assert_eq!(tenant.record(&id).await["generation"], 0);
+        assert_eq!(rotator.value("AWSCURRENT").trim_end(), old);
+    });
+}
+
+#[test]
+fn a_key_that_cannot_rotate_itself_stays_current() {
+    run(async {
+        let (tenant, rotator) = (Tenant::fresh(), Rotator::start(60).await);
+        let (_, without) = tenant.key("admin", "viewer").await;
+        let (revoked_id, revoked) = new_secret(&rotator, &tenant).await;
+        tenant.revoke_by_id(&revoked_id).await;
+        // A user has rotated this key outside of the secret.
+        let (rotated_id, rotated) = new_secret(&rotator, &tenant).await;
+        tenant
+            .rotate(
+                &rotated_id,
+                json!({ "role": "viewer", "max_clusters": 1, "self_rotate": true }),
+            )
+            .await;
+        for (key, code) in [
+            (&without, "self_rotate_required"),
+            (&revoked, "key_revoked"),
+            (&rotated, "key_superseded"),
+        ] {
+            rotator.aws.secret().reset(key);
+            let token = rotator.aws.secret().rotate();
+            rotator.fails("createSecret", &token, code).await;
+            assert_eq!(&rotator.value("AWSCURRENT"), key);
+            assert!(rotator.aws.secret().value("AWSPENDING").is_none());
+        }
+    });
+}
+
+#[test]
+fn a_new_secret_that_was_revoked_or_rotated_does_not_become_current() {
+    run(async {
+        let (tenant, rotator) = (Tenant::fresh(), Rotator::start(60).await);
+        for code in ["revoked", "superseded"] {
+            let (id, old) = new_secret(&rotator, &tenant).await;
+            let token = rotator.aws.secret().rotate();
+            rotator.step("createSecret", &token).await.unwrap();
+            match code {
+                "revoked" => tenant.revoke_by_id(&id).await,
+                _ => drop(
+                    tenant
+                        .rotate(&id, json!({ "role": "viewer", "max_clusters": 1 }))
+                        .await,
+                ),
+            }
+            rotator.fails("testSecret", &token, code).await;
+            assert_eq!(rotator.value("AWSCURRENT").trim_end(), old);
+        }
+    });
+}
+
+#[test]
+fn a_value_that_is_not_an_access_key_is_not_sent_to_the_service() {
+    run(async {
+        let rotator = Rotator::start(60).await;
+        for value in [r#"{"access_key":"x"}"#, "hunter2"] {
+            rotator.aws.secret().reset(value);
+            let token = rotator.aws.secret().rotate();
+            rotator.relay.take_calls();
+            rotator.fails("createSecret", &token, "plain text").await;
+            let calls = rotator.relay.take_calls();
+            assert!(calls.iter().all(|call| !call.starts_with('/')), "{calls:?}");
+        }
+    });
+}
