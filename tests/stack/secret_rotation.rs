@@ -17,6 +17,7 @@ use tokio::{
 };
 
 const STEPS: [&str; 4] = ["createSecret", "setSecret", "testSecret", "finishSecret"];
+const TEMPLATE: &str = include_str!("../../infra/secret-rotation.yaml");
 const ARN: &str = "arn:aws:lambda:us-east-1:000000000000:function:rotate-secret";
 
 /// The function, the secret and a relay between them and the stack.
@@ -141,6 +142,20 @@ async fn calls(rotator: &Rotator, tenant: &Tenant<'_>) -> Vec<(&'static str, Str
     calls
 }
 
+/// The actions of Secrets Manager among the calls.
+fn actions<'a>(calls: &BTreeSet<&'a str>) -> BTreeSet<&'a str> {
+    let of_aws = calls.iter().filter(|call| !call.starts_with('/'));
+    of_aws.filter_map(|call| call.split(' ').next()).collect()
+}
+
+/// The actions of Secrets Manager that the template allows.
+fn allowed_actions() -> BTreeSet<&'static str> {
+    let lines = TEMPLATE.lines().map(str::trim);
+    lines
+        .filter_map(|line| line.strip_prefix("- secretsmanager:"))
+        .collect()
+}
+
 #[test]
 fn a_rotation_survives_the_failure_of_each_call_before_and_after_its_effect() {
     run(async {
@@ -157,6 +172,7 @@ fn a_rotation_survives_the_failure_of_each_call_before_and_after_its_effect() {
             "UpdateSecretVersionStage AWSCURRENT",
         ]);
         assert_eq!(names, expected);
+        assert_eq!(actions(&names), allowed_actions());
         for (failing, call) in calls {
             for fault in [Fault::DropBefore, Fault::DropAfter] {
                 let case = format!("{failing}: {call}: {fault:?}");
@@ -186,6 +202,8 @@ fn a_finished_rotation_can_be_repeated_and_another_one_follows() {
         for _ in 0..2 {
             rotator.steps(&token).await.unwrap();
             assert_rotated(&rotator, &tenant, &id, &old).await;
+            // After a rotation, Secrets Manager may remove the label.
+            rotator.aws.secret().cancel();
         }
         let second = rotator.value("AWSCURRENT");
         let token = rotator.aws.secret().rotate();

@@ -45,6 +45,8 @@ impl App {
     }
 }
 
+const RUNBOOK: &str = "see \"Keys in Secrets Manager\" in the runbook";
+
 /// Why a step failed, and what to do about it.
 #[derive(Debug, thiserror::Error)]
 enum Error {
@@ -54,25 +56,21 @@ enum Error {
     RotationDisabled,
     #[error("the version of this rotation is not {PENDING}: start another rotation")]
     NotPending,
-    #[error("Secrets Manager {0}")]
+    #[error("{0} of Secrets Manager fails: check the permissions of the function")]
     SecretsManager(&'static str, #[source] Box<dyn StdError + Send + Sync>),
-    #[error("the secret has no value with the label {0}")]
+    #[error("the secret has no value with the label {0}: {RUNBOOK}")]
     NoValue(&'static str),
     #[error(
         "the value of {0} is not an access key: store the access key as plain text, without JSON"
     )]
     NotAKey(&'static str),
-    #[error("SERVICE_URL cannot be reached")]
+    #[error("SERVICE_URL cannot be reached: check the URL, and that access-keys is available")]
     Unreachable(#[source] Box<dyn StdError + Send + Sync>),
-    #[error("SERVICE_URL responds with {0}, or not as access-keys does")]
+    #[error("SERVICE_URL responds with {0}: check the URL, and that access-keys is available")]
     Response(StatusCode),
-    #[error(
-        "the key cannot rotate itself ({0}): see \"Rotate keys in Secrets Manager\" in the runbook"
-    )]
+    #[error("the key cannot rotate itself ({0}): {RUNBOOK}")]
     Refused(String),
-    #[error(
-        "the new secret of the key is refused ({0}): see \"Rotate keys in Secrets Manager\" in the runbook"
-    )]
+    #[error("the new secret of the key is refused ({0}): {RUNBOOK}")]
     Inactive(String),
     #[error(
         "two runs of createSecret have overlapped, and the wrong secret was stored: start another rotation"

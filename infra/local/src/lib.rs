@@ -645,6 +645,7 @@ mod tests {
                 ("OidcIssuer", "https://idp.example"),
                 ("ReleaseId", "1"),
                 ("CorsOrigins", "https://app.example"),
+                ("CreateSecretRotation", "true"),
             ];
             let parameters = parameters.map(|(name, value)| (name.to_owned(), value.to_owned()));
             let mut template = Template::parse(yaml, &parameters)?;
