@@ -35,6 +35,7 @@ mod publish_lost;
 mod quotas;
 mod readme;
 mod repair;
+mod rotate_key_example;
 mod rotation;
 mod secret_rotation;
 mod signing_keys;

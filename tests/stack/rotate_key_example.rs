@@ -1,0 +1,258 @@
+//! `infra/examples/rotate-key`: an agent can repeat it after any failure, and never loses its key.
+
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::{MetadataExt, PermissionsExt},
+    path::Path,
+    process::{Output, Stdio},
+};
+
+use harness::{Fault, Relay, Tenant, code, run, secrets, stack};
+use serde_json::json;
+use tempfile::TempDir;
+use tokio::process::Command;
+
+/// The programs that the script runs, apart from the builtin commands of bash.
+const PROGRAMS: [&str; 10] = [
+    "curl", "date", "dirname", "flock", "jq", "mv", "realpath", "rm", "stat", "sync",
+];
+
+/// An agent with a key in a file.
+struct Agent<'a> {
+    tenant: &'a Tenant<'static>,
+    relay: Relay,
+    folder: TempDir,
+    id: String,
+    old: String,
+}
+
+impl<'a> Agent<'a> {
+    async fn new(tenant: &'a Tenant<'static>) -> Self {
+        let body = json!({ "name": "agent", "role": "viewer", "self_rotate": true });
+        let (id, old) = tenant.key_of("admin", body).await;
+        let agent = Self {
+            tenant,
+            relay: Relay::start(stack().url(), "").await,
+            folder: tempfile::tempdir().unwrap(),
+            id,
+            old,
+        };
+        agent.write(&agent.old);
+        agent
+    }
+
+    fn write(&self, key: &str) {
+        let file = self.folder.path().join("key");
+        fs::write(&file, format!("{key}\n")).unwrap();
+        fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
+    }
+
+    fn key(&self) -> String {
+        let key = fs::read_to_string(self.folder.path().join("key")).unwrap();
+        key.trim_end().to_owned()
+    }
+
+    /// Runs the script with this overlap, and with these programs before all others.
+    async fn run_with(&self, overlap: &str, programs: &Path) -> Output {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../infra/examples/rotate-key");
+        let path = std::env::var("PATH").unwrap();
+        Command::new(script)
+            .args([&self.relay.url, "key", overlap])
+            .current_dir(self.folder.path())
+            .env("PATH", format!("{}:{path}", programs.display()))
+            .env("no_proxy", "127.0.0.1")
+            .env("DEATHS", self.folder.path().join("deaths"))
+            .stdin(Stdio::null())
+            .process_group(0)
+            .output()
+            .await
+            .unwrap()
+    }
+
+    /// Runs the script. Returns what it prints, which contains no key.
+    async fn run(&self, overlap: &str) -> (bool, String) {
+        let output = self.run_with(overlap, Path::new("")).await;
+        let text = [output.stdout, output.stderr].concat();
+        let text = String::from_utf8(text).unwrap();
+        assert!(secrets().iter().all(|secret| !text.contains(secret)));
+        assert!(!text.contains("eyJ"), "{text}");
+        (output.status.success(), text)
+    }
+
+    async fn fails(&self, message: &str) {
+        let (succeeded, text) = self.run("60").await;
+        assert!(!succeeded && text.contains(message), "{text}");
+    }
+
+    /// Asserts that the file contains the newest secret of the key, after exactly one rotation, and that the old secret
+    /// still works.
+    async fn assert_rotated(&self, case: &str) {
+        let new = self.key();
+        let (of_new, of_old) = (
+            self.tenant.validate(&new).await,
+            self.tenant.validate(&self.old).await,
+        );
+        assert_eq!(code(&of_new), "active", "{case}");
+        assert!(of_new.get("superseded").is_none(), "{case}");
+        assert_eq!(of_old["superseded"], true, "{case}");
+        assert_eq!(
+            self.tenant.record(&self.id).await["generation"],
+            1,
+            "{case}"
+        );
+        let files = fs::read_dir(self.folder.path()).unwrap();
+        let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<_> = names
+            .filter(|name| name != "deaths" && name != "key.lock")
+            .collect();
+        names.sort();
+        assert_eq!(names, ["key"], "{case}");
+        let mode = fs::metadata(self.folder.path().join("key")).unwrap().mode();
+        assert_eq!(mode & 0o777, 0o600, "{case}");
+    }
+}
+
+#[test]
+fn the_script_rotates_the_key_in_a_file() {
+    run(async {
+        let tenant = Tenant::fresh();
+        let agent = Agent::new(&tenant).await;
+        let (succeeded, text) = agent.run("60").await;
+        assert!(
+            succeeded && text.starts_with("rotated the key in"),
+            "{text}"
+        );
+        agent.assert_rotated("once").await;
+        let second = agent.key();
+        let (succeeded, text) = agent.run("60").await;
+        assert!(succeeded && text.contains("already rotated"), "{text}");
+        assert_eq!(agent.key(), second);
+        assert!(agent.run("0").await.0);
+        assert_eq!(tenant.verdict(&second).await, "superseded");
+        assert_eq!(tenant.verdict(&agent.key()).await, "active");
+        assert_eq!(tenant.record(&agent.id).await["generation"], 2);
+    });
+}
+
+#[test]
+fn the_script_repeats_a_lost_request_or_answer() {
+    run(async {
+        let tenant = Tenant::fresh();
+        for call in [
+            "/v1/access-keys/self",
+            "/v1/access-keys/rotate",
+            "/v1/access-keys/validate",
+        ] {
+            for fault in [Fault::DropBefore, Fault::DropAfter] {
+                let case = format!("{call}: {fault:?}");
+                let agent = Agent::new(&tenant).await;
+                agent.relay.set_fault(Some((call, fault)));
+                for _ in 0..2 {
+                    agent.fails("run the script again").await;
+                    assert_eq!(agent.key(), agent.old, "{case}");
+                }
+                agent.relay.set_fault(None);
+                let (succeeded, text) = agent.run("60").await;
+                assert!(succeeded, "{case}: {text}");
+                agent.assert_rotated(&case).await;
+            }
+        }
+    });
+}
+
+/// Programs that kill the script before the program of this number runs.
+fn deadly_programs(folder: &Path, number: usize) {
+    for program in PROGRAMS {
+        let real = std::env::var("PATH").unwrap();
+        let real = real
+            .split(':')
+            .map(|folder| Path::new(folder).join(program));
+        let real = real.into_iter().find(|path| path.exists());
+        let real = real.unwrap_or_else(|| panic!("the script needs {program}"));
+        let shim = format!(
+            "#!/bin/bash\necho x >>\"$DEATHS\"\n(($(wc -l <\"$DEATHS\") != {number})) || kill -KILL 0\nexec {} \"$@\"\n",
+            real.display()
+        );
+        let path = folder.join(program);
+        fs::write(&path, shim).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o700)).unwrap();
+    }
+}
+
+#[test]
+fn the_script_can_be_killed_before_each_program_that_it_runs() {
+    run(async {
+        let tenant = Tenant::fresh();
+        let mut killed = 0;
+        loop {
+            let agent = Agent::new(&tenant).await;
+            let programs = tempfile::tempdir().unwrap();
+            deadly_programs(programs.path(), killed + 1);
+            let output = agent.run_with("60", programs.path()).await;
+            if output.status.success() {
+                break;
+            }
+            killed += 1;
+            let case = format!("killed before program {killed}");
+            // The file always contains a key that works.
+            assert_eq!(tenant.verdict(&agent.key()).await, "active", "{case}");
+            let (succeeded, text) = agent.run("60").await;
+            assert!(succeeded, "{case}: {text}");
+            agent.assert_rotated(&case).await;
+        }
+        assert!(killed >= 15, "{killed}");
+    });
+}
+
+#[test]
+fn the_script_refuses_what_it_must_not_rotate() {
+    run(async {
+        let tenant = Tenant::fresh();
+        let agent = Agent::new(&tenant).await;
+        let file = agent.folder.path().join("key");
+        fs::set_permissions(&file, Permissions::from_mode(0o640)).unwrap();
+        agent.fails("chmod 600").await;
+        agent.write("hunter2");
+        agent.fails("does not contain an access key").await;
+        let (_, key) = tenant.key("admin", "viewer").await;
+        agent.write(&key);
+        agent.fails("409 self_rotate_required").await;
+        assert_eq!(agent.key(), key);
+    });
+}
+
+#[test]
+fn the_script_starts_a_new_request_after_a_user_has_rotated_the_key() {
+    run(async {
+        let tenant = Tenant::fresh();
+        let agent = Agent::new(&tenant).await;
+        agent
+            .relay
+            .set_fault(Some(("/v1/access-keys/rotate", Fault::DropAfter)));
+        agent.fails("run the script again").await;
+        agent.relay.set_fault(None);
+        let body = json!({ "role": "viewer", "max_clusters": 1, "self_rotate": true });
+        agent.write(&tenant.rotate(&agent.id, body).await);
+        agent.fails("idempotency_key_completed").await;
+        assert!(agent.run("0").await.0);
+        assert_eq!(tenant.verdict(&agent.key()).await, "active");
+        assert_eq!(tenant.record(&agent.id).await["generation"], 3);
+    });
+}
+
+#[test]
+fn the_script_keeps_the_old_key_if_the_new_one_is_not_the_newest() {
+    run(async {
+        let tenant = Tenant::fresh();
+        let agent = Agent::new(&tenant).await;
+        let lost = ("/v1/access-keys/validate", Fault::DropBefore);
+        agent.relay.set_fault(Some(lost));
+        agent.fails("run the script again").await;
+        agent.relay.set_fault(None);
+        tenant
+            .rotate(&agent.id, json!({ "role": "viewer", "max_clusters": 1 }))
+            .await;
+        agent.fails("not the newest secret").await;
+        assert_eq!(agent.key(), agent.old);
+    });
+}
