@@ -343,6 +343,30 @@ fn a_key_that_cannot_rotate_itself_stays_current() {
 }
 
 #[test]
+fn a_secret_that_a_user_has_stored_is_rotated_next() {
+    run(async {
+        let (tenant, rotator) = (Tenant::fresh(), Rotator::start(60).await);
+        let (id, _) = new_secret(&rotator, &tenant).await;
+        let token = rotator.aws.secret().rotate();
+        rotator.steps(&token).await.unwrap();
+        let body = json!({ "role": "viewer", "max_clusters": 1, "self_rotate": true });
+        let newest = tenant.rotate(&id, body).await;
+        let token = rotator.aws.secret().rotate();
+        rotator
+            .fails("createSecret", &token, "key_superseded")
+            .await;
+        // The commands of the runbook.
+        rotator.aws.secret().cancel();
+        rotator.aws.secret().put_current(&newest);
+        let token = rotator.aws.secret().rotate();
+        rotator.steps(&token).await.unwrap();
+        assert_eq!(tenant.record(&id).await["generation"], 3);
+        assert_eq!(tenant.validate(&newest).await["superseded"], true);
+        assert_eq!(tenant.verdict(&rotator.value("AWSCURRENT")).await, "active");
+    });
+}
+
+#[test]
 fn a_new_secret_that_was_revoked_or_rotated_does_not_become_current() {
     run(async {
         let (tenant, rotator) = (Tenant::fresh(), Rotator::start(60).await);

@@ -78,6 +78,11 @@ impl Secret {
     pub fn reset(&mut self, value: &str) {
         self.is_rotation_enabled = true;
         self.versions.clear();
+        self.put_current(value);
+    }
+
+    /// Stores a value as `AWSCURRENT`, as an operator does.
+    pub fn put_current(&mut self, value: &str) {
         let token = self.token();
         self.store(&token, value, &[CURRENT]).unwrap();
     }
