@@ -4,11 +4,12 @@ use std::{
     collections::BTreeSet,
     process::Stdio,
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use harness::{
-    Fault, InvokeError, Relay, RuntimeApi, SecretsManager, Tenant, code, run, secrets, send, stack,
+    Fault, InvokeError, Relay, RuntimeApi, SecretsManager, Tenant, code, events, run, secrets,
+    send, stack,
 };
 use serde_json::{Value, json};
 use tokio::{
@@ -98,6 +99,8 @@ impl Rotator {
     fn assert_secrecy(&self, more: &str) {
         let text = format!("{}{more}", self.logs.lock().unwrap());
         assert!(text.contains("rotation"));
+        // Every access key begins in this way.
+        assert!(!text.contains("eyJ"), "{text}");
         for secret in secrets() {
             let signature = secret.rsplit('.').next().unwrap();
             assert!(!text.contains(signature), "{text}");
@@ -190,6 +193,26 @@ fn a_rotation_survives_the_failure_of_each_call_before_and_after_its_effect() {
                 assert_rotated(&rotator, &tenant, &id, &old).await;
             }
         }
+    });
+}
+
+#[test]
+fn a_call_without_an_answer_ends_before_lambda_ends_the_function() {
+    run(async {
+        let (tenant, rotator) = (Tenant::fresh(), Rotator::start(60).await);
+        new_secret(&rotator, &tenant).await;
+        let token = rotator.aws.secret().rotate();
+        for (call, message) in [
+            ("/v1/access-keys/rotate", "SERVICE_URL"),
+            ("DescribeSecret", "DescribeSecret"),
+        ] {
+            rotator.relay.set_fault(Some((call, Fault::Hold)));
+            let started = Instant::now();
+            rotator.fails("createSecret", &token, message).await;
+            assert!(started.elapsed() < Duration::from_secs(15), "{call}");
+        }
+        rotator.relay.set_fault(None);
+        rotator.steps(&token).await.unwrap();
     });
 }
 
@@ -308,6 +331,10 @@ fn a_step_outside_of_a_rotation_changes_nothing() {
         let limit = Duration::from_secs(60);
         let failure = rotator.api.invoke(event.to_string().into(), limit).await;
         rotator.assert_secrecy(&failure.unwrap_err().to_string());
+        for event in events::foreign(&old) {
+            let failure = rotator.api.invoke(event.to_string().into(), limit).await;
+            rotator.assert_secrecy(&failure.unwrap_err().to_string());
+        }
         assert_eq!(tenant.record(&id).await["generation"], 0);
         assert_eq!(rotator.value("AWSCURRENT").trim_end(), old);
     });

@@ -203,8 +203,8 @@ impl App {
     }
 
     /// Replaces a pending secret that the service does not know. This happens if two runs of `createSecret` overlap:
-    /// the second run gets another secret, but the first run stores its own. A version never changes, so the replacement is
-    /// stored in a new version, where the next rotation finds it.
+    /// the second run gets another secret, but the first run stores its own. A version never changes, so the
+    /// replacement is stored in a new version, where the next rotation finds it.
     async fn replace(&self, secret: Secret<'_>, version: &str) -> Result<(), Error> {
         let current = secret.key(CURRENT, None).await?;
         let new = self

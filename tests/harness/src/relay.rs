@@ -1,6 +1,9 @@
 //! A relay in front of HTTP services, which loses requests and answers.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    future::pending,
+    sync::{Arc, Mutex},
+};
 
 use local_stack::Fault;
 use reqwest::Method;
@@ -60,7 +63,8 @@ impl Relay {
         }
     }
 
-    /// Applies [`Fault::DropBefore`] or [`Fault::DropAfter`] to a call from now on. `None` ends that.
+    /// Applies a fault to a call from now on: [`Fault::DropBefore`], [`Fault::DropAfter`], or [`Fault::Hold`], which
+    /// never answers. `None` ends that.
     pub fn set_fault(&self, fault: Option<(&str, Fault)>) {
         let fault = fault.map(|(call, fault)| (call.to_owned(), fault));
         *self.shared.fault.lock().unwrap() = fault;
@@ -135,8 +139,10 @@ impl Shared {
         let fault = self.fault.lock().unwrap().clone();
         let fault = fault.filter(|(affected, _)| *affected == call);
         self.calls.lock().unwrap().push(call);
-        if matches!(fault, Some((_, Fault::DropBefore))) {
-            return None;
+        match fault {
+            Some((_, Fault::DropBefore)) => return None,
+            Some((_, Fault::Hold)) => pending::<()>().await,
+            _ => {}
         }
         let answer = self.forward(request).await?;
         match fault {
