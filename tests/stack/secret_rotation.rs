@@ -278,6 +278,22 @@ fn a_rotation_takes_the_secret_of_a_cancelled_one_even_after_the_overlap() {
 }
 
 #[test]
+fn a_rotation_does_not_take_a_secret_that_is_no_longer_the_newest() {
+    run(async {
+        let (tenant, rotator) = (Tenant::fresh(), Rotator::start(60).await);
+        let (id, _) = new_secret(&rotator, &tenant).await;
+        let cancelled = rotator.aws.secret().rotate();
+        rotator.step("createSecret", &cancelled).await.unwrap();
+        rotator.aws.secret().cancel();
+        let body = json!({ "role": "viewer", "max_clusters": 1, "self_rotate": true });
+        tenant.rotate(&id, body).await;
+        let token = rotator.aws.secret().rotate();
+        rotator.fails("createSecret", &token, "invalid_key").await;
+        assert!(rotator.aws.secret().value("AWSPENDING").is_none());
+    });
+}
+
+#[test]
 fn a_secret_that_overlapping_runs_have_replaced_is_replaced_once_more() {
     run(async {
         let (tenant, rotator) = (Tenant::fresh(), Rotator::start(60).await);
