@@ -80,7 +80,7 @@ fn a_forged_cursor_with_a_malformed_position_is_refused() {
                     .await
             }
         };
-        let filter = "KeyFilter { status: None, role: None, owner: None, created_by: None, \
+        let filter = "KeyFilter { status: None, role: None, owner: None, created_by: None, label: None, \
                       expires_before: None, unused_for: None }";
         let own = format!("keys of {t}/admin?{filter}");
         let all = format!("keys of {t}?{filter}");
@@ -168,11 +168,12 @@ fn each_filter_selects_keys() {
         let (old, _) = tenant
             .key_of(
                 "admin",
-                json!({ "name": "old", "role": "viewer", "expires_in_days": 1 }),
+                json!({ "name": "old", "role": "viewer", "expires_in_days": 1, "labels": ["ci", "a b"] }),
             )
             .await;
         let (granted, _) = tenant.key("ann", "viewer").await;
-        let own = tenant.creation("ann", &json!({ "name": "own", "role": "viewer" }));
+        let body = json!({ "name": "own", "role": "viewer", "labels": ["ci"] });
+        let own = tenant.creation("ann", &body);
         let own = send(own).await.expect(201).string("id").to_owned();
         let ninety_days_ago = now() - 90 * 86_400;
         let values = json!({ ":at": { "N": ninety_days_ago.to_string() } });
@@ -188,6 +189,10 @@ fn each_filter_selects_keys() {
             ("owner=nobody", vec![]),
             ("created_by=user:ann", vec![&own]),
             ("created_by=user:admin&owner=ann", vec![&granted]),
+            ("label=ci", vec![&own, &old]),
+            ("label=ci&owner=admin", vec![&old]),
+            ("label=%20a+b", vec![&old]),
+            ("label=c", vec![]),
             (&format!("expires_before={tomorrow}"), vec![&old]),
             ("expires_before=2026-01-01T00:00:00Z", vec![]),
             ("unused_for=90", vec![&granted, &old]),
@@ -207,6 +212,9 @@ fn each_filter_selects_keys() {
                 (&json!(3), &json!(0))
             );
         }
+        let labelled = "/v1/users/ann/access-keys?label=ci";
+        let page = tenant.get("ann", labelled).await.expect(200);
+        assert_eq!(strings(page.array("items"), "id"), [&own]);
         let path = "/v1/users/ann/access-keys?created_by=user:ann&unused_for=1";
         let page = tenant.get("admin", path).await.expect(200);
         assert_eq!(
@@ -216,6 +224,7 @@ fn each_filter_selects_keys() {
         for (field, value) in [
             ("owner", "a%20b%00"),
             ("created_by", "ann"),
+            ("label", "%20"),
             ("expires_before", "soon"),
             ("unused_for", "0"),
             ("unused_for", "3651"),

@@ -20,6 +20,7 @@ mod documents;
 mod idempotency;
 mod join_tokens;
 mod key_owners;
+mod labels;
 mod list_keys;
 mod malformed_requests;
 mod onboard_cluster;

@@ -21,6 +21,10 @@ fn an_expired_key_stays_in_the_history_without_its_hash() {
     run(async {
         let tenant = Tenant::fresh();
         let (id, key, end) = tenant.short_lived("viewer", 2).await;
+        let labels = json!({ ":labels": { "SS": ["ci"] } });
+        tenant
+            .edit_key("admin", &id, "SET labels = :labels", labels)
+            .await;
         let live = tenant.record(&id).await;
         until(end + 1).await;
         let item = tenant.archived(&id).await;
@@ -34,7 +38,7 @@ fn an_expired_key_stays_in_the_history_without_its_hash() {
         };
         let expired = list("expired").await;
         assert_eq!(expired.len(), 1);
-        for field in ["id", "name", "created_at", "expires_at", "role"] {
+        for field in ["id", "name", "labels", "created_at", "expires_at", "role"] {
             assert_eq!(expired[0][field], live[field]);
         }
         assert_eq!(list("active").await, [Value::Null; 0]);

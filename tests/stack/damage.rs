@@ -134,7 +134,7 @@ impl<'a> World<'a> {
         }
         let (_, revoked) = tenant.key("editor", "viewer").await;
         tenant.delete("editor", KEYS).await.expect(204);
-        let body = json!({ "name": "k", "role": "editor", "max_clusters": 3 });
+        let body = json!({ "name": "k", "labels": ["ci"], "role": "editor", "max_clusters": 3 });
         let key = tenant.key_of("editor", body).await;
         let claims = tenant.validate(&key.1).await;
         let (_, other) = tenant.key("viewer", "viewer").await;

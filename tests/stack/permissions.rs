@@ -166,7 +166,9 @@ async fn use_clusters(tenant: &Tenant<'_>) {
 async fn use_rotated_keys(stack: &Stack, tenant: &Tenant<'_>) {
     let api = ProtectedApi::start(stack).await;
     for function in ["validate", "authorize", "clusters", "onboard"] {
-        let body = json!({ "name": "k", "role": "editor", "max_clusters": 5, "self_rotate": true });
+        let body = json!({
+            "name": "k", "labels": ["ci"], "role": "editor", "max_clusters": 5, "self_rotate": true,
+        });
         let (id, old) = tenant.key_of("admin", body).await;
         let rotated = success(tenant.self_rotation(&old, &json!({}))).await;
         for key in [rotated.string("access_key"), &old] {

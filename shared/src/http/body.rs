@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 
 use super::error::Error;
 use crate::{
-    model::{Permission, Permissions},
+    model::{Labels, Name, Permission, Permissions},
     service::{Error as ServiceError, FieldError},
 };
 
@@ -187,6 +187,24 @@ impl FromJson for Permissions {
         };
         let add = |all: Self, name| Ok(all.or(parse::<Permission>(name)?.into()));
         names.iter().try_fold(Self::default(), add)
+    }
+}
+
+impl FromJson for Labels {
+    fn from_json(value: Value) -> Result<Self, String> {
+        let rule = || format!("must be a list of at most {} strings", Self::MOST);
+        let Value::Array(labels) = value else {
+            return Err(rule());
+        };
+        if labels.len() > Self::MOST {
+            return Err(rule());
+        }
+        let labels = labels.iter().map(|label| {
+            let label = label.as_str().ok_or_else(rule)?;
+            let named = label.parse::<Name>();
+            named.map_err(|broken| format!("{broken}, in each label"))
+        });
+        labels.collect()
     }
 }
 

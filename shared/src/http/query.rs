@@ -20,6 +20,7 @@ fn known(route: &str) -> Option<&'static [&'static str]> {
             "role",
             "owner",
             "created_by",
+            "label",
             "expires_before",
             "unused_for",
             "limit",
@@ -29,6 +30,7 @@ fn known(route: &str) -> Option<&'static [&'static str]> {
             "status",
             "role",
             "created_by",
+            "label",
             "expires_before",
             "unused_for",
             "limit",
@@ -196,6 +198,7 @@ pub fn key_list(
         role: parsed(request, "role")?,
         owner: parsed(request, "owner")?,
         created_by: parsed(request, "created_by")?,
+        label: parsed(request, "label")?,
         expires_before: parsed(request, "expires_before")?,
         unused_for: unused_for
             .transpose()?

@@ -7,14 +7,14 @@ use lambda_http::Request;
 use serde::Deserialize;
 
 use super::{
-    body::{self, Errors, Flag, Integer, Kind, Names, Text},
+    body::{self, Errors, Field, Flag, Integer, Kind, Names, Text},
     caller::{bearer_key, require_tenant, required_bearer_key},
     error::Error,
     query,
 };
 use crate::{
     model::{
-        ClusterName, JoinToken, MOST_CLUSTERS, Name, Permissions, Required, Role, TenantId,
+        ClusterName, JoinToken, Labels, MOST_CLUSTERS, Name, Permissions, Required, Role, TenantId,
         Timestamp, UserStatus, is_email,
     },
     process::config::KeyLimits,
@@ -32,6 +32,7 @@ const LONGEST_OVERLAP: i64 = 604_800;
 #[serde(default)]
 struct CreateKeyBody {
     name: Text<Name>,
+    labels: Field<Labels>,
     role: Text<Role>,
     expires_in_days: Integer,
     expires_at: Text<String>,
@@ -49,6 +50,7 @@ pub fn create_key(
 ) -> Result<KeyRequest, Error> {
     let (body, mut errors) = body::read::<CreateKeyBody>(request)?;
     let name = errors.required("name", body.name);
+    let labels = errors.value("labels", body.labels);
     let role = errors.required("role", body.role);
     let max_clusters = errors.integer("max_clusters", body.max_clusters, 1..=MOST_CLUSTERS.into());
     let max_clusters = max_clusters.and_then(|max| u32::try_from(max).ok());
@@ -67,6 +69,7 @@ pub fn create_key(
     errors.finish()?;
     Ok(KeyRequest {
         name,
+        labels: labels.unwrap_or_default(),
         role,
         max_clusters: max_clusters.unwrap_or(1),
         self_rotate: self_rotate.unwrap_or_default(),

@@ -12,9 +12,9 @@ use super::query::ListQuery;
 use crate::{
     model::{
         Action, AuditEntry, Change, Cluster, ClusterName, ClusterNumber, ClusterType, EntryId,
-        FieldValue, JoinTokenRecord, KeyId, KeySnapshot, KeyStatus, Liveness, MOST_CLUSTERS, Node,
-        NodeName, NodeNumber, Permissions, Principal, Revocation, Role, SupersededUse, Target,
-        TenantId, Timestamp, TokenIssuer, User, UserId, UserStatus,
+        FieldValue, JoinTokenRecord, KeyId, KeySnapshot, KeyStatus, Labels, Liveness,
+        MOST_CLUSTERS, Node, NodeName, NodeNumber, Permissions, Principal, Revocation, Role,
+        SupersededUse, Target, TenantId, Timestamp, TokenIssuer, User, UserId, UserStatus,
     },
     policy::Grant,
     process::config::KeyLimits,
@@ -46,6 +46,7 @@ impl<T> PageView<T> {
 pub struct KeyView {
     id: KeyId,
     name: String,
+    labels: Labels,
     tenant_id: TenantId,
     user_id: UserId,
     role: Role,
@@ -98,6 +99,7 @@ impl From<KeySnapshot> for KeyView {
         Self {
             id: record.key_id,
             name: record.name,
+            labels: record.labels,
             tenant_id: record.tenant_id,
             user_id: record.user_id,
             superseded: None,

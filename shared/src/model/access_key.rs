@@ -12,6 +12,7 @@ use subtle::ConstantTimeEq;
 
 use super::{
     id::{KeyId, TenantId, UserId},
+    labels::Labels,
     principal::Principal,
     revocation::Revocation,
     role::Role,
@@ -96,6 +97,7 @@ pub struct KeyRecord {
     pub user_id: UserId,
     pub key_id: KeyId,
     pub name: String,
+    pub labels: Labels,
     pub role: Role,
     /// The current limit on the clusters that the key may onboard.
     pub max_clusters: u32,

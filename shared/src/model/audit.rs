@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::{
     access_key::KeyRecord,
     id::{ClusterName, KeyId, TenantId, UserId},
+    labels::Labels,
     origin::Origin,
     principal::Principal,
     role::Role,
@@ -89,6 +90,13 @@ impl AuditEntry {
                 .insert(field.to_owned(), Change { before, after });
         }
         self
+    }
+
+    /// Adds the labels of a key if they have changed. No labels are no value.
+    #[must_use]
+    pub fn with_labels(self, before: &Labels, after: &Labels) -> Self {
+        let [before, after] = [before, after].map(|labels| Some(labels).filter(|l| !l.is_empty()));
+        self.with("labels", before, after)
     }
 
     /// Adds a field of a new target.
@@ -436,6 +444,7 @@ pub struct Change {
 pub enum FieldValue {
     Number(u32),
     Text(String),
+    Texts(Vec<String>),
 }
 
 impl From<u32> for FieldValue {
@@ -447,6 +456,12 @@ impl From<u32> for FieldValue {
 impl From<&str> for FieldValue {
     fn from(text: &str) -> Self {
         Self::Text(text.to_owned())
+    }
+}
+
+impl From<&Labels> for FieldValue {
+    fn from(labels: &Labels) -> Self {
+        Self::Texts(labels.iter().map(str::to_owned).collect())
     }
 }
 

@@ -3,6 +3,7 @@
 use super::{
     access_key::{KeyHash, KeyRecord},
     id::KeyId,
+    labels::Labels,
     role::Role,
     time::Timestamp,
     user::User,
@@ -29,6 +30,7 @@ pub(crate) fn key(owner: &User, hash: KeyHash) -> KeyRecord {
         user_id: owner.user_id.clone(),
         key_id: KeyId::generate(NOW).unwrap(),
         name: "ci".into(),
+        labels: Labels::default(),
         role: owner.role,
         max_clusters: 3,
         signed_max_clusters: 3,

@@ -8,6 +8,7 @@ mod cluster;
 pub(crate) mod fixtures;
 mod id;
 mod join_token;
+mod labels;
 mod name;
 mod origin;
 mod principal;
@@ -33,6 +34,7 @@ pub use id::{
     UserId,
 };
 pub use join_token::{JoinToken, JoinTokenRecord};
+pub use labels::Labels;
 pub use name::{InvalidName, Name};
 pub use origin::Origin;
 pub use principal::{Principal, PrincipalKind};

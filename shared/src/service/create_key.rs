@@ -12,8 +12,8 @@ use super::{
 };
 use crate::{
     model::{
-        Action, Actor, AuditEntry, Caller, Identity, KeyId, KeyRecord, KeySnapshot, Name, Origin,
-        Role, Target, Timestamp, User, UserId,
+        Action, Actor, AuditEntry, Caller, Identity, KeyId, KeyRecord, KeySnapshot, Labels, Name,
+        Origin, Role, Target, Timestamp, User, UserId,
     },
     policy,
     process::{
@@ -27,6 +27,7 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct KeyRequest {
     pub name: Name,
+    pub labels: Labels,
     pub role: Role,
     pub max_clusters: u32,
     /// Whether the holder of the key may rotate it.
@@ -141,12 +142,13 @@ struct Parties<'a> {
 }
 
 impl Parties<'_> {
-    /// The entry of the audit trail. It contains what was signed.
+    /// The entry of the audit trail. It contains the name, the labels, and what was signed.
     fn entry(&self, action: Action, signed: &KeyRecord, now: Timestamp) -> AuditEntry {
         let (tenant, owner) = (&self.owner.tenant_id, &self.owner.user_id);
         let about = (action, Target::key(signed.key_id, owner));
         AuditEntry::new(tenant, self.me.principal(), self.origin, about, now)
             .with_new("name", signed.name.as_str())
+            .with_labels(&Labels::default(), &signed.labels)
             .with_new("role", signed.role)
             .with_new("max_clusters", signed.max_clusters)
             .with_new("expires_at", signed.expires_at)
@@ -226,6 +228,9 @@ async fn reissue(
     let wanted = request.record(me, owner, now)?;
     let signed = KeyRecord {
         key_id: found.key_id,
+        // These may have changed since, and are not signed.
+        name: found.name.clone(),
+        labels: found.labels.clone(),
         expires_at: wanted.expires_at.min(found.expires_at),
         // The signed lifetime is the requested one, because a rotation by the holder repeats it.
         created_at: wanted.created_at - shortened(wanted.expires_at, found.expires_at),
@@ -292,6 +297,7 @@ impl KeyRequest {
             user_id: owner.user_id.clone(),
             key_id: KeyId::generate(now)?,
             name: self.name.to_string(),
+            labels: self.labels.clone(),
             role: self.role,
             max_clusters: self.max_clusters,
             signed_max_clusters: self.max_clusters,
@@ -317,6 +323,11 @@ impl KeyRequest {
         let limits = format!("{} {}", self.expiry.fingerprint(), self.max_clusters);
         let mut parts = vec![self.name.as_str(), self.role.as_str(), &limits];
         parts.extend(self.self_rotate.then_some("self_rotate"));
+        if !self.labels.is_empty() {
+            // Separates the labels from the flag, which a label can be named after.
+            parts.push("labels");
+            parts.extend(self.labels.iter());
+        }
         Idempotency {
             id: idempotency_id(actor, idempotency_key),
             fingerprint: hash(&parts),
@@ -353,6 +364,7 @@ mod tests {
     fn request(expiry: Expiry) -> KeyRequest {
         KeyRequest {
             name: "ci".parse().unwrap(),
+            labels: Labels::default(),
             role: Role::Viewer,
             max_clusters: 1,
             self_rotate: false,
@@ -383,6 +395,35 @@ mod tests {
         let at = Expiry::At(Timestamp::from_seconds(1_800_000_000));
         let Idempotency { fingerprint, .. } = request(at).idempotency(&actor, "once");
         assert_eq!(fingerprint, hash(&["ci", "viewer", "At(1800000000) 1"]));
+    }
+
+    #[test]
+    fn requests_with_different_labels_are_different() {
+        let actor = Actor {
+            tenant_id: "acme".parse().unwrap(),
+            identity: Identity::Operator("backend".into()),
+            origin: Origin::default(),
+        };
+        let fingerprint = |labels: &[&str], self_rotate| {
+            let request = KeyRequest {
+                labels: labels.iter().map(|label| label.parse().unwrap()).collect(),
+                self_rotate,
+                ..request(Expiry::In(Duration::from_secs(60)))
+            };
+            request.idempotency(&actor, "once").fingerprint
+        };
+        let mut all = vec![
+            fingerprint(&[], false),
+            fingerprint(&[], true),
+            fingerprint(&["a", "b"], false),
+            fingerprint(&["a"], true),
+            fingerprint(&["self_rotate"], false),
+            fingerprint(&["labels"], false),
+        ];
+        assert_eq!(all[2], fingerprint(&["b", "a", "b"], false));
+        all.sort();
+        all.dedup();
+        assert_eq!(all.len(), 6);
     }
 
     #[test]

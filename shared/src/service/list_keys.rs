@@ -9,7 +9,8 @@ use super::{
 };
 use crate::{
     model::{
-        Actor, KeyId, KeyRecord, KeySnapshot, KeyStatus, Principal, Role, Timestamp, User, UserId,
+        Actor, KeyId, KeyRecord, KeySnapshot, KeyStatus, Name, Principal, Role, Timestamp, User,
+        UserId,
     },
     policy,
     store::{Position, Store},
@@ -21,6 +22,7 @@ pub struct KeyFilter {
     pub role: Option<Role>,
     pub owner: Option<UserId>,
     pub created_by: Option<Principal>,
+    pub label: Option<Name>,
     pub expires_before: Option<Timestamp>,
     /// For how long the key has not been used. A key that was not used since it was created or rotated counts from then.
     pub unused_for: Option<Duration>,
@@ -57,6 +59,10 @@ impl KeyFilter {
                 .created_by
                 .as_ref()
                 .is_none_or(|by| *by == key.created_by)
+            && self
+                .label
+                .as_ref()
+                .is_none_or(|label| key.labels.contains(label))
             && self.expires_before.is_none_or(|at| key.expires_at < at)
             && self
                 .unused_for

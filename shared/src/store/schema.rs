@@ -445,12 +445,21 @@ where
 {
     let key = |name| item.get(name).and_then(|key| key.as_s().ok()).cloned();
     let (pk, sk) = (key("pk").unwrap_or_default(), key("sk").unwrap_or_default());
+    let item = without_damaged_labels(item);
     // We never write NULL, and serde would read it as an absent attribute.
     if let Some((name, _)) = item.iter().find(|(_, value)| has_null(value)) {
         return Err(BadItem::new(pk, sk, format_args!("{name} is NULL")));
     }
     let item: I = serde_dynamo::from_item(item).map_err(|error| BadItem::new(pk, sk, error))?;
     Ok(item.try_into()?)
+}
+
+/// Labels permit nothing, so damaged ones count as absent. Otherwise, their key could not be used, listed or revoked.
+fn without_damaged_labels(mut item: Item) -> Item {
+    if item.get("labels").is_some_and(|labels| !labels.is_ss()) {
+        item.remove("labels");
+    }
+    item
 }
 
 /// Those items that can be read. Logs the others, so that one damaged item does not make a whole list fail.
@@ -746,6 +755,12 @@ pub(super) struct KeyItem {
     tenant_pk: IndexedKeysPk,
     tenant_sk: KeyId,
     name: String,
+    #[serde(
+        default,
+        with = "string_set",
+        skip_serializing_if = "BTreeSet::is_empty"
+    )]
+    labels: BTreeSet<String>,
     role: Role,
     max_clusters: u32,
     signed_max_clusters: u32,
@@ -796,6 +811,7 @@ impl KeyItem {
             },
             tenant_sk: key.key_id,
             name: key.name.clone(),
+            labels: key.labels.clone().into(),
             role: key.role,
             max_clusters: key.max_clusters,
             signed_max_clusters: key.signed_max_clusters,
@@ -855,6 +871,7 @@ impl TryFrom<KeyItem> for KeyRecord {
             user_id: item.pk.user,
             key_id: item.sk.key,
             name: item.name,
+            labels: item.labels.into(),
             role: item.role,
             max_clusters: item.max_clusters,
             signed_max_clusters: item.signed_max_clusters,
@@ -1211,7 +1228,7 @@ impl TryFrom<IndexedEntry> for (AuditPk, AuditSk) {
 mod tests {
     use super::*;
     use crate::model::{
-        JoinToken,
+        JoinToken, Name,
         fixtures::{self, NOW, at},
     };
 
@@ -1236,6 +1253,10 @@ mod tests {
 
     fn key() -> KeyRecord {
         KeyRecord {
+            labels: [&"ci", &"team a"]
+                .map(|label| label.parse::<Name>().unwrap())
+                .into_iter()
+                .collect(),
             revocation: Some(revocation()),
             last_used_at: Some(at(-2)),
             unused_reported_at: Some(at(-1)),
@@ -1348,6 +1369,7 @@ mod tests {
                 &KeyItem::new(&key, at(600)),
                 &key,
                 &[
+                    "labels",
                     "revoked_reason",
                     "last_used_at",
                     "due_pk",
@@ -1390,7 +1412,7 @@ mod tests {
     #[test]
     fn a_damaged_attribute_is_an_error_and_never_a_default() {
         for sample in samples() {
-            for name in sample.attributes() {
+            for name in sample.attributes().filter(|name| *name != "labels") {
                 for damaged in [
                     AttributeValue::Null(true),
                     AttributeValue::Bool(true),
@@ -1401,6 +1423,24 @@ mod tests {
                     assert!((sample.read)(item).is_err(), "{name}: {damaged:?}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn damaged_labels_count_as_absent() {
+        let [_, key, ..] = samples();
+        let text = |text: &str| AttributeValue::S(text.into());
+        for damaged in [
+            AttributeValue::Null(true),
+            text("ci"),
+            AttributeValue::L(vec![text("ci")]),
+            AttributeValue::L(vec![AttributeValue::Null(true)]),
+            AttributeValue::Ns(vec!["1".into()]),
+        ] {
+            let mut item = key.item.clone();
+            item.insert("labels".into(), damaged.clone());
+            let record = read::<KeyItem, KeyRecord>(item);
+            assert!(record.unwrap().labels.is_empty(), "{damaged:?}");
         }
     }
 
