@@ -13,6 +13,7 @@ mod audit;
 mod authorization;
 mod authorize;
 mod calling_key;
+mod change_key;
 mod check_key;
 mod clusters;
 mod create_key;

@@ -112,7 +112,7 @@ async fn key_records(contract: &Contract<'_>) {
     let body = json!({ "name": "listed", "role": "editor", "max_clusters": 3 });
     let (id, _) = contract.tenant.key_of("editor", body).await;
     let of_key = |operation: &str| contract.admin(operation).with("key_id", &id);
-    let limit = |max: u64| of_key("limitKey").json(&json!({ "max_clusters": max }));
+    let limit = |max: u64| of_key("changeKey").json(&json!({ "max_clusters": max }));
     contract.ok(of_key("getKey")).await;
     contract.ok(limit(2)).await;
     contract.expect(400, "invalid_request", limit(4)).await;

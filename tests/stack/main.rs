@@ -8,6 +8,7 @@
 )]
 
 mod audit;
+mod change_key;
 mod cleanup;
 mod cluster_slots;
 mod clusters;

@@ -187,7 +187,8 @@ fn a_write_is_retried_while_a_transaction_holds_the_item() {
         let tenant = Tenant::fresh();
         tenant.user("editor", "editor").await;
         let keys = "/v1/users/editor/access-keys";
-        let (id, key) = tenant.key("editor", "cluster_onboarding").await;
+        let body = json!({ "name": "k", "role": "cluster_onboarding", "max_clusters": 2 });
+        let (id, key) = tenant.key_of("editor", body).await;
         let (_, other) = tenant.key("editor", "viewer").await;
         let path = format!("{keys}/{id}");
         let limit = tenant.request("admin", "PATCH", &path);

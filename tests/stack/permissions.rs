@@ -146,6 +146,14 @@ async fn use_clusters(tenant: &Tenant<'_>) {
         );
         admin_sends(tenant, "PATCH", &path, limit).await;
     }
+    // The key is due on another day.
+    tenant
+        .backdate("limited", &id, now() - DAY, now() + 3 * DAY)
+        .await;
+    let end = rfc3339(now() + 2 * DAY);
+    let change = json!({ "name": "n", "labels": ["ci"], "expires_at": end });
+    let path = format!("/v1/users/limited/access-keys/{id}");
+    admin_sends(tenant, "PATCH", &path, change).await;
     // A step of a deletion frees the slots of at most 40 holders, so this deletion takes two steps.
     hold(tenant, "a", 41).await;
     admin(tenant, "DELETE", "/v1/clusters/a").await;

@@ -1,5 +1,5 @@
-//! Onboarded clusters: `/v1/clusters` and AccuKnox's `get-onboarded-clusters` and `nodes-in-cluster`. Also changes how
-//! many clusters a key may onboard.
+//! Onboarded clusters: `/v1/clusters` and AccuKnox's `get-onboarded-clusters` and `nodes-in-cluster`. Also changes
+//! the name, the labels, the expiry and the cluster limit of a key.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use access_keys::{
         clock,
         config::{self, CallerSettings, Environment},
     },
-    service::{KeyService, Viewer, delete_cluster, get_cluster, limit_key, list_clusters},
+    service::{KeyService, Viewer, change_key, delete_cluster, get_cluster, list_clusters},
 };
 use lambda_http::{Body, Request, Response, http::StatusCode};
 
@@ -47,7 +47,7 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error
         "GET /v1/clusters" => list(app, &request, now).await,
         "GET /v1/clusters/{name}" => get(app, &request, now).await,
         "DELETE /v1/clusters/{name}" => delete(app, &request, now).await,
-        "PATCH /v1/users/{user_id}/access-keys/{key_id}" => limit(app, &request, now).await,
+        "PATCH /v1/users/{user_id}/access-keys/{key_id}" => change(app, &request, now).await,
         "GET /cluster-onboarding/api/v1/get-onboarded-clusters" => {
             let (store, inactive_after) = (&app.service.store, app.inactive_after);
             let viewer = http::calling_key(&request, &app.service, now).await?;
@@ -97,12 +97,12 @@ async fn delete(app: &App, request: &Request, now: Timestamp) -> Result<Response
     Ok(http::no_content())
 }
 
-async fn limit(app: &App, request: &Request, now: Timestamp) -> Result<Response<Body>, Error> {
+async fn change(app: &App, request: &Request, now: Timestamp) -> Result<Response<Body>, Error> {
     let actor = http::actor(request, &app.callers)?;
     let owner_id = path::user(request, &actor)?;
     let key_id = path::key(request)?;
-    let max_clusters = requests::limit_key(request)?;
+    let change = requests::change_key(request)?;
     let (store, history) = (&app.service.store, app.history);
-    let key = limit_key(&actor, store, &owner_id, key_id, max_clusters, history, now).await?;
+    let key = change_key(&actor, store, (&owner_id, key_id), &change, history, now).await?;
     Ok(http::json(StatusCode::OK, &KeyView::from(key)))
 }

@@ -1,4 +1,4 @@
-//! Lists and deletes clusters, and limits how many a key may onboard.
+//! Lists and deletes clusters, and changes keys.
 
 use access_keys::{
     accuknox, http,

@@ -140,6 +140,21 @@ impl<'de> Deserializer<'de> for Object<'_> {
 /// A field of a body: its value, or the rule that the value breaks. `null` counts as absent.
 pub struct Field<T>(Result<Option<T>, String>);
 
+/// A field that may be absent, but not `null`. If `null` meant that nothing changes, a client that wants to remove a
+/// value would get no error.
+#[derive(Default)]
+pub struct NotNull<F>(pub F);
+
+impl<'de, T: FromJson> Deserialize<'de> for NotNull<Field<T>> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = match Value::deserialize(deserializer)? {
+            Value::Null => Err("must not be null".to_owned()),
+            value => T::from_json(value).map(Some),
+        };
+        Ok(Self(Field(value)))
+    }
+}
+
 /// A text field, parsed as `T`.
 pub type Text<T> = Field<Parsed<T>>;
 /// A field that contains a whole number.

@@ -7,7 +7,7 @@ use lambda_http::Request;
 use serde::Deserialize;
 
 use super::{
-    body::{self, Errors, Field, Flag, Integer, Kind, Names, Text},
+    body::{self, Errors, Field, Flag, Integer, Kind, Names, NotNull, Text},
     caller::{bearer_key, require_tenant, required_bearer_key},
     error::Error,
     query,
@@ -19,7 +19,8 @@ use crate::{
     },
     process::config::KeyLimits,
     service::{
-        Expiry, FieldError, KeyRequest, RedeemRequest, RotateRequest, UserChange, ValidateRequest,
+        Expiry, FieldError, KeyChange, KeyRequest, RedeemRequest, RotateRequest, UserChange,
+        ValidateRequest,
     },
     token::AccessKey,
 };
@@ -52,8 +53,7 @@ pub fn create_key(
     let name = errors.required("name", body.name);
     let labels = errors.value("labels", body.labels);
     let role = errors.required("role", body.role);
-    let max_clusters = errors.integer("max_clusters", body.max_clusters, 1..=MOST_CLUSTERS.into());
-    let max_clusters = max_clusters.and_then(|max| u32::try_from(max).ok());
+    let max_clusters = limit(body.max_clusters, &mut errors);
     let expiry = expiry(
         body.expires_in_days,
         body.expires_at,
@@ -218,23 +218,37 @@ fn expiry(
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct LimitKeyBody {
-    max_clusters: Integer,
+struct ChangeKeyBody {
+    name: NotNull<Text<Name>>,
+    labels: NotNull<Field<Labels>>,
+    max_clusters: NotNull<Integer>,
+    expires_at: NotNull<Text<Timestamp>>,
 }
 
-pub fn limit_key(request: &Request) -> Result<u32, Error> {
-    let (body, mut errors) = body::read::<LimitKeyBody>(request)?;
-    let Some(max_clusters) = required_limit(body.max_clusters, &mut errors) else {
-        return Err(errors.into_error());
+pub fn change_key(request: &Request) -> Result<KeyChange, Error> {
+    let (body, mut errors) = body::read::<ChangeKeyBody>(request)?;
+    let change = KeyChange {
+        name: errors.text("name", body.name.0),
+        labels: errors.value("labels", body.labels.0),
+        max_clusters: limit(body.max_clusters.0, &mut errors),
+        expires_at: errors.text("expires_at", body.expires_at.0),
     };
     errors.finish()?;
-    Ok(max_clusters)
+    if change == KeyChange::default() {
+        let rule = "must have a name, labels, max_clusters or expires_at";
+        return Err(Error::field("body", rule));
+    }
+    Ok(change)
 }
 
 fn required_limit(max_clusters: Integer, errors: &mut Errors) -> Option<u32> {
     if max_clusters.is_absent() {
         errors.add("max_clusters", "is required");
     }
+    limit(max_clusters, errors)
+}
+
+fn limit(max_clusters: Integer, errors: &mut Errors) -> Option<u32> {
     let max_clusters = errors.integer("max_clusters", max_clusters, 1..=MOST_CLUSTERS.into());
     max_clusters.and_then(|max| u32::try_from(max).ok())
 }

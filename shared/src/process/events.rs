@@ -15,8 +15,8 @@ pub const ACCESS_KEY_SUPERSEDED: &str = "access-key.superseded-refused";
 pub const ACCESS_KEY_REVOKED: &str = "access-key.revoked";
 /// A key was refused by the authorizer.
 pub const ACCESS_KEY_REFUSED: &str = "access-key.refused";
-/// The cluster limit of a key was changed.
-pub const ACCESS_KEY_LIMIT_CHANGED: &str = "access-key.limit-changed";
+/// The name, the labels, the expiry or the cluster limit of a key was changed.
+pub const ACCESS_KEY_CHANGED: &str = "access-key.changed";
 /// TTL removed an expired key, and its history is in the table.
 pub const ACCESS_KEY_ARCHIVED: &str = "access-key.archived";
 /// All keys that a user had were revoked with one write.

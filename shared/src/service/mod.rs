@@ -48,7 +48,7 @@ pub use repair::{RepairReport, RepairRequest, RepairStep, repair_tenant};
 pub use republish::{Republication, RepublishReport, republish};
 pub use revoke_key::{revoke_all_keys, revoke_key, revoke_presented_key};
 pub use rotate_key::{RotateRequest, rotate_key, rotate_presented_key};
-pub use update_key::limit_key;
+pub use update_key::{KeyChange, change_key};
 pub use users::{
     UserChange, UserFilter, change_user, delete_user, get_user, list_users, provision_user,
 };

@@ -16,8 +16,8 @@ use super::{
 };
 use crate::{
     model::{
-        Actor, AuditEntry, Caller, KeyHash, KeyId, KeyRecord, PreviousSecret, Revocation, Secret,
-        TenantId, Timestamp, User, UserId,
+        Actor, AuditEntry, Caller, KeyHash, KeyId, KeyRecord, Labels, PreviousSecret, Revocation,
+        Secret, TenantId, Timestamp, User, UserId,
     },
     token::Claims,
 };
@@ -171,6 +171,20 @@ fn count_key(key: &KeyRecord, (quota, limit): (&Quota, usize)) -> Write {
             .value(":limit", limit)
     };
     write.value(":key", StringSet([key.key_id]))
+}
+
+/// Makes a write of a key fail unless the key has the labels that were read. Damaged labels are read as none.
+fn with_labels(write: Write, read: &Labels) -> Write {
+    if read.is_empty() {
+        write
+            .and("(attribute_not_exists(#labels) OR NOT attribute_type(#labels, :set))")
+            .value(":set", "SS")
+    } else {
+        let read: Vec<&str> = read.iter().collect();
+        write
+            .and("#labels = :read_labels")
+            .value(":read_labels", StringSet(read))
+    }
 }
 
 /// The write that revokes a key, provided that it is not revoked yet and has not expired.
@@ -562,30 +576,43 @@ impl Store {
         self.table.try_update(&update).await.map(drop)
     }
 
-    /// Changes how many clusters a key may onboard, provided that it has not expired. If there is a `giver`, the limit
-    /// may rise, but the giver must still have the role and status that were read. Without a `giver`, the limit must
-    /// not rise. If one of these conditions does not hold, changes nothing and returns false. There is no `entry` if
-    /// the limit does not change.
-    pub(crate) async fn limit_clusters(
+    /// Changes the name, the labels, the expiry and the cluster limit of a key from those of `read_key` to those of `key`.
+    /// If there is a `giver`, the limit may rise, but the giver must still have the role and status that were read.
+    /// Without a `giver`, the limit must not rise. The expiry must become earlier, if it changes. If one of these
+    /// conditions does not hold, or the name or the labels are not those that were read, changes nothing and returns
+    /// false.
+    ///
+    /// The condition does not name `revoked_at`, because IAM would then let the function write it.
+    pub(crate) async fn change_key(
         &self,
-        key: &KeyRecord,
-        max_clusters: u32,
+        (read_key, key): (&KeyRecord, &KeyRecord),
         giver: Option<&Caller>,
         now: Timestamp,
-        entry: Option<&AuditEntry>,
+        entry: &AuditEntry,
     ) -> Result<bool, StoreError> {
-        let key = PrimaryKey::key(&key.tenant_id, &key.user_id, key.key_id);
-        let condition = match giver {
-            Some(_) => "expires_at > :now AND signed_max_clusters >= :max",
-            None => "expires_at > :now AND signed_max_clusters >= :max AND max_clusters >= :max",
-        };
-        let update = Write::update(key, "SET max_clusters = :max")
-            .when(condition)
-            .value(":max", max_clusters)
-            .value(":now", now);
-        let mut writes = vec![update];
+        let (old, new) = (read_key.expires_at, key.expires_at);
+        let change = Write::change(&KeyItem::new(read_key, old), &KeyItem::new(key, new));
+        let earliest = if new < old { new } else { now };
+        let mut change = change
+            .when("expires_at > :earliest")
+            .value(":earliest", earliest);
+        if key.max_clusters != read_key.max_clusters {
+            change = change.and("signed_max_clusters >= :new_max_clusters");
+            if giver.is_none() {
+                change = change.and("max_clusters >= :new_max_clusters");
+            }
+        }
+        if key.name != read_key.name {
+            change = change
+                .and("#name = :read_name")
+                .value(":read_name", &read_key.name);
+        }
+        if key.labels != read_key.labels {
+            change = with_labels(change, &read_key.labels);
+        }
+        let mut writes = vec![change];
         writes.extend(giver.and_then(Caller::user).map(may_still));
-        writes.extend(entry.map(|entry| self.entered(entry)));
+        writes.push(self.entered(entry));
         let outcome = self.table.transact(&writes).await?;
         Ok(matches!(outcome, Outcome::Done))
     }

@@ -857,7 +857,8 @@ impl TryFrom<KeyItem> for KeyRecord {
             (Some(generation), Some(ends_at)) => Some(PreviousSecret {
                 hash: item.previous_hash,
                 generation,
-                ends_at,
+                // The expiry of the key may have become earlier since.
+                ends_at: ends_at.min(item.expires_at),
                 used_at: item.previous_used_at,
             }),
             (None, None) if item.previous_hash.is_none() && item.previous_used_at.is_none() => None,

@@ -1,6 +1,6 @@
 // Calls to the API. The types in api-types.ts are generated from infra/openapi.yaml by `npm run check`.
 
-import type { Key, KeyLimit, KeyPage, Problem, UserChange } from "./api-types";
+import type { Key, KeyChange, KeyPage, Problem, UserChange } from "./api-types";
 
 export type { Cluster, ClusterWithNodes, CreatedKey, Key, KeyRole, NewKey, Permission, User, UserChange, UserRole } from "./api-types";
 
@@ -31,7 +31,7 @@ export class Api {
     return this.send("POST", path, { body, headers });
   }
 
-  patch<T>(path: string, body: KeyLimit | UserChange): Promise<T> {
+  patch<T>(path: string, body: KeyChange | UserChange): Promise<T> {
     return this.send("PATCH", path, { body: JSON.stringify(body) });
   }
 
