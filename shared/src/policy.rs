@@ -172,6 +172,12 @@ pub fn may_list_tenant_keys(me: &Caller) -> Result<(), Denied> {
     require(me.permissions(), Permission::AccessKeysManage, detail)
 }
 
+/// Allows administrators to revoke the keys of the tenant that have something in common.
+pub fn may_revoke_matching_keys(me: &Caller) -> Result<(), Denied> {
+    let detail = "only an administrator may revoke the matching keys of the tenant";
+    require(me.permissions(), Permission::AccessKeysManage, detail)
+}
+
 /// Allows administrators to change how many clusters a key may onboard.
 pub fn may_limit_key(me: &Caller) -> Result<(), Denied> {
     let detail = "only an administrator may change the cluster limit of a key";

@@ -28,6 +28,7 @@ mod onboard_cluster;
 mod operator;
 mod public_keys;
 mod revoke_key;
+mod revoke_matching;
 mod rotate_key;
 mod secrecy;
 mod users;

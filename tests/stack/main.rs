@@ -36,6 +36,7 @@ mod publish_lost;
 mod quotas;
 mod readme;
 mod repair;
+mod revoke_matching;
 mod rotate_key_example;
 mod rotation;
 mod secret_rotation;

@@ -239,6 +239,9 @@ async fn end_keys(stack: &Stack, tenant: &Tenant<'_>) {
     let (_, leaked) = tenant.key("admin", "viewer").await;
     tenant.revoke(&leaked).await;
     tenant.revoke_by_id(&id).await;
+    tenant.key("admin", "viewer").await;
+    let matching = json!({ "role": "viewer", "dry_run": false });
+    admin_sends(tenant, "POST", "/v1/access-keys/revoke-matching", matching).await;
     admin(tenant, "DELETE", KEYS).await;
     let (revoked, _, _) = tenant.short_lived("viewer", 2).await;
     admin(tenant, "DELETE", &format!("{KEYS}/{revoked}?reason=r")).await;

@@ -1,15 +1,17 @@
 //! `DELETE …/access-keys`: revokes one key, or all keys of a user. `POST /v1/access-keys/revoke`: revokes the presented
-//! key.
+//! key. `POST /v1/access-keys/revoke-matching`: revokes the keys of the tenant that match.
 
 use std::time::Duration;
 
 use access_keys::{
-    http::{self, Error, path, query, requests},
+    http::{self, Error, path, query, requests, views::RevokeMatchingView},
     process::{
         clock,
         config::{self, CallerSettings, Environment},
     },
-    service::{self, KeyService, revoke_all_keys, revoke_key, revoke_presented_key},
+    service::{
+        self, KeyService, revoke_all_keys, revoke_key, revoke_matching_keys, revoke_presented_key,
+    },
 };
 use lambda_http::{Body, Request, Response, http::StatusCode};
 
@@ -29,7 +31,11 @@ impl App {
     }
 }
 
-/// Returns 204 once the key or keys are revoked, or 200 if the key was sent in a form (RFC 7009).
+/// The reason of a revocation of matching keys for which the caller gives none.
+const MATCHING: &str = "revoke_matching";
+
+/// Returns 204 once the key or keys are revoked, or 200 if the key was sent in a form (RFC 7009). For matching keys,
+/// returns 200 and their number.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error> {
     let (service, now) = (&app.service, clock::now());
     let reason = query::reason(&request)?;
@@ -43,6 +49,13 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error
         };
     }
     let actor = http::actor(&request, &app.callers)?;
+    if http::route(&request) == "POST /v1/access-keys/revoke-matching" {
+        let (wanted, name) = requests::revoke_matching(&request, &actor.tenant_id)?;
+        let (store, reason) = (&service.store, reason.or_else(|| Some(MATCHING.into())));
+        let report = revoke_matching_keys(&actor, store, &wanted, reason, now).await?;
+        let view = RevokeMatchingView::new(&report, wanted.dry_run, &name);
+        return Ok(http::json(StatusCode::OK, &view));
+    }
     let owner_id = path::user(&request, &actor)?;
     match http::route(&request) {
         "DELETE /v1/users/{user_id}/access-keys" => {

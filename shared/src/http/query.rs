@@ -41,7 +41,8 @@ fn known(route: &str) -> Option<&'static [&'static str]> {
         "GET /v1/users" => &["q", "status", "role", "limit", "cursor"],
         "DELETE /v1/users/{user_id}/access-keys"
         | "DELETE /v1/users/{user_id}/access-keys/{key_id}"
-        | "POST /v1/access-keys/revoke" => &["reason"],
+        | "POST /v1/access-keys/revoke"
+        | "POST /v1/access-keys/revoke-matching" => &["reason"],
         "POST /v1/access-keys/validate" | "ANY /v1/access-keys/check" => {
             &["permission", "any_of", "max_staleness"]
         }
@@ -165,13 +166,7 @@ impl ListQuery {
         });
         let limit =
             limit.ok_or_else(|| Error::field("limit", "must be a whole number from 1 to 100"))?;
-        let after = match parameter(request, "cursor")? {
-            None => None,
-            Some(cursor) => {
-                let position = cursor::decode(cursor, list, &name);
-                Some(position.ok_or_else(|| Error::field("cursor", CURSOR))?)
-            }
-        };
+        let after = position(parameter(request, "cursor")?, list, &name)?;
         let page = PageRequest { limit, after };
         Ok(Self { name, page })
     }
@@ -180,6 +175,19 @@ impl ListQuery {
     pub(super) fn cursor(&self, position: &Position) -> String {
         cursor::encode(position, &self.name)
     }
+}
+
+/// The position at which the list with this name continues.
+pub(super) fn position(
+    cursor: Option<&str>,
+    list: List,
+    name: &str,
+) -> Result<Option<Position>, Error> {
+    let decode = |cursor| {
+        let position = cursor::decode(cursor, list, name);
+        position.ok_or_else(|| Error::field("cursor", CURSOR))
+    };
+    cursor.map(decode).transpose()
 }
 
 /// Reads the filters, `limit` and `cursor` for a list of keys. Only the list of the tenant has the filter `owner`.

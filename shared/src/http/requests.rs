@@ -14,13 +14,13 @@ use super::{
 };
 use crate::{
     model::{
-        ClusterName, JoinToken, Labels, MOST_CLUSTERS, Name, Permissions, Required, Role, TenantId,
-        Timestamp, UserStatus, is_email,
+        ClusterName, JoinToken, Labels, MOST_CLUSTERS, Name, Permissions, Principal, Required,
+        Role, TenantId, Timestamp, UserStatus, is_email,
     },
     process::config::KeyLimits,
     service::{
-        Expiry, FieldError, KeyChange, KeyRequest, RedeemRequest, RotateRequest, UserChange,
-        ValidateRequest,
+        Expiry, FieldError, KeyChange, KeyRequest, List, Matching, RedeemRequest,
+        RevokeMatchingRequest, RotateRequest, UserChange, ValidateRequest,
     },
     token::AccessKey,
 };
@@ -239,6 +239,52 @@ pub fn change_key(request: &Request) -> Result<KeyChange, Error> {
         return Err(Error::field("body", rule));
     }
     Ok(change)
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct RevokeMatchingBody {
+    created_by: NotNull<Text<Principal>>,
+    role: NotNull<Text<Role>>,
+    label: NotNull<Text<Name>>,
+    created_before: NotNull<Text<Timestamp>>,
+    dry_run: Flag,
+    cursor: NotNull<Text<String>>,
+}
+
+/// Reads a request to revoke matching keys of the tenant. Also returns the name of the list of these keys, to which
+/// cursors are bound. The name includes `dry_run`, so that no revocation begins in the middle of the list.
+pub fn revoke_matching(
+    request: &Request,
+    tenant: &TenantId,
+) -> Result<(RevokeMatchingRequest, String), Error> {
+    let (body, mut errors) = body::read::<RevokeMatchingBody>(request)?;
+    let matching = Matching {
+        created_by: errors.text("created_by", body.created_by.0),
+        role: errors.text("role", body.role.0),
+        label: errors.text("label", body.label.0),
+        created_before: errors.text("created_before", body.created_before.0),
+    };
+    if body.dry_run.is_absent() {
+        errors.add("dry_run", "is required");
+    }
+    let dry_run = errors.value("dry_run", body.dry_run);
+    let cursor = errors.text("cursor", body.cursor.0);
+    let Some(dry_run) = dry_run else {
+        return Err(errors.into_error());
+    };
+    errors.finish()?;
+    if matching == Matching::default() {
+        let rule = "must have created_by, role, label or created_before";
+        return Err(Error::field("body", rule));
+    }
+    let name = format!("revocation of keys of {tenant}?{matching:?}&{dry_run}");
+    let request = RevokeMatchingRequest {
+        matching,
+        dry_run,
+        after: query::position(cursor.as_deref(), List::TenantKeys, &name)?,
+    };
+    Ok((request, name))
 }
 
 fn required_limit(max_clusters: Integer, errors: &mut Errors) -> Option<u32> {

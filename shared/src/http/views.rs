@@ -8,7 +8,7 @@ use std::{
 
 use serde::Serialize;
 
-use super::query::ListQuery;
+use super::{cursor, query::ListQuery};
 use crate::{
     model::{
         Action, AuditEntry, Change, Cluster, ClusterName, ClusterNumber, ClusterType, EntryId,
@@ -18,7 +18,7 @@ use crate::{
     },
     policy::Grant,
     process::config::KeyLimits,
-    service::{Listing, Validation},
+    service::{Listing, RevokeMatchingReport, Validation},
     token::AccessKey,
 };
 
@@ -38,6 +38,32 @@ impl<T> PageView<T> {
             examined: listing.examined,
             skipped: listing.skipped,
             next_cursor: listing.next.map(|position| query.cursor(&position)),
+        }
+    }
+}
+
+#[derive(Serialize)]
+pub struct RevokeMatchingView {
+    dry_run: bool,
+    matched: usize,
+    revoked: usize,
+    examined: usize,
+    skipped: usize,
+    next_cursor: Option<String>,
+}
+
+impl RevokeMatchingView {
+    /// `name` is that of the list to which the cursor is bound.
+    #[must_use]
+    pub fn new(report: &RevokeMatchingReport, dry_run: bool, name: &str) -> Self {
+        let next = report.next.as_ref();
+        Self {
+            dry_run,
+            matched: report.matched,
+            revoked: report.revoked,
+            examined: report.examined,
+            skipped: report.skipped,
+            next_cursor: next.map(|position| cursor::encode(position, name)),
         }
     }
 }

@@ -20,7 +20,7 @@ pub enum Metric {
     /// `SupersededUses`: uses of a secret after the overlap of its rotation.
     SupersededUse,
     /// `Revocations` by `Kind`: `key` (one key), `user` (all keys of a user, counted once), `holder` (the presented
-    /// key) or `unused` (by the system).
+    /// key), `matching` (one of the keys that matched) or `unused` (by the system).
     Revoked(&'static str),
     /// `Notices` by `Action`: `access-key.expiring`, `access-key.expired` or `access-key.unused`.
     Notice(&'static str),

@@ -23,6 +23,7 @@ mod publish_entries;
 mod repair;
 mod republish;
 mod revoke_key;
+mod revoke_matching;
 mod rotate_key;
 mod update_key;
 mod users;
@@ -47,6 +48,9 @@ pub use publish_entries::{PublishError, publish_entries};
 pub use repair::{RepairReport, RepairRequest, RepairStep, repair_tenant};
 pub use republish::{Republication, RepublishReport, republish};
 pub use revoke_key::{revoke_all_keys, revoke_key, revoke_presented_key};
+pub use revoke_matching::{
+    Matching, RevokeMatchingReport, RevokeMatchingRequest, revoke_matching_keys,
+};
 pub use rotate_key::{RotateRequest, rotate_key, rotate_presented_key};
 pub use update_key::{KeyChange, change_key};
 pub use users::{

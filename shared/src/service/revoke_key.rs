@@ -109,7 +109,7 @@ pub async fn revoke_presented_key(
 }
 
 /// Revokes a key, and logs and counts the revocation. `kind` is a dimension of the metric.
-async fn revoke(
+pub(super) async fn revoke(
     store: &Store,
     (tenant_id, user_id, key_id): (&TenantId, &UserId, KeyId),
     revocation: &Revocation,

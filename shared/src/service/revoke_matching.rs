@@ -1,0 +1,194 @@
+//! Revokes the keys of a tenant that have something in common: their creator, their role, a label, or their age.
+
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinSet;
+
+use super::{error::Error, revoke_key::revoke, users};
+use crate::{
+    model::{
+        Actor, KeyRecord, KeyStatus, Name, Origin, Principal, Revocation, Role, Timestamp, User,
+    },
+    policy,
+    store::{Position, Revoked, Store, StoreError},
+};
+
+/// The number of keys that are read at a time.
+const PAGE: i32 = 100;
+/// The maximum number of keys that are revoked at the same time.
+const CONCURRENT: usize = 20;
+/// The maximum number of pages to read for one response.
+const PAGES: usize = 10;
+/// How long after its beginning a call still revokes keys. It must end before the timeout of the function.
+const TIME: Duration = Duration::from_secs(2);
+
+/// Selects keys. A key must match all fields that are set.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Matching {
+    pub created_by: Option<Principal>,
+    pub role: Option<Role>,
+    pub label: Option<Name>,
+    pub created_before: Option<Timestamp>,
+}
+
+impl Matching {
+    fn includes(&self, key: &KeyRecord, owner: Option<&User>, now: Timestamp) -> bool {
+        let is_live = key.hash.is_some() && key.status(owner, now) == KeyStatus::Active;
+        let (by, label) = (&self.created_by, &self.label);
+        is_live
+            && by.as_ref().is_none_or(|by| *by == key.created_by)
+            && self.role.is_none_or(|role| role == key.role)
+            && label
+                .as_ref()
+                .is_none_or(|label| key.labels.contains(label))
+            && self.created_before.is_none_or(|at| key.created_at < at)
+    }
+}
+
+/// Which keys to revoke, and where to begin.
+#[derive(Debug, Clone)]
+pub struct RevokeMatchingRequest {
+    pub matching: Matching,
+    /// Only count the keys.
+    pub dry_run: bool,
+    /// The `next` of the previous report.
+    pub after: Option<Position>,
+}
+
+#[derive(Debug, Default)]
+pub struct RevokeMatchingReport {
+    /// How many live keys matched.
+    pub matched: usize,
+    /// How many of them this call has revoked.
+    pub revoked: usize,
+    pub examined: usize,
+    /// How many keys cannot be read.
+    pub skipped: usize,
+    /// Where the next call continues; `None` once all keys were examined.
+    pub next: Option<Position>,
+}
+
+/// Examines keys of the tenant, newest first, and revokes those that match. Keys that are created meanwhile are not
+/// examined, and the index that lists the keys may lag slightly behind the table.
+///
+/// # Errors
+/// When a request to the table fails. The keys that were revoked before stay revoked, and repeating the call revokes
+/// the others.
+pub async fn revoke_matching_keys(
+    actor: &Actor,
+    store: &Store,
+    request: &RevokeMatchingRequest,
+    reason: Option<String>,
+    now: Timestamp,
+) -> Result<RevokeMatchingReport, Error> {
+    let deadline = Instant::now() + TIME;
+    let me = users::resolve(actor, store, now).await?;
+    policy::may_revoke_matching_keys(&me)?;
+    let revocation = Revocation::new(now, me.principal(), reason);
+    let mut report = RevokeMatchingReport {
+        next: request.after.clone(),
+        ..RevokeMatchingReport::default()
+    };
+    for _ in 0..PAGES {
+        let after = report.next.as_ref();
+        let (page, owners) = store.tenant_keys(me.tenant_id(), after, PAGE).await?;
+        report.skipped += page.skipped;
+        for keys in page.items.chunks(CONCURRENT) {
+            let is_wanted = |key: &&KeyRecord| {
+                let owner = owners.iter().find(|owner| owner.user_id == key.user_id);
+                request.matching.includes(key, owner, now)
+            };
+            let wanted: Vec<_> = keys.iter().filter(is_wanted).collect();
+            report.matched += wanted.len();
+            if !request.dry_run {
+                let revoked = revoke_all(store, &wanted, &revocation, &actor.origin, now);
+                report.revoked += revoked.await?;
+            }
+            report.examined += keys.len();
+            let last = keys.last();
+            report.next = last.map(|key| Position::after_tenant_key(&key.user_id, key.key_id));
+            if Instant::now() >= deadline {
+                return Ok(report);
+            }
+        }
+        report.next = page.next;
+        if report.next.is_none() {
+            break;
+        }
+    }
+    Ok(report)
+}
+
+/// Revokes keys concurrently, like a single key. Returns how many of them were still live. A failure does not stop the
+/// revocation of the others.
+async fn revoke_all(
+    store: &Store,
+    keys: &[&KeyRecord],
+    revocation: &Revocation,
+    origin: &Origin,
+    now: Timestamp,
+) -> Result<usize, Error> {
+    let mut revocations = JoinSet::new();
+    for key in keys {
+        let (tenant, user, id) = (key.tenant_id.clone(), key.user_id.clone(), key.key_id);
+        let (store, revocation, origin) = (store.clone(), revocation.clone(), origin.clone());
+        revocations.spawn(async move {
+            let key = (&tenant, &user, id);
+            revoke(&store, key, &revocation, &origin, "matching", now).await
+        });
+    }
+    let (mut revoked, mut failure) = (0, None);
+    while let Some(finished) = revocations.join_next().await {
+        // An error means that a dependency panicked.
+        match finished.unwrap_or(Err(StoreError::Busy.into())) {
+            Ok(Revoked::Now) => revoked += 1,
+            Ok(Revoked::Before(_) | Revoked::NotFound) => {}
+            Err(error) => failure = Some(error),
+        }
+    }
+    failure.map_or(Ok(revoked), Err)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::fixtures::{self, NOW, at};
+
+    #[test]
+    fn a_key_must_be_live_and_match_every_field() {
+        let owner = fixtures::user("ann", Role::Editor);
+        let key = fixtures::key(&owner, [1; 32].into());
+        let label: Name = "ci".parse().unwrap();
+        let key = KeyRecord {
+            labels: [label.clone()].into_iter().collect(),
+            ..key
+        };
+        let all = Matching {
+            created_by: Some((&owner.user_id).into()),
+            role: Some(Role::Editor),
+            label: Some(label),
+            created_before: Some(at(-59)),
+        };
+        let with = |change: fn(&mut Matching)| {
+            let mut matching = all.clone();
+            change(&mut matching);
+            matching.includes(&key, Some(&owner), NOW)
+        };
+        assert!(with(|_| {}) && with(|m| m.label = None));
+        assert!(!with(|m| m.created_by = Some(Principal::system())));
+        assert!(!with(|m| m.role = Some(Role::Viewer)));
+        assert!(!with(|m| m.label = "c".parse().ok()));
+        assert!(!with(|m| m.created_before = Some(at(-60))));
+
+        assert!(all.includes(&key, None, NOW));
+        assert!(!all.includes(&key, Some(&owner), at(1000)));
+        let revocation = Revocation::new(NOW, &owner.user_id, None);
+        let revoked = KeyRecord {
+            revocation: Some(revocation.clone()),
+            ..key.clone()
+        };
+        assert!(!all.includes(&revoked, Some(&owner), NOW));
+        let owner = owner.in_next_epoch(revocation, NOW);
+        assert!(!all.includes(&key, Some(&owner), NOW));
+    }
+}
