@@ -231,7 +231,9 @@ pub fn change_key(request: &Request) -> Result<KeyChange, Error> {
         name: errors.text("name", body.name.0),
         labels: errors.value("labels", body.labels.0),
         max_clusters: limit(body.max_clusters.0, &mut errors),
-        expires_at: errors.text("expires_at", body.expires_at.0),
+        expires_at: errors
+            .text("expires_at", body.expires_at.0)
+            .map(Timestamp::to_second),
     };
     errors.finish()?;
     if change == KeyChange::default() {
