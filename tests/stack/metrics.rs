@@ -55,7 +55,7 @@ async fn cause_events(stack: &Stack) {
     tenant.delete("admin", KEYS).await.expect(204);
     assert_eq!(tenant.verdict(&key).await, "revoked");
 
-    use_superseded(&tenant).await;
+    use_superseded(&tenant, &api).await;
 
     until(end).await;
     assert_eq!(tenant.verdict(&expiring).await, "expired");
@@ -67,7 +67,7 @@ async fn cause_events(stack: &Stack) {
 }
 
 /// Uses a superseded secret in every call that accepts a key.
-async fn use_superseded(tenant: &Tenant<'_>) {
+async fn use_superseded(tenant: &Tenant<'_>, api: &ProtectedApi) {
     let mut body = json!({ "role": "editor", "max_clusters": 1, "self_rotate": true });
     let mut new = body.clone();
     new["name"] = json!("rotated");
@@ -75,6 +75,10 @@ async fn use_superseded(tenant: &Tenant<'_>) {
     body["overlap_seconds"] = json!(0);
     send(tenant.rotation("admin", &id, &body)).await.expect(200);
     assert_eq!(tenant.verdict(&old).await, "superseded");
+    send(tenant.own_record(&old)).await.expect(401);
+    send(api.get(&old)).await.expect(403);
+    let clusters = tenant.call("GET", "/v1/clusters").bearer_auth(&old);
+    send(clusters).await.expect(401);
     tenant.onboard(&old, "prod").await.expect(401);
     send(tenant.self_rotation(&old, &json!({})))
         .await
@@ -82,9 +86,12 @@ async fn use_superseded(tenant: &Tenant<'_>) {
     send(tenant.revocation(&old)).await.expect(401);
 }
 
-const EXPECTED: [(&str, u64); 21] = [
+const EXPECTED: [(&str, u64); 24] = [
     ("authorize Validations authorize active", 1),
+    ("authorize SupersededUses", 1),
+    ("authorize Validations authorize superseded", 1),
     ("cleanup KeysExpired", 1),
+    ("clusters SupersededUses", 1),
     ("create KeysCreated", 3),
     ("create KmsFailures", 1),
     ("onboard JoinTokens redeemed", 1),
@@ -98,12 +105,12 @@ const EXPECTED: [(&str, u64); 21] = [
     ("revoke SupersededUses", 1),
     ("rotate Rotations key", 1),
     ("rotate SupersededUses", 1),
-    ("validate SupersededUses", 1),
+    ("validate SupersededUses", 2),
     ("validate Validations validate active", 2),
     ("validate Validations validate expired", 1),
     ("validate Validations validate invalid", 1),
     ("validate Validations validate revoked", 1),
-    ("validate Validations validate superseded", 1),
+    ("validate Validations validate superseded", 2),
 ];
 
 /// The test has its own stack, because a metric does not name a tenant, so other tests would be counted too.

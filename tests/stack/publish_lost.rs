@@ -303,7 +303,7 @@ async fn a_failure_says_where_to_continue_sending_again() {
         ("tenant_id", json!("a#b")),
         ("from", json!("yesterday")),
         ("to", Value::Null),
-        ("to", json!("2026-01-01T00:00:00.5Z")),
+        ("to", json!("2026-01-01T00:00:00,5Z")),
         ("next", json!("x")),
         ("next", json!("9999-01-01T00:00:00.000Z")),
         ("seconds", json!(31)),

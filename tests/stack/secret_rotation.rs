@@ -8,8 +8,8 @@ use std::{
 };
 
 use harness::{
-    Fault, InvokeError, Relay, RuntimeApi, SecretsManager, Tenant, code, events, run, secrets,
-    send, stack,
+    Fault, InvokeError, Relay, RuntimeApi, SecretsManager, Tenant, code, events, eventually, run,
+    secrets, send, stack,
 };
 use serde_json::{Value, json};
 use tokio::{
@@ -92,13 +92,16 @@ impl Rotator {
     async fn fails(&self, step: &str, token: &str, message: &str) {
         let failure = self.step(step, token).await.unwrap_err().to_string();
         assert!(failure.contains(message), "{failure}");
-        self.assert_secrecy(&failure);
+        self.assert_secrecy(&failure).await;
     }
 
     /// Asserts that no log line contains a secret.
-    fn assert_secrecy(&self, more: &str) {
-        let text = format!("{}{more}", self.logs.lock().unwrap());
-        assert!(text.contains("rotation"));
+    async fn assert_secrecy(&self, more: &str) {
+        let text = eventually("the log arrives", || async {
+            let text = self.logs.lock().unwrap().clone();
+            text.contains("of a rotation").then_some(text)
+        });
+        let text = format!("{}{more}", text.await);
         // Every access key begins in this way.
         assert!(!text.contains("eyJ"), "{text}");
         for secret in secrets() {
@@ -127,7 +130,7 @@ async fn assert_rotated(rotator: &Rotator, tenant: &Tenant<'_>, id: &str, old: &
     assert_eq!(state(&of_current), ("active".into(), false));
     assert_eq!(state(&of_old), ("active".into(), true));
     assert_eq!(tenant.record(id).await["generation"], 1);
-    rotator.assert_secrecy("");
+    rotator.assert_secrecy("").await;
 }
 
 /// The calls of each step, in a rotation that succeeds.
@@ -346,10 +349,14 @@ fn a_step_outside_of_a_rotation_changes_nothing() {
         let event = json!({ "Step": "deleteSecret", "SecretId": old, "ClientRequestToken": token });
         let limit = Duration::from_secs(60);
         let failure = rotator.api.invoke(event.to_string().into(), limit).await;
-        rotator.assert_secrecy(&failure.unwrap_err().to_string());
+        rotator
+            .assert_secrecy(&failure.unwrap_err().to_string())
+            .await;
         for event in events::foreign(&old) {
             let failure = rotator.api.invoke(event.to_string().into(), limit).await;
-            rotator.assert_secrecy(&failure.unwrap_err().to_string());
+            rotator
+                .assert_secrecy(&failure.unwrap_err().to_string())
+                .await;
         }
         assert_eq!(tenant.record(&id).await["generation"], 0);
         assert_eq!(rotator.value("AWSCURRENT").trim_end(), old);

@@ -10,7 +10,7 @@ use access_keys::{
         batch::{BatchResponse, stream_records},
         views::{AuditEntryView, SupersededUseView},
     },
-    model::{Happening, TenantId, Timestamp},
+    model::{Happening, TenantId},
     process::{
         clock,
         config::Environment,
@@ -100,15 +100,10 @@ impl Period {
         let started = Instant::now();
         // An error message from serde would quote the event.
         let period = Self::deserialize(request).ok()?;
-        // Parsing drops fractions of a second, but the `time` of an entry has milliseconds.
-        let time = |text: &str| match text.contains('.') {
-            true => Timestamp::from_millis_text(text),
-            false => text.parse().ok(),
-        };
         let is_short = period.seconds <= MOST_SECONDS;
         is_short.then_some(Republication {
-            from: time(&period.from)?,
-            to: time(&period.to)?,
+            from: period.from.parse().ok()?,
+            to: period.to.parse().ok()?,
             tenant: period.tenant_id,
             after: period.next,
             deadline: started + Duration::from_secs(period.seconds),

@@ -124,7 +124,8 @@ impl AuditEntry {
 /// because nobody has changed anything.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SupersededUse {
-    /// Derived from the key and the generation, so that it is the same in every copy of the event.
+    /// Derived from the key, the generation and its end, so that it is the same in every copy of the event. After a
+    /// restore of the table, the same generation can be replaced again, at another time.
     pub id: EntryId,
     pub at: Timestamp,
     pub tenant_id: TenantId,
@@ -144,7 +145,14 @@ impl SupersededUse {
     pub fn of(key: &KeyRecord) -> Option<Self> {
         let previous = key.previous.as_ref()?;
         let (key_id, generation) = (key.key_id.to_string(), previous.generation.to_string());
-        let parts = [Self::NAME, key.tenant_id.as_str(), &key_id, &generation];
+        let end = previous.ends_at.to_string();
+        let parts = [
+            Self::NAME,
+            key.tenant_id.as_str(),
+            &key_id,
+            &generation,
+            &end,
+        ];
         Some(Self {
             id: EntryId::of(&parts),
             at: previous.used_at?,

@@ -17,7 +17,7 @@ pub enum Metric {
     KeyCreated,
     /// `Rotations` by `Kind`: `key` (by a user) or `holder` (with the presented key). Repetitions are not counted.
     Rotated(&'static str),
-    /// `SupersededUses`: uses of a secret after the overlap of its rotation.
+    /// `SupersededUses`: refusals of secrets that rotations have replaced.
     SupersededUse,
     /// `Revocations` by `Kind`: `key` (one key), `user` (all keys of a user, counted once), `holder` (the presented
     /// key), `matching` (one of the keys that matched) or `unused` (by the system).

@@ -38,6 +38,11 @@ pub(super) fn is_lost(key: &KeyRecord, now: Timestamp) -> bool {
     key.due_at.is_none_or(|at| at + LONGEST_WAIT < now)
 }
 
+/// When a lost key is due, so that the next run still writes the notices that are in time.
+pub(super) fn due_again(now: Timestamp) -> Timestamp {
+    now - PATIENCE
+}
+
 /// What a run has done.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 pub struct NoticeReport {
@@ -160,17 +165,9 @@ impl Run {
         let notices: Vec<_> = notices
             .map(|(action, at)| notice(key, *action, *at))
             .collect();
-        let is_reported = plan
-            .notices
-            .iter()
-            .any(|(action, _)| *action == Action::AccessKeyUnused);
         let next = KeyRecord {
             due_at: plan.next,
-            unused_reported_at: if is_reported {
-                Some(self.now)
-            } else {
-                key.unused_reported_at
-            },
+            unused_reported_at: plan.reported_at,
             ..key.clone()
         };
         if self.store.write_notices(key, &next, &notices).await? {
@@ -244,6 +241,8 @@ fn notice(key: &KeyRecord, action: Action, at: Timestamp) -> AuditEntry {
 struct Plan {
     /// The notices that are due, with the times at which they became due.
     notices: Vec<(Action, Timestamp)>,
+    /// When the key was reported as unused. Absent if nothing follows from the report any more.
+    reported_at: Option<Timestamp>,
     /// Whether to revoke the key. Then there are no notices.
     revoke: bool,
     /// When to look at the key next.
@@ -259,11 +258,13 @@ fn plan(key: &KeyRecord, owner: Option<&User>, settings: &NoticeSettings, now: T
     let mut times = expiry_notices(key, settings);
     // An earlier look has dealt with everything before the time that it set for this one.
     times.retain(|(_, at)| key.due_at.is_none_or(|due| *at >= due));
-    let mut reported_at = key.unused_reported_at.filter(|at| *at > key.idle_since());
-    // Keys of an inactive owner cannot be used.
+    // Keys of an inactive owner cannot be used. After a reactivation, the key is reported again before it is revoked.
     let is_usable = owner.is_some_and(User::is_active);
     let unused_after = settings.unused_after.filter(|_| is_usable);
     let unused_at = unused_after.map(|after| key.idle_since() + after);
+    let mut reported_at = key
+        .unused_reported_at
+        .filter(|at| unused_at.is_some() && *at > key.idle_since());
     if reported_at.is_none()
         && let Some(at) = unused_at
     {
@@ -273,8 +274,8 @@ fn plan(key: &KeyRecord, owner: Option<&User>, settings: &NoticeSettings, now: T
         reported_at = Some(now).filter(|_| is_due(at));
     }
     let revoke_at = reported_at
-        .max(unused_at)
-        .filter(|_| is_usable && reported_at.is_some())
+        .zip(unused_at)
+        .map(|(reported_at, unused_at)| reported_at.max(unused_at))
         .zip(settings.revoke_unused_after)
         .map(|(at, after)| at + after);
     if !is_over && revoke_at.is_some_and(|at| at <= now) {
@@ -289,6 +290,7 @@ fn plan(key: &KeyRecord, owner: Option<&User>, settings: &NoticeSettings, now: T
     times.retain(|(action, at)| is_due(*at) && is_over == (*action == Action::AccessKeyExpired));
     Plan {
         notices: times,
+        reported_at,
         revoke: false,
         next,
     }

@@ -38,18 +38,22 @@ pub async fn publish_entries<T>(
 ) -> Vec<(T, PublishError)> {
     let (mut tags, mut events, mut failed) = (Vec::new(), Vec::new(), Vec::new());
     for (tag, record) in records {
-        match record.into_outgoing() {
-            Ok(Outgoing::Nothing) => {}
-            Ok(Outgoing::Event(happening)) => {
-                tags.push(tag);
-                events.push(event(happening, &render));
+        let Outgoing { event, pending } = match record.into_outgoing() {
+            Ok(outgoing) => outgoing,
+            Err(error) => {
+                failed.push((tag, error.into()));
+                continue;
             }
-            Ok(Outgoing::Pending(pending)) => {
-                if let Err(error) = store.enter_pending(pending, now).await {
-                    failed.push((tag, error.into()));
-                }
-            }
-            Err(error) => failed.push((tag, error.into())),
+        };
+        if let Some(pending) = pending
+            && let Err(error) = store.enter_pending(pending, now).await
+        {
+            failed.push((tag, error.into()));
+            continue;
+        }
+        if let Some(happening) = event {
+            tags.push(tag);
+            events.push(self::event(happening, &render));
         }
     }
     for (tag, sent) in tags.into_iter().zip(bus.send(&events).await) {

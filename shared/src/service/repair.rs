@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::{clusters, error::Error, notices};
 use crate::{
     model::{Cluster, KeyRecord, KeyStatus, Origin, Principal, TenantId, Timestamp, User},
-    process::events,
+    process::{clock, events},
     store::{FalseHolders, List, PendingEntry, Position, Store, StoreError},
 };
 
@@ -207,7 +207,8 @@ impl Repair<'_> {
         report.entries += entries.len();
         report.unreadable += damaged;
         for entry in entries.into_iter().filter(|_| self.request.apply) {
-            self.store.enter_pending(entry, self.now).await?;
+            // A call can take minutes.
+            self.store.enter_pending(entry, clock::now()).await?;
         }
         Ok(())
     }
@@ -227,7 +228,7 @@ impl Repair<'_> {
                 report.deletions += 1;
                 if *apply {
                     let by = (&Principal::system(), &Origin::default());
-                    clusters::delete(store, cluster, by, self.now).await?;
+                    clusters::delete(store, cluster, by, clock::now()).await?;
                 }
                 continue;
             }
@@ -295,7 +296,8 @@ impl Repair<'_> {
         if is_live && notices::is_lost(key, self.now) {
             report.notices += 1;
             if self.request.apply {
-                self.store.make_due(key, self.now).await?;
+                let at = notices::due_again(self.now);
+                self.store.make_due(key, at).await?;
             }
         }
         Ok(())

@@ -18,7 +18,7 @@ use crate::{
         Action, Actor, AuditEntry, Caller, KeyId, KeyRecord, KeySnapshot, Origin, PreviousSecret,
         Principal, Required, Role, Secret, Target, Timestamp, User, UserId,
     },
-    policy::{self, RotatedLimits},
+    policy::{self, RefusalCode, RotatedLimits},
     process::{
         events,
         metrics::{self, Metric},
@@ -132,7 +132,12 @@ pub async fn rotate_presented_key(
         let may_repeat = earlier.is_some();
         let (record, owner) = allowed(&key, state.key, state.owner, may_repeat, now)?;
         let secret = record.secret(key.hash(), key.claims().generation);
-        let step = decide(&record, secret, earlier.as_ref(), idempotency)?;
+        let step = decide(&record, secret, earlier.as_ref(), idempotency);
+        let step = step.inspect_err(|_| {
+            if let Some(Secret::Previous(_)) = secret {
+                report_superseded(&key, RefusalCode::Superseded);
+            }
+        })?;
         let wanted = wanted_by_holder(&key, &record, &owner, (overlap, longest), now)?;
         let rotation = Rotation {
             service,
@@ -204,7 +209,7 @@ fn wanted_by_holder(
 ) -> Result<Wanted, Error> {
     let claims = key.claims();
     let role = claims.role.limited_to(owner.role);
-    let role = role.ok_or(Error::KeyRefused(policy::RefusalCode::Forbidden))?;
+    let role = role.ok_or(Error::KeyRefused(RefusalCode::Forbidden))?;
     let end = claims.expires_at.min(record.expires_at);
     let lifetime = end.since(claims.issued_at).unwrap_or_default();
     Ok(Wanted {
@@ -438,7 +443,6 @@ mod tests {
     use super::*;
     use crate::{
         model::fixtures::{self, NOW, at},
-        policy::RefusalCode,
         token::Claims,
     };
 

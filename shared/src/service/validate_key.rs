@@ -126,7 +126,7 @@ async fn evaluate(
     result
 }
 
-/// Logs and counts the use of a secret after the overlap of its rotation: some client did not get the new one, or the
+/// Logs and counts the refusal of a secret that a rotation has replaced: some client did not get the new one, or the
 /// secret was stolen. Nothing is written.
 pub(super) fn report_superseded(key: &VerifiedKey, code: RefusalCode) {
     if code == RefusalCode::Superseded {

@@ -82,14 +82,14 @@ impl Store {
         Ok(matches!(outcome, Outcome::Done))
     }
 
-    /// Makes `notify` look at a key at `now`. False if the time of the next look has changed since it was read.
+    /// Makes a key due at `at`. False if the time of the next look has changed since it was read.
     pub(crate) async fn make_due(
         &self,
         key: &KeyRecord,
-        now: Timestamp,
+        at: Timestamp,
     ) -> Result<bool, StoreError> {
         let due = KeyRecord {
-            due_at: Some(now),
+            due_at: Some(at),
             ..key.clone()
         };
         self.write_notices(key, &due, &[]).await

@@ -37,11 +37,11 @@ struct Change {
 }
 
 /// What a record contributes to the events.
-pub(crate) enum Outgoing {
-    Event(Happening),
+#[derive(Default)]
+pub(crate) struct Outgoing {
+    pub event: Option<Happening>,
     /// An entry that could not be written with its change, and waits in another item.
-    Pending(PendingEntry),
-    Nothing,
+    pub pending: Option<PendingEntry>,
 }
 
 impl StreamRecord {
@@ -51,25 +51,29 @@ impl StreamRecord {
         let keys = Item::from(self.dynamodb.keys);
         let image = self.dynamodb.new_image.map(Item::from);
         let old = self.dynamodb.old_image.map(Item::from);
-        let is_entry = partition_key(&keys).parse::<AuditPk>().is_ok();
-        match image {
-            _ if is_entry && self.event_name != "INSERT" => Ok(Outgoing::Nothing),
-            None if is_entry => Err(missing("NewImage").into()),
-            Some(image) if is_entry => {
-                let entry = read::<AuditItem, _>(image)?;
-                Ok(Outgoing::Event(Happening::Entry(entry)))
-            }
-            Some(mut image) => match image.remove(PENDING) {
-                Some(entry) => Ok(Outgoing::Pending(PendingEntry::read(&keys, entry)?)),
-                None if is_first_superseded_use(old.as_ref(), &image) => {
-                    let key: KeyRecord = read::<KeyItem, _>(image)?;
-                    let used = SupersededUse::of(&key).map(Happening::SupersededUse);
-                    Ok(used.map_or(Outgoing::Nothing, Outgoing::Event))
-                }
-                None => Ok(Outgoing::Nothing),
-            },
-            None => Ok(Outgoing::Nothing),
+        if partition_key(&keys).parse::<AuditPk>().is_ok() {
+            return match image {
+                _ if self.event_name != "INSERT" => Ok(Outgoing::default()),
+                None => Err(missing("NewImage").into()),
+                Some(image) => Ok(Outgoing {
+                    event: Some(Happening::Entry(read::<AuditItem, _>(image)?)),
+                    pending: None,
+                }),
+            };
         }
+        let Some(mut image) = image else {
+            return Ok(Outgoing::default());
+        };
+        let pending = image.remove(PENDING);
+        let pending = pending.map(|entry| PendingEntry::read(&keys, entry));
+        let key = is_first_superseded_use(old.as_ref(), &image)
+            .then(|| read::<KeyItem, KeyRecord>(image))
+            .transpose()?;
+        let used = key.as_ref().and_then(SupersededUse::of);
+        Ok(Outgoing {
+            event: used.map(Happening::SupersededUse),
+            pending: pending.transpose()?,
+        })
     }
 
     /// The expired key that TTL has removed. `None` if the record is about any other change.
