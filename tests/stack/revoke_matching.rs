@@ -98,12 +98,15 @@ async fn a_failure_for_one_key_does_not_stop_the_others_and_the_repetition_revok
     let keys = keys(&tenant).await;
     let (id, key) = &keys[KEYS - 1];
     let rules = ["TransactWriteItems", "UpdateItem"].map(|action| {
-        let rule = Rule::new(Fault::Throttle).action(action);
+        let rule = Rule::new(Fault::Refuse).action(action);
         stack.inject(rule.function("revoke").containing(id))
     });
+    // This key fails before the others are revoked.
+    let slow = Rule::new(Fault::Latency(Duration::from_millis(300)));
+    let slow = stack.inject(slow.action("TransactWriteItems").function("revoke"));
     let failed = revoke(&tenant).await;
-    failed.expect_problem(503, "unavailable");
-    drop(rules);
+    failed.expect_problem(500, "internal");
+    drop((rules, slow));
     assert_eq!(tenant.verdict(key).await, "active");
     // The keys that were revoked at the same time.
     for (_, other) in &keys[KEYS - 20..KEYS - 1] {
