@@ -111,3 +111,64 @@ fn is_first_superseded_use(old: Option<&Item>, new: &Item) -> bool {
 fn missing(part: &str) -> BadItem {
     BadItem::new("of a", "stream record", format_args!("no {part}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use aws_sdk_dynamodb::types::AttributeValue;
+
+    use super::{
+        super::schema::{PrimaryKey, to_item},
+        *,
+    };
+    use crate::model::{
+        Action, AuditEntry, Origin, PreviousSecret, Principal, Role, Target, Timestamp,
+        fixtures::{self, NOW, at},
+    };
+
+    #[test]
+    fn a_record_can_contain_a_waiting_entry_and_the_first_use_of_a_replaced_secret() {
+        let owner = fixtures::user("ann", Role::Editor);
+        let key = fixtures::key(&owner, [2; 32].into());
+        let about = (
+            Action::AccessKeyRevoked,
+            Target::key(key.key_id, &key.user_id),
+        );
+        let (by, origin) = (Principal::system(), Origin::default());
+        let entry = AuditEntry::new(&key.tenant_id, by, &origin, about, NOW);
+        let entry = to_item(&AuditItem::new(&entry, Duration::from_secs(86_400)));
+        let image = |used_at: Option<Timestamp>| {
+            let previous = PreviousSecret {
+                hash: Some([1; 32].into()),
+                generation: 0,
+                ends_at: at(100),
+                used_at,
+            };
+            let key = KeyRecord {
+                generation: 1,
+                previous: Some(previous),
+                ..key.clone()
+            };
+            let mut item = to_item(&KeyItem::new(&key, key.expires_at));
+            item.insert(PENDING.into(), AttributeValue::M(entry.clone()));
+            Some(item.into())
+        };
+        let PrimaryKey(keys) = PrimaryKey::key(&key.tenant_id, &key.user_id, key.key_id);
+        let record = StreamRecord {
+            event_name: "MODIFY".into(),
+            user_identity: None,
+            dynamodb: Change {
+                keys: keys.into(),
+                old_image: image(None),
+                new_image: image(Some(NOW)),
+            },
+        };
+        let outgoing = record.into_outgoing().unwrap();
+        assert!(matches!(
+            outgoing.event,
+            Some(Happening::SupersededUse(used)) if used.generation == 0
+        ));
+        assert!(outgoing.pending.is_some());
+    }
+}
