@@ -451,7 +451,11 @@ Resources:
         let roles = template.of_type::<Role>().unwrap().into_iter();
         let policies = roles.flat_map(|role| role.properties.policies);
         let statements = policies.flat_map(|policy| policy.policy_document.statement);
-        let actions: BTreeSet<_> = statements.flat_map(|statement| statement.action).collect();
+        let mut actions: BTreeSet<_> = statements.flat_map(|statement| statement.action).collect();
+        let nested = include_str!("../../../secret-rotation.yaml").lines();
+        let nested = nested.filter_map(|line| line.trim().strip_prefix("- "));
+        let nested = nested.filter(|action| action.starts_with("secretsmanager:"));
+        actions.extend(nested.map(str::to_owned));
 
         let example = include_str!("../../../examples/deploy-role.yaml");
         let example = yaml::parse(example).unwrap();
