@@ -91,7 +91,7 @@ fn an_earlier_expiry_also_ends_a_secret_that_was_issued_at_the_same_time() {
 }
 
 #[test]
-fn a_change_does_not_make_an_expiry_later_that_a_rotation_has_made_earlier() {
+fn a_change_does_not_extend_an_expiry_that_a_rotation_has_shortened() {
     run(async {
         let tenant = Tenant::fresh();
         let (id, _) = tenant.key("admin", "viewer").await;

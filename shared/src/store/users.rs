@@ -370,7 +370,7 @@ impl Store {
         Ok(matches!(outcome, Outcome::Done))
     }
 
-    /// Undoes a call of [`Self::count_first_sign_in`] with the same `now`.
+    /// Undoes a call to [`Self::count_first_sign_in`] with the same `now`.
     pub(crate) async fn uncount_first_sign_in(
         &self,
         tenant: &TenantId,

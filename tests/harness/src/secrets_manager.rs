@@ -74,7 +74,7 @@ impl SecretsManager {
 }
 
 impl Secret {
-    /// Replaces the secret by a new one with this value.
+    /// Replaces the secret with a new one that has this value.
     pub fn reset(&mut self, value: &str) {
         self.is_rotation_enabled = true;
         self.versions.clear();
