@@ -102,7 +102,7 @@ pub fn may_be_rotated(key: &KeyRecord, owner: &User, now: Timestamp) -> Result<(
             "key_revoked",
             "a revoked key cannot be rotated: create a new one",
         )),
-        // Only in a damaged record can the next rotation not be counted.
+        // Only a damaged record has a generation that cannot be increased.
         KeyStatus::Active if key.hash.is_some() && key.generation < u32::MAX => Ok(()),
         KeyStatus::Active | KeyStatus::Expired => Err(Denied::Conflict(
             "key_expired",

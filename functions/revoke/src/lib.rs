@@ -1,5 +1,5 @@
 //! `DELETE …/access-keys`: revokes one key, or all keys of a user. `POST /v1/access-keys/revoke`: revokes the presented
-//! key. `POST /v1/access-keys/revoke-matching`: revokes the keys of the tenant that match.
+//! key. `POST /v1/access-keys/revoke-matching`: revokes the keys of a tenant that match given filters.
 
 use std::time::Duration;
 
@@ -31,11 +31,11 @@ impl App {
     }
 }
 
-/// The reason of a revocation of matching keys for which the caller gives none.
+/// The reason for a revocation of matching keys if the caller gives none.
 const MATCHING: &str = "revoke_matching";
 
 /// Returns 204 once the key or keys are revoked, or 200 if the key was sent in a form (RFC 7009). For matching keys,
-/// returns 200 and their number.
+/// returns 200 and a report.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error> {
     let (service, now) = (&app.service, clock::now());
     let reason = query::reason(&request)?;

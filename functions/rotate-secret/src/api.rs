@@ -1,4 +1,4 @@
-//! The two calls to the API of access-keys. Neither is repeated here, because Secrets Manager repeats the rotation.
+//! The two calls to the API of access-keys. This module retries neither, because Secrets Manager repeats the rotation.
 
 use std::{error::Error as StdError, time::Duration};
 
@@ -39,8 +39,8 @@ impl Api {
         }
     }
 
-    /// Rotates a key. With the same `idempotency_key`, the call can be repeated for 24 hours while the new secret is
-    /// unused, and then returns another new secret. Returns the code of the refusal if the key may not be rotated.
+    /// Rotates a key. While the new secret is unused, the call can be repeated with the same `idempotency_key` for 24
+    /// hours, and returns another new secret each time. Returns the code of the refusal if the key may not be rotated.
     pub(crate) async fn rotate(
         &self,
         key: &Key,
@@ -58,7 +58,8 @@ impl Api {
         refusal(status, &answer).map(Err)
     }
 
-    /// Validates a key. Returns the code of the refusal, or `superseded`, if it is not the newest secret of a live key.
+    /// Validates a key. Returns the code of the refusal, or `superseded` if the key is live but this is not its newest
+    /// secret.
     pub(crate) async fn validate(&self, key: &Key) -> Result<Result<(), String>, Error> {
         let request = Request::post(format!("{}/v1/access-keys/validate", self.url));
         let (status, answer) = call(request, &json!({ "access_key": key.reveal() })).await?;

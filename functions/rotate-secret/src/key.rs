@@ -16,8 +16,8 @@ impl fmt::Debug for Key {
 }
 
 impl Key {
-    /// Reads an access key, with or without white space around it. `None` for any other text, such as the password of a
-    /// database, which must not be sent to the service.
+    /// Reads an access key, with or without white space around it. `None` for any other text, such as a database
+    /// password, which must not be sent to the service.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let key = Self(Zeroizing::new(text.trim().to_owned()));
         key.id().is_some().then_some(key)

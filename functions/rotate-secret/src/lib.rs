@@ -104,7 +104,7 @@ struct Event {
 /// # Errors
 /// When the step has failed. Secrets Manager then begins again with `createSecret`.
 pub async fn handle(app: &App, event: LambdaEvent<Value>) -> Result<(), Diagnostic> {
-    // An error message from serde would quote the event.
+    // The error of serde is dropped, because its message would quote the event.
     let Ok(event) = Event::deserialize(&event.payload) else {
         return Err(failure(&Error::InvalidEvent, None));
     };
@@ -183,7 +183,7 @@ impl App {
         secret.put(Some(version), &new, &[PENDING, NEWEST]).await
     }
 
-    /// The secret by which a cancelled rotation has replaced the current one, if it is still the newest.
+    /// The secret with which a cancelled rotation has replaced the current one, if it is still the newest secret.
     async fn newest(&self, secret: Secret<'_>, current: &Key) -> Result<Option<Key>, Error> {
         let newest = secret.find(NEWEST, None).await?;
         let Some(newest) = newest.filter(|newest| newest.replaces(current)) else {
@@ -203,8 +203,8 @@ impl App {
     }
 
     /// Replaces a pending secret that the service does not know. This happens if two runs of `createSecret` overlap:
-    /// the second run gets another secret, but the first run stores its own. A version never changes, so the
-    /// replacement is stored in a new version, where the next rotation finds it.
+    /// the second run makes the service replace the secret of the first run, which the first run then stores. A version
+    /// never changes, so the replacement is stored in a new version, where the next rotation finds it.
     async fn replace(&self, secret: Secret<'_>, version: &str) -> Result<(), Error> {
         let current = secret.key(CURRENT, None).await?;
         let new = self

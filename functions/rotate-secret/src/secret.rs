@@ -21,7 +21,7 @@ pub(crate) const PENDING: &str = "AWSPENDING";
 pub(crate) const NEWEST: &str = "ACCESSKEYNEWEST";
 
 /// Builds the client from the variables that Lambda sets, and from `AWS_ENDPOINT_URL_SECRETS_MANAGER` or
-/// `AWS_ENDPOINT_URL`, which are set only where another service stands in for AWS.
+/// `AWS_ENDPOINT_URL`, which are set only if another service replaces AWS.
 pub(crate) fn client(environment: &mut Environment<'_>) -> Client {
     let credentials = Credentials::new(
         environment.required("AWS_ACCESS_KEY_ID"),
@@ -55,7 +55,7 @@ pub(crate) fn client(environment: &mut Environment<'_>) -> Client {
     Client::from_conf(config.build())
 }
 
-/// What `DescribeSecret` says about the versions.
+/// The part of the response to `DescribeSecret` that a rotation needs.
 pub(crate) struct Description {
     pub is_rotation_enabled: bool,
     stages: HashMap<String, Vec<String>>,
@@ -124,8 +124,8 @@ impl Secret<'_> {
             .ok_or(Error::NoValue(stage))
     }
 
-    /// Stores a key in a version, or in a new version. A version never changes, so if it already has another value,
-    /// this value stays.
+    /// Stores a key in a version, or in a new version. A version never changes, so a version that already has another
+    /// value keeps it.
     pub(crate) async fn put(
         self,
         version: Option<&str>,
@@ -150,7 +150,7 @@ impl Secret<'_> {
         }
     }
 
-    /// Moves a label from a version to another one, or removes it.
+    /// Moves a label from one version to another, or removes it.
     pub(crate) async fn move_label(
         self,
         stage: &str,

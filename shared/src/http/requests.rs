@@ -255,7 +255,8 @@ struct RevokeMatchingBody {
 }
 
 /// Reads a request to revoke matching keys of the tenant. Also returns the name of the list of these keys, to which
-/// cursors are bound. The name includes `dry_run`, so that no revocation begins in the middle of the list.
+/// cursors are bound. The name includes `dry_run`, so that a revocation cannot start from a cursor of a dry run and
+/// skip keys.
 pub fn revoke_matching(
     request: &Request,
     tenant: &TenantId,

@@ -53,7 +53,7 @@ pub struct RevokeMatchingView {
 }
 
 impl RevokeMatchingView {
-    /// `name` is that of the list to which the cursor is bound.
+    /// `name` is the name of the list to which the cursor is bound.
     #[must_use]
     pub fn new(report: &RevokeMatchingReport, dry_run: bool, name: &str) -> Self {
         let next = report.next.as_ref();

@@ -92,7 +92,7 @@ impl AuditEntry {
         self
     }
 
-    /// Adds the labels of a key if they have changed. No labels are no value.
+    /// Adds the labels of a key if they have changed. An empty list counts as no value.
     #[must_use]
     pub fn with_labels(self, before: &Labels, after: &Labels) -> Self {
         let [before, after] = [before, after].map(|labels| Some(labels).filter(|l| !l.is_empty()));
@@ -124,8 +124,8 @@ impl AuditEntry {
 /// because nobody has changed anything.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SupersededUse {
-    /// Derived from the key, the generation and its end, so that it is the same in every copy of the event. After a
-    /// restore of the table, the same generation can be replaced again, at another time.
+    /// Derived from the key, the generation and the time at which the generation ends, so that every copy of the event
+    /// has the same id. After a restore of the table, the same generation can be replaced again, at another time.
     pub id: EntryId,
     pub at: Timestamp,
     pub tenant_id: TenantId,
@@ -164,7 +164,7 @@ impl SupersededUse {
     }
 }
 
-/// What becomes an event.
+/// A fact that becomes an event.
 #[derive(Debug)]
 pub enum Happening {
     /// An entry that was added to the audit trail.

@@ -1,4 +1,4 @@
-//! Labels that people give to keys.
+//! The labels of access keys.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::name::Name;
 
-/// The labels of a key, in order. Each of them follows the rules for a [`Name`].
+/// The labels of a key, sorted. Each of them follows the rules for a [`Name`].
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Labels(BTreeSet<String>);
 
@@ -35,7 +35,7 @@ impl FromIterator<Name> for Labels {
     }
 }
 
-/// From the table.
+/// Labels from the table are not checked again.
 impl From<BTreeSet<String>> for Labels {
     fn from(stored: BTreeSet<String>) -> Self {
         Self(stored)

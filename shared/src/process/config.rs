@@ -59,7 +59,7 @@ impl Environment<'_> {
         })
     }
 
-    /// A required variable of another type. `rule` says which values are valid.
+    /// A required variable, parsed into another type. `rule` says which values are valid.
     pub fn parsed<T: FromStr + Default>(
         &mut self,
         name: &str,

@@ -228,7 +228,7 @@ async fn reissue(
     let wanted = request.record(me, owner, now)?;
     let signed = KeyRecord {
         key_id: found.key_id,
-        // These may have changed since, and are not signed.
+        // These fields are not signed, and may have changed since the key was created.
         name: found.name.clone(),
         labels: found.labels.clone(),
         expires_at: wanted.expires_at.min(found.expires_at),
@@ -324,7 +324,7 @@ impl KeyRequest {
         let mut parts = vec![self.name.as_str(), self.role.as_str(), &limits];
         parts.extend(self.self_rotate.then_some("self_rotate"));
         if !self.labels.is_empty() {
-            // Separates the labels from the flag, which a label can be named after.
+            // Separates the labels from the flag, because a label can have the same name as the flag.
             parts.push("labels");
             parts.extend(self.labels.iter());
         }

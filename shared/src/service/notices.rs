@@ -38,7 +38,8 @@ pub(super) fn is_lost(key: &KeyRecord, now: Timestamp) -> bool {
     key.due_at.is_none_or(|at| at + LONGEST_WAIT < now)
 }
 
-/// When a lost key is due, so that the next run still writes the notices that are in time.
+/// The time at which `repair` makes a lost key due, so that the next run still writes the notices that are not too
+/// late.
 pub(super) fn due_again(now: Timestamp) -> Timestamp {
     now - PATIENCE
 }
@@ -65,8 +66,8 @@ impl NoticeReport {
     }
 }
 
-/// Looks at all keys that are due at `now`, the scheduled time of the run. A failure concerns one key, or one part of the index, and does not stop the
-/// others. Runs may repeat, overlap or be missed for up to a day.
+/// Looks at all keys that are due at `now`, the scheduled time of the run. A failure affects only one key, or one part
+/// of the index, and does not stop the others. Runs may repeat, overlap or be missed for up to a day.
 pub async fn write_notices(
     store: &Store,
     settings: &NoticeSettings,
@@ -241,7 +242,7 @@ fn notice(key: &KeyRecord, action: Action, at: Timestamp) -> AuditEntry {
 struct Plan {
     /// The notices that are due, with the times at which they became due.
     notices: Vec<(Action, Timestamp)>,
-    /// When the key was reported as unused. Absent if nothing follows from the report any more.
+    /// When the key was reported as unused. Absent if the report no longer counts.
     reported_at: Option<Timestamp>,
     /// Whether to revoke the key. Then there are no notices.
     revoke: bool,
@@ -256,7 +257,7 @@ fn plan(key: &KeyRecord, owner: Option<&User>, settings: &NoticeSettings, now: T
     let is_over = now >= key.expires_at;
     let is_due = |at: Timestamp| at <= now && now <= at + PATIENCE;
     let mut times = expiry_notices(key, settings);
-    // An earlier look has dealt with everything before the time that it set for this one.
+    // The previous look has handled everything before `due_at`, the time that it set for this look.
     times.retain(|(_, at)| key.due_at.is_none_or(|due| *at >= due));
     // Keys of an inactive owner cannot be used. After a reactivation, the key is reported again before it is revoked.
     let is_usable = owner.is_some_and(User::is_active);

@@ -207,7 +207,7 @@ impl Repair<'_> {
         report.entries += entries.len();
         report.unreadable += damaged;
         for entry in entries.into_iter().filter(|_| self.request.apply) {
-            // A call can take minutes.
+            // A call can take minutes, so each entry gets the time of its own write.
             self.store.enter_pending(entry, clock::now()).await?;
         }
         Ok(())

@@ -19,7 +19,7 @@ const PAGE: i32 = 100;
 const CONCURRENT: usize = 20;
 /// The maximum number of pages to read for one response.
 const PAGES: usize = 10;
-/// How long after its beginning a call still revokes keys. It must end before the timeout of the function.
+/// The time after which a call stops revoking keys. It must be shorter than the timeout of the function.
 const TIME: Duration = Duration::from_secs(2);
 
 /// Selects keys. A key must match all fields that are set.
@@ -119,8 +119,8 @@ pub async fn revoke_matching_keys(
     Ok(report)
 }
 
-/// Revokes keys concurrently, like a single key. Returns how many of them were still live. A failure does not stop the
-/// revocation of the others.
+/// Revokes keys concurrently, each in the same way as a single key. Returns how many of them were still live. A failure
+/// does not stop the revocation of the others.
 async fn revoke_all(
     store: &Store,
     keys: &[&KeyRecord],
@@ -139,7 +139,7 @@ async fn revoke_all(
     }
     let (mut revoked, mut failure) = (0, None);
     while let Some(finished) = revocations.join_next().await {
-        // An error means that a dependency panicked.
+        // `finished` is an error only if a dependency panicked.
         match finished.unwrap_or(Err(StoreError::Busy.into())) {
             Ok(Revoked::Now) => revoked += 1,
             Ok(Revoked::Before(_) | Revoked::NotFound) => {}

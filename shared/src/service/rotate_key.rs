@@ -288,7 +288,7 @@ impl Wanted {
             },
             Step::Rotate => KeyRecord {
                 expires_at: self.expires_at,
-                // The policy refuses the highest generation.
+                // This never saturates, because the policy refuses the highest generation.
                 generation: key.generation.saturating_add(1),
                 // The same, unless something other than this service has changed it.
                 epoch: owner.epoch,

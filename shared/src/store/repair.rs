@@ -82,7 +82,7 @@ impl Store {
         Ok(matches!(outcome, Outcome::Done))
     }
 
-    /// Makes a key due at `at`. False if the time of the next look has changed since it was read.
+    /// Makes a key due at `at`. Returns false if the time of the next look has changed since it was read.
     pub(crate) async fn make_due(
         &self,
         key: &KeyRecord,

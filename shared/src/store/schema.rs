@@ -454,7 +454,8 @@ where
     Ok(item.try_into()?)
 }
 
-/// Labels permit nothing, so damaged ones count as absent. Otherwise, their key could not be used, listed or revoked.
+/// Removes damaged labels from a key. Labels grant no permissions, and without this, the key could not be used, listed
+/// or revoked.
 fn without_damaged_labels(mut item: Item) -> Item {
     if item.get("labels").is_some_and(|labels| !labels.is_ss()) {
         item.remove("labels");
@@ -857,7 +858,7 @@ impl TryFrom<KeyItem> for KeyRecord {
             (Some(generation), Some(ends_at)) => Some(PreviousSecret {
                 hash: item.previous_hash,
                 generation,
-                // The expiry of the key may have become earlier since.
+                // The expiry of the key may have become earlier since the rotation.
                 ends_at: ends_at.min(item.expires_at),
                 used_at: item.previous_used_at,
             }),

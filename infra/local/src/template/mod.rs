@@ -477,7 +477,8 @@ Resources:
         assert_eq!(allowed, actions);
     }
 
-    /// Exports of the audit trail read the last 25 hours again, and `notify` looks back for 24 of them.
+    /// An export of the audit trail begins 25 hours before the end of the previous one. `notify` writes notices that
+    /// became due up to 24 hours before the scheduled time of a run, so one hour is left for the run.
     #[test]
     fn a_run_of_the_schedule_ends_within_an_hour() {
         let template = yaml::parse(include_str!("../../../template.yaml")).unwrap();
