@@ -44,7 +44,7 @@ fn the_owner_changes_the_name_the_labels_and_the_expiry_with_one_entry() {
         ] {
             expected[name] = value;
         }
-        // The second response may have been lost.
+        // A client repeats the request if the response was lost.
         for _ in 0..2 {
             let changed = change(&tenant, "editor", id, wanted.clone()).await;
             assert_eq!(changed.expect(200).body, expected);
@@ -226,7 +226,7 @@ fn a_rotation_after_an_earlier_expiry_follows_the_rules_of_rotations() {
         let earlier = json!({ "expires_at": rfc3339(end) });
         let renamed = json!({ "name": "renamed", "labels": ["ci"], "expires_at": rfc3339(end) });
         change(&tenant, "admin", &id, renamed).await.expect(200);
-        // The holder gets the lifetime that the record has left of the signed one.
+        // A rotation by the holder repeats the lifetime of the key, which the earlier expiry has shortened.
         let rotated = send(tenant.self_rotation(&key, &json!({})))
             .await
             .expect(200);
@@ -235,7 +235,7 @@ fn a_rotation_after_an_earlier_expiry_follows_the_rules_of_rotations() {
         assert_eq!(rotated["superseded_until"], rfc3339(end));
         let shown = (&rotated["name"], &rotated["labels"]);
         assert_eq!(shown, (&json!("renamed"), &json!(["ci"])));
-        // A person asks for an expiry.
+        // A user asks for a new expiry.
         let longer = json!({ "role": "viewer", "max_clusters": 1, "expires_in_days": 10 });
         let rotated = send(tenant.rotation("admin", &id, &longer))
             .await

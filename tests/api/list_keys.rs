@@ -160,8 +160,8 @@ fn a_cursor_continues_only_the_list_that_returned_it() {
     });
 }
 
-/// Creates three keys: `old` of the administrator, `granted` and then `own` of ann. The first two were last used or
-/// created 90 days ago.
+/// Creates three keys: `old`, which belongs to the administrator, and then `granted` and `own`, which belong to ann.
+/// `old` was last used 90 days ago, and `granted` was created then and never used.
 async fn three_keys(tenant: &Tenant<'_>) -> [String; 3] {
     tenant.user("ann", "editor").await;
     let body =

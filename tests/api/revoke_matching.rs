@@ -221,7 +221,7 @@ fn a_call_examines_at_most_a_thousand_keys_and_the_next_one_continues() {
             let revoked = if dry_run { 0 } else { 1100 };
             assert_eq!(sum, [1100, revoked, 1100]);
             assert!(calls >= 2 && skipped >= 1);
-            // The cursor belongs to this run.
+            // A cursor is valid only with the same `dry_run`.
             body["dry_run"] = json!(!dry_run);
             revoke(&tenant, body).await.expect_fields(&["cursor"]);
         }

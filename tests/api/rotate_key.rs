@@ -25,7 +25,7 @@ async fn self_rotate(tenant: &Tenant<'_>, key: &str, body: Value) -> Answer {
     send(tenant.self_rotation(key, &body)).await
 }
 
-/// The end of a superseded secret, as a check, the authorizer and an onboarding tell it.
+/// When a superseded secret ends, according to a check. Asserts that the authorizer and an onboarding agree.
 async fn told_by_the_others(tenant: &Tenant<'_>, key: &str) -> Option<String> {
     let check = tenant.call("GET", "/v1/access-keys/check").bearer_auth(key);
     let check = send(check).await.expect(204);

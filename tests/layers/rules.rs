@@ -8,7 +8,7 @@ const LAYERS: &[&str] = &[
     "accuknox", "http", "service", "policy", "store", "token", "bus", "process", "model",
 ];
 const BELOW_HTTP: &[&str] = LAYERS.split_at(2).1;
-/// The function that may run in an account without access-keys, and uses nothing of the service.
+/// This function may run in an account without access-keys. Of the shared crate, it uses only `process`.
 const ROTATE_SECRET: &str = "functions/rotate-secret";
 
 pub fn layers(files: &[File]) -> Vec<String> {

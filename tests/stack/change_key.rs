@@ -1,4 +1,4 @@
-//! Changes of a key that meet revocations, rotations, other changes, lost answers and notices.
+//! Changes of a key that coincide with revocations, rotations, other changes, lost responses and notices.
 
 use std::collections::BTreeSet;
 
@@ -17,7 +17,7 @@ async fn change(tenant: &Tenant<'_>, key_id: &str, change: Value) -> Answer {
     tenant.send("admin", "PATCH", &path, change).await
 }
 
-/// The changes that the audit trail has of a key.
+/// The changes of a key in the audit trail.
 async fn changes(tenant: &Tenant<'_>, key_id: &str) -> Vec<Value> {
     let path = format!("/v1/audit?target=access_key:{key_id}&action=access-key.changed");
     let entries = tenant.all("admin", &path).await;
@@ -196,7 +196,7 @@ fn notices_follow_an_earlier_expiry() {
         tenant
             .backdate("admin", &id, created, now() + 10 * DAY)
             .await;
-        // From now on, `notify` will look at the key again only in days.
+        // After this run, the next look of `notify` at the key is days away.
         run_at(now()).await;
         let end = now() + DAY - 3600;
         let earlier = json!({ "expires_at": rfc3339(end) });

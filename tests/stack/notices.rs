@@ -14,7 +14,7 @@ use crate::{
 const HOUR: i64 = 3600;
 const DAY: i64 = 24 * HOUR;
 
-/// Runs the schedule as at a second.
+/// Runs the schedule as if this were the current second.
 async fn notify(stack: &Stack, second: i64) -> Result<Value, InvokeError> {
     let outcomes = stack.run_schedules(second.try_into().unwrap()).await;
     let [outcome] = outcomes.unwrap().try_into().unwrap();
@@ -42,7 +42,7 @@ async fn notices(tenant: &Tenant<'_>) -> Vec<(String, String, String)> {
     notices
 }
 
-/// A key of the administrator that was created at a second.
+/// A key of the administrator that was created at the second `created`.
 async fn key(tenant: &Tenant<'_>, created: i64, days: i64) -> (String, String) {
     let (id, key) = tenant
         .key_of(
@@ -56,7 +56,7 @@ async fn key(tenant: &Tenant<'_>, created: i64, days: i64) -> (String, String) {
     (id, key)
 }
 
-/// Edits a key as if it had been revoked at a second.
+/// Edits a key as if it had been revoked at this second.
 async fn revoke(tenant: &Tenant<'_>, id: &str, second: i64) {
     let values = json!({
         ":at": { "N": second.to_string() },
@@ -75,11 +75,11 @@ fn documented(created: i64, days: i64) -> Vec<(&'static str, i64)> {
         .collect()
 }
 
-/// The notices that a number of runs must write.
+/// The notices that a series of runs must write.
 struct Expected<'a> {
     runs: &'a [i64],
     notices: Vec<(String, String, String)>,
-    /// How many notices are left out, because no run took place within a day.
+    /// How many notices are left out because no run took place within a day after they became due.
     lost: usize,
 }
 
@@ -192,7 +192,7 @@ async fn a_notice_names_the_key_and_survives_the_archiving_of_the_key() {
     assert_eq!(notice["details"], details);
     let target = json!({ "kind": "access_key", "id": id, "user_id": "admin" });
     assert_eq!(notice["target"], target);
-    // The run is late, but an export relies on the time of the write.
+    // `recorded_at` is the real time of the write, because exports rely on it.
     assert!(notice["recorded_at"].as_str().unwrap() >= &*rfc3339(run_at));
     assert!(notice["request_id"].is_null());
     assert_eq!(entries[1]["details"], json!({}));
@@ -270,7 +270,7 @@ async fn an_unused_key_of_an_inactive_owner_is_not_revoked() {
         );
     }
     set("active").await;
-    // The key is reported again, before it can be revoked.
+    // After the reactivation, the key is reported again before it can be revoked.
     for day in 30..=36 {
         notify(&stack, start + day * DAY).await.unwrap();
     }
@@ -369,7 +369,7 @@ async fn damaged_keys_do_not_stop_the_others_of_their_partition() {
             .await;
         ids.push(id);
     }
-    // A page has 50 keys.
+    // A page has 50 keys, so the damaged keys are on two pages.
     for (index, attribute) in [(0, "max_clusters"), (1, "due_sk"), (55, "expires_at")] {
         let update = format!("SET {attribute} = :damaged");
         let values = json!({ ":damaged": { "S": "soon" } });

@@ -146,7 +146,7 @@ async fn use_clusters(tenant: &Tenant<'_>) {
         );
         admin_sends(tenant, "PATCH", &path, limit).await;
     }
-    // The key is due on another day.
+    // Makes the key due on another day, so that the call also writes `due_pk`.
     tenant
         .backdate("limited", &id, now() - DAY, now() + 3 * DAY)
         .await;
@@ -195,7 +195,7 @@ async fn use_rotated_keys(stack: &Stack, tenant: &Tenant<'_>) {
             tenant.archived(&id).await;
             continue;
         }
-        // The key is due on another day.
+        // Makes the key due on another day, so that the call also writes `due_pk`.
         tenant
             .backdate("admin", &id, now() - 86_400, now() + 86_400)
             .await;

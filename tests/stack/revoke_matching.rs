@@ -58,7 +58,7 @@ async fn a_revocation_that_is_killed_halfway_can_be_resumed() {
         let count = json!({ "role": "viewer", "dry_run": true });
         let counted = tenant.send("admin", "POST", PATH, count).await.expect(200);
         assert!(counted["matched"].as_u64().unwrap() > 0);
-        // Some of the keys that are revoked at the same time are written before the kill.
+        // Of the 20 keys that are revoked concurrently with this one, some are revoked before the kill.
         let (id, _) = &keys[KEYS - 10 - 20 * round];
         let fault = match round {
             0 => Fault::DropAfter,
@@ -101,14 +101,14 @@ async fn a_failure_for_one_key_does_not_stop_the_others_and_the_repetition_revok
         let rule = Rule::new(Fault::Refuse).action(action);
         stack.inject(rule.function("revoke").containing(id))
     });
-    // This key fails before the others are revoked.
+    // The other revocations are slow, so this key fails first.
     let slow = Rule::new(Fault::Latency(Duration::from_millis(300)));
     let slow = stack.inject(slow.action("TransactWriteItems").function("revoke"));
     let failed = revoke(&tenant).await;
     failed.expect_problem(500, "internal");
     drop((rules, slow));
     assert_eq!(tenant.verdict(key).await, "active");
-    // The keys that were revoked at the same time.
+    // These keys were revoked concurrently with the failing one.
     for (_, other) in &keys[KEYS - 20..KEYS - 1] {
         assert_eq!(tenant.verdict(other).await, "revoked");
     }
@@ -147,7 +147,7 @@ async fn a_slow_revocation_stops_early_and_continues_with_the_cursor() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn concurrent_revocations_enter_each_key_once() {
+async fn concurrent_revocations_write_one_entry_for_each_key() {
     let stack = concurrent_stack(&[]).await;
     let tenant = Tenant::acme(&stack);
     let keys = keys(&tenant).await;

@@ -52,7 +52,7 @@ impl<'a> Agent<'a> {
         key.trim_end().to_owned()
     }
 
-    /// Runs the script with this overlap, and with these programs before all others.
+    /// Runs the script with this overlap, and with the folder `programs` first in `PATH`.
     async fn run_with(&self, overlap: &str, programs: &Path) -> Output {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../infra/examples/rotate-key");
         let path = std::env::var("PATH").unwrap();
@@ -160,7 +160,7 @@ fn the_script_repeats_a_lost_request_or_answer() {
     });
 }
 
-/// Programs that kill the script before the program of this number runs.
+/// Wraps each program of the script so that the script is killed when it runs its program with this number.
 fn deadly_programs(folder: &Path, number: usize) {
     for program in PROGRAMS {
         let real = std::env::var("PATH").unwrap();

@@ -86,7 +86,7 @@ impl<'a> Observer<'a> {
     }
 }
 
-/// What ends the key during a round.
+/// How the key ends during a round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
     Revocation,
@@ -149,8 +149,8 @@ async fn observed(observer: &mut Observer<'_>, requests: Vec<RequestBuilder>) ->
     answers.into_iter().map(|(_, answer)| answer).collect()
 }
 
-/// Races all requests about a new key. Returns its observer, and the second in which the key expires soon, unless a
-/// user has rotated it.
+/// Races all requests about a new key. Returns the observer of the key. In rounds that let the key expire, also returns
+/// the second in which it expires unless a user has rotated it.
 async fn race<'a>(tenant: &'a Tenant<'a>, round: usize) -> (Observer<'a>, Option<i64>) {
     let end = [
         End::Revocation,
@@ -187,7 +187,7 @@ async fn race<'a>(tenant: &'a Tenant<'a>, round: usize) -> (Observer<'a>, Option
         late.expect_problem(409, "key_revoked");
     } else {
         assert!(current <= 1 && previous <= 1, "{round} {end:?}");
-        // Only an answer that ended with 503 can contain the current secret instead.
+        // If no known secret is the current one, a rotation whose response was 503 has replaced it.
         assert!(current == 1 || !failed.is_empty(), "{round} {end:?}");
     }
     let record = tenant.record(&id).await;

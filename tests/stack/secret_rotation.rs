@@ -102,7 +102,7 @@ impl Rotator {
             text.contains("of a rotation").then_some(text)
         });
         let text = format!("{}{more}", text.await);
-        // Every access key begins in this way.
+        // Every access key begins with this text.
         assert!(!text.contains("eyJ"), "{text}");
         for secret in secrets() {
             let signature = secret.rsplit('.').next().unwrap();
@@ -228,7 +228,7 @@ fn a_finished_rotation_can_be_repeated_and_another_one_follows() {
         for _ in 0..2 {
             rotator.steps(&token).await.unwrap();
             assert_rotated(&rotator, &tenant, &id, &old).await;
-            // After a rotation, Secrets Manager may remove the label.
+            // After a rotation, Secrets Manager may remove the label `AWSPENDING`.
             rotator.aws.secret().cancel();
         }
         let second = rotator.value("AWSCURRENT");
@@ -370,7 +370,7 @@ fn a_key_that_cannot_rotate_itself_stays_current() {
         let (_, without) = tenant.key("admin", "viewer").await;
         let (revoked_id, revoked) = new_secret(&rotator, &tenant).await;
         tenant.revoke_by_id(&revoked_id).await;
-        // A user has rotated this key outside of the secret.
+        // A user has rotated this key without Secrets Manager.
         let (rotated_id, rotated) = new_secret(&rotator, &tenant).await;
         tenant
             .rotate(

@@ -1,4 +1,4 @@
-//! A relay in front of HTTP services, which loses requests and answers.
+//! A relay in front of HTTP services that can drop requests and responses.
 
 use std::{
     future::pending,
@@ -64,7 +64,7 @@ impl Relay {
     }
 
     /// Applies a fault to a call from now on: [`Fault::DropBefore`], [`Fault::DropAfter`], or [`Fault::Hold`], which
-    /// never answers. `None` ends that.
+    /// never answers. `None` removes the fault.
     pub fn set_fault(&self, fault: Option<(&str, Fault)>) {
         let fault = fault.map(|(call, fault)| (call.to_owned(), fault));
         *self.shared.fault.lock().unwrap() = fault;

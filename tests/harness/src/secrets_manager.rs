@@ -1,5 +1,5 @@
-//! A secret in AWS Secrets Manager: the calls that a rotation function makes, with the rules for versions and staging
-//! labels.
+//! An emulation of AWS Secrets Manager with one secret. It supports the calls that a rotation function makes, and
+//! enforces the rules for versions and staging labels.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -92,7 +92,7 @@ impl Secret {
         format!("{:08}-0000-4000-8000-000000000000", self.next)
     }
 
-    /// Begins a rotation, or resumes the one that has not ended. Returns its token.
+    /// Begins a rotation, or resumes the unfinished one. Returns its token.
     pub fn rotate(&mut self) -> String {
         let unfinished = self.with_stage(PENDING);
         if let Some(token) =
