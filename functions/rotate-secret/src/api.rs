@@ -40,7 +40,8 @@ impl Api {
     }
 
     /// Rotates a key. While the new secret is unused, the call can be repeated with the same `idempotency_key` for 24
-    /// hours, and returns another new secret each time. Returns the code of the refusal if the key may not be rotated.
+    /// hours, and returns another new secret each time. Returns the code of the refusal if the service refuses to
+    /// rotate the key.
     pub(crate) async fn rotate(
         &self,
         key: &Key,

@@ -89,8 +89,8 @@ impl Secret<'_> {
         })
     }
 
-    /// The key in the version with a label. `None` if there is no such version, or if it has no value. With `version`,
-    /// fails if another version has the label.
+    /// The key in the version with the label `stage`. `None` if there is no such version, or if it has no value. With
+    /// `version`, fails if another version has the label.
     pub(crate) async fn find(
         self,
         stage: &'static str,
@@ -124,8 +124,8 @@ impl Secret<'_> {
             .ok_or(Error::NoValue(stage))
     }
 
-    /// Stores a key in a version, or in a new version. A version never changes, so a version that already has another
-    /// value keeps it.
+    /// Stores a key in the given version, or in a new one. A version never changes, so a version that already has
+    /// another value keeps it.
     pub(crate) async fn put(
         self,
         version: Option<&str>,

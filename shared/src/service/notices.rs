@@ -25,8 +25,8 @@ use crate::{
 };
 
 /// The maximum time between the moment at which a notice becomes due and the scheduled time of the run that writes it.
-/// Later notices are left out. The template ensures that a run ends within an hour of its scheduled time, because
-/// `GET /v1/audit` documents that entries are complete after 25 hours.
+/// Later notices are left out. The template ensures that a run ends within an hour of its scheduled time, because `GET
+/// /v1/audit` documents that the audit trail is complete after 25 hours.
 const PATIENCE: Duration = Duration::from_secs(86_400);
 /// The maximum time between two looks at a key. Changed settings therefore apply to each key within this time.
 const LONGEST_WAIT: Duration = Duration::from_secs(7 * 86_400);
@@ -38,8 +38,7 @@ pub(super) fn is_lost(key: &KeyRecord, now: Timestamp) -> bool {
     key.due_at.is_none_or(|at| at + LONGEST_WAIT < now)
 }
 
-/// The time at which `repair` makes a lost key due, so that the next run still writes the notices that are not too
-/// late.
+/// The time at which `repair` makes a lost key due, so that the next run writes the notices of the last 24 hours.
 pub(super) fn due_again(now: Timestamp) -> Timestamp {
     now - PATIENCE
 }
@@ -184,7 +183,7 @@ impl Run {
     async fn revoke(&self, key: &KeyRecord, report: &mut NoticeReport) -> Result<(), StoreError> {
         let idle = self.now.since(key.idle_since()).unwrap_or_default();
         let reason = Some(format!("not used for {} days", idle.as_secs() / 86_400));
-        // The run may be late, and the key was valid until this moment.
+        // The real time, because the run may be late and the key was valid until now.
         let now = clock::now();
         let revocation = Revocation::new(now, Principal::system(), reason);
         let about = (

@@ -18,7 +18,7 @@ pub enum PublishError {
     Bus(#[from] BusError),
 }
 
-/// Converts a happening to an event. `render` returns the JSON of its detail.
+/// Converts a happening to an event. `render` returns the JSON of the event's detail.
 pub(super) fn event(happening: Happening, render: impl Fn(Happening) -> String) -> Event {
     Event {
         detail_type: happening.name(),

@@ -72,8 +72,8 @@ pub struct RevokeMatchingReport {
 /// examined, and the index that lists the keys may lag slightly behind the table.
 ///
 /// # Errors
-/// When a request to the table fails. The keys that were revoked before stay revoked, and repeating the call revokes
-/// the others.
+/// When a request to the table fails. Keys that were revoked before the failure stay revoked, and repeating the call
+/// revokes the others.
 pub async fn revoke_matching_keys(
     actor: &Actor,
     store: &Store,

@@ -16,7 +16,7 @@ use crate::{
     store::{Attempts, Store},
 };
 
-/// The new values of those fields that change.
+/// The new values of the fields that change.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KeyChange {
     pub name: Option<Name>,
@@ -31,7 +31,7 @@ pub struct KeyChange {
 /// Repeating a request changes nothing. If the key is revoked at the same time, it stays revoked.
 ///
 /// # Errors
-/// When the limit is higher than the signed one, the expiry is later than the present one or not in the future, or the
+/// When the limit is higher than the signed one, the expiry is later than the current one or not in the future, or the
 /// key is no longer live.
 pub async fn change_key(
     actor: &Actor,

@@ -576,11 +576,11 @@ impl Store {
         self.table.try_update(&update).await.map(drop)
     }
 
-    /// Changes the name, the labels, the expiry and the cluster limit of a key from those of `read_key` to those of `key`.
-    /// If there is a `giver`, the limit may rise, but the giver must still have the role and status that were read.
-    /// Without a `giver`, the limit must not rise. The expiry must become earlier, if it changes. If one of these
-    /// conditions does not hold, or the name or the labels are not those that were read, changes nothing and returns
-    /// false.
+    /// Changes the name, the labels, the expiry and the cluster limit of a key from those of `read_key` to those of
+    /// `key`. If there is a `giver`, the limit may rise, but the giver must still have the role and status that were
+    /// read. Without a `giver`, the limit must not rise. If the expiry changes, it must become earlier. Changes nothing
+    /// and returns false if one of these conditions does not hold, or if the name or the labels are not those that were
+    /// read.
     ///
     /// The condition does not name `revoked_at`, because IAM would then let the function write it.
     pub(crate) async fn change_key(

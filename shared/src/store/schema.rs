@@ -454,8 +454,8 @@ where
     Ok(item.try_into()?)
 }
 
-/// Removes damaged labels from a key. Labels grant no permissions, and without this, the key could not be used, listed
-/// or revoked.
+/// Removes damaged labels from a key. Labels grant no permissions, so a key with damaged labels can still be used,
+/// listed and revoked.
 fn without_damaged_labels(mut item: Item) -> Item {
     if item.get("labels").is_some_and(|labels| !labels.is_ss()) {
         item.remove("labels");
