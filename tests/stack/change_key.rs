@@ -27,7 +27,7 @@ async fn changes(tenant: &Tenant<'_>, key_id: &str) -> Vec<Value> {
         .collect()
 }
 
-/// Sends a change, and makes it write only after `meanwhile` is done.
+/// Sends a change, and holds its write until `meanwhile` is done.
 async fn late(
     tenant: &Tenant<'_>,
     key_id: &str,
@@ -104,7 +104,7 @@ fn a_change_does_not_extend_an_expiry_that_a_rotation_has_shortened() {
 }
 
 #[test]
-fn a_rotation_that_meets_an_earlier_expiry_decides_again() {
+fn a_rotation_is_decided_again_if_the_expiry_becomes_earlier_meanwhile() {
     run(async {
         let tenant = Tenant::fresh();
         let (id, old) = tenant.key("admin", "viewer").await;

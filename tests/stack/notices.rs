@@ -14,7 +14,7 @@ use crate::{
 const HOUR: i64 = 3600;
 const DAY: i64 = 24 * HOUR;
 
-/// Runs the schedule as if this were the current second.
+/// Runs the schedule as if `second` were the current second.
 async fn notify(stack: &Stack, second: i64) -> Result<Value, InvokeError> {
     let outcomes = stack.run_schedules(second.try_into().unwrap()).await;
     let [outcome] = outcomes.unwrap().try_into().unwrap();
@@ -156,7 +156,7 @@ async fn for_thirty_days_there_are_exactly_the_documented_notices() {
     stack.stop().await;
 }
 
-/// Waits until the notices are events, and checks that each of them is one event.
+/// Waits until the notices have become events, and checks that each of them has become exactly one event.
 async fn assert_events(stack: &Stack, notices: usize) {
     let events = eventually("each notice is an event", || async {
         let mut events = stack.events();
