@@ -183,7 +183,7 @@ impl Run {
     async fn revoke(&self, key: &KeyRecord, report: &mut NoticeReport) -> Result<(), StoreError> {
         let idle = self.now.since(key.idle_since()).unwrap_or_default();
         let reason = Some(format!("not used for {} days", idle.as_secs() / 86_400));
-        // The real time, because the run may be late and the key was valid until now.
+        // A revocation has the real time, because the run may be late and the key was valid until now.
         let now = clock::now();
         let revocation = Revocation::new(now, Principal::system(), reason);
         let about = (

@@ -59,7 +59,7 @@ pub struct RevokeMatchingRequest {
 pub struct RevokeMatchingReport {
     /// How many live keys matched.
     pub matched: usize,
-    /// How many of them this call has revoked.
+    /// How many of the matching keys this call has revoked.
     pub revoked: usize,
     pub examined: usize,
     /// How many keys cannot be read.
