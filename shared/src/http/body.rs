@@ -140,8 +140,8 @@ impl<'de> Deserializer<'de> for Object<'_> {
 /// A field of a body: its value, or the rule that the value breaks. `null` counts as absent.
 pub struct Field<T>(Result<Option<T>, String>);
 
-/// A field that may be absent, but not `null`. If `null` meant that nothing changes, a client that wants to remove a
-/// value would get no error.
+/// A field that may be absent, but not `null`. If `null` counted as absent, a client that wants to remove a value would
+/// get no error, and a filter without a value would select everything.
 #[derive(Default)]
 pub struct NotNull<F>(pub F);
 
