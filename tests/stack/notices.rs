@@ -339,9 +339,8 @@ async fn a_run_that_fails_or_is_killed_is_completed_by_the_next_one() {
     for _ in 0..3 {
         // The process of the previous round is gone.
         notify(&stack, start - DAY).await.unwrap();
-        let slow = Fault::Latency(std::time::Duration::from_millis(500));
-        let slow = stack.inject(tenant.rule("TransactWriteItems", slow));
-        let killed = kill_at(&slow, process_of(&stack, "notify"));
+        let held = stack.inject(tenant.rule("TransactWriteItems", Fault::Hold));
+        let killed = kill_at(&held, process_of(&stack, "notify"));
         let (run, ()) = tokio::join!(notify(&stack, start + DAY + HOUR), killed);
         assert!(run.is_err());
     }

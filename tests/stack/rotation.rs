@@ -4,7 +4,6 @@
 use std::{
     pin::pin,
     sync::{Arc, Mutex},
-    time::Duration,
 };
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
@@ -507,8 +506,8 @@ async fn lose(stack: &Stack, tenant: &Tenant<'_>, fault: &str, request: RequestB
             send(request).await
         }
         _ => {
-            let slow = rule(Fault::Latency(Duration::from_millis(900)));
-            let killed = kill_at(&slow, process_of(stack, "rotate"));
+            let held = rule(Fault::Hold);
+            let killed = kill_at(&held, process_of(stack, "rotate"));
             let (answer, ()) = tokio::join!(send(request), killed);
             answer
         }
