@@ -221,27 +221,28 @@ fn a_rotation_after_an_earlier_expiry_follows_the_rules_of_rotations() {
         let tenant = Tenant::fresh();
         let body = json!({ "name": "k", "role": "viewer", "self_rotate": true });
         let (id, key) = tenant.key_of("admin", body.clone()).await;
-        let [issued, _] = signed(&key);
         let end = now() + 7200;
         let earlier = json!({ "expires_at": rfc3339(end) });
         let renamed = json!({ "name": "renamed", "labels": ["ci"], "expires_at": rfc3339(end) });
         change(&tenant, "admin", &id, renamed).await.expect(200);
-        // A rotation by the holder repeats the lifetime of the key, which the earlier expiry has shortened.
-        let rotated = send(tenant.self_rotation(&key, &json!({})))
-            .await
-            .expect(200);
-        let [began, ended] = signed(rotated.string("access_key"));
-        assert_eq!(ended - began, end - issued);
-        assert_eq!(rotated["superseded_until"], rfc3339(end));
-        let shown = (&rotated["name"], &rotated["labels"]);
-        assert_eq!(shown, (&json!("renamed"), &json!(["ci"])));
+        // The holder could otherwise extend the key again.
+        let refused = send(tenant.self_rotation(&key, &json!({}))).await;
+        refused.expect_problem(409, "self_rotate_required");
+        assert_eq!(tenant.record(&id).await["self_rotate"], false);
         // A user asks for a new expiry.
-        let longer = json!({ "role": "viewer", "max_clusters": 1, "expires_in_days": 10 });
+        let longer = json!({ "role": "viewer", "max_clusters": 1, "expires_in_days": 10, "self_rotate": true });
         let rotated = send(tenant.rotation("admin", &id, &longer))
             .await
             .expect(200);
         let [began, ended] = signed(rotated.string("access_key"));
         assert_eq!(ended - began, 10 * DAY);
+        assert_eq!(rotated["superseded_until"], rfc3339(end));
+        let shown = (
+            &rotated["name"],
+            &rotated["labels"],
+            &rotated["self_rotate"],
+        );
+        assert_eq!(shown, (&json!("renamed"), &json!(["ci"]), &json!(true)));
         // A repeated creation keeps the earlier expiry, the name and the labels.
         let create = || {
             send(
@@ -257,8 +258,12 @@ fn a_rotation_after_an_earlier_expiry_follows_the_rules_of_rotations() {
             .expect(200);
         let again = create().await.expect(201);
         assert_eq!(signed(again.string("access_key"))[1], end);
-        let shown = (&again["name"], &again["expires_at"]);
-        assert_eq!(shown, (&json!("n"), &json!(rfc3339(end))));
+        let shown = (&again["name"], &again["expires_at"], &again["self_rotate"]);
+        assert_eq!(shown, (&json!("n"), &json!(rfc3339(end)), &json!(false)));
+        let refused = tenant.self_rotation(again.string("access_key"), &json!({}));
+        send(refused)
+            .await
+            .expect_problem(409, "self_rotate_required");
         let path = format!("/v1/audit?target=access_key:{id}&action=access-key.reissued");
         let entry = &tenant.all("admin", &path).await[0];
         assert_eq!(entry["changes"]["name"]["after"], "n");

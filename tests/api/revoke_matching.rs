@@ -33,7 +33,7 @@ fn matching_keys_are_revoked_like_single_ones_and_others_are_not() {
         let count = revoke(&tenant, json!({ "label": "a", "dry_run": true })).await;
         let count = count.expect(200);
         let expected = json!({
-            "dry_run": true, "matched": 2, "revoked": 0, "examined": 4, "skipped": 0,
+            "dry_run": true, "matched": 2, "revoked": 0, "failed": 0, "examined": 4, "skipped": 0,
             "next_cursor": null,
         });
         assert_eq!(count.body, expected);

@@ -148,7 +148,11 @@ async fn use_clusters(tenant: &Tenant<'_>) {
     }
     // Makes the key due on another day, so that the call also writes `due_pk`.
     tenant
-        .backdate("limited", &id, now() - DAY, now() + 3 * DAY)
+        .backdate("limited", &id, now() - 3 * DAY, now() + 3 * DAY)
+        .await;
+    let yes = json!({ ":yes": { "BOOL": true } });
+    tenant
+        .edit_key("limited", &id, "SET self_rotate = :yes", yes)
         .await;
     let end = rfc3339(now() + 2 * DAY);
     let change = json!({ "name": "n", "labels": ["ci"], "expires_at": end });

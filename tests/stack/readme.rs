@@ -44,8 +44,8 @@ async fn the_steps_of_the_readme_work() {
         shell.arg("-c").arg(commands).current_dir(folder.path());
         shell.env("URL", stack.url()).env("NO_PROXY", "127.0.0.1");
         shell
-            .env("ADMIN", tenant.token("admin"))
-            .env("PLATFORM", &platform);
+            .env("ADMIN_TOKEN", tenant.token("admin"))
+            .env("PLATFORM_TOKEN", &platform);
         let output = shell.output().await.unwrap();
         let printed = String::from_utf8(output.stdout).unwrap();
         assert!(!printed.contains("about:blank"), "{headings:?}: {printed}");

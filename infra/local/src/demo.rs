@@ -127,19 +127,21 @@ fn claims(tenant: &str, id: &str) -> Value {
     })
 }
 
-/// An event in one line: the time, the tenant, the actor, the action and the target.
+/// An event in one line: the time, the tenant, the actor if there is one, the name and the target.
 pub fn event_line(event: &Value) -> String {
-    let entry = &event["detail"];
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let reference = |value: &Value| format!("{}:{}", text(&value["kind"]), text(&value["id"]));
-    [
-        text(&entry["time"]),
-        text(&entry["tenant_id"]),
-        reference(&entry["actor"]),
-        text(&entry["action"]),
-        reference(&entry["target"]),
-    ]
-    .join("  ")
+    let detail = &event["detail"];
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    let reference =
+        |value: &Value| Some(format!("{}:{}", text(&value["kind"])?, text(&value["id"])?));
+    let parts = [
+        text(&detail["time"]),
+        text(&detail["tenant_id"]),
+        reference(&detail["actor"]),
+        text(&event["detail-type"]),
+        reference(&detail["target"]),
+    ];
+    let parts: Vec<_> = parts.into_iter().flatten().collect();
+    parts.join("  ")
 }
 
 /// A token that may redeem the join tokens of every tenant.
@@ -196,14 +198,14 @@ pub fn text(stack: &Stack, users: &[User]) -> String {
         };
         let _ = writeln!(
             text,
-            "# {} of the tenant {}\nexport {variable}={}\n",
+            "# {} of the tenant {}\nexport {variable}_TOKEN={}\n",
             user.id, user.tenant, user.token
         );
     }
     let platform = platform_token(stack);
     let _ = writeln!(
         text,
-        "# The service that admits agents. It belongs to no tenant\nexport PLATFORM={platform}\n"
+        "# The service that admits agents. It belongs to no tenant\nexport PLATFORM_TOKEN={platform}\n"
     );
     text.push_str(CALLS_TO_TRY);
     text
@@ -212,18 +214,18 @@ pub fn text(stack: &Stack, users: &[User]) -> String {
 const CALLS_TO_TRY: &str = r#"Try it:
 
 # 1. List the users
-curl -H "Authorization: Bearer $ADMIN" $URL/v1/users
+curl -H "Authorization: Bearer $ADMIN_TOKEN" $URL/v1/users
 
 # 2. Show one user
-curl -H "Authorization: Bearer $ADMIN" $URL/v1/users/editor
+curl -H "Authorization: Bearer $ADMIN_TOKEN" $URL/v1/users/editor
 
 # 3. Create a key for that user
-curl -H "Authorization: Bearer $ADMIN" -H 'Content-Type: application/json' -d '{"name":"ci","role":"viewer","expires_in_days":30,"max_clusters":1}' $URL/v1/users/editor/access-keys
+curl -H "Authorization: Bearer $ADMIN_TOKEN" -H 'Content-Type: application/json' -d '{"name":"ci","role":"viewer","expires_in_days":30,"max_clusters":1}' $URL/v1/users/editor/access-keys
 
 # 4. Copy access_key from the response, because no later response contains it. Then validate it
 curl -H 'Content-Type: application/json' -d '{"access_key":"…"}' $URL/v1/access-keys/validate
 
 # 5. Revoke the key by its id, and validate it again
-curl -X DELETE -H "Authorization: Bearer $ADMIN" $URL/v1/users/editor/access-keys/ID
+curl -X DELETE -H "Authorization: Bearer $ADMIN_TOKEN" $URL/v1/users/editor/access-keys/ID
 
 Ctrl-C stops the stack."#;

@@ -68,7 +68,9 @@ impl Drop for Server {
 pub(crate) async fn bind(port: u16) -> Result<TcpListener> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, port))
         .await
-        .with_context(|| format!("cannot listen on 127.0.0.1:{port}"))
+        .with_context(|| {
+            format!("cannot listen on 127.0.0.1:{port}: choose another port with --port")
+        })
 }
 
 pub(crate) fn port(listener: &TcpListener) -> Result<u16> {

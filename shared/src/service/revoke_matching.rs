@@ -10,7 +10,7 @@ use crate::{
         Actor, KeyRecord, KeyStatus, Name, Origin, Principal, Revocation, Role, Timestamp, User,
     },
     policy,
-    store::{Position, Revoked, Store, StoreError},
+    store::{Position, Revoked, Store},
 };
 
 /// The number of keys that are read at a time.
@@ -20,7 +20,7 @@ const CONCURRENT: usize = 20;
 /// The maximum number of pages to read for one response.
 const PAGES: usize = 10;
 /// The time after which a call stops revoking keys. It must be shorter than the timeout of the function.
-const TIME: Duration = Duration::from_secs(2);
+const TIME: Duration = Duration::from_secs(1);
 
 /// Selects keys. A key must match all fields that are set.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -61,6 +61,8 @@ pub struct RevokeMatchingReport {
     pub matched: usize,
     /// How many of the matching keys this call has revoked.
     pub revoked: usize,
+    /// How many of them could not be revoked.
+    pub failed: usize,
     pub examined: usize,
     /// How many keys cannot be read.
     pub skipped: usize,
@@ -72,8 +74,7 @@ pub struct RevokeMatchingReport {
 /// examined, and the index that lists the keys may lag slightly behind the table.
 ///
 /// # Errors
-/// When a request to the table fails. Keys that were revoked before the failure stay revoked, and repeating the call
-/// revokes the others.
+/// When the keys cannot be read. Keys that were revoked before stay revoked, and repeating the call revokes the others.
 pub async fn revoke_matching_keys(
     actor: &Actor,
     store: &Store,
@@ -101,8 +102,10 @@ pub async fn revoke_matching_keys(
             let wanted: Vec<_> = keys.iter().filter(is_wanted).collect();
             report.matched += wanted.len();
             if !request.dry_run {
-                let revoked = revoke_all(store, &wanted, &revocation, &actor.origin, now);
-                report.revoked += revoked.await?;
+                let done = revoke_all(store, &wanted, &revocation, &actor.origin, now);
+                let (revoked, failed) = done.await;
+                report.revoked += revoked;
+                report.failed += failed;
             }
             report.examined += keys.len();
             let last = keys.last();
@@ -119,34 +122,43 @@ pub async fn revoke_matching_keys(
     Ok(report)
 }
 
-/// Revokes keys concurrently, each in the same way as a single key. Returns how many of them were still live. A failure
-/// does not stop the revocation of the others.
+/// Revokes keys concurrently, each in the same way as a single key. Returns how many of them it has revoked, and how
+/// many revocations have failed. A failure is logged, and does not stop the revocation of the others.
 async fn revoke_all(
     store: &Store,
     keys: &[&KeyRecord],
     revocation: &Revocation,
     origin: &Origin,
     now: Timestamp,
-) -> Result<usize, Error> {
+) -> (usize, usize) {
     let mut revocations = JoinSet::new();
     for key in keys {
         let (tenant, user, id) = (key.tenant_id.clone(), key.user_id.clone(), key.key_id);
         let (store, revocation, origin) = (store.clone(), revocation.clone(), origin.clone());
         revocations.spawn(async move {
             let key = (&tenant, &user, id);
-            revoke(&store, key, &revocation, &origin, "matching", now).await
+            let revoked = revoke(&store, key, &revocation, &origin, "matching", now).await;
+            revoked.inspect_err(|error| {
+                tracing::error!(
+                    tenant.id = %tenant,
+                    user.id = %user,
+                    key.id = %id,
+                    error.cause = error.causes(),
+                    "could not revoke the access key"
+                );
+            })
         });
     }
-    let (mut revoked, mut failure) = (0, None);
+    let (mut revoked, mut failed) = (0, 0);
     while let Some(finished) = revocations.join_next().await {
-        // `finished` is an error only if a dependency panicked.
-        match finished.unwrap_or(Err(StoreError::Busy.into())) {
-            Ok(Revoked::Now) => revoked += 1,
-            Ok(Revoked::Before(_) | Revoked::NotFound) => {}
-            Err(error) => failure = Some(error),
+        match finished {
+            Ok(Ok(Revoked::Now)) => revoked += 1,
+            Ok(Ok(Revoked::Before(_) | Revoked::NotFound)) => {}
+            // The outer error means that a dependency panicked.
+            Ok(Err(_)) | Err(_) => failed += 1,
         }
     }
-    failure.map_or(Ok(revoked), Err)
+    (revoked, failed)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     error::{Error, FieldError},
-    users,
+    notices, users,
 };
 use crate::{
     model::{
@@ -25,7 +25,7 @@ pub struct KeyChange {
     pub expires_at: Option<Timestamp>,
 }
 
-/// Changes a key. The expiry can only become earlier. The cluster limit can change up to the limit that was signed into
+/// Changes a key. The expiry can only become earlier, and the key then no longer rotates itself. The cluster limit can change up to the limit that was signed into
 /// the key. A key that already holds more clusters keeps them, but gets no new slot.
 ///
 /// Repeating a request changes nothing. If the key is revoked at the same time, it stays revoked.
@@ -64,10 +64,7 @@ pub async fn change_key(
             return Ok(key.snapshot(Some(&owner), now));
         }
         let giver = Some(&me).filter(|_| changed.max_clusters > key.max_clusters);
-        if store
-            .change_key((&key, &changed), giver, now, &entry)
-            .await?
-        {
+        if store.change_key((&key, &changed), giver, &entry).await? {
             tracing::info!(
                 event.name = events::ACCESS_KEY_CHANGED,
                 actor = %actor.principal(),
@@ -101,6 +98,11 @@ fn entry(
             Some(new.max_clusters),
         )
         .with("expires_at", Some(old.expires_at), Some(new.expires_at))
+        .with("self_rotate", flag(old.self_rotate), flag(new.self_rotate))
+}
+
+const fn flag(flag: bool) -> Option<&'static str> {
+    Some(if flag { "true" } else { "false" })
 }
 
 impl KeyChange {
@@ -129,18 +131,21 @@ impl KeyChange {
 
     fn applied_to(&self, key: &KeyRecord, now: Timestamp) -> KeyRecord {
         let expires_at = self.expires_at.unwrap_or(key.expires_at);
+        let is_earlier = expires_at < key.expires_at;
         let name = self.name.as_ref().map(ToString::to_string);
         KeyRecord {
             name: name.unwrap_or_else(|| key.name.clone()),
             labels: self.labels.clone().unwrap_or_else(|| key.labels.clone()),
             max_clusters: self.max_clusters.unwrap_or(key.max_clusters),
             // `notify` must plan the notices again.
-            due_at: if expires_at == key.expires_at {
-                key.due_at
+            due_at: if is_earlier {
+                Some(notices::due_again(now))
             } else {
-                Some(now)
+                key.due_at
             },
             expires_at,
+            // The holder could otherwise extend the key again.
+            self_rotate: key.self_rotate && !is_earlier,
             ..key.clone()
         }
     }
@@ -157,11 +162,15 @@ mod tests {
     #[test]
     fn an_expiry_can_only_become_earlier_and_stays_in_the_future() {
         let key = fixtures::key(&fixtures::user("editor", Role::Editor), [7; 32].into());
+        let key = KeyRecord {
+            self_rotate: true,
+            ..key
+        };
         for (seconds, is_allowed, due_at) in [
             (1001, false, None),
             (1000, true, key.due_at),
-            (999, true, Some(NOW)),
-            (1, true, Some(NOW)),
+            (999, true, Some(notices::due_again(NOW))),
+            (1, true, Some(notices::due_again(NOW))),
             (0, false, None),
             (-1, false, None),
         ] {
@@ -173,6 +182,7 @@ mod tests {
             if is_allowed {
                 let changed = change.applied_to(&key, NOW);
                 assert_eq!((changed.expires_at, changed.due_at), (at(seconds), due_at));
+                assert_eq!(changed.self_rotate, seconds == 1000);
             }
         }
     }

@@ -577,30 +577,26 @@ impl Store {
     }
 
     /// Changes the name, the labels, the expiry and the cluster limit of a key from those of `read_key` to those of
-    /// `key`. If there is a `giver`, the limit may rise, but the giver must still have the role and status that were
-    /// read. Without a `giver`, the limit must not rise. If the expiry changes, it must become earlier. Changes nothing
-    /// and returns false if one of these conditions does not hold, or if the name or the labels are not those that were
-    /// read.
+    /// `key`. Changes nothing and returns false if the expiry, or one of the values that change, is not the one that was
+    /// read, if the limit exceeds the one that was last signed, or if the `giver`, who raises the limit, no longer has
+    /// the role and status that were read.
     ///
     /// The condition does not name `revoked_at`, because IAM would then let the function write it.
     pub(crate) async fn change_key(
         &self,
         (read_key, key): (&KeyRecord, &KeyRecord),
         giver: Option<&Caller>,
-        now: Timestamp,
         entry: &AuditEntry,
     ) -> Result<bool, StoreError> {
         let (old, new) = (read_key.expires_at, key.expires_at);
         let change = Write::change(&KeyItem::new(read_key, old), &KeyItem::new(key, new));
-        let earliest = if new < old { new } else { now };
         let mut change = change
-            .when("expires_at > :earliest")
-            .value(":earliest", earliest);
+            .when("expires_at = :read_end")
+            .value(":read_end", old);
         if key.max_clusters != read_key.max_clusters {
-            change = change.and("signed_max_clusters >= :new_max_clusters");
-            if giver.is_none() {
-                change = change.and("max_clusters >= :new_max_clusters");
-            }
+            change = change
+                .and("signed_max_clusters >= :new_max_clusters AND max_clusters = :read_max")
+                .value(":read_max", read_key.max_clusters);
         }
         if key.name != read_key.name {
             change = change
