@@ -19,7 +19,11 @@ async fn change(tenant: &Tenant<'_>, key_id: &str, change: Value) -> Answer {
 
 /// The changes of a key in the audit trail.
 async fn changes(tenant: &Tenant<'_>, key_id: &str) -> Vec<Value> {
-    let path = format!("/v1/audit?target=access_key:{key_id}&action=access-key.changed");
+    changes_by(tenant, key_id, "access-key.changed").await
+}
+
+async fn changes_by(tenant: &Tenant<'_>, key_id: &str, action: &str) -> Vec<Value> {
+    let path = format!("/v1/audit?target=access_key:{key_id}&action={action}");
     let entries = tenant.all("admin", &path).await;
     entries
         .iter()
@@ -85,6 +89,13 @@ fn an_earlier_expiry_also_ends_a_secret_that_was_issued_at_the_same_time() {
         assert_eq!(changed["expires_at"], rfc3339(end));
         assert_eq!(tenant.validate(&new).await["exp"], end);
         assert_eq!(tenant.record(&id).await["generation"], 1);
+        // The entries follow each other.
+        let [rotated, changed] = [
+            changes_by(&tenant, &id, "access-key.rotated").await,
+            changes(&tenant, &id).await,
+        ];
+        let (after, before) = (&rotated[0]["expires_at"], &changed[0]["expires_at"]);
+        assert_eq!(after["after"], before["before"]);
         let found = contradictions(&tenant).await;
         assert!(found.is_empty(), "{found:#?}");
     });

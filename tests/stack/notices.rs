@@ -1,6 +1,9 @@
 //! Notices about keys that expire soon, have expired or are unused: each is written once, on time, and becomes an event.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use harness::{Fault, InvokeError, Stack, Tenant, eventually, now, rfc3339};
 use serde_json::{Value, json};
@@ -339,7 +342,9 @@ async fn a_run_that_fails_or_is_killed_is_completed_by_the_next_one() {
     for _ in 0..3 {
         // The process of the previous round is gone.
         notify(&stack, start - DAY).await.unwrap();
-        let held = stack.inject(tenant.rule("TransactWriteItems", Fault::Hold));
+        // The proxy drops a delayed request whose sender is gone.
+        let held = Fault::Latency(Duration::from_secs(30));
+        let held = stack.inject(tenant.rule("TransactWriteItems", held));
         let killed = kill_at(&held, process_of(&stack, "notify"));
         let (run, ()) = tokio::join!(notify(&stack, start + DAY + HOUR), killed);
         assert!(run.is_err());

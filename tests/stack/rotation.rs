@@ -4,6 +4,7 @@
 use std::{
     pin::pin,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
@@ -506,7 +507,7 @@ async fn lose(stack: &Stack, tenant: &Tenant<'_>, fault: &str, request: RequestB
             send(request).await
         }
         _ => {
-            let held = rule(Fault::Hold);
+            let held = rule(Fault::Latency(Duration::from_secs(30)));
             let killed = kill_at(&held, process_of(stack, "rotate"));
             let (answer, ()) = tokio::join!(send(request), killed);
             answer
