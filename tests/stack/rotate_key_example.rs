@@ -61,7 +61,7 @@ impl<'a> Agent<'a> {
             .current_dir(self.folder.path())
             .env("PATH", format!("{}:{path}", programs.display()))
             .env("no_proxy", "127.0.0.1")
-            .env("DEATHS", self.folder.path().join("deaths"))
+            .env("RUNS", self.folder.path().join("runs"))
             .stdin(Stdio::null())
             .process_group(0)
             .output()
@@ -103,7 +103,7 @@ impl<'a> Agent<'a> {
         let files = fs::read_dir(self.folder.path()).unwrap();
         let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
         let mut names: Vec<_> = names
-            .filter(|name| name != "deaths" && name != "key.lock")
+            .filter(|name| name != "runs" && name != "key.lock")
             .collect();
         names.sort();
         assert_eq!(names, ["key"], "{case}");
@@ -160,9 +160,9 @@ fn the_script_repeats_a_lost_request_or_answer() {
     });
 }
 
-/// Wraps each program of the script so that the script is killed when it runs its program with this number.
-fn deadly_programs(folder: &Path, number: usize) {
-    for program in PROGRAMS {
+/// Wraps programs of the script so that `action` happens when the script runs one of them for the time `number`.
+fn faulty_programs(folder: &Path, programs: &[&str], number: usize, action: &str) {
+    for program in programs {
         let real = std::env::var("PATH").unwrap();
         let real = real
             .split(':')
@@ -170,7 +170,7 @@ fn deadly_programs(folder: &Path, number: usize) {
         let real = real.into_iter().find(|path| path.exists());
         let real = real.unwrap_or_else(|| panic!("the script needs {program}"));
         let shim = format!(
-            "#!/bin/bash\necho x >>\"$DEATHS\"\n(($(wc -l <\"$DEATHS\") != {number})) || kill -KILL 0\nexec {} \"$@\"\n",
+            "#!/bin/bash\necho x >>\"$RUNS\"\n(($(wc -l <\"$RUNS\") != {number})) || {action}\nexec {} \"$@\"\n",
             real.display()
         );
         let path = folder.join(program);
@@ -187,7 +187,7 @@ fn the_script_can_be_killed_before_each_program_that_it_runs() {
         loop {
             let agent = Agent::new(&tenant).await;
             let programs = tempfile::tempdir().unwrap();
-            deadly_programs(programs.path(), killed + 1);
+            faulty_programs(programs.path(), &PROGRAMS, killed + 1, "kill -KILL 0");
             let output = agent.run_with("60", programs.path()).await;
             if output.status.success() {
                 break;
@@ -201,6 +201,69 @@ fn the_script_can_be_killed_before_each_program_that_it_runs() {
             agent.assert_rotated(&case).await;
         }
         assert!(killed >= 15, "{killed}");
+    });
+}
+
+#[test]
+fn the_script_keeps_the_new_key_if_a_program_fails() {
+    run(async {
+        let tenant = Tenant::fresh();
+        // A program that is not installed, that fails, and one that fails after it has written half of its output.
+        let faults = ["exit 127", "exit 5", "{ echo eyJ; exit 5; }"];
+        for (program, fewest) in [("curl", 4), ("jq", 4), ("flock", 2)] {
+            for fault in faults {
+                let mut failures = 0;
+                loop {
+                    let agent = Agent::new(&tenant).await;
+                    let programs = tempfile::tempdir().unwrap();
+                    faulty_programs(programs.path(), &[program], failures + 1, fault);
+                    let output = agent.run_with("60", programs.path()).await;
+                    if output.status.success() {
+                        break;
+                    }
+                    failures += 1;
+                    let case = format!("{program}: {fault}: run {failures}");
+                    assert_eq!(tenant.verdict(&agent.key()).await, "active", "{case}");
+                    let (succeeded, text) = agent.run("60").await;
+                    assert!(succeeded, "{case}: {text}");
+                    agent.assert_rotated(&case).await;
+                }
+                assert!(failures >= fewest, "{program}: {failures}");
+            }
+        }
+    });
+}
+
+#[test]
+fn the_script_checks_its_programs_before_it_sends_anything() {
+    run(async {
+        let tenant = Tenant::fresh();
+        let agent = Agent::new(&tenant).await;
+        for program in ["curl", "jq", "flock"] {
+            let programs = tempfile::tempdir().unwrap();
+            faulty_programs(programs.path(), &[program], 1, "exit 127");
+            let output = agent.run_with("60", programs.path()).await;
+            let text = String::from_utf8(output.stderr).unwrap();
+            assert!(!output.status.success() && text.contains(program), "{text}");
+            assert!(agent.relay.take_calls().is_empty(), "{program}");
+            fs::remove_file(agent.folder.path().join("runs")).unwrap();
+        }
+    });
+}
+
+#[test]
+fn the_script_keeps_a_new_key_that_it_cannot_validate_yet() {
+    run(async {
+        let tenant = Tenant::fresh();
+        let agent = Agent::new(&tenant).await;
+        let unavailable = ("/v1/access-keys/validate", Fault::InternalError);
+        agent.relay.set_fault(Some(unavailable));
+        agent.fails("500 not an answer of access-keys").await;
+        let new = fs::read_to_string(agent.folder.path().join("key.new")).unwrap();
+        agent.relay.set_fault(None);
+        assert!(agent.run("60").await.0);
+        assert_eq!(agent.key(), new.trim_end());
+        agent.assert_rotated("validated later").await;
     });
 }
 

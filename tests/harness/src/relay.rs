@@ -63,8 +63,8 @@ impl Relay {
         }
     }
 
-    /// Applies a fault to a call from now on: [`Fault::DropBefore`], [`Fault::DropAfter`], or [`Fault::Hold`], which
-    /// never answers. `None` removes the fault.
+    /// Applies a fault to a call from now on: [`Fault::DropBefore`], [`Fault::DropAfter`], [`Fault::InternalError`], or
+    /// [`Fault::Hold`], which never answers. `None` removes the fault.
     pub fn set_fault(&self, fault: Option<(&str, Fault)>) {
         let fault = fault.map(|(call, fault)| (call.to_owned(), fault));
         *self.shared.fault.lock().unwrap() = fault;
@@ -75,6 +75,10 @@ impl Relay {
         std::mem::take(&mut *self.shared.calls.lock().unwrap())
     }
 }
+
+/// The answer of a gateway whose service fails.
+const FAILURE: &[u8] =
+    b"HTTP/1.1 500 x\r\nconnection: close\r\ncontent-length: 15\r\n\r\n<html>no</html>";
 
 struct Request {
     method: Method,
@@ -142,6 +146,7 @@ impl Shared {
         match fault {
             Some((_, Fault::DropBefore)) => return None,
             Some((_, Fault::Hold)) => pending::<()>().await,
+            Some((_, Fault::InternalError)) => return stream.write_all(FAILURE).await.ok(),
             _ => {}
         }
         let answer = self.forward(request).await?;
