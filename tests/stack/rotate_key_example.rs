@@ -7,7 +7,7 @@ use std::{
     process::{Output, Stdio},
 };
 
-use harness::{Fault, Relay, Tenant, code, run, secrets, stack};
+use harness::{Fault, Relay, Tenant, code, now, run, secrets, send, stack};
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::process::Command;
@@ -218,11 +218,12 @@ fn the_script_keeps_the_new_key_if_a_program_fails() {
                     let programs = tempfile::tempdir().unwrap();
                     faulty_programs(programs.path(), &[program], failures + 1, fault);
                     let output = agent.run_with("60", programs.path()).await;
+                    let case = format!("{program}: {fault}: run {}", failures + 1);
                     if output.status.success() {
+                        agent.assert_rotated(&case).await;
                         break;
                     }
                     failures += 1;
-                    let case = format!("{program}: {fault}: run {failures}");
                     assert_eq!(tenant.verdict(&agent.key()).await, "active", "{case}");
                     let (succeeded, text) = agent.run("60").await;
                     assert!(succeeded, "{case}: {text}");
@@ -300,6 +301,58 @@ fn the_script_starts_a_new_request_after_a_user_has_rotated_the_key() {
         assert!(agent.run("0").await.0);
         assert_eq!(tenant.verdict(&agent.key()).await, "active");
         assert_eq!(tenant.record(&agent.id).await["generation"], 3);
+    });
+}
+
+#[test]
+fn the_script_fails_if_the_file_contains_a_replaced_secret() {
+    run(async {
+        let tenant = Tenant::fresh();
+        let agent = Agent::new(&tenant).await;
+        let body = json!({ "role": "viewer", "max_clusters": 1, "self_rotate": true });
+        let newest = tenant.rotate(&agent.id, body).await;
+        for _ in 0..2 {
+            agent.fails("store the newest secret").await;
+            assert_eq!(agent.key(), agent.old);
+        }
+        agent.write(&newest);
+        let (succeeded, text) = agent.run("60").await;
+        assert!(succeeded && text.contains("already rotated"), "{text}");
+    });
+}
+
+#[test]
+fn the_script_fails_after_somebody_else_has_received_its_new_key() {
+    run(async {
+        let tenant = Tenant::fresh();
+        let agent = Agent::new(&tenant).await;
+        let lost = ("/v1/access-keys/rotate", Fault::DropAfter);
+        agent.relay.set_fault(Some(lost));
+        agent.fails("run the script again").await;
+        agent.relay.set_fault(None);
+        // Another program repeats the request and uses the new key.
+        let request = fs::read_to_string(agent.folder.path().join("key.request")).unwrap();
+        let (idempotency_key, _) = request.split_once(' ').unwrap();
+        let body = json!({ "overlap_seconds": 60 });
+        let repeated = tenant.self_rotation(&agent.old, &body);
+        let repeated = repeated.header("idempotency-key", idempotency_key);
+        let taken = send(repeated).await.expect(200);
+        assert_eq!(tenant.verdict(taken.string("access_key")).await, "active");
+        agent.fails("idempotency_key_completed").await;
+        agent.fails("store the newest secret").await;
+    });
+}
+
+#[test]
+fn the_script_fails_if_the_clock_is_behind_the_last_rotation() {
+    run(async {
+        let tenant = Tenant::fresh();
+        let agent = Agent::new(&tenant).await;
+        assert!(agent.run("60").await.0);
+        let rotated = json!({ ":at": { "N": (now() + 3600).to_string() } });
+        let update = "SET rotated_at = :at";
+        tenant.edit_key("admin", &agent.id, update, rotated).await;
+        agent.fails("set the clock").await;
     });
 }
 
