@@ -269,6 +269,40 @@ fn the_script_keeps_a_new_key_that_it_cannot_validate_yet() {
 }
 
 #[test]
+fn the_script_checks_the_overlap_before_it_saves_a_request() {
+    run(async {
+        let tenant = Tenant::fresh();
+        let agent = Agent::new(&tenant).await;
+        for overlap in [
+            "700000", "604801", "0900", "010", "00", "-1", "1.5", "1e3", "x",
+        ] {
+            let (succeeded, text) = agent.run(overlap).await;
+            assert!(!succeeded && text.contains("0 to 604800"), "{text}");
+            assert!(!agent.folder.path().join("key.request").exists());
+        }
+        let (succeeded, text) = agent.run("604800").await;
+        assert!(succeeded, "{text}");
+        agent.assert_rotated("longest overlap").await;
+    });
+}
+
+#[test]
+fn the_script_forgets_a_request_that_is_not_valid() {
+    run(async {
+        let tenant = Tenant::fresh();
+        for overlap in ["700000", "010"] {
+            let agent = Agent::new(&tenant).await;
+            let request = format!("00000000-0000-4000-8000-000000000000 {overlap}\n");
+            fs::write(agent.folder.path().join("key.request"), request).unwrap();
+            agent.fails("the key was not rotated: 400").await;
+            let (succeeded, text) = agent.run("60").await;
+            assert!(succeeded, "{overlap}: {text}");
+            agent.assert_rotated(overlap).await;
+        }
+    });
+}
+
+#[test]
 fn the_script_refuses_what_it_must_not_rotate() {
     run(async {
         let tenant = Tenant::fresh();
@@ -318,6 +352,22 @@ fn the_script_fails_if_the_file_contains_a_replaced_secret() {
         agent.write(&newest);
         let (succeeded, text) = agent.run("60").await;
         assert!(succeeded && text.contains("already rotated"), "{text}");
+    });
+}
+
+#[test]
+fn the_script_forgets_a_request_that_another_rotation_has_overtaken() {
+    run(async {
+        let tenant = Tenant::fresh();
+        let agent = Agent::new(&tenant).await;
+        let lost = ("/v1/access-keys/rotate", Fault::DropBefore);
+        agent.relay.set_fault(Some(lost));
+        agent.fails("run the script again").await;
+        agent.relay.set_fault(None);
+        let body = json!({ "role": "viewer", "max_clusters": 1, "self_rotate": true });
+        tenant.rotate(&agent.id, body).await;
+        agent.fails("409 key_superseded").await;
+        agent.fails("store the newest secret").await;
     });
 }
 
