@@ -8,8 +8,8 @@ use std::{
 };
 
 use harness::{
-    Fault, InvokeError, Relay, RuntimeApi, SecretsManager, Tenant, code, events, eventually, run,
-    secrets, send, stack,
+    Fault, InvokeError, Relay, RuntimeApi, SecretsManager, Tenant, code, events, eventually, now,
+    rfc3339, run, secrets, send, stack,
 };
 use serde_json::{Value, json};
 use tokio::{
@@ -133,6 +133,15 @@ async fn assert_rotated(rotator: &Rotator, tenant: &Tenant<'_>, id: &str, old: &
     rotator.assert_secrecy("").await;
 }
 
+/// Sets the time of the key's last rotation to `age` seconds ago. Returns that time.
+async fn backdate_rotation(tenant: &Tenant<'_>, id: &str, age: i64) -> i64 {
+    let at = now() - age;
+    let values = json!({ ":at": { "N": at.to_string() } });
+    let update = "SET rotated_at = :at";
+    tenant.edit_key("admin", id, update, values).await;
+    at
+}
+
 /// The calls of each step, in a rotation that succeeds.
 async fn calls(rotator: &Rotator, tenant: &Tenant<'_>) -> Vec<(&'static str, String)> {
     let (id, old) = new_secret(rotator, tenant).await;
@@ -170,6 +179,7 @@ fn a_rotation_survives_the_failure_of_each_call_before_and_after_its_effect() {
         let names: BTreeSet<&str> = calls.iter().map(|(_, call)| call.as_str()).collect();
         let expected = BTreeSet::from([
             "/v1/access-keys/rotate",
+            "/v1/access-keys/self",
             "/v1/access-keys/validate",
             "DescribeSecret",
             "GetSecretValue AWSCURRENT",
@@ -232,11 +242,39 @@ fn a_finished_rotation_can_be_repeated_and_another_one_follows() {
             rotator.aws.secret().cancel();
         }
         let second = rotator.value("AWSCURRENT");
+        backdate_rotation(&tenant, &id, 60).await;
         let token = rotator.aws.secret().rotate();
         rotator.steps(&token).await.unwrap();
         assert_eq!(rotator.value("AWSPREVIOUS"), second);
         assert_eq!(tenant.record(&id).await["generation"], 2);
         assert_eq!(tenant.verdict(&rotator.value("AWSCURRENT")).await, "active");
+    });
+}
+
+#[test]
+fn a_rotation_waits_until_the_overlap_of_the_last_one_has_ended() {
+    run(async {
+        let (tenant, rotator) = (Tenant::fresh(), Rotator::start(60).await);
+        let (id, old) = new_secret(&rotator, &tenant).await;
+        let token = rotator.aws.secret().rotate();
+        rotator.steps(&token).await.unwrap();
+        rotator.aws.secret().cancel();
+        let second = rotator.value("AWSCURRENT");
+        let token = rotator.aws.secret().rotate();
+        for age in [0, 30, 55, -3600] {
+            let at = backdate_rotation(&tenant, &id, age).await;
+            let (since, until) = (rfc3339(at), rfc3339(at + 60));
+            let expected = format!("rotated at {since}, so wait until {until}");
+            rotator.fails("createSecret", &token, &expected).await;
+        }
+        rotator.fails("createSecret", &token, "revoke it").await;
+        // Nothing has changed, so agents can still use both secrets.
+        assert_rotated(&rotator, &tenant, &id, &old).await;
+        assert!(rotator.aws.secret().value("AWSPENDING").is_none());
+        backdate_rotation(&tenant, &id, 60).await;
+        rotator.steps(&token).await.unwrap();
+        assert_eq!(rotator.value("AWSPREVIOUS"), second);
+        assert_eq!(tenant.record(&id).await["generation"], 2);
     });
 }
 
@@ -409,6 +447,8 @@ fn a_secret_that_a_user_has_stored_is_rotated_next() {
         rotator.aws.secret().cancel();
         rotator.aws.secret().put_current(&newest);
         let token = rotator.aws.secret().rotate();
+        rotator.fails("createSecret", &token, "wait until").await;
+        backdate_rotation(&tenant, &id, 60).await;
         rotator.steps(&token).await.unwrap();
         assert_eq!(tenant.record(&id).await["generation"], 3);
         assert_eq!(tenant.validate(&newest).await["superseded"], true);

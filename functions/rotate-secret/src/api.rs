@@ -1,8 +1,8 @@
-//! The two calls to the API of access-keys. This module retries neither, because Secrets Manager repeats the rotation.
+//! The calls to the API of access-keys. This module does not retry them, because Secrets Manager repeats the rotation.
 
 use std::{error::Error as StdError, time::Duration};
 
-use access_keys::process::config::Environment;
+use access_keys::process::{clock, config::Environment};
 use bytes::Bytes;
 use http::{Request, StatusCode, Uri, header, request::Builder};
 use http_body_util::{BodyExt, Full, Limited};
@@ -17,6 +17,13 @@ const PATIENCE: Duration = Duration::from_secs(8);
 const LONGEST_RESPONSE: usize = 64 << 10;
 /// The longest overlap that a rotation accepts, in seconds.
 const LONGEST_OVERLAP: u32 = 7 * 86_400;
+
+/// The overlap after a rotation: from when, and until when, the service accepts both secrets.
+#[derive(Debug)]
+pub(crate) struct Overlap {
+    pub since: String,
+    pub until: String,
+}
 
 type Cause = Box<dyn StdError + Send + Sync>;
 
@@ -37,6 +44,29 @@ impl Api {
                 *seconds <= LONGEST_OVERLAP
             }),
         }
+    }
+
+    /// The overlap of the last rotation, if it has not ended and `key` is the newest secret. Another rotation would end
+    /// the other secret immediately. `None` also if the service refuses the key, because a rotation then says why.
+    pub(crate) async fn overlap(&self, key: &Key) -> Result<Option<Overlap>, Error> {
+        let request = Request::get(format!("{}/v1/access-keys/self", self.url))
+            .header(header::AUTHORIZATION, format!("Bearer {}", key.reveal()));
+        let (status, answer) = call(request, &Value::Null).await?;
+        if status != StatusCode::OK {
+            return refusal(status, &answer).map(|_| None);
+        }
+        let is_newest = answer["superseded"].is_null();
+        let Some(since) = answer["rotated_at"].as_str().filter(|_| is_newest) else {
+            return Ok(None);
+        };
+        let rotated_at = since.parse().map_err(|_| Error::Response(status))?;
+        let age = clock::now().since(rotated_at);
+        let overlap = Duration::from_secs(self.overlap_seconds.into());
+        let has_ended = age.is_some_and(|age| age >= overlap);
+        Ok((!has_ended).then(|| Overlap {
+            since: rotated_at.to_string(),
+            until: (rotated_at + overlap).to_string(),
+        }))
     }
 
     /// Rotates a key. While the new secret is unused, the call can be repeated with the same `idempotency_key` for 24
@@ -110,7 +140,11 @@ async fn send(request: Builder, body: &Value) -> Result<(StatusCode, Value), Cau
         .build();
     let client = Client::builder(TokioExecutor::new()).build(connector);
     let request = request.header(header::CONTENT_TYPE, "application/json");
-    let request = request.body(Full::new(Bytes::from(body.to_string())))?;
+    let body = match body {
+        Value::Null => Bytes::new(),
+        body => Bytes::from(body.to_string()),
+    };
+    let request = request.body(Full::new(body))?;
     let response = client.request(request).await?;
     let status = response.status();
     let body = Limited::new(response.into_body(), LONGEST_RESPONSE);

@@ -26,7 +26,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::{
-    api::Api,
+    api::{Api, Overlap},
     key::Key,
     secret::{CURRENT, NEWEST, PENDING, Secret},
 };
@@ -68,6 +68,11 @@ enum Error {
     Unreachable(#[source] Box<dyn StdError + Send + Sync>),
     #[error("SERVICE_URL responds with {0}: check the URL, and that access-keys is available")]
     Response(StatusCode),
+    #[error(
+        "the key was rotated at {}, so wait until {}, because another rotation would end the replaced secret, which \
+         agents may still use. If the key has leaked, revoke it instead", .0.since, .0.until
+    )]
+    TooEarly(Overlap),
     #[error("the key cannot rotate itself ({0}): {RUNBOOK}")]
     Refused(String),
     #[error("the new secret of the key is refused ({0}): {RUNBOOK}")]
@@ -173,6 +178,9 @@ impl App {
             return Ok(());
         }
         let current = secret.key(CURRENT, None).await?;
+        if let Some(overlap) = self.api.overlap(&current).await? {
+            return Err(Error::TooEarly(overlap));
+        }
         let new = match self.api.rotate(&current, version).await? {
             Ok(new) => new,
             Err(code) => {
