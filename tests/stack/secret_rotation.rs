@@ -334,39 +334,107 @@ fn a_rotation_does_not_take_a_secret_that_is_no_longer_the_newest() {
     });
 }
 
+/// Rotates the key as another run of `createSecret` does. Returns the new secret.
+async fn rotate_in_another_run(tenant: &Tenant<'_>, old: &str, token: &str) -> String {
+    let request = tenant.self_rotation(old, &json!({ "overlap_seconds": 60 }));
+    let rotated = send(request.header("idempotency-key", token)).await;
+    rotated.expect(200).string("access_key").to_owned()
+}
+
+/// Begins a rotation whose pending secret is already replaced: two runs have rotated the key, and the first one has
+/// stored its secret after the second one has rotated. Returns the id, the old secret and the token.
+async fn overlapping_runs(rotator: &Rotator, tenant: &Tenant<'_>) -> (String, String, String) {
+    let (id, old) = new_secret(rotator, tenant).await;
+    let token = rotator.aws.secret().rotate();
+    let first = rotate_in_another_run(tenant, &old, &token).await;
+    rotate_in_another_run(tenant, &old, &token).await;
+    let stages = ["AWSPENDING", "ACCESSKEYNEWEST"];
+    rotator.aws.secret().store(&token, &first, &stages).unwrap();
+    rotator.step("createSecret", &token).await.unwrap();
+    (id, old, token)
+}
+
 #[test]
-fn a_secret_that_overlapping_runs_have_replaced_is_replaced_once_more() {
+fn a_secret_that_overlapping_runs_have_replaced_does_not_become_current() {
+    run(async {
+        let (tenant, rotator) = (Tenant::fresh(), Rotator::start(60).await);
+        let (id, old, token) = overlapping_runs(&rotator, &tenant).await;
+        let replaced = rotator.value("AWSPENDING");
+        rotator.fails("testSecret", &token, "overlapped").await;
+        assert_ne!(rotator.value("AWSCURRENT"), replaced);
+        assert_eq!(
+            rotator.value("ACCESSKEYNEWEST"),
+            rotator.value("AWSCURRENT")
+        );
+        assert_rotated(&rotator, &tenant, &id, &old).await;
+        for step in STEPS {
+            rotator.fails(step, &token, "not AWSPENDING").await;
+        }
+        let second = rotator.value("AWSCURRENT");
+        backdate_rotation(&tenant, &id, 60).await;
+        let token = rotator.aws.secret().rotate();
+        rotator.steps(&token).await.unwrap();
+        assert_eq!(rotator.value("AWSPREVIOUS"), second);
+        assert_eq!(tenant.record(&id).await["generation"], 2);
+    });
+}
+
+#[test]
+fn the_end_of_overlapping_runs_survives_an_interruption_before_and_after_each_call() {
+    run(async {
+        let (tenant, rotator) = (Tenant::fresh(), Rotator::start(60).await);
+        let (_, _, token) = overlapping_runs(&rotator, &tenant).await;
+        rotator.relay.take_calls();
+        rotator.fails("testSecret", &token, "overlapped").await;
+        let calls = rotator.relay.take_calls();
+        assert!(calls.len() >= 10, "{calls:?}");
+        for (index, call) in calls.iter().enumerate() {
+            for fault in [Fault::DropBefore, Fault::DropAfter] {
+                let case = format!("{call} ({index}): {fault:?}");
+                let (id, old, token) = overlapping_runs(&rotator, &tenant).await;
+                rotator.relay.interrupt(Some((index + 1, fault)));
+                rotator.step("testSecret", &token).await.expect_err(&case);
+                rotator.relay.interrupt(None);
+                rotator.steps(&token).await.expect_err(&case);
+                assert!(rotator.aws.secret().value("AWSPENDING").is_none(), "{case}");
+                let current = rotator.value("AWSCURRENT");
+                assert_eq!(code(&tenant.validate(&current).await), "active", "{case}");
+                assert_rotated(&rotator, &tenant, &id, &old).await;
+            }
+        }
+    });
+}
+
+#[test]
+fn a_run_that_another_one_has_overtaken_saves_the_only_valid_secret() {
     run(async {
         let (tenant, rotator) = (Tenant::fresh(), Rotator::start(60).await);
         let (id, old) = new_secret(&rotator, &tenant).await;
         let token = rotator.aws.secret().rotate();
-        // Two runs rotate the key, and the first one stores its secret after the second one has rotated.
-        let body = json!({ "overlap_seconds": 60 });
-        let rotation = || {
-            tenant
-                .self_rotation(&old, &body)
-                .header("idempotency-key", &token)
-        };
-        let first = send(rotation()).await.expect(200);
-        send(rotation()).await.expect(200);
-        let first = first.string("access_key");
-        let stages = ["AWSPENDING", "ACCESSKEYNEWEST"];
-        rotator.aws.secret().store(&token, first, &stages).unwrap();
-        assert_eq!(tenant.verdict(first).await, "invalid");
-
+        let other = rotate_in_another_run(&tenant, &old, &token).await;
+        rotator.aws.secret().overtaken_by = Some(other.clone());
         rotator.step("createSecret", &token).await.unwrap();
-        for lost in ["/v1/access-keys/rotate", "PutSecretValue"] {
-            rotator.relay.set_fault(Some((lost, Fault::DropAfter)));
-            assert!(rotator.step("testSecret", &token).await.is_err());
-        }
-        rotator.relay.set_fault(None);
-        rotator
-            .fails("testSecret", &token, "another rotation")
-            .await;
-        assert_eq!(rotator.value("AWSCURRENT").trim_end(), old);
-        let token = rotator.aws.secret().rotate();
-        rotator.steps(&token).await.unwrap();
+        assert_eq!(rotator.value("AWSPENDING"), other);
+        assert_eq!(tenant.verdict(&other).await, "invalid");
+        let saved = rotator.value("ACCESSKEYNEWEST");
+        assert_eq!(tenant.verdict(&saved).await, "active");
+        rotator.fails("testSecret", &token, "overlapped").await;
+        assert_eq!(rotator.value("AWSCURRENT"), saved);
         assert_rotated(&rotator, &tenant, &id, &old).await;
+    });
+}
+
+#[test]
+fn a_run_that_another_one_has_overtaken_keeps_the_stored_secret_if_it_is_valid() {
+    run(async {
+        let (tenant, rotator) = (Tenant::fresh(), Rotator::start(60).await);
+        new_secret(&rotator, &tenant).await;
+        let (_, valid) = tenant.key("admin", "viewer").await;
+        let token = rotator.aws.secret().rotate();
+        rotator.aws.secret().overtaken_by = Some(valid.clone());
+        rotator.step("createSecret", &token).await.unwrap();
+        assert_eq!(rotator.value("AWSPENDING"), valid);
+        assert_eq!(rotator.value("ACCESSKEYNEWEST"), valid);
     });
 }
 

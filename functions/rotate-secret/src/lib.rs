@@ -7,7 +7,8 @@
 //!    `AWSPENDING`. The token is also the `Idempotency-Key`. If the new secret is lost before it is stored, nobody has
 //!    used it, so the service replaces it.
 //! 2. `setSecret` does nothing, because the service has created the new secret and already accepts it.
-//! 3. `testSecret` validates the pending secret.
+//! 3. `testSecret` validates the pending secret. If overlapping runs of `createSecret` have stored one that is already
+//!    replaced, the step makes the newest secret `AWSCURRENT`, and ends the rotation.
 //! 4. `finishSecret` moves `AWSCURRENT` to the pending version.
 //!
 //! Until the overlap ends, the service accepts the replaced secret as well.
@@ -28,7 +29,7 @@ use serde_json::Value;
 use crate::{
     api::{Api, Overlap},
     key::Key,
-    secret::{CURRENT, NEWEST, PENDING, Secret},
+    secret::{CURRENT, NEWEST, PENDING, Secret, Stored},
 };
 
 pub struct App {
@@ -45,6 +46,9 @@ impl App {
     }
 }
 
+/// The code of a secret that the service does not know.
+const INVALID: &str = "invalid";
+
 const RUNBOOK: &str = "see \"Keys in Secrets Manager\" in the runbook";
 
 /// Why a step failed, and what to do about it.
@@ -54,7 +58,7 @@ enum Error {
     InvalidEvent,
     #[error("the secret has no rotation: turn it on")]
     RotationDisabled,
-    #[error("the version of this rotation is not {PENDING}: start another rotation")]
+    #[error("the version of this rotation is not {PENDING}: {RUNBOOK}")]
     NotPending,
     #[error("{0} of Secrets Manager fails: check the permissions of the function")]
     SecretsManager(&'static str, #[source] Box<dyn StdError + Send + Sync>),
@@ -78,7 +82,8 @@ enum Error {
     #[error("the new secret of the key is refused ({0}): {RUNBOOK}")]
     Inactive(String),
     #[error(
-        "two runs of createSecret have overlapped, and the wrong secret was stored: start another rotation"
+        "two runs of createSecret have overlapped. {CURRENT} is now the newest secret of the key, and the next \
+         rotation is possible after the overlap"
     )]
     Overlapped,
 }
@@ -185,19 +190,34 @@ impl App {
             Ok(new) => new,
             Err(code) => {
                 let newest = self.newest(secret, &current).await?;
-                newest.ok_or(Error::Refused(code))?
+                newest.ok_or(Error::Refused(code))?.key
             }
         };
-        secret.put(Some(version), &new, &[PENDING, NEWEST]).await
+        let stored = secret.put(Some(version), &new, &[PENDING, NEWEST]).await?;
+        match stored {
+            Some(_) => Ok(()),
+            None => self.save_beside(secret, version, &new).await,
+        }
     }
 
-    /// The secret with which a cancelled rotation has replaced the current one, if it is still the newest secret.
-    async fn newest(&self, secret: Secret<'_>, current: &Key) -> Result<Option<Key>, Error> {
+    /// Saves the secret of this run if an overlapping run has already stored its own one, which the service does not
+    /// know, because it was replaced. `testSecret` then finds the secret of this run by its label.
+    async fn save_beside(&self, secret: Secret<'_>, version: &str, new: &Key) -> Result<(), Error> {
+        let stored = secret.key(PENDING, Some(version)).await?;
+        match self.api.validate(&stored).await? {
+            Err(code) if code == INVALID => secret.put(None, new, &[NEWEST]).await.map(drop),
+            _ => Ok(()),
+        }
+    }
+
+    /// The secret with which an earlier run has replaced the current one, if it is still the newest secret.
+    async fn newest(&self, secret: Secret<'_>, current: &Key) -> Result<Option<Stored>, Error> {
         let newest = secret.find(NEWEST, None).await?;
-        let Some(newest) = newest.filter(|newest| newest.replaces(current)) else {
+        let Some(newest) = newest.filter(|newest| newest.key.replaces(current)) else {
             return Ok(None);
         };
-        Ok(self.api.validate(&newest).await?.is_ok().then_some(newest))
+        let validated = self.api.validate(&newest.key).await?;
+        Ok(validated.is_ok().then_some(newest))
     }
 
     /// Validates the pending secret.
@@ -205,23 +225,43 @@ impl App {
         let pending = secret.key(PENDING, Some(version)).await?;
         match self.api.validate(&pending).await? {
             Ok(()) => Ok(()),
-            Err(code) if code == "invalid" => self.replace(secret, version).await,
+            Err(code) if code == INVALID => self.replace(secret, version).await,
             Err(code) => Err(Error::Inactive(code)),
         }
     }
 
-    /// Replaces a pending secret that the service does not know. This happens if two runs of `createSecret` overlap:
-    /// the second run makes the service replace the secret of the first run, which the first run then stores. A version
-    /// never changes, so the replacement is stored in a new version, where the next rotation finds it.
+    /// Ends a rotation whose pending secret the service does not know. This happens if two runs of `createSecret`
+    /// overlap: the second run makes the service replace the secret of the first run, which the first run then stores.
+    /// A version never changes, so another version with the newest secret becomes current, without the pending one.
     async fn replace(&self, secret: Secret<'_>, version: &str) -> Result<(), Error> {
-        let current = secret.key(CURRENT, None).await?;
-        let new = self
-            .api
-            .rotate(&current, version)
-            .await?
-            .map_err(Error::Inactive)?;
-        secret.put(None, &new, &[NEWEST]).await?;
+        let current = secret.find(CURRENT, None).await?;
+        let current = current.ok_or(Error::NoValue(CURRENT))?;
+        // An earlier run may have moved the label already, and have failed before it removed the other one.
+        if self.api.validate(&current.key).await?.is_err() {
+            let newest = match self.newest(secret, &current.key).await? {
+                Some(newest) => newest.version,
+                None => self.reissue(secret, &current.key, version).await?,
+            };
+            let current = Some(&*current.version);
+            secret.move_label(CURRENT, current, Some(&newest)).await?;
+        }
         secret.move_label(PENDING, Some(version), None).await?;
         Err(Error::Overlapped)
+    }
+
+    /// Repeats the rotation, and stores the new secret in another version. Returns that version. A secret is validated
+    /// only after it is stored, because the service does not replace a secret that was used.
+    async fn reissue(
+        &self,
+        secret: Secret<'_>,
+        current: &Key,
+        version: &str,
+    ) -> Result<String, Error> {
+        let rotated = self.api.rotate(current, version).await?;
+        let new = rotated.map_err(Error::Inactive)?;
+        let stored = secret.put(None, &new, &[NEWEST]).await?;
+        let validated = self.api.validate(&new).await?;
+        validated.map_err(Error::Inactive)?;
+        stored.ok_or(Error::NoValue(NEWEST))
     }
 }

@@ -73,6 +73,12 @@ impl Description {
     }
 }
 
+/// A key, and the version that contains it.
+pub(crate) struct Stored {
+    pub key: Key,
+    pub version: String,
+}
+
 #[derive(Clone, Copy)]
 pub(crate) struct Secret<'a> {
     pub client: &'a Client,
@@ -95,7 +101,7 @@ impl Secret<'_> {
         self,
         stage: &'static str,
         version: Option<&str>,
-    ) -> Result<Option<Key>, Error> {
+    ) -> Result<Option<Stored>, Error> {
         let request = self.client.get_secret_value().secret_id(self.id);
         let request = request.set_version_id(version.map(str::to_owned));
         let value = match request.version_stage(stage).send().await {
@@ -110,7 +116,9 @@ impl Secret<'_> {
             Err(error) => return Err(failed("GetSecretValue")(error)),
         };
         let key = value.secret_string.as_deref().and_then(Key::parse);
-        key.ok_or(Error::NotAKey(stage)).map(Some)
+        let key = key.ok_or(Error::NotAKey(stage))?;
+        let version = value.version_id.unwrap_or_default();
+        Ok(Some(Stored { key, version }))
     }
 
     /// Like [`Self::find`], for a version that must have a value.
@@ -119,19 +127,18 @@ impl Secret<'_> {
         stage: &'static str,
         version: Option<&str>,
     ) -> Result<Key, Error> {
-        self.find(stage, version)
-            .await?
-            .ok_or(Error::NoValue(stage))
+        let stored = self.find(stage, version).await?;
+        Ok(stored.ok_or(Error::NoValue(stage))?.key)
     }
 
-    /// Stores a key in the given version, or in a new one. A version never changes, so a version that already has
-    /// another value keeps it.
+    /// Stores a key in the given version, or in a new one. Returns the version. A version never changes, so the result
+    /// is `None` if the version already has another value.
     pub(crate) async fn put(
         self,
         version: Option<&str>,
         key: &Key,
         stages: &[&str],
-    ) -> Result<(), Error> {
+    ) -> Result<Option<String>, Error> {
         let stages = stages.iter().map(|stage| (*stage).to_owned()).collect();
         let request = self.client.put_secret_value().secret_id(self.id);
         let request = request
@@ -139,14 +146,15 @@ impl Secret<'_> {
             .secret_string(key.reveal())
             .set_version_stages(Some(stages));
         match request.send().await {
+            Ok(stored) => Ok(stored.version_id),
             Err(error)
-                if !error
+                if error
                     .as_service_error()
                     .is_some_and(PutSecretValueError::is_resource_exists_exception) =>
             {
-                Err(failed("PutSecretValue")(error))
+                Ok(None)
             }
-            _ => Ok(()),
+            Err(error) => Err(failed("PutSecretValue")(error)),
         }
     }
 

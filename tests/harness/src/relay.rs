@@ -27,6 +27,7 @@ struct Shared {
     api: String,
     aws: String,
     fault: Mutex<Option<(String, Fault)>>,
+    interruption: Mutex<Option<(usize, Fault)>>,
     calls: Mutex<Vec<String>>,
 }
 
@@ -45,6 +46,7 @@ impl Relay {
             api: api.to_owned(),
             aws: aws.to_owned(),
             fault: Mutex::default(),
+            interruption: Mutex::default(),
             calls: Mutex::default(),
         });
         let accepting = shared.clone();
@@ -68,6 +70,13 @@ impl Relay {
     pub fn set_fault(&self, fault: Option<(&str, Fault)>) {
         let fault = fault.map(|(call, fault)| (call.to_owned(), fault));
         *self.shared.fault.lock().unwrap() = fault;
+    }
+
+    /// Applies a fault to the call with this number, counted from 1 and from now, and drops all later calls, as if the
+    /// caller had ended. `None` removes the fault.
+    pub fn interrupt(&self, interruption: Option<(usize, Fault)>) {
+        self.take_calls();
+        *self.shared.interruption.lock().unwrap() = interruption;
     }
 
     /// The calls since this method was last used: the path, or the AWS action with its staging label.
@@ -140,19 +149,30 @@ impl Shared {
         let mut stream = BufReader::new(stream);
         let request = Request::read(&mut stream).await?;
         let call = request.call();
-        let fault = self.fault.lock().unwrap().clone();
-        let fault = fault.filter(|(affected, _)| *affected == call);
-        self.calls.lock().unwrap().push(call);
+        let fault = self.fault_of(call);
         match fault {
-            Some((_, Fault::DropBefore)) => return None,
-            Some((_, Fault::Hold)) => pending::<()>().await,
-            Some((_, Fault::InternalError)) => return stream.write_all(FAILURE).await.ok(),
+            Some(Fault::DropBefore) => return None,
+            Some(Fault::Hold) => pending::<()>().await,
+            Some(Fault::InternalError) => return stream.write_all(FAILURE).await.ok(),
             _ => {}
         }
         let answer = self.forward(request).await?;
         match fault {
             None => stream.write_all(&answer).await.ok(),
             Some(_) => None,
+        }
+    }
+
+    /// Records a call. Returns its fault.
+    fn fault_of(&self, call: String) -> Option<Fault> {
+        let fault = self.fault.lock().unwrap().clone();
+        let fault = fault.filter(|(affected, _)| *affected == call);
+        let mut calls = self.calls.lock().unwrap();
+        calls.push(call);
+        match self.interruption.lock().unwrap().clone() {
+            Some((number, fault)) if calls.len() == number => Some(fault),
+            Some((number, _)) if calls.len() > number => Some(Fault::DropBefore),
+            _ => fault.map(|(_, fault)| fault),
         }
     }
 

@@ -30,6 +30,8 @@ pub struct SecretsManager {
 #[derive(Default)]
 pub struct Secret {
     pub is_rotation_enabled: bool,
+    /// What another run of `createSecret` stores in the pending version immediately before the next run does.
+    pub overtaken_by: Option<String>,
     versions: BTreeMap<String, Version>,
     next: u32,
 }
@@ -193,7 +195,13 @@ impl Secret {
         let stages = request["VersionStages"].as_array();
         let stages =
             stages.map(|stages| stages.iter().map(|stage| stage.as_str().unwrap()).collect());
-        self.store(token, value, &stages.unwrap_or(vec![CURRENT]))?;
+        let stages = stages.unwrap_or(vec![CURRENT]);
+        if stages.contains(&PENDING)
+            && let Some(other) = self.overtaken_by.take()
+        {
+            self.store(token, &other, &stages)?;
+        }
+        self.store(token, value, &stages)?;
         Ok(json!({ "ARN": ID, "Name": "agent", "VersionId": token }))
     }
 
