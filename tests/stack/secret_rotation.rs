@@ -19,6 +19,7 @@ use tokio::{
 
 const STEPS: [&str; 4] = ["createSecret", "setSecret", "testSecret", "finishSecret"];
 const TEMPLATE: &str = include_str!("../../infra/secret-rotation.yaml");
+const RUNBOOK: &str = include_str!("../../infra/README.md");
 const ARN: &str = "arn:aws:lambda:us-east-1:000000000000:function:rotate-secret";
 
 /// The function, the secret and a relay between them and the stack.
@@ -85,6 +86,10 @@ impl Rotator {
         Ok(())
     }
 
+    fn rotate(&self) -> String {
+        self.aws.secret().rotate().unwrap()
+    }
+
     fn value(&self, stage: &str) -> String {
         self.aws.secret().value(stage).unwrap()
     }
@@ -145,7 +150,7 @@ async fn backdate_rotation(tenant: &Tenant<'_>, id: &str, age: i64) -> i64 {
 /// The calls of each step, in a rotation that succeeds.
 async fn calls(rotator: &Rotator, tenant: &Tenant<'_>) -> Vec<(&'static str, String)> {
     let (id, old) = new_secret(rotator, tenant).await;
-    let token = rotator.aws.secret().rotate();
+    let token = rotator.rotate();
     let mut calls = Vec::new();
     rotator.relay.take_calls();
     for step in STEPS {
@@ -193,7 +198,7 @@ fn a_rotation_survives_the_failure_of_each_call_before_and_after_its_effect() {
             for fault in [Fault::DropBefore, Fault::DropAfter] {
                 let case = format!("{failing}: {call}: {fault:?}");
                 let (id, old) = new_secret(&rotator, &tenant).await;
-                let token = rotator.aws.secret().rotate();
+                let token = rotator.rotate();
                 for step in STEPS.into_iter().take_while(|step| *step != failing) {
                     rotator.step(step, &token).await.expect(&case);
                 }
@@ -214,7 +219,7 @@ fn a_call_without_an_answer_ends_before_lambda_ends_the_function() {
     run(async {
         let (tenant, rotator) = (Tenant::fresh(), Rotator::start(60).await);
         new_secret(&rotator, &tenant).await;
-        let token = rotator.aws.secret().rotate();
+        let token = rotator.rotate();
         for (call, message) in [
             ("/v1/access-keys/rotate", "SERVICE_URL"),
             ("DescribeSecret", "DescribeSecret"),
@@ -234,7 +239,7 @@ fn a_finished_rotation_can_be_repeated_and_another_one_follows() {
     run(async {
         let (tenant, rotator) = (Tenant::fresh(), Rotator::start(60).await);
         let (id, old) = new_secret(&rotator, &tenant).await;
-        let token = rotator.aws.secret().rotate();
+        let token = rotator.rotate();
         for _ in 0..2 {
             rotator.steps(&token).await.unwrap();
             assert_rotated(&rotator, &tenant, &id, &old).await;
@@ -243,7 +248,7 @@ fn a_finished_rotation_can_be_repeated_and_another_one_follows() {
         }
         let second = rotator.value("AWSCURRENT");
         backdate_rotation(&tenant, &id, 60).await;
-        let token = rotator.aws.secret().rotate();
+        let token = rotator.rotate();
         rotator.steps(&token).await.unwrap();
         assert_eq!(rotator.value("AWSPREVIOUS"), second);
         assert_eq!(tenant.record(&id).await["generation"], 2);
@@ -256,11 +261,11 @@ fn a_rotation_waits_until_the_overlap_of_the_last_one_has_ended() {
     run(async {
         let (tenant, rotator) = (Tenant::fresh(), Rotator::start(60).await);
         let (id, old) = new_secret(&rotator, &tenant).await;
-        let token = rotator.aws.secret().rotate();
+        let token = rotator.rotate();
         rotator.steps(&token).await.unwrap();
         rotator.aws.secret().cancel();
         let second = rotator.value("AWSCURRENT");
-        let token = rotator.aws.secret().rotate();
+        let token = rotator.rotate();
         for age in [0, 30, 55, -3600] {
             let at = backdate_rotation(&tenant, &id, age).await;
             let (since, until) = (rfc3339(at), rfc3339(at + 60));
@@ -283,7 +288,7 @@ fn a_rotation_finishes_even_after_the_overlap() {
     run(async {
         let (tenant, rotator) = (Tenant::fresh(), Rotator::start(0).await);
         let (_, old) = new_secret(&rotator, &tenant).await;
-        let token = rotator.aws.secret().rotate();
+        let token = rotator.rotate();
         let lost = ("/v1/access-keys/rotate", Fault::DropAfter);
         rotator.relay.set_fault(Some(lost));
         rotator.fails("createSecret", &token, "SERVICE_URL").await;
@@ -300,14 +305,14 @@ fn a_rotation_takes_the_secret_of_a_cancelled_one_even_after_the_overlap() {
         for overlap in [60, 0] {
             let (tenant, rotator) = (Tenant::fresh(), Rotator::start(overlap).await);
             let (id, old) = new_secret(&rotator, &tenant).await;
-            let cancelled = rotator.aws.secret().rotate();
+            let cancelled = rotator.rotate();
             rotator.step("createSecret", &cancelled).await.unwrap();
             let newest = rotator.value("AWSPENDING");
             rotator.aws.secret().cancel();
             rotator
                 .fails("testSecret", &cancelled, "not AWSPENDING")
                 .await;
-            let token = rotator.aws.secret().rotate();
+            let token = rotator.rotate();
             assert_ne!(token, cancelled);
             rotator.steps(&token).await.unwrap();
             assert_eq!(rotator.value("AWSCURRENT"), newest);
@@ -319,16 +324,38 @@ fn a_rotation_takes_the_secret_of_a_cancelled_one_even_after_the_overlap() {
 }
 
 #[test]
+fn another_rotation_begins_only_after_the_unfinished_one_was_finished_or_cancelled() {
+    run(async {
+        let (tenant, rotator) = (Tenant::fresh(), Rotator::start(60).await);
+        let (id, old) = new_secret(&rotator, &tenant).await;
+        let token = rotator.rotate();
+        for step in ["createSecret", "testSecret"] {
+            rotator.step(step, &token).await.unwrap();
+            let (code, message) = rotator.aws.secret().rotate().unwrap_err();
+            assert_eq!(code, "InvalidRequestException");
+            assert!(RUNBOOK.contains(message), "{message}");
+        }
+        // The operator runs the steps of the unfinished rotation, with the commands of the runbook.
+        rotator.steps(&token).await.unwrap();
+        assert_rotated(&rotator, &tenant, &id, &old).await;
+        let token = rotator.rotate();
+        rotator.aws.secret().rotate().unwrap_err();
+        rotator.aws.secret().cancel();
+        assert_ne!(rotator.rotate(), token);
+    });
+}
+
+#[test]
 fn a_rotation_does_not_take_a_secret_that_is_no_longer_the_newest() {
     run(async {
         let (tenant, rotator) = (Tenant::fresh(), Rotator::start(60).await);
         let (id, _) = new_secret(&rotator, &tenant).await;
-        let cancelled = rotator.aws.secret().rotate();
+        let cancelled = rotator.rotate();
         rotator.step("createSecret", &cancelled).await.unwrap();
         rotator.aws.secret().cancel();
         let body = json!({ "role": "viewer", "max_clusters": 1, "self_rotate": true });
         tenant.rotate(&id, body).await;
-        let token = rotator.aws.secret().rotate();
+        let token = rotator.rotate();
         rotator.fails("createSecret", &token, "invalid_key").await;
         assert!(rotator.aws.secret().value("AWSPENDING").is_none());
     });
@@ -345,7 +372,7 @@ async fn rotate_in_another_run(tenant: &Tenant<'_>, old: &str, token: &str) -> S
 /// stored its secret after the second one has rotated. Returns the id, the old secret and the token.
 async fn overlapping_runs(rotator: &Rotator, tenant: &Tenant<'_>) -> (String, String, String) {
     let (id, old) = new_secret(rotator, tenant).await;
-    let token = rotator.aws.secret().rotate();
+    let token = rotator.rotate();
     let first = rotate_in_another_run(tenant, &old, &token).await;
     rotate_in_another_run(tenant, &old, &token).await;
     let stages = ["AWSPENDING", "ACCESSKEYNEWEST"];
@@ -372,7 +399,7 @@ fn a_secret_that_overlapping_runs_have_replaced_does_not_become_current() {
         }
         let second = rotator.value("AWSCURRENT");
         backdate_rotation(&tenant, &id, 60).await;
-        let token = rotator.aws.secret().rotate();
+        let token = rotator.rotate();
         rotator.steps(&token).await.unwrap();
         assert_eq!(rotator.value("AWSPREVIOUS"), second);
         assert_eq!(tenant.record(&id).await["generation"], 2);
@@ -410,7 +437,7 @@ fn a_run_that_another_one_has_overtaken_saves_the_only_valid_secret() {
     run(async {
         let (tenant, rotator) = (Tenant::fresh(), Rotator::start(60).await);
         let (id, old) = new_secret(&rotator, &tenant).await;
-        let token = rotator.aws.secret().rotate();
+        let token = rotator.rotate();
         let other = rotate_in_another_run(&tenant, &old, &token).await;
         rotator.aws.secret().overtaken_by = Some(other.clone());
         rotator.step("createSecret", &token).await.unwrap();
@@ -430,7 +457,7 @@ fn a_run_that_another_one_has_overtaken_keeps_the_stored_secret_if_it_is_valid()
         let (tenant, rotator) = (Tenant::fresh(), Rotator::start(60).await);
         new_secret(&rotator, &tenant).await;
         let (_, valid) = tenant.key("admin", "viewer").await;
-        let token = rotator.aws.secret().rotate();
+        let token = rotator.rotate();
         rotator.aws.secret().overtaken_by = Some(valid.clone());
         rotator.step("createSecret", &token).await.unwrap();
         assert_eq!(rotator.value("AWSPENDING"), valid);
@@ -447,7 +474,7 @@ fn a_step_outside_of_a_rotation_changes_nothing() {
         for step in STEPS {
             rotator.fails(step, unknown, "not AWSPENDING").await;
         }
-        let token = rotator.aws.secret().rotate();
+        let token = rotator.rotate();
         rotator.aws.secret().is_rotation_enabled = false;
         for step in STEPS {
             rotator.fails(step, &token, "turn it on").await;
@@ -490,7 +517,7 @@ fn a_key_that_cannot_rotate_itself_stays_current() {
             (&rotated, "key_superseded"),
         ] {
             rotator.aws.secret().reset(key);
-            let token = rotator.aws.secret().rotate();
+            let token = rotator.rotate();
             rotator.fails("createSecret", &token, code).await;
             assert_eq!(&rotator.value("AWSCURRENT"), key);
             assert!(rotator.aws.secret().value("AWSPENDING").is_none());
@@ -503,18 +530,18 @@ fn a_secret_that_a_user_has_stored_is_rotated_next() {
     run(async {
         let (tenant, rotator) = (Tenant::fresh(), Rotator::start(60).await);
         let (id, _) = new_secret(&rotator, &tenant).await;
-        let token = rotator.aws.secret().rotate();
+        let token = rotator.rotate();
         rotator.steps(&token).await.unwrap();
         let body = json!({ "role": "viewer", "max_clusters": 1, "self_rotate": true });
         let newest = tenant.rotate(&id, body).await;
-        let token = rotator.aws.secret().rotate();
+        let token = rotator.rotate();
         rotator
             .fails("createSecret", &token, "key_superseded")
             .await;
         // The commands of the runbook.
         rotator.aws.secret().cancel();
         rotator.aws.secret().put_current(&newest);
-        let token = rotator.aws.secret().rotate();
+        let token = rotator.rotate();
         rotator.fails("createSecret", &token, "wait until").await;
         backdate_rotation(&tenant, &id, 60).await;
         rotator.steps(&token).await.unwrap();
@@ -530,7 +557,7 @@ fn a_new_secret_that_was_revoked_or_rotated_does_not_become_current() {
         let (tenant, rotator) = (Tenant::fresh(), Rotator::start(60).await);
         for code in ["revoked", "superseded"] {
             let (id, old) = new_secret(&rotator, &tenant).await;
-            let token = rotator.aws.secret().rotate();
+            let token = rotator.rotate();
             rotator.step("createSecret", &token).await.unwrap();
             match code {
                 "revoked" => tenant.revoke_by_id(&id).await,
@@ -552,7 +579,7 @@ fn a_value_that_is_not_an_access_key_is_not_sent_to_the_service() {
         let rotator = Rotator::start(60).await;
         for value in [r#"{"access_key":"x"}"#, "hunter2"] {
             rotator.aws.secret().reset(value);
-            let token = rotator.aws.secret().rotate();
+            let token = rotator.rotate();
             rotator.relay.take_calls();
             rotator.fails("createSecret", &token, "plain text").await;
             let calls = rotator.relay.take_calls();

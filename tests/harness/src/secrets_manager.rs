@@ -19,6 +19,7 @@ use tokio::{net::TcpListener, task::AbortHandle};
 const ID: &str = "arn:aws:secretsmanager:us-east-1:000000000000:secret:agent-AbCdEf";
 const CURRENT: &str = "AWSCURRENT";
 const PENDING: &str = "AWSPENDING";
+const UNFINISHED: &str = "A previous rotation isn't complete. That rotation will be reattempted.";
 
 /// Secrets Manager with one secret. Dropping this value ends the service.
 pub struct SecretsManager {
@@ -94,18 +95,18 @@ impl Secret {
         format!("{:08}-0000-4000-8000-000000000000", self.next)
     }
 
-    /// Begins a rotation, or resumes the unfinished one. Returns its token.
-    pub fn rotate(&mut self) -> String {
-        let unfinished = self.with_stage(PENDING);
-        if let Some(token) =
-            unfinished.filter(|token| !self.versions[token].stages.contains(CURRENT))
-        {
-            return token;
+    /// Begins a rotation, as `RotateSecret` does. Returns its token. While `AWSPENDING` is on another version than
+    /// `AWSCURRENT`, an earlier rotation is unfinished. Secrets Manager then returns an error, and repeats that
+    /// rotation with its own token at some later time.
+    pub fn rotate(&mut self) -> Result<String, Refusal> {
+        let pending = self.with_stage(PENDING);
+        if pending.is_some_and(|token| !self.versions[&token].stages.contains(CURRENT)) {
+            return Err(("InvalidRequestException", UNFINISHED));
         }
         let token = self.token();
         self.versions.insert(token.clone(), Version::default());
         self.attach(PENDING, &token);
-        token
+        Ok(token)
     }
 
     /// Removes `AWSPENDING`, as an operator does to cancel a rotation.
