@@ -1,6 +1,7 @@
 //! The Lambda authorizer in front of another API.
 
 use harness::{Answer, GATEWAY_SECRET, ProtectedApi, Tenant, forged, run, send, stack};
+use serde_json::{Value, json};
 
 /// The values of a header that reached the service.
 fn received<'a>(answer: &'a Answer, name: &str) -> Vec<&'a str> {
@@ -33,6 +34,24 @@ fn the_authorizer_admits_a_good_key_and_describes_it_to_the_service() {
             ] {
                 assert_eq!(received(&answer, name), [value], "{name}");
             }
+        }
+    });
+}
+
+#[test]
+fn the_authorizer_passes_on_when_a_superseded_secret_ends() {
+    run(async {
+        let tenant = Tenant::fresh();
+        let (id, old) = tenant.key("admin", "viewer").await;
+        let body = json!({ "role": "viewer", "max_clusters": 1 });
+        let new = tenant.rotate(&id, body).await;
+        let end = tenant.validate(&old).await["superseded_until"].clone();
+        assert!(end.is_i64());
+        for (key, expected) in [(&old, &end), (&new, &Value::Null)] {
+            let headers = json!({ "authorization": format!("Bearer {key}") });
+            let event = json!({ "version": "2.0", "type": "REQUEST", "headers": headers });
+            let answer = stack().invoke("authorize", event).await.unwrap();
+            assert_eq!(&answer["context"]["superseded_until"], expected, "{answer}");
         }
     });
 }
