@@ -216,6 +216,25 @@ fn an_earlier_expiry_ends_both_secrets_although_their_signatures_are_valid_for_l
 }
 
 #[test]
+fn a_replaced_secret_ends_with_an_earlier_expiry_even_if_the_key_was_rotated_twice() {
+    run(async {
+        let tenant = Tenant::fresh();
+        let (id, _) = tenant.key("admin", "viewer").await;
+        let rotation = |overlap: i64| {
+            let body = json!({ "role": "viewer", "max_clusters": 1, "overlap_seconds": overlap });
+            tenant.rotate(&id, body)
+        };
+        let first = rotation(7 * DAY).await;
+        let end = now() + 3600;
+        let earlier = json!({ "expires_at": rfc3339(end) });
+        change(&tenant, "admin", &id, earlier).await.expect(200);
+        rotation(DAY).await;
+        assert_eq!(tenant.validate(&first).await["superseded_until"], end);
+        assert_eq!(tenant.record(&id).await["superseded_until"], rfc3339(end));
+    });
+}
+
+#[test]
 fn a_rotation_after_an_earlier_expiry_follows_the_rules_of_rotations() {
     run(async {
         let tenant = Tenant::fresh();

@@ -330,11 +330,50 @@ fn the_script_starts_a_new_request_after_a_user_has_rotated_the_key() {
         agent.fails("run the script again").await;
         agent.relay.set_fault(None);
         let body = json!({ "role": "viewer", "max_clusters": 1, "self_rotate": true });
-        agent.write(&tenant.rotate(&agent.id, body).await);
-        agent.fails("idempotency_key_completed").await;
+        let newest = tenant.rotate(&agent.id, body).await;
+        agent.write(&newest);
+        // The overlap of the user's rotation has not ended.
+        let (succeeded, text) = agent.run("60").await;
+        assert!(succeeded && text.contains("already rotated"), "{text}");
+        assert_eq!(tenant.verdict(&newest).await, "active");
         assert!(agent.run("0").await.0);
         assert_eq!(tenant.verdict(&agent.key()).await, "active");
         assert_eq!(tenant.record(&agent.id).await["generation"], 3);
+    });
+}
+
+#[test]
+fn the_script_does_not_end_an_overlap_with_a_request_that_never_arrived() {
+    run(async {
+        let tenant = Tenant::fresh();
+        let agent = Agent::new(&tenant).await;
+        let lost = ("/v1/access-keys/rotate", Fault::DropBefore);
+        agent.relay.set_fault(Some(lost));
+        agent.fails("run the script again").await;
+        agent.relay.set_fault(None);
+        let body = json!({ "role": "viewer", "max_clusters": 1, "self_rotate": true });
+        let newest = tenant.rotate(&agent.id, body).await;
+        agent.write(&newest);
+        let (succeeded, text) = agent.run("60").await;
+        assert!(succeeded && text.contains("already rotated"), "{text}");
+        assert_eq!(agent.key(), newest);
+        assert_eq!(tenant.verdict(&agent.old).await, "active");
+    });
+}
+
+#[test]
+fn the_script_does_not_overwrite_another_key() {
+    run(async {
+        let tenant = Tenant::fresh();
+        let agent = Agent::new(&tenant).await;
+        let unanswered = ("/v1/access-keys/validate", Fault::DropBefore);
+        agent.relay.set_fault(Some(unanswered));
+        agent.fails("run the script again").await;
+        agent.relay.set_fault(None);
+        let (_, other) = tenant.key("admin", "viewer").await;
+        agent.write(&other);
+        agent.fails("of another key").await;
+        assert_eq!(agent.key(), other);
     });
 }
 

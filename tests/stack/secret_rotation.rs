@@ -466,6 +466,22 @@ fn a_run_that_another_one_has_overtaken_keeps_the_stored_secret_if_it_is_valid()
 }
 
 #[test]
+fn a_test_without_a_rotation_validates_the_current_secret() {
+    run(async {
+        let (tenant, rotator) = (Tenant::fresh(), Rotator::start(60).await);
+        let (id, old) = new_secret(&rotator, &tenant).await;
+        // Secrets Manager does this when a schedule is changed and nothing is rotated immediately.
+        let token = rotator.rotate();
+        rotator.step("testSecret", &token).await.unwrap();
+        assert!(!tenant.record(&id).await["last_used_at"].is_null());
+        rotator.fails("finishSecret", &token, "no value").await;
+        assert_eq!(rotator.value("AWSCURRENT").trim_end(), old);
+        tenant.revoke(&old).await;
+        rotator.fails("testSecret", &token, "revoked").await;
+    });
+}
+
+#[test]
 fn a_step_outside_of_a_rotation_changes_nothing() {
     run(async {
         let (tenant, rotator) = (Tenant::fresh(), Rotator::start(60).await);

@@ -171,6 +171,7 @@ impl App {
             Step::Set => Ok(()),
             Step::Test => self.test(secret, version).await,
             Step::Finish => {
+                secret.key(PENDING, Some(version)).await?;
                 let current = description.version_with(CURRENT);
                 secret.move_label(CURRENT, current, Some(version)).await
             }
@@ -220,10 +221,15 @@ impl App {
         Ok(validated.is_ok().then_some(newest))
     }
 
-    /// Validates the pending secret.
+    /// Validates the pending secret. Without one, validates the current secret: if a schedule is changed and nothing is
+    /// rotated immediately, Secrets Manager runs only this step, with a version that need not have a value.
     async fn test(&self, secret: Secret<'_>, version: &str) -> Result<(), Error> {
-        let pending = secret.key(PENDING, Some(version)).await?;
-        match self.api.validate(&pending).await? {
+        let Some(pending) = secret.find(PENDING, Some(version)).await? else {
+            let current = secret.key(CURRENT, None).await?;
+            let validated = self.api.validate(&current).await?;
+            return validated.map_err(Error::Inactive);
+        };
+        match self.api.validate(&pending.key).await? {
             Ok(()) => Ok(()),
             Err(code) if code == INVALID => self.replace(secret, version).await,
             Err(code) => Err(Error::Inactive(code)),

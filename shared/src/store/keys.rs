@@ -410,7 +410,13 @@ impl Store {
         entry: &AuditEntry,
     ) -> Result<Issued, StoreError> {
         let (old, new) = (read_key.expires_at, key.expires_at);
-        let update = Write::change(&KeyItem::new(read_key, old), &KeyItem::new(key, new));
+        // The expiry of the key caps the end of its previous secret when it is read. The item can contain a later end,
+        // which a later expiry would bring back, so the end is always written.
+        let mut read_item = read_key.clone();
+        if let Some(previous) = &mut read_item.previous {
+            previous.ends_at = Timestamp::from_seconds(0);
+        }
+        let update = Write::change(&KeyItem::new(&read_item, old), &KeyItem::new(key, new));
         let mut writes = vec![as_read(update, read_key).return_item()];
         writes.extend(idempotency.map(|idem| remember(key, idem, Some(key.generation), now)));
         match caller {
