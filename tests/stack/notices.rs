@@ -1,4 +1,5 @@
-//! Notices about keys that expire soon, have expired or are unused: each is written once, on time, and becomes an event.
+//! Notices about keys that expire soon, have expired or are unused: each is written once, on time, and becomes an
+//! event.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -125,7 +125,7 @@ fn requests(
     requests.into_iter().chain(end).collect()
 }
 
-/// Sends all requests at once, while an observer validates the secrets that the responses contain. Returns the answers
+/// Sends the requests concurrently, while an observer validates the secrets from the responses. Returns the responses
 /// in the order of the requests.
 async fn observed(observer: &mut Observer<'_>, requests: Vec<RequestBuilder>) -> Vec<Answer> {
     let mut set = JoinSet::new();

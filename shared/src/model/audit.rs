@@ -467,6 +467,12 @@ impl From<&str> for FieldValue {
     }
 }
 
+impl From<bool> for FieldValue {
+    fn from(flag: bool) -> Self {
+        Self::Text(flag.to_string())
+    }
+}
+
 impl From<&Labels> for FieldValue {
     fn from(labels: &Labels) -> Self {
         Self::Texts(labels.iter().map(str::to_owned).collect())

@@ -151,8 +151,8 @@ impl FromStr for UserStatus {
 }
 
 impl User {
-    /// How many revocations the item of a user contains, each of which revoked all keys. Older ones are only in items of
-    /// their own.
+    /// How many revocations the item of a user contains, each of which revoked all keys. Older ones are only in items
+    /// of their own.
     const REVOCATIONS_KEPT: usize = 16;
 
     /// The minimum time between two recorded sign-ins of a user.

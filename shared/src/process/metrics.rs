@@ -15,7 +15,8 @@ use super::clock;
 pub enum Metric {
     /// `KeysCreated`: new keys. Keys that are issued again for the same `Idempotency-Key` are not counted.
     KeyCreated,
-    /// `Rotations` by `Kind`: `key` (a user rotates a key) or `holder` (the presented key rotates itself). Repetitions are not counted.
+    /// `Rotations` by `Kind`: `key` (a user rotates a key) or `holder` (the presented key rotates itself). Repetitions
+    /// are not counted.
     Rotated(&'static str),
     /// `SupersededUses`: refusals of secrets that rotations have replaced.
     SupersededUse,

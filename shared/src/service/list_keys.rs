@@ -24,7 +24,8 @@ pub struct KeyFilter {
     pub created_by: Option<Principal>,
     pub label: Option<Name>,
     pub expires_before: Option<Timestamp>,
-    /// For how long the key has not been used. A key that was not used since it was created or rotated counts from then.
+    /// For how long the key has not been used. A key that was not used since it was created or rotated counts from
+    /// then.
     pub unused_for: Option<Duration>,
 }
 

@@ -25,8 +25,8 @@ use crate::{
 };
 
 /// The maximum time between the moment at which a notice becomes due and the scheduled time of the run that writes it.
-/// Later notices are left out. The template ensures that a run ends within an hour of its scheduled time, because `GET
-/// /v1/audit` documents that the audit trail is complete after 25 hours.
+/// Later notices are left out. The template ensures that a run ends within an hour of its scheduled time, because the
+/// documentation of `GET /v1/audit` says that the audit trail is complete after 25 hours.
 const PATIENCE: Duration = Duration::from_secs(86_400);
 /// The maximum time between two looks at a key. Changed settings therefore apply to each key within this time.
 const LONGEST_WAIT: Duration = Duration::from_secs(7 * 86_400);
@@ -38,7 +38,8 @@ pub(super) fn is_lost(key: &KeyRecord, now: Timestamp) -> bool {
     key.due_at.is_none_or(|at| at + LONGEST_WAIT < now)
 }
 
-/// The time at which `repair` makes a lost key due, so that the next run writes the notices of the last 24 hours.
+/// The time at which a key becomes due if its notices must be planned again. The next run then also writes the notices
+/// of the last 24 hours.
 pub(super) fn due_again(now: Timestamp) -> Timestamp {
     now - PATIENCE
 }

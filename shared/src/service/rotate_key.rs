@@ -371,7 +371,6 @@ impl Rotation<'_> {
             about,
             self.now,
         );
-        let self_rotate = |key: &KeyRecord| Some(if key.self_rotate { "true" } else { "false" });
         match step {
             Step::Rotate => entry
                 .with("generation", Some(read.generation), Some(signed.generation))
@@ -382,7 +381,11 @@ impl Rotation<'_> {
                     Some(signed.max_clusters),
                 )
                 .with("expires_at", Some(read.expires_at), Some(signed.expires_at))
-                .with("self_rotate", self_rotate(read), self_rotate(signed))
+                .with(
+                    "self_rotate",
+                    Some(read.self_rotate),
+                    Some(signed.self_rotate),
+                )
                 .with(
                     "superseded_until",
                     None::<Timestamp>,

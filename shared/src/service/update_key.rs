@@ -25,8 +25,9 @@ pub struct KeyChange {
     pub expires_at: Option<Timestamp>,
 }
 
-/// Changes a key. The expiry can only become earlier, and the key then no longer rotates itself. The cluster limit can change up to the limit that was signed into
-/// the key. A key that already holds more clusters keeps them, but gets no new slot.
+/// Changes a key. The expiry can only become earlier, and the key can then no longer rotate itself. The cluster limit
+/// can change up to the limit that was last signed into the key. A key that already holds more clusters keeps them, but
+/// gets no new slot.
 ///
 /// Repeating a request changes nothing. If the key is revoked at the same time, it stays revoked.
 ///
@@ -98,11 +99,7 @@ fn entry(
             Some(new.max_clusters),
         )
         .with("expires_at", Some(old.expires_at), Some(new.expires_at))
-        .with("self_rotate", flag(old.self_rotate), flag(new.self_rotate))
-}
-
-const fn flag(flag: bool) -> Option<&'static str> {
-    Some(if flag { "true" } else { "false" })
+        .with("self_rotate", Some(old.self_rotate), Some(new.self_rotate))
 }
 
 impl KeyChange {

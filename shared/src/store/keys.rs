@@ -526,7 +526,8 @@ impl Store {
         })
     }
 
-    /// Revokes a key, unless it was used, rotated, revoked or removed since it was read. False if it was, or has expired.
+    /// Revokes a key, unless it was used, rotated, revoked or removed since it was read. False if it was, or has
+    /// expired.
     pub(crate) async fn revoke_unused_key(
         &self,
         key: &KeyRecord,
@@ -583,9 +584,9 @@ impl Store {
     }
 
     /// Changes the name, the labels, the expiry and the cluster limit of a key from those of `read_key` to those of
-    /// `key`. Changes nothing and returns false if the expiry, or one of the values that change, is not the one that was
-    /// read, if the limit exceeds the one that was last signed, or if the `giver`, who raises the limit, no longer has
-    /// the role and status that were read.
+    /// `key`. Changes nothing and returns false if the expiry, or one of the values that change, is not the one that
+    /// was read, if the limit exceeds the one that was last signed, or if the `giver`, who raises the limit, no longer
+    /// has the role and status that were read.
     ///
     /// The condition does not name `revoked_at`, because IAM would then let the function write it.
     pub(crate) async fn change_key(
