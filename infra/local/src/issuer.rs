@@ -1,7 +1,8 @@
 //! The demo users' identity provider: an OIDC issuer that signs with RS256, because API Gateway supports only RSA
 //! signatures.
 //!
-//! The sign-in page does not ask for a password. It lists the users to choose from.
+//! The sign-in page does not ask for a password. It lists the users to choose from. The choice begins a session, which
+//! lasts until the browser closes or the application ends it (OpenID Connect RP-Initiated Logout 1.0).
 
 use std::{
     collections::HashMap,
@@ -21,8 +22,8 @@ use base64::{
     Engine,
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
 };
-use http::{HeaderName, StatusCode, header};
-use jsonwebtoken::{Algorithm, EncodingKey, Extras, Header};
+use http::{HeaderMap, HeaderName, StatusCode, header};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Extras, Header, Validation};
 use p256::elliptic_curve::rand_core::OsRng;
 use rsa::{
     RsaPrivateKey,
@@ -67,12 +68,15 @@ pub(crate) struct Client {
 struct Signer {
     issuer: String,
     key: EncodingKey,
+    public_key: DecodingKey,
 }
 
 /// Authorization Code with PKCE (RFC 6749, RFC 7636), for one client.
 struct SignIn {
     signer: Arc<Signer>,
     client: Client,
+    /// The name of the session cookie. It contains the port, because the issuers of all ports share their cookies.
+    cookie: String,
     codes: Mutex<HashMap<String, Grant>>,
 }
 
@@ -94,6 +98,8 @@ struct AuthorizeRequest {
     code_challenge: Option<String>,
     state: String,
     nonce: Option<String>,
+    /// A list, separated by spaces (OpenID Connect Core 1.0, section 3.1.2.1).
+    prompt: String,
     /// The user chosen on the sign-in page. Absent until a user is chosen.
     user: Option<String>,
 }
@@ -108,6 +114,19 @@ struct TokenRequest {
     code_verifier: String,
 }
 
+/// An empty parameter counts as absent, except `state`.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct LogoutRequest {
+    id_token_hint: String,
+    client_id: String,
+    post_logout_redirect_uri: String,
+    state: Option<String>,
+}
+
+/// The status and the text of an error page. The text is HTML.
+type Refusal = (StatusCode, String);
+
 impl Issuer {
     /// Starts the issuer with the key in `data`, so that tokens stay valid after a restart on the same port.
     pub(crate) async fn start(
@@ -121,14 +140,19 @@ impl Issuer {
         let der = key
             .to_pkcs1_der()
             .context("the issuer's key cannot be encoded")?;
-        let url = web::url(&listener)?;
+        let (url, port) = (web::url(&listener)?, web::port(&listener)?);
         let (configuration, keys) = (Json(configuration(&url)), Json(jwks(&key)));
         let signer = Arc::new(Signer {
             issuer: url,
             key: EncodingKey::from_rsa_der(der.as_bytes()),
+            public_key: DecodingKey::from_rsa_raw_components(
+                &key.n().to_bytes_be(),
+                &key.e().to_bytes_be(),
+            ),
         });
         let sign_in = Arc::new(SignIn {
             signer: signer.clone(),
+            cookie: format!("local-session-{port}"),
             codes: Mutex::default(),
             client,
         });
@@ -141,6 +165,7 @@ impl Issuer {
             .route("/.well-known/jwks.json", get(keys))
             .route("/authorize", get(authorize))
             .route("/token", post(token))
+            .route("/logout", get(logout).post(logout))
             .with_state(sign_in);
         let server = web::serve(listener, router)?;
         Ok(Self { server, signer })
@@ -164,6 +189,7 @@ fn configuration(url: &str) -> Value {
         "jwks_uri": format!("{url}/.well-known/jwks.json"),
         "authorization_endpoint": format!("{url}/authorize"),
         "token_endpoint": format!("{url}/token"),
+        "end_session_endpoint": format!("{url}/logout"),
         "code_challenge_methods_supported": ["S256"],
         "grant_types_supported": ["authorization_code"],
         "id_token_signing_alg_values_supported": ["RS256"],
@@ -213,22 +239,40 @@ impl Signer {
         // Signing fails only with a damaged key, and every verifier refuses an empty token.
         jsonwebtoken::encode(&header, claims, &self.key).unwrap_or_default()
     }
+
+    /// Whether this issuer issued the token for this audience, even if the token has expired.
+    fn has_issued(&self, token: &str, audience: &str) -> bool {
+        let mut validation = Validation::new(Algorithm::RS256);
+        validation.validate_exp = false;
+        validation.set_required_spec_claims(&["iss", "aud"]);
+        validation.set_issuer(&[&self.issuer]);
+        validation.set_audience(&[audience]);
+        jsonwebtoken::decode::<Value>(token, &self.public_key, &validation).is_ok()
+    }
 }
 
-/// Shows the sign-in page. When a user is chosen, redirects to the application with a code.
+/// Redirects to the application with a code if the user is known from the session or was chosen on the sign-in page.
+/// Otherwise, shows that page, unless `prompt` forbids it.
 async fn authorize(
     State(sign_in): State<Arc<SignIn>>,
     RawQuery(query): RawQuery,
+    headers: HeaderMap,
     Query(request): Query<AuthorizeRequest>,
 ) -> Response {
-    match sign_in.authorize(&query.unwrap_or_default(), request) {
-        Ok(response) => response,
-        Err((status, problem)) => page(
-            status,
-            "Sign-in is not possible",
-            &format!("<p>{problem}</p>"),
-        ),
-    }
+    let session = sign_in.session(&headers);
+    sign_in
+        .authorize(&query.unwrap_or_default(), request, session)
+        .unwrap_or_else(|refusal| error_page("Sign-in is not possible", &refusal))
+}
+
+/// Ends the session. The parameters are in the query of a GET request or in the form of a POST request.
+async fn logout(
+    State(sign_in): State<Arc<SignIn>>,
+    Form(request): Form<LogoutRequest>,
+) -> Response {
+    sign_in
+        .end_session(&request)
+        .unwrap_or_else(|refusal| error_page("Sign-out is not possible", &refusal))
 }
 
 /// Exchanges a code for tokens. Only the application's page may read the response.
@@ -259,12 +303,13 @@ impl SignIn {
         (header::ACCESS_CONTROL_ALLOW_ORIGIN, origin)
     }
 
-    /// The error consists of the status and the text of an error page.
+    /// `session` is the user of the session.
     fn authorize(
         &self,
         query: &str,
         request: AuthorizeRequest,
-    ) -> Result<Response, (StatusCode, String)> {
+        session: Option<&Value>,
+    ) -> Result<Response, Refusal> {
         for (name, given, expected) in [
             ("client_id", &request.client_id, self.client.id.as_str()),
             ("redirect_uri", &request.redirect_uri, &self.redirect_uri()),
@@ -276,21 +321,29 @@ impl SignIn {
             ),
         ] {
             if given != expected {
-                let problem = format!("The parameter {name} must be {}.", escape(expected));
-                return Err((StatusCode::BAD_REQUEST, problem));
+                return Err(must_be(name, expected));
             }
         }
         let Some(challenge) = request.code_challenge else {
             let problem = "The parameter code_challenge is missing.";
             return Err((StatusCode::BAD_REQUEST, problem.to_owned()));
         };
-        let Some(user) = request.user else {
-            return Ok(self.choice(query, &request.state));
-        };
-        let person = self.client.people.iter().find(|p| full_id(p) == user);
-        let Some(person) = person else {
-            let problem = "There is no such user.";
-            return Err((StatusCode::NOT_FOUND, problem.to_owned()));
+        let prompts: Vec<&str> = request.prompt.split(' ').collect();
+        let asks = prompts.contains(&"login") || prompts.contains(&"select_account");
+        let mut cookie = None;
+        let person = match (prompts.as_slice(), &request.user, session) {
+            (["none"], _, Some(person)) => person,
+            (["none"], _, None) => return Ok(self.refuse("login_required", &request.state)),
+            (prompts, ..) if prompts.contains(&"none") => {
+                return Ok(self.refuse("invalid_request", &request.state));
+            }
+            (_, Some(user), _) => {
+                let person = self.person(user)?;
+                cookie = Some([self.set_cookie(&session_id(person), "")]);
+                person
+            }
+            (_, None, Some(person)) if !asks => person,
+            _ => return Ok(self.choice(query, &request.state)),
         };
         let code = self.issue_code(Grant {
             person: person.clone(),
@@ -299,7 +352,68 @@ impl SignIn {
             issued: Instant::now(),
         });
         let location = self.redirect(&[("code", &code), ("state", &request.state)]);
-        Ok(Redirect::to(&location).into_response())
+        Ok((cookie, Redirect::to(&location)).into_response())
+    }
+
+    /// The redirect that tells the application why it gets no code.
+    fn refuse(&self, error: &str, state: &str) -> Response {
+        Redirect::to(&self.redirect(&[("error", error), ("state", state)])).into_response()
+    }
+
+    fn person(&self, user: &str) -> Result<&Value, Refusal> {
+        let person = self.client.people.iter().find(|p| full_id(p) == user);
+        person.ok_or_else(|| (StatusCode::NOT_FOUND, "There is no such user.".to_owned()))
+    }
+
+    /// The user of the session that the browser's cookie names, if this user still exists.
+    fn session(&self, headers: &HeaderMap) -> Option<&Value> {
+        let name = format!("{}=", self.cookie);
+        let mut cookies = headers
+            .get_all(header::COOKIE)
+            .into_iter()
+            .flat_map(|value| value.as_bytes().split(|byte| *byte == b';'));
+        let id = cookies.find_map(|cookie| cookie.trim_ascii().strip_prefix(name.as_bytes()))?;
+        let mut people = self.client.people.iter();
+        people.find(|person| session_id(person).as_bytes() == id)
+    }
+
+    /// Sets the session cookie. `lifetime` is an attribute of the cookie.
+    fn set_cookie(&self, id: &str, lifetime: &str) -> (HeaderName, String) {
+        let attributes = "Path=/authorize; HttpOnly; SameSite=Lax";
+        let cookie = format!("{}={id}; {attributes}{lifetime}", self.cookie);
+        (header::SET_COOKIE, cookie)
+    }
+
+    /// Removes the session cookie. Redirects to the application if the request contains its URI.
+    fn end_session(&self, request: &LogoutRequest) -> Result<Response, Refusal> {
+        let uri = self.redirect_uri();
+        let (client_id, hint) = (&self.client.id, &request.id_token_hint);
+        if !hint.is_empty() && !self.signer.has_issued(hint, client_id) {
+            let expected = "an ID token of this identity provider";
+            return Err(must_be("id_token_hint", expected));
+        }
+        for (name, given, expected) in [
+            ("client_id", &request.client_id, client_id),
+            (
+                "post_logout_redirect_uri",
+                &request.post_logout_redirect_uri,
+                &uri,
+            ),
+        ] {
+            if !given.is_empty() && given != expected {
+                return Err(must_be(name, expected));
+            }
+        }
+        let location = match &request.state {
+            Some(state) => self.redirect(&[("state", state)]),
+            None => uri,
+        };
+        let response = if request.post_logout_redirect_uri.is_empty() {
+            page(StatusCode::OK, "You are signed out", "")
+        } else {
+            Redirect::to(&location).into_response()
+        };
+        Ok(([self.set_cookie("", "; Max-Age=0")], response).into_response())
     }
 
     fn issue_code(&self, grant: Grant) -> String {
@@ -385,6 +499,21 @@ fn full_id(person: &Value) -> String {
     format!("{}/{}", claim("tenant_id"), claim("sub"))
 }
 
+/// The value of a user's session cookie. It is neither secret nor signed, because the sign-in page does not ask for a
+/// password either.
+fn session_id(person: &Value) -> String {
+    URL_SAFE_NO_PAD.encode(full_id(person))
+}
+
+fn must_be(parameter: &str, expected: &str) -> Refusal {
+    let problem = format!("The parameter {parameter} must be {}.", escape(expected));
+    (StatusCode::BAD_REQUEST, problem)
+}
+
+fn error_page(title: &str, (status, problem): &Refusal) -> Response {
+    page(*status, title, &format!("<p>{problem}</p>"))
+}
+
 /// A page without scripts. `body` is HTML.
 fn page(status: StatusCode, title: &str, body: &str) -> Response {
     let html = format!(
@@ -468,6 +597,15 @@ mod tests {
 
     /// A request for a code, with some parameters replaced.
     async fn authorize(issuer: &Issuer, replaced: &[(&str, &str)]) -> reqwest::Response {
+        authorize_in("", issuer, replaced).await
+    }
+
+    /// A request for a code, with cookies.
+    async fn authorize_in(
+        cookies: &str,
+        issuer: &Issuer,
+        replaced: &[(&str, &str)],
+    ) -> reqwest::Response {
         let challenge = URL_SAFE_NO_PAD.encode(Sha256::digest(VERIFIER));
         let redirect_uri = format!("{ORIGIN}/console");
         let mut query = HashMap::from([
@@ -482,15 +620,19 @@ mod tests {
         client()
             .get(format!("{}/authorize", issuer.server.url))
             .query(&query)
+            .header("cookie", cookies)
             .send()
             .await
             .unwrap()
     }
 
     async fn code(issuer: &Issuer) -> String {
-        let response = authorize(issuer, &[("user", "acme/ada")]).await;
-        assert_eq!(response.status(), 303);
-        let location = response.headers()["location"].to_str().unwrap();
+        code_in(&authorize(issuer, &[("user", "acme/ada")]).await)
+    }
+
+    /// The code in the redirect to the application.
+    fn code_in(response: &reqwest::Response) -> String {
+        let location = location(response);
         let (code, state) = location
             .split_once("?code=")
             .unwrap()
@@ -499,6 +641,35 @@ mod tests {
             .unwrap();
         assert_eq!(state, "state=s%261");
         code.to_owned()
+    }
+
+    fn location(response: &reqwest::Response) -> &str {
+        assert_eq!(response.status(), 303);
+        response.headers()["location"].to_str().unwrap()
+    }
+
+    /// Signs in on the sign-in page. Returns the cookie of the session.
+    async fn begin_session(issuer: &Issuer) -> String {
+        let response = authorize(issuer, &[("user", "acme/ada")]).await;
+        let cookie = response.headers()["set-cookie"].to_str().unwrap();
+        cookie.split_once(';').unwrap().0.to_owned()
+    }
+
+    /// The cookie's name without the value and the attributes.
+    fn cookie_name(issuer: &Issuer) -> String {
+        let port = issuer.server.url.rsplit(':').next().unwrap();
+        format!("local-session-{port}")
+    }
+
+    async fn logout(issuer: &Issuer, parameters: &[(&str, &str)]) -> reqwest::Response {
+        let url = format!("{}/logout", issuer.server.url);
+        client().get(url).query(parameters).send().await.unwrap()
+    }
+
+    fn assert_session_ended(issuer: &Issuer, response: &reqwest::Response) {
+        let name = cookie_name(issuer);
+        let removal = format!("{name}=; Path=/authorize; HttpOnly; SameSite=Lax; Max-Age=0");
+        assert_eq!(response.headers()["set-cookie"], removal);
     }
 
     async fn token(issuer: &Issuer, code: &str, replaced: &[(&str, &str)]) -> (Value, String) {
@@ -569,15 +740,19 @@ mod tests {
     #[tokio::test]
     async fn a_wrong_client_redirect_uri_or_challenge_method_is_refused_without_a_redirect() {
         let issuer = issuer().await;
+        let session = begin_session(&issuer).await;
         for wrong in [
             ("redirect_uri", "http://127.0.0.1:3000/console?x"),
             ("redirect_uri", "https://evil.example/console"),
             ("client_id", "other"),
             ("code_challenge_method", "plain"),
         ] {
-            let response = authorize(&issuer, &[wrong, ("user", "acme/ada")]).await;
-            assert_eq!(response.status(), 400, "{wrong:?}");
-            assert!(!response.headers().contains_key("location"), "{wrong:?}");
+            for other in [("user", "acme/ada"), ("prompt", "none")] {
+                let response = authorize_in(&session, &issuer, &[wrong, other]).await;
+                assert_eq!(response.status(), 400, "{wrong:?} {other:?}");
+                let headers = response.headers();
+                assert!(!headers.contains_key("location"), "{wrong:?} {other:?}");
+            }
         }
     }
 
@@ -597,5 +772,148 @@ mod tests {
             "{html}"
         );
         assert!(!html.contains("<script"), "{html}");
+    }
+
+    #[tokio::test]
+    async fn the_choice_of_a_user_begins_a_session_that_only_authorize_sees() {
+        let issuer = issuer().await;
+        let response = authorize(&issuer, &[("user", "acme/ada"), ("prompt", "login")]).await;
+        let id = URL_SAFE_NO_PAD.encode("acme/ada");
+        let name = cookie_name(&issuer);
+        let cookie = format!("{name}={id}; Path=/authorize; HttpOnly; SameSite=Lax");
+        assert_eq!(response.headers()["set-cookie"], cookie);
+    }
+
+    #[tokio::test]
+    async fn a_session_replaces_the_sign_in_page() {
+        let issuer = issuer().await;
+        let session = format!("other=\u{e9}; {}; last=1", begin_session(&issuer).await);
+        for prompt in ["none", "", "consent"] {
+            let response = authorize_in(&session, &issuer, &[("prompt", prompt)]).await;
+            let (tokens, _) = token(&issuer, &code_in(&response), &[]).await;
+            assert!(tokens["id_token"].is_string(), "{prompt:?}: {tokens}");
+            assert!(!response.headers().contains_key("set-cookie"), "{prompt:?}");
+        }
+        assert_eq!(authorize(&issuer, &[]).await.status(), 200);
+    }
+
+    #[tokio::test]
+    async fn prompt_login_and_select_account_show_the_sign_in_page_despite_a_session() {
+        let issuer = issuer().await;
+        let session = begin_session(&issuer).await;
+        for prompt in ["login", "select_account", "consent login"] {
+            let response = authorize_in(&session, &issuer, &[("prompt", prompt)]).await;
+            assert_eq!(response.status(), 200, "{prompt}");
+            let html = response.text().await.unwrap();
+            assert!(html.contains("<h1>Sign in as</h1>"), "{prompt}: {html}");
+        }
+    }
+
+    #[tokio::test]
+    async fn prompt_none_never_shows_the_sign_in_page() {
+        let issuer = issuer().await;
+        let session = begin_session(&issuer).await;
+        let name = cookie_name(&issuer);
+        let deleted = format!("{name}={}", URL_SAFE_NO_PAD.encode("acme/deleted"));
+        let of_another_port = session.replacen('=', "0=", 1);
+        for (cookies, prompt, error) in [
+            ("", "none", "login_required"),
+            (&deleted, "none", "login_required"),
+            (&of_another_port, "none", "login_required"),
+            (&session, "none login", "invalid_request"),
+        ] {
+            for other in [("nonce", "n"), ("user", "acme/ada")] {
+                let response = authorize_in(cookies, &issuer, &[("prompt", prompt), other]).await;
+                let expected = format!("{ORIGIN}/console?error={error}&state=s%261");
+                assert_eq!(location(&response), expected, "{cookies} {other:?}");
+            }
+        }
+        for cookies in [&deleted, &of_another_port] {
+            let response = authorize_in(cookies, &issuer, &[]).await;
+            assert_eq!(response.status(), 200, "{cookies}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_metadata_names_the_endpoint_that_ends_the_session() {
+        let issuer = issuer().await;
+        let url = &issuer.server.url;
+        let metadata = format!("{url}/.well-known/openid-configuration");
+        let metadata = client().get(metadata).send().await.unwrap();
+        let metadata: Value = metadata.json().await.unwrap();
+        assert_eq!(metadata["end_session_endpoint"], format!("{url}/logout"));
+    }
+
+    #[tokio::test]
+    async fn logging_out_ends_the_session_and_returns_to_the_application() {
+        let issuer = issuer().await;
+        let uri = &format!("{ORIGIN}/console");
+        let expired = json!({ "iss": issuer.server.url, "aud": "console", "exp": 1 });
+        let expired = issuer.sign(&Value::Null, &expired);
+        let target = ("post_logout_redirect_uri", uri.as_str());
+        for (parameters, expected) in [
+            (vec![target], uri),
+            (
+                vec![target, ("state", "s&1")],
+                &format!("{uri}?state=s%261"),
+            ),
+            (vec![target, ("client_id", "console")], uri),
+            (vec![target, ("id_token_hint", &expired)], uri),
+        ] {
+            let response = logout(&issuer, &parameters).await;
+            assert_eq!(location(&response), expected, "{parameters:?}");
+            assert_session_ended(&issuer, &response);
+            let request = client().post(format!("{}/logout", issuer.server.url));
+            let response = request.form(&parameters).send().await.unwrap();
+            assert_eq!(location(&response), expected, "{parameters:?}");
+            assert_session_ended(&issuer, &response);
+        }
+    }
+
+    #[tokio::test]
+    async fn logging_out_without_a_uri_shows_that_the_user_is_signed_out() {
+        let issuer = issuer().await;
+        let response = logout(&issuer, &[("state", "s")]).await;
+        assert_eq!(response.status(), 200);
+        assert_session_ended(&issuer, &response);
+        let html = response.text().await.unwrap();
+        assert!(html.contains("<h1>You are signed out</h1>"), "{html}");
+    }
+
+    #[tokio::test]
+    async fn a_logout_with_a_wrong_parameter_ends_no_session_and_names_the_right_value() {
+        let (issuer, other) = (issuer().await, issuer().await);
+        let uri = &format!("{ORIGIN}/console");
+        let claims = json!({ "iss": issuer.server.url, "aud": "console" });
+        let (forged, foreign) = (
+            other.sign(&Value::Null, &claims),
+            issuer.sign(
+                &Value::Null,
+                &json!({ "iss": other.server.url, "aud": "console" }),
+            ),
+        );
+        let access_token = issuer.token("api", json!({}));
+        let id_token = "an ID token of this identity provider";
+        for (name, wrong, right) in [
+            ("post_logout_redirect_uri", ORIGIN, uri.as_str()),
+            ("post_logout_redirect_uri", &format!("{uri}?x"), uri),
+            ("post_logout_redirect_uri", "https://evil.example/", uri),
+            ("client_id", "other", "console"),
+            ("id_token_hint", "x", id_token),
+            ("id_token_hint", &forged, id_token),
+            ("id_token_hint", &foreign, id_token),
+            ("id_token_hint", &access_token, id_token),
+        ] {
+            let mut parameters = HashMap::from([("post_logout_redirect_uri", uri.as_str())]);
+            parameters.insert(name, wrong);
+            let parameters: Vec<_> = parameters.into_iter().collect();
+            let response = logout(&issuer, &parameters).await;
+            assert_eq!(response.status(), 400, "{name} {wrong}");
+            let headers = response.headers();
+            assert!(!headers.contains_key("set-cookie"), "{name} {wrong}");
+            let html = response.text().await.unwrap();
+            let problem = format!("The parameter {name} must be {right}.");
+            assert!(html.contains(&problem), "{html}");
+        }
     }
 }
