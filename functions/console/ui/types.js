@@ -25,7 +25,8 @@ function plain(name, schema) {
   }
 }
 
-function object({ properties = {}, required = [] }) {
+function object({ properties = {}, required = [], additionalProperties }) {
+  if (typeof additionalProperties === "object") return `Record<string, ${type(additionalProperties)}>`;
   const fields = Object.entries(properties).map(([name, schema]) => `${JSON.stringify(name)}${required.includes(name) ? "" : "?"}: ${type(schema)};`);
   return `{ ${fields.join(" ")} }`;
 }

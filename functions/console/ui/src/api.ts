@@ -1,10 +1,19 @@
 // Calls to the API. The types in api-types.ts are generated from infra/openapi.yaml by `npm run check`.
 
-import type { Key, KeyChange, KeyPage, Problem, UserChange } from "./api-types";
+import type { Key, KeyChange, Problem, UserChange, Verdict } from "./api-types";
 
-export type { Cluster, ClusterWithNodes, CreatedKey, Key, KeyRole, NewKey, Permission, User, UserChange, UserRole } from "./api-types";
+export type {
+  AuditAction, AuditEntry, Cluster, ClusterWithNodes, CreatedKey, Key, KeyChange, KeyRole, Limits, NewKey, Permission, Principal, Rotation,
+  User, UserChange, UserRole, Verdict,
+} from "./api-types";
 
-export type Page<T> = Omit<KeyPage, "items"> & { items: T[] };
+/** A page of a list. `examined` and `skipped` are absent in lists that have no filters. */
+export interface Page<T> {
+  items: T[];
+  examined?: number;
+  skipped?: number;
+  next_cursor: string | null;
+}
 
 /** An error with a message for the user. `fields` maps field names to their messages, from `errors` of the problem. */
 export class ApiError extends Error {
@@ -12,8 +21,15 @@ export class ApiError extends Error {
     message: string,
     readonly status = 0,
     readonly fields: Record<string, string> = {},
+    /** How many seconds to wait before the next attempt, as far as the service says so. */
+    readonly retryAfter?: number,
   ) {
     super(message);
+  }
+
+  /** Whether the request may have had its effect although it failed. */
+  get isUncertain(): boolean {
+    return this.status === 0 || this.status >= 500;
   }
 }
 
@@ -42,29 +58,54 @@ export class Api {
   private async send<T>(method: string, path: string, options: RequestInit): Promise<T> {
     const headers = new Headers(options.headers);
     headers.set("Authorization", `Bearer ${this.token}`);
-    if (options.body) headers.set("Content-Type", "application/json");
-    let response: Response;
     try {
-      response = await fetch(path, { ...options, method, headers, cache: "no-store" });
+      return await request<T>(path, { ...options, method, headers });
     } catch (error) {
-      if (options.signal?.aborted) throw error;
-      throw new ApiError("The service cannot be reached. Check your connection and try again.");
+      if (!(error instanceof ApiError) || error.status !== 401) throw error;
+      this.onSessionEnd();
+      throw new ApiError("Your session has ended. Sign in again.", 401);
     }
-    const text = await response.text();
-    if (response.ok) return (text ? JSON.parse(text) : undefined) as T;
-    if (response.status === 401) this.onSessionEnd();
-    throw refusal(response.status, text);
   }
 }
 
-/** Messages for errors from API Gateway. These errors contain no `detail`. */
+/** Validates an access key in one tenant. Sends no token. */
+export function validateKey(accessKey: string, tenant: string): Promise<Verdict> {
+  return post("/v1/access-keys/validate", accessKey, { "X-Tenant-Id": tenant });
+}
+
+/** Revokes an access key by possession. Sends no token. */
+export function revokePresentedKey(accessKey: string): Promise<void> {
+  return post("/v1/access-keys/revoke", accessKey, {});
+}
+
+function post<T>(path: string, accessKey: string, headers: Record<string, string>): Promise<T> {
+  return request(path, { method: "POST", body: JSON.stringify({ access_key: accessKey }), headers: new Headers(headers) });
+}
+
+async function request<T>(path: string, options: RequestInit & { headers: Headers }): Promise<T> {
+  if (options.body) options.headers.set("Content-Type", "application/json");
+  let response: Response;
+  let text: string;
+  try {
+    response = await fetch(path, { ...options, cache: "no-store" });
+    text = await response.text();
+  } catch (error) {
+    if (options.signal?.aborted) throw error;
+    throw new ApiError("The service cannot be reached. Check your connection and try again.");
+  }
+  if (response.ok) return (text ? JSON.parse(text) : undefined) as T;
+  throw refusal(response, text);
+}
+
+/** Messages for errors that contain no `detail`, because API Gateway or a proxy made them. */
 const WITHOUT_DETAIL: Record<number, string> = {
   404: "this deployment does not offer that",
   429: "too many requests: wait a moment and try again",
+  431: "the browser sends too many cookies: delete the cookies of this site and of its parent domain, then reload the page",
+  494: "the browser sends too many cookies: delete the cookies of this site and of its parent domain, then reload the page",
 };
 
-function refusal(status: number, text: string): ApiError {
-  if (status === 401) return new ApiError("Your session has ended. Sign in again.", status);
+function refusal({ status, headers }: Response, text: string): ApiError {
   let problem: Partial<Problem> = {};
   try {
     problem = JSON.parse(text) as Partial<Problem>;
@@ -74,7 +115,8 @@ function refusal(status: number, text: string): ApiError {
   const fields = Object.fromEntries((problem.errors ?? []).map((e) => [e.field, sentence(e.detail)]));
   const detail = Object.values(fields).join(" ") || (problem.detail ?? WITHOUT_DETAIL[status] ?? `the service answered with status ${status}: try again in a moment`);
   const reference = status >= 500 && problem.request_id ? ` Request id: ${problem.request_id}` : "";
-  return new ApiError(sentence(detail) + reference, status, fields);
+  const wait = Number(headers.get("Retry-After"));
+  return new ApiError(sentence(detail) + reference, status, fields, wait > 0 ? wait : undefined);
 }
 
 function sentence(text: string): string {
@@ -96,5 +138,5 @@ function userSegment(id: string): string {
 
 export const userPath = (id: string) => `/v1/users/${userSegment(id)}`;
 export const keysPath = (userId: string) => `${userPath(userId)}/access-keys`;
-export const keyPath = (key: Key) => `${keysPath(key.user_id)}/${key.id}`;
+export const keyPath = ({ user_id, id }: Pick<Key, "user_id" | "id">) => `${keysPath(user_id)}/${id}`;
 export const clusterPath = (name: string) => `/v1/clusters/${encodeURIComponent(name)}`;

@@ -1,24 +1,41 @@
 // The page: who is signed in, and which view is shown.
 
-import { render } from "preact";
+import { type ComponentType, render } from "preact";
 import { useCallback, useEffect, useMemo, useRef, useState } from "preact/hooks";
-import { Api, ApiError, type User, message } from "./api";
-import { Clusters } from "./clusters";
-import { SignInError, type Settings, beginSignIn, finishSignIn, isReturning, loadSettings } from "./oidc";
-import { ROLE_NAMES } from "./roles";
+import { Activity } from "./views/activity";
+import { Api, ApiError, type Limits, type User, message } from "./api";
+import { subscribe } from "./changes";
+import { Clusters } from "./views/clusters";
+import { SessionEnded } from "./parts/dialog";
+import { OpenDialog, type Opened } from "./dialogs";
+import { keepDraft, takeDraft } from "./dialogs/draft";
+import { Icon } from "./parts/icons";
+import { KeyPage } from "./views/key";
+import { Keys } from "./views/keys";
+import { SignInError, type Settings, type Tokens, beginSignIn, endSession, finishSignIn, isReturning, isSignedOut, loadSettings, mayBeSilent } from "./oidc";
+import { ROLE_NAMES, can } from "./roles";
+import { type Place, mayLeave, usePlace } from "./route";
 import { SessionContext } from "./session";
-import { AnnouncementContext, Announcements } from "./toast";
-import { Users } from "./users";
+import { AnnouncementContext, Announcements } from "./parts/toast";
+import { Users } from "./views/users";
 
 const TOAST_MS = 6000;
-const VIEWS = { users: { title: "User Management", View: Users }, clusters: { title: "Clusters", View: Clusters } };
+
+const VIEWS: Record<string, { title: string; View: ComponentType<{ place: Place }> }> = {
+  keys: { title: "Access Keys", View: KeysOrKey },
+  users: { title: "User Management", View: Users },
+  clusters: { title: "Clusters", View: Clusters },
+  activity: { title: "Activity", View: Activity },
+};
 
 const explain = (error: unknown) => (error instanceof SignInError ? error.message : message(error));
 
+type Me = User & { limits: Limits };
+
 /** The directory's record of the user who has just signed in at the identity provider. */
-async function whoAmI(token: string): Promise<User> {
+async function whoAmI(token: string): Promise<Me> {
   try {
-    return await new Api(token, () => {}).get<User>("/v1/users/me");
+    return await new Api(token, () => {}).get<Me>("/v1/users/me");
   } catch (error) {
     if (!(error instanceof ApiError) || error.status !== 401) throw error;
     throw new SignInError("The service does not accept the identity provider's token. Ask its operator to check OidcIssuer, OidcAudience and TenantClaim.");
@@ -27,53 +44,83 @@ async function whoAmI(token: string): Promise<User> {
 
 function App() {
   const [settings, setSettings] = useState<Settings>();
-  const [token, setToken] = useState<string>();
-  const [me, setMe] = useState<User>();
-  const [hasEnded, setEnded] = useState(false);
+  const [tokens, setTokens] = useState<Tokens>();
+  const [me, setMe] = useState<Me>();
   const [isStarting, setStarting] = useState(true);
   const [error, setError] = useState<string>();
-  const api = useMemo(() => new Api(token ?? "", () => setEnded(true)), [token]);
+  const [note, setNote] = useState<string>();
 
-  const attempt = (step: () => Promise<void>) => step().catch((failure) => setError(explain(failure)));
   useEffect(() => {
-    attempt(async () => {
+    const start = async () => {
       const loaded = await loadSettings();
       setSettings(loaded);
-      if (!isReturning()) return;
-      const token = await finishSignIn(loaded);
-      setMe(await whoAmI(token));
-      setToken(token);
-    }).finally(() => setStarting(false));
+      if (isReturning()) {
+        const tokens = await finishSignIn(loaded);
+        if (tokens) {
+          setMe(await whoAmI(tokens.access));
+          setTokens(tokens);
+        }
+      } else if (isSignedOut()) {
+        setNote("You are signed out.");
+      } else if (isSecureContext && mayBeSilent()) {
+        await beginSignIn(loaded, true);
+        return;
+      }
+      setStarting(false);
+    };
+    start().catch((failure) => {
+      setError(explain(failure));
+      setStarting(false);
+    });
   }, []);
-  const signIn = () => attempt(async () => {
+  const signIn = async () => {
     setError(undefined);
-    await beginSignIn(settings ?? (await loadSettings()));
-  });
+    try {
+      await beginSignIn(settings ?? (await loadSettings()), false);
+    } catch (failure) {
+      setError(explain(failure));
+    }
+  };
+  const signOut = async () => {
+    if (!mayLeave() || !settings) return;
+    if (await endSession(settings, tokens?.id)) return;
+    setTokens(undefined);
+    setNote("You are signed out of this page. Your identity provider offers no sign-out here: if others use this computer, sign out there too.");
+  };
 
   if (isStarting) return <main class="welcome"><p role="status">Loading…</p></main>;
-  if (!token || !me) {
+  if (!tokens || !me) {
     return (
       <main class="welcome">
-        <h1>Access Keys</h1>
+        <h1><Icon name="key" /> Access Keys</h1>
         <p>Give users keys for command lines, pipelines and cluster agents, and take them away.</p>
-        {error && <p class="error" role="alert">{error}</p>}
-        <button type="button" class="primary" onClick={signIn}>Sign in</button>
+        {note && <p key={note} class="notice" role="status">{note}</p>}
+        {error && <p key={error} class="error" role="alert">{error}</p>}
+        {isSecureContext
+          ? <button type="button" class="primary" onClick={signIn}>Sign in</button>
+          : <p class="error" role="alert">This page needs HTTPS, because the browser does not allow signing in and copying keys over plain HTTP. Open {`https://${location.host}/console`}, or ask the operator of this service for its HTTPS address.</p>}
       </main>
     );
   }
-  return <SignedIn api={api} me={me} setMe={setMe} hasEnded={hasEnded} onSignIn={signIn} />;
+  return <SignedIn token={tokens.access} me={me} error={error} setMe={setMe} onSignIn={signIn} onSignOut={signOut} />;
 }
 
 interface SignedInProps {
-  api: Api;
-  me: User;
-  setMe(me: User): void;
-  hasEnded: boolean;
+  token: string;
+  me: Me;
+  /** Why a new sign-in could not begin. */
+  error: string | undefined;
+  setMe(me: Me): void;
   onSignIn(): void;
+  onSignOut(): void;
 }
 
-function SignedIn({ api, me, setMe, hasEnded, onSignIn }: SignedInProps) {
-  const view = useView();
+function SignedIn({ token, me, error, setMe, onSignIn, onSignOut }: SignedInProps) {
+  const place = usePlace();
+  const name = place.path[0] && place.path[0] in VIEWS ? place.path[0] : "keys";
+  const { title, View } = VIEWS[name]!;
+  const [dialog, setDialog] = useState<Opened | undefined>(() => takeDraft(`${me.tenant_id} ${me.id}`));
+  const [hasEnded, setEnded] = useState(false);
   const [toast, setToast] = useState("");
   const timer = useRef(0);
   const say = useCallback((text: string) => {
@@ -81,49 +128,71 @@ function SignedIn({ api, me, setMe, hasEnded, onSignIn }: SignedInProps) {
     setToast(text);
     timer.current = setTimeout(() => setToast(""), TOAST_MS);
   }, []);
-  const session = useMemo(() => ({ api, me, setMe, say }), [api, me, setMe, say]);
-  const { title, View } = VIEWS[view];
+  const api = useMemo(() => new Api(token, () => setEnded(true)), [token]);
+  const session = useMemo(() => ({
+    api, me, limits: me.limits, say, hasEnded,
+    open: (dialog: Opened) => setDialog(dialog),
+    signInAgain: () => {
+      if (!mayLeave()) return;
+      keepDraft(`${me.tenant_id} ${me.id}`);
+      onSignIn();
+    },
+  }), [api, me, say, hasEnded]);
+  useEffect(() => subscribe((change) => {
+    if (change.what === "user" && change.user.id === me.id) setMe({ ...me, ...change.user });
+  }), [me]);
   useEffect(() => {
-    document.title = `${title} · Access Keys`;
-  }, [title]);
+    if (error) say(error);
+  }, [error]);
+  useNavigation(title, place);
+  // A place that the guard allows to be left closes the dialog.
+  const where = place.path.join("/");
+  const before = useRef(where);
+  useEffect(() => {
+    if (before.current !== where) setDialog(undefined);
+    before.current = where;
+  }, [where]);
   return (
     <SessionContext.Provider value={session}>
       <AnnouncementContext.Provider value={toast}>
         <header class="top">
-          <b class="brand">Access Keys</b>
+          <a class="brand" href="#keys"><Icon name="key" /> Access Keys</a>
           <nav aria-label="Views">
-            {Object.entries(VIEWS).map(([name, { title }]) => (
-              <a key={name} href={`#${name}`} aria-current={name === view ? "page" : undefined}>{title}</a>
+            {Object.entries(VIEWS).filter(([view]) => view !== "activity" || can(me, "audit:read")).map(([view, { title }]) => (
+              <a key={view} href={`#${view}`} aria-current={view === name ? "page" : undefined}>{title}</a>
             ))}
           </nav>
           <div class="account">
-            <span>{me.name ?? me.id} · {ROLE_NAMES[me.role]} · {me.tenant_id}</span>
-            <button type="button" onClick={() => location.reload()}>Sign out</button>
+            <span><b>{me.name ?? me.id}</b> <span key={me.role}>{ROLE_NAMES[me.role]}</span>, {me.tenant_id}</span>
+            <button type="button" onClick={onSignOut}>Sign out</button>
           </div>
         </header>
-        {hasEnded && (
-          <div class="banner" role="alert">
-            <p>Your session has ended.</p>
-            <button type="button" class="primary" onClick={onSignIn}>Sign in again</button>
-          </div>
-        )}
-        <main><View key={view} /></main>
-        <Announcements />
+        {!dialog && <SessionEnded />}
+        <main><View key={where} place={place} /></main>
+        {dialog && <OpenDialog key={JSON.stringify(dialog)} spec={dialog} onClose={() => setDialog(undefined)} />}
+        {!dialog && <Announcements />}
       </AnnouncementContext.Provider>
     </SessionContext.Provider>
   );
 }
 
-/** The view that the fragment of the URL names. */
-function useView(): keyof typeof VIEWS {
-  const read = () => (location.hash === "#clusters" ? "clusters" : "users");
-  const [view, setView] = useState<keyof typeof VIEWS>(read);
+function KeysOrKey({ place }: { place: Place }) {
+  const [, first, second] = place.path;
+  if (first && second) return <KeyPage owner={first} id={second} />;
+  if (first) return <KeyPage owner={undefined} id={first} />;
+  return <Keys place={place} />;
+}
+
+/** Names the view in the window's title, and moves the focus to its heading when the user has changed the view. */
+function useNavigation(title: string, { path }: Place): void {
+  const isFirst = useRef(true);
+  const where = path.join("/");
   useEffect(() => {
-    const follow = () => setView(read());
-    addEventListener("hashchange", follow);
-    return () => removeEventListener("hashchange", follow);
-  }, []);
-  return view;
+    document.title = `${title} · Access Keys`;
+    if (!isFirst.current) document.querySelector<HTMLElement>("main h1")?.focus({ preventScroll: true });
+    isFirst.current = false;
+    scrollTo(0, 0);
+  }, [where]);
 }
 
 const root = document.getElementById("app");

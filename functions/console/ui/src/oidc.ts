@@ -1,5 +1,6 @@
-// Sign-in by Authorization Code with PKCE (RFC 6749, RFC 7636, OpenID Connect Core 1.0). Tokens are never stored.
-// During the redirect, the browser stores the verifier, which is useless without the code.
+// Sign-in by Authorization Code with PKCE (RFC 6749, RFC 7636, OpenID Connect Core 1.0), and sign-out by OpenID Connect
+// RP-Initiated Logout 1.0. Tokens are never stored. During a redirect, the browser stores the verifier, which is useless
+// without the code, and the place to return to.
 
 import * as oauth from "oauth4webapi";
 
@@ -13,8 +14,20 @@ export interface Settings {
   resource?: string;
 }
 
+export interface Tokens {
+  access: string;
+  /** Tells the identity provider whose session to end. */
+  id: string | undefined;
+}
+
 const PENDING = "access-keys.sign-in";
+/** Set while the page must not begin a silent sign-in: during one, and after a sign-out. */
+const NOT_SILENT = "access-keys.not-silent";
+const AFTER_SIGN_OUT = "after a sign-out";
 const REDIRECT_URI = `${location.origin}/console`;
+
+/** Errors that only say that a silent sign-in is not possible (OpenID Connect Core 1.0, section 3.1.2.6). */
+const NEEDS_PAGE = ["login_required", "interaction_required", "account_selection_required", "consent_required"];
 
 /** Why a sign-in failed, with a message for the user. */
 export class SignInError extends Error {}
@@ -23,26 +36,34 @@ interface Pending {
   verifier: string;
   state: string;
   nonce: string;
+  /** The fragment of the URL to return to. */
+  place: string;
+  isSilent: boolean;
 }
 
 export async function loadSettings(): Promise<Settings> {
-  const response = await fetch("/console/config.json");
-  if (!response.ok) throw new SignInError("The console's settings cannot be read. Try again in a moment.");
+  const response = await fetch("/console/config.json").catch(() => undefined);
+  if (!response?.ok) throw new SignInError("The console's settings cannot be read. Try again in a moment.");
   return (await response.json()) as Settings;
 }
 
-/** Redirects the browser to the identity provider. */
-export async function beginSignIn(settings: Settings): Promise<void> {
+/**
+ * Redirects the browser to the identity provider. A silent sign-in succeeds only if the provider has a session, and
+ * otherwise returns without showing anything.
+ */
+export async function beginSignIn(settings: Settings, isSilent: boolean): Promise<void> {
   const provider = await discover(settings);
   if (!provider.authorization_endpoint) throw new SignInError("The identity provider has no sign-in page.");
   const pending: Pending = {
     verifier: oauth.generateRandomCodeVerifier(),
     state: oauth.generateRandomState(),
     nonce: oauth.generateRandomNonce(),
+    place: location.hash,
+    isSilent,
   };
   sessionStorage.setItem(PENDING, JSON.stringify(pending));
-  const url = new URL(provider.authorization_endpoint);
-  for (const [name, value] of Object.entries({
+  if (isSilent) sessionStorage.setItem(NOT_SILENT, "during a silent sign-in");
+  const parameters = {
     client_id: settings.client_id,
     redirect_uri: REDIRECT_URI,
     response_type: "code",
@@ -51,12 +72,22 @@ export async function beginSignIn(settings: Settings): Promise<void> {
     nonce: pending.nonce,
     code_challenge: await oauth.calculatePKCECodeChallenge(pending.verifier),
     code_challenge_method: "S256",
-  })) {
-    url.searchParams.set(name, value);
-  }
-  if (settings.audience) url.searchParams.set("audience", settings.audience);
-  if (settings.resource) url.searchParams.set("resource", settings.resource);
-  location.assign(url);
+    ...(isSilent && { prompt: "none" }),
+    ...(settings.audience && { audience: settings.audience }),
+    ...(settings.resource && { resource: settings.resource }),
+  };
+  location.assign(withParameters(provider.authorization_endpoint, parameters));
+}
+
+/** Whether the user has signed out in this window, and not signed in again. */
+export const isSignedOut = () => sessionStorage.getItem(NOT_SILENT) === AFTER_SIGN_OUT;
+
+/** Whether this load of the page may begin a silent sign-in. */
+export function mayBeSilent(): boolean {
+  // If the flag is set, the previous silent sign-in never came back with an answer. The next load may try again.
+  const wasBegun = sessionStorage.getItem(NOT_SILENT) !== null;
+  sessionStorage.removeItem(NOT_SILENT);
+  return !wasBegun;
 }
 
 /** Whether the identity provider has sent the browser back. */
@@ -65,14 +96,18 @@ export function isReturning(): boolean {
   return query.has("code") || query.has("error");
 }
 
-/** Exchanges the response in the URL for an access token. Clears the address bar and the stored verifier. */
-export async function finishSignIn(settings: Settings): Promise<string> {
+/**
+ * Exchanges the response in the URL for tokens, and returns to the place where the sign-in began. Clears the address bar
+ * and the stored verifier. Undefined if a silent sign-in was not possible.
+ */
+export async function finishSignIn(settings: Settings): Promise<Tokens | undefined> {
   const returned = new URL(location.href);
   const stored = sessionStorage.getItem(PENDING);
+  const pending = stored ? (JSON.parse(stored) as Pending) : undefined;
   sessionStorage.removeItem(PENDING);
-  history.replaceState(null, "", REDIRECT_URI);
-  if (!stored) throw new SignInError("This sign-in was not begun here. Sign in again.");
-  const pending = JSON.parse(stored) as Pending;
+  history.replaceState(null, "", REDIRECT_URI + (pending?.place ?? ""));
+  if (!pending) throw new SignInError("This sign-in was not begun here. Sign in again.");
+  if (pending.isSilent) sessionStorage.removeItem(NOT_SILENT);
   const provider = await discover(settings);
   const client: oauth.Client = { client_id: settings.client_id };
   // RFC 8707, section 2.2: the token request also contains the resource.
@@ -87,10 +122,48 @@ export async function finishSignIn(settings: Settings): Promise<string> {
       expectedNonce: pending.nonce,
       requireIdToken: true,
     });
-    return tokens.access_token;
+    sessionStorage.removeItem(NOT_SILENT);
+    return { access: tokens.access_token, id: tokens.id_token };
   } catch (error) {
+    if (pending.isSilent && error instanceof oauth.AuthorizationResponseError && NEEDS_PAGE.includes(error.error)) return undefined;
     throw new SignInError(reason(error));
   }
+}
+
+/**
+ * Ends the identity provider's session, which leaves the page. Returns false if the provider offers no way to do that, or
+ * cannot be reached.
+ */
+export async function endSession(settings: Settings, idToken: string | undefined): Promise<boolean> {
+  // Without this, the next load of the page would sign the user in again.
+  sessionStorage.setItem(NOT_SILENT, AFTER_SIGN_OUT);
+  try {
+    const url = logoutUrl(settings, await discover(settings), idToken);
+    if (!url) return false;
+    location.assign(url);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function logoutUrl({ issuer, client_id }: Settings, provider: oauth.AuthorizationServer, idToken: string | undefined): URL | undefined {
+  // The logout endpoint of Amazon Cognito has its own parameters, and is in the domain of the sign-in page.
+  if (/^cognito-idp\..*\.amazonaws\.com/.test(new URL(issuer).hostname) && provider.authorization_endpoint) {
+    return withParameters(new URL("/logout", provider.authorization_endpoint).href, { client_id, logout_uri: REDIRECT_URI });
+  }
+  if (!provider.end_session_endpoint) return undefined;
+  return withParameters(provider.end_session_endpoint, {
+    client_id,
+    post_logout_redirect_uri: REDIRECT_URI,
+    ...(idToken && { id_token_hint: idToken }),
+  });
+}
+
+function withParameters(endpoint: string, parameters: Record<string, string>): URL {
+  const url = new URL(endpoint);
+  for (const [name, value] of Object.entries(parameters)) url.searchParams.set(name, value);
+  return url;
 }
 
 async function discover(settings: Settings): Promise<oauth.AuthorizationServer> {

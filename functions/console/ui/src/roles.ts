@@ -1,6 +1,6 @@
 // The names of roles, and which roles a user may assign. The API decides, and the page hides what it would refuse.
 
-import type { KeyRole, Permission, User, UserRole } from "./api";
+import type { Key, KeyRole, Permission, User, UserRole } from "./api";
 
 export const ROLE_NAMES: Record<KeyRole, string> = {
   viewer: "Viewer",
@@ -10,6 +10,9 @@ export const ROLE_NAMES: Record<KeyRole, string> = {
 };
 
 export const USER_ROLES: UserRole[] = ["viewer", "editor", "admin"];
+
+/** The names of the roles of users, without the role that only keys have. */
+export const userRoleNames = Object.fromEntries(USER_ROLES.map((role) => [role, ROLE_NAMES[role]]));
 
 /** What a key or a user with the role can do, as the continuation of "can …". */
 export const ROLE_POWERS: Record<KeyRole, string> = {
@@ -27,9 +30,12 @@ const WITHIN: Record<KeyRole, KeyRole[]> = {
 };
 
 /** The roles that a key may have. They exceed neither the role of its creator nor that of its owner. */
-export function keyRoles(maker: User, owner: User): KeyRole[] {
+export function keyRoles(maker: User, owner: Pick<User, "role">): KeyRole[] {
   return WITHIN[maker.role].filter((role) => WITHIN[owner.role].includes(role));
 }
+
+/** The roles with which a key can be rotated. They do not exceed its own. */
+export const rolesWithin = (maker: User, key: Key) => WITHIN[maker.role].filter((role) => WITHIN[key.role].includes(role));
 
 export const canOnboard = (role: KeyRole) => WITHIN[role].includes("cluster_onboarding");
 

@@ -2,15 +2,20 @@
 
 import { createContext } from "preact";
 import { useContext } from "preact/hooks";
-import type { Api, User } from "./api";
+import type { Api, Limits, User } from "./api";
+import type { Opened } from "./dialogs";
 
 export interface Session {
   api: Api;
   me: User;
-  /** Updates the signed-in user after a change in the directory. */
-  setMe(me: User): void;
+  limits: Limits;
   /** Shows a message, and announces it to screen readers. */
   say(text: string): void;
+  open(dialog: Opened): void;
+  /** Whether the service no longer accepts the token. */
+  hasEnded: boolean;
+  /** Signs in again, and returns to this place. What was entered into an open form is kept. */
+  signInAgain(): void;
 }
 
 export const SessionContext = createContext<Session | undefined>(undefined);

@@ -1,7 +1,7 @@
 // Copying to the clipboard.
 
 import { Icon } from "./icons";
-import { useSession } from "./session";
+import { useSession } from "../session";
 
 /** Copies text to the clipboard. Returns false if the browser does not allow it. */
 export async function copied(text: string): Promise<boolean> {
@@ -15,7 +15,7 @@ export async function copied(text: string): Promise<boolean> {
 
 export function CopyButton({ text, what }: { text: string; what: string }) {
   const { say } = useSession();
-  const copy = async () => say((await copied(text)) ? `${what} copied to clipboard` : "The browser does not allow copying: select the text");
+  const copy = async () => say((await copied(text)) ? `${what} copied to clipboard` : "The browser does not allow copying: select the text and press Ctrl+C or ⌘C");
   return (
     <button type="button" class="quiet" aria-label={`Copy ${what}`} onClick={copy}><Icon name="copy" /></button>
   );
@@ -26,7 +26,7 @@ export function Command({ title, text }: { title: string; text: string }) {
   return (
     <div class="command">
       <p>{title}</p>
-      <div><pre>{text}</pre><CopyButton text={text} what={title} /></div>
+      <div><pre translate={false}>{text}</pre><CopyButton text={text} what={title} /></div>
     </div>
   );
 }

@@ -1,6 +1,6 @@
 // A button that opens a menu, as in the pattern "Menu Button" of the ARIA Authoring Practices.
 
-import { useId, useRef, useState } from "preact/hooks";
+import { useEffect, useId, useRef, useState } from "preact/hooks";
 import { Icon } from "./icons";
 
 export interface MenuItem {
@@ -15,6 +15,20 @@ export function Menu({ label, items }: { label: string; items: MenuItem[] }) {
   const menu = useRef<HTMLDivElement>(null);
   const [isOpen, setOpen] = useState(false);
 
+  // The menu does not move with its button. When the page scrolls, it would stand beside another row.
+  useEffect(() => {
+    if (!isOpen) return;
+    const leave = (event: Event) => {
+      if (!(event.target instanceof Node && menu.current?.contains(event.target))) menu.current?.hidePopover();
+    };
+    addEventListener("scroll", leave, true);
+    addEventListener("resize", leave);
+    return () => {
+      removeEventListener("scroll", leave, true);
+      removeEventListener("resize", leave);
+    };
+  }, [isOpen]);
+
   const entries = () => [...(menu.current?.querySelectorAll("button") ?? [])];
   const open = (at: 0 | -1) => {
     const [popover, place] = [menu.current, button.current?.getBoundingClientRect()];
@@ -24,7 +38,7 @@ export function Menu({ label, items }: { label: string; items: MenuItem[] }) {
     const below = place.bottom + height < innerHeight ? place.bottom : Math.max(0, place.top - height);
     popover.style.top = `${below}px`;
     popover.style.left = `${Math.max(0, place.right - width)}px`;
-    entries().at(at)?.focus();
+    entries().at(at)?.focus({ preventScroll: true });
   };
   const close = () => {
     menu.current?.hidePopover();

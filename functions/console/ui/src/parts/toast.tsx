@@ -8,5 +8,5 @@ export const AnnouncementContext = createContext("");
 /** A live region. Each dialog has its own, because screen readers do not announce text outside a modal dialog. */
 export function Announcements() {
   const text = useContext(AnnouncementContext);
-  return <div class="toasts" role="status">{text && <p class="toast">{text}</p>}</div>;
+  return <div class="toasts" role="status">{text && <p key={text} class="toast">{text}</p>}</div>;
 }

@@ -1,0 +1,97 @@
+// The dialog to change a key's name, labels, expiry and cluster limit.
+
+import { useState } from "preact/hooks";
+import { ApiError, type Key, type KeyChange, keyPath, message } from "../api";
+import { publish } from "../changes";
+import { Dialog, SubmitButton, useRequest } from "../parts/dialog";
+import { useFields } from "./draft";
+import { type Errors, Field, labelsOf, useFocusOnError } from "../parts/field";
+import { can, canOnboard } from "../roles";
+import { useSession } from "../session";
+import { WhichKey } from "../parts/standing";
+import { count } from "../parts/text";
+import { Moment, fromInput, toInput } from "../parts/time";
+
+export interface ChangeKeySpec {
+  what: "change-key";
+  key: Key;
+}
+
+export function ChangeKey({ spec, onClose }: { spec: ChangeKeySpec; onClose(): void }) {
+  const { api, me, limits, say } = useSession();
+  const { key } = spec;
+  const expiry = toInput(new Date(key.expires_at));
+  const [fields, setFields] = useFields(spec, () => ({ name: key.name, labels: key.labels.join(", "), expiry, clusters: String(key.max_clusters) }));
+  const [errors, setErrors] = useState<Errors>({});
+  const form = useFocusOnError(errors);
+  const { isBusy, wait, error, send, refuse } = useRequest();
+  const close = isBusy ? refuse : onClose;
+  const most = Math.min(key.signed_max_clusters, limits.max_clusters);
+  const earlier = fields.expiry === expiry ? undefined : fromInput(fields.expiry);
+  const late = fields.expiry !== expiry && !(earlier && earlier > new Date() && earlier < new Date(key.expires_at));
+  const edit = (next: Partial<typeof fields>) => {
+    setFields(next);
+    setErrors({});
+  };
+  const save = (event: Event) => {
+    event.preventDefault();
+    const found: Errors = {};
+    if (late) found.expires_at = "Choose a time from now to the current expiry. To extend a key, rotate it.";
+    if (!(/^\d+$/.test(fields.clusters) && Number(fields.clusters) >= 1 && Number(fields.clusters) <= most)) found.max_clusters = `Must be a whole number from 1 to ${most}.`;
+    setErrors(found);
+    if (Object.keys(found).length > 0) return;
+    const change: KeyChange = {
+      ...(fields.name.trim() !== key.name && { name: fields.name.trim() }),
+      ...(labelsOf(fields.labels).join() !== key.labels.join() && { labels: labelsOf(fields.labels) }),
+      ...(earlier && { expires_at: earlier.toISOString() }),
+      ...(Number(fields.clusters) !== key.max_clusters && { max_clusters: Number(fields.clusters) }),
+    };
+    if (Object.keys(change).length === 0) return onClose();
+    send(
+      async () => {
+        publish({ what: "key", key: await api.patch<Key>(keyPath(key), change) });
+        say(`The key ${fields.name.trim()} is changed`);
+        onClose();
+      },
+      (failure) => {
+        const named = failure instanceof ApiError ? failure.fields : {};
+        setErrors(named);
+        return Object.keys(named).length > 0 ? undefined : message(failure);
+      },
+    );
+  };
+  return (
+    <Dialog title={`Change ${key.name}`} hasFocus onClose={close}>
+      <form ref={form} onSubmit={save} noValidate>
+        <WhichKey of={key} />
+        <Field label="Name" isRequired error={errors.name}>
+          {(props) => <input {...props} value={fields.name} autofocus autocomplete="off" onInput={(e) => edit({ name: e.currentTarget.value })} />}
+        </Field>
+        <Field label="Labels" error={errors.labels} hint="Up to 10, separated by commas.">
+          {(props) => <input {...props} value={fields.labels} autocomplete="off" onInput={(e) => edit({ labels: e.currentTarget.value })} />}
+        </Field>
+        <Field
+          label="Expires at (UTC)"
+          error={errors.expires_at ?? (late ? "Choose a time from now to the current expiry. To extend a key, rotate it." : undefined)}
+          hint={earlier ? <><span>All secrets of the key stop working on </span><Moment at={earlier} />{key.self_rotate && <span> The holder may no longer rotate the key.</span>}</> : "The expiry can only become earlier. To extend a key, rotate it."}
+        >
+          {(props) => <input {...props} type="datetime-local" value={fields.expiry} min={toInput(new Date())} max={expiry} onInput={(e) => edit({ expiry: e.currentTarget.value })} />}
+        </Field>
+        {can(me, "access-keys:manage") && canOnboard(key.role) && (
+          <Field
+            label="Maximum number of clusters"
+            error={errors.max_clusters}
+            hint={`At most ${most}, the limit that was last signed into the key. It has connected ${count(key.clusters_used, "cluster")}, which stay connected.`}
+          >
+            {(props) => <input {...props} type="number" inputMode="numeric" min={1} max={most} value={fields.clusters} onInput={(e) => edit({ clusters: e.currentTarget.value })} />}
+          </Field>
+        )}
+        {error && <p key={error} class="error" role="alert">{error}</p>}
+        <footer>
+          <button type="button" aria-disabled={isBusy} onClick={close}>Cancel</button>
+          <SubmitButton label={isBusy ? "Saving…" : "Save"} isBusy={isBusy} wait={wait} disabled={fields.name.trim() === ""} />
+        </footer>
+      </form>
+    </Dialog>
+  );
+}

@@ -1,0 +1,224 @@
+// The dialog "Create Access Key": the form, and then the new key.
+
+import { useRef, useState } from "preact/hooks";
+import { ApiError, type CreatedKey, type Key, type KeyRole, type NewKey as NewKeyRequest, type Page, type User, keyPath, keysPath, message } from "../api";
+import { publish } from "../changes";
+import { CopyButton } from "../parts/copy";
+import { Dialog, SubmitButton, useRequest } from "../parts/dialog";
+import { useFields } from "./draft";
+import { type Expiration, ExpirationField, expirationError, expirationRequest, firstExpiration } from "../parts/expiration";
+import { type Errors, Field, labelsOf, useFocusOnError } from "../parts/field";
+import { NewKey, Warning, useNewKey } from "./new-key";
+import { PersonPicker, userTitle } from "../parts/person";
+import { RoleField } from "../parts/role-field";
+import { can, canOnboard, keyRoles } from "../roles";
+import { useGuard } from "../route";
+import { useSession } from "../session";
+import { WhichKey } from "../parts/standing";
+
+const LONGEST_NAME = 64;
+const FIELDS = ["name", "role", "expires_at", "expires_in_days", "max_clusters", "labels"];
+
+export interface CreateKeySpec {
+  what: "create-key";
+  /** The owner of the key. Undefined if an administrator is to choose one. */
+  owner: User | undefined;
+}
+
+interface Fields {
+  owner: User | undefined;
+  name: string;
+  expiration: Expiration;
+  role: KeyRole;
+  clusters: string;
+  labels: string;
+  selfRotate: boolean;
+}
+
+/** A request whose response was lost, so that a key may exist that nobody has. */
+interface Lost {
+  owner: User;
+  name: string;
+  since: number;
+}
+
+export function CreateKey({ spec, onClose }: { spec: CreateKeySpec; onClose(): void }) {
+  const state = useNewKey(onClose);
+  return state.key ? (
+    <Dialog title="Create Access Key" onClose={state.close}><NewKey created={state.key} state={state} /></Dialog>
+  ) : (
+    <Form spec={spec} onCreated={state.setKey} onClose={onClose} />
+  );
+}
+
+function Form({ spec, onCreated, onClose }: { spec: CreateKeySpec; onCreated(key: CreatedKey): void; onClose(): void }) {
+  const { api, me, limits, say } = useSession();
+  const [fields, setFields] = useFields<Fields>(spec, () => ({
+    owner: spec.owner ?? me, name: "", expiration: firstExpiration(limits), role: "viewer", clusters: "1", labels: "", selfRotate: false,
+  }));
+  const { owner, name, expiration, clusters } = fields;
+  const roles = keyRoles(me, owner ?? me);
+  const role = roles.includes(fields.role) ? fields.role : (roles[0] ?? "viewer");
+  const [errors, setErrors] = useState<Errors>({});
+  const [lost, setLost] = useState<Lost>();
+  const [isWarned, setWarned] = useState(false);
+  const form = useFocusOnError(errors);
+  const { isBusy, wait, error, send, refuse } = useRequest();
+  // If a response was lost, repeating the same request must not create a second key.
+  const lastRequest = useRef({ body: "", idempotencyKey: "" });
+  useGuard(!isBusy && lost !== undefined, () => setWarned(true));
+  const close = isBusy ? refuse : lost ? () => setWarned(true) : onClose;
+
+  const change = (next: Partial<Fields>, ...fixed: string[]) => {
+    setFields(next);
+    if (fixed.some((field) => errors[field])) setErrors(Object.fromEntries(Object.entries(errors).filter(([field]) => !fixed.includes(field))));
+  };
+  const generate = (event: Event) => {
+    event.preventDefault();
+    const found = check({ ...fields, role }, limits.max_clusters, expirationError(limits, expiration));
+    setErrors(found);
+    if (Object.keys(found).length > 0 || !owner) return;
+    const body = JSON.stringify(request({ ...fields, role }));
+    if (lastRequest.current.body !== body) lastRequest.current = { body, idempotencyKey: crypto.randomUUID() };
+    const since = Date.now();
+    send(
+      async () => {
+        const created = await api.post<CreatedKey>(keysPath(owner.id), body, { "Idempotency-Key": lastRequest.current.idempotencyKey });
+        const { access_key: _, ...key } = created;
+        say("Access Token associated successfully");
+        publish({ what: "new-key", key });
+        onCreated(created);
+      },
+      (failure) => {
+        if (failure instanceof ApiError && failure.isUncertain) {
+          setLost(lost ?? { owner, name: name.trim(), since });
+          publish({ what: "keys-of", userId: owner.id });
+        }
+        const named = failure instanceof ApiError ? failure.fields : {};
+        setErrors(named);
+        return Object.keys(named).length > 0 && Object.keys(named).every((field) => FIELDS.includes(field)) ? undefined : message(failure);
+      },
+    );
+  };
+
+  return (
+    <Dialog title="Create Access Key" hasFocus onClose={close}>
+      <form ref={form} onSubmit={generate} noValidate>
+        {spec.owner || !can(me, "access-keys:manage") ? (
+          <p class="hint">For {userTitle(owner ?? me)}</p>
+        ) : (
+          <Field label="Owner" isRequired error={errors.owner} hint="The key carries the rights of its owner, never more.">
+            {(props) => <PersonPicker {...props} text={owner ? userTitle(owner) : ""} onPick={(user) => change({ owner: user }, "owner")} />}
+          </Field>
+        )}
+        <Field label="Name" isRequired error={errors.name}>
+          {(props) => <input {...props} value={name} onInput={(e) => change({ name: e.currentTarget.value }, "name")} autocomplete="off" autofocus required />}
+        </Field>
+        <ExpirationField limits={limits} value={expiration} errors={errors} onChange={(expiration) => change({ expiration }, "expires_at", "expires_in_days")} />
+        <RoleField roles={roles} value={role} error={errors.role} onChange={(role) => change({ role }, "role")} />
+        <div class="pair">
+          <Field label="Tenant Id">
+            {(props) => <span class="with-button"><input {...props} value={me.tenant_id} readOnly /><CopyButton text={me.tenant_id} what="Tenant Id" /></span>}
+          </Field>
+          <Field label="Maximum number of clusters" error={errors.max_clusters} hint={canOnboard(role) ? `1 to ${limits.max_clusters}` : "This role cannot onboard clusters."}>
+            {(props) => (
+              <input {...props} type="number" inputMode="numeric" min={1} max={limits.max_clusters} disabled={!canOnboard(role)} value={clusters} onInput={(e) => change({ clusters: e.currentTarget.value }, "max_clusters")} />
+            )}
+          </Field>
+        </div>
+        <More fields={fields} errors={errors} onChange={change} />
+        {error && <p key={error} class="error" role="alert">{error}</p>}
+        {lost && <LostKey lost={lost} onResolved={() => { setLost(undefined); setWarned(false); }} />}
+        {isWarned ? (
+          <Warning
+            text={`A key named “${lost?.name}” may exist, and nobody has it. Check above whether it exists.`}
+            back="Back"
+            leave="Close"
+            onBack={() => setWarned(false)}
+            onLeave={onClose}
+          />
+        ) : (
+          <footer>
+            <button type="button" aria-disabled={isBusy} onClick={close}>Cancel</button>
+            <SubmitButton label={isBusy ? "Generating…" : "Generate"} isBusy={isBusy} wait={wait} disabled={name.trim() === ""} />
+          </footer>
+        )}
+      </form>
+    </Dialog>
+  );
+}
+
+function More({ fields, errors, onChange }: { fields: Fields; errors: Errors; onChange(next: Partial<Fields>, ...fixed: string[]): void }) {
+  return (
+    <details open={fields.labels !== "" || errors.labels !== undefined}>
+      <summary>More options</summary>
+      <Field label="Labels" error={errors.labels} hint="Up to 10, separated by commas. Lists can be filtered by label.">
+        {(props) => <input {...props} value={fields.labels} autocomplete="off" onInput={(e) => onChange({ labels: e.currentTarget.value }, "labels")} />}
+      </Field>
+      <label class="option">
+        <input type="checkbox" checked={fields.selfRotate} onChange={(e) => onChange({ selfRotate: e.currentTarget.checked })} />
+        <span>The holder may rotate the key, and so extend it without a user.</span>
+      </label>
+    </details>
+  );
+}
+
+function check({ owner, name, role, clusters, labels }: Fields, mostClusters: number, expiration: string | undefined): Errors {
+  const found: Errors = {};
+  if (!owner) found.owner = "Choose a person from the list.";
+  if ([...name.trim()].length > LONGEST_NAME) found.name = `Must have at most ${LONGEST_NAME} characters.`;
+  if (expiration) found.expires_at = expiration;
+  if (canOnboard(role) && !(/^\d+$/.test(clusters) && Number(clusters) >= 1 && Number(clusters) <= mostClusters)) {
+    found.max_clusters = `Must be a whole number from 1 to ${mostClusters}.`;
+  }
+  if (labelsOf(labels).length > 10) found.labels = "Must be at most 10 labels.";
+  return found;
+}
+
+function request({ name, expiration, role, clusters, labels, selfRotate }: Fields): NewKeyRequest {
+  return {
+    name: name.trim(),
+    role,
+    ...expirationRequest(expiration),
+    ...(canOnboard(role) && { max_clusters: Number(clusters) }),
+    ...(labelsOf(labels).length > 0 && { labels: labelsOf(labels) }),
+    ...(selfRotate && { self_rotate: true }),
+  };
+}
+
+/** After a lost response: says that a key may exist, finds it, and revokes it. */
+function LostKey({ lost: { owner, name, since }, onResolved }: { lost: Lost; onResolved(): void }) {
+  const { api, me, say } = useSession();
+  const [found, setFound] = useState<Key[]>();
+  const { isBusy, error, send } = useRequest();
+  const look = () => send(async () => {
+    const page = await api.get<Page<Key>>(`${keysPath(owner.id)}?status=active&limit=100`);
+    // The service's clock may differ from this one.
+    const isIt = (key: Key) => key.name === name && key.created_by.id === me.id && !key.last_used_at && new Date(key.created_at).getTime() > since - 300_000;
+    const keys = page.items.filter(isIt);
+    setFound(keys);
+    if (keys.length === 0) say("No such key exists");
+  });
+  const revoke = (keys: Key[]) => send(async () => {
+    for (const key of keys) {
+      await api.delete(`${keyPath(key)}?reason=${encodeURIComponent("its secret was lost when it was created")}`);
+      publish({ what: "key", key: { ...key, status: "revoked" } });
+    }
+    say(`The key ${name} is revoked`);
+    onResolved();
+  });
+  return (
+    <section class="notice column" aria-label="The response was lost">
+      <p>The response was lost, so a key named <b>{name}</b> may exist that nobody has. Generate again to get it: that does not create a second key. If you no longer want it, check whether it exists, and revoke it.</p>
+      {found?.map((key) => <WhichKey key={key.id} of={key} />)}
+      {found?.length === 0 && <p role="status">No such key exists.</p>}
+      {error && <p class="error" role="alert">{error}</p>}
+      <div class="buttons">
+        {found && found.length > 0
+          ? <button key="revoke" type="button" class="destructive" aria-disabled={isBusy} onClick={() => revoke(found)}>Revoke it</button>
+          : <button key="look" type="button" aria-disabled={isBusy} onClick={look}>Check whether it exists</button>}
+        {found?.length === 0 && <button key="done" type="button" onClick={onResolved}>Go on</button>}
+      </div>
+    </section>
+  );
+}

@@ -1,0 +1,128 @@
+// The dialog to rotate a key: the form with both ends, and then the new key.
+
+import { useRef, useState } from "preact/hooks";
+import { ApiError, type CreatedKey, type Key, type KeyRole, type Rotation, keyPath, message } from "../api";
+import { publish } from "../changes";
+import { Dialog, SubmitButton, useRequest } from "../parts/dialog";
+import { useFields } from "./draft";
+import { type Expiration, ExpirationField, expirationError, expirationRequest, firstExpiration } from "../parts/expiration";
+import { type Errors, Field, useFocusOnError } from "../parts/field";
+import { NewKey, useNewKey } from "./new-key";
+import { RoleField } from "../parts/role-field";
+import { canOnboard, rolesWithin } from "../roles";
+import { useSession } from "../session";
+import { WhichKey } from "../parts/standing";
+import { Moment, fromInput, inSeconds } from "../parts/time";
+
+const OVERLAPS = { 0: "None: the old secret stops working immediately", 3600: "1 hour", 86400: "1 day", 604800: "7 days" };
+const DAY = 86_400;
+
+export interface RotateKeySpec {
+  what: "rotate-key";
+  key: Key;
+}
+
+interface Fields {
+  expiration: Expiration;
+  role: KeyRole;
+  clusters: string;
+  overlap: string;
+  selfRotate: boolean;
+}
+
+export function RotateKey({ spec, onClose }: { spec: RotateKeySpec; onClose(): void }) {
+  const state = useNewKey(onClose);
+  const title = `Rotate ${spec.key.name}`;
+  if (!state.key) return <Form title={title} spec={spec} onRotated={state.setKey} onClose={onClose} />;
+  const { superseded_until: until } = state.key;
+  return (
+    <Dialog title={title} onClose={state.close}>
+      <NewKey created={state.key} state={state}>
+        <p class="hint">{until ? <><span>The old secret works until </span><Moment at={new Date(until)} />.</> : "The old secret no longer works."}</p>
+      </NewKey>
+    </Dialog>
+  );
+}
+
+function Form({ title, spec, onRotated, onClose }: { title: string; spec: RotateKeySpec; onRotated(key: CreatedKey): void; onClose(): void }) {
+  const { api, me, limits, say } = useSession();
+  const { key } = spec;
+  const [fields, setFields] = useFields<Fields>(spec, () => ({
+    expiration: firstExpiration(limits), role: key.effective_role ?? key.role, clusters: String(key.max_clusters), overlap: String(DAY), selfRotate: key.self_rotate,
+  }));
+  const { expiration, clusters, overlap } = fields;
+  const roles = rolesWithin(me, key);
+  const role = roles.includes(fields.role) ? fields.role : (roles[0] ?? key.role);
+  const [errors, setErrors] = useState<Errors>({});
+  const form = useFocusOnError(errors);
+  const { isBusy, wait, error, send, refuse } = useRequest();
+  // Without the same idempotency key, a repeated request would end the secret that is in use.
+  const lastRequest = useRef({ body: "", idempotencyKey: "" });
+  const close = isBusy ? refuse : onClose;
+  const rotate = (event: Event) => {
+    event.preventDefault();
+    const invalid = expirationError(limits, expiration);
+    if (invalid) return setErrors({ expires_at: invalid });
+    setErrors({});
+    const request: Rotation = {
+      role, max_clusters: Number(clusters), overlap_seconds: Number(overlap), self_rotate: fields.selfRotate, ...expirationRequest(expiration),
+    };
+    const body = JSON.stringify(request);
+    if (lastRequest.current.body !== body) lastRequest.current = { body, idempotencyKey: crypto.randomUUID() };
+    send(
+      async () => {
+        const rotated = await api.post<CreatedKey>(`${keyPath(key)}/rotate`, body, { "Idempotency-Key": lastRequest.current.idempotencyKey });
+        const { access_key: _, ...record } = rotated;
+        say(`The key ${key.name} is rotated`);
+        publish({ what: "key", key: record });
+        onRotated(rotated);
+      },
+      (failure) => {
+        setErrors(failure instanceof ApiError ? failure.fields : {});
+        const isLost = failure instanceof ApiError && failure.isUncertain;
+        return message(failure) + (isLost ? " If the key was rotated already, rotating again with the same values gives you its new secret." : "");
+      },
+    );
+  };
+  return (
+    <Dialog title={title} onClose={close}>
+      <form ref={form} onSubmit={rotate} noValidate>
+        <WhichKey of={key} />
+        <ExpirationField limits={limits} value={expiration} errors={errors} onChange={(expiration) => { setFields({ expiration }); setErrors({}); }} />
+        <Field label="The old secret works for another" error={errors.overlap_seconds} hint={<OldEnd of={key} overlap={Number(overlap)} expiration={expiration} />}>
+          {(props) => (
+            <select {...props} value={overlap} onChange={(e) => setFields({ overlap: e.currentTarget.value })}>
+              {Object.entries(OVERLAPS).map(([seconds, label]) => <option key={seconds} value={seconds}>{label}</option>)}
+            </select>
+          )}
+        </Field>
+        {key.superseded_until && new Date(key.superseded_until) > new Date() && (
+          <p class="notice warn">An earlier rotation is still in its overlap. This rotation ends the secret from before it immediately.</p>
+        )}
+        <RoleField roles={roles} value={role} error={errors.role} onChange={(role) => setFields({ role })} />
+        {canOnboard(role) && (
+          <Field label="Maximum number of clusters" error={errors.max_clusters} hint={`At most ${key.max_clusters}, as the key allows now.`}>
+            {(props) => <input {...props} type="number" inputMode="numeric" min={1} max={key.max_clusters} value={clusters} onInput={(e) => { setFields({ clusters: e.currentTarget.value }); setErrors({}); }} />}
+          </Field>
+        )}
+        <label class="option">
+          <input type="checkbox" checked={fields.selfRotate} onChange={(e) => setFields({ selfRotate: e.currentTarget.checked })} />
+          <span>The holder may rotate the key, and so extend it without a user.</span>
+        </label>
+        {error && <p key={error} class="error" role="alert">{error}</p>}
+        <footer>
+          <button type="button" aria-disabled={isBusy} onClick={close}>Cancel</button>
+          <SubmitButton label={isBusy ? "Rotating…" : "Rotate"} isBusy={isBusy} wait={wait} />
+        </footer>
+      </form>
+    </Dialog>
+  );
+}
+
+/** When the old secret ends: after the overlap, with its own expiry or with the new one, whichever comes first. */
+function OldEnd({ of: key, overlap, expiration: { choice, at } }: { of: Key; overlap: number; expiration: Expiration }) {
+  if (overlap === 0) return <>Everything that uses the old secret is refused from now on.</>;
+  const next = choice === "custom" ? fromInput(at) : inSeconds(choice * DAY);
+  const ends = [inSeconds(overlap), new Date(key.expires_at), ...(next ? [next] : [])].map((end) => end.getTime());
+  return <><span>The old secret ends on </span><Moment at={new Date(Math.min(...ends))} />.</>;
+}

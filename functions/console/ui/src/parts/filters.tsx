@@ -1,0 +1,68 @@
+// Filters of lists. Their values are in the query of the place, so that a link to a place contains them.
+
+import { useEffect, useState } from "preact/hooks";
+import { changeQuery } from "../route";
+import { Field } from "./field";
+import { PersonPicker } from "./person";
+
+const PAUSE_MS = 250;
+
+/** A search field whose value is the parameter `q` of the place. */
+export function SearchField({ label, placeholder, query }: { label: string; placeholder: string; query: URLSearchParams }) {
+  const searched = query.get("q") ?? "";
+  const [text, setText] = useState(searched);
+  useEffect(() => {
+    if (text.trim() !== searched) setText(searched);
+  }, [searched]);
+  useEffect(() => {
+    if (text.trim() === searched) return;
+    const timer = setTimeout(() => changeQuery({ q: text.trim() }), PAUSE_MS);
+    return () => clearTimeout(timer);
+  }, [text]);
+  return <input type="search" aria-label={label} placeholder={placeholder} value={text} onInput={(e) => setText(e.currentTarget.value)} />;
+}
+
+interface FilterProps {
+  name: string;
+  label: string;
+  query: URLSearchParams;
+}
+
+export function Choice({ name, label, options, query }: FilterProps & { options: Record<string, string> }) {
+  return (
+    <Field label={label}>
+      {(props) => (
+        <select {...props} value={query.get(name) ?? ""} onChange={(e) => changeQuery({ [name]: e.currentTarget.value })}>
+          <option value="">Any</option>
+          {Object.entries(options).map(([value, label]) => <option key={value} value={value}>{label}</option>)}
+        </select>
+      )}
+    </Field>
+  );
+}
+
+export function TextFilter({ name, label, query }: FilterProps) {
+  return (
+    <Field label={label}>
+      {(props) => <input {...props} value={query.get(name) ?? ""} autocomplete="off" onChange={(e) => changeQuery({ [name]: e.currentTarget.value.trim() })} />}
+    </Field>
+  );
+}
+
+export function DayFilter({ name, label, query }: FilterProps) {
+  return (
+    <Field label={label}>
+      {(props) => <input {...props} type="date" value={query.get(name) ?? ""} onChange={(e) => changeQuery({ [name]: e.currentTarget.value })} />}
+    </Field>
+  );
+}
+
+/** A filter by a person. `prefix` precedes the person's id in the value. */
+export function Person({ name, label, query, prefix }: FilterProps & { prefix: string }) {
+  const value = query.get(name) ?? "";
+  return (
+    <Field label={label}>
+      {(props) => <PersonPicker {...props} text={value.slice(prefix.length)} placeholder="Name or e-mail" onPick={(user) => changeQuery({ [name]: user && prefix + user.id })} />}
+    </Field>
+  );
+}

@@ -1,0 +1,213 @@
+// A list from the API. It is read with cursors, as far as needed for the page that is shown.
+
+import { useEffect, useState } from "preact/hooks";
+import { ApiError, type Page, message } from "../api";
+import { type Change, subscribe } from "../changes";
+import { useSession } from "../session";
+import { Text, count } from "./text";
+
+const READ_AT_ONCE = 50;
+
+export type Failure = { text: string; retryAfter: number | undefined };
+
+export const failure = (error: unknown): Failure => ({ text: message(error), retryAfter: error instanceof ApiError ? error.retryAfter : undefined });
+
+interface State {
+  /** The rows of the page that is shown. */
+  rows: unknown[];
+  isLoading: boolean;
+  error: Failure | undefined;
+  reload(): void;
+  /** How many records the service has examined, if they are more than it has returned. */
+  searched?: number;
+  /** How many damaged records the service has left out. */
+  skipped?: number;
+}
+
+interface List<T> extends State {
+  rows: T[];
+  page: PageOfList;
+}
+
+interface PageOfList {
+  size: number;
+  first: number;
+  last: number;
+  known: number;
+  isComplete: boolean;
+  isLoading: boolean;
+  go(step: -1 | 1): void;
+}
+
+interface Options<T> {
+  /** The number of rows of a page. */
+  size: number;
+  /** Takes over a change: returns the new items, or `reload`. */
+  take(change: Change, items: T[]): T[] | "reload";
+}
+
+interface Read<T> {
+  /** The URL without the cursor. When it changes, the list begins again. */
+  source: string;
+  items: T[];
+  cursor: string | null;
+  examined: number;
+  skipped: number;
+  error: Failure | undefined;
+  page: number;
+  attempt: number;
+}
+
+const begin = <T,>(source: string, attempt = 0): Read<T> => ({ source, items: [], cursor: "", examined: 0, skipped: 0, error: undefined, page: 0, attempt });
+
+/** Lists what the API returns for a path and a query, without a limit or a cursor. */
+export function useList<T extends { id: unknown }>(path: string, query: Record<string, string>, { size, take }: Options<T>): List<T> {
+  const { api } = useSession();
+  const source = `${path}?${new URLSearchParams({ ...query, limit: String(READ_AT_ONCE) })}`;
+  const [state, setState] = useState(() => begin<T>(source));
+  const read = state.source === source ? state : begin<T>(source);
+  const { items, cursor, error, attempt } = read;
+
+  const isLoading = cursor !== null && !error && items.length <= (read.page + 1) * size;
+  useEffect(() => {
+    if (!isLoading) return;
+    const aborter = new AbortController();
+    const change = (next: (before: Read<T>) => Partial<Read<T>>) => setState((all) => {
+      const before = all.source === source ? all : begin<T>(source);
+      return { ...before, ...next(before) };
+    });
+    api.get<Page<T>>(source + (cursor ? `&cursor=${cursor}` : ""), aborter.signal).then(
+      (answer) => change((before) => {
+        // A key that was created in this page may be on top already.
+        const ids = new Set(before.items.map(({ id }) => id));
+        return {
+          items: [...before.items, ...answer.items.filter(({ id }) => !ids.has(id))],
+          cursor: answer.next_cursor,
+          examined: before.examined + (answer.examined ?? answer.items.length),
+          skipped: before.skipped + (answer.skipped ?? 0),
+        };
+      }),
+      (reason) => aborter.signal.aborted || change(() => ({ error: failure(reason) })),
+    );
+    return () => aborter.abort();
+  }, [api, source, isLoading, cursor, attempt]);
+
+  const reload = () => setState(begin(source, attempt + 1));
+  useEffect(() => subscribe((change) => setState((all) => {
+    if (all.source !== source) return all;
+    const next = take(change, all.items);
+    return next === "reload" ? begin(source, all.attempt + 1) : { ...all, items: next };
+  })), [source, take]);
+
+  const page = Math.min(read.page, Math.max(0, Math.ceil(items.length / size) - 1));
+  const rows = items.slice(page * size, (page + 1) * size);
+  return {
+    rows,
+    isLoading,
+    error,
+    reload,
+    searched: read.examined > items.length ? read.examined : undefined,
+    skipped: read.skipped,
+    page: {
+      size,
+      first: page * size + 1,
+      last: page * size + rows.length,
+      known: items.length,
+      isComplete: cursor === null,
+      isLoading,
+      go: (step) => setState({ ...read, page: page + step }),
+    },
+  };
+}
+
+/** The position in a list, and buttons to change the page. Shown only if the list has more than one page. */
+export function Pager({ of: { size, first, last, known, isComplete, isLoading, go }, what }: { of: PageOfList; what: string }) {
+  if (known === 0 || (isComplete && known <= size)) return null;
+  const [isFirst, isLast] = [first === 1, last >= known && (isComplete || isLoading)];
+  // The buttons stay enabled, because a disabled button loses the focus.
+  return (
+    <nav class="pager" aria-label={`Pages of ${what}`}>
+      <span role="status"><Text of={`${first}–${last} of ${isComplete ? known.toLocaleString("en-US") : `more than ${known.toLocaleString("en-US")}`}`} /></span>
+      <button type="button" aria-disabled={isFirst} onClick={() => isFirst || go(-1)}>Previous</button>
+      <button type="button" aria-disabled={isLast} onClick={() => isLast || go(1)}>Next</button>
+    </nav>
+  );
+}
+
+interface PlaceholderProps {
+  list: State;
+  empty: string;
+  /** The plural of what the list contains. */
+  what?: string;
+}
+
+/** Shown below the rows: while they are loading, if they cannot be read, if there are none, and how far a search has come. */
+export function Placeholder({ list, empty, what = "records" }: PlaceholderProps) {
+  const { rows, isLoading, error, searched, skipped, reload } = list;
+  if (error) return <Problem error={error} reload={reload} />;
+  const notes = [
+    isLoading && searched ? `Searched ${searched.toLocaleString("en-US")} ${what} so far…` : "",
+    !isLoading && searched && rows.length === 0 ? `Searched ${searched.toLocaleString("en-US")} ${what}.` : "",
+    skipped ? `${count(skipped, "damaged record")} left out. The log of the service names them.` : "",
+  ].filter(Boolean).join(" ");
+  return (
+    <>
+      {rows.length === 0 && (isLoading ? <Skeleton /> : <p key={empty} class="placeholder" role="status">{empty}</p>)}
+      <p class="hint" role="status"><Text of={notes} /></p>
+    </>
+  );
+}
+
+/** Why a request failed. Tries again by itself when the service has said when. */
+export function Problem({ error: { text, retryAfter }, reload }: { error: Failure; reload(): void }) {
+  const [left, setLeft] = useState(retryAfter ?? 0);
+  useEffect(() => {
+    if (retryAfter === undefined) return;
+    const timer = setTimeout(() => (left > 1 ? setLeft(left - 1) : reload()), 1000);
+    return () => clearTimeout(timer);
+  }, [left, retryAfter]);
+  const again = (event: Event) => {
+    // The button will be gone. The focus must not be lost with it.
+    (event.currentTarget as HTMLElement).closest<HTMLElement>("[data-focus], dialog")?.focus();
+    reload();
+  };
+  return (
+    <div class="placeholder" role="alert">
+      <p><Text of={text} /></p>
+      {retryAfter !== undefined && <p class="hint" aria-live="off"><Text of={`The page tries again in ${count(left, "second")}.`} /></p>}
+      <button type="button" onClick={again}>Try again</button>
+    </div>
+  );
+}
+
+/** Grey bars in the place of rows that are loading. */
+export function Skeleton() {
+  return (
+    <div class="skeleton" role="status">
+      <span class="unseen">Loading…</span>
+      <i /><i /><i />
+    </div>
+  );
+}
+
+/** A single object from the API. */
+export function useObject<T>(path: string | undefined): { value: T | undefined; error: Failure | undefined; reload(): void; set(value: T): void } {
+  const { api } = useSession();
+  const [state, setState] = useState<{ path: string | undefined; value?: T; error?: Failure; attempt: number }>({ path, attempt: 0 });
+  const current = state.path === path ? state : { path, attempt: 0 };
+  useEffect(() => {
+    if (!path) return;
+    const aborter = new AbortController();
+    api.get<T>(path, aborter.signal).then(
+      (value) => setState({ path, value, attempt: current.attempt }),
+      (reason) => aborter.signal.aborted || setState({ path, error: failure(reason), attempt: current.attempt }),
+    );
+    return () => aborter.abort();
+  }, [api, path, current.attempt]);
+  return {
+    value: current.value,
+    error: current.error,
+    reload: () => setState({ path, attempt: current.attempt + 1 }),
+    set: (value) => setState({ path, value, attempt: current.attempt }),
+  };
+}

@@ -1,0 +1,83 @@
+// The place in the page. The fragment of the URL names it, for example "#keys?status=active".
+
+import { useEffect, useState } from "preact/hooks";
+
+export interface Place {
+  /** The segments of the path. The first one names the view. */
+  path: string[];
+  query: URLSearchParams;
+}
+
+function parse(hash: string): Place {
+  const [, path = "", query = ""] = /^#?([^?]*)\??(.*)$/.exec(hash) ?? [];
+  return { path: path.split("/").map(decode), query: new URLSearchParams(query) };
+}
+
+function decode(segment: string): string {
+  try {
+    return decodeURIComponent(segment);
+  } catch {
+    return segment;
+  }
+}
+
+/** The link to a place. Values of the query that are empty or undefined are left out. */
+export function href(path: string[], values: Record<string, string | undefined> = {}): string {
+  const query = new URLSearchParams(Object.entries(values).flatMap(([name, value]) => (value ? [[name, value]] : [])));
+  return `#${path.map(encodeURIComponent).join("/")}${query.size > 0 ? `?${query}` : ""}`;
+}
+
+export const keyHref = (key: { user_id: string; id: string }) => href(["keys", key.user_id, key.id]);
+
+let shown = "";
+let show: (place: Place) => void = () => {};
+let guard: (() => void) | undefined;
+
+/** Changes the query of the current place, without a new entry in the history. */
+export function changeQuery(values: Record<string, string | undefined>): void {
+  const { path, query } = parse(shown);
+  shown = href(path, { ...Object.fromEntries(query), ...values });
+  history.replaceState(null, "", shown);
+  show(parse(shown));
+}
+
+/** The current place. It follows the address, except while a guard is set. */
+export function usePlace(): Place {
+  const [place, setPlace] = useState(() => parse((shown = location.hash)));
+  useEffect(() => {
+    show = setPlace;
+    const follow = () => {
+      if (location.hash === shown) return;
+      if (guard) {
+        history.pushState(null, "", shown || "#");
+        guard();
+        return;
+      }
+      shown = location.hash;
+      setPlace(parse(shown));
+    };
+    addEventListener("hashchange", follow);
+    return () => removeEventListener("hashchange", follow);
+  }, []);
+  return place;
+}
+
+/** While `isSet`, the page cannot be left by Back, by another address or by a reload. Instead, `onLeave` is called. */
+export function useGuard(isSet: boolean, onLeave: () => void): void {
+  useEffect(() => {
+    if (!isSet) return;
+    guard = onLeave;
+    const ask = (event: Event) => event.preventDefault();
+    addEventListener("beforeunload", ask);
+    return () => {
+      if (guard === onLeave) guard = undefined;
+      removeEventListener("beforeunload", ask);
+    };
+  });
+}
+
+/** Whether the page may be left. If not, the guard tells the user why. */
+export function mayLeave(): boolean {
+  guard?.();
+  return guard === undefined;
+}

@@ -1,0 +1,103 @@
+// The page of one key: its record, its clusters and its history.
+
+import { useEffect } from "preact/hooks";
+import { Entries } from "./activity";
+import { type Cluster, type Key, type Page, keyPath } from "../api";
+import { subscribe } from "../changes";
+import { TYPES } from "./clusters";
+import { useKeyActions } from "../parts/key-table";
+import { Problem, Skeleton, useObject } from "../parts/list";
+import { Who } from "../parts/person";
+import { can, canOnboard } from "../roles";
+import { href } from "../route";
+import { useSession } from "../session";
+import { Expiry, Role, Standing, keyTitle, ownerName } from "../parts/standing";
+import { Cell, Status, Table } from "../parts/table";
+import { count } from "../parts/text";
+import { Ago, Time } from "../parts/time";
+
+/** `owner` is undefined if only the id of the key is known. */
+export function KeyPage({ owner, id }: { owner: string | undefined; id: string }) {
+  const { me } = useSession();
+  const isAdmin = can(me, "access-keys:manage");
+  const search = useObject<Page<Key>>(!owner && isAdmin ? `/v1/access-keys?${new URLSearchParams({ q: id, limit: "1" })}` : undefined);
+  const known = owner ?? (isAdmin ? search.value?.items[0]?.user_id : me.id);
+  const record = useObject<Key>(known ? keyPath({ user_id: known, id }) : undefined);
+  useEffect(() => subscribe((change) => {
+    if (change.what === "key" && change.key.id === id && record.value) record.set({ ...record.value, ...change.key });
+    else if (change.what === "user" || change.what === "keys-of") record.reload();
+  }), [id, record.value]);
+  const isMissing = search.value?.items.length === 0;
+  const error = search.error ?? record.error;
+  return (
+    <section data-focus tabIndex={-1}>
+      <p><a href="#keys">All access keys</a></p>
+      {isMissing && <><h1 tabIndex={-1}>Access key</h1><p class="placeholder">No such key exists, or it was removed after its expiry.</p></>}
+      {error && <><h1 tabIndex={-1}>Access key</h1><Problem error={error} reload={record.error ? record.reload : search.reload} /></>}
+      {!error && !isMissing && !record.value && <Skeleton />}
+      {record.value && <Record of={record.value} />}
+    </section>
+  );
+}
+
+function Record({ of: key }: { of: Key }) {
+  const { me } = useSession();
+  const actions = useKeyActions()(key);
+  return (
+    <>
+      <div class="title">
+        <h1 tabIndex={-1}>{key.name}</h1>
+        <Standing of={key} />
+        {actions.map(({ label, isDestructive, onSelect }) => (
+          <button key={label} type="button" class={isDestructive ? "destructive" : undefined} aria-label={`${label} ${keyTitle(key)}`} onClick={onSelect}>{label}</button>
+        ))}
+      </div>
+      <dl class="record">
+        <div><dt>Id</dt><dd><code translate={false}>{key.id}</code></dd></div>
+        <div><dt>Owner</dt><dd>{ownerName(key)}<br /><small>{[key.owner_email, key.owner_name && key.user_id].filter(Boolean).join(", ")}</small></dd></div>
+        <div><dt>Role</dt><dd><Role of={key} /></dd></div>
+        <div><dt>Expires</dt><dd><Expiry of={key} /></dd></div>
+        <div><dt>Last used</dt><dd><Ago at={key.last_used_at} none="Never" /><br /><small>{key.last_used_at && <Time at={key.last_used_at} />}</small></dd></div>
+        <div><dt>Created</dt><dd><Time at={key.created_at} /><br /><small>by <Who is={key.created_by} /></small></dd></div>
+        <div><dt>Clusters</dt><dd>{`${key.clusters_used} of ${key.max_clusters}`}</dd></div>
+        <div><dt>Labels</dt><dd>{key.labels.join(", ") || "–"}</dd></div>
+        <div><dt>Rotated</dt><dd>{key.rotated_at ? <><Time at={key.rotated_at} /><br /><small>{count(key.generation, "rotation")}</small></> : "Never"}</dd></div>
+        {key.superseded_until && <div><dt>Old secret ends</dt><dd><Time at={key.superseded_until} /><br /><small>last used <Time at={key.previous_used_at} none="never since the rotation" /></small></dd></div>}
+        <div><dt>The holder may rotate it</dt><dd>{key.self_rotate ? "Yes" : "No"}</dd></div>
+        {key.revoked_at && <div><dt>Revoked</dt><dd><Time at={key.revoked_at} /><br /><small>{key.revoked_by && <>by <Who is={key.revoked_by} /></>}{key.revoked_reason && `: ${key.revoked_reason}`}</small></dd></div>}
+      </dl>
+      {canOnboard(key.role) && can(me, "clusters:read") && <Clusters of={key} />}
+      {can(me, "audit:read") && (
+        <>
+          <h2>History</h2>
+          <Entries label={`History of ${key.name}`} filter={{ target: `access_key:${key.id}` }} />
+        </>
+      )}
+    </>
+  );
+}
+
+function Clusters({ of: key }: { of: Key }) {
+  const { value, error, reload } = useObject<Page<Cluster>>(`/v1/clusters?${new URLSearchParams({ key_id: key.id, limit: "100" })}`);
+  return (
+    <section data-focus tabIndex={-1} aria-label={`Clusters of ${key.name}`}>
+      <h2>Clusters</h2>
+      {error && <Problem error={error} reload={reload} />}
+      {!value && !error && <Skeleton />}
+      {value?.items.length === 0 && <p class="placeholder">No cluster is onboarded with this key.</p>}
+      {value && value.items.length > 0 && (
+        <Table label={`Clusters of ${key.name}`} columns={["Name", "Type", "Status", "Last seen"]}>
+          {value.items.map((cluster) => (
+            <tr key={cluster.id} role="row">
+              <Cell column="Name" kind="heading"><b>{cluster.name}</b></Cell>
+              <Cell column="Type">{TYPES[cluster.type]}</Cell>
+              <Cell column="Status"><Status of={cluster.status === "active" ? "Active" : "Inactive"} tone={cluster.status === "active" ? "good" : "over"} /></Cell>
+              <Cell column="Last seen"><Ago at={cluster.last_seen_at} none="Never" /></Cell>
+            </tr>
+          ))}
+        </Table>
+      )}
+      {value?.next_cursor && <p class="hint"><a href={href(["clusters"], { key: key.id })}>Show all clusters of this key</a></p>}
+    </section>
+  );
+}

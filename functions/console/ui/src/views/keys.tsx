@@ -1,0 +1,81 @@
+// Access Keys: all keys of the tenant for administrators, and their own keys for others. The URL names the filters.
+
+import { useCallback, useMemo } from "preact/hooks";
+import { type Key, keysPath } from "../api";
+import { Choice, Person, SearchField, TextFilter } from "../parts/filters";
+import { KeyTable, takeKeys } from "../parts/key-table";
+import { Pager, Placeholder, useList } from "../parts/list";
+import { ROLE_NAMES, can } from "../roles";
+import { type Place, changeQuery } from "../route";
+import { useSession } from "../session";
+import { inSeconds } from "../parts/time";
+
+const ROWS = 20;
+const STATUSES = { active: "Active", expired: "Expired", revoked: "Revoked" };
+const EXPIRING = { 1: "1 day", 7: "7 days", 30: "30 days" };
+const UNUSED = { 7: "7 days", 30: "30 days", 90: "90 days" };
+/** The filters in the URL that the API takes as they are. */
+const SAME = ["q", "status", "role", "owner", "created_by", "label"];
+const FILTERS = [...SAME.slice(1), "expires", "unused"];
+
+export function Keys({ place: { query } }: { place: Place }) {
+  const { me, open } = useSession();
+  const isAdmin = can(me, "access-keys:manage");
+  const text = query.toString();
+  const filter = useMemo(() => apiQuery(new URLSearchParams(text)), [text]);
+  const take = useCallback(takeKeys(isAdmin ? undefined : me.id), [isAdmin, me.id]);
+  const keys = useList<Key>(isAdmin ? "/v1/access-keys" : keysPath(me.id), filter, { size: ROWS, take });
+  const title = isAdmin ? "Access Keys" : "My access keys";
+  const isFiltered = Object.keys(filter).length > 0;
+  const create = () => open({ what: "create-key", owner: isAdmin ? undefined : me });
+  return (
+    <section data-focus tabIndex={-1}>
+      <div class="title">
+        <h1 tabIndex={-1}>{title}</h1>
+        <button type="button" onClick={() => open({ what: "found-key" })}>Found a key?</button>
+        <button type="button" class="primary" onClick={create}>Create key</button>
+      </div>
+      <Filters query={query} isAdmin={isAdmin} />
+      {keys.rows.length > 0 && <KeyTable label={title} keys={keys.rows} hasOwners={isAdmin} />}
+      <Placeholder list={keys} what="keys" empty={isFiltered ? "No key matches." : "There are no access keys yet. Create one to give a command line, a pipeline or a cluster agent access."} />
+      <Pager of={keys.page} what="access keys" />
+    </section>
+  );
+}
+
+function apiQuery(query: URLSearchParams): Record<string, string> {
+  const filter: Record<string, string> = {};
+  for (const name of SAME) {
+    const value = query.get(name);
+    if (value) filter[name] = value;
+  }
+  const [expires, unused] = [Number(query.get("expires")), query.get("unused")];
+  if (expires > 0) {
+    filter.expires_before = `${inSeconds(expires * 86_400).toISOString().slice(0, 19)}Z`;
+    filter.status ??= "active";
+  }
+  if (unused) filter.unused_for = unused;
+  return filter;
+}
+
+function Filters({ query, isAdmin }: { query: URLSearchParams; isAdmin: boolean }) {
+  const set = FILTERS.filter((name) => query.get(name)).length;
+  return (
+    <div class="toolbar" role="search">
+      <SearchField label="Search keys" placeholder="Search by name or id" query={query} />
+      <details class="filters" open={set > 0}>
+        <summary>Filters</summary>
+        <div>
+          <Choice name="status" label="Status" options={STATUSES} query={query} />
+          <Choice name="role" label="Role" options={ROLE_NAMES} query={query} />
+          <Choice name="expires" label="Expires within" options={EXPIRING} query={query} />
+          <Choice name="unused" label="Unused for" options={UNUSED} query={query} />
+          <TextFilter name="label" label="Label" query={query} />
+          {isAdmin && <Person name="owner" label="Owner" query={query} prefix="" />}
+          {isAdmin && <Person name="created_by" label="Created by" query={query} prefix="user:" />}
+          {set > 0 && <button type="button" class="plain" onClick={() => changeQuery(Object.fromEntries(FILTERS.map((name) => [name, undefined])))}>Clear filters</button>}
+        </div>
+      </details>
+    </div>
+  );
+}

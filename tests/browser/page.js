@@ -1,0 +1,70 @@
+// What the tests do with the page and ask of it.
+
+import assert from "node:assert/strict";
+
+export const KEY = /eyJ0eXAiOiJhY2Nlc3Mta2V5K2p3dCIsImFsZyI6I[\w-]+\.[\w-]+\.[\w-]+/;
+
+export const button = (page, name) => page.getByRole("button", { name, exact: true });
+export const dialog = (page) => page.getByRole("dialog");
+/** The row of the table `Users` with this e-mail address. */
+export const userRow = (page, email) => page.getByRole("table", { name: "Users" }).getByRole("row").filter({ has: page.getByRole("button", { name: new RegExp(`^Actions for .*${email}$`) }) });
+/** The row of the key with this name, in any table of keys. */
+export const keyRow = (page, name) => page.getByRole("row").filter({ has: page.getByRole("link", { name, exact: true }) });
+export const clusterRow = (page, name) => page.getByRole("row").filter({ has: button(page, `Nodes of ${name}`) });
+export const toast = (page, text) => page.locator(".toast", { hasText: text }).last().waitFor();
+/** Waits until the element with this label or text has the focus. The page moves the focus only after it has rendered. */
+export const hasFocus = (page, text) => page.waitForFunction((text) => (document.activeElement.getAttribute("aria-label") ?? document.activeElement.textContent) === text, text);
+
+/** Goes to a view by its link. */
+export async function visit(page, view) {
+  await page.getByRole("navigation", { name: "Views" }).getByRole("link", { name: view, exact: true }).click();
+  await page.getByRole("heading", { level: 1, name: view }).waitFor();
+}
+
+/** Chooses an item of the menu in a row. */
+export async function choose(page, row, item) {
+  await row.getByRole("button", { name: /^Actions for / }).click();
+  await page.getByRole("menuitem", { name: item, exact: true }).click();
+}
+
+/** Opens the form of the guide: User Management, the menu of the user's row, Get Access Key. */
+export async function openForm(page, email, name = "") {
+  if (!(await page.getByRole("heading", { level: 1, name: "User Management" }).count())) await visit(page, "User Management");
+  await choose(page, userRow(page, email), "Get Access Key");
+  await dialog(page).getByLabel("Name").fill(name);
+}
+
+/** Copies the key that the dialog shows. Returns the content of the clipboard. */
+export async function copyKey(page) {
+  await button(page, "Copy").click();
+  await toast(page, "Token copied to clipboard");
+  return page.evaluate(() => navigator.clipboard.readText());
+}
+
+/** Creates a key in the page and copies it. */
+export async function generate(page, email, name, role) {
+  await openForm(page, email, name);
+  if (role) await dialog(page).getByLabel("Role").selectOption(role);
+  await button(page, "Generate").click();
+  return copyKey(page);
+}
+
+/** Returns everything that the page keeps, such as document, form values and storage. Asserts that it has no database and no cache. */
+export async function kept(page) {
+  assert.deepEqual(await page.evaluate(async () => [...(await indexedDB.databases()), ...(await caches.keys())]), []);
+  return page.evaluate(() =>
+    JSON.stringify([
+      document.documentElement.outerHTML,
+      [...document.querySelectorAll("input, textarea")].map((input) => input.value),
+      { ...sessionStorage },
+      { ...localStorage },
+      document.cookie,
+      location.href,
+      history.state,
+    ]),
+  );
+}
+
+export async function requestText(request) {
+  return [request.url(), request.postData() ?? "", JSON.stringify(await request.allHeaders())].join("\n");
+}
