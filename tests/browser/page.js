@@ -9,7 +9,9 @@ export const dialog = (page) => page.getByRole("dialog");
 /** The row of the table `Users` with this e-mail address. */
 export const userRow = (page, email) => page.getByRole("table", { name: "Users" }).getByRole("row").filter({ has: page.getByRole("button", { name: new RegExp(`^Actions for .*${email}$`) }) });
 /** The row of the key with this name, in any table of keys. */
-export const keyRow = (page, name) => page.getByRole("row").filter({ has: page.getByRole("link", { name, exact: true }) });
+export const keyRow = (page, name) => page.locator("td.heading", { has: page.getByRole("link", { name, exact: true }) }).locator("xpath=..");
+/** A suggestion of the field for a person. */
+export const person = (page, name) => page.getByRole("listbox", { name: "People" }).getByRole("option", { name });
 export const clusterRow = (page, name) => page.getByRole("row").filter({ has: button(page, `Nodes of ${name}`) });
 export const toast = (page, text) => page.locator(".toast", { hasText: text }).last().waitFor();
 /** Waits until the element with this label or text has the focus. The page moves the focus only after it has rendered. */

@@ -1,0 +1,285 @@
+// Access Keys, the page of a key, and what can be done with a key.
+
+import assert from "node:assert/strict";
+import { after, test } from "node:test";
+import { NARROW, answerWith, damageToken, hold, inspect, screenshot, startStack } from "./harness.js";
+import { KEY, button, choose, copyKey, dialog, generate, kept, keyRow, person, requestText, toast, visit } from "./page.js";
+
+const stack = await startStack();
+after(() => stack.stop());
+
+const names = (page) => page.getByRole("table", { name: "Access Keys" }).locator("a.name").allTextContents();
+const inDays = (days) => new Date(Date.now() + days * 86_400_000).toISOString();
+
+test("an administrator sees the keys of the tenant first, newest first, with their owners and what they are worth", async (t) => {
+  await stack.globex.call("PUT", "/v1/users/ann", { role: "editor", name: "Ann", email: "ann@globex.example" });
+  await stack.globex.createKey("ann", { name: "first", role: "editor", expires_at: inDays(6.5), max_clusters: 3, labels: ["team-a"] });
+  await stack.globex.createKey("admin", { name: "second", role: "viewer", expires_in_days: 1 });
+  const { access_key } = await stack.globex.createKey("ann", { name: "third", role: "viewer", expires_in_days: 60 });
+  await stack.validate(access_key);
+  await stack.globex.call("PATCH", "/v1/users/ann", { role: "viewer" });
+  const { page } = await stack.signIn(t, "admin@globex.example");
+  await page.getByRole("heading", { name: "Access Keys", level: 1 }).waitFor();
+  await keyRow(page, "third").waitFor();
+  assert.deepEqual(await names(page), ["third", "second", "first"]);
+  const cells = (name) => keyRow(page, name).getByRole("cell").allTextContents();
+  const [heading, owner, role, expiry, used, clusters, status] = await cells("first");
+  assert.match(heading, /^first …[0-9a-f]{8}team-a$/);
+  assert.equal(owner, "Annann@globex.example");
+  assert.equal(role, "Editor key, limited to Viewer");
+  assert.match(expiry, /^in 7 days.* UTC$/);
+  assert.deepEqual([used, clusters, status], ["Never", "0 of 3", "Active"]);
+  assert.match((await cells("third"))[4], /minute ago$/);
+  const tone = (name) => keyRow(page, name).locator("b").getAttribute("class");
+  assert.deepEqual([await tone("first"), await tone("second"), await tone("third")], ["warn-text", "bad-text", null]);
+  await screenshot(page, "keys");
+  await inspect(page, "access keys");
+
+  await stack.globex.call("PATCH", "/v1/users/ann", { status: "inactive" });
+  await page.reload();
+  await keyRow(page, "first").getByText("Suspended: owner deactivated").waitFor();
+  await inspect(page, "suspended keys");
+});
+
+test("filters and the search are in the URL and survive a reload", async (t) => {
+  await Promise.all([
+    stack.acme.createKey("editor", { name: "Nightly scan", role: "viewer", labels: ["team-a"] }),
+    stack.acme.createKey("viewer", { name: "Café pipeline", role: "viewer", expires_in_days: 3 }),
+    stack.acme.createKey("editor", { name: "agents of prod", role: "cluster_onboarding" }),
+  ]);
+  const { page } = await stack.signIn(t, "admin@acme.example");
+  await keyRow(page, "Nightly scan").waitFor();
+  const only = async (...expected) => {
+    await page.waitForFunction((n) => document.querySelectorAll("a.name").length === n, expected.length);
+    assert.deepEqual((await names(page)).sort(), expected.sort());
+  };
+  await page.getByLabel("Search keys").fill("cafe");
+  await only("Café pipeline");
+  assert.match(page.url(), /#keys\?q=cafe$|\/console#\?q=cafe$/);
+  await page.getByLabel("Search keys").fill("");
+  await page.getByText("Filters", { exact: true }).click();
+  await inspect(page, "filters");
+  await page.getByLabel("Role").selectOption("Cluster Onboarding");
+  await only("agents of prod");
+  await page.getByLabel("Role").selectOption("Any");
+  await page.getByLabel("Expires within").selectOption("7 days");
+  await only("Café pipeline");
+  await page.getByLabel("Expires within").selectOption("Any");
+  await page.getByLabel("Label", { exact: true }).fill("team-a");
+  await page.keyboard.press("Enter");
+  await only("Nightly scan");
+  await button(page, "Clear filters").click();
+  await page.getByLabel("Owner").fill("edi");
+  await person(page, /^Editor/).click();
+  await only("Nightly scan", "agents of prod");
+  await page.getByLabel("Status").selectOption("Revoked");
+  await page.getByText("No key matches.").waitFor();
+  await page.getByLabel("Status").selectOption("Active");
+  await only("Nightly scan", "agents of prod");
+  await page.reload();
+  await only("Nightly scan", "agents of prod");
+  assert.equal(await page.getByLabel("Owner").inputValue(), "editor");
+});
+
+test("a search that must read on says how far it has come, and goes on by itself", async (t) => {
+  const { page } = await stack.signIn(t, "admin@acme.example");
+  const empty = { items: [], examined: 1000, skipped: 0, next_cursor: "q1ZKLi1KVrJSSkwuyczPU9JRSs7PLShKLS4GAA" };
+  await answerWith(page, "listTenantKeys", 200, { ...empty, skipped: 2, next_cursor: null });
+  await answerWith(page, "listTenantKeys", 200, empty);
+  const release = await hold(page, "**/v1/access-keys?*cursor=*");
+  await answerWith(page, "listTenantKeys", 200, empty);
+  await page.getByLabel("Search keys").fill("needle");
+  await page.getByText("Searched 1,000 keys so far…").waitFor();
+  await inspect(page, "searching");
+  release();
+  await page.getByText("Searched 3,000 keys.").waitFor();
+  await page.getByText("2 damaged records left out.").waitFor();
+});
+
+test("others see their own keys, open at once, and nobody sees another tenant's", async (t) => {
+  await stack.acme.createKey("viewer", { name: "viewers-own", role: "viewer" });
+  await stack.acme.createKey("editor", { name: "not-the-viewers", role: "viewer" });
+  const { page } = await stack.signIn(t, "viewer@acme.example");
+  await keyRow(page, "viewers-own").waitFor();
+  assert.ok(!(await kept(page)).includes("not-the-viewers"));
+  await inspect(page, "my access keys");
+  const globex = await stack.signIn(t, "admin@globex.example", { place: "#keys?q=viewers-own" });
+  await globex.page.getByText("No key matches.").waitFor();
+  assert.ok(!(await kept(globex.page)).includes("not-the-viewers"));
+});
+
+test("markup in names is shown as text", async (t) => {
+  const name = "<img src=x onerror=alert(1)>";
+  await stack.acme.call("PUT", "/v1/users/markup", { role: "viewer", name, email: "markup@acme.example" });
+  await stack.acme.createKey("markup", { name, role: "viewer", labels: ["<b>bold</b>"] });
+  const { page } = await stack.signIn(t, "admin@acme.example");
+  await keyRow(page, name).getByText("<b>bold</b>").waitFor();
+  await choose(page, keyRow(page, name), "Revoke");
+  await dialog(page).getByRole("heading", { name: `Revoke ${name}?` }).waitFor();
+  await button(page, "Cancel").click();
+  await keyRow(page, name).getByRole("link", { name, exact: true }).click();
+  await page.getByRole("heading", { name, level: 1 }).waitFor();
+  await visit(page, "Activity");
+  await page.getByRole("link", { name }).first().waitFor();
+  assert.equal(await page.locator("img").count(), 0);
+  await stack.acme.call("DELETE", "/v1/users/markup");
+});
+
+test("the page of a key shows its record, clusters and history, and follows each change", async (t) => {
+  const { access_key, id } = await stack.acme.createKey("editor", { name: "story", role: "cluster_onboarding", max_clusters: 5, labels: ["old"] });
+  await stack.onboard(access_key, { cluster_name: "story-1", type: "K8s" });
+  const { page } = await stack.signIn(t, "admin@acme.example");
+  await keyRow(page, "story").getByRole("link", { name: "story", exact: true }).click();
+  await page.getByRole("heading", { name: "story", exact: true }).waitFor();
+  const fact = (label) => page.locator(".record div", { has: page.locator("dt", { hasText: new RegExp(`^${label}$`) }) }).locator("dd");
+  assert.equal(await fact("Id").textContent(), id);
+  assert.equal(await fact("Owner").textContent(), "Editoreditor@acme.example, editor");
+  assert.match(await fact("Created").textContent(), /by you$/);
+  await page.getByRole("table", { name: "Clusters of story" }).getByText("story-1").waitFor();
+  const history = page.getByRole("table", { name: "History of story" });
+  await history.getByText("Key created").waitFor();
+  await screenshot(page, "key");
+  await inspect(page, "page of a key");
+
+  await page.getByRole("button", { name: /^Change story/ }).click();
+  const form = dialog(page);
+  await form.getByLabel("Name").fill("renamed");
+  await form.getByLabel("Labels").fill("new, second");
+  await form.getByLabel("Maximum number of clusters").fill("6");
+  await button(page, "Save").click();
+  await form.getByText("Must be a whole number from 1 to 5.").waitFor();
+  await form.getByLabel("Maximum number of clusters").fill("3");
+  await form.getByLabel("Expires at (UTC)").fill(inDays(90).slice(0, 16));
+  await form.getByText("To extend a key, rotate it.").waitFor();
+  const at = inDays(10).slice(0, 16);
+  await form.getByLabel("Expires at (UTC)").fill(at);
+  await inspect(page, "change a key");
+  const request = page.waitForRequest((request) => request.method() === "PATCH");
+  await button(page, "Save").click();
+  assert.deepEqual((await request).postDataJSON(), { name: "renamed", labels: ["new", "second"], expires_at: `${at}:00.000Z`, max_clusters: 3 });
+  await page.getByRole("heading", { name: "renamed", exact: true }).waitFor();
+  assert.deepEqual([await fact("Labels").textContent(), await fact("Clusters").textContent()], ["new, second", "1 of 3"]);
+
+  await page.getByRole("button", { name: /^Revoke renamed/ }).click();
+  await dialog(page).getByLabel("Reason").fill("no longer needed");
+  await button(page, "Revoke").click();
+  await page.getByRole("heading", { name: "renamed", exact: true }).waitFor();
+  await page.getByText("Revoked", { exact: true }).first().waitFor();
+  assert.match(await fact("Revoked").textContent(), /by you: no longer needed$/);
+  assert.equal((await stack.validate(access_key)).code, "revoked");
+  assert.equal(await page.getByRole("button", { name: /^Rotate/ }).count(), 0);
+
+  await page.goto(`${stack.url}/console#keys/editor/0199f1a2-7b3c-7d4e-8f50-617283949aab`);
+  await page.getByRole("alert").filter({ hasText: /not found|does not exist|no such/i }).waitFor();
+  await inspect(page, "no such key");
+});
+
+test("a rotation shows both ends and then the new secret, and the old one works for the overlap", async (t) => {
+  const { access_key: old, expires_at } = await stack.acme.createKey("editor", { name: "turning", role: "editor", max_clusters: 2, expires_in_days: 90 });
+  const { page, requests } = await stack.signIn(t, "admin@acme.example");
+  await choose(page, keyRow(page, "turning"), "Rotate");
+  const form = dialog(page);
+  await form.getByText("The old secret ends on").waitFor();
+  const ends = async () => (await form.locator("form time").evaluateAll((times) => times.slice(1).map((time) => Date.parse(time.dateTime)))).map((end) => Math.round((end - Date.now()) / 3_600_000));
+  assert.deepEqual(await ends(), [30 * 24, 24], "the new secret, then the old one");
+  await form.getByLabel("The old secret works for another").selectOption("7 days");
+  assert.deepEqual(await ends(), [30 * 24, 7 * 24]);
+  await form.getByRole("radio", { name: "7 Days" }).check({ force: true });
+  assert.deepEqual(await form.getByLabel("Role").locator("option").allTextContents(), ["Viewer", "Cluster Onboarding", "Editor"]);
+  await inspect(page, "rotate");
+  await button(page, "Rotate").click();
+  await form.getByText("The old secret works until").waitFor();
+  assert.doesNotMatch(await kept(page), KEY, "the key is masked");
+  await inspect(page, "rotated key");
+  const fresh = await copyKey(page);
+  await button(page, "Close").click();
+  const closed = requests.length;
+  const [first, second] = [await stack.validate(old), await stack.validate(fresh)];
+  assert.deepEqual([first.active, first.superseded, second.active, second.superseded], [true, true, true, undefined]);
+  assert.ok(second.exp < Date.parse(expires_at) / 1000);
+  await keyRow(page, "turning").getByText("in 7 days").waitFor();
+  assert.ok(!(await kept(page)).includes(fresh));
+
+  await choose(page, keyRow(page, "turning"), "Rotate");
+  await form.getByText("An earlier rotation is still in its overlap.").waitFor();
+  await form.getByLabel("The old secret works for another").selectOption("0");
+  await button(page, "Rotate").click();
+  await form.getByText("The old secret no longer works.").waitFor();
+  await copyKey(page);
+  assert.deepEqual([(await stack.validate(old)).code, (await stack.validate(fresh)).code], ["superseded", "superseded"]);
+  const later = await Promise.all(requests.slice(closed).map(requestText));
+  assert.ok(later.length > 0 && later.every((text) => !text.includes(fresh)));
+});
+
+test("a found key is recognised and can be revoked, and is sent nowhere else", async (t) => {
+  const { access_key: key } = await stack.acme.createKey("editor", { name: "leaked", role: "viewer" });
+  const { page, requests } = await stack.signIn(t, "admin@acme.example");
+  await button(page, "Found a key?").click();
+  const form = dialog(page);
+  await form.getByLabel("Access key").fill("not a key");
+  await button(page, "Check").click();
+  await form.getByText("This is not a key of this service, or it is incomplete.").waitFor();
+  assert.equal(await button(page, "Revoke it").count(), 0);
+  await form.getByLabel("Access key").fill(`  ${key}\n`);
+  await button(page, "Check").click();
+  await form.getByText("Active", { exact: true }).waitFor();
+  await form.getByText("editor", { exact: true }).waitFor();
+  await inspect(page, "a found key");
+  await button(page, "Revoke it").click();
+  await form.getByText("This key is revoked already.").waitFor();
+  assert.equal((await stack.validate(key)).code, "revoked");
+  const sent = (await Promise.all(requests.map(async (request) => [new URL(request.url()).pathname, await requestText(request)]))).filter(([, text]) => text.includes(key));
+  assert.deepEqual(sent.map(([path]) => path), ["/v1/access-keys/validate", "/v1/access-keys/revoke"]);
+  await form.getByRole("link", { name: "Show everything about this key" }).click();
+  await page.getByRole("heading", { name: "leaked", exact: true }).waitFor();
+  assert.ok(!(await kept(page)).includes(key));
+
+  const other = await stack.globex.createKey("admin", { name: "elsewhere", role: "viewer" });
+  await visit(page, "Access Keys");
+  await button(page, "Found a key?").click();
+  await form.getByLabel("Access key").fill(other.access_key);
+  await button(page, "Check").click();
+  await form.getByText("it belongs to another tenant").waitFor();
+  assert.equal(await form.getByText("elsewhere").count(), 0);
+  await button(page, "Revoke it").click();
+  await form.getByText("This key is revoked already.").waitFor();
+  assert.equal((await stack.validate(other.access_key)).code, "revoked");
+});
+
+test("the page shows that it is loading, that a request failed and that the session has ended", async (t) => {
+  const { page } = await stack.signIn(t, "admin@acme.example", { place: "#users" });
+  await page.getByRole("button", { name: /^Access keys of Editor/ }).waitFor();
+  const restore = await stack.refuse("list");
+  const release = await hold(page, "**/v1/users/editor/access-keys?*");
+  await page.getByRole("button", { name: /^Access keys of Editor/ }).click();
+  await page.getByText("Loading…").waitFor();
+  await inspect(page, "loading");
+  release();
+  await page.getByText(/^A service that this call depends on failed or did not respond in time: try again\. Request id: \S+$/).waitFor();
+  await inspect(page, "failure");
+  await restore();
+  await button(page, "Try again").click();
+  await page.getByRole("table", { name: "Access keys of Editor" }).waitFor();
+
+  await damageToken(page);
+  await page.getByRole("button", { name: /^Access keys of Viewer/ }).click();
+  await button(page, "Sign in again").waitFor();
+  await inspect(page, "the session has ended");
+});
+
+test("the console works on a phone in dark mode", async (t) => {
+  const { page } = await stack.signIn(t, "admin@acme.example", { viewport: NARROW });
+  await page.emulateMedia({ colorScheme: "dark" });
+  await page.getByRole("table", { name: "Access Keys" }).waitFor();
+  await screenshot(page, "mobile-dark");
+  assert.equal((await stack.validate(await generate(page, "editor@acme.example", "from-the-phone"))).active, true);
+  await button(page, "Close").click();
+});
+
+test("a mock cannot have a field that the API does not send", async (t) => {
+  const { page } = await stack.open(t);
+  const users = await stack.acme.call("GET", "/v1/users");
+  await answerWith(page, "listUsers", 200, users);
+  const items = [{ ...users.items[0], agents_version: "1.2.3" }];
+  for (const more of [{ total: 3 }, { items }]) await assert.rejects(answerWith(page, "listUsers", 200, { ...users, ...more }), /must NOT have/);
+});
