@@ -203,9 +203,25 @@ pub struct KeySnapshot {
     pub revocation: Option<Revocation>,
     /// `None` if the owner does not exist.
     pub owner_status: Option<UserStatus>,
+    /// Also `None` after [`Self::for_holder`].
+    pub owner_name: Option<String>,
+    /// Also `None` after [`Self::for_holder`].
+    pub owner_email: Option<String>,
     /// The role of the key, limited by the current role of the owner. `None` if they have no permission in common, or
     /// if the owner does not exist.
     pub effective_role: Option<Role>,
+}
+
+impl KeySnapshot {
+    /// Removes the name and the e-mail address of the owner, because a key does not always stay with its owner.
+    #[must_use]
+    pub fn for_holder(self) -> Self {
+        Self {
+            owner_name: None,
+            owner_email: None,
+            ..self
+        }
+    }
 }
 
 impl KeyRecord {
@@ -218,6 +234,8 @@ impl KeyRecord {
             status,
             revocation: revocation.filter(|_| status == KeyStatus::Revoked),
             owner_status: owner.map(|owner| owner.status),
+            owner_name: owner.and_then(|owner| owner.name.clone()),
+            owner_email: owner.and_then(|owner| owner.email.clone()),
             effective_role: owner.and_then(|owner| self.role.limited_to(owner.role)),
             record: self,
         }

@@ -148,8 +148,8 @@ pub async fn rotate_presented_key(
             idempotency,
             now,
         };
-        if let Some(rotated) = rotation.write(record, step, &wanted).await? {
-            return Ok(rotated);
+        if let Some((rotated, key)) = rotation.write(record, step, &wanted).await? {
+            return Ok((rotated.for_holder(), key));
         }
     }
     Err(Error::CHANGED_MEANWHILE)

@@ -106,7 +106,7 @@ pub async fn get_calling_key(
     let Lookup { record, owner, .. } = lookup;
     Ok(grant.and_then(|grant| {
         let record = record.ok_or(RefusalCode::Invalid)?;
-        let key = record.snapshot(owner.as_ref(), now);
+        let key = record.snapshot(owner.as_ref(), now).for_holder();
         Ok((key, grant.superseded_until))
     }))
 }
