@@ -305,3 +305,39 @@ fn damaged_labels_can_be_replaced() {
         assert_eq!(item["labels"], json!({ "SS": ["ci"] }));
     });
 }
+
+#[test]
+fn the_signed_limit_is_the_highest_limit_that_a_change_accepts() {
+    run(async {
+        let tenant = Tenant::fresh();
+        let body = json!({ "name": "k", "role": "viewer", "max_clusters": 5, "self_rotate": true });
+        let created = send(tenant.creation("admin", &body)).await.expect(201);
+        let id = created.string("id");
+        let limits = |record: &Value| {
+            ["max_clusters", "signed_max_clusters"].map(|field| record[field].as_u64().unwrap())
+        };
+        let to = |limit: u64| change(&tenant, "admin", id, json!({ "max_clusters": limit }));
+        assert_eq!(limits(&created.body), [5, 5]);
+        assert_eq!(limits(&to(2).await.expect(200).body), [2, 5]);
+        to(6).await.expect_fields(&["max_clusters"]);
+        assert_eq!(limits(&to(5).await.expect(200).body), [5, 5]);
+
+        let wanted = json!({ "role": "viewer", "max_clusters": 3, "self_rotate": true });
+        let key = tenant.rotate(id, wanted).await;
+        assert_eq!(limits(&tenant.record(id).await), [3, 3]);
+        assert_eq!(limits(&to(1).await.expect(200).body), [1, 3]);
+        for list in [KEYS, "/v1/access-keys"] {
+            assert_eq!(
+                limits(&tenant.all("admin", list).await[0]),
+                [1, 3],
+                "{list}"
+            );
+        }
+        let own = send(tenant.own_record(&key)).await.expect(200);
+        assert_eq!(limits(&own.body), [1, 3]);
+        to(4).await.expect_fields(&["max_clusters"]);
+        let rotated = send(tenant.self_rotation(&key, &json!({}))).await;
+        assert_eq!(limits(&rotated.expect(200).body), [1, 3]);
+        assert_eq!(limits(&to(3).await.expect(200).body), [3, 3]);
+    });
+}
