@@ -1,5 +1,7 @@
 //! Lists of keys are complete, in order, and split into pages.
 
+use std::collections::BTreeSet;
+
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
 use harness::{KEYS, Tenant, all_at_once, now, rfc3339, run, send, strings};
 use serde_json::{Value, json};
@@ -80,7 +82,7 @@ fn a_forged_cursor_with_a_malformed_position_is_refused() {
                     .await
             }
         };
-        let filter = "KeyFilter { status: None, role: None, owner: None, created_by: None, label: None, \
+        let filter = "KeyFilter { search: None, status: None, role: None, owner: None, created_by: None, label: None, \
                       expires_before: None, unused_for: None }";
         let own = format!("keys of {t}/admin?{filter}");
         let all = format!("keys of {t}?{filter}");
@@ -224,6 +226,174 @@ fn each_filter_selects_keys() {
             (0, &json!(2))
         );
     });
+}
+
+/// The ids of the keys in a list that match `query`.
+async fn found(tenant: &Tenant<'_>, list: &str, query: &str) -> Vec<String> {
+    let keys = tenant.all("admin", &format!("{list}?q={query}")).await;
+    let ids = strings(&keys, "id").into_iter();
+    ids.map(str::to_owned).collect()
+}
+
+#[test]
+fn a_search_finds_keys_by_the_words_of_their_names() {
+    run(async {
+        let tenant = Tenant::fresh();
+        tenant.user("ann", "editor").await;
+        let named = async |name: &str| {
+            let body = json!({ "name": name, "role": "viewer" });
+            tenant.key_of("ann", body).await.0
+        };
+        let deploy = named("Déploiement-Prod (EU)").await;
+        let test = named("test PROD").await;
+        let product = named("product").await;
+        let words = named("STRASSE 日本 x1").await;
+        let other = tenant.key("admin", "viewer").await.0;
+        for (query, expected) in [
+            ("deploiement", &[&deploy][..]),
+            ("DE%CC%81PLOI", &[&deploy]),
+            ("prod", &[&product, &test, &deploy]),
+            ("prod&limit=1", &[&product, &test, &deploy]),
+            ("eu%20prod", &[&deploy]),
+            ("prod.t", &[&test]),
+            ("pro+dep", &[&deploy]),
+            ("stra%C3%9Fe", &[&words]),
+            ("%E6%97%A5", &[&words]),
+            ("x1", &[&words]),
+            ("rod", &[]),
+            ("prod%20nothing", &[]),
+            ("prod&role=editor", &[]),
+            ("prod&status=active", &[&product, &test, &deploy]),
+            ("", &[]),
+            ("%20", &[]),
+            ("%21", &[]),
+            ("-", &[]),
+            ("%23%00", &[]),
+        ] {
+            for list in ["/v1/access-keys", "/v1/users/ann/access-keys"] {
+                let found = found(&tenant, list, query).await;
+                assert!(found.iter().eq(expected.iter().copied()), "{list} {query}");
+            }
+        }
+        assert_eq!(
+            found(&tenant, "/v1/access-keys", "test").await,
+            [other, test]
+        );
+        // A change of the name changes what finds the key.
+        let path = format!("/v1/users/ann/access-keys/{product}");
+        let renamed = tenant.send("ann", "PATCH", &path, json!({ "name": "Zoë" }));
+        renamed.await.expect(200);
+        assert_eq!(found(&tenant, "/v1/access-keys", "zoe").await, [product]);
+    });
+}
+
+#[test]
+fn a_search_finds_keys_by_the_beginning_of_their_ids() {
+    run(async {
+        let (tenant, other) = (Tenant::fresh(), Tenant::fresh());
+        tenant.user("ann", "editor").await;
+        let (first, _) = tenant.key("ann", "viewer").await;
+        let (second, _) = tenant.key("admin", "viewer").await;
+        let (foreign, _) = other.key("admin", "viewer").await;
+        // Only the name of the first key contains the complete id of the second.
+        let path = format!("/v1/users/ann/access-keys/{first}");
+        let name = json!({ "name": format!("copy of {second}") });
+        tenant.send("ann", "PATCH", &path, name).await.expect(200);
+
+        let (all, own) = ("/v1/access-keys", "/v1/users/ann/access-keys");
+        let most = &first[..first.len() - 1];
+        let unknown = "01890a5d-ac96-774b-bcce-b302099a8057";
+        for (list, query, expected) in [
+            (all, &first[..], &[&first][..]),
+            (own, &first, &[&first]),
+            (all, &first.to_uppercase(), &[&first]),
+            (own, &format!("+{first}%20"), &[&first]),
+            (all, most, &[&first]),
+            (own, most, &[&first]),
+            (all, &first[..1], &[&second, &first]),
+            (all, &first[1..], &[]),
+            // Names do not match a complete id.
+            (all, &second, &[&second]),
+            (own, &second, &[]),
+            (all, &second[..second.len() - 1], &[&second, &first]),
+            (all, &format!("{first}&status=revoked"), &[]),
+            (all, &format!("{first}&owner=admin"), &[]),
+            (all, &foreign, &[]),
+            (own, &foreign, &[]),
+            (all, unknown, &[]),
+        ] {
+            let found = found(&tenant, list, query).await;
+            assert!(
+                found.iter().eq(expected.iter().copied()),
+                "{list} {query}: {found:?}"
+            );
+        }
+    });
+}
+
+#[test]
+fn a_search_is_limited_and_its_cursor_continues_only_the_same_search() {
+    run(async {
+        let tenant = Tenant::fresh();
+        let mut id = String::new();
+        for _ in 0..3 {
+            id = tenant.key("admin", "viewer").await.0;
+        }
+        let t = &tenant.id;
+        for (list, name) in [
+            ("/v1/access-keys", format!("keys of {t}")),
+            (KEYS, format!("keys of {t}/admin")),
+        ] {
+            let get = |query: &str| {
+                let path = format!("{list}?limit=1&{query}");
+                let tenant = &tenant;
+                async move { tenant.get("admin", &path).await }
+            };
+            let page = get("q=te").await.expect(200);
+            let cursor = page.string("next_cursor");
+            get(&format!("q=TE&cursor={cursor}")).await.expect(200);
+            for query in ["q=tes", "q=", "", &format!("q={id}")] {
+                let refused = get(&format!("{query}&cursor={cursor}")).await;
+                refused.expect(400).expect_fields(&["cursor"]);
+            }
+            // The list of one key has no second page.
+            let search = format!(
+                r#"Some(KeySearch {{ words: {:?}, id: "{id}" }})"#,
+                words(&id)
+            );
+            let filter = format!(
+                "KeyFilter {{ search: {search}, status: None, role: None, owner: None, \
+                 created_by: None, label: None, expires_before: None, unused_for: None }}"
+            );
+            for position in [format!("admin#{id}"), format!("KEY#{id}")] {
+                let forged = forged_cursor(&format!("{name}?{filter}"), &position);
+                let refused = get(&format!("q={id}&cursor={forged}")).await;
+                refused.expect(400).expect_fields(&["cursor"]);
+            }
+            let long = format!("q={}", "x".repeat(255));
+            get(&long).await.expect(400).expect_fields(&["q"]);
+            get(&long[..long.len() - 1]).await.expect(200);
+            get("q=a&q=b").await.expect(400).expect_fields(&["q"]);
+        }
+        tenant.user("ann", "viewer").await;
+        for path in [
+            format!("/v1/access-keys?q={id}"),
+            "/v1/access-keys?q=".to_owned(),
+        ] {
+            let refused = tenant.get("ann", &path).await;
+            refused.expect_problem(403, "forbidden");
+        }
+        for query in [&*id, ""] {
+            let path = format!("/v1/users/admin/access-keys?q={query}");
+            let refused = tenant.get("ann", &path).await;
+            refused.expect_problem(404, "not_found");
+        }
+    });
+}
+
+/// The words of an id, as the service sorts them.
+fn words(id: &str) -> BTreeSet<&str> {
+    id.split('-').collect()
 }
 
 #[test]

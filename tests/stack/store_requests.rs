@@ -55,6 +55,43 @@ fn a_call_about_another_user_reads_both_users_in_one_request() {
 }
 
 #[test]
+fn a_search_for_a_complete_id_reads_only_that_key() {
+    run(async {
+        let (tenant, other) = (Tenant::fresh(), Tenant::fresh());
+        let mut ids = Vec::new();
+        for _ in 0..3 {
+            ids.push(tenant.key("admin", "viewer").await.0);
+        }
+        let (foreign, _) = other.key("admin", "viewer").await;
+        // The first read is that of the caller.
+        let of_tenant = ["GetItem", "Query", "BatchGetItem"];
+        let of_user = ["GetItem", "Query"];
+        for (list, id, expected, keys) in [
+            ("/v1/access-keys", &ids[1], &of_tenant[..], 1),
+            ("/v1/access-keys", &foreign, &of_user, 0),
+            (KEYS, &ids[1], &of_user, 1),
+            (KEYS, &foreign, &of_user, 0),
+        ] {
+            let before = tenant.store_requests();
+            let page = tenant.get("admin", &format!("{list}?q={id}")).await;
+            let page = page.expect(200);
+            assert_eq!(actions(&tenant, before), expected, "{list}");
+            let found = (page.array("items").len(), &page["examined"]);
+            assert_eq!(found, (keys, &json!(keys)), "{list}");
+        }
+        // A search that finds nothing reads no keys.
+        let before = tenant.store_requests();
+        for list in ["/v1/access-keys", KEYS] {
+            tenant
+                .get("admin", &format!("{list}?q=-"))
+                .await
+                .expect(200);
+        }
+        assert_eq!(actions(&tenant, before), ["GetItem", "GetItem"]);
+    });
+}
+
+#[test]
 fn a_repeated_onboarding_sends_one_read_and_one_transaction() {
     run(async {
         let tenant = Tenant::fresh();

@@ -7,7 +7,9 @@ use lambda_http::{Request, RequestExt};
 use super::{cursor, error::Error};
 use crate::{
     model::{Role, UserStatus, is_plain, words},
-    service::{AuditFilter, ClusterFilter, KeyFilter, List, PageRequest, Position, UserFilter},
+    service::{
+        AuditFilter, ClusterFilter, KeyFilter, KeySearch, List, PageRequest, Position, UserFilter,
+    },
     token::PREFIX,
 };
 
@@ -16,6 +18,7 @@ fn known(route: &str) -> Option<&'static [&'static str]> {
     let (_, path) = route.split_once(' ')?;
     let known: &[&str] = match route {
         "GET /v1/access-keys" => &[
+            "q",
             "status",
             "role",
             "owner",
@@ -27,6 +30,7 @@ fn known(route: &str) -> Option<&'static [&'static str]> {
             "cursor",
         ],
         "GET /v1/users/{user_id}/access-keys" => &[
+            "q",
             "status",
             "role",
             "created_by",
@@ -190,6 +194,15 @@ pub(super) fn position(
     cursor.map(decode).transpose()
 }
 
+/// The text to search for.
+fn search_text(request: &Request) -> Result<Option<&str>, Error> {
+    let q = parameter(request, "q")?;
+    if q.is_some_and(|q| q.chars().count() > 254) {
+        return Err(Error::field("q", "must have at most 254 characters"));
+    }
+    Ok(q)
+}
+
 /// Reads the filters, `limit` and `cursor` for a list of keys. Only the list of the tenant has the filter `owner`.
 pub fn key_list(
     request: &Request,
@@ -202,6 +215,7 @@ pub fn key_list(
         days.ok_or_else(|| Error::field("unused_for", rule))
     });
     let filter = KeyFilter {
+        search: search_text(request)?.map(KeySearch::new),
         status: parsed(request, "status")?,
         role: parsed(request, "role")?,
         owner: parsed(request, "owner")?,
@@ -214,6 +228,10 @@ pub fn key_list(
     };
     let name = format!("{name}?{filter:?}");
     let query = ListQuery::read(request, list, name)?;
+    // The list of one key has no further page. DynamoDB rejects a start key outside the range of a query.
+    if filter.key_id().is_some() && query.page.after.is_some() {
+        return Err(Error::field("cursor", CURSOR));
+    }
     Ok((filter, query))
 }
 
@@ -231,11 +249,7 @@ pub fn user_list(request: &Request, name: &str) -> Result<(UserFilter, ListQuery
     if role == Some(Role::ClusterOnboarding) {
         return Err(Error::field("role", USER_ROLES));
     }
-    let q = parameter(request, "q")?;
-    if q.is_some_and(|q| q.chars().count() > 254) {
-        return Err(Error::field("q", "must have at most 254 characters"));
-    }
-    let words = q.map(words);
+    let words = search_text(request)?.map(words);
     let filter = UserFilter {
         status,
         role,

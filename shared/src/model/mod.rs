@@ -40,7 +40,7 @@ pub use origin::Origin;
 pub use principal::{Principal, PrincipalKind};
 pub use revocation::Revocation;
 pub use role::{Permission, Permissions, Required, Role, UnknownName};
-pub use search::{LONGEST_WORD, words};
+pub use search::{LONGEST_WORD, begin_words, words};
 pub use text::is_plain;
 pub use time::Timestamp;
 pub use user::{Epoch, EpochEnd, Person, User, UserStatus, is_email};

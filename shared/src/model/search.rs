@@ -1,10 +1,10 @@
-//! The words by which a user is found.
+//! The words by which users and keys are found.
 
 use std::collections::BTreeSet;
 
 use unicode_normalization::{UnicodeNormalization, char::canonical_combining_class};
 
-/// Only this many words of a user or a query are used.
+/// Only this many words of a text are used.
 const MOST_WORDS: usize = 24;
 /// Longer words are cut to this many characters.
 pub const LONGEST_WORD: usize = 64;
@@ -24,6 +24,12 @@ pub fn words(text: &str) -> BTreeSet<String> {
         .filter(|word| !word.is_empty());
     let shortened = words.map(|word| word.chars().take(LONGEST_WORD).collect());
     shortened.take(MOST_WORDS).collect()
+}
+
+/// Whether each of the words in `wanted` is the beginning of one of `words`.
+pub fn begin_words(wanted: &BTreeSet<String>, words: &BTreeSet<String>) -> bool {
+    let is_found = |wanted: &String| words.iter().any(|word| word.starts_with(wanted));
+    wanted.iter().all(is_found)
 }
 
 #[cfg(test)]

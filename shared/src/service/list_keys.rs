@@ -1,6 +1,6 @@
 //! Lists keys in pages, newest first.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use super::{
     error::Error,
@@ -10,14 +10,37 @@ use super::{
 use crate::{
     model::{
         Actor, KeyId, KeyRecord, KeySnapshot, KeyStatus, Name, Principal, Role, Timestamp, User,
-        UserId,
+        UserId, begin_words, words,
     },
     policy,
     store::{Position, Store},
 };
 
+/// A search for keys by their names and ids.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeySearch {
+    words: BTreeSet<String>,
+    /// A complete id or its beginning.
+    id: String,
+}
+
+impl KeySearch {
+    #[must_use]
+    pub fn new(text: &str) -> Self {
+        Self {
+            words: words(text),
+            id: text.trim().to_ascii_lowercase(),
+        }
+    }
+
+    fn finds(&self, key: &KeyRecord) -> bool {
+        key.key_id.to_string().starts_with(&self.id) || begin_words(&self.words, &words(&key.name))
+    }
+}
+
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KeyFilter {
+    pub search: Option<KeySearch>,
     pub status: Option<KeyStatus>,
     pub role: Option<Role>,
     pub owner: Option<UserId>,
@@ -39,6 +62,18 @@ pub struct Horizon {
 impl KeyFilter {
     fn is_set(&self) -> bool {
         *self != Self::default()
+    }
+
+    /// The only key that can match, if the search is for a complete id.
+    #[must_use]
+    pub fn key_id(&self) -> Option<KeyId> {
+        self.search.as_ref()?.id.parse().ok()
+    }
+
+    /// Whether there is a search without a word, which finds nothing.
+    fn finds_nothing(&self) -> bool {
+        let search = self.search.as_ref();
+        search.is_some_and(|search| search.words.is_empty())
     }
 
     fn snapshot(
@@ -67,7 +102,8 @@ impl KeyFilter {
             && self.expires_before.is_none_or(|at| key.expires_at < at)
             && self
                 .unused_for
-                .is_none_or(|unused| key.idle_since() + unused <= now);
+                .is_none_or(|unused| key.idle_since() + unused <= now)
+            && self.search.as_ref().is_none_or(|search| search.finds(&key));
         let is_status = |key: &KeySnapshot| self.status.is_none_or(|status| status == key.status);
         Some(key)
             .filter(|_| is_wanted)
@@ -87,12 +123,14 @@ pub async fn list_user_keys(
 ) -> Result<Listing<KeySnapshot>, Error> {
     let (me, owner) = users::resolve_both(actor, store, owner_id, horizon.now).await?;
     let mut owner = policy::may_manage_keys_of(&me, owner_id, owner)?;
+    if filter.finds_nothing() {
+        return Ok(Listing::empty());
+    }
     let mut gather = Gather::new(page);
     let size = gather.page_size(filter.is_set());
     loop {
-        let keys = store
-            .user_keys(&owner.tenant_id, owner_id, gather.position(), size)
-            .await?;
+        let (tenant, id, after) = (&owner.tenant_id, filter.key_id(), gather.position());
+        let keys = store.user_keys(tenant, owner_id, id, after, size).await?;
         let epochs = keys.items.iter().map(|key| key.epoch);
         owner = store.with_ends_of(owner, epochs).await?;
         let show = |key| filter.snapshot(key, Some(&owner), horizon);
@@ -112,11 +150,15 @@ pub async fn list_tenant_keys(
 ) -> Result<Listing<KeySnapshot>, Error> {
     let me = users::resolve(actor, store, horizon.now).await?;
     policy::may_list_tenant_keys(&me)?;
+    if filter.finds_nothing() {
+        return Ok(Listing::empty());
+    }
     let tenant = me.tenant_id();
     let mut gather = Gather::new(page);
     let size = gather.page_size(filter.is_set()).min(100);
     loop {
-        let (keys, owners) = store.tenant_keys(tenant, gather.position(), size).await?;
+        let (id, after) = (filter.key_id(), gather.position());
+        let (keys, owners) = store.tenant_keys(tenant, id, after, size).await?;
         let mut complete = Vec::with_capacity(owners.len());
         for owner in owners {
             let of_owner = keys.items.iter().filter(|key| key.user_id == owner.user_id);

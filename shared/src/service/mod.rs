@@ -40,7 +40,7 @@ pub use create_key::{Expiry, KeyRequest, create_key};
 pub use error::{Error, FieldError};
 pub use join_tokens::{RedeemRequest, redeem_join_token};
 pub use key_service::{KeyService, PublishedKeys, table};
-pub use list_keys::{Horizon, KeyFilter, get_key, list_tenant_keys, list_user_keys};
+pub use list_keys::{Horizon, KeyFilter, KeySearch, get_key, list_tenant_keys, list_user_keys};
 pub use notices::{NoticeReport, write_notices};
 pub use onboard_cluster::{Joined, Joining, onboard_cluster};
 pub use page::{Listing, PageRequest};

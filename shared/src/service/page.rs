@@ -21,6 +21,17 @@ pub struct Listing<T> {
     pub next: Option<Position>,
 }
 
+impl<T> Listing<T> {
+    pub(super) const fn empty() -> Self {
+        Self {
+            items: Vec::new(),
+            examined: 0,
+            skipped: 0,
+            next: None,
+        }
+    }
+}
+
 /// Gathers the items of a response from pages of the table.
 pub(super) struct Gather<'a, T> {
     request: &'a PageRequest,

@@ -252,7 +252,9 @@ impl Repair<'_> {
         report: &mut RepairReport,
     ) -> Result<Option<String>, Error> {
         let (store, tenant) = (self.store, &self.request.tenant);
-        let (page, owners) = store.tenant_keys(tenant, after.as_ref(), PAGE).await?;
+        let (page, owners) = store
+            .tenant_keys(tenant, None, after.as_ref(), PAGE)
+            .await?;
         for owner in &owners {
             self.epoch(owner, &page.items, report).await?;
         }

@@ -92,7 +92,7 @@ pub async fn revoke_matching_keys(
     };
     for _ in 0..PAGES {
         let after = report.next.as_ref();
-        let (page, owners) = store.tenant_keys(me.tenant_id(), after, PAGE).await?;
+        let (page, owners) = store.tenant_keys(me.tenant_id(), None, after, PAGE).await?;
         report.skipped += page.skipped;
         for keys in page.items.chunks(CONCURRENT) {
             let is_wanted = |key: &&KeyRecord| {

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     model::{
         Action, Actor, AuditEntry, Caller, Identity, Name, Person, Revocation, Role, Target,
-        TenantId, Timestamp, User, UserId, UserStatus,
+        TenantId, Timestamp, User, UserId, UserStatus, begin_words,
     },
     policy,
     process::events,
@@ -196,11 +196,10 @@ impl UserFilter {
     }
 
     fn matches(&self, user: &User) -> bool {
-        let (words, mut wanted) = (user.words(), self.words.iter().flatten());
-        let has = |wanted: &String| words.iter().any(|word| word.starts_with(wanted));
+        let words = self.words.as_ref();
         self.status.is_none_or(|status| status == user.status)
             && self.role.is_none_or(|role| role == user.role)
-            && wanted.all(has)
+            && words.is_none_or(|words| begin_words(words, &user.words()))
     }
 }
 
@@ -228,12 +227,7 @@ pub async fn list_users(
     }
     if filter.words.is_some() {
         // A search without a word finds nobody.
-        return Ok(Listing {
-            items: Vec::new(),
-            examined: 0,
-            skipped: 0,
-            next: None,
-        });
+        return Ok(Listing::empty());
     }
     let size = gather.page_size(filter.is_set()).min(100);
     loop {

@@ -437,18 +437,20 @@ impl Store {
         })
     }
 
-    /// A page of a user's keys, newest first.
+    /// A page of a user's keys, newest first, or only the key with this id.
     pub(crate) async fn user_keys(
         &self,
         tenant: &TenantId,
         user: &UserId,
+        id: Option<KeyId>,
         after: Option<&Position>,
         limit: i32,
     ) -> Result<Page<KeyRecord>, StoreError> {
         let pk = user_pk(tenant, user);
+        let any = || format!("{}#", KeySk::PREFIX);
         let query = Query {
             partition: pk.to_string(),
-            prefix: Some(format!("{}#", KeySk::PREFIX)),
+            prefix: Some(id.map_or_else(any, |key| KeySk { key }.to_string())),
             descending: true,
             after: after.map(|position| position.in_partition(&pk)),
             limit: Some(limit),
@@ -457,11 +459,12 @@ impl Store {
         self.table.page::<KeyItem, _>(query).await
     }
 
-    /// A page of a tenant's keys with their owners, newest first. The index, which may lag slightly behind the table,
-    /// only lists the keys. Their items come from the table.
+    /// A page of a tenant's keys with their owners, newest first, or only the key with this id. The index, which may
+    /// lag slightly behind the table, only lists the keys. Their items come from the table.
     pub(crate) async fn tenant_keys(
         &self,
         tenant: &TenantId,
+        id: Option<KeyId>,
         after: Option<&Position>,
         limit: i32,
     ) -> Result<(Page<KeyRecord>, Vec<User>), StoreError> {
@@ -472,9 +475,9 @@ impl Store {
                 tenant: tenant.clone(),
             }
             .to_string(),
+            prefix: id.map(|id| id.to_string()),
             descending: true,
             limit: Some(limit),
-            ..Query::default()
         };
         let (ids, has_more) = self
             .table
