@@ -288,7 +288,7 @@ fn a_search_finds_keys_by_the_words_of_their_names() {
 }
 
 #[test]
-fn a_search_finds_keys_by_the_beginning_of_their_ids() {
+fn a_search_finds_keys_by_the_beginning_and_the_end_of_their_ids() {
     run(async {
         let (tenant, other) = (Tenant::fresh(), Tenant::fresh());
         tenant.user("ann", "editor").await;
@@ -310,8 +310,12 @@ fn a_search_finds_keys_by_the_beginning_of_their_ids() {
             (own, &format!("+{first}%20"), &[&first]),
             (all, most, &[&first]),
             (own, most, &[&first]),
-            (all, &first[..1], &[&second, &first]),
-            (all, &first[1..], &[]),
+            (all, &first[1..], &[&first]),
+            (own, &first[28..], &[&first]),
+            (all, &first[1..35], &[]),
+            (all, &first[..4], &[&second, &first]),
+            // Too short for an id, but the name of the first key has a word that begins with it.
+            (all, &first[..3], &[&first]),
             // Names do not match a complete id.
             (all, &second, &[&second]),
             (own, &second, &[]),

@@ -16,11 +16,14 @@ use crate::{
     store::{Position, Store},
 };
 
+/// A part of an id with fewer characters finds nothing, because all ids begin with the same ones.
+const SHORTEST_PART_OF_ID: usize = 4;
+
 /// A search for keys by their names and ids.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeySearch {
     words: BTreeSet<String>,
-    /// A complete id or its beginning.
+    /// A complete id, its beginning or its end.
     id: String,
 }
 
@@ -34,7 +37,10 @@ impl KeySearch {
     }
 
     fn finds(&self, key: &KeyRecord) -> bool {
-        key.key_id.to_string().starts_with(&self.id) || begin_words(&self.words, &words(&key.name))
+        let id = key.key_id.to_string();
+        let is_id = self.id.len() >= SHORTEST_PART_OF_ID
+            && (id.starts_with(&self.id) || id.ends_with(&self.id));
+        is_id || begin_words(&self.words, &words(&key.name))
     }
 }
 
