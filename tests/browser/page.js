@@ -7,7 +7,7 @@ export const KEY = /eyJ0eXAiOiJhY2Nlc3Mta2V5K2p3dCIsImFsZyI6I[\w-]+\.[\w-]+\.[\w
 export const button = (page, name) => page.getByRole("button", { name, exact: true });
 export const dialog = (page) => page.getByRole("dialog");
 /** The row of the table `Users` with this e-mail address. */
-export const userRow = (page, email) => page.getByRole("table", { name: "Users" }).getByRole("row").filter({ has: page.getByRole("button", { name: new RegExp(`^Actions for .*${email}$`) }) });
+export const userRow = (page, email) => page.getByRole("table", { name: "Users" }).getByRole("row").filter({ has: page.getByRole("button", { name: new RegExp(`^Access keys of .*${email}$`) }) });
 /** The row of the key with this name, in any table of keys. */
 export const keyRow = (page, name) => page.locator("td.heading", { has: page.getByRole("link", { name, exact: true }) }).locator("xpath=..");
 /** A suggestion of the field for a person. */

@@ -8,6 +8,7 @@ import { Dialog, SubmitButton, useRequest } from "../parts/dialog";
 import { useFields } from "./draft";
 import { type Expiration, ExpirationField, expirationError, expirationRequest, firstExpiration } from "../parts/expiration";
 import { type Errors, Field, labelsOf, useFocusOnError } from "../parts/field";
+import { Fold } from "../parts/fold";
 import { NewKey, Warning, useNewKey } from "./new-key";
 import { PersonPicker, userTitle } from "../parts/person";
 import { RoleField } from "../parts/role-field";
@@ -150,8 +151,7 @@ function Form({ spec, onCreated, onClose }: { spec: CreateKeySpec; onCreated(key
 
 function More({ fields, errors, onChange }: { fields: Fields; errors: Errors; onChange(next: Partial<Fields>, ...fixed: string[]): void }) {
   return (
-    <details open={fields.labels !== "" || errors.labels !== undefined}>
-      <summary>More options</summary>
+    <Fold summary="More options" isOpen={fields.labels !== "" || fields.selfRotate}>
       <Field label="Labels" error={errors.labels} hint="Up to 10, separated by commas. Lists can be filtered by label.">
         {(props) => <input {...props} value={fields.labels} autocomplete="off" onInput={(e) => onChange({ labels: e.currentTarget.value }, "labels")} />}
       </Field>
@@ -159,7 +159,7 @@ function More({ fields, errors, onChange }: { fields: Fields; errors: Errors; on
         <input type="checkbox" checked={fields.selfRotate} onChange={(e) => onChange({ selfRotate: e.currentTarget.checked })} />
         <span>The holder may rotate the key, and so extend it without a user.</span>
       </label>
-    </details>
+    </Fold>
   );
 }
 

@@ -15,7 +15,7 @@ export interface FoundKeySpec {
 }
 
 const REFUSED: Record<string, string> = {
-  invalid: "This is not a key of this service, or it is incomplete.",
+  invalid: "This is not a key of this service, it is incomplete, or it is an old secret of a key that was rotated. Nobody can use it.",
   expired: "This key has expired. Nobody can use it.",
   superseded: "This key was rotated, and this secret no longer works. The new secret does.",
   revoked: "This key is revoked already. Nobody can use it.",

@@ -38,7 +38,7 @@ export function RotateKey({ spec, onClose }: { spec: RotateKeySpec; onClose(): v
   return (
     <Dialog title={title} onClose={state.close}>
       <NewKey created={state.key} state={state}>
-        <p class="hint">{until ? <><span>The old secret works until </span><Moment at={new Date(until)} />.</> : "The old secret no longer works."}</p>
+        <p class="hint">{until && new Date(until) > new Date() ? <><span>The old secret works until </span><Moment at={new Date(until)} />.</> : "The old secret no longer works."}</p>
       </NewKey>
     </Dialog>
   );

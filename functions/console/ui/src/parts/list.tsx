@@ -10,7 +10,13 @@ const READ_AT_ONCE = 50;
 
 export type Failure = { text: string; retryAfter: number | undefined };
 
-export const failure = (error: unknown): Failure => ({ text: message(error), retryAfter: error instanceof ApiError ? error.retryAfter : undefined });
+const LONGEST_WAIT = 60;
+
+/** How a request failed. If the service says when to try again, the page waits at least that long, and longer each time. */
+function failure(error: unknown, attempt: number): Failure {
+  const wait = error instanceof ApiError ? error.retryAfter : undefined;
+  return { text: message(error), retryAfter: wait && Math.max(wait, Math.min(2 ** attempt, LONGEST_WAIT)) };
+}
 
 interface State {
   /** The rows of the page that is shown. */
@@ -87,7 +93,7 @@ export function useList<T extends { id: unknown }>(path: string, query: Record<s
           skipped: before.skipped + (answer.skipped ?? 0),
         };
       }),
-      (reason) => aborter.signal.aborted || change(() => ({ error: failure(reason) })),
+      (reason) => aborter.signal.aborted || change(() => ({ error: failure(reason, attempt) })),
     );
     return () => aborter.abort();
   }, [api, source, isLoading, cursor, attempt]);
@@ -200,7 +206,7 @@ export function useObject<T>(path: string | undefined): { value: T | undefined; 
     const aborter = new AbortController();
     api.get<T>(path, aborter.signal).then(
       (value) => setState({ path, value, attempt: current.attempt }),
-      (reason) => aborter.signal.aborted || setState({ path, error: failure(reason), attempt: current.attempt }),
+      (reason) => aborter.signal.aborted || setState({ path, error: failure(reason, current.attempt), attempt: current.attempt }),
     );
     return () => aborter.abort();
   }, [api, path, current.attempt]);

@@ -3,6 +3,7 @@
 import { useCallback, useMemo } from "preact/hooks";
 import { type Key, keysPath } from "../api";
 import { Choice, Person, SearchField, TextFilter } from "../parts/filters";
+import { Fold } from "../parts/fold";
 import { KeyTable, takeKeys } from "../parts/key-table";
 import { Pager, Placeholder, useList } from "../parts/list";
 import { ROLE_NAMES, can } from "../roles";
@@ -63,8 +64,7 @@ function Filters({ query, isAdmin }: { query: URLSearchParams; isAdmin: boolean 
   return (
     <div class="toolbar" role="search">
       <SearchField label="Search keys" placeholder="Search by name or id" query={query} />
-      <details class="filters" open={set > 0}>
-        <summary>Filters</summary>
+      <Fold class="filters" summary="Filters" isOpen={set > 0}>
         <div>
           <Choice name="status" label="Status" options={STATUSES} query={query} />
           <Choice name="role" label="Role" options={ROLE_NAMES} query={query} />
@@ -75,7 +75,7 @@ function Filters({ query, isAdmin }: { query: URLSearchParams; isAdmin: boolean 
           {isAdmin && <Person name="created_by" label="Created by" query={query} prefix="user:" />}
           {set > 0 && <button type="button" class="plain" onClick={() => changeQuery(Object.fromEntries(FILTERS.map((name) => [name, undefined])))}>Clear filters</button>}
         </div>
-      </details>
+      </Fold>
     </div>
   );
 }
