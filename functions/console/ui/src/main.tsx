@@ -83,7 +83,7 @@ function App() {
   };
   const signOut = async () => {
     if (!mayLeave() || !settings) return;
-    if (await endSession(settings, tokens?.id)) return;
+    if (await endSession(settings, tokens?.idHint)) return;
     setTokens(undefined);
     setNote("You are signed out of this page. Your identity provider offers no sign-out here: if others use this computer, sign out there too.");
   };

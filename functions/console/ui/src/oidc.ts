@@ -16,8 +16,8 @@ export interface Settings {
 
 export interface Tokens {
   access: string;
-  /** Tells the identity provider whose session to end. */
-  id: string | undefined;
+  /** Tells the identity provider whose session to end. Undefined if the API might accept it, because it is sent in a URL. */
+  idHint: string | undefined;
 }
 
 const PENDING = "access-keys.sign-in";
@@ -123,10 +123,21 @@ export async function finishSignIn(settings: Settings): Promise<Tokens | undefin
       requireIdToken: true,
     });
     sessionStorage.removeItem(NOT_SILENT);
-    return { access: tokens.access_token, id: tokens.id_token };
+    const [access, id] = [audiences(tokens.access_token, settings), audiences(tokens.id_token ?? "", settings)];
+    return { access: tokens.access_token, idHint: id.some((one) => access.includes(one)) ? undefined : tokens.id_token };
   } catch (error) {
     if (pending.isSilent && error instanceof oauth.AuthorizationResponseError && NEEDS_PAGE.includes(error.error)) return undefined;
     throw new SignInError(reason(error));
+  }
+}
+
+/** The audiences of a token. An access token without `aud` is for the client, as with Cognito. */
+function audiences(token: string, { client_id }: Settings): string[] {
+  try {
+    const { aud = client_id } = JSON.parse(atob((token.split(".")[1] ?? "").replaceAll("-", "+").replaceAll("_", "/"))) as { aud?: string | string[] };
+    return [aud].flat();
+  } catch {
+    return [];
   }
 }
 
@@ -134,11 +145,11 @@ export async function finishSignIn(settings: Settings): Promise<Tokens | undefin
  * Ends the identity provider's session, which leaves the page. Returns false if the provider offers no way to do that, or
  * cannot be reached.
  */
-export async function endSession(settings: Settings, idToken: string | undefined): Promise<boolean> {
+export async function endSession(settings: Settings, idHint: string | undefined): Promise<boolean> {
   // Without this, the next load of the page would sign the user in again.
   sessionStorage.setItem(NOT_SILENT, AFTER_SIGN_OUT);
   try {
-    const url = logoutUrl(settings, await discover(settings), idToken);
+    const url = logoutUrl(settings, await discover(settings), idHint);
     if (!url) return false;
     location.assign(url);
     return true;
@@ -147,7 +158,7 @@ export async function endSession(settings: Settings, idToken: string | undefined
   }
 }
 
-function logoutUrl({ issuer, client_id }: Settings, provider: oauth.AuthorizationServer, idToken: string | undefined): URL | undefined {
+function logoutUrl({ issuer, client_id }: Settings, provider: oauth.AuthorizationServer, idHint: string | undefined): URL | undefined {
   // The logout endpoint of Amazon Cognito has its own parameters, and is in the domain of the sign-in page.
   if (/^cognito-idp\..*\.amazonaws\.com/.test(new URL(issuer).hostname) && provider.authorization_endpoint) {
     return withParameters(new URL("/logout", provider.authorization_endpoint).href, { client_id, logout_uri: REDIRECT_URI });
@@ -156,7 +167,7 @@ function logoutUrl({ issuer, client_id }: Settings, provider: oauth.Authorizatio
   return withParameters(provider.end_session_endpoint, {
     client_id,
     post_logout_redirect_uri: REDIRECT_URI,
-    ...(idToken && { id_token_hint: idToken }),
+    ...(idHint && { id_token_hint: idHint }),
   });
 }
 
