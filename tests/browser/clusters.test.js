@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import { answerWith, inspect, screenshot, startStack } from "./harness.js";
+import { answerWith, inspect, startStack } from "./harness.js";
 import { button, clusterRow, dialog, hasFocus, keyRow, toast, visit } from "./page.js";
 
 const stack = await startStack();
@@ -27,7 +27,6 @@ test("clusters are listed with their nodes and keys, and only users with the per
   await button(page, "Nodes of prod").click();
   await nodes.waitFor();
   assert.deepEqual(await nodes.locator("b").allTextContents(), ["node-a", "node-b", "node-c"]);
-  await screenshot(page, "clusters");
   await inspect(page, "clusters");
 
   // A response holds at most 1000 nodes.

@@ -272,6 +272,9 @@ test("the console works on a phone in dark mode", async (t) => {
   await page.emulateMedia({ colorScheme: "dark" });
   await page.getByRole("table", { name: "Access Keys" }).waitFor();
   await screenshot(page, "mobile-dark");
+  await page.emulateMedia({ forcedColors: "active" });
+  await screenshot(page, "forced-colors");
+  await page.emulateMedia({ forcedColors: "none" });
   assert.equal((await stack.validate(await generate(page, "editor@acme.example", "from-the-phone"))).active, true);
   await button(page, "Close").click();
 });

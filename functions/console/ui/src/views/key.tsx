@@ -19,23 +19,22 @@ import { Ago, Time } from "../parts/time";
 /** `owner` is undefined if only the id of the key is known. */
 export function KeyPage({ owner, id }: { owner: string | undefined; id: string }) {
   const { me } = useSession();
-  const isAdmin = can(me, "access-keys:manage");
-  const search = useObject<Page<Key>>(!owner && isAdmin ? `/v1/access-keys?${new URLSearchParams({ q: id, limit: "1" })}` : undefined);
-  const known = owner ?? (isAdmin ? search.value?.items[0]?.user_id : me.id);
-  const record = useObject<Key>(known ? keyPath({ user_id: known, id }) : undefined);
+  const search = `/v1/access-keys?${new URLSearchParams({ q: id, limit: "1" })}`;
+  const known = owner ?? (can(me, "access-keys:manage") ? undefined : me.id);
+  const { value, error, reload, set } = useObject<Key | Page<Key>>(known ? keyPath({ user_id: known, id }) : search);
+  const key = value && "items" in value ? value.items.find((one) => one.id === id) : value;
   useEffect(() => subscribe((change) => {
-    if (change.what === "key" && change.key.id === id && record.value) record.set({ ...record.value, ...change.key });
-    else if (change.what === "user" || change.what === "keys-of") record.reload();
-  }), [id, record.value]);
-  const isMissing = search.value?.items.length === 0;
-  const error = search.error ?? record.error;
+    if (change.what === "key" && change.key.id === id && key) set({ ...key, ...change.key });
+    else if (change.what === "user" || change.what === "keys-of") reload();
+  }), [id, value]);
   return (
     <section data-focus tabIndex={-1}>
       <p><a href="#keys">All access keys</a></p>
-      {isMissing && <><h1 tabIndex={-1}>Access key</h1><p class="placeholder">No such key exists, or it was removed after its expiry.</p></>}
-      {error && <><h1 tabIndex={-1}>Access key</h1><Problem error={error} reload={record.error ? record.reload : search.reload} /></>}
-      {!error && !isMissing && !record.value && <Skeleton />}
-      {record.value && <Record of={record.value} />}
+      {!key && <h1 tabIndex={-1}>Access key</h1>}
+      {value && !key && <p class="placeholder">No such key exists, or it was removed after its expiry.</p>}
+      {error && <Problem error={error} reload={reload} />}
+      {!error && !value && <Skeleton />}
+      {key && <Record of={key} />}
     </section>
   );
 }
