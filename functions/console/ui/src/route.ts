@@ -1,6 +1,6 @@
 // The place in the page. The fragment of the URL names it, for example "#keys?status=active".
 
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 
 export interface Place {
   /** The segments of the path. The first one names the view. */
@@ -31,7 +31,8 @@ export const keyHref = (key: { user_id: string; id: string }) => href(["keys", k
 
 let shown = "";
 let show: (place: Place) => void = () => {};
-let guard: (() => void) | undefined;
+/** What keeps the user here. The last one speaks. */
+const guards: (() => void)[] = [];
 
 /** Changes the query of the current place, without a new entry in the history. */
 export function changeQuery(values: Record<string, string | undefined>): void {
@@ -41,13 +42,14 @@ export function changeQuery(values: Record<string, string | undefined>): void {
   show(parse(shown));
 }
 
-/** The current place. It follows the address, except while a guard is set. */
+/** The current place. It follows the address, except while there is a guard. */
 export function usePlace(): Place {
   const [place, setPlace] = useState(() => parse((shown = location.hash)));
   useEffect(() => {
     show = setPlace;
     const follow = () => {
       if (location.hash === shown) return;
+      const guard = guards.at(-1);
       if (guard) {
         history.pushState(null, "", shown || "#");
         guard();
@@ -64,20 +66,24 @@ export function usePlace(): Place {
 
 /** While `isSet`, the page cannot be left by Back, by another address or by a reload. Instead, `onLeave` is called. */
 export function useGuard(isSet: boolean, onLeave: () => void): void {
-  useEffect(() => {
+  const latest = useRef(onLeave);
+  latest.current = onLeave;
+  // Not an effect, which would run only after the next paint: until then, Back would lose a new key.
+  useLayoutEffect(() => {
     if (!isSet) return;
-    guard = onLeave;
+    const guard = () => latest.current();
     const ask = (event: Event) => event.preventDefault();
+    guards.push(guard);
     addEventListener("beforeunload", ask);
     return () => {
-      if (guard === onLeave) guard = undefined;
+      guards.splice(guards.indexOf(guard), 1);
       removeEventListener("beforeunload", ask);
     };
-  });
+  }, [isSet]);
 }
 
 /** Whether the page may be left. If not, the guard tells the user why. */
 export function mayLeave(): boolean {
-  guard?.();
-  return guard === undefined;
+  guards.at(-1)?.();
+  return guards.length === 0;
 }
