@@ -13,9 +13,9 @@ import { NewKey, Warning, useNewKey } from "./new-key";
 import { PersonPicker, userTitle } from "../parts/person";
 import { RoleField } from "../parts/role-field";
 import { can, canOnboard, keyRoles } from "../roles";
-import { useGuard } from "../route";
+import { mayLeave, useGuard } from "../route";
 import { useSession } from "../session";
-import { WhichKey } from "../parts/standing";
+import { WhichKey, shortId } from "../parts/standing";
 
 const LONGEST_NAME = 64;
 const FIELDS = ["name", "role", "expires_at", "expires_in_days", "max_clusters", "labels"];
@@ -43,6 +43,9 @@ interface Lost {
   since: number;
 }
 
+/** The ids of the keys that this page has received. Their answers were not lost. */
+const received = new Set<string>();
+
 export function CreateKey({ spec, onClose }: { spec: CreateKeySpec; onClose(): void }) {
   const state = useNewKey(onClose);
   return state.key ? (
@@ -64,11 +67,11 @@ function Form({ spec, onCreated, onClose }: { spec: CreateKeySpec; onCreated(key
   const [lost, setLost] = useState<Lost>();
   const [isWarned, setWarned] = useState(false);
   const form = useFocusOnError(errors);
-  const { isBusy, wait, error, send, refuse } = useRequest();
+  const { isBusy, wait, error, send } = useRequest();
   // If a response was lost, repeating the same request must not create a second key.
   const lastRequest = useRef({ body: "", idempotencyKey: "" });
   useGuard(!isBusy && lost !== undefined, () => setWarned(true));
-  const close = isBusy ? refuse : lost ? () => setWarned(true) : onClose;
+  const close = () => mayLeave() && onClose();
 
   const change = (next: Partial<Fields>, ...fixed: string[]) => {
     setFields(next);
@@ -80,12 +83,15 @@ function Form({ spec, onCreated, onClose }: { spec: CreateKeySpec; onCreated(key
     setErrors(found);
     if (Object.keys(found).length > 0 || !owner) return;
     const body = JSON.stringify(request({ ...fields, role }));
+    // With other values, the request could create a second key.
+    if (lost && lastRequest.current.body !== body) return setWarned(true);
     if (lastRequest.current.body !== body) lastRequest.current = { body, idempotencyKey: crypto.randomUUID() };
     const since = Date.now();
     send(
       async () => {
         const created = await api.post<CreatedKey>(keysPath(owner.id), body, { "Idempotency-Key": lastRequest.current.idempotencyKey });
         const { access_key: _, ...key } = created;
+        received.add(key.id);
         say("Access Token associated successfully");
         publish({ what: "new-key", key });
         onCreated(created);
@@ -100,6 +106,14 @@ function Form({ spec, onCreated, onClose }: { spec: CreateKeySpec; onCreated(key
         return Object.keys(named).length > 0 && Object.keys(named).every((field) => FIELDS.includes(field)) ? undefined : message(failure);
       },
     );
+  };
+
+  const resolve = (isRevoked: boolean) => {
+    setLost(undefined);
+    setWarned(false);
+    // The same idempotency key would return the revoked key.
+    if (isRevoked) lastRequest.current = { body: "", idempotencyKey: "" };
+    form.current?.querySelector<HTMLElement>("footer [type=submit]")?.focus();
   };
 
   return (
@@ -129,7 +143,7 @@ function Form({ spec, onCreated, onClose }: { spec: CreateKeySpec; onCreated(key
         </div>
         <More fields={fields} errors={errors} onChange={change} />
         {error && <p key={error} class="error" role="alert">{error}</p>}
-        {lost && <LostKey lost={lost} onResolved={() => { setLost(undefined); setWarned(false); }} />}
+        {lost && <LostKey lost={lost} onResolved={resolve} />}
         {isWarned ? (
           <Warning
             text={`A key named “${lost?.name}” may exist, and nobody has it. Check above whether it exists.`}
@@ -187,37 +201,38 @@ function request({ name, expiration, role, clusters, labels, selfRotate }: Field
 }
 
 /** After a lost response: says that a key may exist, finds it, and revokes it. */
-function LostKey({ lost: { owner, name, since }, onResolved }: { lost: Lost; onResolved(): void }) {
+function LostKey({ lost: { owner, name, since }, onResolved }: { lost: Lost; onResolved(isRevoked: boolean): void }) {
   const { api, me, say } = useSession();
   const [found, setFound] = useState<Key[]>();
   const { isBusy, error, send } = useRequest();
   const look = () => send(async () => {
     const page = await api.get<Page<Key>>(`${keysPath(owner.id)}?status=active&limit=100`);
     // The service's clock may differ from this one.
-    const isIt = (key: Key) => key.name === name && key.created_by.id === me.id && !key.last_used_at && new Date(key.created_at).getTime() > since - 300_000;
+    const isIt = (key: Key) => !received.has(key.id) && key.name === name && key.created_by.id === me.id && !key.last_used_at && new Date(key.created_at).getTime() > since - 300_000;
     const keys = page.items.filter(isIt);
     setFound(keys);
     if (keys.length === 0) say("No such key exists");
   });
-  const revoke = (keys: Key[]) => send(async () => {
-    for (const key of keys) {
-      await api.delete(`${keyPath(key)}?reason=${encodeURIComponent("its secret was lost when it was created")}`);
-      publish({ what: "key", key: { ...key, status: "revoked" } });
-    }
+  const revoke = (key: Key) => send(async () => {
+    await api.delete(`${keyPath(key)}?reason=${encodeURIComponent("its secret was lost when it was created")}`);
+    publish({ what: "key", key: { ...key, status: "revoked" } });
     say(`The key ${name} is revoked`);
-    onResolved();
+    onResolved(true);
   });
   return (
     <section class="notice column" aria-label="The response was lost">
       <p>The response was lost, so a key named <b>{name}</b> may exist that nobody has. Generate again to get it: that does not create a second key. If you no longer want it, check whether it exists, and revoke it.</p>
-      {found?.map((key) => <WhichKey key={key.id} of={key} />)}
+      {found?.map((key) => (
+        <div key={key.id}>
+          <WhichKey of={key} />
+          <button type="button" class="destructive" aria-disabled={isBusy} aria-description={shortId(key)} onClick={() => revoke(key)}>Revoke it</button>
+        </div>
+      ))}
       {found?.length === 0 && <p role="status">No such key exists.</p>}
       {error && <p class="error" role="alert">{error}</p>}
       <div class="buttons">
-        {found && found.length > 0
-          ? <button key="revoke" type="button" class="destructive" aria-disabled={isBusy} onClick={() => revoke(found)}>Revoke it</button>
-          : <button key="look" type="button" aria-disabled={isBusy} onClick={look}>Check whether it exists</button>}
-        {found?.length === 0 && <button key="done" type="button" onClick={onResolved}>Go on</button>}
+        {!found?.length && <button key="look" type="button" aria-disabled={isBusy} onClick={look}>Check whether it exists</button>}
+        {found?.length === 0 && <button key="done" type="button" onClick={() => onResolved(false)}>Go on</button>}
       </div>
     </section>
   );
