@@ -42,9 +42,10 @@ export function NewKey({ created, state, children }: { created: CreatedKey; stat
   const [isShown, setShown] = useState(false);
   const [isBlocked, setBlocked] = useState(false);
   useEffect(() => {
+    if (state.isWarned) return;
     copyButton.current?.closest("dialog")?.scrollTo(0, 0);
     copyButton.current?.focus({ preventScroll: true });
-  }, []);
+  }, [state.isWarned]);
   useEffect(() => {
     if (isShown) input.current?.select();
   }, [isShown]);

@@ -23,7 +23,11 @@ export function Dialog({ title, onClose, hasFocus, children }: DialogProps) {
   useLayoutEffect(() => {
     const dialog = ref.current;
     dialog?.showModal();
+    // An element that is removed takes the focus with it, and then the keyboard would reach only the page behind.
+    const observer = new MutationObserver(() => document.activeElement === document.body && dialog?.focus({ preventScroll: true }));
+    if (dialog) observer.observe(dialog, { childList: true, subtree: true });
     return () => {
+      observer.disconnect();
       dialog?.close();
       // If the element to which the focus would return is gone, the heading of the view gets it.
       setTimeout(() => document.activeElement === document.body && document.querySelector<HTMLElement>("main h1")?.focus());
