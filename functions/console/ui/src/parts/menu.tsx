@@ -15,15 +15,19 @@ export function Menu({ label, items }: { label: string; items: MenuItem[] }) {
   const menu = useRef<HTMLDivElement>(null);
   const [isOpen, setOpen] = useState(false);
 
-  // The menu does not move with its button. When the page scrolls, it would stand beside another row.
+  // The menu does not move with its button. When the page scrolls or rows above grow, it would stand beside another row.
   useEffect(() => {
     if (!isOpen) return;
     const leave = (event: Event) => {
       if (!(event.target instanceof Node && menu.current?.contains(event.target))) menu.current?.hidePopover();
     };
+    const { top } = button.current!.getBoundingClientRect();
+    const rows = new ResizeObserver(() => button.current?.getBoundingClientRect().top === top || menu.current?.hidePopover());
+    rows.observe(document.body);
     addEventListener("scroll", leave, true);
     addEventListener("resize", leave);
     return () => {
+      rows.disconnect();
       removeEventListener("scroll", leave, true);
       removeEventListener("resize", leave);
     };
