@@ -163,7 +163,7 @@ function SignedIn({ token, me, error, setMe, onSignIn, onSignOut }: SignedInProp
             ))}
           </nav>
           <div class="account">
-            <span><b>{me.name ?? me.id}</b> <span key={me.role}>{ROLE_NAMES[me.role]}</span>, {me.tenant_id}</span>
+            <span><b>{me.name ?? me.id}</b> <span key={me.role}>{ROLE_NAMES[me.role]}</span><span>, {me.tenant_id}</span></span>
             <button type="button" onClick={onSignOut}>Sign out</button>
           </div>
         </header>

@@ -12,6 +12,7 @@ import { RoleField } from "../parts/role-field";
 import { canOnboard, rolesWithin } from "../roles";
 import { useSession } from "../session";
 import { WhichKey } from "../parts/standing";
+import { Text } from "../parts/text";
 import { Moment, fromInput, inSeconds } from "../parts/time";
 
 const OVERLAPS = { 0: "None: the old secret stops working immediately", 3600: "1 hour", 86400: "1 day", 604800: "7 days" };
@@ -121,8 +122,8 @@ function Form({ title, spec, onRotated, onClose }: { title: string; spec: Rotate
 
 /** When the old secret ends: after the overlap, with its own expiry or with the new one, whichever comes first. */
 function OldEnd({ of: key, overlap, expiration: { choice, at } }: { of: Key; overlap: number; expiration: Expiration }) {
-  if (overlap === 0) return <>Everything that uses the old secret is refused from now on.</>;
+  if (overlap === 0) return <Text of="Everything that uses the old secret is refused from now on." />;
   const next = choice === "custom" ? fromInput(at) : inSeconds(choice * DAY);
   const ends = [inSeconds(overlap), new Date(key.expires_at), ...(next ? [next] : [])].map((end) => end.getTime());
-  return <><span>The old secret ends on </span><Moment at={new Date(Math.min(...ends))} />.</>;
+  return <><span>The old secret ends on </span><Moment at={new Date(Math.min(...ends))} /><span>.</span></>;
 }

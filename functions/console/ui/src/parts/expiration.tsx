@@ -89,7 +89,7 @@ export function ExpirationField({ limits, value, errors, onChange }: Props) {
         </Field>
       )}
       {value.choice !== "custom" && error && <p class="error" role="alert">{error}</p>}
-      {time && !error && <p class="hint" aria-live="polite"><span>This key will expire on </span><Moment at={time} />.</p>}
+      {time && !error && <p class="hint" aria-live="polite"><span>This key will expire on </span><Moment at={time} /><span>.</span></p>}
     </fieldset>
   );
 }

@@ -2,6 +2,7 @@
 
 import type { ComponentChildren } from "preact";
 import { useEffect, useId, useRef } from "preact/hooks";
+import { Text } from "./text";
 
 export type Errors = Record<string, string>;
 
@@ -23,7 +24,7 @@ export function Field({ label, isRequired, error, hint, children }: FieldProps) 
     <div class="field">
       <label for={id}>{label} {isRequired && <Required />}</label>
       {children({ id, "aria-describedby": `${id}-note`, "aria-invalid": error !== undefined })}
-      <p id={`${id}-note`} key={error ?? "hint"} class={error ? "error" : "hint"} aria-live="polite">{error ?? hint}</p>
+      <p id={`${id}-note`} key={error ?? "hint"} class={error ? "error" : "hint"} aria-live="polite">{error ?? (typeof hint === "string" ? <Text of={hint} /> : hint)}</p>
     </div>
   );
 }

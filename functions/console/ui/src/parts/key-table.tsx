@@ -7,6 +7,7 @@ import { href, keyHref } from "../route";
 import { useSession } from "../session";
 import { Expiry, Role, Standing, isLive, keyTitle, ownerName, shortId } from "./standing";
 import { Cell, Table } from "./table";
+import { Text } from "./text";
 import { Ago } from "./time";
 
 /** Takes over a change in a list of keys. Without `owner`, the list contains the keys of everybody. */
@@ -51,7 +52,7 @@ export function KeyTable({ label, keys, hasOwners }: Props) {
       {keys.map((key) => (
         <tr key={key.id} role="row">
           <Cell column="Access key" kind="heading">
-            <a class="name" href={keyHref(key)}>{key.name}</a> <code class="short" translate={false}>…{shortId(key)}</code>
+            <a class="name" href={keyHref(key)}><Text of={key.name} /></a> <code class="short" translate={false}>…{shortId(key)}</code>
             {key.labels.length > 0 && <span class="labels">{key.labels.map((label) => <span key={label} class="label">{label}</span>)}</span>}
           </Cell>
           {hasOwners && <Cell column="Owner">{ownerName(key)}<br /><small>{key.owner_email}</small></Cell>}
@@ -59,7 +60,7 @@ export function KeyTable({ label, keys, hasOwners }: Props) {
           <Cell column="Expires"><Expiry of={key} /></Cell>
           <Cell column="Used"><Ago at={key.last_used_at} none="Never" /></Cell>
           <Cell column="Clusters">
-            <a href={href(["clusters"], { key: key.id })} aria-label={`${key.clusters_used} of ${key.max_clusters} clusters of ${key.name}`}>{`${key.clusters_used} of ${key.max_clusters}`}</a>
+            <a href={href(["clusters"], { key: key.id })} aria-label={`${key.clusters_used} of ${key.max_clusters} clusters of ${key.name}`}><Text of={`${key.clusters_used} of ${key.max_clusters}`} /></a>
           </Cell>
           <Cell column="Status"><Standing of={key} /></Cell>
           <Cell column="Actions" kind="actions">

@@ -11,6 +11,7 @@ import { type Place, changeQuery, href } from "../route";
 import { useSession } from "../session";
 import { shortId } from "../parts/standing";
 import { Cell, DetailRow, Status, Table, ToggleCell, useOpenRows } from "../parts/table";
+import { Text } from "../parts/text";
 import { Ago } from "../parts/time";
 
 const ROWS = 10;
@@ -32,7 +33,7 @@ export function Clusters({ place: { query } }: { place: Place }) {
       <div class="title"><h1 tabIndex={-1}>Clusters</h1></div>
       {key && (
         <p>
-          <span>Only clusters of </span><a href={href(["keys", key])}>{keyName(key)}</a>{" "}
+          <span>Only clusters of </span><a href={href(["keys", key])}><Text of={keyName(key)} /></a>{" "}
           <button type="button" class="plain" onClick={() => changeQuery({ key: undefined })}>Show all clusters</button>
         </p>
       )}
@@ -51,7 +52,7 @@ export function Clusters({ place: { query } }: { place: Place }) {
                 <Cell column="Name" kind="heading"><b>{cluster.name}</b></Cell>
                 <Cell column="Type">{TYPES[cluster.type]}</Cell>
                 <Cell column="Status"><Liveness of={cluster.status} /></Cell>
-                <Cell column="Onboarded with"><a href={href(["keys", cluster.key_id])}>{keyName(cluster.key_id)}</a></Cell>
+                <Cell column="Onboarded with"><a href={href(["keys", cluster.key_id])}><Text of={keyName(cluster.key_id)} /></a></Cell>
                 <Cell column="Onboarded"><Ago at={cluster.created_at} none="" /></Cell>
                 <Cell column="Last seen"><Ago at={cluster.last_seen_at} none="Never" /></Cell>
                 {can(me, "clusters:manage") && (

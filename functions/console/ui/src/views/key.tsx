@@ -13,7 +13,7 @@ import { href } from "../route";
 import { useSession } from "../session";
 import { Expiry, Role, Standing, keyTitle, ownerName } from "../parts/standing";
 import { Cell, Status, Table } from "../parts/table";
-import { count } from "../parts/text";
+import { Text, count } from "../parts/text";
 import { Ago, Time } from "../parts/time";
 
 /** `owner` is undefined if only the id of the key is known. */
@@ -45,7 +45,7 @@ function Record({ of: key }: { of: Key }) {
   return (
     <>
       <div class="title">
-        <h1 tabIndex={-1}>{key.name}</h1>
+        <h1 tabIndex={-1}><Text of={key.name} /></h1>
         <Standing of={key} />
         {actions.map(({ label, isDestructive, onSelect }) => (
           <button key={label} type="button" class={isDestructive ? "destructive" : undefined} aria-label={`${label} ${keyTitle(key)}`} onClick={onSelect}>{label}</button>
@@ -58,11 +58,11 @@ function Record({ of: key }: { of: Key }) {
         <div><dt>Expires</dt><dd><Expiry of={key} /></dd></div>
         <div><dt>Last used</dt><dd><Ago at={key.last_used_at} none="Never" /><br /><small>{key.last_used_at && <Time at={key.last_used_at} />}</small></dd></div>
         <div><dt>Created</dt><dd><Time at={key.created_at} /><br /><small>by <Who is={key.created_by} /></small></dd></div>
-        <div><dt>Clusters</dt><dd>{`${key.clusters_used} of ${key.max_clusters}`}</dd></div>
-        <div><dt>Labels</dt><dd>{key.labels.join(", ") || "–"}</dd></div>
-        <div><dt>Rotated</dt><dd>{key.rotated_at ? <><Time at={key.rotated_at} /><br /><small>{count(key.generation, "rotation")}</small></> : "Never"}</dd></div>
+        <div><dt>Clusters</dt><dd><Text of={`${key.clusters_used} of ${key.max_clusters}`} /></dd></div>
+        <div><dt>Labels</dt><dd><Text of={key.labels.join(", ") || "–"} /></dd></div>
+        <div><dt>Rotated</dt><dd>{key.rotated_at ? <><Time at={key.rotated_at} /><br /><small><Text of={count(key.generation, "rotation")} /></small></> : <span>Never</span>}</dd></div>
         {key.superseded_until && <div><dt>Old secret ends</dt><dd><Time at={key.superseded_until} /><br /><small>last used <Time at={key.previous_used_at} none="never since the rotation" /></small></dd></div>}
-        <div><dt>The holder may rotate it</dt><dd>{key.self_rotate ? "Yes" : "No"}</dd></div>
+        <div><dt>The holder may rotate it</dt><dd><Text of={key.self_rotate ? "Yes" : "No"} /></dd></div>
         {key.revoked_at && <div><dt>Revoked</dt><dd><Time at={key.revoked_at} /><br /><small>{key.revoked_by && <>by <Who is={key.revoked_by} /></>}{key.revoked_reason && `: ${key.revoked_reason}`}</small></dd></div>}
       </dl>
       {canOnboard(key.role) && can(me, "clusters:read") && <Clusters of={key} />}
