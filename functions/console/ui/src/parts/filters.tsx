@@ -57,6 +57,15 @@ export function DayFilter({ name, label, query }: FilterProps) {
   );
 }
 
+/** A button that removes filters. It disappears with them, so the view gets the focus. */
+export function ClearFilters({ names, label = "Clear filters" }: { names: string[]; label?: string }) {
+  const clear = (event: Event) => {
+    (event.currentTarget as HTMLElement).closest<HTMLElement>("[data-focus]")?.focus();
+    changeQuery(Object.fromEntries(names.map((name) => [name, undefined])));
+  };
+  return <button type="button" class="plain" onClick={clear}>{label}</button>;
+}
+
 /** A filter by a person. `prefix` precedes the person's id in the value. */
 export function Person({ name, label, query, prefix }: FilterProps & { prefix: string }) {
   const value = query.get(name) ?? "";

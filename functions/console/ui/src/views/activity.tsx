@@ -1,10 +1,10 @@
 // Activity: the audit trail of the tenant, and of one target.
 
 import { type AuditAction, type AuditEntry } from "../api";
-import { Choice, DayFilter, Person } from "../parts/filters";
+import { Choice, ClearFilters, DayFilter, Person } from "../parts/filters";
 import { Pager, Placeholder, useList } from "../parts/list";
 import { Who } from "../parts/person";
-import { type Place, changeQuery, href, keyHref } from "../route";
+import { type Place, href, keyHref } from "../route";
 import { Cell, Table } from "../parts/table";
 import { Time } from "../parts/time";
 
@@ -48,7 +48,7 @@ export function Activity({ place: { query } }: { place: Place }) {
         <Choice name="action" label="What" options={ACTIONS} query={query} />
         <DayFilter name="from" label="From (UTC)" query={query} />
         <DayFilter name="to" label="To (UTC)" query={query} />
-        {Object.keys(filter).length > 0 && <button type="button" class="plain" onClick={() => changeQuery(Object.fromEntries(FILTERS.map((name) => [name, undefined])))}>Clear filters</button>}
+        {Object.keys(filter).length > 0 && <ClearFilters names={FILTERS} />}
       </div>
       {target && <p>Only changes to <code translate={false}>{target}</code></p>}
       <Entries label="Activity" filter={filter} />

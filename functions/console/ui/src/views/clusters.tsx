@@ -4,10 +4,11 @@ import { Fragment } from "preact";
 import { useCallback, useMemo } from "preact/hooks";
 import { type Cluster, type ClusterWithNodes, type Key, type Page, clusterPath, keysPath } from "../api";
 import type { Change } from "../changes";
+import { ClearFilters } from "../parts/filters";
 import { Pager, Placeholder, Problem, Skeleton, useList, useObject } from "../parts/list";
 import { Menu } from "../parts/menu";
 import { can } from "../roles";
-import { type Place, changeQuery, href } from "../route";
+import { type Place, href } from "../route";
 import { useSession } from "../session";
 import { shortId } from "../parts/standing";
 import { Cell, DetailRow, Status, Table, ToggleCell, useOpenRows } from "../parts/table";
@@ -34,7 +35,7 @@ export function Clusters({ place: { query } }: { place: Place }) {
       {key && (
         <p>
           <span>Only clusters of </span><a href={href(["keys", key])}><Text of={keyName(key)} /></a>{" "}
-          <button type="button" class="plain" onClick={() => changeQuery({ key: undefined })}>Show all clusters</button>
+          <ClearFilters names={["key"]} label="Show all clusters" />
         </p>
       )}
       {clusters.rows.length > 0 && (

@@ -2,12 +2,12 @@
 
 import { useCallback, useMemo } from "preact/hooks";
 import { type Key, keysPath } from "../api";
-import { Choice, Person, SearchField, TextFilter } from "../parts/filters";
+import { Choice, ClearFilters, Person, SearchField, TextFilter } from "../parts/filters";
 import { Fold } from "../parts/fold";
 import { KeyTable, takeKeys } from "../parts/key-table";
 import { Pager, Placeholder, useList } from "../parts/list";
 import { ROLE_NAMES, can } from "../roles";
-import { type Place, changeQuery } from "../route";
+import { type Place } from "../route";
 import { useSession } from "../session";
 import { inSeconds } from "../parts/time";
 
@@ -73,7 +73,7 @@ function Filters({ query, isAdmin }: { query: URLSearchParams; isAdmin: boolean 
           <TextFilter name="label" label="Label" query={query} />
           {isAdmin && <Person name="owner" label="Owner" query={query} prefix="" />}
           {isAdmin && <Person name="created_by" label="Created by" query={query} prefix="user:" />}
-          {set > 0 && <button type="button" class="plain" onClick={() => changeQuery(Object.fromEntries(FILTERS.map((name) => [name, undefined])))}>Clear filters</button>}
+          {set > 0 && <ClearFilters names={FILTERS} />}
         </div>
       </Fold>
     </div>
