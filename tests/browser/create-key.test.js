@@ -76,7 +76,7 @@ test("a key that is created and copied in the page works until it is revoked the
   await inspect(page, "keys of a user");
   await row.getByRole("button", { name: /^Actions for nightly-scan/ }).click();
   await page.getByRole("menuitem", { name: "Revoke" }).click();
-  await dialog(page).getByText("Whatever uses this key is refused from now on.").waitFor();
+  await dialog(page).getByText("Everything that uses this key stops working immediately.").waitFor();
   await inspect(page, "revoke");
   await button(page, "Revoke").click();
   await row.getByText("Revoked").waitFor();
@@ -111,7 +111,7 @@ test("an administrator creates a key for a person found by name, with labels", a
   assert.deepEqual(await form.getByLabel("Role").locator("option").allTextContents(), ["Viewer", "Cluster Onboarding", "Editor"]);
   await form.getByText("More options").click();
   await form.getByLabel("Labels").fill("team-b, staging,");
-  await form.getByLabel("The holder may rotate").check();
+  await form.getByLabel("The holder of the key can rotate it").check();
   await button(page, "Generate").click();
   const { sub } = await stack.validate(await copyKey(page));
   assert.equal(sub, "editor");

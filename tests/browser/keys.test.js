@@ -27,7 +27,7 @@ test("an administrator sees the keys of the tenant first, newest first, with the
   assert.match(heading, /^first …[0-9a-f]{8}team-a$/);
   assert.equal(owner, "Annann@globex.example");
   assert.equal(role, "Editor key, limited to Viewer");
-  assert.match(expiry, /^in 7 days.* UTC$/);
+  assert.match(expiry, /^in 6 days.* UTC$/);
   assert.deepEqual([used, clusters, status], ["Never", "0 of 3", "Active"]);
   assert.match((await cells("third"))[4], /minute ago$/);
   const tone = (name) => keyRow(page, name).locator("b").getAttribute("class");
@@ -74,7 +74,7 @@ test("filters and the search are in the URL and survive a reload", async (t) => 
   await only("Nightly scan", "agents of prod");
   await page.getByLabel("Status").selectOption("Revoked");
   await page.getByText("No key matches.").waitFor();
-  await page.getByLabel("Status").selectOption("Active");
+  await page.getByLabel("Status").selectOption("Not expired or revoked");
   await only("Nightly scan", "agents of prod");
   await page.reload();
   await only("Nightly scan", "agents of prod");
@@ -182,7 +182,7 @@ test("a rotation shows both ends and then the new secret, and the old one works 
   await form.getByText("The old secret ends on").waitFor();
   const ends = async () => (await form.locator("form time").evaluateAll((times) => times.slice(1).map((time) => Date.parse(time.dateTime)))).map((end) => Math.round((end - Date.now()) / 3_600_000));
   assert.deepEqual(await ends(), [30 * 24, 24], "the new secret, then the old one");
-  await form.getByLabel("The old secret works for another").selectOption("7 days");
+  await form.getByLabel("Overlap").selectOption("7 days");
   assert.deepEqual(await ends(), [30 * 24, 7 * 24]);
   await form.getByRole("radio", { name: "7 Days" }).check({ force: true });
   assert.deepEqual(await form.getByLabel("Role").locator("option").allTextContents(), ["Viewer", "Cluster Onboarding", "Editor"]);
@@ -201,8 +201,8 @@ test("a rotation shows both ends and then the new secret, and the old one works 
   assert.ok(!(await kept(page)).includes(fresh));
 
   await choose(page, keyRow(page, "turning"), "Rotate");
-  await form.getByText("An earlier rotation is still in its overlap.").waitFor();
-  await form.getByLabel("The old secret works for another").selectOption("0");
+  await form.getByText("The overlap of the previous rotation has not ended.").waitFor();
+  await form.getByLabel("Overlap").selectOption("0");
   await button(page, "Rotate").click();
   await form.getByText("The old secret no longer works.").waitFor();
   await copyKey(page);
@@ -218,7 +218,7 @@ test("a found key is recognised and can be revoked, and is sent nowhere else", a
   const form = dialog(page);
   await form.getByLabel("Access key").fill("not a key");
   await button(page, "Check").click();
-  await form.getByText("This is not a key of this service").waitFor();
+  await form.getByText("This is not a working key").waitFor();
   assert.equal(await button(page, "Revoke it").count(), 0);
   await form.getByLabel("Access key").fill(`  ${key}\n`);
   await button(page, "Check").click();

@@ -93,7 +93,7 @@ for (const way of ["Generate", "Rotate"]) {
       await button(page, way).click();
       await button(page, /^(Generating|Rotating)…$/).waitFor();
       await leave(page);
-      await toast(page, "Wait for the answer");
+      await toast(page, "Wait for the response.");
       assert.equal(fragment(page), "#keys");
       release();
       assert.equal((await stack.validate(await copyKey(page))).active, true);
@@ -355,7 +355,7 @@ for (const { item, submit = item, busy, place, url, row, done, fill } of ACTIONS
     const leave = [() => page.keyboard.press("Escape"), () => button(page, "Cancel").click({ force: true }), () => button(page, "Close dialog").click(), () => page.goBack()];
     for (const press of leave) {
       await press();
-      await toast(page, "Wait for the answer");
+      await toast(page, "Wait for the response.");
       assert.equal(await button(page, busy).count(), 1, press);
     }
     assert.equal(fragment(page), here);
@@ -443,7 +443,7 @@ test("the search for a lost key and its revocation cannot be left while they run
   await button(page, "Revoke it").click();
   for (const leave of [() => page.keyboard.press("Escape"), () => button(page, "Cancel").click(), () => page.goBack()]) {
     await leave();
-    await toast(page, "Wait for the answer");
+    await toast(page, "Wait for the response.");
     assert.equal(await button(page, "Revoke it").count(), 1);
   }
   release();
@@ -586,14 +586,14 @@ test("signing in again from Rotate brings back the fields", async (t) => {
   await choose(page, keyRow(page, "rotate-again"), "Rotate");
   const form = dialog(page);
   await form.getByRole("radio", { name: "7 Days" }).check();
-  await form.getByLabel("The old secret works for another").selectOption("1 hour");
+  await form.getByLabel("Overlap").selectOption("1 hour");
   await form.getByLabel("Role").selectOption("Cluster Onboarding");
   await form.getByLabel("Maximum number of clusters").fill("2");
   await form.getByRole("checkbox").check();
   await signInAgain(page, "Rotate");
   await form.getByRole("heading", { name: "Rotate rotate-again" }).waitFor();
   assert.ok(await form.getByRole("radio", { name: "7 Days" }).isChecked());
-  assert.equal(await form.getByLabel("The old secret works for another").inputValue(), "3600");
+  assert.equal(await form.getByLabel("Overlap").inputValue(), "3600");
   assert.equal(await form.getByLabel("Role").inputValue(), "cluster_onboarding");
   assert.equal(await form.getByLabel("Maximum number of clusters").inputValue(), "2");
   assert.ok(await form.getByRole("checkbox").isChecked());
@@ -890,10 +890,10 @@ for (const how of ["moves", "replaces"]) {
     assert.match(await text(), /This key will expire on\s+\w+, \w+ \d+ \d{4}, [\d:]+ UTC/);
     await button(page, "Cancel").click();
     await choose(page, keyRow(page, name), "Rotate");
-    await dialog(page).getByLabel("The old secret works for another").selectOption("0");
+    await dialog(page).getByLabel("Overlap").selectOption("0");
     await dialog(page).getByText("Everything that uses the old secret is refused from now on.").waitFor();
     assert.doesNotMatch(await text(), /The old secret ends on/);
-    await dialog(page).getByLabel("The old secret works for another").selectOption("604800");
+    await dialog(page).getByLabel("Overlap").selectOption("604800");
     await dialog(page).getByText("The old secret ends on").waitFor();
     assert.doesNotMatch(await text(), /Everything that uses the old secret/);
     await button(page, "Cancel").click();

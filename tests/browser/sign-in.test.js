@@ -31,7 +31,7 @@ test("tokens are kept only in memory, and signing out ends the session", async (
   assert.equal(await page.evaluate(() => sessionStorage.length + localStorage.length), 0);
   assert.equal(page.url(), `${stack.url}/console`, "the authorization code is no longer in the URL");
   await button(page, "Sign out").click();
-  await page.getByText("You are signed out.").waitFor();
+  await page.getByText("You are signed out of this page.").waitFor();
   await button(page, "Sign in").click();
   await page.getByRole("heading", { name: "Sign in as" }).waitFor();
 });
@@ -46,7 +46,7 @@ test("the page explains a cancelled sign-in and a forged one", async (t) => {
   await page.getByRole("alert").filter({ hasText: "cancelled or refused" }).waitFor();
   await inspect(page, "sign-in cancelled");
   await page.goto(`${stack.url}/console?code=stolen&state=forged`);
-  await page.getByRole("alert").filter({ hasText: "This sign-in was not begun here." }).waitFor();
+  await page.getByRole("alert").filter({ hasText: "This sign-in did not start in this window." }).waitFor();
 });
 
 test("sign-in sends the audience and the resource that the settings contain", async (t) => {

@@ -82,19 +82,28 @@ function post<T>(path: string, accessKey: string, headers: Record<string, string
   return request(path, { method: "POST", body: JSON.stringify({ access_key: accessKey }), headers: new Headers(headers) });
 }
 
+/** Longer than the 30 seconds after which API Gateway gives up. */
+const TIMEOUT_MS = 40_000;
+
 async function request<T>(path: string, options: RequestInit & { headers: Headers }): Promise<T> {
   if (options.body) options.headers.set("Content-Type", "application/json");
   let response: Response;
   let text: string;
   try {
-    response = await fetch(path, { ...options, cache: "no-store" });
+    const signals = [AbortSignal.timeout(TIMEOUT_MS), ...(options.signal ? [options.signal] : [])];
+    response = await fetch(path, { ...options, signal: AbortSignal.any(signals), cache: "no-store" });
     text = await response.text();
   } catch (error) {
     if (options.signal?.aborted) throw error;
-    throw new ApiError("The service cannot be reached. Check your connection and try again.");
+    const isLate = error instanceof DOMException && error.name === "TimeoutError";
+    throw new ApiError(isLate ? "The service did not respond in time. Try again." : "The service cannot be reached. Check your connection and try again.");
   }
-  if (response.ok) return (text ? JSON.parse(text) : undefined) as T;
-  throw refusal(response, text);
+  if (!response.ok) throw refusal(response, text, options.method === "GET");
+  try {
+    return (text ? JSON.parse(text) : undefined) as T;
+  } catch {
+    throw new ApiError("The response is not from the service. Check your connection and try again.");
+  }
 }
 
 /** Messages for errors that contain no `detail`, because API Gateway or a proxy made them. */
@@ -105,7 +114,8 @@ const WITHOUT_DETAIL: Record<number, string> = {
   494: "the browser sends too many cookies: delete the cookies of this site and of its parent domain, then reload the page",
 };
 
-function refusal({ status, headers }: Response, text: string): ApiError {
+/** For a read, the message names the parameters, because no field shows it. */
+function refusal({ status, headers }: Response, text: string, isRead: boolean): ApiError {
   let problem: Partial<Problem> = {};
   try {
     problem = JSON.parse(text) as Partial<Problem>;
@@ -113,7 +123,7 @@ function refusal({ status, headers }: Response, text: string): ApiError {
     // Not JSON, for example an error page from a proxy. The message depends on the status alone.
   }
   const fields = Object.fromEntries((problem.errors ?? []).map((e) => [e.field, sentence(e.detail)]));
-  const detail = Object.values(fields).join(" ") || (problem.detail ?? WITHOUT_DETAIL[status] ?? `the service answered with status ${status}: try again in a moment`);
+  const detail = (isRead ? "" : Object.values(fields).join(" ")) || (problem.detail ?? WITHOUT_DETAIL[status] ?? `the service answered with status ${status}: try again in a moment`);
   const reference = status >= 500 && problem.request_id ? ` Request id: ${problem.request_id}` : "";
   const wait = Number(headers.get("Retry-After"));
   return new ApiError(sentence(detail) + reference, status, fields, wait > 0 ? wait : undefined);
@@ -138,5 +148,5 @@ function userSegment(id: string): string {
 
 export const userPath = (id: string) => `/v1/users/${userSegment(id)}`;
 export const keysPath = (userId: string) => `${userPath(userId)}/access-keys`;
-export const keyPath = ({ user_id, id }: Pick<Key, "user_id" | "id">) => `${keysPath(user_id)}/${id}`;
+export const keyPath = ({ user_id, id }: Pick<Key, "user_id" | "id">) => `${keysPath(user_id)}/${encodeURIComponent(id)}`;
 export const clusterPath = (name: string) => `/v1/clusters/${encodeURIComponent(name)}`;

@@ -5,11 +5,15 @@ import type { Key, User } from "./api";
 export type Change =
   | { what: "key"; key: Key }
   | { what: "new-key"; key: Key }
-  /** Keys of a user may have changed: for example, a response was lost, or all of them were revoked. */
+  /** Keys of a user may have changed: for example, all of them were revoked. */
   | { what: "keys-of"; userId: string }
+  /** A request failed, but may have had its effect. */
+  | { what: "unknown" }
   | { what: "user"; user: User }
   | { what: "deleted-user"; id: string }
   | { what: "deleted-cluster"; name: string };
+
+export type KnownChange = Exclude<Change, { what: "unknown" }>;
 
 type Listener = (change: Change) => void;
 

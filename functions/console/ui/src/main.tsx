@@ -1,7 +1,7 @@
 // The page: who is signed in, and which view is shown.
 
-import { type ComponentType, render } from "preact";
-import { useCallback, useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { type ComponentChildren, type ComponentType, render } from "preact";
+import { useCallback, useEffect, useErrorBoundary, useMemo, useRef, useState } from "preact/hooks";
 import { Activity } from "./views/activity";
 import { Api, ApiError, type Limits, type User, message } from "./api";
 import { subscribe } from "./changes";
@@ -14,12 +14,15 @@ import { KeyPage } from "./views/key";
 import { Keys } from "./views/keys";
 import { SignInError, type Settings, type Tokens, beginSignIn, endSession, finishSignIn, isReturning, isSignedOut, loadSettings, mayBeSilent } from "./oidc";
 import { ROLE_NAMES, can } from "./roles";
-import { type Place, mayLeave, usePlace } from "./route";
+import { type Place, mayLeave, mayLeaveWithDraft, usePlace } from "./route";
 import { SessionContext } from "./session";
 import { AnnouncementContext, Announcements } from "./parts/toast";
 import { Users } from "./views/users";
 
 const TOAST_MS = 6000;
+/** How often statuses and times are shown anew. */
+const TICK_MS = 30_000;
+const SIGNED_OUT = "You are signed out of this page.";
 
 const VIEWS: Record<string, { title: string; View: ComponentType<{ place: Place }> }> = {
   keys: { title: "Access Keys", View: KeysOrKey },
@@ -28,7 +31,16 @@ const VIEWS: Record<string, { title: string; View: ComponentType<{ place: Place 
   activity: { title: "Activity", View: Activity },
 };
 
-const explain = (error: unknown) => (error instanceof SignInError ? error.message : message(error));
+function explain(error: unknown): string {
+  if (error instanceof DOMException && error.name === "SecurityError") return "This page needs session storage. Allow cookies and site data for this site, then reload the page.";
+  return error instanceof SignInError ? error.message : message(error);
+}
+
+/** Tells the other windows of this browser that the user has signed out. */
+const signOuts = new BroadcastChannel("access-keys.sign-out");
+
+// A page that the browser has kept from before a sign-in or a sign-out would show what is no longer true.
+addEventListener("pageshow", (event) => event.persisted && location.reload());
 
 type Me = User & { limits: Limits };
 
@@ -61,9 +73,9 @@ function App() {
           setTokens(tokens);
         }
       } else if (isSignedOut()) {
-        setNote("You are signed out.");
+        setNote(SIGNED_OUT);
       } else if (isSecureContext && mayBeSilent()) {
-        await beginSignIn(loaded, true);
+        await beginSignIn(loaded, "none");
         return;
       }
       setStarting(false);
@@ -73,19 +85,29 @@ function App() {
       setStarting(false);
     });
   }, []);
+  useEffect(() => {
+    signOuts.onmessage = () => {
+      if (!mayLeave()) return;
+      setTokens(undefined);
+      setNote(SIGNED_OUT);
+    };
+  }, []);
   const signIn = async () => {
     setError(undefined);
     try {
-      await beginSignIn(settings ?? (await loadSettings()), false);
+      // If the service has refused this account, the user can choose another one.
+      await beginSignIn(settings ?? (await loadSettings()), error ? "select_account" : undefined);
     } catch (failure) {
       setError(explain(failure));
     }
   };
   const signOut = async () => {
     if (!mayLeave() || !settings) return;
-    if (await endSession(settings, tokens?.idHint)) return;
+    const hint = tokens?.idHint;
     setTokens(undefined);
-    setNote("You are signed out of this page. Your identity provider offers no sign-out here: if others use this computer, sign out there too.");
+    setNote(SIGNED_OUT);
+    signOuts.postMessage("signed out");
+    if (!(await endSession(settings, hint))) setNote(`${SIGNED_OUT} Your session at the identity provider could not be ended. If others use this computer, sign out there too.`);
   };
 
   if (isStarting) return <main class="welcome"><p role="status">Loading…</p></main>;
@@ -93,7 +115,7 @@ function App() {
     return (
       <main class="welcome">
         <h1><Icon name="key" /> Access Keys</h1>
-        <p>Give users keys for command lines, pipelines and cluster agents, and take them away.</p>
+        <p>Create, rotate and revoke access keys for command lines, pipelines and cluster agents.</p>
         {note && <p key={note} class="notice" role="status">{note}</p>}
         {error && <p key={error} class="error" role="alert">{error}</p>}
         {isSecureContext
@@ -117,7 +139,8 @@ interface SignedInProps {
 
 function SignedIn({ token, me, error, setMe, onSignIn, onSignOut }: SignedInProps) {
   const place = usePlace();
-  const name = place.path[0] && place.path[0] in VIEWS ? place.path[0] : "keys";
+  const name = Object.hasOwn(VIEWS, place.path[0] ?? "") ? place.path[0]! : "keys";
+  useTick();
   const { title, View } = VIEWS[name]!;
   const [dialog, setDialog] = useState<Opened | undefined>(() => takeDraft(`${me.tenant_id} ${me.id}`));
   const [hasEnded, setEnded] = useState(false);
@@ -133,7 +156,7 @@ function SignedIn({ token, me, error, setMe, onSignIn, onSignOut }: SignedInProp
     api, me, limits: me.limits, say, hasEnded,
     open: (dialog: Opened) => setDialog(dialog),
     signInAgain: () => {
-      if (!mayLeave()) return;
+      if (!mayLeaveWithDraft()) return;
       keepDraft(`${me.tenant_id} ${me.id}`);
       onSignIn();
     },
@@ -168,12 +191,32 @@ function SignedIn({ token, me, error, setMe, onSignIn, onSignOut }: SignedInProp
           </div>
         </header>
         {!dialog && <SessionEnded />}
-        <main><View key={where} place={place} /></main>
+        <main><Boundary key={where}><View place={place} /></Boundary></main>
         {dialog && <OpenDialog key={JSON.stringify(dialog)} spec={dialog} onClose={() => setDialog(undefined)} />}
-        {!dialog && <Announcements />}
+        <Announcements isShown={!dialog} />
       </AnnouncementContext.Provider>
     </SessionContext.Provider>
   );
+}
+
+/** Shows a message in the place of a view that has failed. The other views still work. */
+function Boundary({ children }: { children: ComponentChildren }) {
+  const [error] = useErrorBoundary();
+  return error ? <p class="placeholder" role="alert">{message(error)}</p> : <>{children}</>;
+}
+
+/** Renders the page again from time to time, because keys expire while they are shown. */
+function useTick(): void {
+  const [, setTick] = useState(0);
+  useEffect(() => {
+    const tick = () => setTick((n) => n + 1);
+    const timer = setInterval(tick, TICK_MS);
+    document.addEventListener("visibilitychange", tick);
+    return () => {
+      clearInterval(timer);
+      document.removeEventListener("visibilitychange", tick);
+    };
+  }, []);
 }
 
 function KeysOrKey({ place }: { place: Place }) {

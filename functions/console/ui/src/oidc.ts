@@ -51,7 +51,8 @@ export async function loadSettings(): Promise<Settings> {
  * Redirects the browser to the identity provider. A silent sign-in succeeds only if the provider has a session, and
  * otherwise returns without showing anything.
  */
-export async function beginSignIn(settings: Settings, isSilent: boolean): Promise<void> {
+export async function beginSignIn(settings: Settings, prompt?: "none" | "select_account"): Promise<void> {
+  const isSilent = prompt === "none";
   const provider = await discover(settings);
   if (!provider.authorization_endpoint) throw new SignInError("The identity provider has no sign-in page.");
   const pending: Pending = {
@@ -72,7 +73,7 @@ export async function beginSignIn(settings: Settings, isSilent: boolean): Promis
     nonce: pending.nonce,
     code_challenge: await oauth.calculatePKCECodeChallenge(pending.verifier),
     code_challenge_method: "S256",
-    ...(isSilent && { prompt: "none" }),
+    ...(prompt && { prompt }),
     ...(settings.audience && { audience: settings.audience }),
     ...(settings.resource && { resource: settings.resource }),
   };
@@ -106,7 +107,7 @@ export async function finishSignIn(settings: Settings): Promise<Tokens | undefin
   const pending = stored ? (JSON.parse(stored) as Pending) : undefined;
   sessionStorage.removeItem(PENDING);
   history.replaceState(null, "", REDIRECT_URI + (pending?.place ?? ""));
-  if (!pending) throw new SignInError("This sign-in was not begun here. Sign in again.");
+  if (!pending) throw new SignInError("This sign-in did not start in this window. Sign in again.");
   if (pending.isSilent) sessionStorage.removeItem(NOT_SILENT);
   const provider = await discover(settings);
   const client: oauth.Client = { client_id: settings.client_id };
@@ -197,5 +198,6 @@ function reason(error: unknown): string {
     if (error.error === "access_denied") return "You are not signed in: the sign-in was cancelled or refused.";
     return `The identity provider refused the sign-in: ${error.error_description ?? error.error}.`;
   }
-  return "The answer of the identity provider does not belong to this sign-in. Sign in again.";
+  if (error instanceof TypeError) return "The identity provider's token endpoint cannot be reached. Try again in a moment. If this stays so, ask the operator to check OidcTokenOrigin, and whether the endpoint allows this origin (CORS).";
+  return "The identity provider's response does not match this sign-in. Check that the clock of this computer is right, and sign in again.";
 }

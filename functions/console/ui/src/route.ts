@@ -31,8 +31,14 @@ export const keyHref = (key: { user_id: string; id: string }) => href(["keys", k
 
 let shown = "";
 let show: (place: Place) => void = () => {};
+interface Guard {
+  ask(): void;
+  isInDraft: boolean;
+}
+
 /** What keeps the user here. The last one speaks. */
-const guards: (() => void)[] = [];
+const guards: Guard[] = [];
+let isLeaving = false;
 
 /** Changes the query of the current place, without a new entry in the history. */
 export function changeQuery(values: Record<string, string | undefined>): void {
@@ -52,7 +58,7 @@ export function usePlace(): Place {
       const guard = guards.at(-1);
       if (guard) {
         history.pushState(null, "", shown || "#");
-        guard();
+        guard.ask();
         return;
       }
       shown = location.hash;
@@ -64,15 +70,18 @@ export function usePlace(): Place {
   return place;
 }
 
-/** While `isSet`, the page cannot be left by Back, by another address or by a reload. Instead, `onLeave` is called. */
-export function useGuard(isSet: boolean, onLeave: () => void): void {
+/**
+ * While `isSet`, the page cannot be left by Back, by another address or by a reload. Instead, `onLeave` is called. What is
+ * kept in the draft of a form is not lost by a new sign-in.
+ */
+export function useGuard(isSet: boolean, onLeave: () => void, isKept?: "kept in the draft"): void {
   const latest = useRef(onLeave);
   latest.current = onLeave;
   // Not an effect, which would run only after the next paint: until then, Back would lose a new key.
   useLayoutEffect(() => {
     if (!isSet) return;
-    const guard = () => latest.current();
-    const ask = (event: Event) => event.preventDefault();
+    const guard = { ask: () => latest.current(), isInDraft: isKept !== undefined };
+    const ask = (event: Event) => isLeaving || event.preventDefault();
     guards.push(guard);
     addEventListener("beforeunload", ask);
     return () => {
@@ -84,6 +93,14 @@ export function useGuard(isSet: boolean, onLeave: () => void): void {
 
 /** Whether the page may be left. If not, the guard tells the user why. */
 export function mayLeave(): boolean {
-  guards.at(-1)?.();
+  guards.at(-1)?.ask();
   return guards.length === 0;
+}
+
+/** Whether the page may be left for a new sign-in, after which the draft of the open form comes back. */
+export function mayLeaveWithDraft(): boolean {
+  const guard = guards.findLast((one) => !one.isInDraft);
+  guard?.ask();
+  isLeaving = guard === undefined;
+  return isLeaving;
 }

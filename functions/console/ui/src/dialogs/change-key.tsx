@@ -1,16 +1,17 @@
 // The dialog to change a key's name, labels, expiry and cluster limit.
 
-import { useState } from "preact/hooks";
 import { ApiError, type Key, type KeyChange, keyPath, message } from "../api";
 import { publish } from "../changes";
 import { Dialog, SubmitButton, useRequest } from "../parts/dialog";
 import { useFields } from "./draft";
-import { type Errors, Field, labelsOf, useFocusOnError } from "../parts/field";
+import { type Errors, Field, labelsOf, useErrors } from "../parts/field";
 import { can, canOnboard } from "../roles";
 import { useSession } from "../session";
 import { WhichKey } from "../parts/standing";
 import { count } from "../parts/text";
 import { Moment, fromInput, toInput } from "../parts/time";
+
+const FIELDS = ["name", "labels", "expires_at", "max_clusters"];
 
 export interface ChangeKeySpec {
   what: "change-key";
@@ -21,9 +22,9 @@ export function ChangeKey({ spec, onClose }: { spec: ChangeKeySpec; onClose(): v
   const { api, me, limits, say } = useSession();
   const { key } = spec;
   const expiry = toInput(new Date(key.expires_at));
-  const [fields, setFields] = useFields(spec, () => ({ name: key.name, labels: key.labels.join(", "), expiry, clusters: String(key.max_clusters) }));
-  const [errors, setErrors] = useState<Errors>({});
-  const form = useFocusOnError(errors);
+  const labels = key.labels.join(", ");
+  const [fields, setFields] = useFields(spec, () => ({ name: key.name, labels, expiry, clusters: String(key.max_clusters) }));
+  const { form, errors, show, clear } = useErrors();
   const { isBusy, wait, error, send, refuse } = useRequest();
   const close = isBusy ? refuse : onClose;
   const most = Math.min(key.signed_max_clusters, limits.max_clusters);
@@ -31,18 +32,17 @@ export function ChangeKey({ spec, onClose }: { spec: ChangeKeySpec; onClose(): v
   const late = fields.expiry !== expiry && !(earlier && earlier > new Date() && earlier < new Date(key.expires_at));
   const edit = (next: Partial<typeof fields>) => {
     setFields(next);
-    setErrors({});
+    clear(...FIELDS);
   };
   const save = (event: Event) => {
     event.preventDefault();
     const found: Errors = {};
     if (late) found.expires_at = "Choose a time from now to the current expiry. To extend a key, rotate it.";
     if (!(/^\d+$/.test(fields.clusters) && Number(fields.clusters) >= 1 && Number(fields.clusters) <= most)) found.max_clusters = `Must be a whole number from 1 to ${most}.`;
-    setErrors(found);
-    if (Object.keys(found).length > 0) return;
+    if (show(found)) return;
     const change: KeyChange = {
       ...(fields.name.trim() !== key.name && { name: fields.name.trim() }),
-      ...(labelsOf(fields.labels).join() !== key.labels.join() && { labels: labelsOf(fields.labels) }),
+      ...(fields.labels !== labels && { labels: labelsOf(fields.labels) }),
       ...(earlier && { expires_at: earlier.toISOString() }),
       ...(Number(fields.clusters) !== key.max_clusters && { max_clusters: Number(fields.clusters) }),
     };
@@ -55,8 +55,7 @@ export function ChangeKey({ spec, onClose }: { spec: ChangeKeySpec; onClose(): v
       },
       (failure) => {
         const named = failure instanceof ApiError ? failure.fields : {};
-        setErrors(named);
-        return Object.keys(named).length > 0 ? undefined : message(failure);
+        return show(named) ? undefined : message(failure);
       },
     );
   };
@@ -81,7 +80,7 @@ export function ChangeKey({ spec, onClose }: { spec: ChangeKeySpec; onClose(): v
           <Field
             label="Maximum number of clusters"
             error={errors.max_clusters}
-            hint={`At most ${most}, the limit that was last signed into the key. It has connected ${count(key.clusters_used, "cluster")}, which stay connected.`}
+            hint={`At most ${most}, the limit signed into the key. The key has connected ${count(key.clusters_used, "cluster")}, which stay connected.`}
           >
             {(props) => <input {...props} type="number" inputMode="numeric" min={1} max={most} value={fields.clusters} onInput={(e) => edit({ clusters: e.currentTarget.value })} />}
           </Field>

@@ -1,13 +1,13 @@
 // The dialog "Create Access Key": the form, and then the new key.
 
-import { useRef, useState } from "preact/hooks";
+import { useState } from "preact/hooks";
 import { ApiError, type CreatedKey, type Key, type KeyRole, type NewKey as NewKeyRequest, type Page, type User, keyPath, keysPath, message } from "../api";
 import { publish } from "../changes";
 import { CopyButton } from "../parts/copy";
 import { Dialog, SubmitButton, useRequest } from "../parts/dialog";
 import { useFields } from "./draft";
 import { type Expiration, ExpirationField, expirationError, expirationRequest, firstExpiration } from "../parts/expiration";
-import { type Errors, Field, labelsOf, useFocusOnError } from "../parts/field";
+import { type Errors, Field, labelsOf, useErrors } from "../parts/field";
 import { Fold } from "../parts/fold";
 import { NewKey, Warning, useNewKey } from "./new-key";
 import { PersonPicker, userTitle } from "../parts/person";
@@ -22,25 +22,28 @@ const FIELDS = ["name", "role", "expires_at", "expires_in_days", "max_clusters",
 
 export interface CreateKeySpec {
   what: "create-key";
-  /** The owner of the key. Undefined if an administrator is to choose one. */
+  /** The owner of the key. Undefined if an administrator chooses one. */
   owner: User | undefined;
 }
 
 interface Fields {
-  owner: User | undefined;
+  /** Null until an administrator has chosen a person. */
+  owner: User | null;
   name: string;
   expiration: Expiration;
   role: KeyRole;
   clusters: string;
   labels: string;
   selfRotate: boolean;
+  lost: Lost | null;
+  /** If a response was lost, repeating the same request must not create a second key. */
+  lastRequest: { body: string; idempotencyKey: string };
 }
 
 /** A request whose response was lost, so that a key may exist that nobody has. */
 interface Lost {
   owner: User;
   name: string;
-  since: number;
 }
 
 /** The ids of the keys that this page has received. Their answers were not lost. */
@@ -58,38 +61,34 @@ export function CreateKey({ spec, onClose }: { spec: CreateKeySpec; onClose(): v
 function Form({ spec, onCreated, onClose }: { spec: CreateKeySpec; onCreated(key: CreatedKey): void; onClose(): void }) {
   const { api, me, limits, say } = useSession();
   const [fields, setFields] = useFields<Fields>(spec, () => ({
-    owner: spec.owner ?? me, name: "", expiration: firstExpiration(limits), role: "viewer", clusters: "1", labels: "", selfRotate: false,
+    owner: spec.owner ?? me, name: "", expiration: firstExpiration(limits), role: "viewer", clusters: "1", labels: "", selfRotate: false, lost: null,
+    lastRequest: { body: "", idempotencyKey: "" },
   }));
-  const { owner, name, expiration, clusters } = fields;
+  const { owner, name, expiration, clusters, lost, lastRequest } = fields;
   const roles = keyRoles(me, owner ?? me);
   const role = roles.includes(fields.role) ? fields.role : (roles[0] ?? "viewer");
-  const [errors, setErrors] = useState<Errors>({});
-  const [lost, setLost] = useState<Lost>();
+  const { form, errors, show, clear } = useErrors();
   const [isWarned, setWarned] = useState(false);
-  const form = useFocusOnError(errors);
   const { isBusy, wait, error, send } = useRequest();
-  // If a response was lost, repeating the same request must not create a second key.
-  const lastRequest = useRef({ body: "", idempotencyKey: "" });
-  useGuard(!isBusy && lost !== undefined, () => setWarned(true));
+  useGuard(!isBusy && lost !== null, () => setWarned(true), "kept in the draft");
   const close = () => mayLeave() && onClose();
 
   const change = (next: Partial<Fields>, ...fixed: string[]) => {
     setFields(next);
-    if (fixed.some((field) => errors[field])) setErrors(Object.fromEntries(Object.entries(errors).filter(([field]) => !fixed.includes(field))));
+    clear(...fixed);
   };
   const generate = (event: Event) => {
     event.preventDefault();
     const found = check({ ...fields, role }, limits.max_clusters, expirationError(limits, expiration));
-    setErrors(found);
-    if (Object.keys(found).length > 0 || !owner) return;
+    if (show(found) || !owner) return;
     const body = JSON.stringify(request({ ...fields, role }));
     // With other values, the request could create a second key.
-    if (lost && lastRequest.current.body !== body) return setWarned(true);
-    if (lastRequest.current.body !== body) lastRequest.current = { body, idempotencyKey: crypto.randomUUID() };
-    const since = Date.now();
+    if (lost && lastRequest.body !== body) return setWarned(true);
+    const idempotencyKey = lastRequest.body === body ? lastRequest.idempotencyKey : crypto.randomUUID();
+    setFields({ lastRequest: { body, idempotencyKey } });
     send(
       async () => {
-        const created = await api.post<CreatedKey>(keysPath(owner.id), body, { "Idempotency-Key": lastRequest.current.idempotencyKey });
+        const created = await api.post<CreatedKey>(keysPath(owner.id), body, { "Idempotency-Key": idempotencyKey });
         const { access_key: _, ...key } = created;
         received.add(key.id);
         say("Access Token associated successfully");
@@ -97,22 +96,17 @@ function Form({ spec, onCreated, onClose }: { spec: CreateKeySpec; onCreated(key
         onCreated(created);
       },
       (failure) => {
-        if (failure instanceof ApiError && failure.isUncertain) {
-          setLost(lost ?? { owner, name: name.trim(), since });
-          publish({ what: "keys-of", userId: owner.id });
-        }
+        if (failure instanceof ApiError && failure.isUncertain) setFields({ lost: lost ?? { owner, name: name.trim() } });
         const named = failure instanceof ApiError ? failure.fields : {};
-        setErrors(named);
-        return Object.keys(named).length > 0 && Object.keys(named).every((field) => FIELDS.includes(field)) ? undefined : message(failure);
+        return show(named) && Object.keys(named).every((field) => FIELDS.includes(field)) ? undefined : message(failure);
       },
     );
   };
 
   const resolve = (isRevoked: boolean) => {
-    setLost(undefined);
-    setWarned(false);
     // The same idempotency key would return the revoked key.
-    if (isRevoked) lastRequest.current = { body: "", idempotencyKey: "" };
+    setFields({ lost: null, ...(isRevoked && { lastRequest: { body: "", idempotencyKey: "" } }) });
+    setWarned(false);
     form.current?.querySelector<HTMLElement>("footer [type=submit]")?.focus();
   };
 
@@ -123,7 +117,7 @@ function Form({ spec, onCreated, onClose }: { spec: CreateKeySpec; onCreated(key
           <p class="hint">For {userTitle(owner ?? me)}</p>
         ) : (
           <Field label="Owner" isRequired error={errors.owner} hint="The key carries the rights of its owner, never more.">
-            {(props) => <PersonPicker {...props} text={owner ? userTitle(owner) : ""} onPick={(user) => change({ owner: user }, "owner")} />}
+            {(props) => <PersonPicker {...props} text={owner ? userTitle(owner) : ""} onPick={(user) => change({ owner: user ?? null }, "owner")} />}
           </Field>
         )}
         <Field label="Name" isRequired error={errors.name}>
@@ -171,7 +165,7 @@ function More({ fields, errors, onChange }: { fields: Fields; errors: Errors; on
       </Field>
       <label class="option">
         <input type="checkbox" checked={fields.selfRotate} onChange={(e) => onChange({ selfRotate: e.currentTarget.checked })} />
-        <span>The holder may rotate the key, and so extend it without a user.</span>
+        <span>The holder of the key can rotate it, and so extend it, without signing in.</span>
       </label>
     </Fold>
   );
@@ -201,14 +195,14 @@ function request({ name, expiration, role, clusters, labels, selfRotate }: Field
 }
 
 /** After a lost response: says that a key may exist, finds it, and revokes it. */
-function LostKey({ lost: { owner, name, since }, onResolved }: { lost: Lost; onResolved(isRevoked: boolean): void }) {
+function LostKey({ lost: { owner, name }, onResolved }: { lost: Lost; onResolved(isRevoked: boolean): void }) {
   const { api, me, say } = useSession();
   const [found, setFound] = useState<Key[]>();
-  const { isBusy, error, send } = useRequest();
+  const { isBusy, wait, error, send } = useRequest();
+  const isBlocked = isBusy || wait > 0;
   const look = () => send(async () => {
     const page = await api.get<Page<Key>>(`${keysPath(owner.id)}?status=active&limit=100`);
-    // The service's clock may differ from this one.
-    const isIt = (key: Key) => !received.has(key.id) && key.name === name && key.created_by.id === me.id && !key.last_used_at && new Date(key.created_at).getTime() > since - 300_000;
+    const isIt = (key: Key) => !received.has(key.id) && key.name === name && key.created_by.id === me.id && !key.last_used_at;
     const keys = page.items.filter(isIt);
     setFound(keys);
     if (keys.length === 0) say("No such key exists");
@@ -221,17 +215,17 @@ function LostKey({ lost: { owner, name, since }, onResolved }: { lost: Lost; onR
   });
   return (
     <section class="notice column" aria-label="The response was lost">
-      <p>The response was lost, so a key named <b>{name}</b> may exist that nobody has. Generate again to get it: that does not create a second key. If you no longer want it, check whether it exists, and revoke it.</p>
+      <p>No response arrived. The key <b>{name}</b> may exist, but nobody has it. Generate again to get it; this does not create a second key. If you no longer need it, check whether it exists and revoke it.</p>
       {found?.map((key) => (
         <div key={key.id}>
           <WhichKey of={key} />
-          <button type="button" class="destructive" aria-disabled={isBusy} aria-description={shortId(key)} onClick={() => revoke(key)}>Revoke it</button>
+          <button type="button" class="destructive" aria-disabled={isBlocked} aria-description={shortId(key)} onClick={() => revoke(key)}>Revoke it</button>
         </div>
       ))}
       {found?.length === 0 && <p role="status">No such key exists.</p>}
       {error && <p class="error" role="alert">{error}</p>}
       <div class="buttons">
-        {!found?.length && <button key="look" type="button" aria-disabled={isBusy} onClick={look}>Check whether it exists</button>}
+        {!found?.length && <button key="look" type="button" aria-disabled={isBlocked} onClick={look}>Check whether it exists</button>}
         {found?.length === 0 && <button key="done" type="button" onClick={() => onResolved(false)}>Go on</button>}
       </div>
     </section>

@@ -30,6 +30,7 @@ export function useFields<T extends object>(dialog: Opened, initial: () => T): [
 }
 
 export function keepDraft(user: string): void {
+  sessionStorage.removeItem(DRAFT);
   if (open) sessionStorage.setItem(DRAFT, JSON.stringify({ user, ...open } satisfies Draft));
 }
 

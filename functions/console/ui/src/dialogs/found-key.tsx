@@ -2,6 +2,7 @@
 
 import { useState } from "preact/hooks";
 import { type Verdict, revokePresentedKey, validateKey } from "../api";
+import { publish } from "../changes";
 import { Dialog, SubmitButton, useRequest } from "../parts/dialog";
 import { Field } from "../parts/field";
 import { ROLE_NAMES, can } from "../roles";
@@ -15,11 +16,11 @@ export interface FoundKeySpec {
 }
 
 const REFUSED: Record<string, string> = {
-  invalid: "This is not a key of this service, it is incomplete, or it is an old secret of a key that was rotated. Nobody can use it.",
+  invalid: "This is not a working key. If you pasted only part of a key, paste all of it: the complete key may still work.",
   expired: "This key has expired. Nobody can use it.",
   superseded: "This key was rotated, and this secret no longer works. The new secret does.",
   revoked: "This key is revoked already. Nobody can use it.",
-  owner_inactive: "The owner of this key is deactivated, so it does not work at present. It works again if the owner is reactivated.",
+  owner_inactive: "The owner of this key is deactivated. The key works again if the owner is reactivated.",
   forbidden: "This key works, but it belongs to another tenant or has no permissions left.",
 };
 
@@ -38,56 +39,85 @@ function claims(accessKey: string): Owner | undefined {
   }
 }
 
+/** A key that the service has checked. */
+interface Checked {
+  key: string;
+  verdict: Verdict;
+}
+
 export function FoundKey({ onClose }: { onClose(): void }) {
   const { me, say } = useSession();
   const [pasted, setPasted] = useState("");
-  const [verdict, setVerdict] = useState<Verdict>();
+  const [checked, setChecked] = useState<Checked>();
   const { isBusy, wait, error, send, refuse } = useRequest();
   const close = isBusy ? refuse : onClose;
   const key = pasted.trim();
   const look = (event: Event) => {
     event.preventDefault();
-    send(async () => setVerdict(await validateKey(key, me.tenant_id)));
+    send(async () => setChecked({ key, verdict: await validateKey(key, me.tenant_id) }));
   };
-  const revoke = () => send(async () => {
+  const revoke = (key: string) => send(async () => {
     await revokePresentedKey(key);
-    setVerdict({ active: false, code: "revoked", checked_at: 0 });
+    setChecked({ key, verdict: { active: false, code: "revoked", checked_at: 0 } });
+    const owner = claims(key);
+    if (owner?.["tenant-id"] === me.tenant_id) publish({ what: "keys-of", userId: owner.sub });
     say("The key is revoked");
   });
-  const owner = verdict && (verdict.active || verdict.code !== "invalid") ? claims(key) : undefined;
-  const mayBeLive = verdict && (verdict.active || verdict.code === "owner_inactive" || verdict.code === "forbidden");
+  const mayBeLive = checked && (checked.verdict.active || ["owner_inactive", "forbidden"].includes(checked.verdict.code));
   return (
     <Dialog title="Found a key?" hasFocus onClose={close}>
       <form onSubmit={look} noValidate>
         <Field label="Access key" isRequired hint="Paste a key that was found somewhere. It is sent only to be validated and, if you revoke it, to be revoked.">
           {(props) => (
-            <input {...props} class="secret" type="password" value={pasted} autofocus autocomplete="off" spellcheck={false} required onInput={(e) => { setPasted(e.currentTarget.value); setVerdict(undefined); }} />
+            <input
+              {...props}
+              class="secret masked"
+              value={pasted}
+              readOnly={isBusy}
+              autofocus
+              autocomplete="off"
+              spellcheck={false}
+              translate={false}
+              required
+              onInput={(e) => {
+                setPasted(e.currentTarget.value);
+                setChecked(undefined);
+              }}
+            />
           )}
         </Field>
-        {verdict && (
-          <section aria-label="Result" role="status">
-            {verdict.active ? <Status of="Active" tone="good" /> : <p key={verdict.code}>{REFUSED[verdict.code] ?? verdict.code}</p>}
-            {owner && (
-              <dl class="which">
-                <div><dt>Owner</dt><dd>{owner.sub}</dd></div>
-                <div><dt>Tenant</dt><dd>{owner["tenant-id"]}</dd></div>
-                <div><dt>Id</dt><dd><code translate={false}>{owner.jti}</code></dd></div>
-                {verdict.active && <div><dt>Role</dt><dd>{ROLE_NAMES[verdict.role]}</dd></div>}
-                {verdict.active && <div><dt>Expires</dt><dd><Time at={new Date(verdict.exp * 1000).toISOString()} /></dd></div>}
-              </dl>
-            )}
-            {owner && owner["tenant-id"] === me.tenant_id && (owner.sub === me.id || can(me, "access-keys:manage")) && (
-              <p><a href={keyHref({ user_id: owner.sub, id: owner.jti })} onClick={onClose}>Show everything about this key</a></p>
-            )}
-          </section>
-        )}
+        <div role="status">{checked && <Result of={checked} onLeave={() => isBusy || onClose()} />}</div>
         {error && <p key={error} class="error" role="alert">{error}</p>}
         <footer>
           <button type="button" aria-disabled={isBusy} onClick={close}>Close</button>
-          {mayBeLive && <button type="button" class="danger" aria-disabled={isBusy} onClick={revoke}>Revoke it</button>}
+          {mayBeLive && <button type="button" class="danger" aria-disabled={isBusy || wait > 0} onClick={() => revoke(checked.key)}>Revoke it</button>}
           <SubmitButton label={isBusy ? "Checking…" : "Check"} isBusy={isBusy} wait={wait} disabled={key === ""} />
         </footer>
       </form>
     </Dialog>
+  );
+}
+
+function Result({ of: { key, verdict }, onLeave }: { of: Checked; onLeave(): void }) {
+  const { me } = useSession();
+  const owner = verdict.active || verdict.code !== "invalid" ? claims(key) : undefined;
+  const mayShow = owner && owner["tenant-id"] === me.tenant_id && (owner.sub === me.id || can(me, "access-keys:manage"));
+  const time = (seconds: number) => <Time at={new Date(seconds * 1000).toISOString()} />;
+  return (
+    <>
+      {!verdict.active && <p key={verdict.code}>{REFUSED[verdict.code] ?? verdict.code}</p>}
+      {verdict.active && (verdict.superseded_until
+        ? <p><Status of="Active" tone="good" /> <span>A rotation has replaced this secret. It works until </span>{time(verdict.superseded_until)}.</p>
+        : <p><Status of="Active" tone="good" /> <span>It works until </span>{time(verdict.exp)}.</p>)}
+      {owner && (
+        <dl class="which">
+          <div><dt>Owner</dt><dd>{owner.sub}</dd></div>
+          <div><dt>Tenant</dt><dd>{owner["tenant-id"]}</dd></div>
+          <div><dt>Id</dt><dd><code translate={false}>{owner.jti}</code></dd></div>
+          {verdict.active && <div><dt>Role</dt><dd>{ROLE_NAMES[verdict.role]}</dd></div>}
+        </dl>
+      )}
+      {mayShow && <p><a href={keyHref({ user_id: owner.sub, id: owner.jti })} onClick={onLeave}>Show everything about this key</a></p>}
+    </>
   );
 }

@@ -99,7 +99,7 @@ export function NewKey({ created, state, children }: { created: CreatedKey; stat
       {children}
       <Uses of={created} />
       {state.isWarned ? (
-        <Warning text="You have not copied the key. Once this is closed, nobody can show it again." back="Back to the key" leave="Close without the key" onBack={() => state.setWarned(false)} onLeave={state.discard} />
+        <Warning text="You have not copied the key. After you close this dialog, nobody can show the key again." back="Back to the key" leave="Close without the key" onBack={() => state.setWarned(false)} onLeave={state.discard} />
       ) : (
         <footer>
           <button ref={closeButton} type="button" class={state.isKept ? "primary" : undefined} onClick={state.close}>Close</button>
@@ -136,7 +136,7 @@ function Uses({ of: created }: { of: CreatedKey }) {
   return (
     <details>
       <summary>Use it</summary>
-      <Command title="Put the key into an environment variable, past the shell's history: run this, paste the key, press Enter" text="read -rs ACCESS_KEY && export ACCESS_KEY" />
+      <Command title="Set an environment variable without leaving the key in the shell's history: run this command, paste the key, and press Enter" text="read -rs ACCESS_KEY && export ACCESS_KEY" />
       <Command title="Check it with curl" text={`curl -X POST "${origin}/v1/access-keys/validate" -H "Authorization: Bearer $ACCESS_KEY"`} />
       {canOnboard(created.role) && (
         <>

@@ -25,20 +25,19 @@ function Reason({ value, onInput }: { value: string; onInput(value: string): voi
 }
 
 export function RevokeKey({ spec, onClose }: { spec: { what: "revoke-key"; key: Key }; onClose(): void }) {
-  const { api, me, say } = useSession();
+  const { api, say } = useSession();
   const { key } = spec;
   const [{ reason }, setFields] = useFields(spec, () => ({ reason: "" }));
   const revoke = async () => {
     await api.delete(withReason(keyPath(key), reason));
-    const now = new Date().toISOString();
-    publish({ what: "key", key: { ...key, status: "revoked", revoked_at: now, revoked_by: { kind: "user", id: me.id }, revoked_reason: reason.trim() || null } });
+    publish({ what: "key", key: { ...key, status: "revoked" } });
     onClose();
     say(`The key ${key.name} is revoked`);
   };
   return (
     <Confirm title={`Revoke ${key.name}?`} action="Revoke" busy="Revoking…" isDestructive onConfirm={revoke} onClose={onClose}>
       <WhichKey of={key} />
-      <p>Whatever uses this key is refused from now on. It can {ROLE_POWERS[key.effective_role ?? key.role]}.</p>
+      <p>Everything that uses this key stops working immediately. The key can {ROLE_POWERS[key.effective_role ?? key.role]}.</p>
       <p>Last used: <Time at={key.last_used_at} none="never" />.</p>
       <p>{key.clusters_used > 0 && `${count(key.clusters_used, "cluster")} onboarded with it stay connected. `}This cannot be undone.</p>
       <Reason value={reason} onInput={(reason) => setFields({ reason })} />
@@ -59,7 +58,7 @@ export function RevokeAll({ spec, onClose }: { spec: { what: "revoke-all"; user:
   return (
     <Confirm title={`Revoke all keys of ${userName(user)}?`} action="Revoke all" busy="Revoking…" isDestructive onConfirm={revoke} onClose={onClose}>
       <WhichUser of={user} />
-      <p>Every access key that this user has now is refused from now on. The user can still sign in and create new keys. This cannot be undone.</p>
+      <p>Every access key that this user has now is refused immediately. The user can still sign in and create new keys. This cannot be undone.</p>
       <Reason value={reason} onInput={(reason) => setFields({ reason })} />
     </Confirm>
   );

@@ -1,15 +1,16 @@
 // The dialog to rotate a key: the form with both ends, and then the new key.
 
-import { useRef, useState } from "preact/hooks";
+import { useState } from "preact/hooks";
 import { ApiError, type CreatedKey, type Key, type KeyRole, type Rotation, keyPath, message } from "../api";
 import { publish } from "../changes";
 import { Dialog, SubmitButton, useRequest } from "../parts/dialog";
 import { useFields } from "./draft";
 import { type Expiration, ExpirationField, expirationError, expirationRequest, firstExpiration } from "../parts/expiration";
-import { type Errors, Field, useFocusOnError } from "../parts/field";
-import { NewKey, useNewKey } from "./new-key";
+import { Field, useErrors } from "../parts/field";
+import { NewKey, Warning, useNewKey } from "./new-key";
 import { RoleField } from "../parts/role-field";
 import { canOnboard, rolesWithin } from "../roles";
+import { mayLeave, useGuard } from "../route";
 import { useSession } from "../session";
 import { WhichKey } from "../parts/standing";
 import { Text } from "../parts/text";
@@ -29,6 +30,10 @@ interface Fields {
   clusters: string;
   overlap: string;
   selfRotate: boolean;
+  /** Whether a response was lost, so that nobody may have the new secret. */
+  isLost: boolean;
+  /** Without the same idempotency key, a repeated request would end the secret that is in use. */
+  lastRequest: { body: string; idempotencyKey: string };
 }
 
 export function RotateKey({ spec, onClose }: { spec: RotateKeySpec; onClose(): void }) {
@@ -50,38 +55,38 @@ function Form({ title, spec, onRotated, onClose }: { title: string; spec: Rotate
   const { key } = spec;
   const [fields, setFields] = useFields<Fields>(spec, () => ({
     expiration: firstExpiration(limits), role: key.effective_role ?? key.role, clusters: String(key.max_clusters), overlap: String(DAY), selfRotate: key.self_rotate,
+    isLost: false, lastRequest: { body: "", idempotencyKey: "" },
   }));
-  const { expiration, clusters, overlap } = fields;
+  const { expiration, clusters, overlap, isLost, lastRequest } = fields;
   const roles = rolesWithin(me, key);
   const role = roles.includes(fields.role) ? fields.role : (roles[0] ?? key.role);
-  const [errors, setErrors] = useState<Errors>({});
-  const form = useFocusOnError(errors);
-  const { isBusy, wait, error, send, refuse } = useRequest();
-  // Without the same idempotency key, a repeated request would end the secret that is in use.
-  const lastRequest = useRef({ body: "", idempotencyKey: "" });
-  const close = isBusy ? refuse : onClose;
+  const { form, errors, show, clear } = useErrors();
+  const [isWarned, setWarned] = useState(false);
+  const { isBusy, wait, error, send } = useRequest();
+  useGuard(!isBusy && isLost, () => setWarned(true), "kept in the draft");
+  const close = () => mayLeave() && onClose();
   const rotate = (event: Event) => {
     event.preventDefault();
     const invalid = expirationError(limits, expiration);
-    if (invalid) return setErrors({ expires_at: invalid });
-    setErrors({});
+    if (show(invalid ? { expires_at: invalid } : {})) return;
     const request: Rotation = {
       role, max_clusters: Number(clusters), overlap_seconds: Number(overlap), self_rotate: fields.selfRotate, ...expirationRequest(expiration),
     };
     const body = JSON.stringify(request);
-    if (lastRequest.current.body !== body) lastRequest.current = { body, idempotencyKey: crypto.randomUUID() };
+    const idempotencyKey = lastRequest.body === body ? lastRequest.idempotencyKey : crypto.randomUUID();
+    setFields({ lastRequest: { body, idempotencyKey } });
     send(
       async () => {
-        const rotated = await api.post<CreatedKey>(`${keyPath(key)}/rotate`, body, { "Idempotency-Key": lastRequest.current.idempotencyKey });
+        const rotated = await api.post<CreatedKey>(`${keyPath(key)}/rotate`, body, { "Idempotency-Key": idempotencyKey });
         const { access_key: _, ...record } = rotated;
         say(`The key ${key.name} is rotated`);
         publish({ what: "key", key: record });
         onRotated(rotated);
       },
       (failure) => {
-        setErrors(failure instanceof ApiError ? failure.fields : {});
-        const isLost = failure instanceof ApiError && failure.isUncertain;
-        return message(failure) + (isLost ? " If the key was rotated already, rotating again with the same values gives you its new secret." : "");
+        show(failure instanceof ApiError ? failure.fields : {});
+        if (failure instanceof ApiError && failure.isUncertain) setFields({ isLost: true });
+        return message(failure);
       },
     );
   };
@@ -89,8 +94,8 @@ function Form({ title, spec, onRotated, onClose }: { title: string; spec: Rotate
     <Dialog title={title} onClose={close}>
       <form ref={form} onSubmit={rotate} noValidate>
         <WhichKey of={key} />
-        <ExpirationField limits={limits} value={expiration} errors={errors} onChange={(expiration) => { setFields({ expiration }); setErrors({}); }} />
-        <Field label="The old secret works for another" error={errors.overlap_seconds} hint={<OldEnd of={key} overlap={Number(overlap)} expiration={expiration} />}>
+        <ExpirationField limits={limits} value={expiration} errors={errors} onChange={(expiration) => { setFields({ expiration }); clear("expires_at", "expires_in_days"); }} />
+        <Field label="Overlap" error={errors.overlap_seconds} hint={<OldEnd of={key} overlap={Number(overlap)} expiration={expiration} />}>
           {(props) => (
             <select {...props} value={overlap} onChange={(e) => setFields({ overlap: e.currentTarget.value })}>
               {Object.entries(OVERLAPS).map(([seconds, label]) => <option key={seconds} value={seconds}>{label}</option>)}
@@ -98,23 +103,34 @@ function Form({ title, spec, onRotated, onClose }: { title: string; spec: Rotate
           )}
         </Field>
         {key.superseded_until && new Date(key.superseded_until) > new Date() && (
-          <p class="notice warn">An earlier rotation is still in its overlap. This rotation ends the secret from before it immediately.</p>
+          <p class="notice warn">The overlap of the previous rotation has not ended. This rotation ends the oldest secret immediately.</p>
         )}
         <RoleField roles={roles} value={role} error={errors.role} onChange={(role) => setFields({ role })} />
         {canOnboard(role) && (
           <Field label="Maximum number of clusters" error={errors.max_clusters} hint={`At most ${key.max_clusters}, as the key allows now.`}>
-            {(props) => <input {...props} type="number" inputMode="numeric" min={1} max={key.max_clusters} value={clusters} onInput={(e) => { setFields({ clusters: e.currentTarget.value }); setErrors({}); }} />}
+            {(props) => <input {...props} type="number" inputMode="numeric" min={1} max={key.max_clusters} value={clusters} onInput={(e) => { setFields({ clusters: e.currentTarget.value }); clear("max_clusters"); }} />}
           </Field>
         )}
         <label class="option">
           <input type="checkbox" checked={fields.selfRotate} onChange={(e) => setFields({ selfRotate: e.currentTarget.checked })} />
-          <span>The holder may rotate the key, and so extend it without a user.</span>
+          <span>The holder of the key can rotate it, and so extend it, without signing in.</span>
         </label>
         {error && <p key={error} class="error" role="alert">{error}</p>}
-        <footer>
-          <button type="button" aria-disabled={isBusy} onClick={close}>Cancel</button>
-          <SubmitButton label={isBusy ? "Rotating…" : "Rotate"} isBusy={isBusy} wait={wait} />
-        </footer>
+        {isLost && <p class="notice warn">No response arrived. The key may have been rotated, but nobody has its new secret. Rotate again with the same values to get it; this does not rotate the key twice.</p>}
+        {isWarned ? (
+          <Warning
+            text="The key may have been rotated, and nobody has its new secret. If you close this dialog, rotate the key again later."
+            back="Back"
+            leave="Close"
+            onBack={() => setWarned(false)}
+            onLeave={onClose}
+          />
+        ) : (
+          <footer>
+            <button type="button" aria-disabled={isBusy} onClick={close}>Cancel</button>
+            <SubmitButton label={isBusy ? "Rotating…" : "Rotate"} isBusy={isBusy} wait={wait} />
+          </footer>
+        )}
       </form>
     </Dialog>
   );
@@ -122,7 +138,7 @@ function Form({ title, spec, onRotated, onClose }: { title: string; spec: Rotate
 
 /** When the old secret ends: after the overlap, with its own expiry or with the new one, whichever comes first. */
 function OldEnd({ of: key, overlap, expiration: { choice, at } }: { of: Key; overlap: number; expiration: Expiration }) {
-  if (overlap === 0) return <Text of="Everything that uses the old secret is refused from now on." />;
+  if (overlap === 0) return <Text of="Everything that uses the old secret stops working immediately." />;
   const next = choice === "custom" ? fromInput(at) : inSeconds(choice * DAY);
   const ends = [inSeconds(overlap), new Date(key.expires_at), ...(next ? [next] : [])].map((end) => end.getTime());
   return <><span>The old secret ends on </span><Moment at={new Date(Math.min(...ends))} /><span>.</span></>;

@@ -87,7 +87,7 @@ export function DeleteUser({ spec: { user }, onClose }: Props) {
   return (
     <Confirm title={`Delete ${userName(user)}?`} action="Delete" busy="Deleting…" isDestructive onConfirm={remove} onClose={onClose}>
       <WhichUser of={user} />
-      <p>The account is removed, and every access key of it is revoked immediately and for good. Clusters that are onboarded stay connected.</p>
+      <p>The account is deleted, and all of its access keys are revoked immediately and permanently. Clusters that are onboarded stay connected.</p>
     </Confirm>
   );
 }

@@ -3,6 +3,7 @@
 import type { ComponentChildren } from "preact";
 import { useEffect, useId, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { ApiError, message } from "../api";
+import { publish } from "../changes";
 import { Icon } from "./icons";
 import { useGuard } from "../route";
 import { useSession } from "../session";
@@ -73,13 +74,13 @@ export function SessionEnded() {
   );
 }
 
-/** The state of a request that a dialog sends. While it runs, the dialog stays, because the request cannot be taken back. */
+/** The state of a request that a dialog sends. While it runs, the dialog stays, because the request cannot be cancelled. */
 export function useRequest() {
   const { say } = useSession();
   const [isBusy, setBusy] = useState(false);
   const [error, setError] = useState<string>();
   const [wait, setWait] = useState(0);
-  const refuse = () => say("Wait for the answer: the request is on its way and cannot be taken back");
+  const refuse = () => say("Wait for the response. The request was sent and cannot be cancelled.");
   useGuard(isBusy, refuse);
   useEffect(() => {
     if (wait === 0) return;
@@ -93,7 +94,9 @@ export function useRequest() {
     try {
       await request();
     } catch (failure) {
-      setError(onFailure ? onFailure(failure) : message(failure));
+      const isUncertain = failure instanceof ApiError && failure.isUncertain;
+      setError(onFailure ? onFailure(failure) : message(failure) + (isUncertain ? " The request may have had its effect nevertheless." : ""));
+      if (isUncertain) publish({ what: "unknown" });
       if (failure instanceof ApiError && failure.retryAfter) setWait(Math.ceil(failure.retryAfter));
     }
     setBusy(false);

@@ -18,7 +18,8 @@ const isAllowed = ({ min_expiry_seconds: min, max_expiry_seconds: max }: Limits,
 
 /** 30 days, or what the deployment allows instead. */
 export function firstExpiration(limits: Limits): Expiration {
-  const at = toInput(inSeconds(limits.default_expiry_seconds));
+  const seconds = limits.default_expiry_seconds;
+  const at = toInput(inSeconds(seconds), seconds < limits.max_expiry_seconds ? "up" : "down");
   const choice = isAllowed(limits, 30 * DAY) ? 30 : (PRESETS.findLast((days) => isAllowed(limits, days * DAY)) ?? "custom");
   return { choice, at };
 }
@@ -31,15 +32,15 @@ export function expirationRequest(expiration: Expiration): { expires_in_days: nu
   return choice === "custom" ? { expires_at: expiresAt(expiration)?.toISOString() ?? "" } : { expires_in_days: choice };
 }
 
-/** Why the service would refuse the expiration. The inputs are exact to the minute. */
+/** Why the service would refuse the expiration. */
 export function expirationError(limits: Limits, { choice, at }: Expiration): string | undefined {
   if (choice !== "custom") return undefined;
   const time = fromInput(at);
   if (!time) return "Choose a day and a time.";
   const seconds = (time.getTime() - Date.now()) / 1000;
   if (seconds <= 0) return "Choose a time in the future. This one is in the past.";
-  if (seconds < limits.min_expiry_seconds - 60) return `A key must be valid for at least ${duration(limits.min_expiry_seconds)}.`;
-  if (seconds > limits.max_expiry_seconds + 60) return `A key can be valid for at most ${duration(limits.max_expiry_seconds)}.`;
+  if (seconds < limits.min_expiry_seconds) return `A key must be valid for at least ${duration(limits.min_expiry_seconds)}.`;
+  if (seconds > limits.max_expiry_seconds) return `A key can be valid for at most ${duration(limits.max_expiry_seconds)}.`;
   return undefined;
 }
 
@@ -80,7 +81,7 @@ export function ExpirationField({ limits, value, errors, onChange }: Props) {
               {...props}
               type="datetime-local"
               value={value.at}
-              min={toInput(first)}
+              min={toInput(first, "up")}
               max={toInput(last)}
               onInput={(e) => onChange({ ...value, at: e.currentTarget.value })}
               required

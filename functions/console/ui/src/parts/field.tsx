@@ -1,7 +1,7 @@
 // Fields of forms: a label, an input, and a hint or an error.
 
 import type { ComponentChildren } from "preact";
-import { useEffect, useId, useRef } from "preact/hooks";
+import { useEffect, useId, useRef, useState } from "preact/hooks";
 import { Text } from "./text";
 
 export type Errors = Record<string, string>;
@@ -24,18 +24,25 @@ export function Field({ label, isRequired, error, hint, children }: FieldProps) 
     <div class="field">
       <label for={id}>{label} {isRequired && <Required />}</label>
       {children({ id, "aria-describedby": `${id}-note`, "aria-invalid": error !== undefined })}
-      <p id={`${id}-note`} key={error ?? "hint"} class={error ? "error" : "hint"} aria-live="polite">{error ?? (typeof hint === "string" ? <Text of={hint} /> : hint)}</p>
+      <p id={`${id}-note`} class={error ? "error" : "hint"} aria-live="polite">{error ? <Text of={error} /> : typeof hint === "string" ? <Text of={hint} /> : hint}</p>
     </div>
   );
 }
 
-/** A form whose first field with an error gets the focus as soon as there are errors. */
-export function useFocusOnError(errors: Errors) {
+/** The errors of a form's fields. When they are shown, the first field with an error gets the focus. */
+export function useErrors() {
   const form = useRef<HTMLFormElement>(null);
-  useEffect(() => {
-    if (Object.keys(errors).length > 0) form.current?.querySelector<HTMLElement>("[aria-invalid='true']")?.focus();
-  }, [errors]);
-  return form;
+  const [errors, setErrors] = useState<Errors>({});
+  const [shown, setShown] = useState(0);
+  useEffect(() => form.current?.querySelector<HTMLElement>("[aria-invalid='true']")?.focus(), [shown]);
+  const show = (found: Errors) => {
+    setErrors(found);
+    if (Object.keys(found).length > 0) setShown(shown + 1);
+    return Object.keys(found).length > 0;
+  };
+  /** Removes the errors of fields that the user changes. */
+  const clear = (...fields: string[]) => setErrors((all) => Object.fromEntries(Object.entries(all).filter(([field]) => !fields.includes(field))));
+  return { form, errors, show, clear };
 }
 
 /** The labels in a text that separates them by commas. */

@@ -28,11 +28,17 @@ interface FilterProps {
   query: URLSearchParams;
 }
 
-export function Choice({ name, label, options, query }: FilterProps & { options: Record<string, string> }) {
+interface ChoiceProps extends FilterProps {
+  options: Record<string, string>;
+  /** Other filters that a choice sets. */
+  also?: Record<string, string>;
+}
+
+export function Choice({ name, label, options, query, also }: ChoiceProps) {
   return (
     <Field label={label}>
       {(props) => (
-        <select {...props} value={query.get(name) ?? ""} onChange={(e) => changeQuery({ [name]: e.currentTarget.value })}>
+        <select {...props} value={query.get(name) ?? ""} onChange={(e) => changeQuery({ [name]: e.currentTarget.value, ...(e.currentTarget.value && also) })}>
           <option value="">Any</option>
           {Object.entries(options).map(([value, label]) => <option key={value} value={value}>{label}</option>)}
         </select>
@@ -71,7 +77,7 @@ export function Person({ name, label, query, prefix }: FilterProps & { prefix: s
   const value = query.get(name) ?? "";
   return (
     <Field label={label}>
-      {(props) => <PersonPicker {...props} text={value.slice(prefix.length)} placeholder="Name or e-mail" onPick={(user) => changeQuery({ [name]: user && prefix + user.id })} />}
+      {(props) => <PersonPicker {...props} text={value.startsWith(prefix) ? value.slice(prefix.length) : value} placeholder="Name or e-mail" onPick={(user) => changeQuery({ [name]: user && prefix + user.id })} />}
     </Field>
   );
 }

@@ -1,7 +1,7 @@
 // A table of keys, with a menu for each.
 
 import type { Key } from "../api";
-import type { Change } from "../changes";
+import type { KnownChange } from "../changes";
 import { Menu, type MenuItem } from "./menu";
 import { href, keyHref } from "../route";
 import { useSession } from "../session";
@@ -10,12 +10,15 @@ import { Cell, Table } from "./table";
 import { Text } from "./text";
 import { Ago } from "./time";
 
-/** Takes over a change in a list of keys. Without `owner`, the list contains the keys of everybody. */
-export function takeKeys(owner?: string) {
-  return (change: Change, keys: Key[]): Key[] | "reload" => {
+/**
+ * Takes over a change in a list of keys. Without `owner`, the list contains the keys of everybody. Only the service knows
+ * whether a filtered list contains a new key.
+ */
+export function takeKeys(owner: string | undefined, isFiltered: boolean) {
+  return (change: KnownChange, keys: Key[]): Key[] | "reload" => {
     switch (change.what) {
       case "key": return keys.map((key) => (key.id === change.key.id ? { ...key, ...change.key } : key));
-      case "new-key": return !owner || owner === change.key.user_id ? [change.key, ...keys.filter(({ id }) => id !== change.key.id)] : keys;
+      case "new-key": return isFiltered ? "reload" : !owner || owner === change.key.user_id ? [change.key, ...keys.filter(({ id }) => id !== change.key.id)] : keys;
       case "keys-of": return !owner || owner === change.userId ? "reload" : keys;
       case "user": return keys.some(({ user_id }) => user_id === change.user.id) ? "reload" : keys;
       case "deleted-user": return keys.some(({ user_id }) => user_id === change.id) ? "reload" : keys;

@@ -2,7 +2,7 @@
 
 import { useEffect, useState } from "preact/hooks";
 import { ApiError, type Page, message } from "../api";
-import { type Change, subscribe } from "../changes";
+import { type KnownChange, subscribe } from "../changes";
 import { useSession } from "../session";
 import { Text, count } from "./text";
 
@@ -13,9 +13,9 @@ export type Failure = { text: string; retryAfter: number | undefined };
 const LONGEST_WAIT = 60;
 
 /** How a request failed. If the service says when to try again, the page waits at least that long, and longer each time. */
-function failure(error: unknown, attempt: number): Failure {
+function failure(error: unknown, failures: number): Failure {
   const wait = error instanceof ApiError ? error.retryAfter : undefined;
-  return { text: message(error), retryAfter: wait && Math.max(wait, Math.min(2 ** attempt, LONGEST_WAIT)) };
+  return { text: message(error), retryAfter: wait && Math.max(wait, Math.min(2 ** failures, LONGEST_WAIT)) };
 }
 
 interface State {
@@ -49,7 +49,7 @@ interface Options<T> {
   /** The number of rows of a page. */
   size: number;
   /** Takes over a change: returns the new items, or `reload`. */
-  take(change: Change, items: T[]): T[] | "reload";
+  take(change: KnownChange, items: T[]): T[] | "reload";
 }
 
 interface Read<T> {
@@ -60,11 +60,13 @@ interface Read<T> {
   examined: number;
   skipped: number;
   error: Failure | undefined;
+  /** How many requests have failed since the last one that succeeded. */
+  failures: number;
   page: number;
   attempt: number;
 }
 
-const begin = <T,>(source: string, attempt = 0): Read<T> => ({ source, items: [], cursor: "", examined: 0, skipped: 0, error: undefined, page: 0, attempt });
+const begin = <T,>(source: string, attempt = 0, failures = 0): Read<T> => ({ source, items: [], cursor: "", examined: 0, skipped: 0, error: undefined, failures, page: 0, attempt });
 
 /** Lists what the API returns for a path and a query, without a limit or a cursor. */
 export function useList<T extends { id: unknown }>(path: string, query: Record<string, string>, { size, take }: Options<T>): List<T> {
@@ -91,17 +93,18 @@ export function useList<T extends { id: unknown }>(path: string, query: Record<s
           cursor: answer.next_cursor,
           examined: before.examined + (answer.examined ?? answer.items.length),
           skipped: before.skipped + (answer.skipped ?? 0),
+          failures: 0,
         };
       }),
-      (reason) => aborter.signal.aborted || change(() => ({ error: failure(reason, attempt) })),
+      (reason) => aborter.signal.aborted || change((before) => ({ error: failure(reason, before.failures), failures: before.failures + 1 })),
     );
     return () => aborter.abort();
   }, [api, source, isLoading, cursor, attempt]);
 
-  const reload = () => setState(begin(source, attempt + 1));
+  const reload = () => setState(begin(source, attempt + 1, read.failures));
   useEffect(() => subscribe((change) => setState((all) => {
     if (all.source !== source) return all;
-    const next = take(change, all.items);
+    const next = change.what === "unknown" ? "reload" : take(change, all.items);
     return next === "reload" ? begin(source, all.attempt + 1) : { ...all, items: next };
   })), [source, take]);
 
@@ -133,7 +136,7 @@ export function Pager({ of: { size, first, last, known, isComplete, isLoading, g
   // The buttons stay enabled, because a disabled button loses the focus.
   return (
     <nav class="pager" aria-label={`Pages of ${what}`}>
-      <span role="status"><Text of={`${first}–${last} of ${isComplete ? known.toLocaleString("en-US") : `more than ${known.toLocaleString("en-US")}`}`} /></span>
+      <span role="status"><Text of={`${first}–${last} of ${isComplete ? known.toLocaleString("en-US") : `at least ${known.toLocaleString("en-US")}`}`} /></span>
       <button type="button" aria-disabled={isFirst} onClick={() => isFirst || go(-1)}>Previous</button>
       <button type="button" aria-disabled={isLast} onClick={() => isLast || go(1)}>Next</button>
     </nav>
@@ -156,11 +159,12 @@ export function Placeholder({ list, empty, what = "records" }: PlaceholderProps)
     !isLoading && searched && rows.length === 0 ? `Searched ${searched.toLocaleString("en-US")} ${what}.` : "",
     skipped ? `${count(skipped, "damaged record")} left out. The log of the service names them.` : "",
   ].filter(Boolean).join(" ");
+  // Always there, because screen readers announce only changes of a live region that they know.
   return (
-    <>
-      {rows.length === 0 && (isLoading ? <Skeleton /> : <p key={empty} class="placeholder" role="status">{empty}</p>)}
-      <p class="hint" role="status"><Text of={notes} /></p>
-    </>
+    <div role="status">
+      {rows.length === 0 && (isLoading ? <Skeleton /> : <p key={empty} class="placeholder">{empty}</p>)}
+      <p class="hint"><Text of={notes} /></p>
+    </div>
   );
 }
 
@@ -189,31 +193,43 @@ export function Problem({ error: { text, retryAfter }, reload }: { error: Failur
 /** Grey bars in the place of rows that are loading. */
 export function Skeleton() {
   return (
-    <div class="skeleton" role="status">
+    <div class="skeleton">
       <span class="unseen">Loading…</span>
       <i /><i /><i />
     </div>
   );
 }
 
-/** A single object from the API. */
-export function useObject<T>(path: string | undefined): { value: T | undefined; error: Failure | undefined; reload(): void; set(value: T): void } {
+interface Loaded<T> {
+  path: string;
+  value?: T;
+  error?: Failure;
+  failures: number;
+  attempt: number;
+}
+
+/** A single object from the API. While it is read again, its last value stays. */
+export function useObject<T>(path: string): { value: T | undefined; error: Failure | undefined; reload(): void; set(value: T): void } {
   const { api } = useSession();
-  const [state, setState] = useState<{ path: string | undefined; value?: T; error?: Failure; attempt: number }>({ path, attempt: 0 });
-  const current = state.path === path ? state : { path, attempt: 0 };
+  const [state, setState] = useState<Loaded<T>>({ path, failures: 0, attempt: 0 });
+  const current: Loaded<T> = state.path === path ? state : { path, failures: 0, attempt: 0 };
+  const { value, error, attempt } = current;
+  const change = (next: (before: Loaded<T>) => Partial<Loaded<T>>) => setState((all) => {
+    const before = all.path === path ? all : { path, failures: 0, attempt: 0 };
+    return { ...before, ...next(before) };
+  });
   useEffect(() => {
-    if (!path) return;
     const aborter = new AbortController();
     api.get<T>(path, aborter.signal).then(
-      (value) => setState({ path, value, attempt: current.attempt }),
-      (reason) => aborter.signal.aborted || setState({ path, error: failure(reason, current.attempt), attempt: current.attempt }),
+      (value) => change(() => ({ value, error: undefined, failures: 0 })),
+      (reason) => aborter.signal.aborted || change(({ failures }) => ({ value: undefined, error: failure(reason, failures), failures: failures + 1 })),
     );
     return () => aborter.abort();
-  }, [api, path, current.attempt]);
+  }, [api, path, attempt]);
   return {
-    value: current.value,
-    error: current.error,
-    reload: () => setState({ path, attempt: current.attempt + 1 }),
-    set: (value) => setState({ path, value, attempt: current.attempt }),
+    value,
+    error,
+    reload: () => change(({ attempt }) => ({ error: undefined, attempt: attempt + 1 })),
+    set: (value) => change(() => ({ value })),
   };
 }

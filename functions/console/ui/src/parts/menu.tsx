@@ -14,6 +14,8 @@ export function Menu({ label, items }: { label: string; items: MenuItem[] }) {
   const button = useRef<HTMLButtonElement>(null);
   const menu = useRef<HTMLDivElement>(null);
   const [isOpen, setOpen] = useState(false);
+  /** Whether the menu was open when the pointer went down on the button. The browser closes the menu before the click. */
+  const wasOpen = useRef(false);
 
   // The menu does not move with its button. When the page scrolls or rows above grow, it would stand beside another row.
   useEffect(() => {
@@ -71,7 +73,12 @@ export function Menu({ label, items }: { label: string; items: MenuItem[] }) {
         aria-haspopup="menu"
         aria-expanded={isOpen}
         aria-controls={id}
-        onClick={() => (menu.current?.matches(":popover-open") ? close() : open(0))}
+        onPointerDown={() => (wasOpen.current = isOpen)}
+        onClick={() => {
+          if (wasOpen.current) close();
+          else open(0);
+          wasOpen.current = false;
+        }}
         onKeyDown={(event) => {
           if (event.key !== "ArrowDown" && event.key !== "ArrowUp") return;
           event.preventDefault();

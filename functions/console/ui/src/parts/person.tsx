@@ -58,7 +58,11 @@ export function PersonPicker({ text, onPick, ...props }: PickerProps) {
   const [problem, setProblem] = useState("");
   const [at, setAt] = useState(-1);
   const box = useRef<HTMLDivElement>(null);
-  useEffect(() => setTyped(text), [text]);
+  const isTyping = useRef(false);
+  useEffect(() => {
+    if (!isTyping.current) setTyped(text);
+  }, [text]);
+  useEffect(() => box.current?.querySelector("[aria-selected='true']")?.scrollIntoView({ block: "nearest" }), [at]);
   useEffect(() => {
     setFound(undefined);
     setProblem("");
@@ -79,6 +83,7 @@ export function PersonPicker({ text, onPick, ...props }: PickerProps) {
   }, [api, search]);
   const isOpen = found !== undefined || problem !== "";
   const pick = (user: User) => {
+    isTyping.current = false;
     setTyped(userTitle(user));
     setSearch("");
     onPick(user);
@@ -86,6 +91,10 @@ export function PersonPicker({ text, onPick, ...props }: PickerProps) {
   const close = () => {
     setSearch("");
     setFound(undefined);
+  };
+  const leave = () => {
+    isTyping.current = false;
+    close();
   };
   const press = (event: KeyboardEvent) => {
     if (event.isComposing) return;
@@ -99,7 +108,7 @@ export function PersonPicker({ text, onPick, ...props }: PickerProps) {
     event.stopPropagation();
   };
   return (
-    <div class="picker" ref={box} onFocusOut={(event) => box.current?.contains(event.relatedTarget as Node) || close()}>
+    <div class="picker" ref={box} onFocusOut={(event) => box.current?.contains(event.relatedTarget as Node) || leave()}>
       <input
         {...props}
         role="combobox"
@@ -111,6 +120,7 @@ export function PersonPicker({ text, onPick, ...props }: PickerProps) {
         spellcheck={false}
         value={typed}
         onInput={({ currentTarget: { value } }) => {
+          isTyping.current = true;
           setTyped(value);
           setSearch(value);
           onPick(undefined);
@@ -123,7 +133,7 @@ export function PersonPicker({ text, onPick, ...props }: PickerProps) {
             <b>{userName(user)}</b> <small>{user.email ?? user.id}</small>
           </div>
         ))}
-        {found?.length === 0 && <p class="hint" role="status">Nobody's name or e-mail begins with that.</p>}
+        {found?.length === 0 && <p class="hint" role="status">No name or e-mail address begins with this.</p>}
         {problem && <p class="error" role="alert">{problem}</p>}
       </div>
     </div>

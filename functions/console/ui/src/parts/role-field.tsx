@@ -23,7 +23,7 @@ export function RoleField({ roles, value, error, onChange }: RoleFieldProps) {
           </select>
         )}
       </Field>
-      {value === "admin" && <p class="notice warn" role="status">Whoever has this key can do nearly anything in the tenant, including creating further keys. Keep it private, and prefer a lesser role.</p>}
+      {value === "admin" && <p class="notice warn" role="status">Anyone with this key can do nearly anything in the tenant, including creating keys. Keep it private, and prefer a role with fewer permissions.</p>}
     </>
   );
 }

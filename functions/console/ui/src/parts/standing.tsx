@@ -1,4 +1,4 @@
-// What a key is worth now, in words.
+// The current status of a key, in words.
 
 import type { Key } from "../api";
 import { ROLE_NAMES } from "../roles";

@@ -35,7 +35,8 @@ const words = new Intl.RelativeTimeFormat("en-US", { numeric: "always" });
 function relative(at: Date): string {
   const milliseconds = at.getTime() - Date.now();
   const [unit, size] = ([["day", DAY], ["hour", HOUR]] as const).find(([, size]) => Math.abs(milliseconds) >= 0.99 * size) ?? (["minute", MINUTE] as const);
-  return words.format(Math.round(milliseconds / size) || Math.sign(milliseconds), unit);
+  // Never more than is left. A second of a whole number of hours or days has always passed already.
+  return words.format(Math.trunc(milliseconds / size + Math.sign(milliseconds) * 0.01) || Math.sign(milliseconds), unit);
 }
 
 /** A day and time such as "Tuesday, Nov 26 2024, 09:30 UTC", and the same moment in the user's time zone. */
@@ -59,8 +60,8 @@ export function duration(seconds: number): string {
   return `${seconds / size} ${unit}${seconds === size ? "" : "s"}`;
 }
 
-/** A time as the value of an input for date and time in UTC, to the minute. */
-export const toInput = (at: Date) => at.toISOString().slice(0, 16);
+/** A time as the value of an input for date and time in UTC: the minute that contains it, or the next one. */
+export const toInput = (at: Date, rounding: "down" | "up" = "down") => new Date(at.getTime() + (rounding === "up" ? MINUTE - 1 : 0)).toISOString().slice(0, 16);
 
 /** The time in an input for date and time in UTC. Undefined while the input is empty or incomplete. */
 export function fromInput(value: string): Date | undefined {

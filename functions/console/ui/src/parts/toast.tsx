@@ -6,7 +6,8 @@ import { useContext } from "preact/hooks";
 export const AnnouncementContext = createContext("");
 
 /** A live region. Each dialog has its own, because screen readers do not announce text outside a modal dialog. */
-export function Announcements() {
-  const text = useContext(AnnouncementContext);
+export function Announcements({ isShown = true }: { isShown?: boolean }) {
+  const announced = useContext(AnnouncementContext);
+  const text = isShown && announced;
   return <div class="toasts" role="status">{text && <p key={text} class="toast">{text}</p>}</div>;
 }

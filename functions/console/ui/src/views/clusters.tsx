@@ -1,9 +1,9 @@
 // The clusters that keys have onboarded, and their nodes.
 
 import { Fragment } from "preact";
-import { useCallback, useMemo } from "preact/hooks";
+import { useMemo } from "preact/hooks";
 import { type Cluster, type ClusterWithNodes, type Key, type Page, clusterPath, keysPath } from "../api";
-import type { Change } from "../changes";
+import type { KnownChange } from "../changes";
 import { ClearFilters } from "../parts/filters";
 import { Pager, Placeholder, Problem, Skeleton, useList, useObject } from "../parts/list";
 import { Menu } from "../parts/menu";
@@ -19,7 +19,7 @@ const ROWS = 10;
 const COLUMNS = ["Nodes", "Name", "Type", "Status", "Onboarded with", "Onboarded", "Last seen", "Actions"];
 export const TYPES = { k8s: "Kubernetes", vm: "Virtual machine" };
 
-function take(change: Change, clusters: Cluster[]): Cluster[] {
+function take(change: KnownChange, clusters: Cluster[]): Cluster[] {
   return change.what === "deleted-cluster" ? clusters.filter(({ name }) => name !== change.name) : clusters;
 }
 
@@ -27,7 +27,8 @@ export function Clusters({ place: { query } }: { place: Place }) {
   const { me, open } = useSession();
   const key = query.get("key");
   const clusters = useList<Cluster>("/v1/clusters", key ? { key_id: key } : {}, { size: ROWS, take });
-  const keyName = useKeyNames();
+  const { keyName, isKnown } = useKeyNames();
+  const mayShow = (id: string) => can(me, "access-keys:manage") || isKnown(id);
   const rows = useOpenRows<number>();
   return (
     <section data-focus tabIndex={-1}>
@@ -53,7 +54,7 @@ export function Clusters({ place: { query } }: { place: Place }) {
                 <Cell column="Name" kind="heading"><b>{cluster.name}</b></Cell>
                 <Cell column="Type">{TYPES[cluster.type]}</Cell>
                 <Cell column="Status"><Liveness of={cluster.status} /></Cell>
-                <Cell column="Onboarded with"><a href={href(["keys", cluster.key_id])}><Text of={keyName(cluster.key_id)} /></a></Cell>
+                <Cell column="Onboarded with">{mayShow(cluster.key_id) ? <a href={href(["keys", cluster.key_id])}><Text of={keyName(cluster.key_id)} /></a> : <Text of={keyName(cluster.key_id)} />}</Cell>
                 <Cell column="Onboarded"><Ago at={cluster.created_at} none="" /></Cell>
                 <Cell column="Last seen"><Ago at={cluster.last_seen_at} none="Never" /></Cell>
                 {can(me, "clusters:manage") && (
@@ -81,11 +82,11 @@ function Liveness({ of: status }: { of: "active" | "inactive" }) {
 }
 
 /** Names keys by their ids. One request reads the names of the newest keys; other keys are named by the end of their id. */
-function useKeyNames(): (id: string) => string {
+function useKeyNames(): { keyName(id: string): string; isKnown(id: string): boolean } {
   const { me } = useSession();
   const { value } = useObject<Page<Key>>(`${can(me, "access-keys:manage") ? "/v1/access-keys" : keysPath(me.id)}?limit=100`);
   const names = useMemo(() => new Map(value?.items.map(({ id, name }) => [id, name])), [value]);
-  return useCallback((id: string) => `${names.get(id) ?? "Key"} (${shortId({ id })})`, [names]);
+  return { keyName: (id) => `${names.get(id) ?? "Key"} (${shortId({ id })})`, isKnown: (id) => names.has(id) };
 }
 
 function Nodes({ of: cluster }: { of: Cluster }) {

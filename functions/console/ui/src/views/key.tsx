@@ -24,13 +24,20 @@ export function KeyPage({ owner, id }: { owner: string | undefined; id: string }
   const { value, error, reload, set } = useObject<Key | Page<Key>>(known ? keyPath({ user_id: known, id }) : search);
   const key = value && "items" in value ? value.items.find((one) => one.id === id) : value;
   useEffect(() => subscribe((change) => {
+    // The record says more than the change: for example, who has revoked the key.
     if (change.what === "key" && change.key.id === id && key) set({ ...key, ...change.key });
-    else if (change.what === "user" || change.what === "keys-of") reload();
+    reload();
   }), [id, value]);
+  useEffect(() => {
+    if (key) document.title = `${key.name} · Access Keys`;
+  }, [key?.name]);
   return (
     <section data-focus tabIndex={-1}>
       <p><a href="#keys">All access keys</a></p>
-      {!key && <h1 tabIndex={-1}>Access key</h1>}
+      <div class="title">
+        <h1 tabIndex={-1}><Text of={key?.name ?? "Access key"} /></h1>
+        {key && <Actions of={key} />}
+      </div>
       {value && !key && <p class="placeholder">No such key exists, or it was removed after its expiry.</p>}
       {error && <Problem error={error} reload={reload} />}
       {!error && !value && <Skeleton />}
@@ -39,18 +46,22 @@ export function KeyPage({ owner, id }: { owner: string | undefined; id: string }
   );
 }
 
-function Record({ of: key }: { of: Key }) {
-  const { me } = useSession();
+function Actions({ of: key }: { of: Key }) {
   const actions = useKeyActions()(key);
   return (
     <>
-      <div class="title">
-        <h1 tabIndex={-1}><Text of={key.name} /></h1>
-        <Standing of={key} />
-        {actions.map(({ label, isDestructive, onSelect }) => (
-          <button key={label} type="button" class={isDestructive ? "destructive" : undefined} aria-label={`${label} ${keyTitle(key)}`} onClick={onSelect}>{label}</button>
-        ))}
-      </div>
+      <Standing of={key} />
+      {actions.map(({ label, isDestructive, onSelect }) => (
+        <button key={label} type="button" class={isDestructive ? "destructive" : undefined} aria-label={`${label} ${keyTitle(key)}`} onClick={onSelect}>{label}</button>
+      ))}
+    </>
+  );
+}
+
+function Record({ of: key }: { of: Key }) {
+  const { me } = useSession();
+  return (
+    <>
       <dl class="record">
         <div><dt>Id</dt><dd><code translate={false}>{key.id}</code></dd></div>
         <div><dt>Owner</dt><dd>{ownerName(key)}<br /><small>{[key.owner_email, key.owner_name && key.user_id].filter(Boolean).join(", ")}</small></dd></div>
@@ -61,7 +72,7 @@ function Record({ of: key }: { of: Key }) {
         <div><dt>Clusters</dt><dd><Text of={`${key.clusters_used} of ${key.max_clusters}`} /></dd></div>
         <div><dt>Labels</dt><dd><Text of={key.labels.join(", ") || "–"} /></dd></div>
         <div><dt>Rotated</dt><dd>{key.rotated_at ? <><Time at={key.rotated_at} /><br /><small><Text of={count(key.generation, "rotation")} /></small></> : <span>Never</span>}</dd></div>
-        {key.superseded_until && <div><dt>Old secret ends</dt><dd><Time at={key.superseded_until} /><br /><small>last used <Time at={key.previous_used_at} none="never since the rotation" /></small></dd></div>}
+        {key.superseded_until && <div><dt>Old secret ends</dt><dd><Time at={key.superseded_until} /><br /><small>last used <Time at={key.previous_used_at} none="not since the rotation" /></small></dd></div>}
         <div><dt>The holder may rotate it</dt><dd><Text of={key.self_rotate ? "Yes" : "No"} /></dd></div>
         {key.revoked_at && <div><dt>Revoked</dt><dd><Time at={key.revoked_at} /><br /><small>{key.revoked_by && <>by <Who is={key.revoked_by} /></>}{key.revoked_reason && `: ${key.revoked_reason}`}</small></dd></div>}
       </dl>

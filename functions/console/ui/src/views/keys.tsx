@@ -12,7 +12,7 @@ import { useSession } from "../session";
 import { inSeconds } from "../parts/time";
 
 const ROWS = 20;
-const STATUSES = { active: "Active", expired: "Expired", revoked: "Revoked" };
+const STATUSES = { active: "Not expired or revoked", expired: "Expired", revoked: "Revoked" };
 const EXPIRING = { 1: "1 day", 7: "7 days", 30: "30 days" };
 const UNUSED = { 7: "7 days", 30: "30 days", 90: "90 days" };
 /** The filters in the URL that the API takes as they are. */
@@ -23,11 +23,11 @@ export function Keys({ place: { query } }: { place: Place }) {
   const { me, open } = useSession();
   const isAdmin = can(me, "access-keys:manage");
   const text = query.toString();
-  const filter = useMemo(() => apiQuery(new URLSearchParams(text)), [text]);
-  const take = useCallback(takeKeys(isAdmin ? undefined : me.id), [isAdmin, me.id]);
+  const filter = useMemo(() => apiQuery(new URLSearchParams(text), isAdmin), [text, isAdmin]);
+  const isFiltered = Object.keys(filter).length > 0;
+  const take = useCallback(takeKeys(isAdmin ? undefined : me.id, isFiltered), [isAdmin, me.id, isFiltered]);
   const keys = useList<Key>(isAdmin ? "/v1/access-keys" : keysPath(me.id), filter, { size: ROWS, take });
   const title = isAdmin ? "Access Keys" : "My access keys";
-  const isFiltered = Object.keys(filter).length > 0;
   const create = () => open({ what: "create-key", owner: isAdmin ? undefined : me });
   return (
     <section data-focus tabIndex={-1}>
@@ -44,18 +44,16 @@ export function Keys({ place: { query } }: { place: Place }) {
   );
 }
 
-function apiQuery(query: URLSearchParams): Record<string, string> {
+/** Everybody but administrators has only one owner. */
+function apiQuery(query: URLSearchParams, isAdmin: boolean): Record<string, string> {
   const filter: Record<string, string> = {};
   for (const name of SAME) {
     const value = query.get(name);
-    if (value) filter[name] = value;
+    if (value && (isAdmin || name !== "owner")) filter[name] = value;
   }
-  const [expires, unused] = [Number(query.get("expires")), query.get("unused")];
-  if (expires > 0) {
-    filter.expires_before = `${inSeconds(expires * 86_400).toISOString().slice(0, 19)}Z`;
-    filter.status ??= "active";
-  }
-  if (unused) filter.unused_for = unused;
+  const [expires, unused] = [query.get("expires") ?? "", query.get("unused") ?? ""];
+  if (expires in EXPIRING) filter.expires_before = `${inSeconds(Number(expires) * 86_400).toISOString().slice(0, 19)}Z`;
+  if (unused in UNUSED) filter.unused_for = unused;
   return filter;
 }
 
@@ -68,7 +66,7 @@ function Filters({ query, isAdmin }: { query: URLSearchParams; isAdmin: boolean 
         <div>
           <Choice name="status" label="Status" options={STATUSES} query={query} />
           <Choice name="role" label="Role" options={ROLE_NAMES} query={query} />
-          <Choice name="expires" label="Expires within" options={EXPIRING} query={query} />
+          <Choice name="expires" label="Expires within" options={EXPIRING} query={query} also={{ status: "active" }} />
           <Choice name="unused" label="Unused for" options={UNUSED} query={query} />
           <TextFilter name="label" label="Label" query={query} />
           {isAdmin && <Person name="owner" label="Owner" query={query} prefix="" />}

@@ -3,7 +3,7 @@
 import { Fragment } from "preact";
 import { useCallback } from "preact/hooks";
 import { type Key, type User, keysPath } from "../api";
-import type { Change } from "../changes";
+import type { KnownChange } from "../changes";
 import { KeyTable, takeKeys } from "../parts/key-table";
 import { Choice, SearchField } from "../parts/filters";
 import { Pager, Placeholder, useList } from "../parts/list";
@@ -34,7 +34,7 @@ const TABS = { active: "Users in Workspace", inactive: "Deactivated Users" } as 
 function Directory({ query }: { query: URLSearchParams }) {
   const tab = query.get("status") === "inactive" ? "inactive" : "active";
   const [q, role] = [query.get("q"), query.get("role")];
-  const take = useCallback((change: Change, users: User[]) => {
+  const take = useCallback((change: KnownChange, users: User[]) => {
     if (change.what === "deleted-user") return users.filter(({ id }) => id !== change.id);
     if (change.what !== "user") return users;
     const { user } = change;
@@ -113,7 +113,7 @@ function useUserActions(): (user: User) => MenuItem[] {
 }
 
 function UserKeys({ of: owner }: { of: User }) {
-  const take = useCallback(takeKeys(owner.id), [owner.id]);
+  const take = useCallback(takeKeys(owner.id, false), [owner.id]);
   const keys = useList<Key>(keysPath(owner.id), {}, { size: ROWS, take });
   const label = `Access keys of ${userName(owner)}`;
   return (
