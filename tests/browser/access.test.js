@@ -278,7 +278,8 @@ for (const error of ["interaction_required", "account_selection_required", "cons
 test("signing out ends the session of the provider, so that the next visit asks who signs in", async (t) => {
   const { page } = await stack.signIn(t, ADMIN);
   await button(page, "Sign out").click();
-  await page.getByText("You are signed out.").waitFor();
+  await page.getByText("You are signed out of this page.").waitFor();
+  await page.waitForURL(`${stack.url}/console`);
   const next = await page.context().newPage();
   await next.goto(`${stack.url}/console`);
   await button(next, "Sign in").click();
@@ -295,7 +296,7 @@ test("the page says so if the provider has no sign-out, and a reload does not si
   const { page, requests } = await stack.signIn(t, ADMIN);
   await describeProvider(page, ({ end_session_endpoint: _, ...others }) => others);
   await button(page, "Sign out").click();
-  await page.getByText("Your identity provider offers no sign-out here").waitFor();
+  await page.getByText("Your session at the identity provider could not be ended.").waitFor();
   const before = requests.length;
   await page.reload();
   await button(page, "Sign in").waitFor();
@@ -306,7 +307,7 @@ test("the page says so if the provider has no sign-out, and a reload does not si
 test("signing out at Amazon Cognito uses its own endpoint and parameters", async (t) => {
   const COGNITO = "https://cognito-idp.eu-west-1.amazonaws.com/eu-west-1_pool";
   // The policy of the page names the local provider.
-  const { page, requests } = await stack.open(t, undefined, { bypassCSP: true });
+  const { page } = await stack.open(t, undefined, { bypassCSP: true });
   // The local provider under Cognito's name: in the settings, in the metadata and in ID tokens.
   let local;
   await page.route("**/console/config.json", async (route) => {
@@ -330,9 +331,9 @@ test("signing out at Amazon Cognito uses its own endpoint and parameters", async
     await route.fulfill({ json: { ...tokens, id_token }, headers: { "access-control-allow-origin": "*" } });
   });
   await stack.beginSignIn(page, ADMIN);
+  const logout = page.waitForRequest((request) => new URL(request.url()).pathname === "/logout");
   await button(page, "Sign out").click();
-  await page.getByText("You are signed out").waitFor();
-  const url = new URL(requests.findLast((request) => new URL(request.url()).pathname === "/logout").url());
+  const url = new URL((await logout).url());
   assert.equal(url.origin, new URL(local).origin, "the origin of the sign-in page");
   assert.deepEqual(Object.fromEntries(url.searchParams), { client_id: "access-keys-console", logout_uri: `${stack.url}/console` });
 });
@@ -435,7 +436,7 @@ test("the dialog to change a key knows the limit that is signed into it", async 
   await stack.acme.call("PATCH", `/v1/users/editor/access-keys/${id}`, { max_clusters: 3 });
   const { page } = await stack.signIn(t, ADMIN);
   await choose(page, keyRow(page, "signed"), "Change");
-  await dialog(page).getByText("At most 5, the limit that was last signed into the key.").waitFor();
+  await dialog(page).getByText("At most 5, the limit signed into the key.").waitFor();
   await dialog(page).getByLabel("Maximum number of clusters").fill("6");
   await button(page, "Save").click();
   await dialog(page).getByText("Must be a whole number from 1 to 5.").waitFor();

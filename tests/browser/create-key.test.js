@@ -168,6 +168,28 @@ test("each error is shown next to its field", async (t) => {
   assert.equal(exp, Date.parse(`${at}:00Z`) / 1000);
 });
 
+test("the focus stays where the user types, and an owner must be chosen", async (t) => {
+  const { page } = await stack.signIn(t, "admin@acme.example");
+  await button(page, "Create key").click();
+  const form = dialog(page);
+  await form.getByLabel("Owner").focus();
+  await page.keyboard.press("Control+a");
+  await page.keyboard.type("edi");
+  assert.equal(await form.getByLabel("Owner").inputValue(), "edi");
+  await form.getByLabel("Role").selectOption("Editor");
+  await form.getByLabel("Name").fill("🔑".repeat(65));
+  await form.getByLabel("Maximum number of clusters").fill("0");
+  await button(page, "Generate").click();
+  await form.getByText("Choose a person from the list.").waitFor();
+  await page.waitForFunction(() => document.activeElement.role === "combobox" || document.activeElement.getAttribute("role") === "combobox");
+  await form.getByLabel("Name").focus();
+  await page.keyboard.press("End");
+  await page.keyboard.press("Backspace");
+  await form.getByText("Must have at most 64 characters.").waitFor({ state: "detached" });
+  await form.getByText("Must be a whole number from 1 to 100.").waitFor();
+  assert.equal(await page.evaluate(() => document.activeElement.labels[0].textContent.trim()), "Name *");
+});
+
 test("a cluster onboarded with the page's command is listed, and deleting it frees the slot", async (t) => {
   const { page } = await stack.signIn(t, "admin@acme.example");
   const key = await generate(page, "editor@acme.example", "agents", "Cluster Onboarding");

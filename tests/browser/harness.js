@@ -68,6 +68,7 @@ export async function startStack() {
     const context = await browser.newContext({ viewport, reducedMotion: "reduce", ...options });
     await context.grantPermissions(["clipboard-read", "clipboard-write"], { origin: url });
     const page = await context.newPage();
+    page.setDefaultTimeout(15_000);
     const requests = [];
     const complaints = [];
     page.on("request", (request) => requests.push(request));

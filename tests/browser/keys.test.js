@@ -246,6 +246,84 @@ test("a found key is recognised and can be revoked, and is sent nowhere else", a
   assert.equal((await stack.validate(other.access_key)).code, "revoked");
 });
 
+test("what is said of a found key is said of the key that was checked", async (t) => {
+  const [first, second] = [await stack.acme.createKey("editor", { name: "found-first", role: "viewer" }), await stack.acme.createKey("viewer", { name: "found-second", role: "viewer" })];
+  const { page } = await stack.signIn(t, "admin@acme.example");
+  await button(page, "Found a key?").click();
+  const form = dialog(page);
+  const field = form.getByLabel("Access key");
+  await field.fill(first.access_key);
+  const release = await hold(page, "**/v1/access-keys/validate");
+  await button(page, "Check").click();
+  await button(page, "Checking…").waitFor();
+  assert.equal(await field.getAttribute("readonly"), "", "the key cannot be changed while it is checked");
+  release();
+  await form.getByText("editor", { exact: true }).waitFor();
+  await field.fill(second.access_key);
+  assert.equal(await button(page, "Revoke it").count(), 0, "the second key was not checked");
+  await button(page, "Check").click();
+  await form.getByText("viewer", { exact: true }).waitFor();
+  await button(page, "Revoke it").click();
+  await keyRow(page, "found-second").getByText("Revoked").waitFor();
+  assert.deepEqual([(await stack.validate(first.access_key)).active, (await stack.validate(second.access_key)).code], [true, "revoked"]);
+
+  await stack.acme.call("POST", `/v1/users/editor/access-keys/${first.id}/rotate`, { role: "viewer", max_clusters: 1, overlap_seconds: 3600 });
+  await field.fill(first.access_key);
+  await button(page, "Check").click();
+  await form.getByText("A rotation has replaced this secret. It works until").waitFor();
+  const end = Date.parse(await form.locator("time").first().getAttribute("datetime"));
+  assert.ok(Math.abs(end - Date.now() - 3_600_000) < 60_000);
+});
+
+test("keys expire on the screen", async (t) => {
+  await stack.acme.createKey("editor", { name: "soon-over", role: "viewer", expires_in_days: 1 });
+  const { page } = await stack.open(t);
+  await page.clock.install();
+  await stack.beginSignIn(page, "admin@acme.example");
+  await keyRow(page, "soon-over").getByText("Active", { exact: true }).waitFor();
+  await page.clock.fastForward("25:00:00");
+  await keyRow(page, "soon-over").getByText("Expired", { exact: true }).waitFor();
+  await keyRow(page, "soon-over").getByText("1 hour ago").waitFor();
+});
+
+test("labels with commas survive a change of the name", async (t) => {
+  const { id } = await stack.acme.createKey("editor", { name: "labelled", role: "viewer", labels: ["team a, b"] });
+  const { page } = await stack.signIn(t, "admin@acme.example");
+  await choose(page, keyRow(page, "labelled"), "Change");
+  await dialog(page).getByLabel("Name").fill("relabelled");
+  await button(page, "Save").click();
+  await keyRow(page, "relabelled").waitFor();
+  assert.deepEqual((await stack.acme.call("GET", `/v1/users/editor/access-keys/${id}`)).labels, ["team a, b"]);
+});
+
+test("a filtered list shows a new key only if the filter matches it", async (t) => {
+  const { page } = await stack.signIn(t, "admin@acme.example", { place: "#keys?label=nothing-has-this-label" });
+  await page.getByText("No key matches.").waitFor();
+  await button(page, "Create key").click();
+  await dialog(page).getByLabel("Name").fill("outside-the-filter");
+  await button(page, "Generate").click();
+  await copyKey(page);
+  await button(page, "Close").click();
+  await page.getByText("No key matches.").waitFor();
+  assert.equal(await keyRow(page, "outside-the-filter").count(), 0);
+});
+
+test("links with wrong values show a list or a message, and no other resource", async (t) => {
+  await stack.acme.createKey("editor", { name: "still-here", role: "viewer" });
+  const { page, requests } = await stack.signIn(t, "admin@acme.example", { place: "#keys?expires=100000000&unused=x" });
+  await keyRow(page, "still-here").waitFor();
+  await page.goto(`${stack.url}/console#constructor`);
+  await keyRow(page, "still-here").waitFor();
+  await page.goto(`${stack.url}/console#keys?status=wrong`);
+  await page.getByRole("alert").filter({ hasText: /status/i }).waitFor();
+  await button(page, "Clear filters").click();
+  await keyRow(page, "still-here").waitFor();
+  const before = requests.length;
+  await page.goto(`${stack.url}/console#keys/editor/..%2F..%2F..%2Fusers%2Fme`);
+  await page.getByRole("alert").waitFor();
+  assert.ok(requests.slice(before).every((request) => !request.url().endsWith("/v1/users/me")));
+});
+
 test("the page shows that it is loading, that a request failed and that the session has ended", async (t) => {
   const { page } = await stack.signIn(t, "admin@acme.example", { place: "#users" });
   await page.getByRole("button", { name: /^Access keys of Editor/ }).waitFor();

@@ -83,3 +83,31 @@ test("the page explains a token that the service rejects", async (t) => {
   await stack.beginSignIn(page, "viewer@acme.example");
   await page.getByRole("alert").filter({ hasText: "does not accept the identity provider's token" }).waitFor();
 });
+
+test("after a refusal, the user can choose another account", async (t) => {
+  await stack.acme.call("PATCH", "/v1/users/viewer", { status: "inactive" });
+  const { page } = await stack.open(t);
+  await stack.beginSignIn(page, "viewer@acme.example");
+  await page.getByRole("alert").filter({ hasText: "Your account is deactivated" }).waitFor();
+  await button(page, "Sign in").click();
+  await page.getByRole("link", { name: "editor@acme.example" }).click();
+  await page.getByRole("heading", { name: "My access keys" }).waitFor();
+  await stack.acme.call("PATCH", "/v1/users/viewer", { status: "active" });
+});
+
+test("after a sign-out, neither Back nor another window shows the session", async (t) => {
+  const { page } = await stack.signIn(t, "admin@acme.example");
+  const other = await page.context().newPage();
+  await other.goto(`${stack.url}/console`);
+  await other.getByRole("heading", { name: "Access Keys", level: 1 }).waitFor();
+  const logout = page.waitForRequest((request) => new URL(request.url()).pathname === "/logout");
+  await button(page, "Sign out").click();
+  await logout;
+  await page.waitForURL(`${stack.url}/console`);
+  await button(page, "Sign in").waitFor();
+  await page.goBack();
+  await button(page, "Sign in").waitFor();
+  assert.equal(await page.getByRole("navigation", { name: "Views" }).count(), 0);
+  await other.getByText("You are signed out of this page.").waitFor();
+  assert.equal(await other.getByRole("navigation", { name: "Views" }).count(), 0);
+});

@@ -121,6 +121,11 @@ test("menus and dialogs work with the keyboard", async (t) => {
   await page.keyboard.press("ArrowDown");
   await hasFocus(page, "View Permissions");
   await inspect(page, "menu");
+  await page.keyboard.press("Escape");
+  for (const isOpen of [true, false, true, false]) {
+    await button(page, menu).click();
+    assert.equal(await page.getByRole("menu", { name: menu }).isVisible(), isOpen, "a click on the button opens and closes the menu");
+  }
   await button(page, menu).focus();
   await page.keyboard.press("Enter");
   await hasFocus(page, "Get Access Key");

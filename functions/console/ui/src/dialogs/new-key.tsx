@@ -99,7 +99,7 @@ export function NewKey({ created, state, children }: { created: CreatedKey; stat
       {children}
       <Uses of={created} />
       {state.isWarned ? (
-        <Warning text="You have not copied the key. After you close this dialog, nobody can show the key again." back="Back to the key" leave="Close without the key" onBack={() => state.setWarned(false)} onLeave={state.discard} />
+        <Warning text="You have not copied the key. Nobody can show it again." back="Back to the key" leave="Close without the key" onBack={() => state.setWarned(false)} onLeave={state.discard} />
       ) : (
         <footer>
           <button ref={closeButton} type="button" class={state.isKept ? "primary" : undefined} onClick={state.close}>Close</button>

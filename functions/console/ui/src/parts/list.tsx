@@ -154,9 +154,10 @@ interface PlaceholderProps {
 export function Placeholder({ list, empty, what = "records" }: PlaceholderProps) {
   const { rows, isLoading, error, searched, skipped, reload } = list;
   if (error) return <Problem error={error} reload={reload} />;
+  const isLong = searched !== undefined && searched > READ_AT_ONCE;
   const notes = [
-    isLoading && searched ? `Searched ${searched.toLocaleString("en-US")} ${what} so far…` : "",
-    !isLoading && searched && rows.length === 0 ? `Searched ${searched.toLocaleString("en-US")} ${what}.` : "",
+    isLoading && isLong ? `Searched ${searched.toLocaleString("en-US")} ${what} so far…` : "",
+    !isLoading && isLong && rows.length === 0 ? `Searched ${searched.toLocaleString("en-US")} ${what}.` : "",
     skipped ? `${count(skipped, "damaged record")} left out. The log of the service names them.` : "",
   ].filter(Boolean).join(" ");
   // Always there, because screen readers announce only changes of a live region that they know.
