@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { inspect, startStack } from "./harness.js";
-import { button, choose, dialog, hasFocus, keyRow, openForm, toast, userRow, visit } from "./page.js";
+import { button, choose, dialog, hasFocus, isInView, keyRow, openForm, toast, userRow, visit } from "./page.js";
 
 const ADMIN = "admin@acme.example";
 const WIDTHS = [1440, 810, 360, 320];
@@ -69,13 +69,6 @@ const brokenWords = (page) => page.evaluate(() => {
     }
   }
   return found;
-});
-
-/** Whether an element is entirely in the window, and nothing covers it. */
-const isInView = (locator) => locator.evaluate((element) => {
-  const { left, top, right, bottom } = element.getBoundingClientRect();
-  const hit = document.elementFromPoint((left + right) / 2, (top + bottom) / 2);
-  return left >= 0 && top >= 0 && right <= innerWidth && bottom <= innerHeight && hit !== null && element.contains(hit);
 });
 
 const box = async (locator) => locator.evaluate((element) => element.getBoundingClientRect().toJSON());

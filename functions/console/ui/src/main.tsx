@@ -60,6 +60,7 @@ function App() {
   const [me, setMe] = useState<Me>();
   const [isStarting, setStarting] = useState(true);
   const [error, setError] = useState<string>();
+  const [isRefused, setRefused] = useState(false);
   const [note, setNote] = useState<string>();
 
   useEffect(() => {
@@ -69,7 +70,10 @@ function App() {
       if (isReturning()) {
         const tokens = await finishSignIn(loaded);
         if (tokens) {
+          // Until the service accepts the account, the user must be able to choose another one.
+          setRefused(true);
           setMe(await whoAmI(tokens.access));
+          setRefused(false);
           setTokens(tokens);
         }
       } else if (isSignedOut()) {
@@ -95,8 +99,7 @@ function App() {
   const signIn = async () => {
     setError(undefined);
     try {
-      // If the service has refused this account, the user can choose another one.
-      await beginSignIn(settings ?? (await loadSettings()), error ? "select_account" : undefined);
+      await beginSignIn(settings ?? (await loadSettings()), isRefused ? "login" : undefined);
     } catch (failure) {
       setError(explain(failure));
     }

@@ -48,10 +48,10 @@ export async function loadSettings(): Promise<Settings> {
 }
 
 /**
- * Redirects the browser to the identity provider. A silent sign-in succeeds only if the provider has a session, and
- * otherwise returns without showing anything.
+ * Redirects the browser to the identity provider. With `none`, the sign-in is silent: it succeeds only if the provider has
+ * a session, and otherwise returns without showing anything. With `login`, the provider asks even if it has a session.
  */
-export async function beginSignIn(settings: Settings, prompt?: "none" | "select_account"): Promise<void> {
+export async function beginSignIn(settings: Settings, prompt?: "none" | "login"): Promise<void> {
   const isSilent = prompt === "none";
   const provider = await discover(settings);
   if (!provider.authorization_endpoint) throw new SignInError("The identity provider has no sign-in page.");
