@@ -1,5 +1,5 @@
-// Access to the page and to what it lists: sign-in and sign-out, the number of requests, the focus, dates, limits, waiting,
-// and browsers that refuse something.
+// Access to the page and to what it lists: sign-in and sign-out, the number of requests, the focus, dates, limits,
+// waiting, and browsers that refuse something.
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
@@ -242,7 +242,7 @@ test("without a session of the provider, the page offers the sign-in after one r
     await button(page, "Sign in").waitFor();
     assert.equal(requests.filter(isSignIn).length, redirects);
     assert.equal(page.url(), `${stack.url}/console#clusters`);
-    assert.equal(await page.getByRole("alert").count(), 0, "that nobody is signed in is no error");
+    assert.equal(await page.getByRole("alert").count(), 0, "being signed out is not an error");
   }
 });
 
@@ -253,7 +253,7 @@ const answerSignIn = (page, query) => page.route(({ pathname }) => pathname === 
   return route.fulfill({ contentType: "text/html", body: `<!doctype html><meta http-equiv="refresh" content="0;url=${place.replaceAll("&", "&amp;")}">` });
 });
 
-test("a provider whose answer loses its query causes no loop", async (t) => {
+test("a provider whose response loses its query does not cause a loop", async (t) => {
   const { page, requests } = await stack.open(t);
   await answerSignIn(page, "");
   await page.goto(`${stack.url}/console`);
@@ -275,7 +275,7 @@ for (const error of ["interaction_required", "account_selection_required", "cons
   });
 }
 
-test("signing out ends the session of the provider, so that the next visit asks who signs in", async (t) => {
+test("signing out ends the session of the provider, so that the next visit shows the sign-in page", async (t) => {
   const { page } = await stack.signIn(t, ADMIN);
   await button(page, "Sign out").click();
   await page.getByText("You are signed out of this page.").waitFor();
@@ -431,7 +431,7 @@ test("the limit on clusters is that of the deployment", async (t) => {
   await dialog(page).getByText("Must be a whole number from 1 to 5.").waitFor();
 });
 
-test("the dialog to change a key knows the limit that is signed into it", async (t) => {
+test("the dialog to change a key shows the limit that is signed into it", async (t) => {
   const { id } = await stack.acme.createKey("editor", { name: "signed", role: "editor", max_clusters: 5 });
   await stack.acme.call("PATCH", `/v1/users/editor/access-keys/${id}`, { max_clusters: 3 });
   const { page } = await stack.signIn(t, ADMIN);
@@ -445,14 +445,14 @@ test("the dialog to change a key knows the limit that is signed into it", async 
   await keyRow(page, "signed").getByText("0 of 5").waitFor();
 });
 
-test("a list that cannot be read tries again by itself after the time that the service names", async (t) => {
+test("a list that cannot be read is read again automatically after the time that the service names", async (t) => {
   const { page } = await stack.signIn(t, ADMIN, { place: "#users" });
   await userRow(page, ADMIN).waitFor();
   const restore = await stack.refuse("clusters");
   await visit(page, "Clusters");
-  await page.getByText("The page tries again in 1 second.").waitFor();
+  await page.getByText("Trying again in 1 second.").waitFor();
   await restore();
-  await page.getByText("No cluster is onboarded yet.").waitFor();
+  await page.getByText("No clusters are onboarded yet.").waitFor();
 });
 
 test("the button of a dialog waits as long as the service asks for", async (t) => {

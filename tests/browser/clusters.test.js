@@ -73,11 +73,11 @@ test("the slots of a key lead to its clusters, and a cluster leads to its key", 
 test("a tenant without clusters and a deployment without the cluster API look different", async (t) => {
   const { page } = await stack.signIn(t, "admin@globex.example");
   await visit(page, "Clusters");
-  await page.getByText("No cluster is onboarded yet.").waitFor();
+  await page.getByText("No clusters are onboarded yet.").waitFor();
   await inspect(page, "no clusters");
   await visit(page, "User Management");
   await page.route("**/v1/clusters?*", (route) => route.continue({ url: `${stack.url}/v1/no-such-route` }));
   await visit(page, "Clusters");
-  await page.getByText("This deployment does not offer that.").waitFor();
+  await page.getByText("This deployment does not offer this feature.").waitFor();
   await inspect(page, "a deployment without clusters");
 });

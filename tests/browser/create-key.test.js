@@ -111,7 +111,7 @@ test("an administrator creates a key for a person found by name, with labels", a
   assert.deepEqual(await form.getByLabel("Role").locator("option").allTextContents(), ["Viewer", "Cluster Onboarding", "Editor"]);
   await form.getByText("More options").click();
   await form.getByLabel("Labels").fill("team-b, staging,");
-  await form.getByLabel("The holder of the key can rotate it").check();
+  await form.getByLabel("The holder of the key can rotate").check();
   await button(page, "Generate").click();
   const { sub } = await stack.validate(await copyKey(page));
   assert.equal(sub, "editor");
@@ -121,14 +121,14 @@ test("an administrator creates a key for a person found by name, with labels", a
   await keyRow(page, "for-somebody-else").getByText("team-b").waitFor();
 });
 
-test("the form warns of administrator keys and says what each role may do", async (t) => {
+test("the form warns about administrator keys and says what each role can do", async (t) => {
   const { page } = await stack.signIn(t, "admin@acme.example");
   await button(page, "Create key").click();
   const form = dialog(page);
   const warning = form.getByText("can do nearly anything in the tenant");
   for (const [role, power, isWarned] of [["Viewer", "read findings and clusters", false], ["Admin", "do everything", true], ["Cluster Onboarding", "onboard clusters and nothing else", false]]) {
     await form.getByLabel("Role").selectOption(role);
-    await form.getByText(`A key of this role can ${power}`).waitFor();
+    await form.getByText(`A key with this role can ${power}`).waitFor();
     assert.equal(await warning.count(), isWarned ? 1 : 0, role);
   }
   await form.getByLabel("Role").selectOption("Admin");

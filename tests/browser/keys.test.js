@@ -11,7 +11,7 @@ after(() => stack.stop());
 const names = (page) => page.getByRole("table", { name: "Access Keys" }).locator("a.name").allTextContents();
 const inDays = (days) => new Date(Date.now() + days * 86_400_000).toISOString();
 
-test("an administrator sees the keys of the tenant first, newest first, with their owners and what they are worth", async (t) => {
+test("an administrator sees the keys of the tenant first, newest first, with their owners, roles and statuses", async (t) => {
   await stack.globex.call("PUT", "/v1/users/ann", { role: "editor", name: "Ann", email: "ann@globex.example" });
   await stack.globex.createKey("ann", { name: "first", role: "editor", expires_at: inDays(6.9), max_clusters: 3, labels: ["team-a"] });
   await stack.globex.createKey("admin", { name: "second", role: "viewer", expires_in_days: 1 });
@@ -74,14 +74,14 @@ test("filters and the search are in the URL and survive a reload", async (t) => 
   await only("Nightly scan", "agents of prod");
   await page.getByLabel("Status").selectOption("Revoked");
   await page.getByText("No key matches.").waitFor();
-  await page.getByLabel("Status").selectOption("Not expired or revoked");
+  await page.getByLabel("Status").selectOption("Neither expired nor revoked");
   await only("Nightly scan", "agents of prod");
   await page.reload();
   await only("Nightly scan", "agents of prod");
   assert.equal(await page.getByLabel("Owner").inputValue(), "editor");
 });
 
-test("a search that must read on says how far it has come, and goes on by itself", async (t) => {
+test("a long search shows its progress and continues automatically", async (t) => {
   const { page } = await stack.signIn(t, "admin@acme.example");
   const empty = { items: [], examined: 1000, skipped: 0, next_cursor: "q1ZKLi1KVrJSSkwuyczPU9JRSs7PLShKLS4GAA" };
   await answerWith(page, "listTenantKeys", 200, { ...empty, skipped: 2, next_cursor: null });
@@ -96,7 +96,7 @@ test("a search that must read on says how far it has come, and goes on by itself
   await page.getByText("2 damaged records left out.").waitFor();
 });
 
-test("others see their own keys, open at once, and nobody sees another tenant's", async (t) => {
+test("users who are not administrators see only their own keys, and nobody sees another tenant's", async (t) => {
   await stack.acme.createKey("viewer", { name: "viewers-own", role: "viewer" });
   await stack.acme.createKey("editor", { name: "not-the-viewers", role: "viewer" });
   const { page } = await stack.signIn(t, "viewer@acme.example");
@@ -174,12 +174,12 @@ test("the page of a key shows its record, clusters and history, and follows each
   await inspect(page, "no such key");
 });
 
-test("a rotation shows both ends and then the new secret, and the old one works for the overlap", async (t) => {
+test("a rotation shows when both secrets end, then the new one, and the old one works for the overlap", async (t) => {
   const { access_key: old, expires_at } = await stack.acme.createKey("editor", { name: "turning", role: "editor", max_clusters: 2, expires_in_days: 90 });
   const { page, requests } = await stack.signIn(t, "admin@acme.example");
   await choose(page, keyRow(page, "turning"), "Rotate");
   const form = dialog(page);
-  await form.getByText("The old secret ends on").waitFor();
+  await form.getByText("The old secret stops working on").waitFor();
   const ends = async () => (await form.locator("form time").evaluateAll((times) => times.slice(1).map((time) => Date.parse(time.dateTime)))).map((end) => Math.round((end - Date.now()) / 3_600_000));
   assert.deepEqual(await ends(), [30 * 24, 24], "the new secret, then the old one");
   await form.getByLabel("Overlap").selectOption("7 days");
@@ -226,11 +226,11 @@ test("a found key is recognised and can be revoked, and is sent nowhere else", a
   await form.getByText("editor", { exact: true }).waitFor();
   await inspect(page, "a found key");
   await button(page, "Revoke it").click();
-  await form.getByText("This key is revoked already.").waitFor();
+  await form.getByText("This key is already revoked.").waitFor();
   assert.equal((await stack.validate(key)).code, "revoked");
   const sent = (await Promise.all(requests.map(async (request) => [new URL(request.url()).pathname, await requestText(request)]))).filter(([, text]) => text.includes(key));
   assert.deepEqual(sent.map(([path]) => path), ["/v1/access-keys/validate", "/v1/access-keys/revoke"]);
-  await form.getByRole("link", { name: "Show everything about this key" }).click();
+  await form.getByRole("link", { name: "Show details of this key" }).click();
   await page.getByRole("heading", { name: "leaked", exact: true }).waitFor();
   assert.ok(!(await kept(page)).includes(key));
 
@@ -242,11 +242,11 @@ test("a found key is recognised and can be revoked, and is sent nowhere else", a
   await form.getByText("it belongs to another tenant").waitFor();
   assert.equal(await form.getByText("elsewhere").count(), 0);
   await button(page, "Revoke it").click();
-  await form.getByText("This key is revoked already.").waitFor();
+  await form.getByText("This key is already revoked.").waitFor();
   assert.equal((await stack.validate(other.access_key)).code, "revoked");
 });
 
-test("what is said of a found key is said of the key that was checked", async (t) => {
+test("the result in Found a key? is always that of the key that was checked", async (t) => {
   const [first, second] = [await stack.acme.createKey("editor", { name: "found-first", role: "viewer" }), await stack.acme.createKey("viewer", { name: "found-second", role: "viewer" })];
   const { page } = await stack.signIn(t, "admin@acme.example");
   await button(page, "Found a key?").click();

@@ -1,4 +1,5 @@
-// The layout of the page in windows of all sizes, in forced colours and with large fonts, and the behaviour of its forms.
+// The layout of the page in windows of all sizes, in forced colours and with large fonts, and the behaviour of its
+// forms.
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
@@ -131,7 +132,7 @@ test("the text of a row is at the height of its buttons", async (t) => {
   for (const one of await row.getByRole("button").all()) assert.ok(Math.abs(middle(await box(one)) - name) < 1, `${name} ${middle(await box(one))}`);
 });
 
-// What is chosen must differ by more than its font weight.
+// The chosen option must differ by more than its font weight.
 const colours = (locator) => locator.evaluate((element) => {
   const { color, backgroundColor, borderBottomColor } = getComputedStyle(element);
   return { color, backgroundColor, borderBottomColor };
@@ -269,7 +270,7 @@ test("the text of inputs is at least 16 px high on a phone, so that the browser 
   }
 });
 
-test("everything to press on a phone is at least 44 px wide and high", async (t) => {
+test("every control on a phone is at least 44 px wide and high", async (t) => {
   const { page } = await stack.signIn(t, ADMIN, { viewport: { width: 360, height: 740 } });
   const check = async (name) => {
     // Links in a text are exempt (WCAG 2.2, 2.5.8), and for a radio button or checkbox, its label counts.

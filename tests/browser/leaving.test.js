@@ -117,7 +117,7 @@ for (const viewport of [{ width: 360, height: 640 }, { width: 320, height: 256 }
   }
 }
 
-test("after Back to the key, the keyboard goes on working in the dialog", async (t) => {
+test("after Back to the key, the keyboard still works in the dialog", async (t) => {
   const { page } = await signIn(t);
   await newKey(page, "Generate", "keyboard");
   for (let times = 0; times < 2; times++) {
@@ -184,7 +184,7 @@ test("the link from a found key to its record carries nothing of the key", async
   await dialog(page).getByLabel("Access key").fill(access_key);
   await button(page, "Check").click();
   const from = requests.length;
-  await page.getByRole("link", { name: "Show everything about this key" }).click();
+  await page.getByRole("link", { name: "Show details of this key" }).click();
   await view(page, "found-link").waitFor();
   assert.equal(fragment(page), `#keys/editor/${id}`);
   await isGone(page, requests, from, access_key);

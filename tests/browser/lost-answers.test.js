@@ -91,11 +91,11 @@ test("the search for a lost key and its revocation cannot be left while they run
   await toast(page, "The key lost-slowly is revoked");
 });
 
-test("when the request of Generate never arrived, the page finds out and lets the user go on", async (t) => {
+test("when the request of Generate never arrived, the page finds no key and lets the user continue", async (t) => {
   const { page } = await lose(t, "never-arrived", loseRequest);
   await button(page, "Check whether it exists").click();
   await dialog(page).getByText("No such key exists.", { exact: true }).waitFor();
-  await button(page, "Go on").click();
+  await button(page, "Continue").click();
   assert.equal(await dialog(page).getByText("may exist, but nobody has it").count(), 0);
   await button(page, "Cancel").click();
   await closed(page);
@@ -131,7 +131,7 @@ test("an earlier key of the same name is not offered for the one whose answer wa
   await newKey(page, "Generate", "same-name");
   const { jti } = await stack.validate(await copyKey(page));
   await button(page, "Close").click();
-  // A validation counts as use, which takes the key out of the question. The first key of this page is not used.
+  // A validation counts as use, so the key cannot be the lost one. The first key of this page is not used.
   await newKey(page, "Generate", "same-name-unused");
   await copyKey(page);
   await button(page, "Close").click();
@@ -141,7 +141,7 @@ test("an earlier key of the same name is not offered for the one whose answer wa
     await button(page, "Generate").click();
     await button(page, "Check whether it exists").click();
     await dialog(page).getByText("No such key exists.", { exact: true }).waitFor();
-    await button(page, "Go on").click();
+    await button(page, "Continue").click();
     await button(page, "Cancel").click();
     await closed(page);
   }
@@ -207,7 +207,7 @@ test("when the answer to Revoke is lost, the page says so and the list shows wha
     await route.abort();
   }, { times: 1 });
   await button(page, "Revoke").click();
-  await dialog(page).getByText("The request may have had its effect nevertheless.").waitFor();
+  await dialog(page).getByText("The request may still have taken effect.").waitFor();
   await keyRow(page, "lost-revocation").getByText("Revoked", { exact: true }).waitFor();
 });
 

@@ -1,4 +1,4 @@
-// What the tests do with the page and ask of it.
+// Helpers with which the tests use and read the page.
 
 import assert from "node:assert/strict";
 import { damageToken } from "./harness.js";

@@ -95,7 +95,7 @@ test("signing in again from Revoke brings back the reason", async (t) => {
   assert.equal((await record("editor", id)).revoked_reason, "leaked in a log");
 });
 
-test("what one user entered is not shown to another who signs in, and is gone for both", async (t) => {
+test("the values that one user entered are not shown to another who signs in, and are then gone for both", async (t) => {
   const { page } = await signIn(t);
   await WAYS.Generate.open(page, "private-draft");
   await damageToken(page);
@@ -115,7 +115,7 @@ test("what one user entered is not shown to another who signs in, and is gone fo
   assert.equal(await dialog(page).count(), 0);
 });
 
-test("the fields are used once: a later reload does not open the form again", async (t) => {
+test("the fields are restored once: a later reload does not open the form again", async (t) => {
   const { page } = await signIn(t);
   await WAYS.Generate.open(page, "used-once");
   await signInAgain(page, "Generate");
@@ -149,7 +149,7 @@ async function carriedBySignIn(page) {
 }
 
 for (const way of ["Generate", "Rotate"]) {
-  test(`when the session ends beside the result of ${way}, the key is neither lost nor stored`, async (t) => {
+  test(`when the session ends while the result of ${way} is shown, the key is neither lost nor stored`, async (t) => {
     const { page, requests } = await signIn(t, { place: "#keys" });
     await WAYS[way].open(page, `ended-${way}`);
     const end = await endSessionLater(page);

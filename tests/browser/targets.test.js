@@ -80,7 +80,7 @@ test("a list of keys on the screen follows when its owner is demoted and deactiv
   await keyRow(page, "watched").getByText("Editor key, limited to Viewer", { exact: true }).waitFor();
   await choose(page, row, "Deactivate");
   await button(page, "Deactivate").click();
-  await toast(page, "on-screen is now inactive");
+  await toast(page, "on-screen is now deactivated");
   await button(page, "Deactivated Users").click();
   await row.getByRole("button", { name: /^Access keys of / }).click();
   await keyRow(page, "watched").getByText("Suspended: owner deactivated", { exact: true }).waitFor();
@@ -152,7 +152,7 @@ test("revoking one of two keys of one name revokes that one", async (t) => {
 const ACTIONS = [
   { item: "Revoke", busy: "Revoking…", place: "#keys?q=slow-revoke", url: "**/access-keys/*", row: (page) => keyRow(page, "slow-revoke"), done: "The key slow-revoke is revoked" },
   { item: "Revoke all keys", submit: "Revoke all", busy: "Revoking…", url: "**/access-keys", done: "All keys of slow-revoke-all are revoked" },
-  { item: "Deactivate", busy: "Deactivating…", done: "slow-deactivate is now inactive" },
+  { item: "Deactivate", busy: "Deactivating…", done: "slow-deactivate is now deactivated" },
   { item: "Change role", submit: "Save", busy: "Saving…", done: "slow-change is now Editor", fill: (page) => dialog(page).getByRole("radio", { name: /^Editor/ }).check() },
   { item: "Delete", busy: "Deleting…", done: "slow-delete is deleted" },
 ];

@@ -59,9 +59,9 @@ for (const how of ["moves", "replaces"]) {
     await choose(page, keyRow(page, name), "Rotate");
     await dialog(page).getByLabel("Overlap").selectOption("0");
     await dialog(page).getByText("Everything that uses the old secret stops working immediately.").waitFor();
-    assert.doesNotMatch(await text(), /The old secret ends on/);
+    assert.doesNotMatch(await text(), /The old secret stops working on/);
     await dialog(page).getByLabel("Overlap").selectOption("604800");
-    await dialog(page).getByText("The old secret ends on").waitFor();
+    await dialog(page).getByText("The old secret stops working on").waitFor();
     assert.doesNotMatch(await text(), /Everything that uses the old secret/);
     await button(page, "Cancel").click();
     await choose(page, keyRow(page, name), "Change");
@@ -191,7 +191,7 @@ test("in a page whose translator replaces texts, a user's new role and status ar
   assert.equal(await row.getByText("Viewer", { exact: true }).count(), 0);
   await choose(page, row, "Deactivate");
   await button(page, "Deactivate").click();
-  await toast(page, "is now inactive");
+  await toast(page, "is now deactivated");
   await page.getByText("No user matches", { exact: false }).waitFor();
   await button(page, "Deactivated Users").click();
   await row.getByText("Deactivated", { exact: true }).waitFor();

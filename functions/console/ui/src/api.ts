@@ -21,13 +21,13 @@ export class ApiError extends Error {
     message: string,
     readonly status = 0,
     readonly fields: Record<string, string> = {},
-    /** How many seconds to wait before the next attempt, as far as the service says so. */
+    /** How many seconds to wait before the next attempt, if the service says so. */
     readonly retryAfter?: number,
   ) {
     super(message);
   }
 
-  /** Whether the request may have had its effect although it failed. */
+  /** Whether the request may have taken effect although it failed. */
   get isUncertain(): boolean {
     return this.status === 0 || this.status >= 500;
   }
@@ -108,7 +108,7 @@ async function request<T>(path: string, options: RequestInit & { headers: Header
 
 /** Messages for errors that contain no `detail`, because API Gateway or a proxy made them. */
 const WITHOUT_DETAIL: Record<number, string> = {
-  404: "this deployment does not offer that",
+  404: "this deployment does not offer this feature",
   429: "too many requests: wait a moment and try again",
   431: "the browser sends too many cookies: delete the cookies of this site and of its parent domain, then reload the page",
   494: "the browser sends too many cookies: delete the cookies of this site and of its parent domain, then reload the page",
@@ -134,7 +134,7 @@ function sentence(text: string): string {
 }
 
 export function message(error: unknown): string {
-  return error instanceof ApiError ? error.message : "Something went wrong in this page. Reload it and try again.";
+  return error instanceof ApiError ? error.message : "Something went wrong on this page. Reload it and try again.";
 }
 
 /**

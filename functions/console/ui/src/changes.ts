@@ -1,4 +1,4 @@
-// Changes that the user has made in the page. Every list that is shown takes them over.
+// Changes that the user has made in the page. Every list on the screen applies them.
 
 import type { Key, User } from "./api";
 
@@ -7,7 +7,7 @@ export type Change =
   | { what: "new-key"; key: Key }
   /** Keys of a user may have changed: for example, all of them were revoked. */
   | { what: "keys-of"; userId: string }
-  /** A request failed, but may have had its effect. */
+  /** A request failed, but may have taken effect. */
   | { what: "unknown" }
   | { what: "user"; user: User }
   | { what: "deleted-user"; id: string }

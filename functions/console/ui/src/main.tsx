@@ -20,7 +20,7 @@ import { AnnouncementContext, Announcements } from "./parts/toast";
 import { Users } from "./views/users";
 
 const TOAST_MS = 6000;
-/** How often statuses and times are shown anew. */
+/** How often statuses and times are updated. */
 const TICK_MS = 30_000;
 const SIGNED_OUT = "You are signed out of this page.";
 
@@ -39,7 +39,7 @@ function explain(error: unknown): string {
 /** Tells the other windows of this browser that the user has signed out. */
 const signOuts = new BroadcastChannel("access-keys.sign-out");
 
-// A page that the browser has kept from before a sign-in or a sign-out would show what is no longer true.
+// The browser may restore the page in its state from before a sign-in or a sign-out.
 addEventListener("pageshow", (event) => event.persisted && location.reload());
 
 type Me = User & { limits: Limits };
@@ -171,7 +171,7 @@ function SignedIn({ token, me, error, setMe, onSignIn, onSignOut }: SignedInProp
     if (error) say(error);
   }, [error]);
   useNavigation(title, place);
-  // A place that the guard allows to be left closes the dialog.
+  // When the guard lets the user leave a place, the dialog closes.
   const where = place.path.join("/");
   const before = useRef(where);
   useEffect(() => {

@@ -1,6 +1,6 @@
 // Sign-in by Authorization Code with PKCE (RFC 6749, RFC 7636, OpenID Connect Core 1.0), and sign-out by OpenID Connect
-// RP-Initiated Logout 1.0. Tokens are never stored. During a redirect, the browser stores the verifier, which is useless
-// without the code, and the place to return to.
+// RP-Initiated Logout 1.0. Tokens are never stored. During a redirect, the browser stores the verifier, which is
+// useless without the code, and the place to return to.
 
 import * as oauth from "oauth4webapi";
 
@@ -48,13 +48,14 @@ export async function loadSettings(): Promise<Settings> {
 }
 
 /**
- * Redirects the browser to the identity provider. With `none`, the sign-in is silent: it succeeds only if the provider has
- * a session, and otherwise returns without showing anything. With `login`, the provider asks even if it has a session.
+ * Redirects the browser to the identity provider. With `none`, the sign-in is silent: it succeeds only if the provider
+ * has a session, and otherwise returns without showing anything. With `login`, the provider asks even if it has a
+ * session.
  */
 export async function beginSignIn(settings: Settings, prompt?: "none" | "login"): Promise<void> {
   const isSilent = prompt === "none";
   const provider = await discover(settings);
-  if (!provider.authorization_endpoint) throw new SignInError("The identity provider has no sign-in page.");
+  if (!provider.authorization_endpoint) throw new SignInError("The identity provider has no authorization endpoint. Ask the operator to check OidcIssuer.");
   const pending: Pending = {
     verifier: oauth.generateRandomCodeVerifier(),
     state: oauth.generateRandomState(),
@@ -98,8 +99,8 @@ export function isReturning(): boolean {
 }
 
 /**
- * Exchanges the response in the URL for tokens, and returns to the place where the sign-in began. Clears the address bar
- * and the stored verifier. Undefined if a silent sign-in was not possible.
+ * Exchanges the response in the URL for tokens, and returns to the place where the sign-in began. Clears the address
+ * bar and the stored verifier. Undefined if a silent sign-in was not possible.
  */
 export async function finishSignIn(settings: Settings): Promise<Tokens | undefined> {
   const returned = new URL(location.href);
@@ -143,8 +144,8 @@ function audiences(token: string, { client_id }: Settings): string[] {
 }
 
 /**
- * Ends the identity provider's session, which leaves the page. Returns false if the provider offers no way to do that, or
- * cannot be reached.
+ * Ends the identity provider's session, which leaves the page. Returns false if the provider offers no way to do that,
+ * or cannot be reached.
  */
 export async function endSession(settings: Settings, idHint: string | undefined): Promise<boolean> {
   // Without this, the next load of the page would sign the user in again.
@@ -198,6 +199,6 @@ function reason(error: unknown): string {
     if (error.error === "access_denied") return "You are not signed in: the sign-in was cancelled or refused.";
     return `The identity provider refused the sign-in: ${error.error_description ?? error.error}.`;
   }
-  if (error instanceof TypeError) return "The identity provider's token endpoint cannot be reached. Try again in a moment. If this stays so, ask the operator to check OidcTokenOrigin, and whether the endpoint allows this origin (CORS).";
-  return "The identity provider's response does not match this sign-in. Check that the clock of this computer is right, and sign in again.";
+  if (error instanceof TypeError) return "The identity provider's token endpoint cannot be reached. Try again in a moment. If the error persists, ask the operator to check OidcTokenOrigin and the CORS settings of the endpoint.";
+  return "The identity provider's response does not match this sign-in. Check the clock of this computer, and sign in again.";
 }

@@ -36,7 +36,7 @@ interface Guard {
   isInDraft: boolean;
 }
 
-/** What keeps the user here. The last one speaks. */
+/** The reasons to stay at this place. The last one asks the user. */
 const guards: Guard[] = [];
 let isLeaving = false;
 
@@ -71,13 +71,13 @@ export function usePlace(): Place {
 }
 
 /**
- * While `isSet`, the page cannot be left by Back, by another address or by a reload. Instead, `onLeave` is called. What is
- * kept in the draft of a form is not lost by a new sign-in.
+ * While `isSet`, Back and other addresses call `onLeave` instead of leaving, and the browser asks before a reload. With
+ * `isKept`, the user can still sign in again, because the draft of the form keeps the values.
  */
 export function useGuard(isSet: boolean, onLeave: () => void, isKept?: "kept in the draft"): void {
   const latest = useRef(onLeave);
   latest.current = onLeave;
-  // Not an effect, which would run only after the next paint: until then, Back would lose a new key.
+  // A layout effect, because an effect runs only after the next paint. Until then, Back would lose a new key.
   useLayoutEffect(() => {
     if (!isSet) return;
     const guard = { ask: () => latest.current(), isInDraft: isKept !== undefined };

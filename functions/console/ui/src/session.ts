@@ -22,6 +22,6 @@ export const SessionContext = createContext<Session | undefined>(undefined);
 
 export function useSession(): Session {
   const session = useContext(SessionContext);
-  if (!session) throw new Error("a view of the signed-in page outside of it");
+  if (!session) throw new Error("useSession was called outside of the signed-in page");
   return session;
 }

@@ -37,7 +37,7 @@ export function ChangeKey({ spec, onClose }: { spec: ChangeKeySpec; onClose(): v
   const save = (event: Event) => {
     event.preventDefault();
     const found: Errors = {};
-    if (late) found.expires_at = "Choose a time from now to the current expiry. To extend a key, rotate it.";
+    if (late) found.expires_at = "Choose a time between now and the current expiry. To extend a key, rotate it.";
     if (!(/^\d+$/.test(fields.clusters) && Number(fields.clusters) >= 1 && Number(fields.clusters) <= most)) found.max_clusters = `Must be a whole number from 1 to ${most}.`;
     if (show(found)) return;
     const change: KeyChange = {
@@ -71,8 +71,8 @@ export function ChangeKey({ spec, onClose }: { spec: ChangeKeySpec; onClose(): v
         </Field>
         <Field
           label="Expires at (UTC)"
-          error={errors.expires_at ?? (late ? "Choose a time from now to the current expiry. To extend a key, rotate it." : undefined)}
-          hint={earlier ? <><span>All secrets of the key stop working on </span><Moment at={earlier} />{key.self_rotate && <span> The holder may no longer rotate the key.</span>}</> : "The expiry can only become earlier. To extend a key, rotate it."}
+          error={errors.expires_at ?? (late ? "Choose a time between now and the current expiry. To extend a key, rotate it." : undefined)}
+          hint={earlier ? <><span>All secrets of the key stop working on </span><Moment at={earlier} />{key.self_rotate && <span> The holder can no longer rotate the key.</span>}</> : "The expiry can only become earlier. To extend a key, rotate it."}
         >
           {(props) => <input {...props} type="datetime-local" value={fields.expiry} min={toInput(new Date())} max={expiry} onInput={(e) => edit({ expiry: e.currentTarget.value })} />}
         </Field>
@@ -80,7 +80,7 @@ export function ChangeKey({ spec, onClose }: { spec: ChangeKeySpec; onClose(): v
           <Field
             label="Maximum number of clusters"
             error={errors.max_clusters}
-            hint={`At most ${most}, the limit signed into the key. The key has connected ${count(key.clusters_used, "cluster")}, which stay connected.`}
+            hint={`At most ${most}, the limit ${most === key.signed_max_clusters ? "signed into the key" : "of this deployment"}. ${count(key.clusters_used, "cluster")} onboarded with the key will stay connected.`}
           >
             {(props) => <input {...props} type="number" inputMode="numeric" min={1} max={most} value={fields.clusters} onInput={(e) => edit({ clusters: e.currentTarget.value })} />}
           </Field>

@@ -27,7 +27,7 @@ export interface CreateKeySpec {
 }
 
 interface Fields {
-  /** Null until an administrator has chosen a person. */
+  /** Null after an administrator has typed a name, until they choose a person. */
   owner: User | null;
   name: string;
   expiration: Expiration;
@@ -46,7 +46,7 @@ interface Lost {
   name: string;
 }
 
-/** The ids of the keys that this page has received. Their answers were not lost. */
+/** The ids of the keys that this page has received. None of them is the lost key. */
 const received = new Set<string>();
 
 export function CreateKey({ spec, onClose }: { spec: CreateKeySpec; onClose(): void }) {
@@ -116,7 +116,7 @@ function Form({ spec, onCreated, onClose }: { spec: CreateKeySpec; onCreated(key
         {spec.owner || !can(me, "access-keys:manage") ? (
           <p class="hint">For {userTitle(owner ?? me)}</p>
         ) : (
-          <Field label="Owner" isRequired error={errors.owner} hint="The key carries the rights of its owner, never more.">
+          <Field label="Owner" isRequired error={errors.owner} hint="The key can never do more than its owner.">
             {(props) => <PersonPicker {...props} text={owner ? userTitle(owner) : ""} onPick={(user) => change({ owner: user ?? null }, "owner")} />}
           </Field>
         )}
@@ -165,7 +165,7 @@ function More({ fields, errors, onChange }: { fields: Fields; errors: Errors; on
       </Field>
       <label class="option">
         <input type="checkbox" checked={fields.selfRotate} onChange={(e) => onChange({ selfRotate: e.currentTarget.checked })} />
-        <span>The holder of the key can rotate it, and so extend it, without signing in.</span>
+        <span>The holder of the key can rotate and extend it without signing in.</span>
       </label>
     </Fold>
   );
@@ -179,7 +179,7 @@ function check({ owner, name, role, clusters, labels }: Fields, mostClusters: nu
   if (canOnboard(role) && !(/^\d+$/.test(clusters) && Number(clusters) >= 1 && Number(clusters) <= mostClusters)) {
     found.max_clusters = `Must be a whole number from 1 to ${mostClusters}.`;
   }
-  if (labelsOf(labels).length > 10) found.labels = "Must be at most 10 labels.";
+  if (labelsOf(labels).length > 10) found.labels = "Enter at most 10 labels.";
   return found;
 }
 
@@ -208,7 +208,7 @@ function LostKey({ lost: { owner, name }, onResolved }: { lost: Lost; onResolved
     if (keys.length === 0) say("No such key exists");
   });
   const revoke = (key: Key) => send(async () => {
-    await api.delete(`${keyPath(key)}?reason=${encodeURIComponent("its secret was lost when it was created")}`);
+    await api.delete(`${keyPath(key)}?reason=${encodeURIComponent("the response that contained its secret was lost")}`);
     publish({ what: "key", key: { ...key, status: "revoked" } });
     say(`The key ${name} is revoked`);
     onResolved(true);
@@ -226,7 +226,7 @@ function LostKey({ lost: { owner, name }, onResolved }: { lost: Lost; onResolved
       {error && <p class="error" role="alert">{error}</p>}
       <div class="buttons">
         {!found?.length && <button key="look" type="button" aria-disabled={isBlocked} onClick={look}>Check whether it exists</button>}
-        {found?.length === 0 && <button key="done" type="button" onClick={() => onResolved(false)}>Go on</button>}
+        {found?.length === 0 && <button key="done" type="button" onClick={() => onResolved(false)}>Continue</button>}
       </div>
     </section>
   );

@@ -24,9 +24,9 @@ export function DeleteCluster({ spec: { cluster, keys }, onClose }: { spec: Dele
   return (
     <Confirm title={`Delete ${cluster.name}?`} action="Delete" busy="Deleting…" isDestructive onConfirm={remove} onClose={onClose}>
       <p>Onboarded <Time at={cluster.created_at} />, last seen <Time at={cluster.last_seen_at} />.</p>
-      <p>{keys.length > 0 ? "The cluster and its nodes are removed, and each of these keys may connect one more cluster:" : "The cluster and its nodes are removed."}</p>
+      <p>{keys.length > 0 ? "The cluster and its nodes are removed, and a slot of each of these keys becomes free:" : "The cluster and its nodes are removed."}</p>
       <ul>{keys.map((name) => <li key={name}>{name}</li>)}</ul>
-      <p>Agents that still run there must be onboarded again.</p>
+      <p>Agents that still run in the cluster must be onboarded again.</p>
     </Confirm>
   );
 }

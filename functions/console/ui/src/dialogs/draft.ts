@@ -1,4 +1,5 @@
-// What the user has entered into an open form. It survives a new sign-in in sessionStorage. It never contains a key.
+// The values that the user has entered into an open form. During a new sign-in, sessionStorage keeps them. They never
+// contain a key.
 
 import { useEffect, useState } from "preact/hooks";
 import type { Opened } from ".";
@@ -6,7 +7,7 @@ import type { Opened } from ".";
 const DRAFT = "access-keys.draft";
 
 interface Draft {
-  /** The user who has entered it. Nobody else gets it. */
+  /** The user who entered the values. They are restored only for this user. */
   user: string;
   dialog: Opened;
   fields: unknown;

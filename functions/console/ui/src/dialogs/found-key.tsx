@@ -1,4 +1,4 @@
-// The dialog "Found a key?": says whose a key is, and revokes it. The key is sent only to validate and to revoke.
+// The dialog "Found a key?": shows who owns a key, and revokes it. The key is sent only to validate and to revoke.
 
 import { useState } from "preact/hooks";
 import { type Verdict, revokePresentedKey, validateKey } from "../api";
@@ -18,10 +18,10 @@ export interface FoundKeySpec {
 const REFUSED: Record<string, string> = {
   invalid: "This is not a working key. If you pasted only part of a key, paste all of it: the complete key may still work.",
   expired: "This key has expired. Nobody can use it.",
-  superseded: "This key was rotated, and this secret no longer works. The new secret does.",
-  revoked: "This key is revoked already. Nobody can use it.",
-  owner_inactive: "The owner of this key is deactivated. The key works again if the owner is reactivated.",
-  forbidden: "This key works, but it belongs to another tenant or has no permissions left.",
+  superseded: "A rotation has replaced this secret, and it no longer works. The key may still work with its new secret.",
+  revoked: "This key is already revoked. Nobody can use it.",
+  owner_inactive: "The owner of this key is deactivated or deleted. If a deactivated owner is reactivated, the key may work again.",
+  forbidden: "This key is valid, but it belongs to another tenant, or its owner's role excludes the role of the key.",
 };
 
 interface Owner {
@@ -117,7 +117,7 @@ function Result({ of: { key, verdict }, onLeave }: { of: Checked; onLeave(): voi
           {verdict.active && <div><dt>Role</dt><dd>{ROLE_NAMES[verdict.role]}</dd></div>}
         </dl>
       )}
-      {mayShow && <p><a href={keyHref({ user_id: owner.sub, id: owner.jti })} onClick={onLeave}>Show everything about this key</a></p>}
+      {mayShow && <p><a href={keyHref({ user_id: owner.sub, id: owner.jti })} onClick={onLeave}>Show details of this key</a></p>}
     </>
   );
 }

@@ -16,7 +16,7 @@ const ONCE = "This access key will only be shown once. Copy it now and store it 
 /** Shown instead of a hidden key, so that the document does not contain the key. */
 const MASK = "•".repeat(40);
 
-/** What a dialog knows about its new key. Until the key is copied, only the user can decide to lose it. */
+/** The state of a dialog with a new key. Until the key is copied, the user must confirm that it will be lost. */
 export function useNewKey(onClose: () => void) {
   const [key, setKey] = useState<CreatedKey>();
   const [isKept, setKept] = useState(false);
@@ -99,7 +99,7 @@ export function NewKey({ created, state, children }: { created: CreatedKey; stat
       {children}
       <Uses of={created} />
       {state.isWarned ? (
-        <Warning text="You have not copied the key. Nobody can show it again." back="Back to the key" leave="Close without the key" onBack={() => state.setWarned(false)} onLeave={state.discard} />
+        <Warning text="You have not copied the key. It cannot be shown again." back="Back to the key" leave="Close without the key" onBack={() => state.setWarned(false)} onLeave={state.discard} />
       ) : (
         <footer>
           <button ref={closeButton} type="button" class={state.isKept ? "primary" : undefined} onClick={state.close}>Close</button>
@@ -118,7 +118,7 @@ interface WarningProps {
   onLeave(): void;
 }
 
-/** In the place of a dialog's buttons: asks before something is lost. */
+/** Replaces the buttons of a dialog, and asks the user before something is lost. */
 export function Warning({ text, back, leave, onBack, onLeave }: WarningProps) {
   const button = useRef<HTMLButtonElement>(null);
   useEffect(() => button.current?.focus(), []);

@@ -18,7 +18,7 @@ const withReason = (path: string, reason: string) => (reason.trim() ? `${path}?r
 
 function Reason({ value, onInput }: { value: string; onInput(value: string): void }) {
   return (
-    <Field label="Reason (optional)" hint="The audit trail keeps it. Never enter a key.">
+    <Field label="Reason (optional)" hint="Recorded in the audit trail. Do not enter a key.">
       {(props) => <input {...props} value={value} maxLength={200} autocomplete="off" onInput={(e) => onInput(e.currentTarget.value)} />}
     </Field>
   );
@@ -39,7 +39,7 @@ export function RevokeKey({ spec, onClose }: { spec: { what: "revoke-key"; key: 
       <WhichKey of={key} />
       <p>Everything that uses this key stops working immediately. The key can {ROLE_POWERS[key.effective_role ?? key.role]}.</p>
       <p>Last used: <Time at={key.last_used_at} none="never" />.</p>
-      <p>{key.clusters_used > 0 && `${count(key.clusters_used, "cluster")} onboarded with it stay connected. `}This cannot be undone.</p>
+      <p>{key.clusters_used > 0 && `${count(key.clusters_used, "cluster")} onboarded with it will stay connected. `}This cannot be undone.</p>
       <Reason value={reason} onInput={(reason) => setFields({ reason })} />
     </Confirm>
   );
@@ -58,7 +58,7 @@ export function RevokeAll({ spec, onClose }: { spec: { what: "revoke-all"; user:
   return (
     <Confirm title={`Revoke all keys of ${userName(user)}?`} action="Revoke all" busy="Revoking…" isDestructive onConfirm={revoke} onClose={onClose}>
       <WhichUser of={user} />
-      <p>Every access key that this user has now is refused immediately. The user can still sign in and create new keys. This cannot be undone.</p>
+      <p>All access keys that this user has now stop working immediately. An active user can still sign in and create new keys. This cannot be undone.</p>
       <Reason value={reason} onInput={(reason) => setFields({ reason })} />
     </Confirm>
   );

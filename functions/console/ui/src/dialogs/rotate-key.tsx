@@ -1,4 +1,4 @@
-// The dialog to rotate a key: the form with both ends, and then the new key.
+// The dialog to rotate a key: the form, which says when the old and the new secret end, and then the new key.
 
 import { useState } from "preact/hooks";
 import { ApiError, type CreatedKey, type Key, type KeyRole, type Rotation, keyPath, message } from "../api";
@@ -30,7 +30,7 @@ interface Fields {
   clusters: string;
   overlap: string;
   selfRotate: boolean;
-  /** Whether a response was lost, so that nobody may have the new secret. */
+  /** Whether a response was lost, so that a new secret may exist that nobody has. */
   isLost: boolean;
   /** Without the same idempotency key, a repeated request would end the secret that is in use. */
   lastRequest: { body: string; idempotencyKey: string };
@@ -103,23 +103,23 @@ function Form({ title, spec, onRotated, onClose }: { title: string; spec: Rotate
           )}
         </Field>
         {key.superseded_until && new Date(key.superseded_until) > new Date() && (
-          <p class="notice warn">The overlap of the previous rotation has not ended. This rotation ends the oldest secret immediately.</p>
+          <p class="notice warn">The overlap of the previous rotation has not ended. If you rotate now, the oldest secret stops working immediately.</p>
         )}
         <RoleField roles={roles} value={role} error={errors.role} onChange={(role) => setFields({ role })} />
         {canOnboard(role) && (
-          <Field label="Maximum number of clusters" error={errors.max_clusters} hint={`At most ${key.max_clusters}, as the key allows now.`}>
+          <Field label="Maximum number of clusters" error={errors.max_clusters} hint={`At most ${key.max_clusters}, the current limit of the key.`}>
             {(props) => <input {...props} type="number" inputMode="numeric" min={1} max={key.max_clusters} value={clusters} onInput={(e) => { setFields({ clusters: e.currentTarget.value }); clear("max_clusters"); }} />}
           </Field>
         )}
         <label class="option">
           <input type="checkbox" checked={fields.selfRotate} onChange={(e) => setFields({ selfRotate: e.currentTarget.checked })} />
-          <span>The holder of the key can rotate it, and so extend it, without signing in.</span>
+          <span>The holder of the key can rotate and extend it without signing in.</span>
         </label>
         {error && <p key={error} class="error" role="alert">{error}</p>}
         {isLost && <p class="notice warn">No response arrived. The key may have been rotated, but nobody has its new secret. Rotate again with the same values to get it; this does not rotate the key twice.</p>}
         {isWarned ? (
           <Warning
-            text="The key may have been rotated, and nobody has its new secret. If you close this dialog, rotate the key again later."
+            text="The key may have been rotated, and nobody has its new secret. If you close this dialog and rotate the key again later, the secret that is in use may stop working immediately."
             back="Back"
             leave="Close"
             onBack={() => setWarned(false)}
@@ -141,5 +141,5 @@ function OldEnd({ of: key, overlap, expiration: { choice, at } }: { of: Key; ove
   if (overlap === 0) return <Text of="Everything that uses the old secret stops working immediately." />;
   const next = choice === "custom" ? fromInput(at) : inSeconds(choice * DAY);
   const ends = [inSeconds(overlap), new Date(key.expires_at), ...(next ? [next] : [])].map((end) => end.getTime());
-  return <><span>The old secret ends on </span><Moment at={new Date(Math.min(...ends))} /><span>.</span></>;
+  return <><span>The old secret stops working on </span><Moment at={new Date(Math.min(...ends))} /><span>.</span></>;
 }

@@ -28,7 +28,7 @@ function useChange({ spec: { user }, onClose }: Props) {
 export function Permissions({ spec: { user }, onClose }: Props) {
   return (
     <Dialog title={`Permissions of ${userName(user)}`} onClose={onClose}>
-      <p>{ROLE_NAMES[user.role]}: can {ROLE_POWERS[user.role]}. A key of this user never has more than these permissions.</p>
+      <p>{ROLE_NAMES[user.role]}s can {ROLE_POWERS[user.role]}. A key of this user never has more than these permissions.</p>
       <ul class="permissions">
         {permissions(user).map(({ name, meaning }) => <li key={name}>{meaning} <code>{name}</code></li>)}
       </ul>
@@ -53,7 +53,7 @@ export function ChangeRole(props: Props) {
           </label>
         ))}
       </fieldset>
-      <p class="hint">Existing keys follow immediately: a key never has more rights than its owner.</p>
+      <p class="hint">A lower role also limits existing keys immediately, because a key can never do more than its owner.</p>
     </Confirm>
   );
 }
@@ -65,11 +65,11 @@ export function ChangeStatus(props: Props) {
   const action = isActive ? "Deactivate" : "Reactivate";
   const status = isActive ? "inactive" : "active";
   return (
-    <Confirm title={`${action} ${userName(user)}?`} action={action} busy={isActive ? "Deactivating…" : "Reactivating…"} isDestructive={isActive} onConfirm={() => change({ status }, `is now ${status}`)} onClose={props.onClose}>
+    <Confirm title={`${action} ${userName(user)}?`} action={action} busy={isActive ? "Deactivating…" : "Reactivating…"} isDestructive={isActive} onConfirm={() => change({ status }, isActive ? "is now deactivated" : "is now active")} onClose={props.onClose}>
       <WhichUser of={user} />
       <p>
         {isActive
-          ? "The user cannot sign in, and every access key of the user stops working immediately, until the user is reactivated. Clusters that are onboarded stay connected."
+          ? "All access keys of this user stop working immediately, and the user can no longer sign in. Reactivating the user reverses both. Onboarded clusters stay connected."
           : "The user can sign in again, and access keys that have neither expired nor been revoked work again."}
       </p>
     </Confirm>
@@ -87,7 +87,7 @@ export function DeleteUser({ spec: { user }, onClose }: Props) {
   return (
     <Confirm title={`Delete ${userName(user)}?`} action="Delete" busy="Deleting…" isDestructive onConfirm={remove} onClose={onClose}>
       <WhichUser of={user} />
-      <p>The account is deleted, and all of its access keys are revoked immediately and permanently. Clusters that are onboarded stay connected.</p>
+      <p>The user can no longer sign in, and all access keys of this user are revoked immediately and permanently. Onboarded clusters stay connected.</p>
     </Confirm>
   );
 }

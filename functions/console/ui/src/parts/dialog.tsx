@@ -95,7 +95,7 @@ export function useRequest() {
       await request();
     } catch (failure) {
       const isUncertain = failure instanceof ApiError && failure.isUncertain;
-      setError(onFailure ? onFailure(failure) : message(failure) + (isUncertain ? " The request may have had its effect nevertheless." : ""));
+      setError(onFailure ? onFailure(failure) : message(failure) + (isUncertain ? " The request may still have taken effect." : ""));
       if (isUncertain) publish({ what: "unknown" });
       if (failure instanceof ApiError && failure.retryAfter) setWait(Math.ceil(failure.retryAfter));
     }

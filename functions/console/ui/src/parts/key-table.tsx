@@ -11,7 +11,7 @@ import { Text } from "./text";
 import { Ago } from "./time";
 
 /**
- * Takes over a change in a list of keys. Without `owner`, the list contains the keys of everybody. Only the service knows
+ * Applies a change to a list of keys. Without `owner`, the list contains the keys of everybody. Only the service knows
  * whether a filtered list contains a new key.
  */
 export function takeKeys(owner: string | undefined, isFiltered: boolean) {

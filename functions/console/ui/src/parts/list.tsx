@@ -48,7 +48,7 @@ interface PageOfList {
 interface Options<T> {
   /** The number of rows of a page. */
   size: number;
-  /** Takes over a change: returns the new items, or `reload`. */
+  /** Applies a change: returns the new items, or `reload`. */
   take(change: KnownChange, items: T[]): T[] | "reload";
 }
 
@@ -158,9 +158,9 @@ export function Placeholder({ list, empty, what = "records" }: PlaceholderProps)
   const notes = [
     isLoading && isLong ? `Searched ${searched.toLocaleString("en-US")} ${what} so far…` : "",
     !isLoading && isLong && rows.length === 0 ? `Searched ${searched.toLocaleString("en-US")} ${what}.` : "",
-    skipped ? `${count(skipped, "damaged record")} left out. The log of the service names them.` : "",
+    skipped ? `${count(skipped, "damaged record")} left out. See the service's log for details.` : "",
   ].filter(Boolean).join(" ");
-  // Always there, because screen readers announce only changes of a live region that they know.
+  // Always rendered, because screen readers announce changes only in a live region that already exists.
   return (
     <div role="status">
       {rows.length === 0 && (isLoading ? <Skeleton /> : <p key={empty} class="placeholder">{empty}</p>)}
@@ -169,7 +169,7 @@ export function Placeholder({ list, empty, what = "records" }: PlaceholderProps)
   );
 }
 
-/** Why a request failed. Tries again by itself when the service has said when. */
+/** Shows why a request failed. If the service has said when to try again, does so automatically. */
 export function Problem({ error: { text, retryAfter }, reload }: { error: Failure; reload(): void }) {
   const [left, setLeft] = useState(retryAfter ?? 0);
   useEffect(() => {
@@ -178,14 +178,14 @@ export function Problem({ error: { text, retryAfter }, reload }: { error: Failur
     return () => clearTimeout(timer);
   }, [left, retryAfter]);
   const again = (event: Event) => {
-    // The button will be gone. The focus must not be lost with it.
+    // The button disappears, so the focus moves first.
     (event.currentTarget as HTMLElement).closest<HTMLElement>("[data-focus], dialog")?.focus();
     reload();
   };
   return (
     <div class="placeholder" role="alert">
       <p><Text of={text} /></p>
-      {retryAfter !== undefined && <p class="hint" aria-live="off"><Text of={`The page tries again in ${count(left, "second")}.`} /></p>}
+      {retryAfter !== undefined && <p class="hint" aria-live="off"><Text of={`Trying again in ${count(left, "second")}.`} /></p>}
       <button type="button" onClick={again}>Try again</button>
     </div>
   );

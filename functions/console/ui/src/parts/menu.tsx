@@ -17,7 +17,7 @@ export function Menu({ label, items }: { label: string; items: MenuItem[] }) {
   /** Whether the menu was open when the pointer went down on the button. The browser closes the menu before the click. */
   const wasOpen = useRef(false);
 
-  // The menu does not move with its button. When the page scrolls or rows above grow, it would stand beside another row.
+  // The menu does not move with its button. When the page scrolls or rows above grow, it would be next to another row.
   useEffect(() => {
     if (!isOpen) return;
     const leave = (event: Event) => {

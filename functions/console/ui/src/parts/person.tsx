@@ -11,7 +11,7 @@ const PAUSE_MS = 200;
 
 export const userName = (user: User) => user.name ?? user.id;
 
-/** What tells a user apart from all others of the same name. */
+/** Distinguishes a user from others with the same name. */
 export const userTitle = (user: User) => [userName(user), user.email ?? (user.name && user.id)].filter(Boolean).join(", ");
 
 /** The facts by which an administrator recognises a user. */
@@ -133,7 +133,7 @@ export function PersonPicker({ text, onPick, ...props }: PickerProps) {
             <b>{userName(user)}</b> <small>{user.email ?? user.id}</small>
           </div>
         ))}
-        {found?.length === 0 && <p class="hint" role="status">No name or e-mail address begins with this.</p>}
+        {found?.length === 0 && <p class="hint" role="status">No user's name or e-mail address begins with this text.</p>}
         {problem && <p class="error" role="alert">{problem}</p>}
       </div>
     </div>

@@ -16,14 +16,14 @@ interface RoleFieldProps {
 export function RoleField({ roles, value, error, onChange }: RoleFieldProps) {
   return (
     <>
-      <Field label="Role" isRequired error={error} hint={<Text of={`A key of this role can ${ROLE_POWERS[value]}.`} />}>
+      <Field label="Role" isRequired error={error} hint={<Text of={`A key with this role can ${ROLE_POWERS[value]}.`} />}>
         {(props) => (
           <select {...props} value={value} onChange={(e) => onChange(e.currentTarget.value as KeyRole)}>
             {roles.map((one) => <option key={one} value={one}>{ROLE_NAMES[one]}</option>)}
           </select>
         )}
       </Field>
-      {value === "admin" && <p class="notice warn" role="status">Anyone with this key can do nearly anything in the tenant, including creating keys. Keep it private, and prefer a role with fewer permissions.</p>}
+      {value === "admin" && <p class="notice warn" role="status">Anyone with this key can do nearly anything in the tenant. Keep it private, and prefer a role with fewer permissions.</p>}
     </>
   );
 }

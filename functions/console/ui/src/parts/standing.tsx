@@ -42,7 +42,7 @@ export const ownerName = (key: Key) => key.owner_name ?? key.user_id;
 /** The end of the id. Its beginning is the time of creation, which keys of one batch have in common. */
 export const shortId = (key: { id: string }) => key.id.slice(-8);
 
-/** What tells a key apart from all others of the same name. */
+/** Distinguishes a key from others with the same name. */
 export const keyTitle = (key: Key) => `${key.name} (${shortId(key)}) of ${key.owner_email ?? ownerName(key)}`;
 
 /** The facts by which a user recognises a key. */

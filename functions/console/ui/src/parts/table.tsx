@@ -1,5 +1,5 @@
-// Tables that turn into cards where they are narrow. The ARIA roles are explicit, because some browsers drop the implicit
-// roles of a table that is not laid out as a table.
+// Tables that turn into cards where they are narrow. The ARIA roles are explicit, because some browsers drop the
+// implicit roles of a table that is not laid out as a table.
 
 import type { ComponentChildren } from "preact";
 import { useState } from "preact/hooks";

@@ -35,7 +35,8 @@ const words = new Intl.RelativeTimeFormat("en-US", { numeric: "always" });
 function relative(at: Date): string {
   const milliseconds = at.getTime() - Date.now();
   const [unit, size] = ([["day", DAY], ["hour", HOUR]] as const).find(([, size]) => Math.abs(milliseconds) >= 0.99 * size) ?? (["minute", MINUTE] as const);
-  // Never more than is left. A second of a whole number of hours or days has always passed already.
+  // Rounded down, so that it is never more than what is left. The 0.01 makes up for the seconds since an expiry of
+  // whole days or hours was set.
   return words.format(Math.trunc(milliseconds / size + Math.sign(milliseconds) * 0.01) || Math.sign(milliseconds), unit);
 }
 

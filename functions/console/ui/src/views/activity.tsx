@@ -36,7 +36,7 @@ export function Activity({ place: { query } }: { place: Place }) {
   const filter: Record<string, string> = {};
   for (const name of FILTERS) {
     const value = query.get(name);
-    // The inputs contain days in UTC. The last day counts as a whole.
+    // The inputs contain days in UTC. The filter includes all of the last day.
     if (value) filter[name] = name === "from" ? `${value}T00:00:00Z` : name === "to" ? dayAfter(value) : value;
   }
   const target = query.get("target");
@@ -61,7 +61,7 @@ function dayAfter(day: string): string {
   return Number.isNaN(at.getTime()) ? day : `${new Date(at.getTime() + 86_400_000).toISOString().slice(0, 10)}T00:00:00Z`;
 }
 
-/** Every change has an entry. */
+/** Reloads the entries after every change, because every change adds an entry. */
 const readAgain = () => "reload" as const;
 
 /** Entries of the audit trail, newest first. */

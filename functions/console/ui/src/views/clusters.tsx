@@ -71,7 +71,7 @@ export function Clusters({ place: { query } }: { place: Place }) {
           ))}
         </Table>
       )}
-      <Placeholder list={clusters} what="clusters" empty={key ? "This key has onboarded no cluster." : "No cluster is onboarded yet. Create a key that may onboard, and run its onboarding command on the cluster."} />
+      <Placeholder list={clusters} what="clusters" empty={key ? "No clusters are onboarded with this key." : "No clusters are onboarded yet. Create a key whose role can onboard clusters, and run the onboarding command that is shown with the key."} />
       <Pager of={clusters.page} what="clusters" />
     </section>
   );
@@ -95,7 +95,7 @@ function Nodes({ of: cluster }: { of: Cluster }) {
     <section data-focus tabIndex={-1} aria-label={`Nodes of ${cluster.name}`}>
       {error && <Problem error={error} reload={reload} />}
       {!value && !error && <Skeleton />}
-      {value?.nodes.length === 0 && <p class="placeholder" role="status">No node has reported yet.</p>}
+      {value?.nodes.length === 0 && <p class="placeholder" role="status">No nodes have been onboarded yet.</p>}
       {value && value.nodes.length > 0 && (
         <Table label={`Nodes of ${cluster.name}`} columns={["Node", "Status", "Onboarded", "Last seen"]}>
           {value.nodes.map((node) => (

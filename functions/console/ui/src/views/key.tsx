@@ -72,8 +72,8 @@ function Record({ of: key }: { of: Key }) {
         <div><dt>Clusters</dt><dd><Text of={`${key.clusters_used} of ${key.max_clusters}`} /></dd></div>
         <div><dt>Labels</dt><dd><Text of={key.labels.join(", ") || "–"} /></dd></div>
         <div><dt>Rotated</dt><dd>{key.rotated_at ? <><Time at={key.rotated_at} /><br /><small><Text of={count(key.generation, "rotation")} /></small></> : <span>Never</span>}</dd></div>
-        {key.superseded_until && <div><dt>Old secret ends</dt><dd><Time at={key.superseded_until} /><br /><small>last used <Time at={key.previous_used_at} none="not since the rotation" /></small></dd></div>}
-        <div><dt>The holder may rotate it</dt><dd><Text of={key.self_rotate ? "Yes" : "No"} /></dd></div>
+        {key.superseded_until && <div><dt>Old secret works until</dt><dd><Time at={key.superseded_until} /><br /><small>{key.previous_used_at ? <span key="used">last used <Time at={key.previous_used_at} /></span> : <span key="unused">not used since the rotation</span>}</small></dd></div>}
+        <div><dt>Holder can rotate</dt><dd><Text of={key.self_rotate ? "Yes" : "No"} /></dd></div>
         {key.revoked_at && <div><dt>Revoked</dt><dd><Time at={key.revoked_at} /><br /><small>{key.revoked_by && <>by <Who is={key.revoked_by} /></>}{key.revoked_reason && `: ${key.revoked_reason}`}</small></dd></div>}
       </dl>
       {canOnboard(key.role) && can(me, "clusters:read") && <Clusters of={key} />}
@@ -94,7 +94,7 @@ function Clusters({ of: key }: { of: Key }) {
       <h2>Clusters</h2>
       {error && <Problem error={error} reload={reload} />}
       {!value && !error && <Skeleton />}
-      {value?.items.length === 0 && <p class="placeholder">No cluster is onboarded with this key.</p>}
+      {value?.items.length === 0 && <p class="placeholder">No clusters are onboarded with this key.</p>}
       {value && value.items.length > 0 && (
         <Table label={`Clusters of ${key.name}`} columns={["Name", "Type", "Status", "Last seen"]}>
           {value.items.map((cluster) => (

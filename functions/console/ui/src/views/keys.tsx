@@ -12,10 +12,10 @@ import { useSession } from "../session";
 import { inSeconds } from "../parts/time";
 
 const ROWS = 20;
-const STATUSES = { active: "Not expired or revoked", expired: "Expired", revoked: "Revoked" };
+const STATUSES = { active: "Neither expired nor revoked", expired: "Expired", revoked: "Revoked" };
 const EXPIRING = { 1: "1 day", 7: "7 days", 30: "30 days" };
 const UNUSED = { 7: "7 days", 30: "30 days", 90: "90 days" };
-/** The filters in the URL that the API takes as they are. */
+/** The filters that are passed from the URL to the API unchanged. */
 const SAME = ["q", "status", "role", "owner", "created_by", "label"];
 const FILTERS = [...SAME.slice(1), "expires", "unused"];
 
@@ -44,7 +44,7 @@ export function Keys({ place: { query } }: { place: Place }) {
   );
 }
 
-/** Everybody but administrators has only one owner. */
+/** The filter `owner` is only for administrators, because others see only their own keys. */
 function apiQuery(query: URLSearchParams, isAdmin: boolean): Record<string, string> {
   const filter: Record<string, string> = {};
   for (const name of SAME) {
