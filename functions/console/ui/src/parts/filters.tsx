@@ -1,9 +1,10 @@
 // Filters of lists. Their values are in the query of the place, so that a link to a place contains them.
 
 import { useEffect, useState } from "preact/hooks";
+import type { User } from "../api";
 import { changeQuery } from "../route";
 import { Field } from "./field";
-import { PersonPicker } from "./person";
+import { PersonPicker, userTitle } from "./person";
 
 const PAUSE_MS = 250;
 
@@ -75,9 +76,16 @@ export function ClearFilters({ names, label = "Clear filters" }: { names: string
 /** A filter by a person. `prefix` precedes the person's id in the value. */
 export function Person({ name, label, query, prefix }: FilterProps & { prefix: string }) {
   const value = query.get(name) ?? "";
+  // The URL contains only the id.
+  const [chosen, setChosen] = useState<User>();
+  const id = value.startsWith(prefix) ? value.slice(prefix.length) : value;
+  const pick = (user: User | undefined) => {
+    setChosen(user);
+    changeQuery({ [name]: user && prefix + user.id });
+  };
   return (
     <Field label={label}>
-      {(props) => <PersonPicker {...props} text={value.startsWith(prefix) ? value.slice(prefix.length) : value} placeholder="Name or e-mail" onPick={(user) => changeQuery({ [name]: user && prefix + user.id })} />}
+      {(props) => <PersonPicker {...props} text={chosen && chosen.id === id ? userTitle(chosen) : id} placeholder="Name or e-mail" onPick={pick} />}
     </Field>
   );
 }

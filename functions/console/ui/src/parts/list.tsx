@@ -8,14 +8,14 @@ import { Text, count } from "./text";
 
 const READ_AT_ONCE = 50;
 
-export type Failure = { text: string; retryAfter: number | undefined };
+export type Failure = { text: string; status: number; retryAfter: number | undefined };
 
 const LONGEST_WAIT = 60;
 
 /** How a request failed. If the service says when to try again, the page waits at least that long, and longer each time. */
 function failure(error: unknown, failures: number): Failure {
   const wait = error instanceof ApiError ? error.retryAfter : undefined;
-  return { text: message(error), retryAfter: wait && Math.max(wait, Math.min(2 ** failures, LONGEST_WAIT)) };
+  return { text: message(error), status: error instanceof ApiError ? error.status : 0, retryAfter: wait && Math.max(wait, Math.min(2 ** failures, LONGEST_WAIT)) };
 }
 
 interface State {

@@ -1,6 +1,6 @@
 // The page of one key: its record, its clusters and its history.
 
-import { useEffect } from "preact/hooks";
+import { useEffect, useState } from "preact/hooks";
 import { Entries } from "./activity";
 import { type Cluster, type Key, type Page, keyPath } from "../api";
 import { subscribe } from "../changes";
@@ -20,8 +20,14 @@ import { Ago, Time } from "../parts/time";
 export function KeyPage({ owner, id }: { owner: string | undefined; id: string }) {
   const { me } = useSession();
   const search = `/v1/access-keys?${new URLSearchParams({ q: id, limit: "1" })}`;
-  const known = owner ?? (can(me, "access-keys:manage") ? undefined : me.id);
-  const { value, error, reload, set } = useObject<Key | Page<Key>>(known ? keyPath({ user_id: known, id }) : search);
+  const isAdmin = can(me, "access-keys:manage");
+  const known = owner ?? (isAdmin ? undefined : me.id);
+  const [mustSearch, setSearch] = useState(!known);
+  const { value, error, reload, set } = useObject<Key | Page<Key>>(known && !mustSearch ? keyPath({ user_id: known, id }) : search);
+  // The keys of a deleted user are only in the list of the tenant.
+  useEffect(() => {
+    if (error?.status === 404 && isAdmin) setSearch(true);
+  }, [error]);
   const key = value && "items" in value ? value.items.find((one) => one.id === id) : value;
   useEffect(() => subscribe((change) => {
     // The record says more than the change: for example, who has revoked the key.

@@ -23,10 +23,12 @@ export function Keys({ place: { query } }: { place: Place }) {
   const { me, open } = useSession();
   const isAdmin = can(me, "access-keys:manage");
   const text = query.toString();
-  const filter = useMemo(() => apiQuery(new URLSearchParams(text), isAdmin), [text, isAdmin]);
-  const isFiltered = Object.keys(filter).length > 0;
-  const take = useCallback(takeKeys(isAdmin ? undefined : me.id, isFiltered), [isAdmin, me.id, isFiltered]);
-  const keys = useList<Key>(isAdmin ? "/v1/access-keys" : keysPath(me.id), filter, { size: ROWS, take });
+  const { owner, ...filter } = useMemo(() => apiQuery(new URLSearchParams(text), isAdmin), [text, isAdmin]);
+  // The list of one user is read directly, and not from the list of the tenant.
+  const listed = isAdmin ? owner : me.id;
+  const isFiltered = Object.keys(filter).length > 0 || owner !== undefined;
+  const take = useCallback(takeKeys(listed, isFiltered), [listed, isFiltered]);
+  const keys = useList<Key>(listed ? keysPath(listed) : "/v1/access-keys", filter, { size: ROWS, take });
   const title = isAdmin ? "Access Keys" : "My access keys";
   const create = () => open({ what: "create-key", owner: isAdmin ? undefined : me });
   return (
@@ -52,8 +54,8 @@ function apiQuery(query: URLSearchParams, isAdmin: boolean): Record<string, stri
     if (value && (isAdmin || name !== "owner")) filter[name] = value;
   }
   const [expires, unused] = [query.get("expires") ?? "", query.get("unused") ?? ""];
-  if (expires in EXPIRING) filter.expires_before = `${inSeconds(Number(expires) * 86_400).toISOString().slice(0, 19)}Z`;
-  if (unused in UNUSED) filter.unused_for = unused;
+  if (Object.hasOwn(EXPIRING, expires)) filter.expires_before = `${inSeconds(Number(expires) * 86_400).toISOString().slice(0, 19)}Z`;
+  if (Object.hasOwn(UNUSED, unused)) filter.unused_for = unused;
   return filter;
 }
 
