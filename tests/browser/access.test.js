@@ -292,6 +292,27 @@ const describeProvider = (page, change) => page.route("**/.well-known/openid-con
   await route.fulfill({ response, json: change(await response.json()) });
 });
 
+test("the sign-out URL contains the ID token only if the API would refuse it", async (t) => {
+  for (const isShared of [false, true]) {
+    const { page } = await stack.open(t);
+    await page.route("**/token", async (route) => {
+      const response = await route.fetch();
+      const tokens = await response.json();
+      const read = (token) => JSON.parse(Buffer.from(token.split(".")[1], "base64url"));
+      const [header, , signature] = tokens.id_token.split(".");
+      const claims = read(tokens.id_token);
+      if (isShared) claims.aud = [claims.aud, read(tokens.access_token).aud].flat();
+      const id_token = [header, Buffer.from(JSON.stringify({ ...claims, azp: "access-keys-console" })).toString("base64url"), signature].join(".");
+      await route.fulfill({ response, json: { ...tokens, id_token } });
+    });
+    await stack.beginSignIn(page, ADMIN);
+    await page.getByRole("heading", { name: "Access Keys", level: 1 }).waitFor();
+    const logout = page.waitForRequest((request) => new URL(request.url()).pathname === "/logout");
+    await button(page, "Sign out").click();
+    assert.equal(new URL((await logout).url()).searchParams.has("id_token_hint"), !isShared);
+  }
+});
+
 test("the page says so if the provider has no sign-out, and a reload does not sign in silently", async (t) => {
   const { page, requests } = await stack.signIn(t, ADMIN);
   await describeProvider(page, ({ end_session_endpoint: _, ...others }) => others);

@@ -9,6 +9,8 @@ const stack = await startStack();
 after(() => stack.stop());
 
 test("an administrator reads who did what, filtered, for the tenant, for a user and for a key", async (t) => {
+  const today = () => new Date().toISOString().slice(0, 10);
+  const firstDay = today();
   const { id } = await stack.acme.createKey("editor", { name: "watched", role: "editor", labels: ["team-a"] });
   await stack.acme.call("PATCH", `/v1/users/editor/access-keys/${id}`, { name: "watched", labels: ["team-b"] });
   await stack.acme.call("PATCH", "/v1/users/viewer", { role: "editor" });
@@ -34,6 +36,9 @@ test("an administrator reads who did what, filtered, for the tenant, for a user 
   await page.getByLabel("To (UTC)").fill("2020-01-02");
   await page.getByText("No activity matches.").waitFor();
   await inspect(page, "no activity");
+  await page.getByLabel("From (UTC)").fill(firstDay);
+  await page.getByLabel("To (UTC)").fill(today());
+  await table.getByText("Key revoked").waitFor();
   await button(page, "Clear filters").click();
   await page.getByLabel("Who").fill("view");
   await person(page, /^Viewer/).click();
