@@ -466,6 +466,18 @@ test("the dialog to change a key shows the limit that is signed into it", async 
   await keyRow(page, "signed").getByText("0 of 5").waitFor();
 });
 
+test("a key with more clusters than the deployment now allows can be renamed", async (t) => {
+  await stack.acme.createKey("editor", { name: "from-before", role: "editor", max_clusters: 5 });
+  const page = await openFormWithin(t, { max_clusters: 2 });
+  await button(page, "Cancel").click();
+  await visit(page, "Access Keys");
+  await choose(page, keyRow(page, "from-before"), "Change");
+  await dialog(page).getByText("At most 2, the limit of this deployment.").waitFor();
+  await dialog(page).getByLabel("Name").fill("still-with-five");
+  await button(page, "Save").click();
+  await keyRow(page, "still-with-five").getByText("0 of 5").waitFor();
+});
+
 test("a list that cannot be read is read again automatically after the time that the service names", async (t) => {
   const { page } = await stack.signIn(t, ADMIN, { place: "#users" });
   await userRow(page, ADMIN).waitFor();

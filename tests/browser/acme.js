@@ -17,7 +17,7 @@ export function inAcme(stack) {
   const record = (owner, id) => stack.acme.call("GET", `/v1/users/${owner}/access-keys/${id}`);
   const signIn = (t, options) => stack.signIn(t, "admin@acme.example", options);
 
-  /** Signs in, and goes from User Management to Access Keys and to Clusters and back, so that there is a place on either side. */
+  /** Signs in, and goes to Access Keys in such a way that Back leads to User Management and Forward to Clusters. */
   async function betweenPlaces(t) {
     const opened = await signIn(t, { place: "#users" });
     await view(opened.page, PREVIOUS).waitFor();

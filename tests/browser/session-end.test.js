@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import { EDITOR, inAcme } from "./acme.js";
 import { damageToken, startStack } from "./harness.js";
-import { NOT_COPIED, button, choose, copyKey, dialog, fragment, isGone, kept, keyRow, shortId, signInAgain, toast, view } from "./page.js";
+import { NOT_COPIED, button, choose, copyKey, dialog, fragment, isGone, kept, keyRow, loseAnswer, shortId, signInAgain, toast, view } from "./page.js";
 
 const stack = await startStack();
 after(() => stack.stop());
@@ -41,6 +41,23 @@ test("signing in again from Create Access Key brings back the fields, and nothin
   assert.equal(sub, "picked");
   const { labels, max_clusters, self_rotate } = await record(sub, jti);
   assert.deepEqual({ labels, max_clusters, self_rotate }, { labels: ["one", "two"], max_clusters: 3, self_rotate: true });
+});
+
+test("if a new sign-in cannot begin, the page still asks before what was entered is lost", async (t) => {
+  const { page } = await signIn(t);
+  await loseAnswer(page);
+  await button(page, "Create key").click();
+  await dialog(page).getByLabel("Name").fill("not-left-behind");
+  await button(page, "Generate").click();
+  await dialog(page).getByText("may exist, but nobody has it").waitFor();
+  await damageToken(page);
+  await button(page, "Generate").click();
+  await page.route("**/.well-known/openid-configuration", (route) => route.abort());
+  await dialog(page).getByRole("button", { name: "Sign in again" }).click();
+  await toast(page, "The identity provider cannot be reached.");
+  const question = page.waitForEvent("dialog");
+  await page.reload();
+  assert.equal((await question).type(), "beforeunload");
 });
 
 test("signing in again from Rotate brings back the fields", async (t) => {
@@ -126,7 +143,7 @@ test("the fields are restored once: a later reload does not open the form again"
   assert.equal(await dialog(page).getByLabel("Name").inputValue(), "");
 });
 
-/** Filters the keys behind the open dialog. The service refuses the token, but only after the returned callback is called. */
+/** Filters the keys behind the open dialog. The service refuses the token when the returned callback is called. */
 async function endSessionLater(page) {
   let end;
   const ended = new Promise((resolve) => (end = resolve));

@@ -148,7 +148,7 @@ test("revoking one of two keys of one name revokes that one", async (t) => {
   await page.getByRole("row").filter({ hasText: shortId(other.key) }).getByText("Active", { exact: true }).waitFor();
 });
 
-/** Requests that cannot be taken back: the row, the item of its menu, the button, its text while it runs, and the end. */
+/** Requests that cannot be cancelled: the row, the item of its menu, the button, its text meanwhile, and the result. */
 const ACTIONS = [
   { item: "Revoke", busy: "Revoking…", place: "#keys?q=slow-revoke", url: "**/access-keys/*", row: (page) => keyRow(page, "slow-revoke"), done: "The key slow-revoke is revoked" },
   { item: "Revoke all keys", submit: "Revoke all", busy: "Revoking…", url: "**/access-keys", done: "All keys of slow-revoke-all are revoked" },

@@ -14,7 +14,7 @@ import { KeyPage } from "./views/key";
 import { Keys } from "./views/keys";
 import { SignInError, type Settings, type Tokens, beginSignIn, endSession, finishSignIn, isReturning, isSignedOut, loadSettings, mayBeSilent } from "./oidc";
 import { ROLE_NAMES, can } from "./roles";
-import { type Place, mayLeave, mayLeaveWithDraft, usePlace } from "./route";
+import { type Place, mayLeave, mayLeaveWithDraft, stay, usePlace } from "./route";
 import { SessionContext } from "./session";
 import { AnnouncementContext, Announcements } from "./parts/toast";
 import { Users } from "./views/users";
@@ -42,6 +42,9 @@ const signOuts = new BroadcastChannel("access-keys.sign-out");
 // The browser may restore the page in its state from before a sign-in or a sign-out.
 addEventListener("pageshow", (event) => event.persisted && location.reload());
 
+/** The service does not accept the account. */
+class Refusal extends SignInError {}
+
 type Me = User & { limits: Limits };
 
 /** The directory's record of the user who has just signed in at the identity provider. */
@@ -49,8 +52,9 @@ async function whoAmI(token: string): Promise<Me> {
   try {
     return await new Api(token, () => {}).get<Me>("/v1/users/me");
   } catch (error) {
-    if (!(error instanceof ApiError) || error.status !== 401) throw error;
-    throw new SignInError("The service does not accept the identity provider's token. Ask its operator to check OidcIssuer, OidcAudience and TenantClaim.");
+    if (!(error instanceof ApiError) || ![401, 403].includes(error.status)) throw error;
+    if (error.status === 403) throw new Refusal(error.message);
+    throw new Refusal("The service does not accept the identity provider's token. Ask its operator to check OidcIssuer, OidcAudience and TenantClaim.");
   }
 }
 
@@ -70,10 +74,7 @@ function App() {
       if (isReturning()) {
         const tokens = await finishSignIn(loaded);
         if (tokens) {
-          // Until the service accepts the account, the user must be able to choose another one.
-          setRefused(true);
           setMe(await whoAmI(tokens.access));
-          setRefused(false);
           setTokens(tokens);
         }
       } else if (isSignedOut()) {
@@ -85,6 +86,8 @@ function App() {
       setStarting(false);
     };
     start().catch((failure) => {
+      // The user must be able to choose another account.
+      setRefused(failure instanceof Refusal);
       setError(explain(failure));
       setStarting(false);
     });
@@ -101,6 +104,7 @@ function App() {
     try {
       await beginSignIn(settings ?? (await loadSettings()), isRefused ? "login" : undefined);
     } catch (failure) {
+      stay();
       setError(explain(failure));
     }
   };

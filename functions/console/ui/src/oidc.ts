@@ -3,6 +3,7 @@
 // useless without the code, and the place to return to.
 
 import * as oauth from "oauth4webapi";
+import { claims } from "./jwt";
 
 export interface Settings {
   issuer: string;
@@ -16,7 +17,7 @@ export interface Settings {
 
 export interface Tokens {
   access: string;
-  /** Tells the identity provider whose session to end. Undefined if the API might accept it, because it is sent in a URL. */
+  /** The ID token, for the URL of the sign-out. Undefined if the API might accept it in place of an access token. */
   idHint: string | undefined;
 }
 
@@ -135,12 +136,8 @@ export async function finishSignIn(settings: Settings): Promise<Tokens | undefin
 
 /** The audiences of a token. An access token without `aud` is for the client, as with Cognito. */
 function audiences(token: string, { client_id }: Settings): string[] {
-  try {
-    const { aud = client_id } = JSON.parse(atob((token.split(".")[1] ?? "").replaceAll("-", "+").replaceAll("_", "/"))) as { aud?: string | string[] };
-    return [aud].flat();
-  } catch {
-    return [];
-  }
+  const read = claims<{ aud?: string | string[] }>(token);
+  return read ? [read.aud ?? client_id].flat() : [];
 }
 
 /**

@@ -1,5 +1,5 @@
-// The names of roles, and which roles a user may assign. The API enforces this, and the page
-// hides what the API would refuse.
+// The names of roles, and which roles a user may assign. The API enforces this, and the page hides what the API would
+// refuse.
 
 import type { Key, KeyRole, Permission, User, UserRole } from "./api";
 

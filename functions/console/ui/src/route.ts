@@ -29,15 +29,16 @@ export function href(path: string[], values: Record<string, string | undefined> 
 
 export const keyHref = (key: { user_id: string; id: string }) => href(["keys", key.user_id, key.id]);
 
-let shown = "";
-let show: (place: Place) => void = () => {};
 interface Guard {
   ask(): void;
   isInDraft: boolean;
 }
 
+let shown = "";
+let show: (place: Place) => void = () => {};
 /** The reasons to stay at this place. The last one asks the user. */
 const guards: Guard[] = [];
+/** Whether a redirect to the identity provider has begun. The browser then does not ask before it leaves the page. */
 let isLeaving = false;
 
 /** Changes the query of the current place, without a new entry in the history. */
@@ -103,4 +104,9 @@ export function mayLeaveWithDraft(): boolean {
   guard?.ask();
   isLeaving = guard === undefined;
   return isLeaving;
+}
+
+/** After a redirect that did not take place. */
+export function stay(): void {
+  isLeaving = false;
 }

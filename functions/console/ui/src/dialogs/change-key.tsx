@@ -2,15 +2,17 @@
 
 import { ApiError, type Key, type KeyChange, keyPath, message } from "../api";
 import { publish } from "../changes";
-import { Dialog, SubmitButton, useRequest } from "../parts/dialog";
+import { Dialog, FormButtons, useRequest } from "../parts/dialog";
 import { useFields } from "./draft";
 import { type Errors, Field, labelsOf, useErrors } from "../parts/field";
 import { can, canOnboard } from "../roles";
+import { mayLeave } from "../route";
 import { useSession } from "../session";
 import { WhichKey } from "../parts/standing";
 import { count } from "../parts/text";
 import { Moment, fromInput, toInput } from "../parts/time";
 
+const LATE = "Choose a time between now and the current expiry. To extend a key, rotate it.";
 const FIELDS = ["name", "labels", "expires_at", "max_clusters"];
 
 export interface ChangeKeySpec {
@@ -23,10 +25,11 @@ export function ChangeKey({ spec, onClose }: { spec: ChangeKeySpec; onClose(): v
   const { key } = spec;
   const expiry = toInput(new Date(key.expires_at));
   const labels = key.labels.join(", ");
-  const [fields, setFields] = useFields(spec, () => ({ name: key.name, labels, expiry, clusters: String(key.max_clusters) }));
+  const clusters = String(key.max_clusters);
+  const [fields, setFields] = useFields(spec, () => ({ name: key.name, labels, expiry, clusters }));
   const { form, errors, show, clear } = useErrors();
-  const { isBusy, wait, error, send, refuse } = useRequest();
-  const close = isBusy ? refuse : onClose;
+  const { isBusy, wait, error, send } = useRequest();
+  const close = () => mayLeave() && onClose();
   const most = Math.min(key.signed_max_clusters, limits.max_clusters);
   const earlier = fields.expiry === expiry ? undefined : fromInput(fields.expiry);
   const late = fields.expiry !== expiry && !(earlier && earlier > new Date() && earlier < new Date(key.expires_at));
@@ -37,14 +40,15 @@ export function ChangeKey({ spec, onClose }: { spec: ChangeKeySpec; onClose(): v
   const save = (event: Event) => {
     event.preventDefault();
     const found: Errors = {};
-    if (late) found.expires_at = "Choose a time between now and the current expiry. To extend a key, rotate it.";
-    if (!(/^\d+$/.test(fields.clusters) && Number(fields.clusters) >= 1 && Number(fields.clusters) <= most)) found.max_clusters = `Must be a whole number from 1 to ${most}.`;
+    if (late) found.expires_at = LATE;
+    // The deployment may allow less than the key has.
+    if (fields.clusters !== clusters && !(/^\d+$/.test(fields.clusters) && Number(fields.clusters) >= 1 && Number(fields.clusters) <= most)) found.max_clusters = `Must be a whole number from 1 to ${most}.`;
     if (show(found)) return;
     const change: KeyChange = {
       ...(fields.name.trim() !== key.name && { name: fields.name.trim() }),
       ...(fields.labels !== labels && { labels: labelsOf(fields.labels) }),
       ...(earlier && { expires_at: earlier.toISOString() }),
-      ...(Number(fields.clusters) !== key.max_clusters && { max_clusters: Number(fields.clusters) }),
+      ...(fields.clusters !== clusters && { max_clusters: Number(fields.clusters) }),
     };
     if (Object.keys(change).length === 0) return onClose();
     send(
@@ -71,7 +75,7 @@ export function ChangeKey({ spec, onClose }: { spec: ChangeKeySpec; onClose(): v
         </Field>
         <Field
           label="Expires at (UTC)"
-          error={errors.expires_at ?? (late ? "Choose a time between now and the current expiry. To extend a key, rotate it." : undefined)}
+          error={errors.expires_at ?? (late ? LATE : undefined)}
           hint={earlier ? <><span>All secrets of the key stop working on </span><Moment at={earlier} />{key.self_rotate && <span> The holder can no longer rotate the key.</span>}</> : "The expiry can only become earlier. To extend a key, rotate it."}
         >
           {(props) => <input {...props} type="datetime-local" value={fields.expiry} min={toInput(new Date())} max={expiry} onInput={(e) => edit({ expiry: e.currentTarget.value })} />}
@@ -86,10 +90,7 @@ export function ChangeKey({ spec, onClose }: { spec: ChangeKeySpec; onClose(): v
           </Field>
         )}
         {error && <p key={error} class="error" role="alert">{error}</p>}
-        <footer>
-          <button type="button" aria-disabled={isBusy} onClick={close}>Cancel</button>
-          <SubmitButton label={isBusy ? "Saving…" : "Save"} isBusy={isBusy} wait={wait} disabled={fields.name.trim() === ""} />
-        </footer>
+        <FormButtons label={isBusy ? "Saving…" : "Save"} isBusy={isBusy} wait={wait} disabled={fields.name.trim() === ""} onCancel={close} />
       </form>
     </Dialog>
   );

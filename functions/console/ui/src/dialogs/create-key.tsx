@@ -4,7 +4,7 @@ import { useState } from "preact/hooks";
 import { ApiError, type CreatedKey, type Key, type KeyRole, type NewKey as NewKeyRequest, type Page, type User, keyPath, keysPath, message } from "../api";
 import { publish } from "../changes";
 import { CopyButton } from "../parts/copy";
-import { Dialog, SubmitButton, useRequest } from "../parts/dialog";
+import { Dialog, FormButtons, useRequest } from "../parts/dialog";
 import { useFields } from "./draft";
 import { type Expiration, ExpirationField, expirationError, expirationRequest, firstExpiration } from "../parts/expiration";
 import { type Errors, Field, labelsOf, useErrors } from "../parts/field";
@@ -147,10 +147,7 @@ function Form({ spec, onCreated, onClose }: { spec: CreateKeySpec; onCreated(key
             onLeave={onClose}
           />
         ) : (
-          <footer>
-            <button type="button" aria-disabled={isBusy} onClick={close}>Cancel</button>
-            <SubmitButton label={isBusy ? "Generating…" : "Generate"} isBusy={isBusy} wait={wait} disabled={name.trim() === ""} />
-          </footer>
+          <FormButtons label={isBusy ? "Generating…" : "Generate"} isBusy={isBusy} wait={wait} disabled={name.trim() === ""} onCancel={close} />
         )}
       </form>
     </Dialog>
@@ -206,7 +203,7 @@ function LostKey({ lost: { owner, name }, onResolved }: { lost: Lost; onResolved
     const keys = page.items.filter(isIt);
     setFound(keys);
     if (keys.length === 0) say("No such key exists");
-  });
+  }, message);
   const revoke = (key: Key) => send(async () => {
     await api.delete(`${keyPath(key)}?reason=${encodeURIComponent("the response that contained its secret was lost")}`);
     publish({ what: "key", key: { ...key, status: "revoked" } });

@@ -1,12 +1,13 @@
 // The dialog "Found a key?": shows who owns a key, and revokes it. The key is sent only to validate and to revoke.
 
 import { useState } from "preact/hooks";
-import { type Verdict, revokePresentedKey, validateKey } from "../api";
+import { type Verdict, message, revokePresentedKey, validateKey } from "../api";
 import { publish } from "../changes";
 import { Dialog, SubmitButton, useRequest } from "../parts/dialog";
+import { claims } from "../jwt";
 import { Field } from "../parts/field";
 import { ROLE_NAMES, can } from "../roles";
-import { keyHref } from "../route";
+import { keyHref, mayLeave } from "../route";
 import { useSession } from "../session";
 import { Status } from "../parts/table";
 import { Time } from "../parts/time";
@@ -24,19 +25,11 @@ const REFUSED: Record<string, string> = {
   forbidden: "This key is valid, but it belongs to another tenant, or its owner's role excludes the role of the key.",
 };
 
+/** The claims that say whose key it is. The service has verified the signature, unless it answers `invalid`. */
 interface Owner {
   sub: string;
   jti: string;
   "tenant-id": string;
-}
-
-/** The claims of a key whose signature the service has verified. */
-function claims(accessKey: string): Owner | undefined {
-  try {
-    return JSON.parse(atob((accessKey.split(".")[1] ?? "").replaceAll("-", "+").replaceAll("_", "/"))) as Owner;
-  } catch {
-    return undefined;
-  }
 }
 
 /** A key that the service has checked. */
@@ -49,17 +42,17 @@ export function FoundKey({ onClose }: { onClose(): void }) {
   const { me, say } = useSession();
   const [pasted, setPasted] = useState("");
   const [checked, setChecked] = useState<Checked>();
-  const { isBusy, wait, error, send, refuse } = useRequest();
-  const close = isBusy ? refuse : onClose;
+  const { isBusy, wait, error, send } = useRequest();
+  const close = () => mayLeave() && onClose();
   const key = pasted.trim();
   const look = (event: Event) => {
     event.preventDefault();
-    send(async () => setChecked({ key, verdict: await validateKey(key, me.tenant_id) }));
+    send(async () => setChecked({ key, verdict: await validateKey(key, me.tenant_id) }), message);
   };
   const revoke = (key: string) => send(async () => {
     await revokePresentedKey(key);
     setChecked({ key, verdict: { active: false, code: "revoked", checked_at: 0 } });
-    const owner = claims(key);
+    const owner = claims<Owner>(key);
     if (owner?.["tenant-id"] === me.tenant_id) publish({ what: "keys-of", userId: owner.sub });
     say("The key is revoked");
   });
@@ -100,7 +93,7 @@ export function FoundKey({ onClose }: { onClose(): void }) {
 
 function Result({ of: { key, verdict }, onLeave }: { of: Checked; onLeave(): void }) {
   const { me } = useSession();
-  const owner = verdict.active || verdict.code !== "invalid" ? claims(key) : undefined;
+  const owner = verdict.active || verdict.code !== "invalid" ? claims<Owner>(key) : undefined;
   const mayShow = owner && owner["tenant-id"] === me.tenant_id && (owner.sub === me.id || can(me, "access-keys:manage"));
   const time = (seconds: number) => <Time at={new Date(seconds * 1000).toISOString()} />;
   return (

@@ -3,7 +3,7 @@
 import { useState } from "preact/hooks";
 import { ApiError, type CreatedKey, type Key, type KeyRole, type Rotation, keyPath, message } from "../api";
 import { publish } from "../changes";
-import { Dialog, SubmitButton, useRequest } from "../parts/dialog";
+import { Dialog, FormButtons, useRequest } from "../parts/dialog";
 import { useFields } from "./draft";
 import { type Expiration, ExpirationField, expirationError, expirationRequest, firstExpiration } from "../parts/expiration";
 import { Field, useErrors } from "../parts/field";
@@ -126,10 +126,7 @@ function Form({ title, spec, onRotated, onClose }: { title: string; spec: Rotate
             onLeave={onClose}
           />
         ) : (
-          <footer>
-            <button type="button" aria-disabled={isBusy} onClick={close}>Cancel</button>
-            <SubmitButton label={isBusy ? "Rotating…" : "Rotate"} isBusy={isBusy} wait={wait} />
-          </footer>
+          <FormButtons label={isBusy ? "Rotating…" : "Rotate"} isBusy={isBusy} wait={wait} onCancel={close} />
         )}
       </form>
     </Dialog>

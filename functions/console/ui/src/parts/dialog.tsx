@@ -5,7 +5,7 @@ import { useEffect, useId, useLayoutEffect, useRef, useState } from "preact/hook
 import { ApiError, message } from "../api";
 import { publish } from "../changes";
 import { Icon } from "./icons";
-import { useGuard } from "../route";
+import { mayLeave, useGuard } from "../route";
 import { useSession } from "../session";
 import { Text } from "./text";
 import { Announcements } from "./toast";
@@ -74,14 +74,13 @@ export function SessionEnded() {
   );
 }
 
-/** The state of a request that a dialog sends. While it runs, the dialog stays, because the request cannot be cancelled. */
+/** The state of a dialog's request. While it runs, the dialog stays, because the request cannot be cancelled. */
 export function useRequest() {
   const { say } = useSession();
   const [isBusy, setBusy] = useState(false);
   const [error, setError] = useState<string>();
   const [wait, setWait] = useState(0);
-  const refuse = () => say("Wait for the response. The request was sent and cannot be cancelled.");
-  useGuard(isBusy, refuse);
+  useGuard(isBusy, () => say("Wait for the response. The request was sent and cannot be cancelled."));
   useEffect(() => {
     if (wait === 0) return;
     const timer = setTimeout(() => setWait(wait - 1), 1000);
@@ -101,7 +100,7 @@ export function useRequest() {
     }
     setBusy(false);
   };
-  return { isBusy, wait, error, send, setError, refuse };
+  return { isBusy, wait, error, send };
 }
 
 interface ConfirmProps extends DialogProps {
@@ -114,8 +113,8 @@ interface ConfirmProps extends DialogProps {
 
 /** Asks the user to confirm an action. `onConfirm` closes the dialog. If it fails, the dialog stays and shows why. */
 export function Confirm({ title, action, busy, isDestructive, hasFocus, onConfirm, onClose, children }: ConfirmProps) {
-  const { isBusy, wait, error, send, refuse } = useRequest();
-  const close = isBusy ? refuse : onClose;
+  const { isBusy, wait, error, send } = useRequest();
+  const close = () => mayLeave() && onClose();
   const confirm = (event: Event) => {
     event.preventDefault();
     send(onConfirm);
@@ -125,10 +124,7 @@ export function Confirm({ title, action, busy, isDestructive, hasFocus, onConfir
       <form onSubmit={confirm}>
         {children}
         {error && <p key={error} class="error" role="alert">{error}</p>}
-        <footer>
-          <button type="button" aria-disabled={isBusy} onClick={close}>Cancel</button>
-          <SubmitButton label={isBusy ? busy : action} isDestructive={isDestructive} isBusy={isBusy} wait={wait} />
-        </footer>
+        <FormButtons label={isBusy ? busy : action} isDestructive={isDestructive} isBusy={isBusy} wait={wait} onCancel={close} />
       </form>
     </Dialog>
   );
@@ -141,6 +137,16 @@ interface SubmitProps {
   /** The seconds until the service accepts the next attempt. */
   wait: number;
   disabled?: boolean;
+}
+
+/** The buttons of a form that can be cancelled until it is sent. */
+export function FormButtons({ onCancel, ...submit }: SubmitProps & { onCancel(): void }) {
+  return (
+    <footer>
+      <button type="button" aria-disabled={submit.isBusy} onClick={onCancel}>Cancel</button>
+      <SubmitButton {...submit} />
+    </footer>
+  );
 }
 
 export function SubmitButton({ label, isDestructive, isBusy, wait, disabled }: SubmitProps) {

@@ -12,7 +12,7 @@ export type Failure = { text: string; status: number; retryAfter: number | undef
 
 const LONGEST_WAIT = 60;
 
-/** How a request failed. If the service says when to try again, the page waits at least that long, and longer each time. */
+/** How a request failed. If the service says when to try again, the page waits that long, and longer each time. */
 function failure(error: unknown, failures: number): Failure {
   const wait = error instanceof ApiError ? error.retryAfter : undefined;
   return { text: message(error), status: error instanceof ApiError ? error.status : 0, retryAfter: wait && Math.max(wait, Math.min(2 ** failures, LONGEST_WAIT)) };
@@ -150,7 +150,7 @@ interface PlaceholderProps {
   what?: string;
 }
 
-/** Shown below the rows: while they are loading, if they cannot be read, if there are none, and how far a search has come. */
+/** Shown below the rows: that they are loading, cannot be read or do not exist, and the progress of a search. */
 export function Placeholder({ list, empty, what = "records" }: PlaceholderProps) {
   const { rows, isLoading, error, searched, skipped, reload } = list;
   if (error) return <Problem error={error} reload={reload} />;

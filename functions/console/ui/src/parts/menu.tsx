@@ -14,7 +14,7 @@ export function Menu({ label, items }: { label: string; items: MenuItem[] }) {
   const button = useRef<HTMLButtonElement>(null);
   const menu = useRef<HTMLDivElement>(null);
   const [isOpen, setOpen] = useState(false);
-  /** Whether the menu was open when the pointer went down on the button. The browser closes the menu before the click. */
+  /** Whether the menu was open when the pointer went down. The browser closes the menu before the click. */
   const wasOpen = useRef(false);
 
   // The menu does not move with its button. When the page scrolls or rows above grow, it would be next to another row.

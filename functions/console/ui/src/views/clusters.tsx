@@ -81,7 +81,7 @@ function Liveness({ of: status }: { of: "active" | "inactive" }) {
   return status === "active" ? <Status of="Active" tone="good" /> : <Status of="Inactive" tone="over" />;
 }
 
-/** Names keys by their ids. One request reads the names of the newest keys; other keys are named by the end of their id. */
+/** Names keys by their ids. One request reads the names of the newest keys. Of other keys, only the id is shown. */
 function useKeyNames(): { keyName(id: string): string; isKnown(id: string): boolean } {
   const { me } = useSession();
   const { value } = useObject<Page<Key>>(`${can(me, "access-keys:manage") ? "/v1/access-keys" : keysPath(me.id)}?limit=100`);
