@@ -109,8 +109,10 @@ export async function signInAgain(page, submit) {
   await button(page, submit).click();
   await dialog(page).getByText("Your session has ended.", { exact: true }).waitFor();
   await page.unroute("**/v1/**");
+  // The page removes the code from its address at once, so the test waits for the event.
+  const returned = page.waitForEvent("framenavigated", (frame) => frame.url().includes("code="));
   await dialog(page).getByRole("button", { name: "Sign in again" }).click();
-  await page.waitForURL((url) => url.search.includes("code="), { waitUntil: "commit" });
+  await returned;
   await dialog(page).waitFor();
 }
 
