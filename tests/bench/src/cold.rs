@@ -18,6 +18,7 @@ use crate::{
     binaries::{build_in, root},
     events::{creation, validation},
     function::Function,
+    machine::{Before, Machine},
     plot,
     report::{Sample, megabytes, milliseconds, table, write},
 };
@@ -80,12 +81,13 @@ struct Runs {
 type Invocation = (&'static str, Bytes, u16);
 
 /// Starts the builds A to D in turn, `rounds` times.
-pub async fn run(rounds: usize, latency: Duration, folder: &Path) -> Result<()> {
+pub async fn run(rounds: usize, latency: Duration, machine: &Before, folder: &Path) -> Result<()> {
     let mut directories = Vec::new();
     for build in &BUILDS {
         directories.push(prepare(build)?);
     }
     let bench = Bench::start(latency).await?;
+    let watch = machine.watch().await?;
     let key = bench.key("cold").await.1;
     let invocations: [Invocation; 2] = [
         ("validate", validation(&key, None)?, 200),
@@ -107,6 +109,8 @@ pub async fn run(rounds: usize, latency: Duration, folder: &Path) -> Result<()> 
         }
     }
     bench.stop().await;
+    // Each round is a single start, so its CPU time says little about the machine.
+    let machine = watch.end(Vec::new())?;
 
     let mut report = Report::default();
     for (function, runs) in FUNCTIONS.into_iter().zip(runs) {
@@ -114,8 +118,9 @@ pub async fn run(rounds: usize, latency: Duration, folder: &Path) -> Result<()> 
             report.add(function, build, directory, runs)?;
         }
     }
+    machine.print();
     report.print(rounds, latency);
-    report.write(folder)
+    report.write(&machine, folder)
 }
 
 /// Starts a function and invokes it twice.
@@ -229,12 +234,13 @@ impl Report {
         table(&headings, &self.on_lambda);
     }
 
-    fn write(self, folder: &Path) -> Result<()> {
+    fn write(self, machine: &Machine, folder: &Path) -> Result<()> {
         fs::create_dir_all(folder)?;
         let title = "Cold start: CPU-milliseconds until the first answer";
         let legend = ["exec to the first /next (INIT)", "first call"];
         plot::bars(&folder.join("cold.svg"), title, &legend, &self.bars)?;
-        write(folder, "cold", &Value::from(self.figures))
+        let figures = json!({ "machine": machine.json(), "figures": self.figures });
+        write(folder, "cold", &figures)
     }
 }
 

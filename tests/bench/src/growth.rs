@@ -4,12 +4,13 @@ use std::{path::Path, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use harness::dynoxide::{ImportOptions, types::AttributeValue};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::{
     bench::{ADMIN, Bench, TENANT},
     binaries::build,
     events::validation,
+    machine::Before,
     report::{table, write},
     warm::{Mix, active, creations, lists, measure},
 };
@@ -34,10 +35,11 @@ const HEADINGS: [&str; 11] = [
 const BATCH: usize = 50_000;
 
 /// Fills the table and then the partition of one user, and measures at each size.
-pub async fn run(folder: &Path) -> Result<()> {
+pub async fn run(machine: &Before, folder: &Path) -> Result<()> {
     let functions = ["validate", "list", "create"];
     let binaries = build(&functions)?;
     let bench = Bench::start(Duration::ZERO).await?;
+    let watch = machine.watch().await?;
     let (key_id, key) = bench.key("growth").await;
     let mixes = mixes(&key)?;
     let mut processes = Vec::new();
@@ -45,7 +47,7 @@ pub async fn run(folder: &Path) -> Result<()> {
         processes.push(bench.function(&binaries, function).await?);
     }
 
-    let (mut rows, mut figures) = (Vec::new(), Vec::new());
+    let (mut rows, mut figures, mut cpu) = (Vec::new(), Vec::new(), Vec::new());
     let in_table = IN_TABLE.map(|keys| ("in the table", keys, false));
     let of_user = OF_USER.map(|keys| ("of the user", keys, true));
     let mut filled = [0, 0];
@@ -63,6 +65,10 @@ pub async fn run(folder: &Path) -> Result<()> {
                 "keys": keys, "place": place, "function": mix.function, "cpu_ms": cost.cpu.json(),
                 "p50_ms": cost.wall.median(), "dynamodb_requests": cost.dynamodb,
             }));
+            cpu.push((
+                format!("{} with {keys} keys {place}", mix.function),
+                cost.cpu,
+            ));
         }
         rows.push(row);
     }
@@ -70,11 +76,14 @@ pub async fn run(folder: &Path) -> Result<()> {
         process.stop().await?;
     }
     bench.stop().await;
+    let machine = watch.end(cpu)?;
+    machine.print();
     println!(
         "growth: median CPU-ms of the function, p50 in ms and requests to DynamoDB, per call\n"
     );
     table(&HEADINGS, &rows);
-    write(folder, "growth", &Value::from(figures))
+    let figures = json!({ "machine": machine.json(), "figures": figures });
+    write(folder, "growth", &figures)
 }
 
 fn mixes(key: &str) -> Result<[Mix; 3]> {

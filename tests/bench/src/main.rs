@@ -8,6 +8,7 @@ mod cold;
 mod events;
 mod function;
 mod growth;
+mod machine;
 mod peers;
 mod plot;
 mod report;
@@ -19,12 +20,16 @@ use std::{path::PathBuf, time::Duration};
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use machine::Before;
 
 #[derive(Parser)]
 struct Arguments {
     /// Folder for the JSON files and the plots.
     #[arg(long, default_value = "target/bench", global = true)]
     out: PathBuf,
+    /// After building, wait up to this many minutes until the load average is low enough.
+    #[arg(long, value_name = "MINUTES", global = true)]
+    wait_until_quiet: Option<u64>,
     #[command(subcommand)]
     command: Benchmark,
 }
@@ -66,13 +71,14 @@ enum Benchmark {
 #[tokio::main]
 async fn main() -> Result<()> {
     let arguments = Arguments::parse();
+    let (machine, out) = (Before::read(arguments.wait_until_quiet)?, &arguments.out);
     match arguments.command {
         Benchmark::Cold { rounds, latency } => {
-            cold::run(rounds, Duration::from_millis(latency), &arguments.out).await
+            cold::run(rounds, Duration::from_millis(latency), &machine, out).await
         }
         Benchmark::Growth => {
-            writes::run(&arguments.out).await?;
-            growth::run(&arguments.out).await
+            writes::run(out).await?;
+            growth::run(&machine, out).await
         }
         Benchmark::Peers {
             rounds,
@@ -81,9 +87,9 @@ async fn main() -> Result<()> {
             directory,
         } => {
             let directory = directory.unwrap_or_else(peers::directory);
-            peers::run(rounds, seconds, connections, &directory, &arguments.out).await
+            peers::run(rounds, seconds, connections, &directory, out).await
         }
-        Benchmark::Warm(options) => warm::run(&options, &arguments.out).await,
-        Benchmark::Writes => writes::run(&arguments.out).await,
+        Benchmark::Warm(options) => warm::run(&options, &machine, out).await,
+        Benchmark::Writes => writes::run(out).await,
     }
 }

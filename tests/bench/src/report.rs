@@ -6,6 +6,7 @@ use anyhow::Result;
 use serde_json::{Value, json};
 
 /// Several measurements of one figure, sorted.
+#[derive(Clone)]
 pub struct Sample(Vec<f64>);
 
 impl Sample {
@@ -38,6 +39,11 @@ impl Sample {
         self.0.get(rank).copied().unwrap_or(f64::NAN)
     }
 
+    /// The difference between the largest and the smallest value, as a share of the median.
+    pub fn spread(&self) -> f64 {
+        (self.max() - self.min()) / self.median()
+    }
+
     pub fn json(&self) -> Value {
         json!({ "min": self.min(), "median": self.median(), "max": self.max() })
     }
@@ -61,7 +67,7 @@ pub fn megabytes(bytes: u64) -> f64 {
 }
 
 /// Prints a table in Markdown.
-pub fn table(headings: &[&str], rows: &[Vec<String>]) {
+pub fn table(headings: &[impl ToString], rows: &[Vec<String>]) {
     let line = |cells: &[String]| println!("| {} |", cells.join(" | "));
     line(&headings.iter().map(ToString::to_string).collect::<Vec<_>>());
     line(&vec!["---".to_owned(); headings.len()]);
@@ -76,4 +82,15 @@ pub fn write(folder: &Path, name: &str, figures: &Value) -> Result<()> {
     fs::write(&file, serde_json::to_string_pretty(figures)? + "\n")?;
     println!("written: {}", file.display());
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_spread_is_a_share_of_the_median() {
+        assert_eq!(Sample::new(vec![2.5, 2.0, 1.5]).spread(), 0.5);
+        assert_eq!(Sample::new(vec![2.0]).spread(), 0.0);
+    }
 }

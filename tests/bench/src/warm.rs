@@ -15,6 +15,7 @@ use crate::{
     binaries::build,
     events::{authorization, creation, event, list, validation},
     function::Function,
+    machine::Before,
     report::{Sample, megabytes, milliseconds, table},
 };
 
@@ -235,7 +236,7 @@ fn other_calls(key: &str) -> Result<[Mix; 3]> {
 }
 
 /// Measures every mix in turn.
-pub async fn run(options: &Options, folder: &Path) -> Result<()> {
+pub async fn run(options: &Options, machine: &Before, folder: &Path) -> Result<()> {
     let calls = options.calls;
     let mut functions = vec!["validate", "authorize", "create", "list", "onboard"];
     if !options.functions.is_empty() {
@@ -246,6 +247,7 @@ pub async fn run(options: &Options, folder: &Path) -> Result<()> {
         None => build(&functions)?,
     };
     let bench = Bench::start(Duration::ZERO).await?;
+    let watch = machine.watch().await?;
     let mut valid = Vec::new();
     for n in 0..100 {
         valid.push(bench.key(&format!("valid {n}")).await.1);
@@ -253,7 +255,7 @@ pub async fn run(options: &Options, folder: &Path) -> Result<()> {
     let mut mixes = validations(&bench, &valid).await?;
     mixes.extend(other_calls(&valid[0])?);
 
-    let (mut rows, mut figures) = (Vec::new(), Vec::new());
+    let (mut rows, mut figures, mut cpu) = (Vec::new(), Vec::new(), Vec::new());
     for name in functions {
         let mut function = bench.function(&binaries, name).await?;
         let is_wanted = |mix: &&Mix| {
@@ -276,13 +278,17 @@ pub async fn run(options: &Options, folder: &Path) -> Result<()> {
                 "p50_ms": cost.wall.median(), "p99_ms": cost.wall.quantile(0.99),
                 "dynamodb_requests": cost.dynamodb, "kms_requests": cost.kms, "resident_bytes": cost.resident,
             }));
+            cpu.push((format!("{name} {}", mix.name), cost.cpu));
         }
         function.stop().await?;
     }
     bench.stop().await;
+    let machine = watch.end(cpu)?;
+    machine.print();
     println!(
         "warm calls: CPU-ms of the function per call (min / median / max of {ROUNDS} rounds of {calls})\n"
     );
     table(&HEADINGS, &rows);
-    crate::report::write(folder, "warm", &json!(figures))
+    let figures = json!({ "machine": machine.json(), "figures": figures });
+    crate::report::write(folder, "warm", &figures)
 }
