@@ -48,20 +48,7 @@ enum Benchmark {
     /// Measures calls with 10 to 1,000,000 keys in the table.
     Growth,
     /// Installs other key libraries, and compares `validate` and `create` with them.
-    Peers {
-        /// Number of measurements of each system.
-        #[arg(long, default_value_t = 3)]
-        rounds: usize,
-        /// Seconds per measurement.
-        #[arg(long, default_value_t = 3)]
-        seconds: u64,
-        /// Number of connections to a peer.
-        #[arg(long, default_value_t = 8)]
-        connections: usize,
-        /// Folder to install the libraries into, instead of `target/peers`.
-        #[arg(long)]
-        directory: Option<PathBuf>,
-    },
+    Peers(peers::Options),
     /// Measures warm calls of each function.
     Warm(warm::Options),
     /// Computes the write units of each partition of the table. `growth` prints them too.
@@ -80,15 +67,7 @@ async fn main() -> Result<()> {
             writes::run(out).await?;
             growth::run(&machine, out).await
         }
-        Benchmark::Peers {
-            rounds,
-            seconds,
-            connections,
-            directory,
-        } => {
-            let directory = directory.unwrap_or_else(peers::directory);
-            peers::run(rounds, seconds, connections, &directory, out).await
-        }
+        Benchmark::Peers(options) => peers::run(&options, &machine, out).await,
         Benchmark::Warm(options) => warm::run(&options, &machine, out).await,
         Benchmark::Writes => writes::run(out).await,
     }

@@ -1,9 +1,10 @@
 //! Compares our `validate` and `create` with other key libraries (the peers). One run measures all of them in turn.
 //!
-//! A Lambda process handles one call at a time. A peer is called over several connections at the same time, so that
-//! its event loop handles several calls per wake-up. This favours the peers.
+//! A Lambda process handles one call at a time. A peer is called over one connection, and also over several at the same
+//! time, so that its event loop handles several calls per wake-up. The better of the two figures of a peer counts.
 
 mod comparison;
+mod ratios;
 mod server;
 
 use std::{
@@ -15,7 +16,7 @@ use std::{
 use anyhow::{Result, ensure};
 use bytes::Bytes;
 use nix::{time::clock_getcpuclockid, unistd::Pid};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::process::Command;
 
 use crate::{
@@ -23,6 +24,7 @@ use crate::{
     binaries::{build, root},
     events::{creation, validation},
     function::Function,
+    machine::Before,
     report::milliseconds,
     warm::{active, created, invalid, revoked},
 };
@@ -41,9 +43,10 @@ const MIXES: [&str; 6] = [
     "create",
 ];
 const KEYS: &str = "10000";
+const WARM_UP: Duration = Duration::from_secs(1);
 
 /// The figures of one system in one mix.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Figures {
     /// CPU-milliseconds per call, one value per round.
     cpu: Vec<f64>,
@@ -56,9 +59,13 @@ struct Figures {
     store_requests: f64,
 }
 
-/// A measured system: ours, or a peer.
+/// A measured system: ours, or a peer with a number of connections.
+#[derive(Clone)]
 struct System {
     name: String,
+    connections: usize,
+    /// The versions and settings that a peer reports.
+    about: Value,
     /// Resident memory in bytes.
     resident: u64,
     mixes: [Figures; 6],
@@ -74,63 +81,119 @@ struct Ours {
     mixes: [Mix; 6],
 }
 
-/// Measures our functions and the peers, `rounds` times in turn, for `seconds` in each mix.
-pub async fn run(
-    rounds: usize,
+/// The options of `bench peers`. With the defaults, the measurement takes ten minutes.
+#[derive(clap::Args)]
+pub struct Options {
+    /// Number of runs, each with new processes. The worst run counts.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..))]
+    runs: u64,
+    /// Number of measurements of each call in a run.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..))]
+    rounds: u64,
+    /// Seconds per measurement.
+    #[arg(long, default_value_t = 2)]
     seconds: u64,
-    connections: usize,
-    directory: &Path,
-    folder: &Path,
-) -> Result<()> {
-    let libraries = libraries(directory).await?;
+    /// Numbers of connections to a peer, each measured in turn.
+    #[arg(long, default_value = "1,8", value_delimiter = ',')]
+    connections: Vec<usize>,
+    /// Folder to install the libraries into, instead of `target/peers`.
+    #[arg(long)]
+    directory: Option<PathBuf>,
+}
+
+/// Installs the peers, and measures our functions and the peers.
+pub async fn run(options: &Options, machine: &Before, folder: &Path) -> Result<()> {
+    let default = root().join("target/peers");
+    let directory = options.directory.as_ref().unwrap_or(&default);
+    let mut setup = Command::new(root().join("tests/peers/setup"));
+    let status = setup.arg(directory).status().await?;
+    ensure!(status.success(), "tests/peers/setup: {status}");
     let binaries = build(&["validate", "create"])?;
     let bench = Bench::start(Duration::ZERO).await?;
-    let mut ours = Ours::start(&bench, &binaries).await?;
-    let mut peers = Vec::new();
-    for name in PEERS {
-        peers.push(Peer::start(name, directory).await?);
-    }
 
-    let client = reqwest::Client::builder().no_proxy().build()?;
-    let limit = Duration::from_secs(seconds);
-    let mut all: Vec<[Figures; 6]> = (0..=peers.len()).map(|_| Default::default()).collect();
-    for round in 0..=rounds {
-        // The first round warms up page caches and just-in-time compilers.
-        let is_warm = round > 0;
+    let watch = machine.watch().await?;
+    let mut libraries = Vec::new();
+    for name in LIBRARIES {
+        libraries.push(library(name, directory).await?);
+    }
+    let mut runs = Vec::new();
+    for number in 1..=options.runs {
+        println!("run {number} of {}", options.runs);
+        let ours = Ours::start(&bench, &binaries).await?;
+        let mut peers = Vec::new();
+        for name in PEERS {
+            peers.push(Peer::start(name, directory).await?);
+        }
+        runs.push(one_run(options, &bench, ours, peers).await?);
+    }
+    bench.stop().await;
+    comparison::report(options, watch, &runs, libraries, folder)
+}
+
+/// Measures all systems in turn, once to warm up page caches and just-in-time compilers, and then `rounds` times.
+async fn one_run(
+    options: &Options,
+    bench: &Bench,
+    mut ours: Ours,
+    peers: Vec<Peer>,
+) -> Result<Vec<System>> {
+    let seconds = Duration::from_secs(options.seconds);
+    let mut systems = vec![System::new("access-keys", 1, json!({}))];
+    let mut servers = vec![None];
+    for (peer, connections) in pairs(&peers, &options.connections) {
+        systems.push(System::new(&peer.name, connections, peer.about.clone()));
+        servers.push(Some(peer));
+    }
+    for round in 0..=options.rounds {
+        let limit = if round == 0 {
+            WARM_UP.min(seconds)
+        } else {
+            seconds
+        };
         for (m, mix) in MIXES.into_iter().enumerate() {
-            let figures = ours.measure(&bench, m, limit).await?;
-            if is_warm {
-                all[0][m].add(figures);
-            }
-            for (p, peer) in peers.iter().enumerate() {
-                if mix == "remembered" {
-                    continue;
-                }
-                let figures = peer.measure(&client, mix, connections, limit).await?;
-                if is_warm {
-                    all[p + 1][m].add(figures);
+            for (system, server) in systems.iter_mut().zip(&servers) {
+                let figures = match server {
+                    None => ours.measure(bench, m, limit).await?,
+                    Some(_) if mix == "remembered" => continue,
+                    Some(peer) => peer.measure(mix, system.connections, limit).await?,
+                };
+                if round > 0 {
+                    system.mixes[m].add(figures);
                 }
             }
         }
     }
-    let mut systems = vec![("access-keys".to_owned(), ours.validate.resident()?)];
-    for peer in &peers {
-        let name = format!("{} ({})", peer.name, peer.about);
-        systems.push((name, peer.resident()?));
+    for (system, server) in systems.iter_mut().zip(&servers) {
+        system.resident = match server {
+            None => ours.validate.resident()?,
+            Some(peer) => peer.resident()?,
+        };
     }
     ours.validate.stop().await?;
     ours.create.stop().await?;
     for peer in peers {
         peer.stop().await?;
     }
-    bench.stop().await;
-    let systems = systems.into_iter().zip(all);
-    let systems = systems.map(|((name, resident), mixes)| System {
-        name,
-        resident,
-        mixes,
-    });
-    comparison::print(systems.collect(), &libraries, rounds, seconds, folder)
+    Ok(systems)
+}
+
+/// Each peer with each number of connections.
+fn pairs<'a>(peers: &'a [Peer], connections: &[usize]) -> impl Iterator<Item = (&'a Peer, usize)> {
+    peers
+        .iter()
+        .flat_map(|peer| connections.iter().map(move |number| (peer, *number)))
+}
+
+impl System {
+    fn new(name: &str, connections: usize, about: Value) -> Self {
+        Self {
+            name: name.to_owned(),
+            connections,
+            about,
+            resident: 0,
+            mixes: Default::default(),
+        }
+    }
 }
 
 impl Ours {
@@ -214,27 +277,11 @@ fn own_cpu() -> Result<Duration> {
     Ok(clock_getcpuclockid(Pid::this())?.now()?.into())
 }
 
-/// Installs the peers, and runs the benchmark of each library without HTTP.
-async fn libraries(directory: &Path) -> Result<Vec<Value>> {
-    let mut setup = Command::new(root().join("tests/peers/setup"));
-    let status = setup.arg(directory).status().await?;
-    ensure!(status.success(), "tests/peers/setup: {status}");
-    let mut libraries = Vec::new();
-    for name in LIBRARIES {
-        libraries.push(library(name, directory).await?);
-    }
-    Ok(libraries)
-}
-
+/// Runs the benchmark of a library without HTTP.
 async fn library(name: &str, directory: &Path) -> Result<Value> {
     let mut library = Command::new(root().join("tests/peers").join(name).join("library"));
     library.arg(directory).args(["--keys", KEYS]);
     let output = library.stderr(Stdio::inherit()).output().await?;
     ensure!(output.status.success(), "{name}/library: {}", output.status);
     Ok(serde_json::from_slice(&output.stdout)?)
-}
-
-/// The default folder of the installed peers.
-pub fn directory() -> PathBuf {
-    root().join("target/peers")
 }

@@ -21,9 +21,18 @@ if (!Number.isInteger(count) || count < 200 || !["NORMAL", "FULL"].includes(valu
 }
 
 export const name = "better-auth";
-const installed = join(import.meta.dirname, "../node_modules/better-auth/package.json");
-export const version = JSON.parse(readFileSync(installed, "utf8")).version;
-export const storage = `SQLite WAL, synchronous=${values.synchronous}, in process`;
+
+/** The versions of the packages, and the settings that the database has. */
+export function report({ database }) {
+  const versions = { node: process.versions.node, sqlite: database.prepare("SELECT sqlite_version()").pluck().get() };
+  for (const installed of ["better-auth", "@better-auth/api-key", "better-sqlite3"]) {
+    const file = join(import.meta.dirname, "../node_modules", installed, "package.json");
+    versions[installed] = JSON.parse(readFileSync(file, "utf8")).version;
+  }
+  const journal_mode = database.pragma("journal_mode", { simple: true });
+  const synchronous = ["OFF", "NORMAL", "FULL", "EXTRA"][database.pragma("synchronous", { simple: true })];
+  return { versions, settings: { keys: count, journal_mode, synchronous, processes: 1 } };
+}
 
 /** Opens the database. `verbose` is called with each SQL statement. */
 export function open(verbose) {

@@ -1,7 +1,7 @@
 // Serves better-auth through node:http, in one process, until standard input closes.
 import { createServer } from "node:http";
 import { text } from "node:stream/consumers";
-import { fill, name, open, storage, verify, version } from "./keys.mjs";
+import { fill, name, open, report, verify } from "./keys.mjs";
 
 // The handlers are registered first, so that the server also stops if its parent process dies during the set-up.
 for (const event of ["end", "close"]) process.stdin.on(event, () => process.exit());
@@ -31,10 +31,9 @@ server.keepAliveTimeout = 75_000;
 server.listen(0, "127.0.0.1", () => {
   const line = {
     name,
-    version,
     url: `http://127.0.0.1:${server.address().port}`,
     pids: [process.pid],
-    storage,
+    ...report(peer),
     request: { method: "POST", path: "/verify", body: "key" },
     keys: samples,
   };

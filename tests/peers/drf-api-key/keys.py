@@ -3,7 +3,9 @@
 import argparse
 import atexit
 import os
+import platform
 import shutil
+import sqlite3
 import string
 import tempfile
 from datetime import timedelta
@@ -12,7 +14,7 @@ from importlib.metadata import version as installed
 import django
 from django.conf import settings
 from django.core.management import call_command
-from django.db import transaction
+from django.db import connection, transaction
 from django.utils import timezone
 from django.utils.crypto import get_random_string
 
@@ -67,8 +69,21 @@ django.setup()
 from rest_framework_api_key.models import APIKey  # noqa: E402  (the models need django.setup)
 
 name = "drf-api-key"
-version = installed("djangorestframework-api-key")
-storage = f"SQLite WAL, synchronous={arguments.synchronous}, in process"
+
+
+def versions() -> dict[str, str]:
+    packages = ["djangorestframework-api-key", "Django", "djangorestframework", "gunicorn"]
+    own = {"python": platform.python_version(), "sqlite": sqlite3.sqlite_version}
+    return own | {package: installed(package) for package in packages}
+
+
+def database() -> dict[str, str | int]:
+    """The number of keys, and the settings that the database has."""
+    with connection.cursor() as cursor:
+        journal_mode = cursor.execute("PRAGMA journal_mode").fetchone()[0]
+        synchronous = cursor.execute("PRAGMA synchronous").fetchone()[0]
+    synchronous = ["OFF", "NORMAL", "FULL", "EXTRA"][synchronous]
+    return {"keys": arguments.keys, "journal_mode": journal_mode, "synchronous": synchronous}
 
 
 def create(**fields) -> str:

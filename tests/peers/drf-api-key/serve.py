@@ -52,10 +52,15 @@ def announce(worker) -> None:
     host, port = worker.sockets[0].getsockname()
     line = {
         "name": keys.name,
-        "version": keys.version,
         "url": f"http://{host}:{port}",
         "pids": [os.getpid()],
-        "storage": keys.storage,
+        "versions": keys.versions(),
+        "settings": settings
+        | {
+            "processes": worker.cfg.workers,
+            "worker_class": worker.cfg.worker_class_str,
+            "threads": worker.cfg.threads,
+        },
         "request": {"method": "POST", "path": "/verify", "header": "Authorization", "prefix": "Api-Key "},
         "keys": samples,
     }
@@ -63,6 +68,7 @@ def announce(worker) -> None:
 
 
 samples = keys.fill()
+settings = keys.database()
 # The worker is a fork and must open its own connections.
 connections.close_all()
 Server().run()

@@ -2,11 +2,15 @@
 
 use std::path::Path;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use super::{Figures, MIXES, System};
+use super::{
+    Figures, MIXES, Options, System,
+    ratios::{GOALS, Goal, Median, Ratio, worst},
+};
 use crate::{
+    machine::Watch,
     plot,
     report::{Sample, megabytes, table, write},
 };
@@ -16,6 +20,29 @@ const GROUPS: [(&str, &str); 3] = [
     ("valid", "valid key"),
     ("unknown", "forged key"),
     ("garbage", "garbage"),
+];
+
+const HEADINGS: [&str; 11] = [
+    "system",
+    "connections",
+    "call",
+    "CPU-ms",
+    "with store and harness",
+    "per CPU-second",
+    "per second",
+    "p50 ms",
+    "p99 ms",
+    "store requests",
+    "resident MB",
+];
+
+/// The columns of the table for the top README.
+const WORST_HEADINGS: [&str; 5] = [
+    "call",
+    "access-keys, CPU-ms",
+    "fastest peer, CPU-ms",
+    "fastest peer",
+    "ratio",
 ];
 
 /// The columns of the table of library calls, as the peers name them.
@@ -34,92 +61,183 @@ const LIBRARY_FIGURES: [&str; 12] = [
     "rss_mb",
 ];
 
-/// The ratio of our calls per CPU-second to those of the fastest peer, and its goal.
-struct Ratio {
-    mix: &'static str,
-    times: f64,
-    goal: f64,
-}
-
-/// Collects the rows and figures of all systems.
-#[derive(Default)]
+/// The ratios of one kind of call, one per run.
 struct Comparison {
-    rows: Vec<Vec<String>>,
-    figures: Vec<Value>,
-    bars: Vec<plot::Bar>,
-    /// The median CPU-milliseconds of each system, by mix.
-    medians: Vec<[f64; 6]>,
+    goal: &'static Goal,
+    /// The number of connections to a peer, or `None` if the better number counts for each peer.
+    connections: Option<usize>,
+    runs: Vec<Ratio>,
 }
 
-/// Prints and writes the figures. Fails if a ratio is below its goal.
-pub fn print(
-    systems: Vec<System>,
-    libraries: &[Value],
-    rounds: usize,
-    seconds: u64,
+/// Prints and writes the figures. Fails if a ratio of the worst run is below its goal.
+pub fn report(
+    options: &Options,
+    watch: Watch<'_>,
+    runs: &[Vec<System>],
+    libraries: Vec<Value>,
     folder: &Path,
 ) -> Result<()> {
-    let mut comparison = Comparison::default();
-    for system in systems {
-        comparison.add(system, libraries);
+    let systems = pooled(runs);
+    let machine = watch.end(rows_of_cpu(&systems))?;
+    let mut comparisons = compare(runs, None);
+    let headline = comparisons.len();
+    for connections in &options.connections {
+        comparisons.extend(compare(runs, Some(*connections)));
     }
-    let ratios = comparison.ratios();
-    println!("peers over HTTP: one process each, {rounds} rounds of {seconds} s in turn\n");
-    comparison.print();
-    print_ratios(&ratios);
-    print_libraries(libraries);
+    machine.print();
+    println!(
+        "peers over HTTP, in turn: {} runs of {} rounds of {} s. CPU-ms: min / median / max of all rounds\n",
+        options.runs, options.rounds, options.seconds
+    );
+    let mut tables = Tables::default();
+    for system in systems {
+        tables.add(system, &libraries);
+    }
+    table(&HEADINGS, &tables.rows);
+    print_systems(&runs[0]);
+    print_worst(&comparisons[..headline])?;
+    print_runs(options.runs, &comparisons)?;
+    print_libraries(&libraries);
 
-    let Comparison {
-        figures, mut bars, ..
-    } = comparison;
-    bars.sort_by_key(|bar| GROUPS.iter().position(|(_, group)| *group == bar.group));
     std::fs::create_dir_all(folder)?;
-    let title = "CPU-milliseconds per verification over HTTP";
-    plot::bars(&folder.join("peers.svg"), title, &[], &bars)?;
-    let ratio = |ratio: &Ratio| {
-        let (mix, times, goal) = (ratio.mix, ratio.times, ratio.goal);
-        json!({ "call": mix, "times_the_fastest_peer": times, "at_least": goal })
-    };
+    tables.plot(folder)?;
     let written = json!({
-        "http": figures,
-        "ratios": ratios.each_ref().map(ratio),
+        "machine": machine.json(),
+        "runs": options.runs, "rounds": options.rounds, "seconds": options.seconds,
+        "peers": Vec::from_iter(peers(&runs[0]).map(|peer| json!({ "name": peer.name, "about": peer.about }))),
+        "http": tables.figures,
+        "ratios": Vec::from_iter(comparisons.iter().map(Comparison::json)),
         "libraries": libraries,
     });
     write(folder, "peers", &written)?;
-    let missed = ratios.iter().filter(|ratio| ratio.times < ratio.goal);
-    let missed: Vec<_> = missed.map(|ratio| ratio.mix).collect();
+    let missed = comparisons[..headline].iter().filter(|of| of.is_missed());
+    let missed: Vec<_> = missed.map(|comparison| comparison.goal.call).collect();
     ensure!(missed.is_empty(), "below the goal: {}", missed.join(", "));
     Ok(())
 }
 
-impl Comparison {
-    fn add(&mut self, system: System, libraries: &[Value]) {
-        let mut medians = [f64::NAN; 6];
-        for ((median, mix), figures) in medians.iter_mut().zip(MIXES).zip(system.mixes) {
-            if !figures.wall.is_empty() {
-                *median = self.add_mix(&system.name, system.resident, mix, figures, libraries);
+/// The systems with the figures of all runs.
+fn pooled(runs: &[Vec<System>]) -> Vec<System> {
+    let mut pooled = runs[0].clone();
+    for run in &runs[1..] {
+        for (all, system) in pooled.iter_mut().zip(run) {
+            all.resident = all.resident.max(system.resident);
+            for (all, figures) in all.mixes.iter_mut().zip(&system.mixes) {
+                all.add(figures.clone());
             }
         }
-        self.medians.push(medians);
+    }
+    pooled
+}
+
+/// The measured rows and their CPU times.
+fn rows_of_cpu(systems: &[System]) -> Vec<(String, Sample)> {
+    let mut rows = Vec::new();
+    for system in systems {
+        for (mix, figures) in MIXES.iter().zip(&system.mixes) {
+            if !figures.cpu.is_empty() {
+                let row = format!("{} ({}) {mix}", system.name, system.connections);
+                rows.push((row, Sample::new(figures.cpu.clone())));
+            }
+        }
+    }
+    rows
+}
+
+/// Each peer of a run once.
+fn peers(run: &[System]) -> impl Iterator<Item = &System> {
+    let peers = run.iter().skip(1);
+    let first = peers.clone().next().map(|peer| peer.connections);
+    peers.filter(move |peer| Some(peer.connections) == first)
+}
+
+/// The ratios of all runs. The first system of a run is ours.
+fn compare(runs: &[Vec<System>], connections: Option<usize>) -> Vec<Comparison> {
+    let of_run = |goal: &Goal, run: &Vec<System>| {
+        let ours = run[0].median(goal.ours)?.cpu;
+        let peers = run[1..].iter().filter_map(|peer| peer.median(goal.peers));
+        let wanted = |peer: &Median| connections.is_none_or(|number| number == peer.connections);
+        Ratio::to_the_fastest(ours, peers.filter(wanted))
+    };
+    let comparison = |goal| Comparison {
+        goal,
+        connections,
+        runs: runs.iter().filter_map(|run| of_run(goal, run)).collect(),
+    };
+    GOALS.iter().map(comparison).collect()
+}
+
+impl System {
+    /// The median of a mix, if it was measured.
+    fn median(&self, mix: &str) -> Option<Median> {
+        let mix = MIXES.iter().position(|name| *name == mix)?;
+        let cpu = &self.mixes[mix].cpu;
+        (!cpu.is_empty()).then(|| Median {
+            system: self.name.clone(),
+            connections: self.connections,
+            cpu: Sample::new(cpu.clone()).median(),
+        })
+    }
+}
+
+impl Comparison {
+    fn worst(&self) -> Result<&Ratio> {
+        worst(&self.runs).with_context(|| format!("no ratio for {}", self.goal.call))
     }
 
-    /// Adds the figures of a system in a mix. Returns the median of its CPU time.
+    fn is_missed(&self) -> bool {
+        worst(&self.runs).is_none_or(|ratio| ratio.times() < self.goal.at_least)
+    }
+
+    fn json(&self) -> Value {
+        let run = |ratio: &Ratio| {
+            json!({
+                "ours_cpu_ms": ratio.ours, "peer_cpu_ms": ratio.peer.cpu, "peer": ratio.peer.system,
+                "connections": ratio.peer.connections, "ratio": ratio.times(),
+            })
+        };
+        json!({
+            "call": self.goal.call, "connections": self.connections, "runs": Vec::from_iter(self.runs.iter().map(run)),
+            "worst": worst(&self.runs).map(Ratio::times), "goal": self.goal.at_least,
+        })
+    }
+}
+
+/// The rows and figures of all systems.
+#[derive(Default)]
+struct Tables {
+    rows: Vec<Vec<String>>,
+    figures: Vec<Value>,
+    bars: Vec<plot::Bar>,
+}
+
+impl Tables {
+    fn add(&mut self, mut system: System, libraries: &[Value]) {
+        for (mix, figures) in MIXES.into_iter().zip(std::mem::take(&mut system.mixes)) {
+            if !figures.wall.is_empty() {
+                self.add_mix(&system, mix, figures, libraries);
+            }
+        }
+    }
+
+    /// Adds the figures of a system in a mix.
     #[allow(clippy::cast_precision_loss)]
     fn add_mix(
         &mut self,
-        name: &str,
-        resident: u64,
+        system: &System,
         mix: &'static str,
         figures: Figures,
         libraries: &[Value],
-    ) -> f64 {
+    ) {
+        let (name, connections) = (&system.name, system.connections);
         let per_second = figures.wall.len() as f64 / figures.seconds;
         let requests = figures.store_requests;
         let cpu = Sample::new(figures.cpu);
         let with_store = Sample::new(figures.cpu_with_store);
         let wall = Sample::new(figures.wall);
         self.rows.push(vec![
-            name.to_owned(),
+            name.clone(),
+            connections.to_string(),
             mix.to_owned(),
             cpu.to_string(),
             format!("{:.2}", with_store.median()),
@@ -133,70 +251,99 @@ impl Comparison {
                 (true, "unknown") => statements(libraries, name, "statements_per_forged"),
                 (true, _) => "-".to_owned(),
             },
-            format!("{:.0}", megabytes(resident)),
+            format!("{:.0}", megabytes(system.resident)),
         ]);
         self.figures.push(json!({
-            "system": name, "mix": mix, "cpu_ms": cpu.json(), "cpu_ms_with_store": with_store.json(),
+            "system": name, "connections": connections, "mix": mix,
+            "cpu_ms": cpu.json(), "cpu_ms_with_store": with_store.json(),
             "calls_per_second": per_second, "p50_ms": wall.median(), "p99_ms": wall.quantile(0.99),
-            "resident_bytes": resident, "store_requests": (!requests.is_nan()).then_some(requests),
+            "resident_bytes": system.resident, "store_requests": (!requests.is_nan()).then_some(requests),
         }));
         if let Some((_, group)) = GROUPS.iter().find(|(plotted, _)| *plotted == mix) {
             self.bars.push(plot::Bar {
                 group: (*group).to_owned(),
-                name: name.split(" (").next().unwrap_or(name).to_owned(),
+                name: with_connections(name, connections),
                 parts: vec![cpu.median()],
             });
         }
-        cpu.median()
     }
 
-    /// Compares the first system, which is ours, with the fastest peer.
-    fn ratios(&self) -> [Ratio; 4] {
-        let fastest = |m: usize| {
-            let peers = self.medians.iter().skip(1).map(|of| of[m]);
-            peers.fold(f64::INFINITY, f64::min)
-        };
-        let [valid, remembered, _, unknown, garbage, _] = self.medians[0];
-        [
-            ("valid", fastest(0) / valid, 2.0),
-            ("remembered", fastest(0) / remembered, 5.0),
-            ("forged", fastest(3) / unknown, 3.0),
-            ("garbage", fastest(4) / garbage, 6.0),
-        ]
-        .map(|(mix, times, goal)| Ratio { mix, times, goal })
-    }
-
-    fn print(&self) {
-        let headings = [
-            "system",
-            "call",
-            "CPU-ms",
-            "with our store and the harness",
-            "per CPU-second",
-            "per second",
-            "p50 ms",
-            "p99 ms",
-            "store requests",
-            "resident MB",
-        ];
-        table(&headings, &self.rows);
+    fn plot(&mut self, folder: &Path) -> Result<()> {
+        let group = |bar: &plot::Bar| GROUPS.iter().position(|(_, group)| *group == bar.group);
+        self.bars.sort_by_key(group);
+        let title = "CPU-milliseconds per verification over HTTP";
+        plot::bars(&folder.join("peers.svg"), title, &[], &self.bars)
     }
 }
 
-fn print_ratios(ratios: &[Ratio]) {
-    let row = |ratio: &Ratio| {
-        let (times, goal) = (ratio.times, ratio.goal);
-        vec![
-            ratio.mix.to_owned(),
-            format!("{times:.1}"),
-            format!("{goal:.0}"),
-        ]
+fn with_connections(system: &str, connections: usize) -> String {
+    let plural = if connections == 1 { "" } else { "s" };
+    format!("{system}, {connections} connection{plural}")
+}
+
+/// Prints the versions and settings that the peers report.
+fn print_systems(run: &[System]) {
+    let pairs = |value: &Value| {
+        let pairs = value.as_object().into_iter().flatten();
+        let pairs = pairs.map(|(name, value)| match value {
+            Value::String(text) => format!("{name} {text}"),
+            other => format!("{name} {other}"),
+        });
+        Vec::from_iter(pairs).join(", ")
     };
-    println!("ratio to the fastest peer, in calls per CPU-second of the process that answers\n");
-    table(
-        &["call", "ours", "at least"],
-        &Vec::from_iter(ratios.iter().map(row)),
+    let row = |peer: &System| {
+        let (versions, settings) = (&peer.about["versions"], &peer.about["settings"]);
+        vec![peer.name.clone(), pairs(versions), pairs(settings)]
+    };
+    println!("versions and settings that the peers report\n");
+    let rows = Vec::from_iter(peers(run).map(row));
+    table(&["peer", "versions", "settings"], &rows);
+}
+
+/// Prints the table for the top README.
+fn print_worst(comparisons: &[Comparison]) -> Result<()> {
+    let mut rows = Vec::new();
+    for comparison in comparisons {
+        let worst = comparison.worst()?;
+        rows.push(vec![
+            comparison.goal.call.to_owned(),
+            format!("{:.2}", worst.ours),
+            format!("{:.2}", worst.peer.cpu),
+            with_connections(&worst.peer.system, worst.peer.connections),
+            format!("{:.1}", worst.times()),
+        ]);
+    }
+    println!(
+        "calls per CPU-second of the process that answers: ours, divided by those of the fastest peer with its better \
+         number of connections, in the worst run of each call\n"
     );
+    table(&WORST_HEADINGS, &rows);
+    Ok(())
+}
+
+/// Prints the ratio of each run.
+fn print_runs(runs: u64, comparisons: &[Comparison]) -> Result<()> {
+    let mut headings = vec!["call".to_owned(), "connections to the peer".to_owned()];
+    headings.extend((1..=runs).map(|run| format!("run {run}")));
+    headings.extend(["worst", "goal"].map(str::to_owned));
+    let mut rows = Vec::new();
+    for comparison in comparisons {
+        let (connections, goal) = match comparison.connections {
+            Some(number) => (number.to_string(), "-".to_owned()),
+            None => (
+                "the better number".to_owned(),
+                format!("{:.1}", comparison.goal.at_least),
+            ),
+        };
+        let mut row = vec![comparison.goal.call.to_owned(), connections];
+        let times = |ratio: &Ratio| format!("{:.2}", ratio.times());
+        row.extend(comparison.runs.iter().map(times));
+        row.extend([times(comparison.worst()?), goal]);
+        rows.push(row);
+    }
+    println!("the same ratio in each run. The goals are for the worst run\n");
+    table(&headings, &rows);
+    Ok(())
 }
 
 fn print_libraries(libraries: &[Value]) {
@@ -218,11 +365,88 @@ fn print_libraries(libraries: &[Value]) {
 
 /// The number of SQL statements per call that a library counted.
 fn statements(libraries: &[Value], system: &str, field: &str) -> String {
-    let is_system = |library: &&Value| {
-        let name = library["name"].as_str();
-        name.is_some_and(|name| system.starts_with(name))
-    };
-    let library = libraries.iter().find(is_system);
+    let library = libraries.iter().find(|library| library["name"] == system);
     let count = library.and_then(|library| library[field].as_f64());
     count.map_or_else(|| "-".to_owned(), |count| format!("{count:.0}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A system with these CPU times in the mixes `valid` and `remembered`.
+    fn system(name: &str, connections: usize, valid: &[f64], remembered: &[f64]) -> System {
+        let mut system = System::new(name, connections, Value::Null);
+        system.mixes[0].cpu = valid.to_vec();
+        system.mixes[1].cpu = remembered.to_vec();
+        system
+    }
+
+    /// Two runs of our functions and of one peer with one and with eight connections.
+    fn runs() -> [Vec<System>; 2] {
+        [
+            vec![
+                system("ours", 1, &[0.1, 0.2, 0.3], &[0.1]),
+                system("peer", 1, &[0.5, 0.6, 0.7], &[]),
+                system("peer", 8, &[0.4, 0.5, 0.9], &[]),
+            ],
+            vec![
+                system("ours", 1, &[0.2], &[0.2]),
+                system("peer", 1, &[0.3], &[]),
+                system("peer", 8, &[0.8], &[]),
+            ],
+        ]
+    }
+
+    fn peer_cpu(comparison: &Comparison) -> Vec<(usize, f64)> {
+        let runs = comparison.runs.iter();
+        runs.map(|ratio| (ratio.peer.connections, ratio.peer.cpu))
+            .collect()
+    }
+
+    #[test]
+    fn each_run_is_compared_with_the_better_number_of_connections() {
+        let runs = runs();
+        let cpu = |connections| peer_cpu(&compare(&runs, connections)[0]);
+        assert_eq!(cpu(None), [(8, 0.5), (1, 0.3)]);
+        assert_eq!(cpu(Some(1)), [(1, 0.6), (1, 0.3)]);
+        assert_eq!(cpu(Some(8)), [(8, 0.5), (8, 0.8)]);
+    }
+
+    #[test]
+    fn a_remembered_key_is_compared_with_a_valid_key_of_the_peer() {
+        let remembered = &compare(&runs(), None)[1];
+        assert_eq!(remembered.goal.call, "remembered");
+        assert_eq!(peer_cpu(remembered), [(8, 0.5), (1, 0.3)]);
+        assert_eq!(remembered.runs[0].ours, 0.1);
+    }
+
+    #[test]
+    fn a_goal_is_missed_if_one_run_misses_it() {
+        let valid = &compare(&runs(), None)[0];
+        assert!(valid.runs[0].times() > valid.goal.at_least);
+        assert!(valid.is_missed());
+        assert!(!compare(&runs()[..1], None)[0].is_missed());
+        assert!(compare(&runs()[..1], Some(2))[0].is_missed());
+    }
+
+    #[test]
+    fn the_rows_have_the_rounds_of_all_runs() {
+        let rows = rows_of_cpu(&pooled(&runs()));
+        let rows = rows
+            .iter()
+            .map(|(name, cpu)| (name.as_str(), cpu.to_string()));
+        let expected = [
+            ("ours (1) valid", "0.10 / 0.20 / 0.30"),
+            ("ours (1) remembered", "0.10 / 0.20 / 0.20"),
+            ("peer (1) valid", "0.30 / 0.60 / 0.70"),
+            ("peer (8) valid", "0.40 / 0.80 / 0.90"),
+        ];
+        assert!(rows.eq(expected.map(|(name, cpu)| (name, cpu.to_owned()))));
+    }
+
+    #[test]
+    fn a_peer_is_listed_once() {
+        assert_eq!(peers(&runs()[0]).count(), 1);
+    }
 }

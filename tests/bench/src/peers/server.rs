@@ -8,11 +8,15 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper_util::rt::TokioIo;
 use nix::{time::clock_getcpuclockid, unistd::Pid};
-use reqwest::{Client, Request};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
+    net::TcpStream,
     process::{Child, Command},
     task::JoinSet,
 };
@@ -20,13 +24,17 @@ use tokio::{
 use super::{Figures, KEYS};
 use crate::{binaries::root, function::resident, report::milliseconds};
 
+type Request = hyper::Request<Full<Bytes>>;
+
 pub struct Peer {
     pub name: String,
-    pub about: String,
+    /// The versions and settings that the server reports.
+    pub about: Value,
     child: Child,
-    url: String,
+    address: String,
     pids: Vec<Pid>,
-    request: Value,
+    /// How to check a key, as the server describes it.
+    described: Value,
     keys: Value,
 }
 
@@ -50,73 +58,65 @@ impl Peer {
         let pids = pids.filter_map(Value::as_i64);
         Ok(Self {
             name: text("name")?,
-            about: text("storage")?,
+            about: json!({ "versions": ready["versions"], "settings": ready["settings"] }),
             child,
-            url: text("url")?,
+            address: text("url")?.replace("http://", ""),
             pids: pids
                 .map(|pid| Ok(Pid::from_raw(i32::try_from(pid)?)))
                 .collect::<Result<_>>()?,
-            request: ready["request"].clone(),
+            described: ready["request"].clone(),
             keys: ready["keys"].clone(),
         })
     }
 
-    fn verification(&self, client: &Client, key: &str) -> Result<Request> {
-        let text = |name: &str| self.request[name].as_str();
-        let url = format!("{}{}", self.url, text("path").context("no path")?);
-        let request = client.post(url);
-        let request = match (text("body"), text("header")) {
-            (Some(name), _) => request.json(&json!({ name: key })),
+    /// A request to `path`, with a header or a body if the peer needs them.
+    fn request(&self, path: &str, header: Option<(&str, String)>, body: String) -> Result<Request> {
+        let mut request = hyper::Request::post(path).header("host", &self.address);
+        if let Some((name, value)) = header {
+            request = request.header(name, value);
+        }
+        Ok(request.body(Full::from(body))?)
+    }
+
+    fn verification(&self, key: &str) -> Result<Request> {
+        let text = |name: &str| self.described[name].as_str();
+        let path = text("path").context("no path")?;
+        match (text("body"), text("header")) {
+            (Some(name), _) => {
+                let json = Some(("content-type", "application/json".to_owned()));
+                self.request(path, json, json!({ name: key }).to_string())
+            }
             (_, Some(name)) => {
                 let prefix = text("prefix").unwrap_or_default();
-                request.header(name, format!("{prefix}{key}"))
+                self.request(path, Some((name, format!("{prefix}{key}"))), String::new())
             }
             _ => bail!("the peer's output does not describe a request"),
-        };
-        Ok(request.build()?)
+        }
     }
 
     /// The requests of a mix.
-    fn requests(&self, client: &Client, mix: &str) -> Result<Vec<Request>> {
+    fn requests(&self, mix: &str) -> Result<Vec<Request>> {
         if mix == "create" {
-            return Ok(vec![client.post(format!("{}/keys", self.url)).build()?]);
+            return Ok(vec![self.request("/keys", None, String::new())?]);
         }
         let keys = self.keys[mix].as_array().into_iter().flatten();
         let keys = keys.filter_map(Value::as_str);
-        keys.map(|key| self.verification(client, key)).collect()
+        keys.map(|key| self.verification(key)).collect()
     }
 
-    /// Sends the requests of a mix over several connections until `limit` has passed.
+    /// Sends the requests of a mix over a number of connections until `limit` has passed.
     #[allow(clippy::cast_precision_loss)]
     pub async fn measure(
         &self,
-        client: &Client,
         mix: &'static str,
         connections: usize,
         limit: Duration,
     ) -> Result<Figures> {
-        let requests = Arc::new(self.requests(client, mix)?);
+        let requests = self.requests(mix)?;
         let before = self.cpu()?;
         let started = Instant::now();
-        let mut callers = JoinSet::new();
-        for n in 0..connections {
-            let (requests, client, name) = (requests.clone(), client.clone(), self.name.clone());
-            callers.spawn(async move {
-                let mut wall = Vec::new();
-                for request in requests.iter().cycle().skip(n * 7) {
-                    if started.elapsed() > limit {
-                        break;
-                    }
-                    let call = call(&client, request, mix).await;
-                    wall.push(call.with_context(|| name.clone())?);
-                }
-                anyhow::Ok(wall)
-            });
-        }
-        let mut wall = Vec::new();
-        while let Some(caller) = callers.join_next().await {
-            wall.extend(caller??);
-        }
+        let wall = call_all(&self.address, requests, mix, connections, limit);
+        let wall = wall.await.with_context(|| self.name.clone())?;
         let seconds = started.elapsed().as_secs_f64();
         let cpu = milliseconds(self.cpu()?.saturating_sub(before)) / wall.len() as f64;
         Ok(Figures {
@@ -146,16 +146,60 @@ impl Peer {
     }
 }
 
+/// Calls in turn over each connection until `limit` has passed. Returns the latencies in milliseconds.
+async fn call_all(
+    address: &str,
+    requests: Vec<Request>,
+    mix: &'static str,
+    connections: usize,
+    limit: Duration,
+) -> Result<Vec<f64>> {
+    let requests = Arc::new(requests);
+    let started = Instant::now();
+    let mut callers = JoinSet::new();
+    for n in 0..connections {
+        let requests = requests.clone();
+        let mut connection = connect(address).await?;
+        callers.spawn(async move {
+            let mut wall = Vec::new();
+            for request in requests.iter().cycle().skip(n * 7) {
+                if started.elapsed() > limit {
+                    break;
+                }
+                wall.push(call(&mut connection, request.clone(), mix).await?);
+            }
+            anyhow::Ok(wall)
+        });
+    }
+    let mut wall = Vec::new();
+    while let Some(caller) = callers.join_next().await {
+        wall.extend(caller??);
+    }
+    Ok(wall)
+}
+
+/// Opens a connection. A client with a pool would sometimes open a second one and leave it idle, and a peer with one
+/// thread would then wait for a request on it.
+async fn connect(address: &str) -> Result<SendRequest<Full<Bytes>>> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    let (sender, connection) = handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(connection);
+    Ok(sender)
+}
+
 /// Sends a request and checks the response. Returns the latency in milliseconds.
-async fn call(client: &Client, request: &Request, mix: &str) -> Result<f64> {
-    let request = request
-        .try_clone()
-        .context("the request cannot be cloned")?;
+async fn call(
+    connection: &mut SendRequest<Full<Bytes>>,
+    request: Request,
+    mix: &str,
+) -> Result<f64> {
+    connection.ready().await?;
     let sent = Instant::now();
-    let answer = client.execute(request).await?;
-    let (status, body) = (answer.status(), answer.text().await?);
+    let answer = connection.send_request(request).await?;
+    let (status, body) = (answer.status(), answer.into_body().collect().await?);
     let latency = milliseconds(sent.elapsed());
-    let body: Value = serde_json::from_str(&body).unwrap_or_default();
+    let body: Value = serde_json::from_slice(&body.to_bytes()).unwrap_or_default();
     let is_valid = status == 200 && body["valid"] == true;
     let is_expected = if mix == "create" {
         status == 201
@@ -167,4 +211,47 @@ async fn call(client: &Client, request: &Request, mix: &str) -> Result<f64> {
         "{mix}: {status} {body}"
     );
     Ok(latency)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+    };
+
+    use super::*;
+
+    /// Accepts keys on any connection. Returns the number of connections at the end.
+    async fn serve(listener: TcpListener, limit: Duration) -> usize {
+        const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 14\r\n\r\n{\"valid\":true}";
+        let mut connections = 0;
+        while let Ok(accepted) = tokio::time::timeout(limit, listener.accept()).await {
+            let (mut stream, _) = accepted.unwrap();
+            connections += 1;
+            tokio::spawn(async move {
+                let mut buffer = [0; 4096];
+                while matches!(stream.read(&mut buffer).await, Ok(1..)) {
+                    stream.write_all(ANSWER).await.unwrap();
+                }
+            });
+        }
+        connections
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn each_caller_keeps_one_connection() {
+        for wanted in [1, 8] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap().to_string();
+            let server = tokio::spawn(serve(listener, Duration::from_millis(400)));
+            let request = hyper::Request::post("/").header("host", &address);
+            let requests = vec![request.body(Full::default()).unwrap()];
+            let limit = Duration::from_millis(300);
+            let calls = call_all(&address, requests, "valid", wanted, limit);
+            let calls = calls.await.unwrap();
+            assert!(calls.len() > wanted, "{} calls", calls.len());
+            assert_eq!(server.await.unwrap(), wanted);
+        }
+    }
 }
