@@ -27,6 +27,7 @@ mod join_tokens;
 mod metrics;
 mod notices;
 mod outages;
+mod overlaps;
 mod people;
 mod permissions;
 mod public_keys;

@@ -5,6 +5,12 @@ use serde_json::json;
 
 use crate::own_stack;
 
+/// Sorts actions, because a call can send several requests at the same time.
+fn sorted(mut actions: Vec<String>) -> Vec<String> {
+    actions.sort();
+    actions
+}
+
 /// The DynamoDB actions that functions have requested for this tenant, without the first `before` actions.
 fn actions(tenant: &Tenant<'_>, before: usize) -> Vec<String> {
     tenant.store_actions().split_off(before)
@@ -63,8 +69,8 @@ fn a_search_for_a_complete_id_reads_only_that_key() {
             ids.push(tenant.key("admin", "viewer").await.0);
         }
         let (foreign, _) = other.key("admin", "viewer").await;
-        // The first read is that of the caller.
-        let of_tenant = ["GetItem", "Query", "BatchGetItem"];
+        // GetItem reads the caller.
+        let of_tenant = ["BatchGetItem", "GetItem", "Query"];
         let of_user = ["GetItem", "Query"];
         for (list, id, expected, keys) in [
             ("/v1/access-keys", &ids[1], &of_tenant[..], 1),
@@ -75,7 +81,7 @@ fn a_search_for_a_complete_id_reads_only_that_key() {
             let before = tenant.store_requests();
             let page = tenant.get("admin", &format!("{list}?q={id}")).await;
             let page = page.expect(200);
-            assert_eq!(actions(&tenant, before), expected, "{list}");
+            assert_eq!(sorted(actions(&tenant, before)), expected, "{list}");
             let found = (page.array("items").len(), &page["examined"]);
             assert_eq!(found, (keys, &json!(keys)), "{list}");
         }
@@ -160,6 +166,6 @@ async fn a_validation_sends_one_read_and_a_list_two_and_neither_calls_kms() {
     }
     let before = stack.requests().len();
     tenant.get("admin", KEYS).await.expect(200);
-    assert_eq!(actions(before), ["GetItem", "Query"]);
+    assert_eq!(sorted(actions(before)), ["GetItem", "Query"]);
     stack.stop().await;
 }

@@ -198,13 +198,15 @@ async fn only_cluster(
     key: &VerifiedKey,
     now: Timestamp,
 ) -> Result<ClusterName, Error> {
-    // A refused key must not reveal anything about its slots.
-    let (record, owner) = store.key_and_owner(key.claims()).await?;
+    let (tenant, _, key_id) = key.claims().ids();
+    let read = store.key_and_owner(key.claims());
+    let (read, names) = tokio::join!(read, store.slots(tenant, key_id, 2));
+    let (record, owner) = read?;
     let required = Permission::ClustersOnboard.into();
+    // A refused key must not reveal anything about its slots.
     policy::evaluate(key, record.as_ref(), owner.as_ref(), required, now)
         .inspect_err(|code| report_superseded(key, *code))?;
-    let (tenant, _, key_id) = key.claims().ids();
-    let mut names = store.slots(tenant, key_id, 2).await?;
+    let mut names = names?;
     match (names.pop(), names.is_empty()) {
         (Some(name), true) => Ok(name),
         (None, _) => Err(Refusal::NotOnboarded.into()),
