@@ -5,13 +5,15 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use access_keys::{
-    model::Timestamp,
+    model::{Actor, Identity, Labels, Origin, Person, Role, Timestamp},
     policy::RefusalCode,
     process::{
         clock,
         config::{self, Environment},
     },
-    service::{KeyService, PublishedKeys},
+    service::{
+        Expiry, KeyRequest, KeyService, PublishedKeys, RotateRequest, create_key, rotate_key,
+    },
     token::AccessKey,
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
@@ -42,7 +44,7 @@ struct Process {
 impl Process {
     async fn new(name: &'static str) -> Self {
         let (_, key) = Tenant::fresh().key("admin", "viewer").await;
-        let [first, second] = [create_key().await, create_key().await];
+        let [first, second] = [kms_key().await, kms_key().await];
         Self {
             name,
             first_key: signed_by(&first, &key).await,
@@ -79,6 +81,19 @@ impl Process {
         stack().count(|r| r.function == self.name && r.action == "GetPublicKey")
     }
 
+    /// Holds each `BatchGetItem` of `call` until the process has asked for a public key.
+    async fn asks_during_a_read<T>(&self, tenant: &Tenant<'_>, call: impl Future<Output = T>) -> T {
+        let asked = self.asked();
+        let rule = tenant.rule("BatchGetItem", Fault::Hold);
+        let held = stack().inject(rule.function(self.name));
+        let release = async {
+            let is_asked = || async { (held.hits() > 0 && self.asked() > asked).then_some(()) };
+            eventually("KMS is asked during the read", is_asked).await;
+            drop(held);
+        };
+        tokio::join!(call, release).0
+    }
+
     /// Makes requests for public keys fail if their body contains `text`.
     fn fail(&self, text: &str, fault: Fault) -> RuleGuard {
         let rule = Rule::new(fault).service(Service::Kms).function(self.name);
@@ -86,7 +101,7 @@ impl Process {
     }
 }
 
-async fn create_key() -> String {
+async fn kms_key() -> String {
     stack().create_key("ECC_NIST_P256").await.unwrap()
 }
 
@@ -138,7 +153,7 @@ fn a_key_of_a_new_signing_key_works_as_soon_as_a_refresh_is_due() {
         stack().set_alias("alias/moved", first).unwrap();
         let service = process.verifier(&format!("alias/moved,{first}"));
         service.warm_up().await;
-        let unknown = signed_by(&create_key().await, process.first_key.reveal()).await;
+        let unknown = signed_by(&kms_key().await, process.first_key.reveal()).await;
         assert_eq!(refusal(&service, &unknown, clock::now()).await, INVALID);
         assert_eq!(process.asked(), 3);
         let warm = clock::now();
@@ -404,4 +419,61 @@ async fn the_response_with_an_incomplete_key_set_forbids_caching() {
         Some("public, max-age=300")
     );
     stack.stop().await;
+}
+
+/// The administrator of a tenant, as the functions read them from a token.
+fn admin_of(tenant: &Tenant<'_>) -> Actor {
+    let person = Person {
+        user_id: "admin".parse().unwrap(),
+        email: None,
+        name: None,
+        is_email_verified: false,
+        is_bootstrap_admin: true,
+    };
+    Actor {
+        tenant_id: tenant.id.parse().unwrap(),
+        identity: Identity::Person(person),
+        origin: Origin::default(),
+    }
+}
+
+#[test]
+fn a_call_that_signs_asks_for_the_public_keys_while_it_reads_the_table() {
+    run(async {
+        let tenant = Tenant::fresh();
+        let (id, _) = tenant.key("admin", "viewer").await;
+        let process = Process::new("signs").await;
+        let service = process.verifier(&process.first);
+        service.warm_up().await;
+        let (actor, owner) = (admin_of(&tenant), "admin".parse().unwrap());
+        let expiry = Expiry::In(Duration::from_secs(86_400));
+        let creation = KeyRequest {
+            name: "k".parse().unwrap(),
+            labels: Labels::default(),
+            role: Role::Viewer,
+            max_clusters: 1,
+            self_rotate: false,
+            expiry,
+            quota: 10,
+            first_sign_ins: 1,
+            too_early: None,
+        };
+        let rotation = RotateRequest {
+            role: Role::Viewer,
+            max_clusters: 1,
+            self_rotate: false,
+            expiry,
+            overlap: Duration::ZERO,
+            too_early: None,
+        };
+        let later = clock::now() + FIVE_MINUTES;
+        let key = (&owner, id.parse().unwrap());
+        let create = async { create_key(&actor, &service, &owner, &creation, None, later).await };
+        let rotate = async {
+            let (later, history) = (later + FIVE_MINUTES, Duration::ZERO);
+            rotate_key(&actor, &service, key, &rotation, None, history, later).await
+        };
+        process.asks_during_a_read(&tenant, create).await.unwrap();
+        process.asks_during_a_read(&tenant, rotate).await.unwrap();
+    });
 }

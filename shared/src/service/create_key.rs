@@ -85,6 +85,8 @@ pub async fn create_key(
     idempotency_key: Option<&str>,
     now: Timestamp,
 ) -> Result<(KeySnapshot, AccessKey), Error> {
+    // If a refresh is due, KMS is asked during the read of the table, and the signature can use the same connection.
+    service.refresh_if_due(now);
     let store = &service.store;
     let idempotency = idempotency_key.map(|key| request.idempotency(actor, key));
     let idempotency = idempotency.as_ref();

@@ -43,7 +43,8 @@ impl KeyService {
         tokio::join!(self.kms.warm_up(), self.store.warm_up());
     }
 
-    /// Starts a refresh of the public keys if one is due. This function is for requests that do not verify a signature.
+    /// Starts a refresh of the public keys if one is due. This function is for requests that verify no signature, or
+    /// need KMS later.
     pub(crate) fn refresh_if_due(&self, now: Timestamp) {
         self.kms.refresh_if_due(now);
     }
