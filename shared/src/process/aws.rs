@@ -8,7 +8,9 @@ use aws_credential_types::Credentials;
 use aws_runtime::retries::classifiers::{THROTTLING_ERRORS, TRANSIENT_ERRORS};
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use aws_smithy_runtime_api::client::{
-    http::SharedHttpClient, orchestrator::HttpResponse, result::SdkError,
+    http::{HttpClient, SharedHttpClient, http_client_fn},
+    orchestrator::HttpResponse,
+    result::SdkError,
 };
 use aws_smithy_types::{
     error::metadata::ProvideErrorMetadata, retry::RetryConfig, timeout::TimeoutConfig,
@@ -71,7 +73,7 @@ impl AwsSettings {
             dynamodb_endpoint,
             kms_endpoint,
             event_bridge_endpoint,
-            http,
+            http: connecting_on_demand(http),
         }
     }
 
@@ -89,6 +91,12 @@ impl AwsSettings {
     pub fn event_bridge(&self) -> aws_sdk_eventbridge::Client {
         client!(aws_sdk_eventbridge, self, self.event_bridge_endpoint)
     }
+}
+
+/// Builds a connector only for the first request. Otherwise, the SDK builds one more for each client, with all
+/// certificate authorities, and drops it.
+fn connecting_on_demand(http: SharedHttpClient) -> SharedHttpClient {
+    http_client_fn(move |settings, components| http.http_connector(settings, components))
 }
 
 fn timeouts() -> TimeoutConfig {
@@ -132,8 +140,18 @@ pub(crate) async fn warmed_up(service: &'static str, connect: impl Future<Output
 
 #[cfg(test)]
 mod tests {
-    use aws_smithy_runtime_api::{client::result::ConnectorError, http::StatusCode};
-    use aws_smithy_types::{body::SdkBody, error::ErrorMetadata};
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use aws_smithy_runtime_api::{
+        box_error::BoxError,
+        client::{
+            http::{HttpConnectorSettings, SharedHttpConnector},
+            result::ConnectorError,
+            runtime_components::{RuntimeComponents, RuntimeComponentsBuilder},
+        },
+        http::StatusCode,
+    };
+    use aws_smithy_types::{body::SdkBody, config_bag::ConfigBag, error::ErrorMetadata};
 
     use super::*;
 
@@ -179,5 +197,46 @@ mod tests {
         assert!(!is_permanent(&dispatch));
         let timeout = SdkError::<ErrorMetadata, _>::timeout_error("too slow");
         assert!(!is_permanent(&timeout));
+    }
+
+    /// Whether an SDK client that was built has used this HTTP client.
+    #[derive(Debug)]
+    struct Unused(&'static AtomicBool);
+
+    impl HttpClient for Unused {
+        fn http_connector(
+            &self,
+            _: &HttpConnectorSettings,
+            _: &RuntimeComponents,
+        ) -> SharedHttpConnector {
+            unreachable!("no request is sent")
+        }
+
+        fn validate_base_client_config(
+            &self,
+            _: &RuntimeComponentsBuilder,
+            _: &ConfigBag,
+        ) -> Result<(), BoxError> {
+            self.0.store(true, Ordering::SeqCst);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn building_an_sdk_client_builds_no_connector() {
+        static IS_USED: AtomicBool = AtomicBool::new(false);
+        let http = SharedHttpClient::new(Unused(&IS_USED));
+        let settings = |http| AwsSettings {
+            region: "us-east-1".into(),
+            credentials: Credentials::new("id", "secret", None, None, "test"),
+            dynamodb_endpoint: None,
+            kms_endpoint: None,
+            event_bridge_endpoint: None,
+            http,
+        };
+        drop(settings(connecting_on_demand(http.clone())).dynamodb());
+        assert!(!IS_USED.load(Ordering::SeqCst));
+        drop(settings(http).dynamodb());
+        assert!(IS_USED.load(Ordering::SeqCst));
     }
 }
