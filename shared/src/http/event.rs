@@ -6,13 +6,21 @@
 //!
 //! An event contains secrets. No code in this module quotes an event.
 
+use std::{borrow::Cow, collections::HashMap, fmt};
+
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use lambda_http::{
-    aws_lambda_events::{apigw::ApiGatewayV2httpRequest, query_map::QueryMap},
+    aws_lambda_events::{
+        apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpRequestContext},
+        query_map::QueryMap,
+    },
     request::LambdaRequest,
 };
-use serde::{Deserialize, Deserializer};
-use serde_json::{Map, Value, value::RawValue};
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, Visitor},
+};
+use serde_json::value::RawValue;
 
 use super::body;
 
@@ -24,33 +32,49 @@ pub(super) struct Event(pub Option<LambdaRequest>);
 
 impl<'de> Deserialize<'de> for Event {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let event = Box::<RawValue>::deserialize(deserializer)?;
-        let request = serde_json::from_str(event.get()).ok();
-        let request = request.or_else(|| with_unusual_headers(event.get()));
-        Ok(Self(request.map(clean).map(LambdaRequest::ApiGatewayV2)))
+        let event = <&RawValue>::deserialize(deserializer)?;
+        let request = serde_json::from_str::<HttpApiEvent>(event.get()).ok();
+        let request = request.map(HttpApiEvent::into_request);
+        Ok(Self(request.map(LambdaRequest::ApiGatewayV2)))
     }
 }
 
-fn with_unusual_headers(event: &str) -> Option<ApiGatewayV2httpRequest> {
-    let mut event: Value = serde_json::from_str(event).ok()?;
-    let headers = event.as_object_mut()?.remove("headers")?;
-    let mut request: ApiGatewayV2httpRequest = serde_json::from_value(event).ok()?;
-    request.headers = headers_of(headers.as_object()?);
-    Some(request)
+/// What the functions need of an event.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct HttpApiEvent {
+    headers: Option<Headers>,
+    cookies: Option<Vec<String>>,
+    raw_query_string: Option<String>,
+    path_parameters: Option<HashMap<String, String>>,
+    request_context: ApiGatewayV2httpRequestContext,
+    body: Option<String>,
+    #[serde(default)]
+    is_base64_encoded: bool,
 }
 
-fn clean(mut request: ApiGatewayV2httpRequest) -> ApiGatewayV2httpRequest {
-    request.headers.remove(header::HOST);
-    request.request_context.domain_name = None;
-    request.raw_path = Some("/".into());
-    let query = request.raw_query_string.take().unwrap_or_default();
-    let Ok(parameters) = query.parse::<QueryMap>();
-    request.query_string_parameters = parameters;
-    // A body that is too large or is not base64 is left encoded. Such a body is later refused as too large or as
-    // invalid JSON.
-    let body = request.body.as_deref().unwrap_or_default();
-    request.is_base64_encoded &= body.len() <= LONGEST_BASE64 && is_base64(body);
-    request
+impl HttpApiEvent {
+    fn into_request(self) -> ApiGatewayV2httpRequest {
+        let mut request = ApiGatewayV2httpRequest::default();
+        let Headers(headers) = self.headers.unwrap_or_default();
+        request.headers = headers;
+        request.headers.remove(header::HOST);
+        request.cookies = self.cookies;
+        request.request_context = self.request_context;
+        request.request_context.domain_name = None;
+        request.raw_path = Some("/".into());
+        let query = self.raw_query_string.unwrap_or_default();
+        let Ok(parameters) = query.parse::<QueryMap>();
+        request.query_string_parameters = parameters;
+        request.path_parameters = self.path_parameters.unwrap_or_default();
+        // A body that is too large or is not base64 is left encoded. Such a body is later refused as too large or as
+        // invalid JSON.
+        let body = self.body.as_deref().unwrap_or_default();
+        request.is_base64_encoded =
+            self.is_base64_encoded && body.len() <= LONGEST_BASE64 && is_base64(body);
+        request.body = self.body;
+        request
+    }
 }
 
 fn is_base64(text: &str) -> bool {
@@ -71,13 +95,23 @@ pub enum AuthorizerEvent {
 
 impl<'de> Deserialize<'de> for AuthorizerEvent {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let event = Value::deserialize(deserializer)?;
-        Ok(match event["headers"].as_object() {
-            Some(headers) if event["version"] == "2.0" => Self::Request {
-                headers: headers_of(headers),
-                request_id: event["requestContext"]["requestId"]
-                    .as_str()
-                    .map(str::to_owned),
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Event {
+            version: String,
+            headers: Headers,
+            request_context: Option<Context>,
+        }
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Context {
+            request_id: Option<String>,
+        }
+        let event = <&RawValue>::deserialize(deserializer)?;
+        Ok(match serde_json::from_str::<Event>(event.get()) {
+            Ok(event) if event.version == "2.0" => Self::Request {
+                headers: event.headers.0,
+                request_id: event.request_context.and_then(|context| context.request_id),
             },
             _ => Self::Unknown,
         })
@@ -86,19 +120,76 @@ impl<'de> Deserialize<'de> for AuthorizerEvent {
 
 /// The headers of an event of payload format 2.0. A value with control characters is escaped, so that a header that
 /// restricts a request never counts as absent.
-fn headers_of(headers: &Map<String, Value>) -> HeaderMap {
-    let mut read = HeaderMap::with_capacity(headers.len());
-    for (name, value) in headers {
-        let Ok(name) = name.parse::<HeaderName>() else {
-            continue;
+#[derive(Default)]
+struct Headers(HeaderMap);
+
+impl<'de> Deserialize<'de> for Headers {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+        impl<'de> Visitor<'de> for Reader {
+            type Value = HeaderMap;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<HeaderMap, M::Error> {
+                let mut headers = HeaderMap::with_capacity(24);
+                while let Some(Text(name)) = map.next_key()? {
+                    let value = header_value(map.next_value()?);
+                    if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), value) {
+                        headers.append(name, value);
+                    }
+                }
+                Ok(headers)
+            }
+        }
+        deserializer.deserialize_map(Reader).map(Self)
+    }
+}
+
+fn header_value(json: &RawValue) -> http::Result<HeaderValue> {
+    let text = serde_json::from_str(json.get()).map_or(json.get().into(), |Text(text)| text);
+    let escaped = || HeaderValue::try_from(text.escape_default().to_string());
+    Ok(HeaderValue::from_bytes(text.as_bytes()).or_else(|_| escaped())?)
+}
+
+/// A string that is borrowed where it has no escapes.
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(headers: &str) -> Vec<(String, Vec<u8>)> {
+        let Headers(headers) = serde_json::from_str(headers).unwrap();
+        let pair = |(name, value): (&HeaderName, &HeaderValue)| {
+            (name.to_string(), value.as_bytes().to_vec())
         };
-        let text = value
-            .as_str()
-            .map_or_else(|| value.to_string(), str::to_owned);
-        let escaped = || HeaderValue::from_str(&text.escape_default().to_string());
-        if let Ok(value) = HeaderValue::from_bytes(text.as_bytes()).or_else(|_| escaped()) {
-            read.append(name, value);
+        headers.iter().map(pair).collect()
+    }
+
+    #[test]
+    fn a_header_that_can_be_named_is_never_left_out() {
+        for (json, value) in [
+            (r#""acme""#, "acme"),
+            (r#""a\"b\u00e9""#, "a\"bé"),
+            (r#""a\nb""#, "a\\nb"),
+            (r#""""#, ""),
+            ("null", "null"),
+            ("[\"a\", 1]", "[\"a\", 1]"),
+        ] {
+            let headers = format!(r#"{{ "X-Tenant-Id": {json}, "not a name": "x" }}"#);
+            let expected = [("x-tenant-id".to_owned(), value.as_bytes().to_vec())];
+            assert_eq!(read(&headers), expected, "{json}");
         }
     }
-    read
+
+    #[test]
+    fn each_value_of_a_repeated_header_is_read() {
+        let headers = read(r#"{ "x-tenant-id": "a", "X-TENANT-ID": "b" }"#);
+        let values: Vec<_> = headers.into_iter().map(|(_, value)| value).collect();
+        assert_eq!(values, [b"a", b"b"]);
+    }
 }
