@@ -5,15 +5,30 @@
 use std::time::Duration;
 
 use aws_credential_types::Credentials;
-use aws_runtime::retries::classifiers::{THROTTLING_ERRORS, TRANSIENT_ERRORS};
+use aws_runtime::{
+    retries::classifiers::{THROTTLING_ERRORS, TRANSIENT_ERRORS},
+    user_agent::UserAgentInterceptor,
+};
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
-use aws_smithy_runtime_api::client::{
-    http::{HttpClient, SharedHttpClient, http_client_fn},
-    orchestrator::HttpResponse,
-    result::SdkError,
+use aws_smithy_runtime_api::{
+    box_error::BoxError,
+    client::{
+        http::{HttpClient, SharedHttpClient, http_client_fn},
+        interceptors::{
+            Intercept,
+            context::{
+                BeforeSerializationInterceptorContextRef, BeforeTransmitInterceptorContextMut,
+            },
+            disable_interceptor, dyn_dispatch_hint,
+        },
+        orchestrator::HttpResponse,
+        result::SdkError,
+        runtime_components::RuntimeComponents,
+    },
 };
 use aws_smithy_types::{
-    error::metadata::ProvideErrorMetadata, retry::RetryConfig, timeout::TimeoutConfig,
+    config_bag::ConfigBag, error::metadata::ProvideErrorMetadata, retry::RetryConfig,
+    timeout::TimeoutConfig,
 };
 
 use super::config::Environment;
@@ -37,6 +52,7 @@ macro_rules! client {
             .region(Region::new($settings.region.clone()))
             .credentials_provider($settings.credentials.clone())
             .http_client($settings.http.clone())
+            .interceptor(ConstantUserAgent)
             .timeout_config(timeouts())
             .retry_config(retries())
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
@@ -99,6 +115,42 @@ fn connecting_on_demand(http: SharedHttpClient) -> SharedHttpClient {
     http_client_fn(move |settings, components| http.http_connector(settings, components))
 }
 
+/// Sends the same `User-Agent` with every request. The SDK describes itself in two headers, which it composes anew for
+/// each request. That took more instructions of a validation than the resolution of the endpoint and the credentials.
+#[derive(Debug)]
+struct ConstantUserAgent;
+
+#[dyn_dispatch_hint]
+impl Intercept for ConstantUserAgent {
+    fn name(&self) -> &'static str {
+        "ConstantUserAgent"
+    }
+
+    fn read_before_execution(
+        &self,
+        _: &BeforeSerializationInterceptorContextRef<'_>,
+        config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let disabled = disable_interceptor::<UserAgentInterceptor>("the user agent is constant");
+        config.interceptor_state().store_put(disabled);
+        Ok(())
+    }
+
+    fn modify_before_signing(
+        &self,
+        context: &mut BeforeTransmitInterceptorContextMut<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let agent = concat!("access-keys/", env!("CARGO_PKG_VERSION"));
+        context
+            .request_mut()
+            .headers_mut()
+            .insert("user-agent", agent);
+        Ok(())
+    }
+}
+
 fn timeouts() -> TimeoutConfig {
     TimeoutConfig::builder()
         .connect_timeout(Duration::from_millis(800))
@@ -143,17 +195,46 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use aws_smithy_runtime_api::{
-        box_error::BoxError,
         client::{
             http::{HttpConnectorSettings, SharedHttpConnector},
             result::ConnectorError,
-            runtime_components::{RuntimeComponents, RuntimeComponentsBuilder},
+            runtime_components::RuntimeComponentsBuilder,
         },
         http::StatusCode,
     };
-    use aws_smithy_types::{body::SdkBody, config_bag::ConfigBag, error::ErrorMetadata};
+    use aws_smithy_types::{body::SdkBody, error::ErrorMetadata};
+    use tokio::{io::AsyncReadExt, net::TcpListener};
 
     use super::*;
+    use crate::process::config;
+
+    #[tokio::test]
+    async fn every_request_has_the_same_user_agent() {
+        let service = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", service.local_addr().unwrap());
+        let lookup = |name: &str| {
+            let is_endpoint = name == "AWS_ENDPOINT_URL_DYNAMODB";
+            Some(if is_endpoint { &endpoint } else { "x" }.to_owned())
+        };
+        let settings = config::read_from(&lookup, AwsSettings::read).unwrap();
+        let dynamodb = settings.dynamodb();
+        let read = async {
+            let (mut stream, _) = service.accept().await.unwrap();
+            let mut head = vec![0; 4096];
+            let length = stream.read(&mut head).await.unwrap();
+            String::from_utf8_lossy(&head[..length]).to_ascii_lowercase()
+        };
+        let head = tokio::select! {
+            answer = dynamodb.list_tables().send() => panic!("{answer:?}"),
+            head = read => head,
+        };
+        let agents: Vec<_> = head
+            .lines()
+            .filter(|line| line.contains("user-agent"))
+            .collect();
+        let expected = concat!("user-agent: access-keys/", env!("CARGO_PKG_VERSION"));
+        assert_eq!(agents, [expected], "{head}");
+    }
 
     fn service_error(status: u16, code: &str) -> SdkError<ErrorMetadata, HttpResponse> {
         let error = ErrorMetadata::builder().code(code).build();
