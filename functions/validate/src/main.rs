@@ -4,7 +4,12 @@ use access_keys::{
     http,
     process::{config, telemetry},
 };
+use mimalloc::MiMalloc;
 use validate::App;
+
+/// Faster than the allocator of the C library (shared/decisions/0010).
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_http::Error> {
