@@ -10,7 +10,7 @@ use harness::{Fault, Rule, RuleGuard, Service, Stack, Tenant, options};
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::{function::Function, tls::Front};
+use crate::{function::Function, replay, tls::Front};
 
 pub const TENANT: &str = "acme";
 pub const ADMIN: &str = "admin";
@@ -35,17 +35,31 @@ struct Meter {
 impl Bench {
     /// Starts the environment. DynamoDB and KMS respond after `latency`.
     pub async fn start(latency: Duration) -> Result<Self> {
+        Self::start_with(latency, false).await
+    }
+
+    /// Starts an environment that is the same on every machine: DynamoDB responds to a repeated request as it did to the
+    /// first one, and the functions do not trust the system's authorities.
+    pub async fn recorded() -> Result<Self> {
+        Self::start_with(Duration::ZERO, true).await
+    }
+
+    async fn start_with(latency: Duration, is_recorded: bool) -> Result<Self> {
         let stack = Stack::start(options(&[])).await?;
         let directory = TempDir::new()?;
         let bundle = directory.path().join("authorities.pem");
-        let front = Front::new(&bundle)?;
+        let front = Front::new(&bundle, !is_recorded)?;
         let environment = stack.environment("validate");
         let plain = |name: &str| {
             let found = environment.iter().find(|(variable, _)| variable == name);
             let (_, url) = found.with_context(|| format!("the environment has no {name}"))?;
             anyhow::Ok(url.as_str())
         };
-        let dynamodb = front.serve(plain("AWS_ENDPOINT_URL_DYNAMODB")?).await?;
+        let mut dynamodb = plain("AWS_ENDPOINT_URL_DYNAMODB")?.to_owned();
+        if is_recorded {
+            dynamodb = replay::serve(dynamodb).await?;
+        }
+        let dynamodb = front.serve(&dynamodb).await?;
         let kms = front.serve(plain("AWS_ENDPOINT_URL_KMS")?).await?;
         let mut meters = Vec::new();
         for function in stack.function_names() {

@@ -10,7 +10,11 @@ use std::{
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use harness::RuntimeApi;
-use nix::{time::clock_getcpuclockid, unistd::Pid};
+use nix::{
+    sys::signal::{Signal, kill},
+    time::clock_getcpuclockid,
+    unistd::Pid,
+};
 use serde_json::Value;
 use tokio::{
     io::AsyncReadExt,
@@ -48,9 +52,17 @@ pub struct Init {
 impl Function {
     /// Starts a binary as Lambda does, and waits until it asks for its first invocation.
     pub async fn start(binary: &Path, environment: &[(String, String)]) -> Result<(Self, Init)> {
+        Self::run(Command::new(binary), environment).await
+    }
+
+    /// Like [`Self::start`], with a command that runs the binary.
+    pub async fn run(
+        mut command: Command,
+        environment: &[(String, String)],
+    ) -> Result<(Self, Init)> {
         let api = RuntimeApi::start(ARN).await?;
         let started = Instant::now();
-        let mut child = Command::new(binary)
+        let mut child = command
             .env_clear()
             .envs(environment.iter().map(|(name, value)| (name, value)))
             .env("AWS_LAMBDA_RUNTIME_API", api.address())
@@ -59,7 +71,7 @@ impl Function {
             .stderr(Stdio::inherit())
             .kill_on_drop(true)
             .spawn()
-            .with_context(|| format!("cannot run {}", binary.display()))?;
+            .with_context(|| format!("cannot run {:?}", command.as_std().get_program()))?;
         // The output is read and discarded. Otherwise the process would block when the pipe is full.
         if let Some(mut log) = child.stdout.take() {
             tokio::spawn(async move {
@@ -103,6 +115,13 @@ impl Function {
     /// Resident memory, in bytes.
     pub fn resident(&self) -> Result<u64> {
         resident(self.pid)
+    }
+
+    /// Asks the process to end, and waits until it has ended.
+    pub async fn terminate(mut self) -> Result<()> {
+        kill(self.pid, Signal::SIGTERM)?;
+        self.child.wait().await?;
+        Ok(())
     }
 
     /// Ends the process.

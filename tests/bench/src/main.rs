@@ -8,9 +8,11 @@ mod cold;
 mod events;
 mod function;
 mod growth;
+mod instructions;
 mod machine;
 mod peers;
 mod plot;
+mod replay;
 mod report;
 mod tls;
 mod warm;
@@ -47,6 +49,8 @@ enum Benchmark {
     },
     /// Measures calls with 10 to 1,000,000 keys in the table.
     Growth,
+    /// Counts the instructions of calls to `validate`.
+    Instructions(instructions::Options),
     /// Installs other key libraries, and compares `validate` and `create` with them.
     Peers(peers::Options),
     /// Measures warm calls of each function.
@@ -67,6 +71,7 @@ async fn main() -> Result<()> {
             writes::run(out).await?;
             growth::run(&machine, out).await
         }
+        Benchmark::Instructions(options) => instructions::run(&options).await,
         Benchmark::Peers(options) => peers::run(&options, &machine, out).await,
         Benchmark::Warm(options) => warm::run(&options, &machine, out).await,
         Benchmark::Writes => writes::run(out).await,

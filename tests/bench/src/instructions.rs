@@ -1,0 +1,175 @@
+//! Counts the instructions of whole calls to `validate` under callgrind, and measures its memory. Unlike times, these do
+//! not depend on the other load of the machine.
+//!
+//! The process is the release binary. It reads its events from the Runtime API and calls DynamoDB over TLS, and a
+//! recorded response of DynamoDB makes its calls alike. The count of a kind of call is the difference between two
+//! processes, one of which makes [`CALLS`] calls more.
+//!
+//! Valgrind offers a program neither ADX nor the SHA extensions, so a signature check takes more instructions here than
+//! on a server.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use bytes::Bytes;
+use serde_json::Value;
+use tokio::process::Command;
+
+use crate::{
+    bench::Bench,
+    binaries::build,
+    events::validation,
+    function::Function,
+    report::{megabytes, table},
+    warm::{active, invalid},
+};
+
+/// The instructions of a process until its first response, without the system's certificate authorities.
+const EXPECTED_START: u64 = 9_250_000;
+/// The kinds of calls, and the expected number of instructions per call.
+const EXPECTED: [(&str, u64); 4] = [
+    ("valid", 1_445_000),
+    ("remembered", 203_600),
+    ("forged", 922_000),
+    ("garbage", 156_600),
+];
+/// How far a count may be above the expected one, in percent. Counts differ by less than one percent between runs.
+const TOLERANCE: u64 = 5;
+/// The number of calls that are counted.
+const CALLS: usize = 40;
+/// The number of calls of each kind before the counted ones, which initialise what is initialised once.
+const WARM_UP: usize = 3;
+/// The limit on the resident memory after [`CALLS_BEFORE_MEMORY`] calls, in bytes.
+const LARGEST_MEMORY: u64 = 20_000_000;
+const CALLS_BEFORE_MEMORY: usize = 1000;
+
+#[derive(clap::Args)]
+pub struct Options {
+    /// Folder of the binary to measure instead of the release build of this checkout.
+    #[arg(long)]
+    binaries: Option<PathBuf>,
+    /// Folder for callgrind's profiles. A profile names functions only if the binary has symbols.
+    #[arg(long)]
+    profiles: Option<PathBuf>,
+}
+
+type Call = (Bytes, fn(&Value) -> bool);
+
+/// Counts the start and each kind of call, and measures the memory. Fails if a value is above its limit.
+pub async fn run(options: &Options) -> Result<()> {
+    let binaries = match &options.binaries {
+        Some(binaries) => binaries.clone(),
+        None => build(&["validate"])?,
+    };
+    let bench = Bench::recorded().await?;
+    let (_, key) = bench.key("counted").await;
+    // The first use of a key in an hour is written. Only later calls are alike.
+    let valid = bench.tenant().validate(&key).await;
+    ensure!(valid["active"] == true, "{valid}");
+    let calls: [Call; 4] = [
+        (validation(&key, None)?, active),
+        (validation(&key, Some(60))?, active),
+        (validation(&harness::forged(&key), None)?, invalid),
+        (validation("not-a-key", None)?, invalid),
+    ];
+    let temporary = tempfile::tempdir()?;
+    let counter = Counter {
+        bench: &bench,
+        binary: binaries.join("validate"),
+        folder: options.profiles.as_deref().unwrap_or(temporary.path()),
+    };
+    std::fs::create_dir_all(counter.folder)?;
+
+    let first = counter.count("start", &calls[..1]).await?;
+    let mut counts = vec![("start and first answer", first, EXPECTED_START)];
+    let warm_up = vec![calls.clone(); WARM_UP].concat();
+    let base = counter.count("warm-up", &warm_up).await?;
+    for ((kind, expected), call) in EXPECTED.into_iter().zip(&calls) {
+        let calls = [warm_up.clone(), vec![call.clone(); CALLS]].concat();
+        let counted = counter.count(kind, &calls).await?.saturating_sub(base);
+        counts.push((kind, counted / u64::try_from(CALLS)?, expected));
+    }
+    let memory = counter.memory(&calls).await?;
+    bench.stop().await;
+    print(&counts)?;
+    let megabytes = megabytes(memory);
+    println!("resident after {CALLS_BEFORE_MEMORY} calls: {megabytes:.1} MB");
+    ensure!(
+        memory <= LARGEST_MEMORY,
+        "{memory} bytes are resident, the limit is {LARGEST_MEMORY}"
+    );
+    Ok(())
+}
+
+/// Prints each count with its limit. Fails if one is above it, or if nothing was counted.
+fn print(counts: &[(&str, u64, u64)]) -> Result<()> {
+    let limit = |expected: &u64| expected * (100 + TOLERANCE) / 100;
+    let row = |(call, counted, expected): &(&str, u64, u64)| {
+        vec![
+            (*call).to_owned(),
+            counted.to_string(),
+            limit(expected).to_string(),
+        ]
+    };
+    println!("instructions of `validate`\n");
+    table(
+        &["call", "instructions", "at most"],
+        &Vec::from_iter(counts.iter().map(row)),
+    );
+    let exceeded = counts
+        .iter()
+        .filter(|(_, counted, expected)| *counted == 0 || *counted > limit(expected));
+    let exceeded: Vec<_> = exceeded.map(|(call, ..)| *call).collect();
+    ensure!(
+        exceeded.is_empty(),
+        "above the limit: {}",
+        exceeded.join(", ")
+    );
+    Ok(())
+}
+
+/// Runs the binary under callgrind.
+struct Counter<'a> {
+    bench: &'a Bench,
+    binary: PathBuf,
+    folder: &'a Path,
+}
+
+impl Counter<'_> {
+    /// The instructions of a process that makes these calls.
+    async fn count(&self, name: &str, calls: &[Call]) -> Result<u64> {
+        let log = self.folder.join(format!("{name}.log"));
+        let profile = self.folder.join(name);
+        let mut valgrind = Command::new("valgrind");
+        valgrind
+            .arg("--tool=callgrind")
+            .arg(format!("--callgrind-out-file={}", profile.display()))
+            .arg(format!("--log-file={}", log.display()))
+            .arg(&self.binary);
+        let environment = self.bench.environment("validate");
+        let (mut function, _) = Function::run(valgrind, &environment).await?;
+        for (event, is_expected) in calls {
+            let body = function.invoke(event).await?.body;
+            ensure!(is_expected(&body), "unexpected answer {body}");
+        }
+        function.terminate().await?;
+        let log = std::fs::read_to_string(log)?;
+        let counted = log.split_once("Collected : ");
+        let (_, counted) = counted.context("callgrind counted nothing")?;
+        let digits = counted.split_whitespace().next().unwrap_or_default();
+        Ok(digits.parse()?)
+    }
+
+    /// The resident memory of a process that has made these calls in turn, in bytes.
+    async fn memory(&self, calls: &[Call]) -> Result<u64> {
+        let environment = self.bench.environment("validate");
+        let (mut function, _) = Function::start(&self.binary, &environment).await?;
+        for (event, is_expected) in calls.iter().cycle().take(CALLS_BEFORE_MEMORY) {
+            let body = function.invoke(event).await?.body;
+            ensure!(is_expected(&body), "unexpected answer {body}");
+        }
+        let resident = function.resident()?;
+        function.stop().await?;
+        Ok(resident)
+    }
+}
