@@ -1,22 +1,14 @@
 //! Requests to DynamoDB that a call sends at the same time, and what the call answers if the policy refuses it.
 
-use std::time::Duration;
-
 use harness::{Answer, Fault, KEYS, RuleGuard, Tenant, eventually, run, send, stack};
 use reqwest::RequestBuilder;
 use serde_json::json;
 
-/// Holds each `first` of this tenant until `second` has been sent too. Returns the answer to the request. A retry of
-/// `first` must be held too, because the call would otherwise go on without an overlap.
-async fn overlapping(
-    tenant: &Tenant<'_>,
-    [first, second]: [&str; 2],
-    request: RequestBuilder,
-) -> Answer {
-    let held = stack().inject(tenant.rule(first, Fault::Hold));
-    let sent = stack().inject(tenant.rule(second, Fault::Latency(Duration::ZERO)));
+/// Holds both actions of this tenant until both have been sent. Returns the answer to the request.
+async fn overlapping(tenant: &Tenant<'_>, actions: [&str; 2], request: RequestBuilder) -> Answer {
+    let held = actions.map(|action| stack().inject(tenant.rule(action, Fault::Hold)));
     let release = async {
-        let are_sent = || async { (held.hits() > 0 && sent.hits() > 0).then_some(()) };
+        let are_sent = || async { held.iter().all(|rule| rule.hits() > 0).then_some(()) };
         eventually("both requests are sent", are_sent).await;
         drop(held);
     };

@@ -115,8 +115,8 @@ fn connecting_on_demand(http: SharedHttpClient) -> SharedHttpClient {
     http_client_fn(move |settings, components| http.http_connector(settings, components))
 }
 
-/// Sends the same `User-Agent` with every request. The SDK describes itself in two headers, which it composes anew for
-/// each request. That took more instructions of a validation than the resolution of the endpoint and the credentials.
+/// Sends the same `User-Agent` with every request. The SDK composes two headers about itself for each request, which took
+/// 41,000 instructions of a validation. `dyn_dispatch_hint` lets the SDK skip the hooks that are not implemented.
 #[derive(Debug)]
 struct ConstantUserAgent;
 
@@ -219,10 +219,15 @@ mod tests {
         let settings = config::read_from(&lookup, AwsSettings::read).unwrap();
         let dynamodb = settings.dynamodb();
         let read = async {
-            let (mut stream, _) = service.accept().await.unwrap();
-            let mut head = vec![0; 4096];
-            let length = stream.read(&mut head).await.unwrap();
-            String::from_utf8_lossy(&head[..length]).to_ascii_lowercase()
+            loop {
+                let (mut stream, _) = service.accept().await.unwrap();
+                let mut head = vec![0; 4096];
+                let length = stream.read(&mut head).await.unwrap_or_default();
+                let head = String::from_utf8_lossy(&head[..length]).to_ascii_lowercase();
+                if head.contains("\r\n\r\n") {
+                    break head;
+                }
+            }
         };
         let head = tokio::select! {
             answer = dynamodb.list_tables().send() => panic!("{answer:?}"),

@@ -119,8 +119,8 @@ impl KeyFilter {
 }
 
 /// A page of a user's keys, from strongly consistent reads. Callers read their own keys while the policy decides. Other
-/// users' keys are read only after the policy has allowed it, so that a refused call costs nothing, and its duration
-/// does not depend on them.
+/// users' keys are read only after the policy has allowed it, so that a refused call does not read them, and its
+/// duration does not depend on them.
 pub async fn list_user_keys(
     actor: &Actor,
     store: &Store,
