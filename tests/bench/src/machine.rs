@@ -124,7 +124,7 @@ impl Machine {
             self.others * 100.0,
         );
         for warning in self.warnings() {
-            println!("WARNING, the machine was busy: {warning}\n");
+            println!("WARNING: {warning}\n");
         }
     }
 

@@ -42,8 +42,8 @@ const MIXES: [&str; 6] = [
     "garbage",
     "create",
 ];
-/// The number of calls to `create` in a round. A user may have 1,000 keys.
-const MOST_CREATIONS: usize = 150;
+/// The largest number of calls to `create` in a run. A user may have 1,000 keys, of which 201 are for the other calls.
+const MOST_CREATIONS: usize = 799;
 const KEYS: &str = "10000";
 const WARM_UP: Duration = Duration::from_secs(1);
 
@@ -81,6 +81,8 @@ struct Ours {
     validate: Function,
     create: Function,
     mixes: [Mix; 6],
+    /// The largest number of calls to `create` in a round.
+    creations: usize,
 }
 
 /// The options of `bench peers`. With the defaults, the measurement takes ten minutes.
@@ -123,7 +125,8 @@ pub async fn run(options: &Options, machine: &Before, folder: &Path) -> Result<(
     for number in 1..=options.runs {
         println!("run {number} of {}", options.runs);
         let bench = Bench::start(Duration::ZERO).await?;
-        let ours = Ours::start(&bench, &binaries).await?;
+        let creations = MOST_CREATIONS / usize::try_from(options.rounds + 1)?;
+        let ours = Ours::start(&bench, &binaries, creations).await?;
         let mut peers = Vec::new();
         for name in PEERS {
             peers.push(Peer::start(name, directory).await?);
@@ -202,7 +205,7 @@ impl System {
 
 impl Ours {
     /// Creates keys, and starts the functions.
-    async fn start(bench: &Bench, binaries: &Path) -> Result<Self> {
+    async fn start(bench: &Bench, binaries: &Path, creations: usize) -> Result<Self> {
         let mut keys = Vec::new();
         for n in 0..200 {
             keys.push(bench.key(&format!("key {n}")).await.1);
@@ -228,6 +231,7 @@ impl Ours {
             validate: bench.function(binaries, "validate").await?,
             create: bench.function(binaries, "create").await?,
             mixes,
+            creations,
         })
     }
 
@@ -243,10 +247,9 @@ impl Ours {
         let mut wall = Vec::new();
         let (before, harness) = (function.cpu_at_rest().await?, own_cpu()?);
         let started = Instant::now();
-        let most = if name == "create" {
-            MOST_CREATIONS
-        } else {
-            usize::MAX
+        let most = match name {
+            "create" => self.creations,
+            _ => usize::MAX,
         };
         for event in events.iter().cycle().take(most) {
             let answer = function.invoke(event).await?;
