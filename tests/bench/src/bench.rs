@@ -21,6 +21,7 @@ pub struct Bench {
     dynamodb: String,
     kms: String,
     bundle: PathBuf,
+    front: Front,
     meters: Vec<Meter>,
     _directory: TempDir,
 }
@@ -38,8 +39,8 @@ impl Bench {
         Self::start_with(latency, false).await
     }
 
-    /// Starts an environment that is the same on every machine: DynamoDB responds to a repeated request as it did to the
-    /// first one, and the functions do not trust the system's authorities.
+    /// Starts an environment in which calls are alike: DynamoDB responds to a repeated request as it did to the first one,
+    /// and the functions do not trust the system's authorities, whose number differs between machines.
     pub async fn recorded() -> Result<Self> {
         Self::start_with(Duration::ZERO, true).await
     }
@@ -77,6 +78,7 @@ impl Bench {
             dynamodb,
             kms,
             bundle,
+            front,
             meters,
             _directory: directory,
         })
@@ -112,6 +114,11 @@ impl Bench {
         let environment = self.environment(function);
         let (function, _) = Function::start(&binaries.join(function), &environment).await?;
         Ok(function)
+    }
+
+    /// The number of connections that functions have opened to DynamoDB and KMS.
+    pub fn connections(&self) -> usize {
+        self.front.connections()
     }
 
     /// The number of requests that a function has sent to DynamoDB and to KMS.

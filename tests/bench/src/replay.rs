@@ -75,7 +75,9 @@ impl Recorder {
             .iter()
             .for_each(|name| drop(headers.remove(name)));
         let response = (status, headers, response.bytes().await?);
-        if let Ok(mut recorded) = self.recorded.lock() {
+        if status.is_success()
+            && let Ok(mut recorded) = self.recorded.lock()
+        {
             recorded.insert(body, response.clone());
         }
         Ok(response)

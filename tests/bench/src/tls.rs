@@ -1,6 +1,13 @@
 //! TLS in front of the local DynamoDB and KMS, with a certificate that only the measured process trusts.
 
-use std::{fmt::Write, path::Path, sync::Arc};
+use std::{
+    fmt::Write,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use anyhow::{Context, Result};
 use rustls::{ServerConfig, pki_types::PrivatePkcs8KeyDer};
@@ -19,6 +26,7 @@ const BUNDLES: [&str; 2] = [
 /// Terminates TLS for `127.0.0.1`.
 pub struct Front {
     config: Arc<ServerConfig>,
+    connections: Arc<AtomicUsize>,
 }
 
 impl Front {
@@ -40,7 +48,13 @@ impl Front {
             .with_single_cert(vec![certified.cert.der().clone()], key.into())?;
         Ok(Self {
             config: Arc::new(config),
+            connections: Arc::default(),
         })
+    }
+
+    /// The number of connections so far.
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
     }
 
     /// Serves `upstream` (`http://host:port`) over TLS. Returns the `https` URL.
@@ -52,8 +66,10 @@ impl Front {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let url = format!("https://{}", listener.local_addr()?);
         let acceptor = TlsAcceptor::from(self.config.clone());
+        let connections = self.connections.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
+                connections.fetch_add(1, Ordering::SeqCst);
                 let (acceptor, upstream) = (acceptor.clone(), upstream.clone());
                 tokio::spawn(async move {
                     stream.set_nodelay(true)?;
