@@ -36,7 +36,7 @@ const HEADINGS: [&str; 11] = [
     "resident MB",
 ];
 
-/// The columns of the table for the top README.
+/// The columns of the table of the worst runs.
 const WORST_HEADINGS: [&str; 5] = [
     "call",
     "access-keys, CPU-ms",
@@ -300,7 +300,7 @@ fn print_systems(run: &[System]) {
     table(&["peer", "versions", "settings"], &rows);
 }
 
-/// Prints the table for the top README.
+/// Prints the worst run of each call.
 fn print_worst(comparisons: &[Comparison]) -> Result<()> {
     let mut rows = Vec::new();
     for comparison in comparisons {
