@@ -97,6 +97,8 @@ for (const way of ["Generate", "Rotate"]) {
     const question = page.waitForEvent("dialog");
     await page.evaluate(() => location.assign("/console/licenses.txt"));
     assert.equal((await question).type(), "beforeunload");
+    // Closing a window that is still leaving its page can hang forever in Chromium.
+    await page.waitForURL("**/licenses.txt");
   });
 }
 
