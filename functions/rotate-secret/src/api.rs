@@ -2,12 +2,9 @@
 
 use std::{error::Error as StdError, time::Duration};
 
-use access_keys::process::{clock, config::Environment};
+use access_keys::process::{client, clock, config::Environment};
 use bytes::Bytes;
 use http::{Request, StatusCode, Uri, header, request::Builder};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper_rustls::HttpsConnectorBuilder;
-use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use serde_json::{Value, json};
 
 use crate::{Error, key::Key};
@@ -133,23 +130,14 @@ async fn call(request: Builder, body: &Value) -> Result<(StatusCode, Value), Err
 }
 
 async fn send(request: Builder, body: &Value) -> Result<(StatusCode, Value), Cause> {
-    let connector = HttpsConnectorBuilder::new()
-        .with_provider_and_native_roots(rustls::crypto::ring::default_provider())?
-        .https_or_http()
-        .enable_http1()
-        .build();
-    let client = Client::builder(TokioExecutor::new()).build(connector);
     let request = request.header(header::CONTENT_TYPE, "application/json");
     let body = match body {
         Value::Null => Bytes::new(),
         body => Bytes::from(body.to_string()),
     };
-    let request = request.body(Full::new(body))?;
-    let response = client.request(request).await?;
-    let status = response.status();
-    let body = Limited::new(response.into_body(), LONGEST_RESPONSE);
-    let body = body.collect().await?.to_bytes();
-    Ok((status, serde_json::from_slice(&body).unwrap_or_default()))
+    let response = client::send(request.body(body)?, LONGEST_RESPONSE).await?;
+    let answer = serde_json::from_slice(response.body()).unwrap_or_default();
+    Ok((response.status(), answer))
 }
 
 #[cfg(test)]
