@@ -15,6 +15,7 @@ use access_keys::{
     process::{clock, config},
 };
 use axum::{Router, extract::State, http::StatusCode, routing::get};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
 use harness::{Tenant, now, run, send, stack};
 use serde_json::{Value, json};
 
@@ -97,6 +98,24 @@ fn the_gateway_and_clusters_accept_the_same_tokens() {
             }
         }
         let good = token(issuer, (&tenant.id, "admin"), &none, &none);
+        let claims = token(issuer, (&tenant.id, "editor"), &none, &none);
+        let header = token(issuer, (&tenant.id, "admin"), &json!({ "typ": "x" }), &none);
+        let [good_parts, claims, header] = [&good, &claims, &header].map(|token| parts(token));
+        for forged in [
+            [good_parts[0], claims[1], good_parts[2]].join("."),
+            [header[0], good_parts[1], good_parts[2]].join("."),
+            [good_parts[0], good_parts[1], claims[2]].join("."),
+            [good_parts[0], good_parts[1], ""].join("."),
+            [good_parts[0], good_parts[1]].join("."),
+            format!("{good}."),
+            format!("{good}=="),
+            format!("{good}.{}", good_parts[2]),
+        ] {
+            for path in ["/v1/users/me", "/v1/clusters"] {
+                let answer = send(tenant.call("GET", path).bearer_auth(&forged)).await;
+                assert_eq!(answer.status, 401, "{path} {forged}: {}", answer.text);
+            }
+        }
         for path in ["/v1/users/me", "/v1/clusters"] {
             for (value, status) in [
                 (good.clone(), 200),
@@ -112,6 +131,11 @@ fn the_gateway_and_clusters_accept_the_same_tokens() {
             }
         }
     });
+}
+
+/// The header, the payload and the signature of a token.
+fn parts(token: &str) -> [&str; 3] {
+    token.split('.').collect::<Vec<_>>().try_into().unwrap()
 }
 
 /// An identity provider that publishes `keys`. The provider answers 503 if it has no keys.
@@ -139,9 +163,15 @@ impl Provider {
 
     /// Publishes the keys of the stack's issuer, which verify the tokens of the tests.
     async fn publish(&self) {
+        self.publish_changed(|_| ()).await;
+    }
+
+    /// Publishes the keys of the stack's issuer with a change.
+    async fn publish_changed(&self, change: impl FnOnce(&mut Value)) {
         let url = format!("{}/.well-known/jwks.json", stack().issuer());
-        let keys = reqwest::get(url).await.unwrap();
-        self.state.lock().unwrap().0 = Some(keys.json().await.unwrap());
+        let mut keys: Value = reqwest::get(url).await.unwrap().json().await.unwrap();
+        change(&mut keys);
+        self.state.lock().unwrap().0 = Some(keys);
     }
 
     fn withdraw(&self) {
@@ -199,7 +229,6 @@ async fn status(verifier: &IdentityProvider, token: &str, now: Timestamp) -> u16
 
 /// The same token, but with the id of a key that does not exist.
 fn with_invented_key(token: &str) -> String {
-    use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
     let (_, rest) = token.split_once('.').unwrap();
     let header = json!({ "alg": "RS256", "kid": "invented" }).to_string();
     format!("{}.{rest}", BASE64URL.encode(header))
@@ -224,6 +253,66 @@ fn a_token_for_any_of_the_audiences_is_accepted() {
             let token = provider.token(json!({ "aud": audience }));
             let status = status(&verifier, &token, clock::now()).await;
             assert_eq!(status, expected, "{audience}");
+        }
+    });
+}
+
+#[test]
+fn a_modulus_may_begin_with_a_zero_octet() {
+    run(async {
+        let (provider, verifier, token) = with_keys().await;
+        let with_zero = |keys: &mut Value| {
+            let modulus = &mut keys["keys"][0]["n"];
+            let mut octets = BASE64URL.decode(modulus.as_str().unwrap()).unwrap();
+            octets.insert(0, 0);
+            *modulus = json!(BASE64URL.encode(octets));
+        };
+        provider.publish_changed(with_zero).await;
+        assert_eq!(status(&verifier, &token, clock::now()).await, 200);
+    });
+}
+
+#[test]
+fn keys_that_cannot_verify_rs256_are_not_used() {
+    run(async {
+        let provider = Provider::start().await;
+        let token = provider.token(json!({}));
+        let octets = |count| BASE64URL.encode(vec![0xff; count]);
+        for changes in [
+            json!({ "n": octets(128) }),
+            json!({ "n": "" }),
+            json!({ "n": "!" }),
+            json!({ "n": null }),
+            json!({ "e": "AA" }),
+            json!({ "use": "enc" }),
+            json!({ "kty": "EC", "crv": "P-256", "x": octets(32), "y": octets(32) }),
+            json!({ "kty": "OKP", "crv": "Ed25519", "x": octets(32) }),
+            json!({ "kty": "oct", "k": octets(32) }),
+            json!({ "kty": "unknown" }),
+        ] {
+            let change = |keys: &mut Value| {
+                let key = keys["keys"][0].as_object_mut().unwrap();
+                key.extend(changes.as_object().unwrap().clone());
+            };
+            provider.publish_changed(change).await;
+            let verifier = provider.verifier("access-keys-api");
+            let status = status(&verifier, &token, clock::now()).await;
+            assert_eq!(status, 401, "{changes}");
+        }
+    });
+}
+
+#[test]
+fn a_key_set_of_more_than_a_mebibyte_is_not_read() {
+    run(async {
+        let provider = Provider::start().await;
+        let token = provider.token(json!({}));
+        for (length, expected) in [((1 << 20) - 4096, 200), (1 << 20, 503)] {
+            let padding = |keys: &mut Value| keys["padding"] = json!("x".repeat(length));
+            provider.publish_changed(padding).await;
+            let verifier = provider.verifier("access-keys-api");
+            let status = status(&verifier, &token, clock::now()).await;
+            assert_eq!(status, expected, "{length}");
         }
     });
 }
