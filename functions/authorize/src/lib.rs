@@ -1,8 +1,8 @@
-//! A Lambda authorizer (payload 2.0, simple responses) for APIs that accept access keys.
+//! A Lambda authorizer (payload format 2.0, simple responses) for APIs that accept access keys.
 //!
-//! The authorizer passes `tenant_id`, `user_id`, `key_id`, `role`, `scope` and `exp` to the API as context, and
-//! `superseded_until` if a rotation has replaced the secret. Attach the authorizer with a cache TTL of 0, because
-//! results that API Gateway caches outlive a revocation.
+//! The context that the authorizer passes to the API contains `tenant_id`, `user_id`, `key_id`, `role`, `scope`, `exp`
+//! and, if a rotation has replaced the secret, `superseded_until`. Attach the authorizer with a cache TTL of 0, because
+//! a result that API Gateway has cached outlives a revocation.
 
 use access_keys::{
     http::{AuthorizerEvent, bearer_key, views::AuthorizerView, within_named_tenant},
@@ -14,8 +14,8 @@ use lambda_runtime::{Diagnostic, LambdaEvent};
 /// Authorizes a request by its access key.
 ///
 /// # Errors
-/// When the event is of another kind, or the key cannot be validated. API Gateway then returns 500, so the authorizer
-/// fails closed.
+/// When the event does not have payload format version 2.0, or when the validity of the key cannot be determined. API
+/// Gateway then returns 500, so the authorizer fails closed.
 pub async fn handle(
     service: &KeyService,
     event: LambdaEvent<AuthorizerEvent>,

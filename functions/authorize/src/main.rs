@@ -7,7 +7,7 @@ use access_keys::{
 use lambda_runtime::{LambdaEvent, Runtime, service_fn};
 use mimalloc::MiMalloc;
 
-/// Faster than the allocator of the C library (shared/decisions/0032).
+/// Faster than the C library's allocator (shared/decisions/0032).
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 

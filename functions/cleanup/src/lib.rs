@@ -1,4 +1,4 @@
-//! Archives expired keys. Lambda invokes this function with records of the table's stream, after TTL has removed items.
+//! Archives expired keys. Lambda invokes this function with records of the table's stream after TTL has removed items.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ impl App {
     }
 }
 
-/// Handles each stream record of a batch, independently of the others.
+/// Handles each stream record of a batch independently of the others.
 ///
 /// # Errors
 /// When the event is not a batch of stream records.

@@ -1,5 +1,5 @@
-//! Onboarded clusters: `/v1/clusters` and AccuKnox's `get-onboarded-clusters` and `nodes-in-cluster`. Also changes
-//! the name, the labels, the expiry and the cluster limit of a key.
+//! Onboarded clusters: `/v1/clusters`, and AccuKnox's `get-onboarded-clusters` and `nodes-in-cluster`. This function
+//! also changes the name, the labels, the expiry and the cluster limit of a key.
 
 use std::time::Duration;
 
@@ -40,7 +40,7 @@ impl App {
     }
 }
 
-/// Returns clusters, nodes or the record of a key, or 204 after a deletion.
+/// Returns 200 with clusters, nodes or the record of a key. Returns 204 after a deletion.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error> {
     let now = clock::now();
     match http::route(&request) {

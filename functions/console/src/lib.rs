@@ -1,5 +1,5 @@
 //! `GET /console`: the page for managing users, keys and clusters, with its assets and settings. `GET /openapi.yaml`:
-//! the OpenAPI document, which pages of all origins may read.
+//! the OpenAPI document, which pages from any origin may read.
 //!
 //! All files are part of the binary. The page calls the API like any other client. This function itself cannot access
 //! the table or KMS.
@@ -189,7 +189,7 @@ mod tests {
         }
     }
 
-    /// The response to a request for the page, or for the file, with these headers.
+    /// The response to a request with these headers for the file or, if `file` is `None`, for the page.
     async fn get(file: Option<&str>, headers: &[(&str, &str)]) -> Result<Response<Body>, Error> {
         let mut event: Value = serde_json::from_str(EVENT).unwrap();
         if let Some(file) = file {

@@ -1,4 +1,4 @@
-//! `/.well-known/jwks.json` and `/api/v1/jwks`: the public keys, so that others can verify signatures too.
+//! `/.well-known/jwks.json` and `/api/v1/jwks`: the public keys, with which others can verify signatures too.
 
 use access_keys::{
     http::{self, Error},
@@ -22,8 +22,8 @@ impl App {
     }
 }
 
-/// Returns 200 with a JWK Set (RFC 7517), which may be cached for five minutes if it is complete, or 304 if the client
-/// already has the current set. Returns 204 for `OPTIONS`.
+/// Returns 200 with a JWK Set (RFC 7517), or 304 if the client already has the current set. A complete set may be
+/// cached for five minutes. Returns 204 for `OPTIONS`.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error> {
     if !is_key_set(&request) {
         return Err(Error::NOT_FOUND);
@@ -44,7 +44,7 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error
     Ok(response)
 }
 
-/// The greedy route exists only for the path with a trailing slash, which a gateway may remove.
+/// The greedy route exists only for `/api/v1/jwks/`, whose trailing slash a gateway may remove.
 fn is_key_set(request: &Request) -> bool {
     let parameters = request.path_parameters_ref();
     let rest = parameters.and_then(|parameters| parameters.first("proxy"));

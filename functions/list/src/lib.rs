@@ -33,7 +33,7 @@ impl App {
     }
 }
 
-/// Returns 200 with a record or a page of records or entries.
+/// Returns 200 with the record of a key, or with a page of records or audit entries.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error> {
     let (store, history, now) = (&app.store, app.history, clock::now());
     let horizon = Horizon { history, now };

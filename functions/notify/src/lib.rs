@@ -1,5 +1,5 @@
-//! Writes notices about keys that expire soon, have expired or are unused, and revokes keys that stay unused. A schedule
-//! invokes this function every hour.
+//! Writes notices about keys that expire soon, have expired or are unused, and revokes keys that stay unused. A
+//! schedule invokes this function every hour.
 
 use access_keys::{
     model::Timestamp,
@@ -30,17 +30,17 @@ impl App {
 /// The payload of the schedule.
 #[derive(Deserialize)]
 struct Event {
-    /// The time for which the run was scheduled (RFC 3339). Lambda may deliver it later, and more than once.
+    /// The time for which the run was scheduled (RFC 3339). Lambda may deliver the event late, and more than once.
     time: String,
 }
 
-/// Returns what was done.
+/// Returns a report of what was done.
 ///
 /// # Errors
-/// When the event has no time, or when a request to the table failed. Lambda then invokes the function again, and the
-/// next run does what is left.
+/// When the event has no time, or when a request to the table failed. Lambda then invokes the function again, and that
+/// run does the remaining work.
 pub async fn handle(app: &App, event: LambdaEvent<Value>) -> Result<NoticeReport, Diagnostic> {
-    // An error message from serde would quote the event.
+    // The error from serde is dropped, because its message would quote the event.
     let time = Event::deserialize(&event.payload).ok();
     let time: Option<Timestamp> = time.and_then(|event| event.time.parse().ok());
     let time = time.ok_or_else(|| Diagnostic {

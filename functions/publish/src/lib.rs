@@ -1,7 +1,7 @@
 //! Publishes the audit trail, and the first use of each replaced secret, on EventBridge. Lambda invokes this function
-//! with records of the table's stream: of new entries, of keys whose replaced secret is used, and of items that contain
-//! an entry that could not be written with its change. If records were lost, an operator invokes it with a period whose
-//! events it sends again: see "Send events again" in infra/README.md.
+//! with the stream records of new entries, of keys whose replaced secret was used, and of items with an entry that
+//! could not be written with its change. If stream records were lost, an operator invokes the function to send the
+//! events of a period again: see "Send events again" in infra/README.md.
 
 use std::time::{Duration, Instant};
 
@@ -23,7 +23,7 @@ use lambda_runtime::{Diagnostic, LambdaEvent};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// The largest value of `seconds`. It leaves half of the function's timeout for the last page.
+/// The maximum value of `seconds`, which leaves half of the function's timeout for the last page.
 const MOST_SECONDS: u64 = 30;
 
 pub struct App {
@@ -50,7 +50,7 @@ pub enum Answer {
 /// Handles the stream records of a batch, or sends the events of a period again.
 ///
 /// # Errors
-/// When the event is neither a batch of stream records nor names a period.
+/// When the event is neither a batch of stream records nor a request with a valid period.
 pub async fn handle(app: &App, event: LambdaEvent<Value>) -> Result<Answer, Diagnostic> {
     match event.payload.get("republish") {
         Some(request) => send_again(app, request).await.map(Answer::Report),
@@ -58,7 +58,7 @@ pub async fn handle(app: &App, event: LambdaEvent<Value>) -> Result<Answer, Diag
     }
 }
 
-/// A record that fails does not stop the others.
+/// Handles each stream record, even if others fail.
 async fn publish(app: &App, event: &Value) -> Result<BatchResponse, Diagnostic> {
     let mut response = BatchResponse::default();
     let mut records = Vec::new();
@@ -84,9 +84,9 @@ struct Period {
     tenant_id: TenantId,
     from: String,
     to: String,
-    /// Where the previous report ended.
+    /// The `next` of the previous report.
     next: Option<String>,
-    /// After how many seconds to stop and report where the next call continues.
+    /// The number of seconds after which to stop and report where the next call continues.
     #[serde(default = "most_seconds")]
     seconds: u64,
 }
@@ -98,7 +98,7 @@ const fn most_seconds() -> u64 {
 impl Period {
     fn read(request: &Value) -> Option<Republication> {
         let started = Instant::now();
-        // An error message from serde would quote the event.
+        // The error from serde is dropped, because its message would quote the event.
         let period = Self::deserialize(request).ok()?;
         let is_short = period.seconds <= MOST_SECONDS;
         is_short.then_some(Republication {
@@ -128,9 +128,10 @@ fn invalid() -> Diagnostic {
     }
 }
 
-/// An entry as `GET /v1/audit` returns it, or the use of a replaced secret.
+/// The JSON of an entry, as `GET /v1/audit` returns it, or of the use of a replaced secret.
 fn rendered(happening: Happening) -> String {
-    // This cannot fail, because a view consists of strings and numbers. EventBridge would refuse an empty detail.
+    // Serializing cannot fail, because a view consists of strings and numbers. If it did fail, EventBridge would refuse
+    // the empty detail.
     match happening {
         Happening::Entry(entry) => serde_json::to_string(&AuditEntryView::from(entry)),
         Happening::SupersededUse(used) => serde_json::to_string(&SupersededUseView::from(used)),

@@ -1,5 +1,5 @@
-//! Checks the items of a tenant against each other, and mends them. The function has no route. An operator invokes it,
-//! for example after a restore of the table. See "Repair a tenant" in infra/README.md.
+//! Checks the items of a tenant against each other, and repairs inconsistencies. The function has no route. An operator
+//! invokes it, for example after the table was restored. See "Repair a tenant" in infra/README.md.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use lambda_runtime::{Diagnostic, LambdaEvent};
 use serde::Deserialize;
 use serde_json::Value;
 
-/// The largest value of `seconds`. It leaves a minute of the function's timeout for the last step.
+/// The maximum value of `seconds`, which leaves a minute of the function's timeout for the last step.
 const MOST_SECONDS: u64 = 840;
 
 pub struct App {
@@ -30,12 +30,12 @@ impl App {
 #[serde(deny_unknown_fields)]
 struct Event {
     tenant_id: TenantId,
-    /// Whether to mend what is found. By default, the function only reports.
+    /// Whether to repair the inconsistencies found. By default, the function only reports them.
     #[serde(default)]
     apply: bool,
-    /// Where the previous report ended.
+    /// The `next` of the previous report.
     next: Option<RepairStep>,
-    /// After how many seconds to stop and report where the next call continues.
+    /// The number of seconds after which to stop and report where the next call continues.
     #[serde(default = "default_seconds")]
     seconds: u64,
 }
@@ -45,7 +45,7 @@ const fn default_seconds() -> u64 {
     30
 }
 
-/// Returns what was found and, with `apply`, mended.
+/// Returns the inconsistencies that were found and, with `apply`, repaired.
 ///
 /// # Errors
 /// When the event is not a request for a repair, or a request to the table fails.
