@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{Stack, clock::unix_time};
 
-/// The service that redeems join tokens.
+/// The id of the service that redeems join tokens.
 const PLATFORM: &str = "platform";
 const TOKEN_SECONDS: i64 = 12 * 60 * 60;
 
@@ -78,7 +78,7 @@ pub fn people() -> Vec<Value> {
 ///
 /// # Errors
 ///
-/// If the stack was started without [`with_demo`].
+/// If the stack was started without the parameters that [`with_demo`] adds.
 pub async fn users(stack: &Stack) -> Result<Vec<User>> {
     let users = USERS.map(|user| User::new(stack, user));
     let client = reqwest::Client::builder()
@@ -127,7 +127,7 @@ fn claims(tenant: &str, id: &str) -> Value {
     })
 }
 
-/// An event in one line: the time, the tenant, the actor if there is one, the name and the target.
+/// Formats an event as one line: its time, tenant, actor (if it has one), name and target.
 pub fn event_line(event: &Value) -> String {
     let detail = &event["detail"];
     let text = |value: &Value| value.as_str().map(str::to_owned);
@@ -144,7 +144,7 @@ pub fn event_line(event: &Value) -> String {
     parts.join("  ")
 }
 
-/// A token that may redeem the join tokens of every tenant.
+/// A token that authorizes its holder to redeem the join tokens of every tenant.
 fn platform_token(stack: &Stack) -> String {
     let expiry = unix_time() + TOKEN_SECONDS;
     stack.token(json!({ "sub": PLATFORM, "scope": "join-tokens:redeem", "exp": expiry }))

@@ -21,7 +21,7 @@ use crate::{
 
 const GRACE: Duration = Duration::from_secs(2);
 
-/// A running DynamoDB.
+/// A running DynamoDB server and its database.
 pub(crate) struct Dynamo {
     pub database: Database,
     pub table: String,

@@ -1,4 +1,4 @@
-//! EventBridge: accepts events over the real protocol, and remembers them. It has no rules and no targets.
+//! EventBridge: accepts events over the real protocol and keeps the latest ones. It has no rules and no targets.
 
 use std::{
     collections::VecDeque,
@@ -25,7 +25,7 @@ const REMEMBERED: usize = 20_000;
 const MOST_ENTRIES: usize = 10;
 const LARGEST_REQUEST: usize = 1 << 20;
 
-/// The events that were accepted, in the form in which EventBridge delivers them to targets.
+/// The accepted events, in the form in which EventBridge delivers them to targets.
 #[derive(Clone)]
 pub(crate) struct EventBridge {
     accepted: Arc<Mutex<VecDeque<Value>>>,
@@ -69,7 +69,7 @@ impl EventBridge {
         accepted.iter().cloned().collect()
     }
 
-    /// The events that are accepted from now on.
+    /// A receiver for the events that are accepted after this call.
     pub(crate) fn subscribe(&self) -> broadcast::Receiver<Value> {
         self.live.subscribe()
     }
@@ -113,14 +113,15 @@ impl EventBridge {
 }
 
 impl Entry {
-    /// The size that EventBridge limits, from "Calculating PutEvents event entry size" in its user guide.
+    /// The size that counts towards EventBridge's limit. See "Calculating PutEvents event entry size" in its user
+    /// guide.
     fn size(&self) -> usize {
         let time = if self.time.is_some() { 14 } else { 0 };
         let resources: usize = self.resources.iter().map(String::len).sum();
         time + self.source.len() + self.detail_type.len() + self.detail.len() + resources
     }
 
-    /// The event, or the code and the message of the error.
+    /// Returns the event, or the code and message of an error.
     fn into_event(self) -> Result<Value, (&'static str, String)> {
         for (name, value) in [
             ("Source", &self.source),

@@ -23,7 +23,7 @@ use crate::{
     template::REGION,
 };
 
-/// How long a process may take to ask for its first invocation, as in Lambda.
+/// How long a process may take to request its first invocation. Lambda has the same limit.
 const INIT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The environment variables that the processes inherit from this program.
 const INHERITED: [&str; 2] = ["PATH", "LLVM_PROFILE_FILE"];
@@ -76,7 +76,7 @@ impl Settings {
 pub(crate) struct Function {
     settings: Settings,
     logs: Logs,
-    /// One permit for each process that may run. Invocations get permits in the order in which they arrive.
+    /// One permit for each process that may run. Invocations get permits in order of arrival.
     permits: Arc<Semaphore>,
     idle: Mutex<Vec<Process>>,
     running: Arc<Mutex<BTreeSet<u32>>>,
@@ -95,7 +95,7 @@ impl Function {
         })
     }
 
-    /// Starts the first process and waits until it asks for an invocation.
+    /// Starts the first process and waits until it requests an invocation.
     pub(crate) async fn start(&self) -> Result<()> {
         let name = &self.settings.name;
         let process = self.ready_process().await.with_context(|| {
@@ -106,9 +106,9 @@ impl Function {
         Ok(())
     }
 
-    /// Invokes the function and waits for its answer. Once a process has the event, the invocation continues even if
-    /// this future is dropped. Before that, dropping this future ends the invocation, because Lambda refuses an
-    /// invocation for which no process is free.
+    /// Invokes the function and waits for its response. If this future is dropped while the invocation waits for a free
+    /// process, the invocation ends, because Lambda refuses an invocation when no process is free. If the future is
+    /// dropped later, the invocation continues.
     pub(crate) async fn invoke(self: &Arc<Self>, event: Value) -> Outcome {
         let Ok(permit) = self.permits.clone().acquire_owned().await else {
             return Err(InvokeError::Crashed);
@@ -138,10 +138,11 @@ impl Function {
         lock(&self.running).iter().copied().collect()
     }
 
-    /// Kills every process and waits until they have ended. Running invocations fail.
+    /// Kills every process and waits until all have ended. Running invocations fail.
     pub(crate) async fn stop(&self) {
         self.kill();
-        // An invocation holds its permit for as long as it uses a process.
+        // An invocation holds its permit for as long as it uses a process, so holding all permits means that no
+        // invocation is running.
         let everyone = u32::try_from(self.settings.processes.max(1)).unwrap_or(u32::MAX);
         let _all = self.permits.acquire_many(everyone).await;
         let idle = std::mem::take(&mut *lock(&self.idle));
@@ -170,7 +171,7 @@ impl Function {
                 () = self.stopped() => Some(Err(InvokeError::Crashed)),
             };
             match outcome {
-                // The process ended before it received the event, so another process can take the event.
+                // The process ended before it received the event, so another process can receive the event.
                 None => {}
                 Some(Err(error @ (InvokeError::Crashed | InvokeError::TimedOut))) => {
                     let _ = process.child.kill().await;
@@ -189,7 +190,7 @@ impl Function {
         let _ = self.stop.subscribe().wait_for(|stop| *stop).await;
     }
 
-    /// Starts a process and waits until the process asks for an invocation. Like Lambda, retries once.
+    /// Starts a process and waits until the process requests an invocation. Retries once, like Lambda.
     async fn ready_process(&self) -> Result<Process, InvokeError> {
         match self.try_process().await {
             Err(_) => self.try_process().await,
@@ -202,7 +203,7 @@ impl Function {
             InvokeError::function("Runtime.InvalidEntrypoint", format!("{error:#}"))
         })?;
         let ready = tokio::select! {
-            // A process that reports an error also ends. Prefer the reported error, which is more specific.
+            // A process that reports an error also exits. Prefer the reported error, which is more specific.
             biased;
             ready = timeout(INIT_TIMEOUT, process.api.next_requested()) => {
                 ready.unwrap_or(Err(InvokeError::TimedOut))
@@ -250,7 +251,7 @@ impl Function {
     }
 }
 
-/// A process of a function. It is either idle or used by one invocation.
+/// A process of a function. It is either idle or running one invocation.
 struct Process {
     child: Child,
     pid: u32,

@@ -1,8 +1,8 @@
 //! The demo users' identity provider: an OIDC issuer that signs with RS256, because API Gateway supports only RSA
 //! signatures.
 //!
-//! The sign-in page does not ask for a password. It lists the users to choose from. The choice begins a session, which
-//! lasts until the browser closes or the application ends it (OpenID Connect RP-Initiated Logout 1.0).
+//! The sign-in page does not ask for a password. It lists the users to choose from. Choosing a user starts a session,
+//! which lasts until the browser closes or the application ends it (OpenID Connect RP-Initiated Logout 1.0).
 
 use std::{
     collections::HashMap,
@@ -71,11 +71,12 @@ struct Signer {
     public_key: DecodingKey,
 }
 
-/// Authorization Code with PKCE (RFC 6749, RFC 7636), for one client.
+/// The authorization code flow with PKCE (RFC 6749, RFC 7636), for one client.
 struct SignIn {
     signer: Arc<Signer>,
     client: Client,
-    /// The name of the session cookie. It contains the port, because the issuers of all ports share their cookies.
+    /// The name of the session cookie. It contains the port, because browsers share cookies between all ports of a
+    /// host.
     cookie: String,
     codes: Mutex<HashMap<String, Grant>>,
 }
@@ -98,7 +99,7 @@ struct AuthorizeRequest {
     code_challenge: Option<String>,
     state: String,
     nonce: Option<String>,
-    /// A list, separated by spaces (OpenID Connect Core 1.0, section 3.1.2.1).
+    /// A space-separated list (OpenID Connect Core 1.0, section 3.1.2.1).
     prompt: String,
     /// The user chosen on the sign-in page. Absent until a user is chosen.
     user: Option<String>,
@@ -114,7 +115,7 @@ struct TokenRequest {
     code_verifier: String,
 }
 
-/// An empty parameter counts as absent, except `state`.
+/// Every parameter except `state` counts as absent if it is empty.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct LogoutRequest {
@@ -124,7 +125,7 @@ struct LogoutRequest {
     state: Option<String>,
 }
 
-/// The status and the text of an error page. The text is HTML.
+/// The status and the HTML text of an error page.
 type Refusal = (StatusCode, String);
 
 impl Issuer {
@@ -176,7 +177,7 @@ impl Issuer {
         self.signer.token(audience, claims)
     }
 
-    /// Signs `claims` as they are. `header` is added to the token's header.
+    /// Signs exactly these `claims`. `header` is added to the token's header.
     pub(crate) fn sign(&self, header: &Value, claims: &Value) -> String {
         self.signer.sign(header, claims)
     }
@@ -236,7 +237,7 @@ impl Signer {
             extras,
             ..Header::new(Algorithm::RS256)
         };
-        // Signing fails only with a damaged key, and every verifier refuses an empty token.
+        // Signing fails only if the key is corrupt. The token is then empty, and every verifier refuses it.
         jsonwebtoken::encode(&header, claims, &self.key).unwrap_or_default()
     }
 
@@ -251,8 +252,8 @@ impl Signer {
     }
 }
 
-/// Redirects to the application with a code if the user is known from the session or was chosen on the sign-in page.
-/// Otherwise, shows that page, unless `prompt` forbids it.
+/// If the user is known from the session or was chosen on the sign-in page, redirects to the application with a code.
+/// Otherwise shows the sign-in page. The parameter `prompt` can require or forbid that page.
 async fn authorize(
     State(sign_in): State<Arc<SignIn>>,
     RawQuery(query): RawQuery,
@@ -297,13 +298,13 @@ impl SignIn {
         format!("{}/console", self.client.origin)
     }
 
-    /// The header that lets only the application's page read a response.
+    /// The header that allows only the application's page to read a response.
     fn allow_origin(&self) -> (HeaderName, String) {
         let origin = self.client.origin.clone();
         (header::ACCESS_CONTROL_ALLOW_ORIGIN, origin)
     }
 
-    /// `session` is the user of the session.
+    /// `session` is the user of the current session, if there is one.
     fn authorize(
         &self,
         query: &str,
@@ -355,7 +356,7 @@ impl SignIn {
         Ok((cookie, Redirect::to(&location)).into_response())
     }
 
-    /// The redirect that tells the application why it gets no code.
+    /// The redirect that tells the application why it receives no code.
     fn refuse(&self, error: &str, state: &str) -> Response {
         Redirect::to(&self.redirect(&[("error", error), ("state", state)])).into_response()
     }
@@ -365,7 +366,7 @@ impl SignIn {
         person.ok_or_else(|| (StatusCode::NOT_FOUND, "There is no such user.".to_owned()))
     }
 
-    /// The user of the session that the browser's cookie names, if this user still exists.
+    /// The user whose session the browser's cookie names, if that user still exists.
     fn session(&self, headers: &HeaderMap) -> Option<&Value> {
         let name = format!("{}=", self.cookie);
         let mut cookies = headers
@@ -377,14 +378,14 @@ impl SignIn {
         people.find(|person| session_id(person).as_bytes() == id)
     }
 
-    /// Sets the session cookie. `lifetime` is an attribute of the cookie.
+    /// Sets the session cookie. `lifetime` is appended to the attributes of the cookie.
     fn set_cookie(&self, id: &str, lifetime: &str) -> (HeaderName, String) {
         let attributes = "Path=/authorize; HttpOnly; SameSite=Lax";
         let cookie = format!("{}={id}; {attributes}{lifetime}", self.cookie);
         (header::SET_COOKIE, cookie)
     }
 
-    /// Removes the session cookie. Redirects to the application if the request contains its URI.
+    /// Removes the session cookie. Redirects to the application if the request contains the application's redirect URI.
     fn end_session(&self, request: &LogoutRequest) -> Result<Response, Refusal> {
         let uri = self.redirect_uri();
         let (client_id, hint) = (&self.client.id, &request.id_token_hint);
@@ -548,7 +549,7 @@ fn escape(text: &str) -> String {
     html
 }
 
-/// The key in the file `path`. Creates the key if there is no such file.
+/// Reads the key from the file `path`. If there is no such file, creates a key.
 fn key(path: Option<&Path>) -> Result<RsaPrivateKey> {
     let cannot = "cannot read or write the issuer's key";
     if let Some(path) = path
@@ -655,7 +656,7 @@ mod tests {
         cookie.split_once(';').unwrap().0.to_owned()
     }
 
-    /// The cookie's name without the value and the attributes.
+    /// The name of the session cookie.
     fn cookie_name(issuer: &Issuer) -> String {
         let port = issuer.server.url.rsplit(':').next().unwrap();
         format!("local-session-{port}")

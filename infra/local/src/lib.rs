@@ -71,13 +71,13 @@ pub struct Options {
     pub parameters: Vec<(String, String)>,
     /// How often expired items are deleted. With `None`, only [`Stack::sweep_ttl`] deletes them.
     pub ttl_sweep: Option<Duration>,
-    /// Whether the schedules run by themselves. Otherwise, only [`Stack::run_schedules`] runs them.
+    /// Whether the schedules run automatically. Otherwise, only [`Stack::run_schedules`] runs them.
     pub schedules: bool,
-    /// How many invocations of one function run at the same time.
+    /// How many invocations of one function can run at the same time.
     pub processes_per_function: usize,
     /// Whether the stage's throttling limits apply.
     pub throttling: bool,
-    /// Copies the functions' logs to stderr.
+    /// Whether to copy the functions' logs to stderr.
     pub verbose: bool,
     /// The claims of the users on the issuer's sign-in page.
     pub people: Vec<Value>,
@@ -116,7 +116,7 @@ pub struct Stack {
 }
 
 impl Stack {
-    /// Builds the functions and starts everything. Returns when every function waits for its first invocation.
+    /// Builds the functions and starts everything. Returns when every function is waiting for its first invocation.
     ///
     /// # Errors
     ///
@@ -208,7 +208,7 @@ impl Stack {
         &self.backends.signing_key
     }
 
-    /// Creates another KMS key with the policy of the template's key, and returns its ARN.
+    /// Creates another KMS key, with the same policy as the template's key. Returns the ARN of the new key.
     pub async fn create_key(&self, spec: &str) -> Result<String> {
         let kms = self.backends.kms.clone();
         let policy = kms.get_key_policy(self.signing_key().into())?.policy;
@@ -218,7 +218,7 @@ impl Stack {
         Ok(created.key_metadata.arn)
     }
 
-    /// Disables a KMS key, or enables it again.
+    /// Enables or disables a KMS key.
     pub fn set_key_enabled(&self, key_arn: &str, enabled: bool) -> Result<()> {
         let (kms, key) = (&self.backends.kms, key_arn.into());
         if enabled {
@@ -229,7 +229,7 @@ impl Stack {
         Ok(())
     }
 
-    /// Makes an alias stand for a KMS key. Creates the alias if it does not exist.
+    /// Points an alias to a KMS key. Creates the alias if it does not exist.
     pub fn set_alias(&self, name: &str, key_arn: &str) -> Result<()> {
         let kms = &self.backends.kms;
         let request = || CreateAlias {
@@ -255,7 +255,8 @@ impl Stack {
         Ok(signature.signature.0)
     }
 
-    /// Adds a rule after the active ones. The rule is active until the guard is dropped.
+    /// Adds a rule, which is applied after the rules that are already active. The rule is active until the guard is
+    /// dropped.
     pub fn inject(&self, rule: Rule) -> RuleGuard {
         self.backends.faults.add(rule)
     }
@@ -282,7 +283,7 @@ impl Stack {
         self.backends.event_bridge.events()
     }
 
-    /// The events that the functions send from now on.
+    /// A receiver for the events that the functions send after this call.
     pub fn subscribe(&self) -> broadcast::Receiver<Value> {
         self.backends.event_bridge.subscribe()
     }
@@ -302,7 +303,7 @@ impl Stack {
         self.logs.all()
     }
 
-    /// Deletes the expired items, and returns their number.
+    /// Deletes the expired items and returns their number.
     pub fn sweep_ttl(&self) -> Result<usize> {
         let swept = self.backends.dynamo.database.sweep_ttl();
         let swept = swept.context("cannot delete expired items")?;
@@ -310,7 +311,7 @@ impl Stack {
         Ok(swept)
     }
 
-    /// Runs every schedule as at `second`, which is counted from 1970. Returns what the functions returned.
+    /// Runs every schedule as if the time were `second`, counted from 1970. Returns the results of the functions.
     pub async fn run_schedules(&self, second: u64) -> Result<Vec<Result<Value, InvokeError>>> {
         let mut outcomes = Vec::new();
         for schedule in &self.schedules {
@@ -319,14 +320,14 @@ impl Stack {
         Ok(outcomes)
     }
 
-    /// Waits until every record that is now in the table's stream has been processed.
+    /// Waits until every record that was in the table's stream at the time of the call has been processed.
     pub async fn drain_events(&self) {
         for mapping in &self.mappings {
             mapping.drain().await;
         }
     }
 
-    /// The batches of events that failed too often, in the form in which Lambda sends them to a queue.
+    /// The batches of events that failed on every attempt, in the form in which Lambda sends them to a queue.
     pub fn dead_letters(&self) -> Vec<Value> {
         self.dead_letters
             .lock()
@@ -374,7 +375,7 @@ impl Stack {
         self.functions.get(function).map(|function| function.arn())
     }
 
-    /// The current processes of a function. `function` is the name of the binary.
+    /// The ids of a function's current processes. `function` is the name of the binary.
     pub fn process_ids(&self, function: &str) -> Vec<u32> {
         self.functions
             .get(function)
@@ -382,7 +383,7 @@ impl Stack {
             .unwrap_or_default()
     }
 
-    /// Stops everything, and waits until every process has ended and the database is closed.
+    /// Stops everything and waits until every process has ended and the database is closed.
     pub async fn stop(mut self) {
         self.tasks.shutdown().await;
         let mut stopping = JoinSet::new();
@@ -450,7 +451,7 @@ fn console_client(template: &Template, origin: String, people: &[Value]) -> issu
     }
 }
 
-/// The template's functions by the names of their binaries.
+/// The template's functions, by the names of their binaries.
 fn functions(
     template: &Template,
     bin_directory: &Path,
@@ -525,8 +526,8 @@ fn check_logs(name: &str, function: &template::Function, permissions: &Permissio
     Ok(())
 }
 
-/// Finds a function by its ARN. If the template declares an alias, the ARN must name it. Any other call would run code
-/// or settings whose deployment is not finished yet.
+/// Finds a function by its ARN. If the template declares an alias, the ARN must include it, because any other call
+/// would run code or settings whose deployment is not finished yet.
 fn find_function(
     functions: &BTreeMap<String, Arc<Function>>,
     reference: &str,
@@ -638,7 +639,7 @@ mod tests {
 
     const TEMPLATE: &str = include_str!("../../template.yaml");
 
-    /// Reads a template as far as possible without processes, and returns why it is refused.
+    /// Reads a template as far as possible without starting processes. If the template is refused, returns the reason.
     fn refusal(yaml: &str) -> Option<String> {
         let read = || -> Result<()> {
             let parameters = [
@@ -684,7 +685,8 @@ mod tests {
         read().err().map(|error| format!("{error:#}"))
     }
 
-    /// A part of the template, a broken version of it, and a part of the reason why the template is then refused.
+    /// A part of the template, a broken version of that part, and a part of the reason why the broken template is
+    /// refused.
     const BROKEN: [(&str, &str, &str); 17] = [
         (
             "RouteKey: GET /v1/users\n",

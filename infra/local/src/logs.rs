@@ -25,7 +25,7 @@ pub(crate) struct Logs {
 }
 
 impl Logs {
-    /// With `print`, every line is also written to stderr.
+    /// If `print` is true, every line is also written to stderr.
     pub(crate) fn new(print: bool) -> Self {
         Self {
             print,

@@ -30,7 +30,7 @@ use crate::{
 
 /// How many of the latest requests are remembered.
 const REMEMBERED: usize = 20_000;
-/// DynamoDB's message for a write that a transaction on the same item blocks.
+/// DynamoDB's error message for a write that a transaction on the same item blocks.
 const TRANSACTION_CONFLICT: &str = "Transaction is ongoing for the item";
 
 /// A response, or a closed connection.
@@ -58,20 +58,20 @@ pub enum Fault {
     Hold,
     /// Closes the connection. The request has no effect.
     DropBefore,
-    /// Lets the request take effect, then closes the connection without an answer.
+    /// Lets the request take effect, then closes the connection without a response.
     DropAfter,
     Throttle,
-    /// The transaction or write conflicts with another transaction.
+    /// Responds as if the transaction or write conflicted with another transaction.
     TransactionConflict,
     /// Responds with 500. The request has no effect.
     InternalError,
     /// Denies access. Clients do not retry after this error.
     Refuse,
-    /// EventBridge refuses the first entry of the request, and accepts the others.
+    /// EventBridge refuses the first entry of the request and accepts the others.
     RefuseFirstEntry,
 }
 
-/// A fault and the requests that it affects. A new rule affects all requests. The methods restrict it.
+/// A fault and the requests that it affects. A new rule affects all requests. Its methods restrict it to some of them.
 #[derive(Debug, Clone)]
 pub struct Rule {
     fault: Fault,
@@ -159,15 +159,15 @@ struct Shared {
 struct ActiveRule {
     rule: Rule,
     hits: Arc<AtomicU32>,
-    /// Closed when the guard is dropped.
+    /// A channel that is closed when the guard is dropped.
     end: watch::Receiver<()>,
 }
 
-/// What the rules do to a request.
+/// The combined effects of the rules on a request.
 #[derive(Default)]
 struct Effects {
     delay: Duration,
-    /// The ends of the rules that hold the request.
+    /// One receiver for each rule that holds the request. It is closed when the rule ends.
     held_until: Vec<watch::Receiver<()>>,
     fault: Option<Fault>,
 }
@@ -228,7 +228,7 @@ impl Faults {
         requests.push_back(request);
     }
 
-    /// Counts a hit for each rule that applies.
+    /// Determines the effects on a request, and counts a hit for each rule that applies.
     fn meet(&self, request: &Request, body: &str) -> Effects {
         let mut effects = Effects::default();
         for ActiveRule { rule, hits, end } in lock(&self.0.rules).iter() {
@@ -279,7 +279,7 @@ struct Proxy {
     upstream: String,
 }
 
-/// Answers in a separate task, so that a request takes effect even if its client disconnects.
+/// Handles the request in a separate task, so that a request takes effect even if its client disconnects.
 async fn answer(State(proxy): State<Arc<Proxy>>, parts: Parts, body: Bytes) -> Answer {
     let task = tokio::spawn(async move { proxy.answer(parts, body).await });
     task.await.unwrap_or(Err(Closed))
@@ -319,7 +319,7 @@ impl Proxy {
             tokio::time::sleep(effects.delay).await;
         }
         for mut end in effects.held_until {
-            // Nothing is ever sent, so this returns an error when the guard is dropped.
+            // No value is ever sent, so this call waits until the guard is dropped and then returns an error.
             let _ = end.changed().await;
         }
         match (effects.fault, self.service) {
@@ -333,7 +333,7 @@ impl Proxy {
         }
     }
 
-    /// Forwards the entries of a request to EventBridge, except the first. Adds an error for the first entry to the
+    /// Forwards all entries of a request except the first to EventBridge. Adds an error for the first entry to the
     /// response.
     async fn forward_rest(&self, parts: Parts, request: &Value) -> Answer {
         let refused = json!({ "ErrorCode": "InternalFailure", "ErrorMessage": "injected" });

@@ -70,11 +70,11 @@ struct Invocation {
     outcome: oneshot::Sender<Outcome>,
 }
 
-/// The state of the process, as its requests show it.
+/// The state of the process, inferred from its requests.
 enum Process {
-    /// The process is starting, or it has responded and not yet asked for the next invocation.
+    /// The process is starting, or it has responded but has not yet requested the next invocation.
     Preparing,
-    /// The process has asked for the next invocation.
+    /// The process has requested the next invocation.
     Waiting,
     Running {
         id: String,
@@ -117,7 +117,7 @@ impl RuntimeApi {
         self.server.url.trim_start_matches("http://")
     }
 
-    /// Waits until the process has asked for its next invocation.
+    /// Waits until the process has requested its next invocation.
     ///
     /// # Errors
     ///
@@ -132,9 +132,9 @@ impl RuntimeApi {
         }
     }
 
-    /// Sends an event to the process and waits for its response. The end of the time limit is the function's deadline.
+    /// Sends an event to the process and waits for its response. The function's deadline is the end of the time limit.
     ///
-    /// This method does not notice when the process ends. The caller must also wait for the end of the process.
+    /// This method does not detect that the process has ended, so the caller must also wait for the end of the process.
     ///
     /// # Errors
     ///
@@ -249,7 +249,7 @@ fn parse_response(body: &[u8]) -> Outcome {
         .map_err(|error| InvokeError::function("Runtime.MalformedResponse", error.to_string()))
 }
 
-/// An error as the Runtime API receives it.
+/// An error, in the form in which a process reports it to the Runtime API.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Reported {

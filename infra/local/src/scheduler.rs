@@ -14,7 +14,7 @@ use crate::{
     template::{self, Resource},
 };
 
-/// A keyword, for which AWS puts in the time of the run.
+/// A keyword that AWS replaces with the scheduled time of the run.
 const SCHEDULED_TIME: &str = "<aws.scheduler.scheduled-time>";
 
 pub(crate) struct Schedule {
@@ -27,7 +27,7 @@ pub(crate) struct Schedule {
 impl Schedule {
     /// # Errors
     ///
-    /// If the role of the schedule may not invoke the function, or the schedule needs something that is not supported.
+    /// If the role of the schedule may not invoke the function, or the schedule uses a feature that is not supported.
     pub(crate) fn new(
         Resource { id, properties, .. }: Resource<template::Schedule>,
         function: Arc<Function>,
@@ -50,7 +50,7 @@ impl Schedule {
         Ok(schedule)
     }
 
-    /// Invokes the function as at `time`, which is counted from 1970.
+    /// Invokes the function as if the scheduled time were `time`, counted from 1970.
     pub(crate) async fn run(&self, time: Duration) -> Result<Outcome> {
         Ok(self.function.invoke(self.payload(time)?).await)
     }
@@ -67,7 +67,7 @@ impl Schedule {
         }
     }
 
-    /// Refuses keywords other than the time of the run.
+    /// The schedule's input, with the time filled in. Refuses all other keywords.
     fn payload(&self, time: Duration) -> Result<Value> {
         let time = jiff::Timestamp::from_second(time.as_secs().try_into()?)?;
         let input = self.input.replace(SCHEDULED_TIME, &time.to_string());

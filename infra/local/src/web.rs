@@ -25,11 +25,11 @@ use tower::ServiceExt;
 
 /// The largest body that reaches a handler. API Gateway accepts 10 MB; the limits of DynamoDB and KMS are lower.
 const LARGEST_BODY: usize = 20 << 20;
-/// How much of a larger body is read before the request is refused, because a client that is still sending does not see
-/// the refusal.
+/// How much of a larger body is read before the request is refused. Reading it is necessary because a client that is
+/// still sending does not see the refusal.
 const DRAINED: usize = 64 << 20;
 
-/// A response that closes the connection instead of answering.
+/// Closes the connection instead of sending a response.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 #[error("the connection was closed on purpose")]
 pub(crate) struct Closed;
@@ -84,7 +84,8 @@ pub(crate) fn url(listener: &TcpListener) -> Result<String> {
     Ok(format!("http://{}:{port}", Ipv4Addr::LOCALHOST))
 }
 
-/// Serves a router until the result is dropped. The future of a handler is dropped when its client disconnects.
+/// Serves a router until the returned server is dropped. The future of a handler is dropped when its client
+/// disconnects.
 ///
 /// There are no time limits, because the clients are parts of the stack, and they keep idle connections open.
 pub(crate) fn serve(listener: TcpListener, router: Router) -> Result<Server> {
@@ -122,7 +123,7 @@ async fn accept(listener: TcpListener, router: Router, limits: Option<TimeLimits
     }
 }
 
-/// Serves a connection until one side closes it or a time limit ends.
+/// Serves a connection until one side closes it or a time limit expires.
 async fn converse(stream: TcpStream, router: Router, limits: Option<TimeLimits>) {
     let first = Arc::new(Notify::new());
     let begun = first.clone();
@@ -221,14 +222,14 @@ mod tests {
         TcpStream::connect(address).await.unwrap()
     }
 
-    /// Everything that the server sends on a connection until it closes it.
+    /// Everything that the server sends on a connection before closing it.
     async fn received(mut stream: TcpStream) -> String {
         let mut bytes = Vec::new();
         let _ = stream.read_to_end(&mut bytes).await;
         String::from_utf8(bytes).unwrap()
     }
 
-    /// Sends the beginning of a request. Returns what the server has sent when it closes the connection.
+    /// Sends the beginning of a request. Returns everything that the server sends before it closes the connection.
     async fn send_beginning(server: &Server, beginning: &str) -> String {
         let mut stream = connect(server).await;
         stream.write_all(beginning.as_bytes()).await.unwrap();

@@ -1,5 +1,5 @@
-//! Event source mappings: they filter and batch the records of the table's stream and invoke a function, with Lambda's
-//! retries.
+//! Event source mappings. Each mapping filters and batches the records of the table's stream, and invokes a function
+//! with them. Failed batches are retried as in Lambda.
 
 mod pattern;
 
@@ -34,11 +34,11 @@ use crate::{
     template::{EventSourceMapping, REGION, Resource},
 };
 
-/// The stream is polled, because dynoxide does not announce new records.
+/// How often the stream is polled. Polling is necessary because dynoxide does not announce new records.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
 const RETRY_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Batches that failed too often, in the form in which Lambda sends them to a queue.
+/// Batches that failed on every attempt, in the form in which Lambda sends them to a queue.
 pub(crate) type DeadLetters = Arc<Mutex<Vec<Value>>>;
 
 pub(crate) struct Mapping {
@@ -51,7 +51,7 @@ pub(crate) struct Mapping {
     dead_letters: Option<DeadLetters>,
     /// The number of the latest request to process the stream.
     requested: watch::Sender<u64>,
-    /// The number of the latest request that is fulfilled.
+    /// The number of the latest request that was fulfilled.
     fulfilled: watch::Sender<u64>,
 }
 
@@ -63,7 +63,7 @@ struct Stream {
     shard: String,
     batch_size: usize,
     from_start: bool,
-    /// The file with the sequence number of the last record that was processed.
+    /// The file that stores the sequence number of the last processed record.
     position: Option<PathBuf>,
 }
 
@@ -102,7 +102,7 @@ impl Mapping {
         })
     }
 
-    /// Waits until every record that is now in the stream has been processed.
+    /// Waits until every record that was in the stream at the time of the call has been processed.
     pub(crate) async fn drain(&self) {
         let mut request = 0;
         self.requested.send_modify(|requested| {
@@ -113,12 +113,12 @@ impl Mapping {
         let _ = fulfilled.wait_for(|fulfilled| *fulfilled >= request).await;
     }
 
-    /// Makes [`Self::poll`] read the stream now, without waiting for the interval.
+    /// Makes [`Self::poll`] read the stream immediately, without waiting for the interval.
     pub(crate) fn wake(&self) {
         self.requested.send_modify(|requested| *requested += 1);
     }
 
-    /// Polls the stream. Ends only with an error.
+    /// Polls the stream. Returns only if an error occurs.
     pub(crate) async fn poll(&self) -> Result<()> {
         let mut iterator = self.stream.iterator()?;
         let mut requested = self.requested.subscribe();
@@ -146,7 +146,7 @@ impl Mapping {
         self.filters.is_empty() || filters.any(|filter| filter.matches(Some(record)))
     }
 
-    /// Delivers a batch in order. A part that fails too often becomes a dead letter.
+    /// Delivers a batch in order. A part of the batch that fails on every attempt becomes a dead letter.
     async fn process(&self, batch: Vec<Value>) {
         let mut work = VecDeque::from([(batch, 0)]);
         while let Some((mut batch, retried)) = work.pop_front() {
@@ -234,7 +234,7 @@ impl Stream {
         })
     }
 
-    /// An iterator after the saved position or, without one, at the starting position.
+    /// An iterator that starts after the saved position or, if none is saved, at the mapping's starting position.
     fn iterator(&self) -> Result<String> {
         let saved = match &self.position {
             Some(path) => {
@@ -293,7 +293,7 @@ impl Stream {
     }
 }
 
-/// The id of the stream's shard. dynoxide gives every stream one shard.
+/// The id of the stream's shard. In dynoxide, every stream has exactly one shard.
 fn first_shard(database: &Database, stream: &str) -> Result<String> {
     let request = DescribeStreamRequest {
         stream_arn: stream.to_owned(),
@@ -352,7 +352,7 @@ fn timestamp(seconds: f64) -> String {
     time.to_string()
 }
 
-/// The index of the first record that must be processed again. 0 if the answer names an unknown record.
+/// The index of the first record that must be processed again, or 0 if the response names an unknown record.
 fn first_failure(answer: &Value, batch: &[Value]) -> Option<usize> {
     let failures = answer["batchItemFailures"].as_array()?;
     let place = |failure: &Value| {

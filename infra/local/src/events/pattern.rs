@@ -1,4 +1,4 @@
-//! The filter patterns of event source mappings, with the rules of EventBridge that this project uses.
+//! The filter patterns of event source mappings. Supports only the EventBridge rules that this project uses.
 
 use std::collections::BTreeMap;
 
@@ -49,7 +49,7 @@ impl Pattern {
         }
     }
 
-    /// Whether a value matches. `None` stands for an absent field.
+    /// Whether a value matches the pattern. `None` stands for an absent field.
     pub(super) fn matches(&self, value: Option<&Value>) -> bool {
         match self {
             Self::Fields(fields) => fields

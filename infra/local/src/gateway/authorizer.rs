@@ -1,4 +1,5 @@
-//! API Gateway's authorizers: JWT, which the gateway checks itself, and REQUEST, which is a function.
+//! API Gateway's authorizers: JWT authorizers, whose tokens the gateway itself verifies, and REQUEST authorizers, which
+//! are functions.
 
 use std::{
     collections::HashMap,
@@ -25,7 +26,7 @@ pub(super) enum Authorizer {
     },
 }
 
-/// Where a request carries its identity.
+/// An identity source: the part of a request that contains the caller's credentials.
 pub(super) enum Source {
     Header(String),
     Query(String),
@@ -77,7 +78,7 @@ impl Authorizer {
         }
     }
 
-    /// Returns the `requestContext.authorizer` of the request. `event` is the integration's event, and
+    /// Authorizes a request and returns its `requestContext.authorizer`. `event` is the integration's event, and
     /// `scopes` are the route's scopes.
     pub(super) async fn check(&self, event: &Value, scopes: &[String]) -> Result<Value, Refusal> {
         match self {
@@ -149,7 +150,8 @@ impl Jwt {
         })
     }
 
-    /// Checks a token and returns its claims as strings. The error is the description for `WWW-Authenticate`.
+    /// Checks a token and returns its claims as strings. An `Err` contains the error description for
+    /// `WWW-Authenticate`.
     async fn check(&self, value: &str) -> Result<Map<String, Value>, &'static str> {
         let token = match value.split_once(' ') {
             Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim(),
@@ -167,7 +169,7 @@ impl Jwt {
             .key(&kid)
             .await
             .ok_or("unable to find a signing key that matches")?;
-        // `check_claims` checks the claims, with the gateway's clock and without the crate's leeway.
+        // `check_claims` checks the claims instead, with the gateway's clock and without the crate's leeway.
         let mut validation = Validation::new(Algorithm::RS256);
         validation.required_spec_claims.clear();
         validation.validate_exp = false;
@@ -210,14 +212,14 @@ impl Jwt {
         if time("nbf")?.is_some_and(|start| now < start) {
             return Err("the token is not valid yet");
         }
-        // `iat` is in whole seconds. A token that was issued in the next second is still accepted.
+        // `iat` is in whole seconds, so an `iat` in the next second is still accepted.
         if time("iat")?.is_some_and(|issued| now.floor() + 1.0 < issued) {
             return Err("the token was issued in the future");
         }
         Ok(())
     }
 
-    /// The issuer's key with this id. Fetches the keys if the id is unknown.
+    /// Finds the issuer's key with this id. Fetches the issuer's keys if the id is unknown.
     async fn key(&self, kid: &str) -> Option<DecodingKey> {
         let known = || {
             let keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
@@ -251,7 +253,7 @@ impl Jwt {
     }
 }
 
-/// Whether the claim `scope` (or `scp`, its older name) contains one of the wanted scopes. True if none is wanted.
+/// Whether the claim `scope` (or `scp`, its older name) contains one of the wanted scopes. True if no scope is wanted.
 fn has_scope(claims: &Map<String, Value>, wanted: &[String]) -> bool {
     let granted = claims
         .get("scope")

@@ -97,7 +97,7 @@ impl Cors {
         allowed.any(|allowed| origin == allowed).then_some(origin)
     }
 
-    /// Whether the method and every header that a preflight asks for are allowed.
+    /// Whether the method and every header that a preflight requests are allowed.
     fn allows_preflight(&self, request: &HeaderMap) -> bool {
         let Some(method) = request.get(header::ACCESS_CONTROL_REQUEST_METHOD) else {
             return false;
@@ -138,7 +138,8 @@ mod tests {
     const APP: (&str, &str) = ("origin", "https://app.example");
     const POST: (&str, &str) = ("access-control-request-method", "POST");
 
-    /// The CORS headers of the response to a request. The integration allows every origin, with credentials.
+    /// The CORS headers of the response to a request. The integration's own headers allow every origin, with
+    /// credentials.
     fn answer(method: &str, request: &[(&str, &str)]) -> BTreeMap<String, String> {
         let cors = Cors::new(
             serde_json::from_value(json!({

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::refusal::Refusal;
 use crate::template;
 
-/// The headers that concern one connection (RFC 9110, section 7.6.1).
+/// The headers that apply to a single connection (RFC 9110, section 7.6.1).
 const HOP_BY_HOP: [HeaderName; 4] = [
     header::CONNECTION,
     header::TE,
@@ -28,7 +28,7 @@ pub(super) struct HttpProxy {
     headers: Vec<(HeaderName, Content)>,
 }
 
-/// The content of a header.
+/// The value of a header.
 #[derive(Clone)]
 enum Content {
     Static(String),

@@ -58,12 +58,12 @@ struct Route {
     key: RouteKey,
     integration: Integration,
     authorizer: Option<Arc<Authorizer>>,
-    /// A token needs one of these scopes. If the list is empty, a token needs no scope.
+    /// A token must have at least one of these scopes. If the list is empty, no scope is required.
     scopes: Vec<String>,
     bucket: Option<Mutex<Bucket>>,
 }
 
-/// What answers a route.
+/// The backend that handles the requests of a route.
 #[derive(Clone)]
 enum Integration {
     Function {
@@ -91,7 +91,7 @@ impl Gateway {
     ) -> Result<Self> {
         let permissions = template.of_type::<InvokePermission>()?;
         let function = |arn: &str| {
-            // API Gateway answers 500 for a function, or an alias, that it may not invoke.
+            // API Gateway responds with 500 if it may not invoke the function or alias.
             let may_invoke = |permission: &Resource<InvokePermission>| {
                 let permission = &permission.properties;
                 permission.action == "lambda:InvokeFunction"
@@ -121,7 +121,7 @@ impl Gateway {
         Ok(Self { routes, cors, port })
     }
 
-    /// Serves the API until the result is dropped.
+    /// Serves the API until the returned server is dropped.
     pub(crate) fn serve(self, listener: TcpListener) -> Result<Server> {
         let router = Router::new().fallback(answer).with_state(Arc::new(self));
         web::serve_within(TIME_LIMITS, listener, router)
@@ -159,8 +159,9 @@ impl Gateway {
         }
     }
 
-    /// With a CORS configuration, the gateway itself answers `OPTIONS` if no route matches. A route with `ANY` or
-    /// `$default` matches, so its authorizer and its integration get the preflight.
+    /// If the API has a CORS configuration, the gateway itself responds to `OPTIONS` requests that match no route.
+    /// Routes with `ANY` or `$default` do match them, so a preflight for such a route goes to its authorizer and its
+    /// integration.
     fn without_route(&self, method: &Method) -> Result<Response, Refusal> {
         if self.cors.is_some() && method == Method::OPTIONS {
             return Ok(StatusCode::NO_CONTENT.into_response());
@@ -193,7 +194,7 @@ fn check_size(parts: &Parts, body: &[u8]) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// The template's authorizers by their logical ids.
+/// The template's authorizers, by logical id.
 fn authorizers(
     template: &Template,
     function: impl Fn(&str) -> Result<Arc<Function>>,
@@ -207,7 +208,7 @@ fn authorizers(
     Ok(authorizers)
 }
 
-/// The template's integrations by the targets of the routes that use them.
+/// The template's integrations, by the target that routes use to refer to them.
 fn integrations(
     template: &Template,
     function: impl Fn(&str) -> Result<Arc<Function>>,
@@ -335,8 +336,8 @@ async fn invoke(
     response(outcome)
 }
 
-/// The response for the outcome of an invocation. A function that exceeds its own timeout is treated like one that
-/// crashes. HTTP APIs return 503 only if the timeout of the integration ends first.
+/// Converts the outcome of an invocation into a response. A function that exceeds its own timeout is treated like one
+/// that crashes, because HTTP APIs return 503 only if the integration's timeout expires first.
 fn response(outcome: Outcome) -> Result<Response, Refusal> {
     let answer = outcome.ok();
     answer
@@ -354,7 +355,7 @@ impl Bucket {
         }
     }
 
-    /// Takes a token. `false` if there is none.
+    /// Takes a token. Returns `false` if the bucket has none.
     fn take(&mut self) -> bool {
         let now = Instant::now();
         let refilled = self.tokens + self.rate * (now - self.at).as_secs_f64();

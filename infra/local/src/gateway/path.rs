@@ -1,14 +1,14 @@
-//! The path of a request, as an HTTP API reads it.
+//! The path of a request, as an HTTP API interprets it.
 
 use percent_encoding::percent_decode_str;
 
-/// HTTP APIs decode a path twice. Between the two passes, they cut the path at the first `?`, then match the routes:
-/// `/{name}/x` does not match `/a%2Fb/x`, but matches `/a%252Fb/x`. In either pass, a `%` that does not start an escape
-/// makes the path invalid. AWS does not document this. The behaviour was captured from an HTTP API: hotsock/voker on
-/// GitHub, `vokerhttp/testdata/ingress-paths.json`.
+/// HTTP APIs decode a path twice. Between the two passes, they cut off the path at the first `?` and then match it
+/// against the routes: `/{name}/x` does not match `/a%2Fb/x`, but matches `/a%252Fb/x`. In either pass, a `%` that does
+/// not start an escape makes the path invalid. AWS does not document this behaviour. It was captured from an HTTP API,
+/// in `vokerhttp/testdata/ingress-paths.json` of hotsock/voker on GitHub.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct RequestPath {
-    /// The path for route keys, decoded once.
+    /// The path that is matched against route keys, decoded once.
     pub routed: String,
     /// `rawPath`, decoded twice.
     pub raw: String,

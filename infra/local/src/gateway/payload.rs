@@ -1,4 +1,4 @@
-//! Payload format 2.0: converts requests into events, and the answers of functions into responses.
+//! Payload format 2.0: converts HTTP requests into events, and the answers of functions into HTTP responses.
 
 use std::collections::BTreeMap;
 
@@ -18,8 +18,8 @@ use crate::{
 };
 
 /// The media types, besides `text/*`, whose bodies HTTP APIs pass on as text. AWS documents only that "binary" bodies
-/// are in base64. This list was observed (ministackorg/ministack#766 on GitHub). Forms and bodies without a type are
-/// not in the list, so they are in base64.
+/// are encoded in base64. This list comes from observations (ministackorg/ministack#766 on GitHub). It contains neither
+/// forms nor bodies without a type, so both are encoded in base64.
 const TEXT_TYPES: [&str; 3] = [
     "application/javascript",
     "application/json",
@@ -113,7 +113,7 @@ fn request_context(
     })
 }
 
-/// The headers and the cookies, which API Gateway separates. The values of a repeated header are joined by commas.
+/// The headers and the cookies, which API Gateway separates. The values of a repeated header are joined with commas.
 fn headers(all: &HeaderMap, port: u16) -> (Map<String, Value>, Vec<String>) {
     let (mut headers, mut cookies) = (Map::new(), Vec::new());
     for (name, value) in all {
@@ -128,11 +128,11 @@ fn headers(all: &HeaderMap, port: u16) -> (Map<String, Value>, Vec<String>) {
     (headers, cookies)
 }
 
-/// Sets the headers by which the gateway describes the client.
+/// Sets the headers in which the gateway describes the client.
 ///
 /// API Gateway appends the client's address to `X-Forwarded-For`, so only the last address is reliable. It overwrites
-/// the other two headers (ustayready/fireprox#12 and stac-utils/stac-server#130 on GitHub). It sends `Forwarded` only
-/// to HTTP integrations, so a `Forwarded` header from a client must not reach a function.
+/// `X-Forwarded-Port` and `X-Forwarded-Proto` (ustayready/fireprox#12 and stac-utils/stac-server#130 on GitHub). It
+/// sends `Forwarded` only to HTTP integrations, so a `Forwarded` header from a client must not reach a function.
 fn set_forwarded_headers(headers: &mut Map<String, Value>, port: u16) {
     headers.remove("forwarded");
     let addresses = match headers.get("x-forwarded-for").and_then(Value::as_str) {
@@ -152,8 +152,8 @@ fn append(map: &mut Map<String, Value>, name: &str, value: &str) {
     map.insert(name.to_owned(), joined.into());
 }
 
-/// Returns the body as text if its type is a text type and its bytes are UTF-8, otherwise as base64. The flag tells
-/// whether the result is base64.
+/// Returns the body as text if its type is a text type and its bytes are UTF-8, otherwise as base64. The flag is true
+/// if the result is base64.
 fn encode(headers: &HeaderMap, body: &[u8]) -> (String, bool) {
     let content_type = headers
         .get(header::CONTENT_TYPE)
@@ -181,9 +181,9 @@ struct FunctionResponse {
     cookies: Option<Vec<Scalar<String>>>,
 }
 
-/// A function's answer as an HTTP response. `None` if the answer is malformed.
+/// Converts a function's answer into an HTTP response. Returns `None` if the answer is malformed.
 pub(super) fn response(answer: Value) -> Option<Response> {
-    // API Gateway uses an answer without a status code as the body.
+    // If the answer has no status code, API Gateway uses the whole answer as the body.
     if answer.get("statusCode").is_none() {
         return Some(Json(answer).into_response());
     }
@@ -231,7 +231,7 @@ mod tests {
 
     use super::*;
 
-    /// The event of a request with these headers and this body.
+    /// The event for a request with these headers and this body.
     fn event_of(headers: &[(&str, &str)], body: &[u8]) -> Value {
         let request = headers
             .iter()

@@ -18,7 +18,7 @@ pub(super) enum Refusal {
     HeadersTooLarge,
     AuthorizerFailed,
     /// The function crashed, exceeded its own timeout, reported an error or returned a malformed response, or the
-    /// service cannot be reached.
+    /// service could not be reached.
     IntegrationFailed,
     /// The function or the service did not respond within the timeout of the integration.
     IntegrationTimedOut,

@@ -1,4 +1,4 @@
-//! Route keys: which requests a route matches, and the order of routes.
+//! Route keys: which requests a route matches, and the order in which routes are tried.
 
 use serde_json::{Map, Value};
 
@@ -35,7 +35,8 @@ impl Segment {
 }
 
 impl RouteKey {
-    /// `None` if `whole` is not a route key. Like API Gateway, refuses a path that ends in a slash.
+    /// Returns `None` if `whole` is not a route key. Also returns `None` if the path ends in a slash, which API Gateway
+    /// refuses.
     pub(super) fn parse(whole: &str) -> Option<Self> {
         let (method, path) = match whole {
             "$default" => (None, None),

@@ -51,7 +51,7 @@ impl Condition {
         }
     }
 
-    /// Whether the condition lists the attributes, leading keys or aliases that are accepted.
+    /// Whether the condition is a list of accepted attributes, leading keys or aliases.
     pub fn is_list(&self) -> bool {
         self.is_for_all() || matches!(self.operator, Operator::AnyEqual | Operator::AnyLike)
     }
@@ -69,8 +69,8 @@ impl Condition {
     }
 }
 
-/// Reads the `Condition` of a statement. Refuses everything that is not evaluated here, and `ForAllValues` without
-/// `Null`, which would allow every request in which the key is absent.
+/// Reads the `Condition` of a statement. Refuses conditions that this module does not evaluate. Also refuses
+/// `ForAllValues` without `Null`, because it would allow every request in which the key is absent.
 pub(super) fn conditions(condition: Option<&Value>) -> Result<Vec<Condition>> {
     let mut conditions = Vec::new();
     let Some(condition) = condition else {
@@ -147,7 +147,7 @@ fn strings(values: &Value) -> Result<Vec<String>> {
     Ok(strings)
 }
 
-/// Whether a text matches a pattern of IAM, in which `*` stands for any text and `?` for one character.
+/// Whether a text matches an IAM pattern, in which `*` stands for any text and `?` for one character.
 pub(super) fn is_like(pattern: &str, text: &str) -> bool {
     let mut pattern_chars = pattern.chars();
     let mut text_chars = text.chars();

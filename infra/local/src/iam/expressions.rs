@@ -1,5 +1,5 @@
-//! The attributes that DynamoDB expressions name. An expression that cannot be parsed has no result, so that its request
-//! is denied.
+//! Finds the attributes that DynamoDB expressions name. An expression that cannot be parsed has no result, and its
+//! request is therefore denied.
 
 use std::collections::BTreeSet;
 
@@ -64,8 +64,8 @@ pub(super) fn attribute_names(expression: &str, names: &Value) -> Option<BTreeSe
     Some(found)
 }
 
-/// The value that a key condition requires of the partition key. The condition must name the partition key exactly
-/// once, as `partition = :value`.
+/// The partition key value that a key condition requires. The condition must name the partition key exactly once, as
+/// `partition = :value`.
 pub(super) fn partition_value(
     condition: &str,
     partition: &str,

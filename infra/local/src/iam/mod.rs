@@ -32,10 +32,11 @@ pub enum Service {
     Kms,
 }
 
-/// A permission of a statement: an action on a resource, or one attribute or leading key that its conditions accept.
+/// A permission that a statement grants: an action on a resource, or an attribute or leading key that the statement's
+/// conditions accept.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Permission {
-    /// The logical id of the function or policy, and the `Sid` of the statement or else its position.
+    /// The logical id of the function or policy, and the `Sid` of the statement or, if it has none, its position.
     pub statement: String,
     pub action: String,
     pub resource: String,
@@ -57,7 +58,7 @@ impl fmt::Debug for Permission {
     }
 }
 
-/// One action on one resource that a statement allows under conditions.
+/// One action that a statement allows on one resource, under conditions.
 struct Grant {
     statement: String,
     action: String,
@@ -107,7 +108,7 @@ impl Grant {
     }
 }
 
-/// The permissions of every function, and those that it has used.
+/// The permissions of every function, and a record of the permissions that each function has used.
 #[derive(Clone)]
 pub(crate) struct Permissions(Arc<Shared>);
 
@@ -184,7 +185,7 @@ impl Permissions {
         action: &str,
         body: &Value,
     ) -> Option<Access> {
-        // KMS itself refuses a request for a key that does not exist.
+        // If the key does not exist, KMS itself refuses the request.
         let key = self.0.kms.access(body["KeyId"].as_str()?)?;
         let access = Access::to_key(action, body, &key, &role.arn);
         let is_allowed =
@@ -268,8 +269,8 @@ fn grants(id: &str, policy: &PolicyDocument) -> Result<Vec<Grant>> {
     Ok(grants)
 }
 
-/// Whether a key's policy allows the access, either to the role itself or to the account, which delegates to IAM. A
-/// policy that cannot be evaluated allows nothing.
+/// Whether a key's policy allows the access, either to the role itself or to the account, which delegates the decision
+/// to IAM. A policy that cannot be evaluated allows nothing.
 fn key_allows(policy: &Value, access: &Access, role_arn: &str) -> bool {
     let Ok(policy) = serde_json::from_value::<PolicyDocument>(policy.clone()) else {
         return false;

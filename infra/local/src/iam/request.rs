@@ -1,8 +1,8 @@
 //! The accesses that a request consists of, with the values of their condition keys.
 //!
-//! For DynamoDB, the condition keys have the names and meanings of "Using IAM policy conditions for fine-grained access
-//! control" in the DynamoDB developer guide. If a value cannot be determined, its key is absent, so that `Null` denies
-//! the request.
+//! For DynamoDB, the condition keys have the names and meanings that "Using IAM policy conditions for fine-grained
+//! access control" in the DynamoDB developer guide defines. If the value of a key cannot be determined, the key is left
+//! out, so that a `Null` condition denies the request.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,7 +26,8 @@ pub(super) const RETURN_VALUES: &str = "dynamodb:ReturnValues";
 pub(super) const SELECT: &str = "dynamodb:Select";
 pub(super) const SIGNING_ALGORITHM: &str = "kms:SigningAlgorithm";
 
-/// An action on a resource, and the values of condition keys. A policy must allow it.
+/// An action on a resource, with the values of its condition keys. A request is allowed only if a policy allows each of
+/// its accesses.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Access {
     pub action: String,
@@ -44,8 +45,8 @@ impl Access {
         }
     }
 
-    /// The values of the condition keys for an error message. Leading keys are cut to their prefixes, because the rest
-    /// can be a hash.
+    /// The values of the condition keys for an error message. Leading keys are shortened to their prefixes, because the
+    /// rest can be a hash.
     pub(crate) fn details(&self) -> String {
         let mut details = String::new();
         for (key, values) in &self.context {
@@ -66,7 +67,7 @@ impl Access {
         access.set(PRINCIPAL_ARN, one(role_arn));
         access.set(RESOURCE_ALIASES, Some(key.aliases.clone()));
         if action == "Sign" {
-            // The default of the parameter is RAW.
+            // The parameter defaults to RAW.
             let message_type = body["MessageType"].as_str().unwrap_or("RAW");
             access.set(MESSAGE_TYPE, one(message_type));
             access.set(
@@ -107,7 +108,7 @@ pub(super) fn to_buses(action: &str, body: &Value) -> Vec<Access> {
     entries.map(access).collect()
 }
 
-/// The tables of the template by their names.
+/// The tables of the template, by name.
 #[derive(Default)]
 pub(super) struct Tables(BTreeMap<String, TableKeys>);
 
@@ -175,7 +176,7 @@ impl Tables {
         }
     }
 
-    /// An access to the table, or the index, that `body` names.
+    /// An access to the table or index that `body` names.
     fn access(&self, action: &str, body: &Value, select: Option<&str>) -> Access {
         let name = body["TableName"].as_str().unwrap_or_default();
         let table = self.0.get(name);
@@ -193,8 +194,8 @@ impl Tables {
         );
         access.set(ATTRIBUTES, attributes(body));
         access.set(SELECT, select.map(|select| [select.to_owned()].into()));
-        // The guide does not say whether the condition key covers this parameter too. A request that is allowed here
-        // must be allowed on AWS in either case, so the policy must accept both values.
+        // The guide does not state whether the condition key also covers this parameter. A request that is allowed here
+        // must be allowed on AWS in either case, so the policy must accept the values of both parameters.
         let on_failure = body["ReturnValuesOnConditionCheckFailure"].as_str();
         let on_failure = on_failure.map(|values| [values.to_owned()].into());
         access.set(RETURN_VALUES, on_failure);
@@ -240,7 +241,7 @@ fn keys(body: &Value) -> impl Iterator<Item = &Value> {
     many.chain(one.into_iter().filter(|key| !key.is_null()))
 }
 
-/// The top-level attributes that a request names. Names in conditions count.
+/// The top-level attributes that a request names, including those in conditions.
 fn attributes(body: &Value) -> Option<BTreeSet<String>> {
     let mut names: BTreeSet<String> = keys(body)
         .filter_map(Value::as_object)

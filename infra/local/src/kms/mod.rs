@@ -34,9 +34,9 @@ pub(crate) struct Kms {
 #[derive(Default, Serialize, Deserialize)]
 struct State {
     keys: BTreeMap<Uuid, Key>,
-    /// Alias name to key id.
+    /// Maps alias names to key ids.
     aliases: BTreeMap<String, Uuid>,
-    /// Logical id in the template to key id.
+    /// Maps logical ids in the template to key ids.
     resources: BTreeMap<String, Uuid>,
 }
 
@@ -54,10 +54,10 @@ struct Key {
     tags: BTreeMap<String, String>,
 }
 
-/// The data that decides about access to a key.
+/// The data that determines who may use a key.
 pub(crate) struct KeyAccess {
     pub arn: String,
-    /// The names of the aliases that stand for the key.
+    /// The names of the aliases that point to the key.
     pub aliases: BTreeSet<String>,
     pub policy: Value,
 }
@@ -83,7 +83,7 @@ impl Kms {
         web::serve(web::bind(0).await?, router)
     }
 
-    /// Runs an operation by its name, with JSON for the request and the response.
+    /// Runs an operation by name. The request and the response are JSON.
     fn run(&self, operation: &str, body: &[u8]) -> Result<Value, Failure> {
         match operation {
             "CreateKey" => call(body, |request| self.create_key(request)),
@@ -248,7 +248,7 @@ impl Kms {
         })
     }
 
-    /// The data that decides about access to a key, if the key exists.
+    /// The data that determines who may use a key, if the key exists.
     pub(crate) fn access(&self, reference: &str) -> Option<KeyAccess> {
         let (id, key) = self.find(reference).ok()?;
         let state = self.lock();
@@ -380,7 +380,7 @@ impl Kms {
     }
 }
 
-/// Answers a request off the async threads, because generating an RSA key takes a long time.
+/// Handles a request outside the async threads, because generating an RSA key takes a long time.
 async fn answer(
     Shared(kms): Shared<Arc<Kms>>,
     headers: HeaderMap,
@@ -423,7 +423,7 @@ fn read(path: &Path) -> Result<State> {
     }
 }
 
-/// Reads a policy. The default is the policy that KMS gives a key without one.
+/// Parses a key policy. If there is none, returns the policy that KMS attaches to a key by default.
 fn policy(json: Option<&str>) -> Result<Value, Failure> {
     match json.map(serde_json::from_str) {
         Some(Ok(policy)) => Ok(policy),

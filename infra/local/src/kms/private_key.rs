@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 
 use super::protocol::{Failure, fail, internal};
 
-/// The largest message that KMS hashes itself.
+/// The largest message, in bytes, that KMS itself hashes.
 const LARGEST_RAW_MESSAGE: usize = 4096;
 
 #[derive(Clone)]
@@ -86,8 +86,8 @@ impl PrivateKey {
         }
     }
 
-    /// The SHA-256 digest of a message. A `DIGEST` message is already the digest. Ed25519 ignores the result and hashes
-    /// the message itself.
+    /// The SHA-256 digest of a message. A `DIGEST` message is returned unchanged, because it is already a digest.
+    /// Ed25519 ignores the result, because it does its own hashing.
     fn digest(&self, message: &[u8], message_type: &str) -> Result<Vec<u8>, Failure> {
         let problem = match message_type {
             "" | "RAW" if message.len() <= LARGEST_RAW_MESSAGE => {

@@ -40,7 +40,7 @@ pub(crate) struct CreateKey {
     pub key_usage: String,
     pub description: String,
     pub multi_region: bool,
-    /// A policy as JSON. Without one, the account may use the key as IAM allows.
+    /// The key policy as JSON. Without one, the account's IAM policies determine who may use the key.
     pub policy: Option<String>,
     pub tags: Vec<Tag>,
 }
@@ -105,11 +105,11 @@ pub(crate) struct KeyEntry {
 pub(crate) struct KeyPolicy {
     #[serde(default, skip_serializing)]
     pub key_id: String,
-    /// JSON.
+    /// The key policy as JSON.
     pub policy: String,
 }
 
-/// The request of the operations that need only a key.
+/// The request for operations that need only a key.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct KeyReference {
@@ -215,7 +215,7 @@ pub(crate) struct AliasEntry {
     pub target_key_id: Uuid,
 }
 
-/// The response of the operations that return nothing.
+/// The response to operations that return no data.
 #[derive(Debug, Serialize)]
 pub(crate) struct Empty {}
 
@@ -237,7 +237,7 @@ impl<'de> Deserialize<'de> for Blob {
     }
 }
 
-/// An error of the JSON 1.1 protocol.
+/// An error response in the JSON 1.1 protocol.
 pub(crate) fn error(status: StatusCode, code: &str, message: &str) -> Response {
     json_1_1(status, json!({ "__type": code, "message": message }))
 }

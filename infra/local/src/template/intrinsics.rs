@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::{ACCOUNT, REGION, STACK, Template, scalar::text, yaml::intrinsic};
 
 impl Template {
-    /// Resolves `value`. `None` stands for `AWS::NoValue`. `at` is the logical id for error messages.
+    /// Resolves `value`. `None` stands for `AWS::NoValue`. `at` is the logical id that error messages name.
     pub(super) fn resolve(&self, value: &Value, at: &str) -> Result<Option<Value>> {
         match value {
             Value::Array(items) => {
@@ -136,7 +136,7 @@ impl Template {
             "AWS::URLSuffix" => Some("amazonaws.com"),
             _ => None,
         };
-        // SAM's reference to the alias that it creates for a function.
+        // `Function.Alias` is SAM's reference to the alias that it creates for a function.
         let (id, attribute) = match name.strip_suffix(".Alias") {
             Some(function) => (function, "Alias"),
             None => (name, "Ref"),
@@ -185,7 +185,7 @@ impl Template {
     }
 }
 
-/// The arguments of an intrinsic function that takes a list of `COUNT` arguments.
+/// The arguments of an intrinsic function that accepts a list of `COUNT` arguments.
 fn arguments<const COUNT: usize>(argument: &Value) -> Option<&[Value; COUNT]> {
     argument.as_array()?.as_slice().try_into().ok()
 }

@@ -24,11 +24,11 @@ pub(crate) struct Template {
     conditions: Map<String, Value>,
     resources: BTreeMap<String, Declaration>,
     parameters: BTreeMap<String, Value>,
-    /// The attributes of each resource. `Ref` is one of them.
+    /// The attributes of each resource, including the value of `Ref`.
     attributes: BTreeMap<String, BTreeMap<String, String>>,
 }
 
-/// A template as it is written.
+/// A template as it is written, before anything is resolved.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Document {
@@ -65,7 +65,7 @@ struct Globals {
     function: Value,
 }
 
-/// A resource as it is written.
+/// A resource as it is written, before anything is resolved.
 #[derive(Clone, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Declaration {
@@ -107,7 +107,7 @@ impl Template {
     ///
     /// # Errors
     ///
-    /// If a property is missing or has a wrong type, or refers to an attribute that is not set.
+    /// If a property is missing, has the wrong type, or refers to an attribute that is not set.
     pub(crate) fn of_type<P: Properties>(&self) -> Result<Vec<Resource<P>>> {
         let declarations = self.resources.iter();
         let of_type = declarations.filter(|(_, resource)| resource.kind == P::TYPE);
@@ -133,8 +133,7 @@ impl Template {
         Ok(())
     }
 
-    /// Sets an attribute of a resource. `Fn::GetAtt` then returns the attribute. `Ref` returns the attribute that is
-    /// named `Ref`.
+    /// Sets an attribute of a resource, which `Fn::GetAtt` then returns. `Ref` returns the attribute named `Ref`.
     pub(crate) fn set(&mut self, id: &str, attribute: &str, value: impl Into<String>) {
         let attributes = self.attributes.entry(id.to_owned()).or_default();
         attributes.insert(attribute.to_owned(), value.into());
@@ -208,7 +207,7 @@ impl Template {
             Table::TYPE => named("dynamodb", "table/", name("TableName")?, ""),
             Function::TYPE => {
                 let mut attributes = named("lambda", "function:", name("FunctionName")?, "");
-                // SAM publishes a version for each release, and points the alias to it.
+                // SAM publishes a version for each release and points the alias to that version.
                 if let Some(alias) = self.text(&resource.properties["AutoPublishAlias"], id)? {
                     attributes.push(("Alias", format!("{}:{alias}", attributes[0].1)));
                 }
@@ -227,14 +226,14 @@ impl Template {
                 let arn = format!("arn:aws:sqs:{REGION}:{ACCOUNT}:{name}");
                 vec![("Arn", arn), ("Ref", url), ("QueueName", name)]
             }
-            // The local KMS generates the id when it creates the key.
+            // The attributes are unknown until the local KMS creates the key and generates its id.
             KmsKey::TYPE => Vec::new(),
             _ => vec![("Ref", id.to_owned())],
         })
     }
 }
 
-/// Deserializes a value. The error contains the path to the wrong part.
+/// Deserializes a value. The error contains the path to the invalid part.
 fn typed<T: DeserializeOwned>(value: Value) -> Result<T> {
     Ok(serde_path_to_error::deserialize(value)?)
 }
@@ -468,7 +467,7 @@ Resources:
         let allowed = statements.flat_map(|statement| one_or_many(&statement["Action"]));
         let allowed: BTreeSet<_> = allowed
             .map(|action| action.as_str().unwrap().to_owned())
-            // Managed policies of AWS contain the actions of X-Ray and CodeDeploy.
+            // In the roles, the actions of X-Ray and CodeDeploy come from AWS managed policies.
             .filter(|action| {
                 let mut managed = ["xray:", "lambda:", "cloudwatch:"].iter();
                 action == "lambda:InvokeFunction" || !managed.any(|it| action.starts_with(it))
@@ -553,7 +552,7 @@ Resources:
     /// Whether the template of the deployment accepts these values.
     fn accepts(values: &[(&str, &str)]) -> bool {
         let yaml = include_str!("../../../template.yaml");
-        // The last value of a parameter counts.
+        // If a parameter has several values, the last one counts.
         let values = SWITCHES_OFF.iter().chain(values);
         let values: Vec<_> = values
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))

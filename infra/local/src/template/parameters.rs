@@ -26,8 +26,8 @@ pub(super) struct Parameter {
 }
 
 impl Parameter {
-    /// Checks a value. The error is the description of the constraint. If there is no description, the error says which
-    /// rule the value breaks.
+    /// Checks a value. The error is the description of the constraint. If there is no description, the error states
+    /// which rule the value breaks.
     fn check(&self, value: &str) -> Result<(), String> {
         self.broken_rule(value).map_err(|rule| {
             let description = self.constraint_description.as_ref();

@@ -48,7 +48,7 @@ resource_types! {
 #[derive(Debug)]
 pub(crate) struct Resource<P> {
     pub id: String,
-    /// The ids of the resources that are created first.
+    /// The ids of the resources that must be created before this one.
     pub depends_on: Vec<String>,
     pub metadata: Metadata,
     pub properties: P,
@@ -66,7 +66,8 @@ struct BuildProperties {
     binary: String,
 }
 
-/// Refuses properties that are not listed, because the local table would differ from the deployed one.
+/// Refuses properties that are not listed, because ignoring them would make the local table differ from the deployed
+/// one.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub(crate) struct Table {
@@ -251,7 +252,7 @@ pub(crate) struct Schedule {
 pub(crate) struct ScheduleTarget {
     pub arn: String,
     pub role_arn: String,
-    /// JSON with keywords.
+    /// JSON that may contain keywords.
     pub input: String,
 }
 
@@ -293,7 +294,7 @@ pub(crate) struct CorsConfiguration {
 pub(crate) struct Stage {
     #[serde(default)]
     pub default_route_settings: RouteSettings,
-    /// The settings of single routes, by route key.
+    /// The settings of individual routes, by route key.
     #[serde(default)]
     pub route_settings: BTreeMap<String, RouteSettings>,
 }

@@ -1,4 +1,4 @@
-//! Scalars, which a template contains either as YAML scalars or as strings.
+//! Scalars, which a template may contain either as typed YAML scalars or as strings.
 
 use std::{fmt::Display, str::FromStr};
 
