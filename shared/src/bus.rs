@@ -15,14 +15,14 @@ use crate::{
     process::{aws::AwsSettings, config::Environment},
 };
 
-/// The `source` of every event. The role of the function `publish` allows no other.
+/// The `source` of every event. The IAM role of the function `publish` allows no other source.
 const SOURCE: &str = "access-keys";
 const MOST_ENTRIES: usize = 10;
 /// The maximum size of a request, in bytes. EventBridge accepts 1 MB, but parts of its documentation still say 256 KB.
 const LARGEST_REQUEST: usize = 256 << 10;
 
-/// An event. Consumers recognize a repeated event by an id in `detail`, because EventBridge gives each copy an id of
-/// its own.
+/// An event. Consumers recognize a repeated event by an id in `detail`, because EventBridge assigns a different id to
+/// each copy.
 pub(crate) struct Event {
     pub detail_type: &'static str,
     pub time: Timestamp,
@@ -57,7 +57,7 @@ impl Bus {
         }
     }
 
-    /// Sends events in as few requests as possible. Returns a result for each event, in order.
+    /// Sends events in as few requests as possible. Returns one result per event, in the order of `events`.
     pub(crate) async fn send(&self, events: &[Event]) -> Vec<Result<(), BusError>> {
         let mut results = Vec::with_capacity(events.len());
         let mut rest = events;
@@ -91,7 +91,8 @@ impl Bus {
     }
 }
 
-/// The number of events, counted from the first, that fit into one request. The number is at least one.
+/// The number of events, counted from the first, that fit into one request. At least 1, even if the first event is too
+/// large.
 fn fitting(events: &[Event]) -> usize {
     let mut size = 0;
     let fits = events.iter().take(MOST_ENTRIES).take_while(|event| {
@@ -102,7 +103,7 @@ fn fitting(events: &[Event]) -> usize {
     fits.count().max(1)
 }
 
-/// An event is accepted only if EventBridge has given it an id.
+/// An event counts as accepted only if EventBridge returned an id and no error for it.
 fn accepted(entry: Option<PutEventsResultEntry>) -> Result<(), BusError> {
     let entry = entry.ok_or_else(|| BusError::Refused("no result".to_owned()))?;
     match (entry.event_id, entry.error_code) {

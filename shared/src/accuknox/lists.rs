@@ -19,8 +19,7 @@ use crate::{
     service::{Error as ServiceError, MOST_CLUSTERS_READ, Store, Viewer, all_clusters, list_nodes},
 };
 
-/// The maximum size of a response, in bytes. The list of clusters is not split into pages, and Lambda limits a response
-/// to 6 MB.
+/// The maximum size of a response, in bytes. The list of clusters has no pages, and Lambda limits a response to 6 MB.
 const LONGEST_ANSWER: usize = 5_500_000;
 /// The maximum number of nodes in a response.
 const NODES_SHOWN: usize = 1000;
@@ -60,7 +59,7 @@ pub struct ClusterShape {
 }
 
 /// A node, in the form that AccuKnox's clients expect. `agents_version` is empty, because onboarding does not report
-/// the version of the agents.
+/// the agents' version.
 #[derive(Serialize)]
 pub struct NodeShape {
     #[serde(rename = "ID")]
@@ -78,7 +77,7 @@ pub struct NodeShape {
     last_updated_time: String,
 }
 
-/// A page of nodes, and the total number of nodes, up to 10,000.
+/// A page of nodes, and the number of nodes on all pages, which is at most 10,000.
 #[derive(Serialize)]
 pub struct NodesAnswer {
     total_record: usize,
@@ -95,7 +94,7 @@ fn status(last_seen_at: Timestamp, inactive_after: Duration, now: Timestamp) -> 
 /// Lists all clusters of the tenant.
 ///
 /// # Errors
-/// When the request names another workspace, or the clusters do not fit in one response.
+/// When the request names the workspace of another tenant, or the clusters do not fit in one response.
 pub async fn onboarded_clusters(
     request: &Request,
     viewer: &Viewer,
@@ -134,7 +133,7 @@ pub async fn onboarded_clusters(
     Ok(shapes)
 }
 
-/// The clients also send the filters `from_time` and `to_time`, which are always empty.
+/// Clients also send the filters `from_time` and `to_time`, which are ignored because they are always empty.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct NodesBody {
@@ -146,7 +145,8 @@ struct NodesBody {
     page_next: Integer,
 }
 
-/// A list of numbers, each of which may be a string. An empty list becomes `None`, which stands for all clusters.
+/// A list of cluster numbers, each a JSON number or a string. An empty list becomes `None`, which stands for all
+/// clusters.
 struct ClusterNumbers(Option<BTreeSet<ClusterNumber>>);
 
 impl FromJson for ClusterNumbers {
@@ -170,7 +170,8 @@ impl FromJson for ClusterNumbers {
     }
 }
 
-/// The supported part of the filter that clients send. The status has the same form as in [`NodeShape`].
+/// The supported part of the filter that clients send. The values of `connection_status` are those of `Status` in
+/// [`NodeShape`].
 struct NodeFilter {
     liveness: Option<Liveness>,
 }
@@ -192,8 +193,8 @@ impl FromJson for NodeFilter {
     }
 }
 
-/// A request for the nodes from `page_previous` up to, but not including, `page_next`. The response contains at most
-/// 1,000 of the first 10,000 nodes.
+/// A request for the nodes at positions `page_previous` up to, but not including, `page_next`. The response contains at
+/// most 1,000 of the first 10,000 nodes.
 struct NodesRequest {
     clusters: Option<BTreeSet<ClusterNumber>>,
     liveness: Option<Liveness>,
@@ -214,7 +215,7 @@ impl NodesRequest {
         let end = errors.integer("page_next", body.page_next, 0..=most);
         errors.finish()?;
         let start = start.unwrap_or(0);
-        // Clients send 0 to request all nodes.
+        // Clients send a `page_next` of 0 to request all nodes.
         let end = end.filter(|end| *end > 0).unwrap_or(most).max(start);
         let index = |position: i64| usize::try_from(position).unwrap_or(usize::MAX);
         Ok(Self {
@@ -228,7 +229,7 @@ impl NodesRequest {
 /// Lists the nodes of the requested clusters.
 ///
 /// # Errors
-/// When the request names another workspace, or a field is invalid.
+/// When the request names the workspace of another tenant, or a field is invalid.
 pub async fn nodes_in_cluster(
     request: &Request,
     viewer: &Viewer,
@@ -264,7 +265,7 @@ pub async fn nodes_in_cluster(
     })
 }
 
-/// Refuses a workspace that is not the tenant of the key. Clients may leave the workspace empty.
+/// Refuses a workspace other than the caller's tenant. Clients may leave the workspace empty.
 fn require_workspace(workspace: &str, tenant: &TenantId) -> Result<(), Error> {
     if workspace.is_empty() || workspace == tenant.as_str() {
         Ok(())

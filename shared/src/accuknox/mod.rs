@@ -2,8 +2,8 @@
 //! list them.
 //!
 //! `process` contains the request and response for onboarding, and `lists` contains those for the two lists. `errors`
-//! contains the error format: two strings, which the clients print. The paths and bodies follow AccuKnox's format, so
-//! that its clients work unchanged. Unknown fields are ignored.
+//! contains the error format: two strings that the clients print. The paths and bodies follow AccuKnox's format, so
+//! that its clients work unchanged. Unknown fields in requests are ignored.
 
 pub mod errors;
 pub mod lists;

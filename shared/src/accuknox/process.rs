@@ -25,7 +25,7 @@ struct ProcessBody {
     r#type: Text<String>,
 }
 
-/// A name, or the empty string that clients send if they have none.
+/// A name, or `None` for the empty string that clients send in place of a missing name.
 struct Given<T>(Option<T>);
 
 impl<T: FromStr> FromStr for Given<T> {
@@ -37,7 +37,7 @@ impl<T: FromStr> FromStr for Given<T> {
     }
 }
 
-/// An onboarding call without its key. The key is verified before the other fields are checked.
+/// An onboarding request without its key, which is verified before the other fields are checked.
 pub struct Process {
     body: ProcessBody,
     errors: Errors,
@@ -70,7 +70,7 @@ impl Process {
         Ok((key, Self { body, errors }))
     }
 
-    /// The cluster or node that joins.
+    /// Returns the cluster or node to onboard.
     ///
     /// # Errors
     /// When a field is invalid. The error lists every such field.

@@ -24,8 +24,8 @@ pub fn json(status: StatusCode, body: &impl Serialize) -> Response<Body> {
     response
 }
 
-/// A response with a public document, which pages of any origin may read. The response has an entity tag. A request
-/// whose `If-None-Match` has this tag gets 304 (RFC 9110, section 13.1.2).
+/// A response with a public document, which pages from any origin may read. The response has an entity tag. A request
+/// whose `If-None-Match` contains this tag gets a 304 response (RFC 9110, section 13.1.2).
 #[must_use]
 pub fn public_json(
     request: &Request,
@@ -34,7 +34,7 @@ pub fn public_json(
 ) -> Response<Body> {
     let mut response = json(StatusCode::OK, body);
     let hash = digest::digest(&digest::SHA256, response.body().as_ref());
-    // Parsing cannot fail, because base64url is valid in an entity tag.
+    // Parsing cannot fail, because every base64url character is valid in an entity tag.
     let tag = format!("\"{}\"", BASE64URL.encode(hash)).parse::<ETag>();
     let known = request.headers().typed_get::<IfNoneMatch>();
     let is_known = tag.as_ref().is_ok_and(|tag| {
@@ -61,7 +61,7 @@ pub fn public_json(
     response
 }
 
-/// The response to `OPTIONS` for a public document. A page of any origin may read the response.
+/// The response to `OPTIONS` for a public document. Allows pages from any origin to read the document.
 #[must_use]
 pub fn public_options() -> Response<Body> {
     let mut response = no_content();
@@ -78,8 +78,8 @@ pub fn public_options() -> Response<Body> {
     response
 }
 
-/// Tells a gateway that a key is good, and what it permits: a 204 response with headers for the service behind the
-/// gateway.
+/// Tells a gateway that a key is valid: a 204 response whose headers tell the service behind the gateway what the key
+/// permits.
 #[must_use]
 pub fn allowed(grant: &Grant) -> Response<Body> {
     let mut response = no_content();
@@ -94,7 +94,7 @@ pub fn allowed(grant: &Grant) -> Response<Body> {
             grant.superseded_until.map(|end| end.to_string()),
         ),
     ] {
-        // The conversion cannot fail, because identifiers are visible ASCII.
+        // The conversion cannot fail, because all values are printable ASCII.
         if let Some(Ok(value)) = value.map(HeaderValue::try_from) {
             response.headers_mut().insert(name, value);
         }

@@ -1,4 +1,4 @@
-//! Batches of stream records, and the responses to them.
+//! Batches of DynamoDB stream records, and the responses to them.
 
 use lambda_http::lambda_runtime::Diagnostic;
 use serde::{Deserialize, Serialize};
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::service::StreamRecord;
 
-/// The records of a DynamoDB stream in an event, each with its sequence number. `None` stands for an unreadable record.
+/// The DynamoDB stream records in an event, each with its sequence number. `None` stands for an unreadable record.
 ///
 /// # Errors
 /// When the event is not a batch of stream records.
@@ -14,13 +14,13 @@ pub fn stream_records(event: &Value) -> Result<Vec<(Value, Option<StreamRecord>)
     let records = event["Records"].as_array().ok_or_else(not_a_batch)?;
     let read = |record: &Value| {
         let sequence = record["dynamodb"]["SequenceNumber"].clone();
-        // An error message from serde would quote the event.
+        // The error is dropped, because serde's message would quote the event.
         (sequence, StreamRecord::deserialize(record).ok())
     };
     Ok(records.iter().map(read).collect())
 }
 
-/// A partial batch response: the failed records. Lambda retries the batch from the first failed record.
+/// A partial batch response, which lists the failed records. Lambda retries the batch from the first failed record.
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BatchResponse {
@@ -34,7 +34,8 @@ struct BatchItemFailure {
 }
 
 impl BatchResponse {
-    /// Logs why a record failed, and adds it to the response. `causes` is `None` if the record could not be read.
+    /// Logs why a record failed and adds the record to the response. `causes` is `None` if the record could not be
+    /// read.
     pub fn fail(&mut self, sequence: Value, causes: Option<String>) {
         tracing::error!(
             stream.sequence = %sequence,

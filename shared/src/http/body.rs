@@ -1,5 +1,5 @@
-//! JSON request bodies: serde structs of [`Field`]s. Each field records the rule that its value breaks, so that one
-//! response can list every error.
+//! JSON request bodies: serde structs of [`Field`]s. A field with an invalid value contains the rule that the value
+//! breaks, so that one response can list every error.
 
 use std::{fmt, ops::RangeInclusive, str::FromStr};
 
@@ -20,7 +20,7 @@ use crate::{
 /// The maximum size of a body, in bytes.
 pub const LONGEST: usize = 64 * 1024;
 
-/// Reads a JSON object. Unknown fields are errors.
+/// Reads a JSON object. Unknown and repeated fields are errors.
 ///
 /// # Errors
 /// When the body is not a JSON object, or its media type is not JSON.
@@ -48,7 +48,7 @@ pub fn read<T: DeserializeOwned>(request: &Request) -> Result<(T, Errors), Error
     Ok((T::deserialize(strict).map_err(|_| MALFORMED)?, errors))
 }
 
-/// Reads a JSON object. Ignores the media type of the request, and unknown and repeated fields.
+/// Reads a JSON object. Accepts any media type, and allows unknown and repeated fields.
 pub fn read_leniently<T: DeserializeOwned>(request: &Request) -> Result<(T, Errors), Error> {
     let lenient = Object {
         fields: parse(request.body())?.fields,
@@ -70,7 +70,7 @@ fn parse(body: &[u8]) -> Result<Members, Error> {
     })
 }
 
-/// The members of a JSON object. Of two members with the same name, the last one counts, as in most parsers.
+/// The members of a JSON object. If a name is repeated, the last value counts, as in most parsers.
 #[derive(Default)]
 struct Members {
     fields: Map<String, Value>,
@@ -98,7 +98,7 @@ impl<'de> Visitor<'de> for Members {
     }
 }
 
-/// A JSON object. If `errors` is present, unknown fields add an error to it.
+/// A JSON object. Unknown fields are reported in `errors`, or ignored if `errors` is `None`.
 struct Object<'a> {
     fields: Map<String, Value>,
     errors: Option<&'a mut Errors>,
@@ -140,8 +140,8 @@ impl<'de> Deserializer<'de> for Object<'_> {
 /// A field of a body: its value, or the rule that the value breaks. `null` counts as absent.
 pub struct Field<T>(Result<Option<T>, String>);
 
-/// A field that may be absent, but not `null`. If `null` counted as absent, a client that wants to remove a value would
-/// get no error, and a filter without a value would select everything.
+/// A field that may be absent, but not `null`. If `null` counted as absent, a client that sends `null` to remove a
+/// value would get no error, and a filter of `null` would select everything.
 #[derive(Default)]
 pub struct NotNull<F>(pub F);
 
@@ -162,7 +162,7 @@ pub type Integer = Field<i64>;
 /// A field that is true or false.
 pub type Flag = Field<bool>;
 
-/// A field of permission names, as a list or as a comma-separated string.
+/// A field that contains permission names, as a list or as a comma-separated string.
 pub type Names = Field<Permissions>;
 
 /// A value parsed from a string.
@@ -223,10 +223,11 @@ impl FromJson for Labels {
     }
 }
 
-/// The error message is empty. [`Errors::integer`] writes the message, because it knows the range.
+/// Leaves the error message empty: [`Errors::integer`] writes the message, which includes the allowed range.
 impl FromJson for i64 {
     fn from_json(value: Value) -> Result<Self, String> {
-        // JSON has no integers: 30.0 and 3e1 are the same number as 30. Rust writes all of them as 30.
+        // JSON does not distinguish integers: 30.0 and 3e1 are the same number as 30, and Rust formats all of them as
+        // 30.
         let whole = |number: f64| number.to_string().parse().ok();
         let number = value.as_i64().or_else(|| value.as_f64().and_then(whole));
         number.ok_or_else(String::new)
@@ -279,12 +280,12 @@ impl Errors {
         }
     }
 
-    /// The value of a string field; `None` if the field is absent or invalid.
+    /// The value of a text field; `None` if the field is absent or invalid.
     pub fn text<T>(&mut self, field: &'static str, text: Text<T>) -> Option<T> {
         self.value(field, text).map(|Parsed(value)| value)
     }
 
-    /// The value of a field; `None` if it is absent or invalid.
+    /// The value of a field; `None` if the field is absent or invalid.
     pub fn value<T>(&mut self, field: &'static str, value: Field<T>) -> Option<T> {
         value.0.unwrap_or_else(|rule| {
             self.add(field, rule);
@@ -354,7 +355,7 @@ fn is_json(media_type: &str) -> bool {
         || media_type.starts_with("application/") && media_type.ends_with("+json")
 }
 
-/// What the body of a request contains according to its media type. A body that is not a form is read as JSON.
+/// The format of a request's body. A body that is neither empty nor a form is read as JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Empty,
@@ -378,7 +379,7 @@ mod tests {
 
     #[test]
     fn a_whole_number_with_a_decimal_point_keeps_every_digit() {
-        // These numbers have up to 52 bits, like the numbers of clusters.
+        // These numbers have up to 52 bits, like cluster numbers.
         for number in (0..1000).map(|n| (1 << 52) - 1 - n * 1_000_003) {
             let value = serde_json::from_str(&format!("{number}.0")).unwrap();
             assert_eq!(i64::from_json(value), Ok(number));

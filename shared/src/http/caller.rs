@@ -1,4 +1,4 @@
-//! The caller of a request: a person with a token from the identity provider, or an access key.
+//! The caller of a request, identified by a token from the identity provider or by an access key.
 
 use std::collections::HashMap;
 
@@ -22,7 +22,7 @@ const NO_TOKEN: Error = Error::Unauthenticated("a token from the identity provid
 
 const TENANT: &str = "x-tenant-id";
 
-/// The person or operator that calls, identified by claims that the gateway's JWT authorizer has verified.
+/// The person or operator who makes the request, identified by claims that the gateway's JWT authorizer has verified.
 ///
 /// # Errors
 /// When a required claim is missing or invalid, a person's request names another tenant, or an operator's request names
@@ -31,7 +31,7 @@ pub fn actor(request: &Request, settings: &CallerSettings) -> Result<Actor, Erro
     actor_of(request, jwt_claims(request)?, settings)
 }
 
-/// The operator or the person that the verified claims of a token identify.
+/// The operator or person that a token's verified claims identify.
 fn actor_of(
     request: &Request,
     claims: &HashMap<String, String>,
@@ -54,7 +54,8 @@ fn actor_of(
     })
 }
 
-/// The client of an operator's token: one of `OperatorClients`, whose token has the scope `OperatorScope`.
+/// The client of an operator's token; `None` for any other token. An operator's token has the scope `OperatorScope`,
+/// and its client is one of `OperatorClients`.
 fn operator<'claims>(
     claims: &'claims HashMap<String, String>,
     settings: &CallerSettings,
@@ -74,7 +75,7 @@ fn operator<'claims>(
     (is_named && has_scope).then_some(client)
 }
 
-/// The tenant that an operator names.
+/// The tenant that an operator names in `X-Tenant-Id`.
 fn named_tenant(headers: &HeaderMap) -> Result<TenantId, Error> {
     let rule = "must name the tenant in which the operator acts";
     let mut named = headers.get_all(TENANT).iter();
@@ -88,7 +89,7 @@ fn named_tenant(headers: &HeaderMap) -> Result<TenantId, Error> {
     tenant.ok_or_else(|| Error::field("X-Tenant-Id", rule))
 }
 
-/// The tenant and the person that the verified claims of a token identify.
+/// The tenant and person that a token's verified claims identify.
 fn person(
     claims: &HashMap<String, String>,
     settings: &CallerSettings,
@@ -99,7 +100,7 @@ fn person(
         .ok_or(Error::Unauthenticated(
             "the token has no valid tenant claim: see the parameter TenantClaim",
         ))?;
-    // The gateway's authorizer turns lists and objects into strings of this form.
+    // The gateway's authorizer turns lists and objects into strings that begin like this.
     let is_composite = |text: &&str| text.starts_with('[') || text.starts_with("map[");
     let user_id: UserId = claim(&settings.user_claim)
         .filter(|user| !is_composite(user))
@@ -137,8 +138,8 @@ pub fn origin(request: &Request) -> Origin {
     )
 }
 
-/// The tenant of a caller that the JWT authorizer admitted. `None` for a service of the platform, whose client is one
-/// of `platform_clients`. Such a service belongs to no tenant and acts for all tenants.
+/// The tenant of a caller that the JWT authorizer admitted. `None` for a platform service, whose client is one of
+/// `platform_clients`. Such a service belongs to no tenant and acts for all tenants.
 ///
 /// # Errors
 /// When there are no verified claims, the tenant claim is not a valid tenant id, or it is absent and the client is not
@@ -164,13 +165,13 @@ pub fn tenant(
     Err(ServiceError::Forbidden(detail).into())
 }
 
-/// The id of the calling client. Identity providers put the id into one of these claims, which are tried in order.
+/// The id of the calling client. Identity providers put the id into different claims, so these are tried in order.
 fn client_of(claims: &HashMap<String, String>) -> Option<&str> {
     let mut names = ["client_id", "azp", "sub"].iter();
     names.find_map(|name| claim(claims, name))
 }
 
-/// The back end that calls, and where its request came from.
+/// The back end that makes the request, and where the request came from.
 ///
 /// # Errors
 /// When there are no verified claims.
@@ -200,7 +201,7 @@ pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
 }
 
-/// The bearer token as an access key that is not verified yet.
+/// The bearer token as an access key that is not yet verified.
 #[must_use]
 pub fn bearer_key(headers: &HeaderMap) -> Option<AccessKey> {
     bearer(headers).map(|token| AccessKey::new(token.to_owned()))
@@ -234,9 +235,9 @@ pub async fn calling_key(
     Ok(Viewer::key(grant, origin(request)))
 }
 
-/// The caller, on routes that accept keys as well as tokens from the identity provider. A route can have only one
-/// authorizer, which verifies either keys or tokens from the identity provider. These routes therefore have no
-/// authorizer, and their function verifies the credentials (shared/decisions/0016).
+/// The caller, on routes that accept both access keys and tokens from the identity provider. A route can have only one
+/// authorizer, which verifies either keys or tokens. These routes therefore have no authorizer, and their function
+/// verifies the credentials (shared/decisions/0016).
 ///
 /// # Errors
 /// When the request has no credentials, the credentials are refused, or the request names another tenant.
@@ -278,7 +279,7 @@ pub fn require_tenant(headers: &HeaderMap, tenant: &TenantId) -> Result<(), Erro
     }
 }
 
-/// Applies `X-Tenant-Id` to a valid key of `tenant`: keys of other tenants are forbidden.
+/// Refuses a valid key of `tenant` as [`RefusalCode::Forbidden`] if `X-Tenant-Id` names another tenant.
 pub fn within_named_tenant(headers: &HeaderMap, tenant: &TenantId) -> Result<(), RefusalCode> {
     require_tenant(headers, tenant).map_err(|_| RefusalCode::Forbidden)
 }

@@ -1,4 +1,4 @@
-//! Cursors: positions in lists, encoded as text and bound to their list.
+//! Cursors: positions in lists, encoded as text. A cursor is valid only for its own list.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
 use ring::digest;
@@ -9,7 +9,7 @@ const SUM: usize = 16;
 
 /// A checksum that detects cursors of another list, or of the same list with other filters. The checksum is not a
 /// security measure: anyone can compute it. No security measure is needed, because [`Position::parse`] checks every
-/// position, and the list contains only items that the caller may see, whatever the position.
+/// position, and the list contains only items that the caller may see, from whatever position it is read.
 fn sum(name: &str, position: &str) -> [u8; SUM] {
     let mut context = digest::Context::new(&digest::SHA256);
     context.update(name.as_bytes());

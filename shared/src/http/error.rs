@@ -4,7 +4,7 @@ use crate::{policy::RefusalCode, service::Error as ServiceError};
 
 /// Why a request failed.
 ///
-/// There is no `Display`: the client gets a [`super::Problem`], and the log gets the chain of causes.
+/// The type has no `Display`: the client gets a [`super::Problem`], and the log gets the chain of causes.
 #[derive(Debug)]
 pub enum Error {
     Service(ServiceError),
@@ -13,11 +13,11 @@ pub enum Error {
     BodyTooLarge,
     UnsupportedMediaType(&'static str),
     Unauthenticated(&'static str),
-    /// The call requires an access key, but has none.
+    /// The request has no access key but requires one.
     MissingKey(&'static str),
     /// The request names a tenant other than that of its credentials, or two different tenants.
     TenantMismatch,
-    /// The keys of the identity provider are not available.
+    /// The identity provider's keys are not available.
     IdentityProvider,
     /// The handler did not finish in time.
     Deadline,

@@ -1,10 +1,10 @@
-//! Reads events of API Gateway's HTTP APIs (payload format 2.0), regardless of what clients put into their requests.
+//! Reads events from API Gateway's HTTP APIs (payload format 2.0), whatever clients put into their requests.
 //!
 //! `lambda_http` cannot read an event with a header that is not ASCII, and panics if the host, the path and the query
-//! do not form a URI, or if the body is not base64. No function needs the URI, so the parts of the URI are removed from
+//! do not form a URI, or if the body is not base64. No function needs the URI, so this module removes its parts from
 //! the event.
 //!
-//! An event contains secrets. No code in this module quotes an event.
+//! Events contain secrets, so no code in this module quotes an event.
 
 use std::{borrow::Cow, collections::HashMap, fmt};
 
@@ -24,7 +24,7 @@ use serde_json::value::RawValue;
 
 use super::body;
 
-/// The length in base64 of the largest body that is accepted.
+/// The base64 length of the largest accepted body.
 const LONGEST_BASE64: usize = body::LONGEST.div_ceil(3) * 4;
 
 /// An event that `lambda_http` can convert to a request; `None` if the event is of another kind.
@@ -39,7 +39,7 @@ impl<'de> Deserialize<'de> for Event {
     }
 }
 
-/// What the functions need of an event.
+/// The parts of an event that the functions need.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct HttpApiEvent {
@@ -67,7 +67,7 @@ impl HttpApiEvent {
         let Ok(parameters) = query.parse::<QueryMap>();
         request.query_string_parameters = parameters;
         request.path_parameters = self.path_parameters.unwrap_or_default();
-        // A body that is too large or is not base64 is left encoded. Such a body is later refused as too large or as
+        // A body that is too large or is not base64 is not decoded. Such a body is later refused as too large or as
         // invalid JSON.
         let body = self.body.as_deref().unwrap_or_default();
         request.is_base64_encoded =
@@ -82,7 +82,7 @@ fn is_base64(text: &str) -> bool {
     STANDARD.decode(text).is_ok()
 }
 
-/// An event of a Lambda authorizer.
+/// An event for a Lambda authorizer.
 pub enum AuthorizerEvent {
     /// Payload format 2.0.
     Request {
@@ -118,7 +118,7 @@ impl<'de> Deserialize<'de> for AuthorizerEvent {
     }
 }
 
-/// The headers of an event of payload format 2.0. A value with control characters is escaped, so that a header that
+/// The headers of an event in payload format 2.0. A value with control characters is escaped, so that a header that
 /// restricts a request never counts as absent.
 #[derive(Default)]
 struct Headers(HeaderMap);
@@ -154,7 +154,7 @@ fn header_value(json: &RawValue) -> http::Result<HeaderValue> {
     Ok(HeaderValue::from_bytes(text.as_bytes()).or_else(|_| escaped())?)
 }
 
-/// A string that is borrowed where it has no escapes.
+/// A string, borrowed from the event if it contains no escapes.
 #[derive(Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 

@@ -1,5 +1,5 @@
-//! The HTTP layer turns requests into calls to [`crate::service`], and results into responses. In this crate, only
-//! this layer and [`crate::accuknox`] use `lambda_http`.
+//! The HTTP layer turns requests into calls to [`crate::service`], and turns the results into responses. In this crate,
+//! only this layer and [`crate::accuknox`] use `lambda_http`.
 
 mod answer;
 pub mod batch;

@@ -24,16 +24,17 @@ use crate::{
     },
 };
 
-/// The age at which the keys are fetched again. A key that the provider has withdrawn is then no longer accepted.
+/// The age at which the keys are fetched again. Once they are, keys that the provider has withdrawn are no longer
+/// accepted.
 const REFRESH_AFTER: Duration = Duration::from_secs(300);
-/// The age at which keys are no longer used, even if they cannot be fetched again. API Gateway caches keys for the same
-/// time.
+/// The age at which keys are no longer used, even if they cannot be fetched again. API Gateway also caches keys for
+/// this long.
 const LONGEST_USE: Duration = Duration::from_secs(2 * 60 * 60);
-/// The minimum time between a successful fetch and a fetch for an unknown key id. This pause limits the requests that
+/// The minimum time between a successful fetch and a fetch for an unknown key id. This pause limits how many requests
 /// tokens with invented key ids can cause.
 const REFETCH_AFTER: Duration = Duration::from_secs(60);
-/// How long a failed fetch is remembered. During an outage, a process therefore waits for the provider at most once in
-/// this time.
+/// How long to wait after a failed fetch before fetching again. During an outage, a process therefore waits for the
+/// provider at most once per such interval.
 const RETRY_AFTER: Duration = Duration::from_secs(10);
 const PATIENCE: Duration = Duration::from_secs(2);
 const LONGEST_DOCUMENT: usize = 1 << 20;
@@ -55,7 +56,7 @@ type PublicKey = RsaPublicKeyComponents<Vec<u8>>;
 struct Keys {
     by_id: HashMap<String, PublicKey>,
     fetched_at: Option<Timestamp>,
-    /// When the latest fetch failed. `None` if it succeeded.
+    /// When the latest fetch failed; `None` if it succeeded.
     failed_at: Option<Timestamp>,
 }
 
@@ -69,7 +70,7 @@ impl IdentityProvider {
         }
     }
 
-    /// Verifies a token, and returns its claims. All values are strings, as in events from API Gateway. Claims that are
+    /// Verifies a token and returns its claims. All values are strings, as in events from API Gateway. Claims that are
     /// null, lists or objects are left out.
     ///
     /// # Errors
@@ -173,7 +174,7 @@ impl IdentityProvider {
 
 impl Keys {
     fn is_due(&self, id: &str, now: Timestamp) -> bool {
-        // If the clock was set back, all times count as old.
+        // A time in the future counts as old: the clock was set back.
         let is_old = |at: Option<Timestamp>, wait| {
             at.is_none_or(|at| now.since(at).is_none_or(|age| age >= wait))
         };
@@ -197,7 +198,7 @@ fn public_key(key: &Jwk) -> Option<PublicKey> {
         return None;
     };
     let mut n = BASE64URL.decode(&parameters.n).ok()?;
-    // Some providers put a zero octet before the modulus (RFC 7518, section 6.3.1.1), which ring refuses.
+    // Some providers put a zero octet before the modulus (RFC 7518, section 6.3.1.1), but ring refuses such a modulus.
     if n.first() == Some(&0) {
         n.remove(0);
     }
@@ -205,8 +206,8 @@ fn public_key(key: &Jwk) -> Option<PublicKey> {
     Some(RsaPublicKeyComponents { n, e })
 }
 
-/// The claims of a token whose RS256 signature `key` verifies (RFC 7515, section 5.2). jsonwebtoken would verify it with
-/// crates other than ring, which would add 0.18 MB to the zip file of the function.
+/// Verifies the RS256 signature of a token (RFC 7515, section 5.2) and returns its claims. jsonwebtoken would use
+/// crates other than ring to verify the signature, which would add 0.18 MB to the function's zip file.
 fn verified_claims(token: &str, key: &PublicKey) -> Option<Map<String, Value>> {
     let (message, signature) = token.rsplit_once('.')?;
     let signature = BASE64URL.decode(signature).ok()?;

@@ -9,17 +9,17 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use super::error::Error;
 use crate::model::{Actor, ClusterName, KeyId, UserId};
 
-/// All characters except the unreserved ones of RFC 3986.
+/// The characters to percent-encode: all except the unreserved ones of RFC 3986.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
     .remove(b'_')
     .remove(b'~');
 
-/// The user in the path, where `me` stands for the person who calls.
+/// The user in the path, where `me` stands for the person who makes the request.
 ///
 /// # Errors
-/// If an operator sends `me`, the error names the field, unlike the errors for other path parameters.
+/// If an operator sends `me`, the error names the field, unlike the error for any other invalid path parameter.
 pub fn user(request: &Request, actor: &Actor) -> Result<UserId, Error> {
     if is_me(request) {
         let rule = "must not be me, because an operator is not a person";
@@ -61,8 +61,8 @@ pub fn of_key(user: &UserId, key: KeyId) -> String {
     format!("/v1/users/{}/access-keys/{key}", user_segment(user))
 }
 
-/// A user's id as a segment of a path: percent-encoded, or `~` and the id in base64url if gateways and proxies could
-/// change or reject the percent-encoded form, or if the percent-encoded form has a special meaning in a path.
+/// A user's id as a path segment, in percent-encoding. If gateways or proxies could change or reject that form, or if
+/// it has a special meaning in a path, the segment is instead `~` followed by the id in base64url.
 fn user_segment(user: &UserId) -> String {
     let id = user.as_str();
     if id == "me" || id.starts_with(['~', '.']) || id.contains(['/', '?', '%', '#', '\\']) {
@@ -79,7 +79,7 @@ fn parse_user(segment: &str) -> Option<UserId> {
             let id = String::from_utf8(BASE64URL.decode(encoded).ok()?);
             id.ok()?.parse().ok()
         }
-        // Clients resolve `.` and `..` in paths, so a user with such an id could not be reached at this path.
+        // Clients resolve `.` and `..` in paths, so a user with such an id could not be reached at that path.
         None if [".", ".."].contains(&segment) => None,
         None => segment.parse().ok(),
     }

@@ -21,7 +21,7 @@ pub struct Problem {
     pub errors: Vec<FieldError>,
     /// The key that an earlier request with the same `Idempotency-Key` created.
     pub key_id: Option<KeyId>,
-    /// The challenge of RFC 6750, if the credentials do not suffice.
+    /// The challenge of RFC 6750, if credentials are missing or not sufficient.
     pub challenge: Option<&'static str>,
 }
 
@@ -129,8 +129,8 @@ fn of_service(error: &ServiceError) -> Row<'static> {
     }
 }
 
-/// The problem when the caller's access key is refused. Unlike the responses of `validate`, these messages address the
-/// holder of the key.
+/// The problem to report when the caller's access key is refused. Unlike the responses of `validate`, these messages
+/// address the holder of the key.
 fn of_refusal(code: RefusalCode) -> Row<'static> {
     match code {
         RefusalCode::Invalid => (
@@ -182,7 +182,7 @@ impl Problem {
         }
     }
 
-    /// A response with this body and the headers that the status requires.
+    /// A response with this body, and the status and headers of the problem.
     #[must_use]
     pub fn answer(&self, body: &impl Serialize) -> Response<Body> {
         let mut response = json(self.status, body);

@@ -13,7 +13,8 @@ use crate::{
     token::PREFIX,
 };
 
-/// The query parameters that a route of our own API knows. AccuKnox's routes and the console ignore unknown parameters.
+/// The query parameters that a route of our own API accepts. AccuKnox's routes and the console ignore unknown
+/// parameters.
 fn known(route: &str) -> Option<&'static [&'static str]> {
     let (_, path) = route.split_once(' ')?;
     let known: &[&str] = match route {
@@ -50,15 +51,15 @@ fn known(route: &str) -> Option<&'static [&'static str]> {
         "POST /v1/access-keys/validate" | "ANY /v1/access-keys/check" => {
             &["permission", "any_of", "max_staleness"]
         }
-        // On this route, the path and the query belong to the request that the gateway asks about.
+        // On this route, the path and the query belong to the request that the gateway is checking.
         "ANY /v1/access-keys/check/{proxy+}" => return None,
         _ => &[],
     };
     path.starts_with("/v1/").then_some(known)
 }
 
-/// Refuses query parameters that the route does not know. Otherwise, a misspelt parameter would be ignored, and with it
-/// what the caller requires.
+/// Refuses query parameters that the route does not accept. Otherwise, a misspelt parameter, and the requirement that
+/// it states, would be ignored.
 pub(super) fn refuse_unknown(request: &Request, route: &str) -> Result<(), Error> {
     let Some(known) = known(route) else {
         return Ok(());
@@ -107,8 +108,8 @@ fn parsed<T: FromStr<Err: ToString>>(
         .map_err(|rule: T::Err| Error::field(name, rule))
 }
 
-/// The value of `Idempotency-Key`: 1 to 255 visible ASCII characters without comma or quotation mark. The quotation
-/// marks of a structured header (RFC 9651) are not part of the value.
+/// The value of `Idempotency-Key`: 1 to 255 visible ASCII characters, none of which is a comma or a quotation mark.
+/// Quotation marks around the value, as in a structured header (RFC 9651), are not part of it.
 ///
 /// # Errors
 /// When the value breaks this rule. API Gateway joins repeated headers with commas, so a repeated header breaks it too.
@@ -134,7 +135,7 @@ pub fn idempotency_key(request: &Request) -> Result<Option<&str>, Error> {
 }
 
 /// The `reason` of a revocation: at most 200 characters, none of which is a control, text direction or invisible
-/// character. The reason is stored and shown, so it must not contain the key.
+/// character. The reason is stored and shown, so it must not contain an access key.
 pub fn reason(request: &Request) -> Result<Option<String>, Error> {
     match parameter(request, "reason")?.map(str::trim) {
         None | Some("") => Ok(None),
@@ -151,7 +152,7 @@ pub fn reason(request: &Request) -> Result<Option<String>, Error> {
 
 const CURSOR: &str = "must be an unchanged next_cursor from the same list with the same filters";
 
-/// A request for a page of a list. Cursors are bound to the name of the list, and the name includes the filters.
+/// A request for a page of a list. A cursor is valid only for a list with the same name, which includes the filters.
 #[derive(Debug)]
 pub struct ListQuery {
     name: String,
@@ -175,13 +176,13 @@ impl ListQuery {
         Ok(Self { name, page })
     }
 
-    /// The cursor of a position in this list.
+    /// The cursor for a position in this list.
     pub(super) fn cursor(&self, position: &Position) -> String {
         cursor::encode(position, &self.name)
     }
 }
 
-/// The position at which the list with this name continues.
+/// The position that a cursor of the list with this name encodes.
 pub(super) fn position(
     cursor: Option<&str>,
     list: List,
@@ -203,7 +204,8 @@ fn search_text(request: &Request) -> Result<Option<&str>, Error> {
     Ok(q)
 }
 
-/// Reads the filters, `limit` and `cursor` for a list of keys. Only the list of the tenant has the filter `owner`.
+/// Reads the filters, `limit` and `cursor` for a list of keys. Only the list of all the tenant's keys has the filter
+/// `owner`.
 pub fn key_list(
     request: &Request,
     list: List,
@@ -228,14 +230,14 @@ pub fn key_list(
     };
     let name = format!("{name}?{filter:?}");
     let query = ListQuery::read(request, list, name)?;
-    // The list of one key has no further page. DynamoDB rejects a start key outside the range of a query.
+    // A list of only one key has no second page, and DynamoDB rejects a start key outside the range of a query.
     if filter.key_id().is_some() && query.page.after.is_some() {
         return Err(Error::field("cursor", CURSOR));
     }
     Ok((filter, query))
 }
 
-/// The rule for the role of a user.
+/// The rule for a user's role.
 pub(super) const USER_ROLES: &str =
     "must be one of admin, editor, viewer: cluster_onboarding is for keys only";
 

@@ -1,5 +1,5 @@
 //! The request bodies of our own API, and their conversion to requests to [`crate::service`]. The error for an invalid
-//! body lists every field that is invalid.
+//! body lists every invalid field.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ use crate::{
 };
 
 const DAY: u64 = 86_400;
-/// In seconds: seven days.
+/// Seven days, in seconds.
 const LONGEST_OVERLAP: i64 = 604_800;
 
 #[derive(Default, Deserialize)]
@@ -41,9 +41,9 @@ struct CreateKeyBody {
     self_rotate: Flag,
 }
 
-/// Reads the request for a key. If an expiry that is too early is the only error of a request with an
-/// `Idempotency-Key`, the service decides whether to refuse the request, because it may repeat an earlier request that
-/// was valid when it was sent.
+/// Reads a request to create a key. A request with an `Idempotency-Key` may repeat an earlier request whose expiry was
+/// valid when it was sent. If the only error of such a request is that its expiry is too early, the service therefore
+/// decides whether to refuse the request.
 pub fn create_key(
     request: &Request,
     limits: &KeyLimits,
@@ -80,8 +80,8 @@ pub fn create_key(
     })
 }
 
-/// The error for an expiry that is too early, if the service has to decide whether it counts. Otherwise, `errors`
-/// contains it.
+/// Checks whether the expiry is too early. Returns the error if the service must decide whether it counts, and adds it
+/// to `errors` otherwise.
 fn too_early(
     request: &Request,
     expiry: Expiry,
@@ -109,7 +109,7 @@ struct RotateKeyBody {
     overlap_seconds: Integer,
 }
 
-/// Reads a user's request to rotate a key. An expiry that is too early is treated as by [`create_key`].
+/// Reads a user's request to rotate a key. An expiry that is too early is handled as in [`create_key`].
 pub fn rotate_key(
     request: &Request,
     limits: &KeyLimits,
@@ -156,7 +156,7 @@ struct RotatePresentedKeyBody {
 }
 
 /// Reads the key to rotate from a JSON body. If the body is empty, or is JSON without a key, the bearer token is the
-/// key. Also returns the overlap.
+/// key. Returns the key and the overlap.
 pub fn rotate_presented_key(request: &Request) -> Result<(AccessKey, Duration), Error> {
     if body::kind(request) == Kind::Empty {
         let key = bearer_key(request.headers()).ok_or(NO_JSON_KEY)?;
@@ -254,9 +254,9 @@ struct RevokeMatchingBody {
     cursor: NotNull<Text<String>>,
 }
 
-/// Reads a request to revoke matching keys of the tenant. Also returns the name of the list of these keys, to which
-/// cursors are bound. The name includes `dry_run`, so that a revocation cannot start from a cursor of a dry run and
-/// skip keys.
+/// Reads a request to revoke matching keys of the tenant. Also returns the name of the list of these keys: a cursor is
+/// valid only for a list with the same name. The name includes `dry_run`, so that a revocation cannot start from a dry
+/// run's cursor and skip keys.
 pub fn revoke_matching(
     request: &Request,
     tenant: &TenantId,
@@ -412,7 +412,7 @@ struct KeyBody {
 }
 
 /// Reads the key to revoke from a JSON body or a form. If the body is empty, or is JSON without a key, the bearer token
-/// is the key. Also returns whether the body is a form, because the response to a form follows RFC 7009.
+/// is the key. Returns the key and whether the body is a form, because the response to a form follows RFC 7009.
 pub fn presented_key(request: &Request) -> Result<(AccessKey, bool), Error> {
     let kind = body::kind(request);
     let key = match kind {

@@ -17,7 +17,7 @@ use crate::process::clock;
 
 /// Time reserved for writing the response.
 const RESERVE: Duration = Duration::from_millis(400);
-/// The assumed time until the deadline, if the deadline is unknown.
+/// The assumed time until the deadline if the deadline is unknown.
 const FALLBACK: Duration = Duration::from_secs(4);
 
 /// Renders an error for a route and a request id.
@@ -45,7 +45,7 @@ where
             Ok::<_, Diagnostic>(answer)
         }
     });
-    // Unlike `lambda_runtime::run`, this adds no span to each call, which no log line would show.
+    // Unlike `lambda_runtime::run`, does not add a span to each call, because no log line would show it.
     Runtime::new(events).run().await
 }
 
@@ -118,8 +118,8 @@ impl Call {
         clock::now().as_millis().saturating_sub(self.started_ms)
     }
 
-    /// Logs at `debug`, because API Gateway's access log has the same data. A second log line would add considerably to
-    /// the cost of a validation.
+    /// Logs at `debug`, because API Gateway's access log contains the same data. A second log line would add
+    /// considerably to the cost of a validation.
     fn log_success(&self, response: &Response<Body>) {
         tracing::debug!(
             request.id = self.request_id,
@@ -155,7 +155,7 @@ impl Call {
     }
 }
 
-/// The matching route key, such as `GET /v1/users/{user_id}`.
+/// The key of the matching route, such as `GET /v1/users/{user_id}`.
 #[must_use]
 pub fn route(request: &Request) -> &str {
     let route_key = context(request).and_then(|context| context.route_key.as_deref());
@@ -170,7 +170,7 @@ pub(super) fn context(request: &Request) -> Option<&ApiGatewayV2httpRequestConte
     }
 }
 
-/// The id that the gateway gave the request.
+/// The id that the gateway or, if it gave none, Lambda gave the request.
 pub(super) fn request_id(request: &Request) -> String {
     let gateway = context(request).and_then(|context| context.request_id.clone());
     let lambda = || {

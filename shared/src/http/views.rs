@@ -54,7 +54,7 @@ pub struct RevokeMatchingView {
 }
 
 impl RevokeMatchingView {
-    /// `name` is the name of the list to which the cursor is bound.
+    /// `name` is the name of the list for which the cursor is valid.
     #[must_use]
     pub fn new(report: &RevokeMatchingReport, dry_run: bool, name: &str) -> Self {
         let next = report.next.as_ref();
@@ -96,7 +96,7 @@ pub struct KeyView {
     self_rotate: bool,
     generation: u32,
     rotated_at: Option<String>,
-    /// For the holder of a previous secret.
+    /// Present only in responses to the holder of a previous secret.
     #[serde(skip_serializing_if = "Option::is_none")]
     superseded: Option<bool>,
     /// When the previous secret ends.
@@ -107,8 +107,8 @@ pub struct KeyView {
 }
 
 impl KeyView {
-    /// The record for the holder of the key. `superseded_until` is the end of the presented secret, if a rotation has
-    /// replaced it.
+    /// The record as shown to the holder of the key. `superseded_until` is when the presented secret ends, if a
+    /// rotation has replaced it.
     #[must_use]
     pub fn for_holder(key: KeySnapshot, superseded_until: Option<Timestamp>) -> Self {
         Self {
@@ -179,7 +179,7 @@ impl<'a> CreatedKeyView<'a> {
     }
 }
 
-/// An entry of the audit trail. Its time includes milliseconds, because entries are sorted by the millisecond.
+/// An entry of the audit trail. Its time includes milliseconds, because entries are sorted by time to the millisecond.
 #[derive(Serialize)]
 pub struct AuditEntryView {
     id: EntryId,
@@ -217,7 +217,7 @@ impl From<AuditEntry> for AuditEntryView {
     }
 }
 
-/// The detail of the event about the first use of a replaced secret.
+/// The `detail` of the event that reports the first use of a replaced secret.
 #[derive(Serialize)]
 pub struct SupersededUseView {
     id: EntryId,
@@ -258,7 +258,7 @@ pub struct ValidationView {
     checked_at: Timestamp,
 }
 
-/// Members that RFC 7662 defines and clients expect, besides those that come from the key's claims.
+/// Members that RFC 7662 defines and clients expect, in addition to those that come from the key's claims.
 #[derive(Serialize)]
 struct IntrospectionMembers {
     iss: String,
@@ -301,7 +301,7 @@ pub struct AuthorizerView {
     context: Option<AuthorizerContext>,
 }
 
-/// The data about a key that the authorizer passes to the API behind it.
+/// The data about a key that the authorizer passes on to the protected API.
 #[derive(Serialize)]
 struct AuthorizerContext {
     tenant_id: TenantId,
@@ -466,7 +466,7 @@ impl ClusterWithNodesView {
     }
 }
 
-/// The response when a join token is redeemed.
+/// The response to the redemption of a join token.
 #[derive(Serialize)]
 pub struct RedeemedView {
     tenant_id: TenantId,
