@@ -23,7 +23,7 @@ use super::{
 /// The maximum number of clusters that a key may onboard.
 pub const MOST_CLUSTERS: u32 = 100;
 
-/// SHA-256 of an entire key. Comparison takes constant time, and `Debug` hides the value.
+/// The SHA-256 hash of an entire key. Comparison takes constant time, and `Debug` hides the value.
 #[derive(Clone, Copy)]
 pub struct KeyHash([u8; 32]);
 
@@ -53,7 +53,7 @@ impl fmt::Debug for KeyHash {
     }
 }
 
-/// Serializes as bytes, because only table items contain a hash.
+/// Serializes as bytes, the form in table items, because nothing else that is serialized contains a hash.
 impl Serialize for KeyHash {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_bytes(&self.0)
@@ -114,31 +114,33 @@ pub struct KeyRecord {
     pub revocation: Option<Revocation>,
     /// The last recorded use. A use less than an hour later is not always recorded.
     pub last_used_at: Option<Timestamp>,
-    /// When the function `notify` must next look at the key. Absent once there is nothing left to say about the key.
+    /// When the function `notify` must next check the key. Absent once there is nothing left to report about the key.
     pub due_at: Option<Timestamp>,
-    /// When the key was last reported as unused. A later use starts a new period.
+    /// When the key was last reported as unused. The report no longer counts once the key is used again.
     pub unused_reported_at: Option<Timestamp>,
     /// Absent before the key is signed, and in the history of an expired key.
     pub hash: Option<KeyHash>,
-    /// How often the key was rotated.
+    /// How many times the key was rotated.
     pub generation: u32,
-    /// When the key was rotated last.
+    /// When the key was last rotated.
     pub rotated_at: Option<Timestamp>,
     /// Whether the key may rotate itself. Its signature must allow that too.
     pub self_rotate: bool,
-    /// The highest generation of which a use as the current secret was recorded. Generation 0 is never recorded.
+    /// The highest generation whose secret was recorded as used while it was the current one. Generation 0 is never
+    /// recorded here.
     pub used_generation: u32,
     /// The secret that the last rotation replaced.
     pub previous: Option<PreviousSecret>,
 }
 
-/// The secret that a rotation replaced. Its record stays until the next rotation or until the key expires, so that the
-/// holder is told that the secret was superseded.
+/// The secret that a rotation replaced. The record keeps it until the next rotation or until the key expires, so that a
+/// holder of this secret learns that it was superseded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PreviousSecret {
     /// Absent in the history of an expired key.
     pub hash: Option<KeyHash>,
-    /// The generation of the secret. Only for the record of its use, because validations may write it.
+    /// The generation of the secret. Use this field only to record uses of the secret, because validations are
+    /// permitted to write it.
     pub generation: u32,
     /// The first second in which the secret is no longer valid.
     pub ends_at: Timestamp,
@@ -154,7 +156,7 @@ pub enum Secret {
     Previous(Timestamp),
 }
 
-/// From the end of a previous secret.
+/// Converts the end of a previous secret; `None` stands for the current secret.
 impl From<Option<Timestamp>> for Secret {
     fn from(superseded_until: Option<Timestamp>) -> Self {
         superseded_until.map_or(Self::Current, Self::Previous)
@@ -162,7 +164,7 @@ impl From<Option<Timestamp>> for Secret {
 }
 
 impl Secret {
-    /// The end of a previous secret.
+    /// When a previous secret ends; `None` for the current secret.
     #[must_use]
     pub const fn superseded_until(self) -> Option<Timestamp> {
         match self {
@@ -203,9 +205,9 @@ pub struct KeySnapshot {
     pub revocation: Option<Revocation>,
     /// `None` if the owner does not exist.
     pub owner_status: Option<UserStatus>,
-    /// Also `None` after [`Self::for_holder`].
+    /// `None` if the owner does not exist or has no name, and after [`Self::for_holder`].
     pub owner_name: Option<String>,
-    /// Also `None` after [`Self::for_holder`].
+    /// `None` if the owner does not exist or has no e-mail address, and after [`Self::for_holder`].
     pub owner_email: Option<String>,
     /// The role of the key, limited by the current role of the owner. `None` if they have no permission in common, or
     /// if the owner does not exist.
@@ -213,7 +215,7 @@ pub struct KeySnapshot {
 }
 
 impl KeySnapshot {
-    /// Removes the name and the e-mail address of the owner, because a key does not always stay with its owner.
+    /// Removes the name and the e-mail address of the owner, because the holder of a key is not always its owner.
     #[must_use]
     pub fn for_holder(self) -> Self {
         Self {
@@ -254,7 +256,8 @@ impl KeyRecord {
         own.into_iter().chain(with_all).min_by_key(|end| end.at)
     }
 
-    /// The state of the key at `now`. An expired key stays expired, whatever is revoked later.
+    /// The state of the key at `now`. An expired key stays expired, even if it is revoked later, alone or with all its
+    /// owner's keys.
     #[must_use]
     pub fn status(&self, owner: Option<&User>, now: Timestamp) -> KeyStatus {
         let is_over = now >= self.expires_at;
@@ -265,8 +268,8 @@ impl KeyRecord {
         }
     }
 
-    /// Whether the history of the key has ended at `now`. The key is then no longer shown, even if TTL has not removed
-    /// it yet.
+    /// Whether the history of the key has ended at `now`. A key whose history has ended is no longer shown, even if TTL
+    /// has not removed it yet.
     #[must_use]
     pub fn is_forgotten(&self, history: Duration, now: Timestamp) -> bool {
         now >= self.expires_at + history
@@ -279,8 +282,8 @@ impl KeyRecord {
         self.hash.is_some() && self.status(Some(owner), now) == KeyStatus::Active
     }
 
-    /// The secret with this hash. `generation` is the one in its signature: a secret counts as previous only if it was
-    /// signed for an earlier generation than that of the record.
+    /// The secret with this hash. `generation` is the generation signed into the secret: a secret counts as previous
+    /// only if that generation is earlier than the record's.
     #[must_use]
     pub fn secret(&self, hash: KeyHash, generation: u32) -> Option<Secret> {
         if self.hash == Some(hash) {
@@ -291,7 +294,7 @@ impl KeyRecord {
             .then_some(Secret::Previous(previous.ends_at))
     }
 
-    /// The last recorded use, or when the current secret was issued, whichever is later.
+    /// The time of the last recorded use or of the issue of the current secret, whichever is later.
     #[must_use]
     pub fn idle_since(&self) -> Timestamp {
         let issued_at = self.rotated_at.unwrap_or(self.created_at);

@@ -1,4 +1,4 @@
-//! Who makes a management call: the verified identity, and the rights that it has now.
+//! Who makes a management call: the verified identity, and its current rights.
 
 use super::{
     id::{TenantId, UserId},
@@ -9,7 +9,7 @@ use super::{
 };
 
 /// The identity that makes a request, as verified by the identity provider, and the tenant in which it acts. An actor
-/// has no permissions of its own: a service turns the actor into a [`Caller`].
+/// has no permissions of its own: a service turns the actor into a [`Caller`], which has them.
 #[derive(Debug, Clone)]
 pub struct Actor {
     pub tenant_id: TenantId,
@@ -43,11 +43,11 @@ impl Actor {
     }
 }
 
-/// Who makes a call, with the rights that they have now.
+/// Who makes a call, with their current rights.
 #[derive(Debug, Clone)]
 pub enum Caller {
     User(User),
-    /// An operator may do anything in the tenant that an administrator may do. These rights come from the operator's
+    /// An operator may do anything that an administrator of the tenant may do. These rights come from the operator's
     /// token, so they cannot change during the call.
     Operator {
         tenant_id: TenantId,
@@ -90,7 +90,7 @@ impl Caller {
         self.permissions().contains(permission)
     }
 
-    /// The user who calls; `None` for an operator.
+    /// The user who makes the call; `None` for an operator.
     #[must_use]
     pub const fn user(&self) -> Option<&User> {
         match self {

@@ -28,7 +28,7 @@ pub struct AuditEntry {
     pub actor: Principal,
     pub action: Action,
     pub target: Target,
-    /// The changed fields, or all fields of a new target, by name.
+    /// The changed fields of the target, or all fields of a new target, by name.
     pub changes: BTreeMap<String, Change>,
     /// For a notice: facts about the target that were true at that time, by name.
     pub details: BTreeMap<String, FieldValue>,
@@ -105,7 +105,7 @@ impl AuditEntry {
         self.with(field, None::<FieldValue>, Some(value))
     }
 
-    /// Adds a fact about the target, if it has a value. The id does not depend on it.
+    /// Adds a fact about the target, if it has a value. The entry's id does not depend on this fact.
     #[must_use]
     pub fn with_detail(mut self, name: &str, value: Option<impl Into<FieldValue>>) -> Self {
         let value = value.map(|value| (name.to_owned(), value.into()));
@@ -120,12 +120,13 @@ impl AuditEntry {
     }
 }
 
-/// The first use of a secret after a rotation has replaced it. It becomes an event, but no entry of the audit trail,
-/// because nobody has changed anything.
+/// The first use of a secret after a rotation has replaced it. The use becomes an event but not an entry of the audit
+/// trail, because nobody has changed anything.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SupersededUse {
     /// Derived from the key, the generation and the time at which the generation ends, so that every copy of the event
-    /// has the same id. After a restore of the table, the same generation can be replaced again, at another time.
+    /// has the same id. The time is included because, after the table is restored, the same generation can be replaced
+    /// again.
     pub id: EntryId,
     pub at: Timestamp,
     pub tenant_id: TenantId,
@@ -140,7 +141,7 @@ impl SupersededUse {
     /// The name of the event.
     pub const NAME: &str = "access-key.superseded-used";
 
-    /// `None` if no use of the previous secret was recorded.
+    /// The first use of the key's previous secret; `None` if no use was recorded.
     #[must_use]
     pub fn of(key: &KeyRecord) -> Option<Self> {
         let previous = key.previous.as_ref()?;
@@ -191,8 +192,8 @@ impl Happening {
     }
 }
 
-/// The id of an entry: a UUIDv8 (RFC 9562), which is derived from the request. If a response from DynamoDB is lost and
-/// the entry is written again, the second write therefore replaces the entry and does not add another one.
+/// The id of an entry: a UUIDv8 (RFC 9562) that is derived from the request. If a response from DynamoDB is lost and
+/// the entry is written again, the second write therefore replaces the entry instead of adding another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct EntryId(Uuid);
@@ -250,7 +251,7 @@ impl From<EntryId> for String {
 #[serde(try_from = "String", into = "&'static str")]
 pub enum Action {
     AccessKeyCreated,
-    /// A request was repeated with the same `Idempotency-Key`, and replaced the unused secret.
+    /// A request that repeated an `Idempotency-Key` replaced the unused secret.
     AccessKeyReissued,
     /// The key got a new secret, generation and expiry.
     AccessKeyRotated,
@@ -268,7 +269,7 @@ pub enum Action {
     UserDeactivated,
     UserReactivated,
     UserDeleted,
-    /// All keys that the user had were revoked.
+    /// All keys that the user had at the time were revoked.
     UserKeysRevoked,
     /// A key took a slot for a cluster.
     ClusterOnboarded,
@@ -352,7 +353,7 @@ impl TryFrom<String> for Action {
 pub struct Target {
     pub kind: TargetKind,
     pub id: String,
-    /// The owner of an access key. Two targets with the same kind and id are the same, whatever their owner.
+    /// The owner of an access key. The kind and the id alone identify the target.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_id: Option<UserId>,
 }
@@ -437,8 +438,8 @@ impl FromStr for Target {
     }
 }
 
-/// The value of a field before a change, and its value after the change. Each of them is absent if the field had no
-/// value at that time.
+/// The value of a field before a change, and its value after the change. Either is absent if the field had no value at
+/// that time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
     #[serde(default, skip_serializing_if = "Option::is_none")]

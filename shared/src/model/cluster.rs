@@ -20,7 +20,7 @@ pub enum ClusterType {
     K8s,
 }
 
-/// Whether a cluster or a node has called recently.
+/// Whether a cluster or node has called recently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Liveness {
@@ -67,7 +67,8 @@ pub struct Cluster {
     pub created_at: Timestamp,
     /// The last recorded call from the cluster or any of its nodes. Calls in the hour after that call are not recorded.
     pub last_seen_at: Timestamp,
-    /// When the unfinished deletion began, if there is one. No key can join the cluster until that deletion ends.
+    /// When the cluster's unfinished deletion began, if there is one. No key can join the cluster until that deletion
+    /// ends.
     pub deleting: Option<Timestamp>,
     /// Who began the deletion.
     pub deleting_by: Option<Principal>,
@@ -85,14 +86,14 @@ pub struct Node {
     pub forgotten_at: Timestamp,
 }
 
-/// How many active nodes a cluster may have. The quota can refuse only nodes that are not listed yet or no longer
+/// How many active nodes a cluster may have. The quota can refuse only nodes that are not yet listed or are no longer
 /// listed.
 #[derive(Debug, Clone, Copy)]
 pub struct NodeQuota {
     pub nodes: u32,
     /// How long after its last call a node counts as active.
     pub inactive_after: Duration,
-    /// How long after its last call a node is listed.
+    /// How long after its last call a node stays listed.
     pub history: Duration,
 }
 

@@ -1,5 +1,5 @@
-//! Identifiers. Each kind has its own type. Every identifier is safe in a table key, a header and a log line. In a
-//! path, only user ids have to be encoded.
+//! Identifiers. Each kind has its own type. Every identifier is safe in a table key, a header and a log line. Of all
+//! identifiers, only user ids must be encoded in a path.
 
 use std::{fmt, str::FromStr};
 
@@ -22,7 +22,7 @@ fn is_made_of(text: &str, longest: usize, punctuation: &str) -> bool {
             .all(|c| c.is_ascii_alphanumeric() || punctuation.contains(c))
 }
 
-/// A tenant's id: 1 to 64 ASCII letters, digits or `-._`.
+/// A tenant's id: 1 to 64 characters, each an ASCII letter, a digit or one of `-._`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct TenantId(String);
@@ -41,9 +41,9 @@ impl FromStr for TenantId {
     }
 }
 
-/// A user's id, which comes from the identity provider: 1 to 255 printable ASCII characters, like a `sub` of `OpenID`
-/// Connect (Core 1.0, section 2). The id cannot begin or end with a space, because HTTP strips such spaces from
-/// headers.
+/// A user's id, which comes from the identity provider: 1 to 255 printable ASCII characters, like the claim `sub` of
+/// `OpenID` Connect (Core 1.0, section 2). The id cannot begin or end with a space, because HTTP strips such spaces
+/// from headers.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct UserId(String);
@@ -100,8 +100,8 @@ const HOST_NAME: InvalidId = InvalidId(
 
 macro_rules! host_name {
     ($name:ident) => {
-        /// 1 to 253 ASCII letters, digits or `-._`, starting with a letter or digit. Names are case-sensitive. Most
-        /// names are DNS names, so the maximum length is that of a DNS name (RFC 1035).
+        /// 1 to 253 characters, each an ASCII letter, a digit or one of `-._`. The first is a letter or digit. Names
+        /// are case-sensitive. Most names are DNS names, so the maximum length is that of a DNS name (RFC 1035).
         #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
         pub struct $name(String);
@@ -122,7 +122,7 @@ macro_rules! host_name {
 host_name!(ClusterName);
 host_name!(NodeName);
 
-/// The rule for the first character excludes names such as `..`, which is special in a path, and `-f`, which is an
+/// Requiring a letter or digit first excludes names such as `..`, which is special in a path, and `-f`, which is an
 /// option on a command line.
 fn is_host_name(text: &str) -> bool {
     is_made_of(text, 253, "-._") && text.starts_with(|c: char| c.is_ascii_alphanumeric())

@@ -28,14 +28,14 @@ impl JoinToken {
         Ok(Self(Zeroizing::new(uuid.to_string())))
     }
 
-    /// Wraps a string that was presented as a token. White space around it is not part of it.
+    /// Wraps a string that was presented as a token. Leading and trailing white space is not part of the token.
     #[must_use]
     pub fn presented(text: String) -> Self {
         let text = Zeroizing::new(text);
         Self(Zeroizing::new(text.trim().to_owned()))
     }
 
-    /// The text, for the one response that contains it.
+    /// The text of the token, for the only response that contains it.
     #[must_use]
     pub fn reveal(&self) -> &str {
         &self.0
@@ -62,7 +62,8 @@ pub struct JoinTokenRecord {
     /// The key that the token was issued to.
     pub key_id: KeyId,
     pub cluster: ClusterName,
-    /// Deleting the cluster invalidates the token, even if a new cluster gets the same name.
+    /// Because a new cluster gets a new number, deleting the cluster invalidates the token, even if the new cluster has
+    /// the same name.
     pub cluster_number: ClusterNumber,
     /// The node that joins, if any.
     pub node: Option<NodeName>,

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::name::Name;
 
-/// The labels of a key, sorted. Each of them follows the rules for a [`Name`].
+/// The labels of a key, sorted. Each label follows the rules for a [`Name`].
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Labels(BTreeSet<String>);
 
@@ -35,7 +35,7 @@ impl FromIterator<Name> for Labels {
     }
 }
 
-/// Labels from the table are not checked again.
+/// Does not check the labels again, because they come from the table.
 impl From<BTreeSet<String>> for Labels {
     fn from(stored: BTreeSet<String>) -> Self {
         Self(stored)

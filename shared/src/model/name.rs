@@ -4,8 +4,8 @@ use std::{fmt, str::FromStr};
 
 use super::text;
 
-/// A name of 1 to 64 characters, without white space at its ends. At least one character is visible, and none of them
-/// hides or moves others. All scripts and emoji are allowed.
+/// A name of 1 to 64 characters, without leading or trailing white space. At least one character is visible, and no
+/// character hides or moves others. All scripts and emoji are allowed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Name(String);
 

@@ -13,7 +13,8 @@ pub struct Origin {
 impl Origin {
     const LONGEST_USER_AGENT: usize = 256;
 
-    /// Shortens the user agent. Drops it if it contains characters that could make one line of text look like another.
+    /// Shortens the user agent, or drops it if it contains characters that could make one line of text look like
+    /// another.
     #[must_use]
     pub fn new(
         source_ip: Option<String>,

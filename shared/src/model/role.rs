@@ -1,5 +1,5 @@
-//! Roles and permissions. A role is a set of permissions. A role is within another one if the other role has all its
-//! permissions.
+//! Roles and permissions. A role is a set of permissions. A role is within another role if the other role has all of
+//! its permissions.
 
 use std::{fmt, str::FromStr};
 
@@ -147,7 +147,7 @@ impl FromStr for Permissions {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Required {
     pub all: Permissions,
-    /// The key must have at least one of these, unless the set is empty.
+    /// The key must have at least one of these permissions, unless the set is empty.
     pub any_of: Permissions,
 }
 
@@ -168,13 +168,13 @@ impl From<Permission> for Required {
     }
 }
 
-/// The role of a key or a user. To add one, see ARCHITECTURE.md.
+/// The role of a key or a user. ARCHITECTURE.md describes how to add a role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
-    /// Everything an Editor may do, plus managing keys and users.
+    /// Everything that an Editor may do, plus managing keys and users.
     Admin,
-    /// Everything a Viewer may do, plus onboarding and deleting clusters, running workflows and managing bundles.
+    /// Everything that a Viewer may do, plus onboarding and deleting clusters, running workflows and managing bundles.
     Editor,
     Viewer,
     /// Onboards clusters, and nothing else. Only keys have this role.

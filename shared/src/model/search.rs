@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use unicode_normalization::{UnicodeNormalization, char::canonical_combining_class};
 
-/// Only this many words of a text are used.
+/// The maximum number of words taken from a text. Further words are ignored.
 const MOST_WORDS: usize = 24;
 /// Longer words are cut to this many characters.
 pub const LONGEST_WORD: usize = 64;
@@ -26,7 +26,7 @@ pub fn words(text: &str) -> BTreeSet<String> {
     shortened.take(MOST_WORDS).collect()
 }
 
-/// Whether each of the words in `wanted` is the beginning of one of `words`.
+/// Whether each word in `wanted` is the beginning of a word in `words`.
 pub fn begin_words(wanted: &BTreeSet<String>, words: &BTreeSet<String>) -> bool {
     let is_found = |wanted: &String| words.iter().any(|word| word.starts_with(wanted));
     wanted.iter().all(is_found)

@@ -1,4 +1,4 @@
-//! Tests of epochs, revocations and the status of keys, which involve several types.
+//! Tests that involve several types: epochs, revocations and the status of keys.
 
 use std::time::Duration;
 

@@ -4,7 +4,7 @@
 use unicode_properties::UnicodeEmoji;
 
 /// Whether a text is free of control characters, line separators, invisible characters, and characters that set the
-/// direction of text. Invisible characters are allowed where they are needed: in emoji sequences (UTS #51), and as
+/// direction of text. Invisible characters are allowed only where they are needed: in emoji sequences (UTS #51), and as
 /// joiners between letters of the scripts from Arabic to Sinhala.
 pub fn is_plain(text: &str) -> bool {
     let without_flags = FLAGS

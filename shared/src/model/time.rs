@@ -11,8 +11,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A point in time, in milliseconds since the Unix epoch.
 ///
-/// `Serialize` writes a NumericDate (RFC 7519), and `Display` writes RFC 3339 in UTC, whose years are 0000 to 9999.
-/// Both forms drop the fraction of a second.
+/// `Serialize` writes a NumericDate (RFC 7519). `Display` writes an RFC 3339 time in UTC, with a year from 0000 to
+/// 9999. Both forms drop the fraction of a second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
@@ -46,14 +46,15 @@ impl Timestamp {
         Self::from_seconds(self.as_seconds())
     }
 
-    /// RFC 3339 in UTC with milliseconds. For the years 0000 to 9999, the texts sort in the same order as the times.
+    /// The time in UTC as RFC 3339, with milliseconds. For the years 0000 to 9999, the texts sort in the same order as
+    /// the times.
     #[must_use]
     pub fn to_millis_text(self) -> String {
         let time = jiff::Timestamp::from_millisecond(self.0).unwrap_or_default();
         format!("{time:.3}")
     }
 
-    /// Reads the text of [`Self::to_millis_text`].
+    /// Parses the output of [`Self::to_millis_text`].
     #[must_use]
     pub fn from_millis_text(text: &str) -> Option<Self> {
         let time: jiff::Timestamp = text.parse().ok()?;
@@ -114,7 +115,7 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// Why a string is not a time of RFC 3339. The message is public.
+/// Why a string is not an RFC 3339 time. The message is public.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("must be an RFC 3339 time such as 2030-01-31T00:00:00Z")]
 pub struct InvalidTime;
@@ -130,7 +131,7 @@ impl FromStr for Timestamp {
     }
 }
 
-/// Whether a string has the form of a date-time of RFC 3339, section 5.6, which allows `t` and `z` in lower case.
+/// Whether a string has the form of a date-time in RFC 3339, section 5.6, which also allows `t` and `z` in lower case.
 fn is_rfc_3339(text: &str) -> bool {
     let has_form = |text: &str, form: &str| {
         let is_like = |(byte, form): (u8, u8)| match form {

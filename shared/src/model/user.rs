@@ -40,21 +40,21 @@ pub struct User {
     pub created_at: Timestamp,
     /// Recorded at most once an hour.
     pub last_sign_in_at: Option<Timestamp>,
-    /// Whether the user became an administrator because `BootstrapAdmins` names them. A user is promoted in this way
-    /// only once, so that another administrator can take the role away.
+    /// Whether the user was made an administrator because `BootstrapAdmins` names them. This happens only once per
+    /// user, so that another administrator can take the role away.
     pub bootstrapped: bool,
-    /// A key is valid only in the epoch in which it was created, so one write revokes any number of keys.
+    /// A key is valid only in the epoch in which it was created, so a single write revokes all of a user's keys.
     pub epoch: Epoch,
-    /// The most recent revocations of all keys, oldest first.
+    /// The most recent revocations of all the user's keys, oldest first.
     pub revocations: Vec<EpochEnd>,
 }
 
-/// A generation of a user's keys. Revoking all keys begins a new one. The number of an epoch is the millisecond in
-/// which the epoch began, or the previous number plus one if that is greater. Numbers are only compared with each other
-/// and never with a clock.
+/// A generation of a user's keys. Revoking all of a user's keys begins a new epoch. The number of an epoch is the
+/// millisecond in which the epoch began, or the previous number plus one if that is greater. These numbers are compared
+/// only with each other, never with a clock.
 ///
-/// A user who is created again, for example after the item was lost, begins a new epoch. Keys that were created earlier
-/// therefore stay invalid.
+/// If a user is created again, for example after the user's item was lost, a new epoch begins. Keys that were created
+/// earlier therefore stay invalid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "u64")]
 pub struct Epoch(u64);
@@ -69,7 +69,7 @@ impl Epoch {
         Self(u64::try_from(now.as_millis()).unwrap_or_default())
     }
 
-    /// The epoch that follows this one if it ends at `now`.
+    /// The epoch that follows this one if this one ends at `now`.
     #[must_use]
     pub fn next(self, now: Timestamp) -> Self {
         Self(self.0 + 1).max(Self::first(now))
@@ -97,14 +97,14 @@ impl FromStr for Epoch {
     }
 }
 
-/// Pads the number to 15 digits with zeros, so that epochs sort the same way as text and as numbers.
+/// Pads the number to 15 digits with zeros, so that epochs sort in the same order as text and as numbers.
 impl fmt::Display for Epoch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:015}", self.0)
     }
 }
 
-/// A revocation of all keys that a user had.
+/// A revocation of all keys that a user had at the time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EpochEnd {
     /// The epoch that ended.
@@ -151,8 +151,8 @@ impl FromStr for UserStatus {
 }
 
 impl User {
-    /// How many revocations the item of a user contains, each of which revoked all keys. Older ones are only in items
-    /// of their own.
+    /// The maximum number of revocations of all keys that a user's item contains. Older ones are only in items of their
+    /// own.
     const REVOCATIONS_KEPT: usize = 16;
 
     /// The minimum time between two recorded sign-ins of a user.
@@ -168,8 +168,8 @@ impl User {
         }
     }
 
-    /// The user after the person has signed in. The name comes from the identity provider, and so does the e-mail
-    /// address if it is verified.
+    /// The user after the person has signed in. The name and, if it is verified, the e-mail address come from the
+    /// identity provider.
     #[must_use]
     pub fn signed_in(mut self, person: &Person, now: Timestamp) -> Self {
         if person.is_bootstrap_admin && !self.bootstrapped {
@@ -184,7 +184,7 @@ impl User {
         self.seen(now)
     }
 
-    /// The user after a sign-in for which only the time is recorded.
+    /// The user after a sign-in that updates only `last_sign_in_at`.
     #[must_use]
     pub fn seen(mut self, now: Timestamp) -> Self {
         let is_recorded = |at| at > now - Self::SIGN_IN_PRECISION;
@@ -212,7 +212,7 @@ impl User {
         }
     }
 
-    /// The words of the name and the e-mail address by which the user is found.
+    /// The words in the name and the e-mail address, by which the user can be found.
     #[must_use]
     pub fn words(&self) -> BTreeSet<String> {
         let texts = [&self.name, &self.email].map(|text| text.as_deref().unwrap_or_default());
@@ -235,10 +235,10 @@ impl User {
         self.role.permissions().contains(permission)
     }
 
-    /// The revocation that ended the keys of an epoch; `None` if they were not revoked.
+    /// The revocation that ended an epoch; `None` if the epoch has not ended.
     ///
-    /// If the revocation is not among `revocations`, the user was created again, and the result is a revocation by the
-    /// system.
+    /// If the revocation is not among `revocations`, assumes that the user was created again and returns a revocation
+    /// that names the system as its author.
     #[must_use]
     pub fn revocation_of(&self, epoch: Epoch) -> Option<Revocation> {
         if epoch >= self.epoch {
