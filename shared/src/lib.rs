@@ -1,7 +1,7 @@
 //! Access keys for a multi-tenant SaaS.
 //!
 //! A key is a JWT signed by AWS KMS. The key itself is never stored: the table contains only its SHA-256. A key is
-//! accepted only if its signature verifies **and** its record is live, and it never permits more than its owner may
+//! accepted only if its signature verifies **and** its record is live, and a key never permits more than its owner may
 //! currently do.
 //!
 //! # Layers
@@ -27,8 +27,8 @@
 //! 1. `functions/validate` receives the request from [`http::serve()`] and parses it with
 //!    [`http::requests::validate_key`].
 //! 2. [`service::validate_key`] verifies the key with [`token::AccessKey::verify`], without I/O.
-//! 3. The service reads the record of the key and its owner in one request through `store/keys.rs`. `store/schema.rs`
-//!    declares the items.
+//! 3. The service reads the records of the key and of its owner in one request through `store/keys.rs`.
+//!    `store/schema.rs` declares the items.
 //! 4. [`policy::evaluate`] decides what the key permits now.
 //! 5. [`http::views::ValidationView`] renders the response.
 //!
@@ -36,7 +36,7 @@
 //!
 //! `tests/layers` checks these rules in the source:
 //!
-//! - Nothing below [`http`] uses `lambda_http` or, outside of tests, `serde_json::Value`.
+//! - No layer below [`http`] uses `lambda_http` or, outside tests, `serde_json::Value`.
 //! - Only [`store`] contains table keys.
 //! - Only [`store`] uses DynamoDB, only [`token`] uses KMS, and only [`bus`] uses EventBridge.
 //! - [`policy`] uses only [`model`] and [`token`], and does no I/O.

@@ -1,7 +1,8 @@
 //! Authorization: what users and keys may do.
 //!
-//! All functions are pure: a service loads the data, calls a function of this module, and then acts. Anything that is
-//! not explicitly allowed is denied, with [`Denied::Forbidden`] unless an `# Errors` section says otherwise.
+//! All functions are pure: a service loads the data, calls a function in this module, and then acts on the result.
+//! Anything that is not explicitly allowed is denied, with [`Denied::Forbidden`] unless an `# Errors` section says
+//! otherwise.
 
 use std::{ops::Not, time::Duration};
 
@@ -18,10 +19,10 @@ use crate::{
 /// Why the policy denies a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Denied {
-    /// Reported as if the resource did not exist, because the caller may not learn whether it does.
+    /// Reported as if the resource did not exist, because the caller must not learn whether it does.
     NotFound,
     Forbidden(&'static str),
-    /// A stable code, and what the caller can do.
+    /// A stable code, and a message that says what the caller can do.
     Conflict(&'static str, &'static str),
 }
 
@@ -38,8 +39,8 @@ pub fn may_call(me: &User) -> Result<(), Denied> {
     }
 }
 
-/// Allows users to see, create, change and revoke their own keys, and administrators to do so with the keys of every
-/// user. Returns the owner.
+/// Allows users to see, create, change and revoke their own keys, and administrators to do the same with the keys of
+/// any user. Returns the owner.
 ///
 /// # Errors
 /// [`Denied::NotFound`] for everyone else, and when the owner does not exist or is deleted.
@@ -51,7 +52,8 @@ pub fn may_manage_keys_of(
     me_or_managed(me, owner_id, owner, Permission::AccessKeysManage)
 }
 
-/// Allows anyone who holds a key to revoke it. A secret that was superseded can no longer do anything.
+/// Allows anyone who holds a key to revoke it. Once the overlap has ended, a replaced secret can no longer do anything,
+/// including this.
 pub fn may_revoke_as_holder(
     key: &VerifiedKey,
     record: Option<&KeyRecord>,
@@ -88,21 +90,21 @@ pub fn may_create_key(me: &Caller, owner: &User, role: Role) -> Result<(), Denie
     }
 }
 
-/// A request that begins before a key expires may still write after that. A key must outlive each rotation that was
-/// allowed, because nobody revokes an expired key. This is longer than a request can take.
+/// A request that begins before a key expires may still write afterwards. A key must outlive every rotation that was
+/// allowed, because nobody revokes an expired key. This margin is longer than a request can take.
 const LAST_MOMENTS: Duration = Duration::from_secs(10);
 
 /// Allows a live key to be rotated. `owner` must be active.
 ///
 /// # Errors
-/// [`Denied::Conflict`] if the key is revoked, or has expired or is about to.
+/// [`Denied::Conflict`] if the key is revoked, has expired, or is about to expire.
 pub fn may_be_rotated(key: &KeyRecord, owner: &User, now: Timestamp) -> Result<(), Denied> {
     match key.status(Some(owner), now + LAST_MOMENTS) {
         KeyStatus::Revoked => Err(Denied::Conflict(
             "key_revoked",
             "a revoked key cannot be rotated: create a new one",
         )),
-        // Only a damaged record has a generation that cannot be increased.
+        // Only a corrupt record has a generation that cannot be increased.
         KeyStatus::Active if key.hash.is_some() && key.generation < u32::MAX => Ok(()),
         KeyStatus::Active | KeyStatus::Expired => Err(Denied::Conflict(
             "key_expired",
@@ -111,7 +113,8 @@ pub fn may_be_rotated(key: &KeyRecord, owner: &User, now: Timestamp) -> Result<(
     }
 }
 
-/// Allows the holder of a key to rotate it if the key was issued for that. The record can only withdraw the permission.
+/// Allows the holder of a key to rotate it if the key was issued with `self_rotate`. The record can withdraw this
+/// permission but cannot grant it.
 pub fn may_rotate_as_holder(key: &VerifiedKey, record: &KeyRecord) -> Result<(), Denied> {
     if key.claims().self_rotate && record.self_rotate {
         Ok(())
@@ -123,8 +126,8 @@ pub fn may_rotate_as_holder(key: &VerifiedKey, record: &KeyRecord) -> Result<(),
     }
 }
 
-/// The role and the cluster limits of a rotated key: what was asked for, lowered to what the record says. Nothing in
-/// the record can raise them.
+/// The role and the cluster limits of a rotated key: the requested ones, lowered to those in the record. Nothing in the
+/// record can raise them.
 ///
 /// # Errors
 /// [`Denied::Forbidden`] if the role has no permission in common with that of the record.
@@ -143,7 +146,7 @@ pub fn rotated_limits(
     })
 }
 
-/// The limits of a key that is rotated.
+/// The role and the cluster limits that a rotated key gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RotatedLimits {
     pub role: Role,
@@ -151,7 +154,7 @@ pub struct RotatedLimits {
     pub signed_max_clusters: u32,
 }
 
-/// Allows a user who already has `live` live keys to have another one.
+/// Allows a user who has `live` live keys to have another one.
 ///
 /// # Errors
 /// [`Denied::Conflict`] if the quota is reached.
@@ -172,7 +175,7 @@ pub fn may_list_tenant_keys(me: &Caller) -> Result<(), Denied> {
     require(me.permissions(), Permission::AccessKeysManage, detail)
 }
 
-/// Allows administrators to revoke the keys of the tenant that have something in common.
+/// Allows administrators to revoke all keys of the tenant that match given criteria.
 pub fn may_revoke_matching_keys(me: &Caller) -> Result<(), Denied> {
     let detail = "only an administrator may revoke the matching keys of the tenant";
     require(me.permissions(), Permission::AccessKeysManage, detail)
@@ -196,7 +199,7 @@ pub fn may_read_audit_trail(me: &Caller) -> Result<(), Denied> {
     require(me.permissions(), Permission::AuditRead, detail)
 }
 
-/// Allows users to see themselves, and administrators to see every user. Returns the user.
+/// Allows users to see themselves, and administrators to see any user. Returns the user.
 ///
 /// # Errors
 /// [`Denied::NotFound`] for everyone else, and when the user does not exist or is deleted.
@@ -207,8 +210,8 @@ pub fn may_see_user(me: &Caller, user_id: &UserId, user: Option<User>) -> Result
 /// Allows administrators to provision, change and delete users.
 ///
 /// # Errors
-/// If the caller is not an administrator: [`Denied::Forbidden`] for the caller's own user, [`Denied::NotFound`] for any
-/// other user.
+/// If the caller is not an administrator: [`Denied::Forbidden`] for the caller's own user, and [`Denied::NotFound`] for
+/// any other user.
 pub fn may_change_user(me: &Caller, user_id: &UserId) -> Result<(), Denied> {
     if me.has(Permission::UsersManage) {
         Ok(())
@@ -260,12 +263,13 @@ pub enum RefusalCode {
     /// Malformed, forged or unknown: callers cannot tell which.
     Invalid,
     Expired,
-    /// The key was rotated, and the overlap in which this secret was still valid has ended.
+    /// The key was rotated, and the overlap during which this secret was still valid has ended.
     Superseded,
     Revoked,
     /// The owner is deactivated, deleted or missing.
     OwnerInactive,
-    /// The key is genuine and live, but has no permissions left, lacks a required one, or belongs to another tenant.
+    /// The key is genuine and live, but has no permissions left, lacks a required permission, or belongs to another
+    /// tenant.
     Forbidden,
 }
 
@@ -284,8 +288,8 @@ impl RefusalCode {
     }
 }
 
-/// The permissions of a valid key at the time of the request. JSON members are named after JWT claims (RFC 7519) and
-/// introspection members (RFC 7662) where those exist.
+/// The permissions of a valid key at the time of the request. Where there is a matching JWT claim (RFC 7519) or
+/// introspection member (RFC 7662), the JSON member has its name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Grant {
     #[serde(rename = "tenant-id")]
@@ -306,7 +310,7 @@ pub struct Grant {
     pub expires_at: Timestamp,
     pub max_clusters: u32,
     pub clusters_used: u32,
-    /// Whether a rotation has replaced this secret. It is valid until `superseded_until`.
+    /// Whether a rotation has replaced this secret. If so, the secret is valid until `superseded_until`.
     #[serde(skip_serializing_if = "Not::not")]
     pub superseded: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -393,9 +397,9 @@ pub fn may_redeem(
     }
 }
 
-/// Allows a join token to be redeemed while its key may still onboard and its cluster still exists; otherwise the token
-/// is [`JoinRefusal::Invalid`]. Returns the key and its owner. A join token has no signature, so this decision relies
-/// on the table alone.
+/// Allows a join token to be redeemed while its key may still onboard and its cluster still exists. Otherwise, the
+/// token is [`JoinRefusal::Invalid`]. Returns the key and its owner. A join token has no signature, so this decision
+/// relies on the table alone.
 pub fn may_join(
     token: &JoinTokenRecord,
     key: Option<KeyRecord>,
@@ -417,8 +421,8 @@ pub fn may_join(
         .ok_or(JoinRefusal::Invalid)
 }
 
-/// Whether a change gives a user something: existence, access or a permission. Only for such a change must the caller
-/// still have the right to make it at the moment of the write.
+/// Whether a change gives a user something: existence, access or a permission. Only such a change requires that the
+/// caller still has the right to make it at the moment of the write.
 #[must_use]
 pub fn gives(old: Option<&User>, new: &User) -> bool {
     old.is_none_or(|old| !new.role.is_within(old.role) || new.is_active() && !old.is_active())

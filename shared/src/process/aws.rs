@@ -43,7 +43,8 @@ pub struct AwsSettings {
     http: SharedHttpClient,
 }
 
-/// Builds a client from one of the SDK's crates. Their builders have the same methods, but different types.
+/// Builds a client from one of the SDK's crates. The builders in these crates have the same methods but different
+/// types.
 macro_rules! client {
     ($sdk:ident, $settings:expr, $endpoint:expr) => {{
         use $sdk::config::{BehaviorVersion, Config, Region, StalledStreamProtectionConfig};
@@ -62,8 +63,8 @@ macro_rules! client {
 }
 
 impl AwsSettings {
-    /// Reads the variables that Lambda sets, and `AWS_ENDPOINT_URL*`, which are set only where another service stands
-    /// in for AWS.
+    /// Reads the variables that Lambda sets, and `AWS_ENDPOINT_URL*`, which are set only in environments where another
+    /// service stands in for AWS.
     pub fn read(environment: &mut Environment<'_>) -> Self {
         let credentials = Credentials::new(
             environment.required("AWS_ACCESS_KEY_ID"),
@@ -109,14 +110,15 @@ impl AwsSettings {
     }
 }
 
-/// Builds a connector only for the first request. Otherwise, the SDK builds one more for each client, with all
-/// certificate authorities, and drops it.
+/// Builds a connector only for the first request. Otherwise, the SDK would build an additional connector for each
+/// client, with all certificate authorities, and then drop it.
 fn connecting_on_demand(http: SharedHttpClient) -> SharedHttpClient {
     http_client_fn(move |settings, components| http.http_connector(settings, components))
 }
 
-/// Sends the same `User-Agent` with every request. The SDK composes two headers about itself for each request, which took
-/// 41,000 instructions of a validation. `dyn_dispatch_hint` lets the SDK skip the hooks that are not implemented.
+/// Sends the same `User-Agent` with every request. By default, the SDK composes two headers about itself for each
+/// request, which took 41,000 instructions per validation. `dyn_dispatch_hint` lets the SDK skip the hooks that this
+/// type does not implement.
 #[derive(Debug)]
 struct ConstantUserAgent;
 
@@ -165,8 +167,8 @@ fn retries() -> RetryConfig {
         .with_initial_backoff(Duration::from_millis(100))
 }
 
-/// Whether repeating a request is useless, for example because access is denied or the request is invalid. Throttling,
-/// timeouts, failed connections and errors of the service itself are temporary.
+/// Whether repeating a request is pointless, for example because access is denied or the request is invalid.
+/// Throttling, timeouts, failed connections and errors of the service itself are temporary.
 pub(crate) fn is_permanent<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
     match error {
         SdkError::ConstructionFailure(_) => true,
@@ -180,7 +182,7 @@ pub(crate) fn is_permanent<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResp
     }
 }
 
-/// Waits for a connection in the init phase, for at most one of the ten seconds that Lambda allows.
+/// Waits for a connection in the init phase, for at most one of the ten seconds that Lambda allows for that phase.
 pub(crate) async fn warmed_up(service: &'static str, connect: impl Future<Output = bool>) {
     if !matches!(
         tokio::time::timeout(Duration::from_secs(1), connect).await,
@@ -285,7 +287,7 @@ mod tests {
         assert!(!is_permanent(&timeout));
     }
 
-    /// Whether an SDK client that was built has used this HTTP client.
+    /// An HTTP client that records whether building an SDK client has used it.
     #[derive(Debug)]
     struct Unused(&'static AtomicBool);
 

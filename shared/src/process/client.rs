@@ -1,4 +1,4 @@
-//! HTTP requests to services other than AWS, with the HTTP client of the SDK.
+//! HTTP requests to services other than AWS, sent with the SDK's HTTP client.
 
 use aws_smithy_http_client::{
     Connector,
@@ -15,7 +15,7 @@ use http_body_util::{BodyExt, Limited};
 /// Sends a request over a new connection. Sets no time limit.
 ///
 /// # Errors
-/// When the service sends no response, or a body of more than `longest` bytes.
+/// When the service sends no response, or a body longer than `longest` bytes.
 pub async fn send(
     request: http::Request<Bytes>,
     longest: usize,

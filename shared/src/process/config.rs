@@ -11,13 +11,13 @@ const DAY: u64 = 86_400;
 #[error("the environment is incomplete or invalid: {}", .0.join("; "))]
 pub struct ConfigError(Vec<String>);
 
-/// Reads variables, and collects those that are missing or invalid.
+/// Reads variables and collects an error for each one that is missing or invalid.
 pub struct Environment<'a> {
     lookup: &'a dyn Fn(&str) -> Option<String>,
     problems: Vec<String>,
 }
 
-/// Reads settings with `read` from the process's environment.
+/// Calls `read` to read settings from the process's environment.
 ///
 /// # Errors
 /// Lists every variable that is missing or invalid.
@@ -25,7 +25,7 @@ pub fn read<T>(read: impl FnOnce(&mut Environment<'_>) -> T) -> Result<T, Config
     read_from(&|name| std::env::var(name).ok(), read)
 }
 
-/// Reads settings with `read` from the variables that `lookup` returns.
+/// Calls `read` to read settings from the variables that `lookup` returns.
 ///
 /// # Errors
 /// Lists every variable that is missing or invalid.
@@ -59,7 +59,7 @@ impl Environment<'_> {
         })
     }
 
-    /// A required variable, parsed into another type. `rule` says which values are valid.
+    /// A required variable, parsed into another type. `rule` states which values are valid.
     pub fn parsed<T: FromStr + Default>(
         &mut self,
         name: &str,
@@ -86,11 +86,11 @@ impl Environment<'_> {
     }
 }
 
-/// The KMS keys that sign and verify, and the issuer of their tokens.
+/// The KMS keys that sign and verify access keys, and the issuer and audience in those access keys.
 #[derive(Debug, Clone)]
 pub struct KeySettings {
     pub issuer: TokenIssuer,
-    /// KMS key ids, ARNs or aliases. The first key signs. All keys verify.
+    /// KMS key ids, ARNs or aliases. The first key signs tokens, and all keys verify them.
     pub signing_keys: Vec<String>,
 }
 
@@ -123,9 +123,9 @@ pub struct KeyLimits {
     pub longest: Duration,
     /// The lifetime of a key if the request does not specify an expiry.
     pub default: Duration,
-    /// The number of live keys that a user may have.
+    /// The maximum number of live keys that a user may have.
     pub per_user: usize,
-    /// The number of first sign-ins that the tenant may have per hour.
+    /// The maximum number of first sign-ins that a tenant may have per hour.
     pub first_sign_ins: u32,
 }
 
@@ -157,7 +157,7 @@ impl KeyLimits {
         settings
     }
 
-    /// The lifetimes that a request may ask for, in whole days. `None` if no whole number of days is within the limits.
+    /// The lifetimes that can be requested, in whole days. `None` if no whole number of days is within the limits.
     #[must_use]
     pub fn days(&self) -> Option<RangeInclusive<i64>> {
         let days = |seconds: u64| i64::try_from(seconds / DAY).unwrap_or(i64::MAX);
@@ -207,7 +207,7 @@ impl BootstrapAdmin {
     pub fn is(&self, user: &UserId, verified_email: Option<&str>) -> bool {
         match &self.person {
             Person::User(named) => named == user,
-            // Case is ignored only for ASCII letters, because some other letters turn into ASCII letters in lower case.
+            // Case is ignored only for ASCII letters, because some other letters become ASCII letters in lower case.
             Person::Email(named) => {
                 verified_email.is_some_and(|email| email.eq_ignore_ascii_case(named))
             }
@@ -286,14 +286,15 @@ pub fn audit_retention(environment: &mut Environment<'_>) -> Duration {
     days(environment, "AUDIT_RETENTION_DAYS")
 }
 
-/// Which notices there are about keys, and when.
+/// When to create notices about keys, and when to revoke unused keys.
 #[derive(Debug, Clone)]
 pub struct NoticeSettings {
-    /// How long before a key expires there is a notice. Notices at more than half of the lifetime of a key are left out.
+    /// How long before its expiry a key gets a notice. Periods longer than half of a key's lifetime are skipped for
+    /// that key.
     pub before_expiry: BTreeSet<Duration>,
-    /// After how long without a use a key is reported as unused. `None`: never.
+    /// How long a key must be unused before it is reported as unused. `None` means never.
     pub unused_after: Option<Duration>,
-    /// How long after that report the key is revoked if it is still unused. `None`: never.
+    /// How long after it was reported as unused a key is revoked, if it is still unused. `None` means never.
     pub revoke_unused_after: Option<Duration>,
 }
 
@@ -325,7 +326,7 @@ impl NoticeSettings {
     }
 }
 
-/// A number of days, or 0 for never.
+/// Reads a number of days, where 0 means never.
 fn days_or_never(environment: &mut Environment<'_>, name: &'static str) -> Option<Duration> {
     let rule = "a whole number of days, 0 to 3650";
     let days = environment.parsed(name, rule, |days: &u64| *days <= 3650);
@@ -359,7 +360,7 @@ pub fn node_quota(environment: &mut Environment<'_>) -> NodeQuota {
     }
 }
 
-/// Reads `MAX_STALENESS_SECONDS`: the limit on the age of the data that `validate` may use, whatever a request allows.
+/// Reads `MAX_STALENESS_SECONDS`: the maximum age of the data that `validate` may use, whatever a request allows.
 pub fn max_staleness(environment: &mut Environment<'_>) -> Duration {
     let rule = "a whole number of seconds, 0 to 300";
     let seconds = environment.parsed("MAX_STALENESS_SECONDS", rule, |seconds: &u64| {
