@@ -1,38 +1,38 @@
-//! All values of the log field `event.name`. Each value names one thing that can happen to one kind of entity.
+//! The values of the log field `event.name`. Each value names a kind of entity and what happened to it.
 //!
 //! Log queries filter by these names, because messages may change. `tests/contract` checks that the queries in
 //! `infra` use only names from this list, and that each name is logged somewhere.
 
 /// A key was created.
 pub const ACCESS_KEY_CREATED: &str = "access-key.created";
-/// A request was repeated with its `Idempotency-Key`, and replaced the unused secret.
+/// A request that repeats an earlier `Idempotency-Key` replaced the unused secret.
 pub const ACCESS_KEY_REISSUED: &str = "access-key.reissued";
-/// A key was rotated by a user, or by its holder.
+/// A key was rotated by a user or by its holder.
 pub const ACCESS_KEY_ROTATED: &str = "access-key.rotated";
-/// A secret was used after the overlap of the rotation that replaced it.
+/// A secret that a rotation had replaced was refused.
 pub const ACCESS_KEY_SUPERSEDED: &str = "access-key.superseded-refused";
-/// A key was revoked by a user, or by its holder.
+/// A key was revoked by a user, by its holder or by the system.
 pub const ACCESS_KEY_REVOKED: &str = "access-key.revoked";
-/// A key was refused by the authorizer.
+/// The authorizer refused a key.
 pub const ACCESS_KEY_REFUSED: &str = "access-key.refused";
 /// The name, the labels, the expiry or the cluster limit of a key was changed.
 pub const ACCESS_KEY_CHANGED: &str = "access-key.changed";
-/// TTL removed an expired key, and its history is in the table.
+/// TTL removed an expired key, and the key's history is now in the table.
 pub const ACCESS_KEY_ARCHIVED: &str = "access-key.archived";
 /// All keys that a user had were revoked with one write.
 pub const USER_KEYS_REVOKED: &str = "user.keys-revoked";
 /// A user was provisioned, changed or deleted.
 pub const USER_CHANGED: &str = "user.changed";
-/// A key onboarded a cluster or a node, possibly one that was onboarded before.
+/// A key onboarded a cluster or a node, possibly not for the first time.
 pub const CLUSTER_ONBOARDED: &str = "cluster.onboarded";
 pub const CLUSTER_DELETED: &str = "cluster.deleted";
 /// A join token that had already been redeemed was presented again.
 pub const JOIN_TOKEN_REPLAYED: &str = "join-token.replayed";
-/// An entry of the audit trail could not be written with its change, and waits in another item.
+/// An audit entry could not be written with its change and waits in another item.
 pub const AUDIT_ENTRY_PENDING: &str = "audit-entry.pending";
 /// A list left out an item that cannot be read.
 pub const ITEM_UNREADABLE: &str = "item.unreadable";
 /// Events of a tenant were sent again.
 pub const EVENTS_REPUBLISHED: &str = "events.republished";
-/// A repair has checked the items of a tenant.
+/// A repair checked a tenant's items.
 pub const TENANT_REPAIRED: &str = "tenant.repaired";

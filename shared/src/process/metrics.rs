@@ -1,6 +1,7 @@
 //! Metrics: log lines in CloudWatch's embedded metric format, which CloudWatch Logs turns into metrics.
 //!
-//! All names and values except the namespace are constants, so no tenant, user or key can become a dimension.
+//! Apart from the namespace, all names and dimension values are constants. A tenant, user or key can therefore never
+//! become a dimension.
 
 use std::{
     fmt::Write as _,
@@ -10,18 +11,18 @@ use std::{
 
 use super::clock;
 
-/// Each variant is a CloudWatch metric, and each field is one of its dimensions.
+/// Each variant is a CloudWatch metric, and its fields are the dimensions of that metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Metric {
-    /// `KeysCreated`: new keys. Keys that are issued again for the same `Idempotency-Key` are not counted.
+    /// `KeysCreated`: new keys. A key that is reissued for the same `Idempotency-Key` is not counted again.
     KeyCreated,
-    /// `Rotations` by `Kind`: `key` (a user rotates a key) or `holder` (the presented key rotates itself). Repetitions
-    /// are not counted.
+    /// `Rotations` by `Kind`: `key` (a user rotates a key) or `holder` (the presented key rotates itself). Repeated
+    /// requests are not counted.
     Rotated(&'static str),
     /// `SupersededUses`: refusals of secrets that rotations have replaced.
     SupersededUse,
     /// `Revocations` by `Kind`: `key` (one key), `user` (all keys of a user, counted once), `holder` (the presented
-    /// key), `matching` (one of the keys that matched) or `unused` (by the system).
+    /// key), `matching` (one of the keys that a request selected) or `unused` (an unused key, by the system).
     Revoked(&'static str),
     /// `Notices` by `Action`: `access-key.expiring`, `access-key.expired` or `access-key.unused`.
     Notice(&'static str),
@@ -36,17 +37,17 @@ pub enum Metric {
     JoinToken(&'static str),
     /// `KmsFailures`: requests to KMS that failed despite retries.
     KmsFailed,
-    /// `EventFailures`: stream records that could not be published. Each delivery of a record counts.
+    /// `EventFailures`: stream records that could not be published. Each failed delivery of a record counts.
     EventFailed,
-    /// `UnreadableItems`: damaged items that were left out of lists.
+    /// `UnreadableItems`: corrupt items that were left out of lists.
     UnreadableItem,
 }
 
-/// The namespace of the metrics. `METRICS_NAMESPACE` separates the stacks of an account.
+/// The namespace of the metrics. `METRICS_NAMESPACE` keeps the metrics of an account's stacks apart.
 static NAMESPACE: LazyLock<String> =
     LazyLock::new(|| std::env::var("METRICS_NAMESPACE").unwrap_or_else(|_| "access-keys".into()));
 
-/// Adds one to a metric by writing a line to standard output, regardless of the log level.
+/// Increments a metric by writing a line to standard output, regardless of the log level.
 pub fn count(metric: Metric) {
     let line = line(metric, &NAMESPACE, clock::now().as_millis());
     // As with a log line, a failure to write a metric does not fail the request.

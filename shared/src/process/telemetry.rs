@@ -10,13 +10,14 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
-/// Writes events to standard output, at the level in `LOG_LEVEL` or, by default, `info`.
+/// Sets up logging to standard output at the level in `LOG_LEVEL` (default: `info`).
 pub fn init() {
     let level = std::env::var("LOG_LEVEL")
         .ok()
         .and_then(|level| level.parse().ok());
     let level = level.unwrap_or(LevelFilter::INFO);
-    // The level applies only to our own events. All others stay at `warn`, because the SDK logs requests below `warn`.
+    // The level applies only to our own events. All others stay at `warn`, because the SDK logs its requests at lower
+    // levels.
     let ours = ["access_keys", "authorize", "rotate_secret"].map(|target| (target, level));
     let filter = Targets::new()
         .with_default(LevelFilter::WARN)
@@ -36,8 +37,8 @@ pub fn init() {
         .init();
 }
 
-/// An error and its sources in one line: `KMS Sign: dispatch failure: ...`. Use this text only in the log. Skips a
-/// source that repeats the error above it, as some SDK errors do.
+/// Formats an error and its sources as one line, such as `KMS Sign: dispatch failure: ...`, for use in the log only.
+/// Skips a source that repeats the error above it, as some SDK errors do.
 #[must_use]
 pub fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();

@@ -1,5 +1,5 @@
-//! Archives a key that TTL has removed: writes its record to the history, and releases its slots. The clusters of the
-//! key stay, but the key no longer holds them.
+//! Archives a key that TTL has removed: writes the key's record to the history and releases its slots. The key's
+//! clusters remain, but the key no longer holds them.
 //!
 //! `token` and `policy` refuse an expired key even before TTL removes it. See "What happens at expiry" in
 //! ARCHITECTURE.md for the whole sequence.
@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Handles one record of the table's stream. Idempotent and order-independent: writes the history only if the table has
-/// no item for the key, and only if the history period has not ended.
+/// no item for the key and the history period has not ended.
 pub async fn archive_expired_key(
     store: &Store,
     record: StreamRecord,

@@ -13,7 +13,7 @@ use crate::{
     store::{Position, Store},
 };
 
-/// How much the clocks of two processes may differ.
+/// The maximum difference between the clocks of two processes.
 const CLOCK_SKEW: Duration = Duration::from_secs(60);
 
 /// Selects entries. An entry must match all fields that are set.
@@ -39,9 +39,9 @@ impl AuditFilter {
     }
 }
 
-/// A page of the tenant's audit trail. All entries that are older than a minute are in the audit trail, except those
-/// that could not be written with their change and are written later. The entries of one target come from an index,
-/// which may lag slightly behind the table.
+/// A page of the tenant's audit trail. The trail is complete up to a minute ago, apart from entries that could not be
+/// written with their change and are added later. If the filter selects a target, the entries come from an index, which
+/// may lag slightly behind the table.
 pub async fn list_audit_trail(
     actor: &Actor,
     store: &Store,
@@ -52,10 +52,10 @@ pub async fn list_audit_trail(
     let me = users::resolve(actor, store, now).await?;
     policy::may_read_audit_trail(&me)?;
     let tenant = me.tenant_id();
-    // TTL may not have removed older entries yet.
+    // TTL may not yet have removed entries that are older than this.
     let kept = store.oldest_entry(now);
     let from = filter.from.map_or(kept, |from| from.max(kept));
-    // Otherwise, a time or a forged cursor in the far future would make the list look at every month until then.
+    // Without this limit, a time or a forged cursor in the far future would make the call query every month until then.
     let latest = now + CLOCK_SKEW;
     let newest = Position::before(filter.to.map_or(latest, |to| to.min(latest)));
     let mut gather = Gather::new(page);

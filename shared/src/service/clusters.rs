@@ -17,12 +17,12 @@ use crate::{
     store::{Attempts, Deletion, Position, Store},
 };
 
-/// A deletion that has not ended after this time counts as interrupted, and the next call finishes it.
+/// A deletion that takes longer than this counts as interrupted, and the next call finishes it.
 pub(super) const DELETION_PATIENCE: Duration = Duration::from_secs(30);
 
-/// The maximum number of nodes that are read, and counted, for one response.
+/// The maximum number of nodes to read and count for one response.
 const NODES_READ: usize = NodeQuota::LISTED as usize;
-/// The maximum number of clusters whose nodes are read for one response. Each cluster costs a request.
+/// The maximum number of clusters whose nodes are read for one response. Each of these clusters costs a request.
 pub const MOST_CLUSTERS_READ: usize = 100;
 
 /// The caller of a use case for clusters: a key or a person.
@@ -35,7 +35,7 @@ pub struct Viewer {
 }
 
 impl Viewer {
-    /// A key, with the permissions that it has now.
+    /// A key with its current permissions.
     #[must_use]
     pub fn key(grant: Grant, origin: Origin) -> Self {
         Self {
@@ -97,7 +97,7 @@ pub async fn list_clusters(
     }
 }
 
-/// Passes all clusters of the tenant to `take`, sorted by name and page by page. Stops at the first error.
+/// Passes all clusters of the tenant to `take`, page by page and sorted by name. Stops at the first error.
 pub async fn all_clusters(
     viewer: &Viewer,
     store: &Store,
@@ -117,7 +117,7 @@ pub async fn all_clusters(
     }
 }
 
-/// A cluster and at most 10,000 of its nodes.
+/// A cluster and up to 10,000 of its nodes.
 pub async fn get_cluster(
     viewer: &Viewer,
     store: &Store,
@@ -132,10 +132,10 @@ pub async fn get_cluster(
     Ok((cluster, nodes))
 }
 
-/// The nodes of some clusters, or of all clusters of the tenant, at most 10,000 in total.
+/// The nodes of the given clusters or, if `None`, of all clusters of the tenant. Returns up to 10,000 nodes in total.
 ///
 /// # Errors
-/// When the nodes of all clusters are requested, and the tenant has more than [`MOST_CLUSTERS_READ`] clusters.
+/// When the nodes of all clusters are requested and the tenant has more than [`MOST_CLUSTERS_READ`] clusters.
 pub async fn list_nodes(
     viewer: &Viewer,
     store: &Store,
@@ -190,7 +190,7 @@ async fn nodes_of(
     Ok(nodes)
 }
 
-/// Deletes a cluster, and frees the slot of each key that holds it. If the call stops halfway, the cluster is still
+/// Deletes a cluster and frees the slot of each key that holds it. If the call stops halfway, the cluster is still
 /// listed with its remaining holders, and repeating the call continues the deletion.
 pub async fn delete_cluster(
     viewer: &Viewer,
@@ -204,9 +204,9 @@ pub async fn delete_cluster(
     delete(store, cluster.ok_or(Error::NotFound)?, by, now).await
 }
 
-/// Deletes a cluster, in several steps if many keys hold it. A cluster that keeps changing is marked as being deleted,
-/// so that no key can join it until it is gone. If someone else began the deletion earlier, the audit trail names them
-/// and not `by`.
+/// Deletes a cluster, in several steps if many keys hold it. If the first step does not complete the deletion, the
+/// cluster is marked as being deleted, and no key can onboard it until it is gone. If someone else began the deletion
+/// earlier, the audit trail names them instead of `by`.
 pub(super) async fn delete(
     store: &Store,
     cluster: Cluster,
@@ -217,7 +217,8 @@ pub(super) async fn delete(
     let mut found = Some(cluster.clone());
     let mut attempts = Attempts::new();
     while attempts.next().await {
-        // If someone else has already deleted the cluster, a new cluster with the same name must not be deleted.
+        // If someone else has already deleted the cluster, there may be a new cluster with the same name, which must
+        // stay.
         let Some(cluster) = found.filter(|found| found.number == number) else {
             return Ok(());
         };

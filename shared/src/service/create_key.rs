@@ -33,12 +33,12 @@ pub struct KeyRequest {
     /// Whether the holder of the key may rotate it.
     pub self_rotate: bool,
     pub expiry: Expiry,
-    /// The largest number of live keys of the owner.
+    /// The maximum number of live keys that the owner may have.
     pub quota: usize,
-    /// The number of first sign-ins that the tenant may have per hour.
+    /// The maximum number of first sign-ins per hour in the tenant.
     pub first_sign_ins: u32,
-    /// The error for an expiry that is too early for a new key. A repeated request ignores it, because the expiry was
-    /// valid when the request was first sent.
+    /// The error to return if the expiry is too early for a new key. Repeated requests ignore it, because the expiry
+    /// was valid when the request was first sent.
     pub too_early: Option<FieldError>,
 }
 
@@ -58,7 +58,7 @@ impl Expiry {
         }
     }
 
-    /// A text that identifies this expiry in a fingerprint.
+    /// The text that represents this expiry in a fingerprint.
     pub(super) fn fingerprint(self) -> String {
         match self {
             Self::In(duration) => format!("In({})", duration.as_secs()),
@@ -67,16 +67,17 @@ impl Expiry {
     }
 }
 
-/// Creates a key for a user. If a request is repeated with the same `Idempotency-Key` within 24 hours, the same key
-/// gets a new secret, because the response with the earlier secret may have been lost. The earlier secret becomes
-/// invalid. If a key was used, its secret was delivered, so the key is never issued again.
+/// Creates a key for a user. Repeating a request with the same `Idempotency-Key` within 24 hours issues a new secret
+/// for the same key, because the response with the earlier secret may have been lost. The earlier secret becomes
+/// invalid. A key that has been used is never reissued, because its secret must have been delivered.
 ///
-/// The signed claims come from this request and never from the table, which can only make the expiry earlier. No write
-/// to the table can extend what a repeated request signs.
+/// The signed claims come from the request and never from the table, which can only make the expiry earlier. Therefore,
+/// no write to the table can extend the claims that a repeated request signs.
 ///
 /// # Errors
 /// When the expiry is too early, the owner is deactivated, or the `Idempotency-Key` cannot be used for this request. If
-/// KMS or the table fails, either no key exists, or repeating the request with the same `Idempotency-Key` finds it.
+/// KMS or the table fails, either no key was created, or repeating the request with the same `Idempotency-Key` finds
+/// the key.
 pub async fn create_key(
     actor: &Actor,
     service: &KeyService,
@@ -85,7 +86,8 @@ pub async fn create_key(
     idempotency_key: Option<&str>,
     now: Timestamp,
 ) -> Result<(KeySnapshot, AccessKey), Error> {
-    // If a refresh is due, KMS is asked during the read of the table, and the signature can use the same connection.
+    // If a refresh of the public keys is due, it runs while the table is read, and signing can reuse its connection to
+    // KMS.
     service.refresh_if_due(now);
     let store = &service.store;
     let idempotency = idempotency_key.map(|key| request.idempotency(actor, key));
@@ -144,7 +146,7 @@ struct Parties<'a> {
 }
 
 impl Parties<'_> {
-    /// The entry of the audit trail. It contains the name, the labels, and what was signed.
+    /// The audit entry, with the name, the labels and the signed claims.
     fn entry(&self, action: Action, signed: &KeyRecord, now: Timestamp) -> AuditEntry {
         let (tenant, owner) = (&self.owner.tenant_id, &self.owner.user_id);
         let about = (action, Target::key(signed.key_id, owner));
@@ -162,8 +164,8 @@ impl Parties<'_> {
     }
 }
 
-/// Signs and writes a new key. Returns `None` if a concurrent request has changed the caller or the owner. The policy
-/// must then decide again.
+/// Signs and writes a new key. Returns `None` if a concurrent request has changed the caller or the owner, in which
+/// case the policy must decide again.
 async fn issue(
     service: &KeyService,
     request: &KeyRequest,
@@ -204,8 +206,8 @@ async fn issue(
     }
 }
 
-/// Issues a new secret for the key that an earlier request with the same `Idempotency-Key` created. Signs what this
-/// request says, except that the key must not expire later than before. Returns `None` in the same case as [`issue`].
+/// Issues a new secret for the key that an earlier request with the same `Idempotency-Key` created. Signs the claims of
+/// this request, but never a later expiry than before. Returns `None` in the same case as [`issue`].
 async fn reissue(
     service: &KeyService,
     request: &KeyRequest,
@@ -230,11 +232,11 @@ async fn reissue(
     let wanted = request.record(me, owner, now)?;
     let signed = KeyRecord {
         key_id: found.key_id,
-        // These fields are not signed, and may have changed since the key was created.
+        // These fields are not signed and may have changed since the key was created.
         name: found.name.clone(),
         labels: found.labels.clone(),
         expires_at: wanted.expires_at.min(found.expires_at),
-        // The signed lifetime is the requested one, because a rotation by the holder repeats it.
+        // Moved back so that the signed lifetime equals the requested one, which a rotation by the holder repeats.
         created_at: wanted.created_at - shortened(wanted.expires_at, found.expires_at),
         ..wanted
     };
@@ -269,7 +271,7 @@ pub(super) const REUSED: Error = Error::Conflict(
     "this Idempotency-Key was used for a different request: use a new one",
 );
 
-/// By how much `limit` makes an expiry earlier.
+/// How much earlier than `expires_at` the `limit` is, or zero if it is not earlier.
 pub(super) fn shortened(expires_at: Timestamp, limit: Timestamp) -> Duration {
     expires_at.since(limit).unwrap_or_default()
 }
@@ -279,7 +281,7 @@ pub(super) const IN_PROGRESS: Error = Error::Conflict(
     "another request with this Idempotency-Key is in progress: retry later, and the key gets a new secret",
 );
 
-/// Signs a key, and puts its hash into its record.
+/// Signs a key and puts the hash of the signed key into the record.
 pub(super) async fn sign(
     service: &KeyService,
     record: KeyRecord,
@@ -292,7 +294,7 @@ pub(super) async fn sign(
 
 impl KeyRequest {
     fn record(&self, me: &Caller, owner: &User, now: Timestamp) -> Result<KeyRecord, Error> {
-        // Times are in whole seconds. Ids contain the millisecond, so that they sort more precisely.
+        // Times are whole seconds. Ids contain the millisecond so that they sort more precisely.
         let created_at = now.to_second();
         Ok(KeyRecord {
             tenant_id: owner.tenant_id.clone(),
@@ -337,7 +339,7 @@ impl KeyRequest {
     }
 }
 
-/// Identifies the `Idempotency-Key` of a person or an operator.
+/// Identifies an `Idempotency-Key` together with the person or operator who sent it.
 pub(super) fn idempotency_id(actor: &Actor, idempotency_key: &str) -> String {
     match &actor.identity {
         Identity::Person(person) => hash(&[person.user_id.as_str(), idempotency_key]),
@@ -345,7 +347,7 @@ pub(super) fn idempotency_id(actor: &Actor, idempotency_key: &str) -> String {
     }
 }
 
-/// Hashes each part with its length, so that different lists of parts never produce the same input to the hash.
+/// Hashes each part together with its length, so that no two lists of parts produce the same input to the hash.
 pub(super) fn hash(parts: &[&str]) -> String {
     let mut context = digest::Context::new(&digest::SHA256);
     for part in parts {

@@ -10,12 +10,12 @@ use crate::{
     token::KmsError,
 };
 
-/// A field of a request that is invalid.
+/// An invalid field of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FieldError {
-    /// The name of the field, parameter or header, or `body` or `query`.
+    /// The name of the field, parameter or header, or else `body` or `query`.
     pub field: &'static str,
-    /// States the rule, and never repeats the value.
+    /// States the rule that was broken. Never repeats the value.
     pub detail: String,
 }
 
@@ -31,25 +31,25 @@ impl FieldError {
 
 /// Why a request failed.
 ///
-/// There is no `Display`, because clients and logs must not get the same text.
+/// Does not implement `Display`, because clients and logs must not get the same text.
 #[derive(Debug)]
 pub enum Error {
-    /// All fields that break a rule.
+    /// All invalid fields.
     Invalid(Vec<FieldError>),
-    /// The calling access key is refused.
+    /// The access key that made the request was refused.
     KeyRefused(RefusalCode),
     /// The access key to revoke is invalid or has expired.
     NotAKey,
     Forbidden(&'static str),
     /// The resource does not exist, or the caller may not see it.
     NotFound,
-    /// The request conflicts with the current state. Contains a stable code, and a message that says what to do.
+    /// The request conflicts with the current state. Contains a stable code and a message that says what to do.
     Conflict(&'static str, &'static str),
     /// The key that was created with this `Idempotency-Key` cannot be issued again.
     IdempotencyKeyCompleted(KeyId),
-    /// The tenant has reached its limit on first sign-ins for this hour.
+    /// The tenant has reached its limit of first sign-ins for this hour.
     TooManyFirstSignIns,
-    /// Another request is changing the same resource, and ends soon.
+    /// Another request is changing the same resource and will finish soon.
     TryAgain,
     Store(StoreError),
     Kms(KmsError),
@@ -74,7 +74,7 @@ impl Error {
         }
     }
 
-    /// An error for a single field that is invalid.
+    /// An error for a single invalid field.
     #[must_use]
     pub fn field(field: &'static str, detail: impl ToString) -> Self {
         Self::Invalid(vec![FieldError::new(field, detail)])

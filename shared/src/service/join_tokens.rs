@@ -38,8 +38,8 @@ impl From<JoinRefusal> for Error {
     }
 }
 
-/// Redeems a join token. A token can be redeemed once, before it expires, for its own tenant and cluster, and only
-/// while its key may onboard.
+/// Redeems a join token. A token can be redeemed only once, before it expires, for its own tenant and cluster, and
+/// while its key is still allowed to onboard.
 ///
 /// # Errors
 /// When the token is not valid. Callers cannot tell unknown tokens from those of other tenants or clusters.

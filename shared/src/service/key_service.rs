@@ -43,19 +43,19 @@ impl KeyService {
         tokio::join!(self.kms.warm_up(), self.store.warm_up());
     }
 
-    /// Starts a refresh of the public keys if one is due. This function is for requests that verify no signature, or
-    /// need KMS later.
+    /// Starts a refresh of the public keys if one is due. Meant for requests that verify no signature or that need KMS
+    /// only later.
     pub(crate) fn refresh_if_due(&self, now: Timestamp) {
         self.kms.refresh_if_due(now);
     }
 
-    /// Verifies a key's signature, issuer, audience and expiry, without I/O once the public keys are cached. If no
-    /// known public key belongs to the access key, waits until the process has asked about all KMS keys and any running
-    /// refresh has ended, because a new KMS key may have signed the access key.
+    /// Verifies the signature, issuer, audience and expiry of an access key. Does no I/O once the public keys are
+    /// cached. If no known public key belongs to the access key, a new KMS key may have signed it. In that case, waits
+    /// until the process has queried KMS for all keys and any running refresh has ended.
     ///
     /// # Errors
-    /// When no public key is available, or no known public key belongs to the access key and KMS could not be asked
-    /// about all public keys.
+    /// When no public key is available, or when no known public key belongs to the access key and KMS could not be
+    /// queried for all keys.
     pub async fn verify(
         &self,
         key: &AccessKey,
@@ -90,13 +90,13 @@ impl PublishedKeys {
         self.0.warm_up().await;
     }
 
-    /// The public keys, and whether they are complete. Do not let clients cache an incomplete set.
+    /// The public keys, and whether the set is complete. Do not let clients cache an incomplete set.
     ///
     /// If an outage on our side removed a public key from the set, verifiers would refuse genuine access keys. A
-    /// process therefore publishes every key that it has read until KMS says that the key is disabled or deleted, or
-    /// that its alias stands for another key. If KMS cannot be asked about a key that the process has never read, the
-    /// set is incomplete. The other keys are published nevertheless, so that one unreadable key cannot make all of them
-    /// unavailable.
+    /// process therefore keeps publishing every key that it has read until KMS reports that the key is disabled or
+    /// deleted, or that its alias points to another key. If KMS cannot be queried for a key that the process has never
+    /// read, the set is incomplete. The other keys are still published, so that one unreadable key cannot make all of
+    /// them unavailable.
     ///
     /// # Errors
     /// When no key can be read.

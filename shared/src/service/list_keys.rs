@@ -16,14 +16,14 @@ use crate::{
     store::{Position, Store},
 };
 
-/// A part of an id with fewer characters finds nothing, because all ids begin with the same ones.
+/// The minimum length of a partial id. Shorter ones find nothing, because all ids begin with the same characters.
 const SHORTEST_PART_OF_ID: usize = 4;
 
 /// A search for keys by their names and ids.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeySearch {
     words: BTreeSet<String>,
-    /// A complete id, its beginning or its end.
+    /// A complete id, or the beginning or end of one.
     id: String,
 }
 
@@ -53,12 +53,12 @@ pub struct KeyFilter {
     pub created_by: Option<Principal>,
     pub label: Option<Name>,
     pub expires_before: Option<Timestamp>,
-    /// For how long the key has not been used. A key that was not used since it was created or rotated counts from
-    /// then.
+    /// How long the key must have been unused. If it has not been used since its creation or rotation, the period
+    /// starts at that time.
     pub unused_for: Option<Duration>,
 }
 
-/// The time of a list, and how long expired keys stay in it.
+/// The time at which keys are listed, and how long expired keys stay in the list.
 #[derive(Debug, Clone, Copy)]
 pub struct Horizon {
     pub history: Duration,
@@ -70,13 +70,13 @@ impl KeyFilter {
         *self != Self::default()
     }
 
-    /// The only key that can match, if the search is for a complete id.
+    /// The only key that can match if the search is for a complete id.
     #[must_use]
     pub fn key_id(&self) -> Option<KeyId> {
         self.search.as_ref()?.id.parse().ok()
     }
 
-    /// Whether there is a search without a word, which finds nothing.
+    /// Whether the search contains no word. Such a search finds nothing.
     fn finds_nothing(&self) -> bool {
         let search = self.search.as_ref();
         search.is_some_and(|search| search.words.is_empty())
@@ -118,9 +118,9 @@ impl KeyFilter {
     }
 }
 
-/// A page of a user's keys, from strongly consistent reads. Callers read their own keys while the policy decides. Other
-/// users' keys are read only after the policy has allowed it, so that a refused call does not read them, and its
-/// duration does not depend on them.
+/// A page of a user's keys, from strongly consistent reads. A caller's own keys are read in parallel with the data for
+/// the policy. Another user's keys are read only after the policy has allowed the call, so that a refused call does not
+/// read them and its duration does not depend on them.
 pub async fn list_user_keys(
     actor: &Actor,
     store: &Store,

@@ -1,4 +1,4 @@
-//! The use cases, one file for each subject. They do not depend on HTTP.
+//! The use cases, one file per subject. They do not depend on HTTP.
 //!
 //! A use case that a person calls takes the person's `&Actor` as its first argument. It loads what it needs, asks
 //! [`crate::policy`] whether the actor may proceed, and then writes. Use cases for clusters take a [`Viewer`] instead,

@@ -1,9 +1,9 @@
-//! Notices about keys: a key expires soon, has expired, or is not used any more. They are entries of the audit trail,
-//! which become events. Keys that stay unused can be revoked.
+//! Notices that a key expires soon, has expired or is no longer used. Each notice is an entry of the audit trail, which
+//! becomes an event. Keys that stay unused can be revoked.
 //!
-//! Each key has a time at which this module looks at it next (`due_at`). A new key is due immediately. Each look writes
-//! the notices that are due and the time of the next look, in one transaction, so that two runs never write the same
-//! notice twice.
+//! Each key has a time at which this module checks it next (`due_at`). A new key is due immediately. Each check writes
+//! the notices that are due and the time of the next check in one transaction, so that two runs never write the same
+//! notice.
 
 use std::time::Duration;
 
@@ -24,22 +24,23 @@ use crate::{
     store::{DueKey, Store, StoreError},
 };
 
-/// The maximum time between the moment at which a notice becomes due and the scheduled time of the run that writes it.
-/// Later notices are left out. The template ensures that a run ends within an hour of its scheduled time, because the
-/// documentation of `GET /v1/audit` says that the audit trail is complete after 25 hours.
+/// How late a notice may be: the maximum time between the moment when the notice becomes due and the scheduled time of
+/// the run that writes it. Notices that would be later are left out. The documentation of `GET /v1/audit` says that the
+/// audit trail is complete after 25 hours. The template therefore ensures that a run ends within an hour of its
+/// scheduled time.
 const PATIENCE: Duration = Duration::from_secs(86_400);
-/// The maximum time between two looks at a key. Changed settings therefore apply to each key within this time.
+/// The maximum time between two checks of a key. Changed settings therefore apply to every key within this time.
 const LONGEST_WAIT: Duration = Duration::from_secs(7 * 86_400);
 /// How many days a run looks back for keys that earlier runs have missed.
 const DAYS: u32 = 8;
 
-/// Whether no run will ever look at a key that must still be looked at.
+/// Whether a live key has dropped out of the schedule, so that no run will ever check it.
 pub(super) fn is_lost(key: &KeyRecord, now: Timestamp) -> bool {
     key.due_at.is_none_or(|at| at + LONGEST_WAIT < now)
 }
 
-/// The time at which a key becomes due if its notices must be planned again. The next run then also writes the notices
-/// of the last 24 hours.
+/// The `due_at` of a key whose notices must be planned again. It lies 24 hours in the past, so that the next run also
+/// writes the notices of the last 24 hours.
 pub(super) fn due_again(now: Timestamp) -> Timestamp {
     now - PATIENCE
 }
@@ -50,9 +51,9 @@ pub struct NoticeReport {
     pub keys_checked: usize,
     pub notices: usize,
     pub revoked: usize,
-    /// Damaged keys, and due keys that no longer exist.
+    /// Corrupt keys, and due keys that no longer exist.
     pub unreadable: usize,
-    /// Keys, and parts of the index, that a failed request to the table has left for the next run.
+    /// Keys and parts of the index that are left for the next run, because a request to the table failed.
     pub failed: usize,
 }
 
@@ -66,8 +67,8 @@ impl NoticeReport {
     }
 }
 
-/// Looks at all keys that are due at `now`, the scheduled time of the run. A failure affects only one key, or one part
-/// of the index, and does not stop the others. Runs may repeat, overlap or be missed for up to a day.
+/// Checks all keys that are due at `now`, the scheduled time of the run. A failure affects only one key or one part of
+/// the index, and the run continues with the others. Runs may repeat or overlap, and may be missed for up to a day.
 pub async fn write_notices(
     store: &Store,
     settings: &NoticeSettings,
@@ -135,7 +136,7 @@ impl Run {
         Ok(())
     }
 
-    /// Looks at a key. A failure is logged.
+    /// Checks a key. Logs a failure instead of returning it.
     async fn key(&self, key: KeyRecord, owner: Option<&User>, report: &mut NoticeReport) {
         report.keys_checked += 1;
         let plan = plan(&key, owner, &self.settings, self.now);
@@ -180,11 +181,13 @@ impl Run {
         Ok(())
     }
 
-    /// Revokes a key that is still unused. The next run finds that it is revoked, or was used.
+    /// Revokes a key that is still unused. The key stays due, and the next run finds that it was either revoked or
+    /// used.
     async fn revoke(&self, key: &KeyRecord, report: &mut NoticeReport) -> Result<(), StoreError> {
         let idle = self.now.since(key.idle_since()).unwrap_or_default();
         let reason = Some(format!("not used for {} days", idle.as_secs() / 86_400));
-        // A revocation has the real time, because the run may be late and the key was valid until now.
+        // A revocation is recorded at the actual time, not the scheduled one, because the run may be late and the key
+        // was valid until now.
         let now = clock::now();
         let revocation = Revocation::new(now, Principal::system(), reason);
         let about = (
@@ -214,7 +217,7 @@ impl Run {
     }
 }
 
-/// Whether the key is still due at the time that the index says, which may lag behind the table.
+/// Whether the key is still due at the time in the index, which may lag behind the table.
 fn is_listed(key: &KeyRecord, due: &[DueKey]) -> bool {
     due.iter().any(|entry| {
         let (tenant, user) = (&entry.tenant_id, &entry.user_id);
@@ -240,13 +243,13 @@ fn notice(key: &KeyRecord, action: Action, at: Timestamp) -> AuditEntry {
 /// What to do about a key now.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Plan {
-    /// The notices that are due, with the times at which they became due.
+    /// The notices that are due, and when each of them became due.
     notices: Vec<(Action, Timestamp)>,
     /// When the key was reported as unused. Absent if the report no longer counts.
     reported_at: Option<Timestamp>,
-    /// Whether to revoke the key. Then there are no notices.
+    /// Whether to revoke the key. If so, there are no notices.
     revoke: bool,
-    /// When to look at the key next.
+    /// When to check the key next.
     next: Option<Timestamp>,
 }
 
@@ -257,9 +260,10 @@ fn plan(key: &KeyRecord, owner: Option<&User>, settings: &NoticeSettings, now: T
     let is_over = now >= key.expires_at;
     let is_due = |at: Timestamp| at <= now && now <= at + PATIENCE;
     let mut times = expiry_notices(key, settings);
-    // The previous look has handled everything before `due_at`, the time that it set for this look.
+    // The previous check handled everything before `due_at`, which is the time that it set for this check.
     times.retain(|(_, at)| key.due_at.is_none_or(|due| *at >= due));
-    // Keys of an inactive owner cannot be used. After a reactivation, the key is reported again before it is revoked.
+    // The keys of an inactive owner cannot be used, so they do not count as unused. After the owner is reactivated, a
+    // key is reported again before it is revoked.
     let is_usable = owner.is_some_and(User::is_active);
     let unused_after = settings.unused_after.filter(|_| is_usable);
     let unused_at = unused_after.map(|after| key.idle_since() + after);
@@ -269,7 +273,7 @@ fn plan(key: &KeyRecord, owner: Option<&User>, settings: &NoticeSettings, now: T
     if reported_at.is_none()
         && let Some(at) = unused_at
     {
-        // If the settings are new, the time may be long past.
+        // If the settings are new, this time may be long past.
         let at = if at + PATIENCE < now { now } else { at };
         times.push((Action::AccessKeyUnused, at));
         reported_at = Some(now).filter(|_| is_due(at));
@@ -459,7 +463,7 @@ mod tests {
             ..key.clone()
         };
         assert_eq!(plan(&rotated, 12).next, Some(at(18 * DAY)));
-        // The setting is new, or no run took place for a long time.
+        // The setting is new, or there was no run for a long time.
         assert_eq!(days(&plan(&key, 40)), unused(40));
     }
 

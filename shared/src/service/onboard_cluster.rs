@@ -1,10 +1,11 @@
-//! Onboarding: a key registers a cluster or a node, within its limit, and gets a join token that works once.
+//! Onboarding: a key registers a cluster or a node within its limit and gets a join token that works only once.
 //!
 //! 1. Read an [`OnboardingState`]: the key, its owner, the cluster, and whether the key holds a slot for the cluster.
 //! 2. Call [`decide`], which does no I/O.
 //! 3. Write an [`Onboarding`] in one transaction. The transaction takes a new slot only if the key, its owner and the
 //!    cluster still allow it.
-//! 4. If the node is new, the transaction fails. Count the node against the quota of the cluster, and write again.
+//! 4. If the transaction fails because the node is new, count the node against the quota of the cluster and write
+//!    again.
 //!
 //! If a concurrent request has changed the same items, start again at step 1.
 
@@ -31,10 +32,9 @@ use crate::{
     token::VerifiedKey,
 };
 
-/// A limit for queries that is above the number of slots that a key can hold.
+/// A query limit that is higher than the number of slots that a key can hold.
 const MOST_SLOTS: i32 = 200;
-/// The maximum number of keys that can hold a slot for the same cluster. This maximum limits the size of the cluster's
-/// item.
+/// The maximum number of keys that can hold a slot for the same cluster. This bounds the size of the cluster's item.
 const MOST_HOLDERS: usize = 400;
 
 /// What a successful onboarding returns.
@@ -42,7 +42,7 @@ pub struct Joined {
     pub token: JoinToken,
     /// The first second in which the presented key is no longer valid.
     pub key_expires_at: Timestamp,
-    /// Whether a rotation has replaced the presented key, which is then valid only until the overlap ends.
+    /// Whether a rotation has replaced the presented key. If so, it is valid only until the overlap ends.
     pub is_superseded: bool,
 }
 
@@ -163,7 +163,7 @@ async fn finish_deletion(
     })
 }
 
-/// The entry of the audit trail, if the key takes a slot. A repeated onboarding changes only times.
+/// The audit entry, or `None` if the key takes no new slot. A repeated onboarding only updates timestamps.
 fn entry(onboarding: &Onboarding, origin: &Origin) -> Option<AuditEntry> {
     let Onboarding { key, cluster, .. } = onboarding;
     let about = (Action::ClusterOnboarded, Target::cluster(&cluster.name));
@@ -192,7 +192,7 @@ fn log(onboarding: &Onboarding) {
     metrics::count(Metric::Onboarding(code));
 }
 
-/// The cluster for a node that gave no cluster name: the only cluster that its key has onboarded.
+/// The cluster of a node that did not name one: the only cluster that its key has onboarded.
 async fn only_cluster(
     store: &Store,
     key: &VerifiedKey,
@@ -217,7 +217,7 @@ async fn only_cluster(
     }
 }
 
-/// The input of [`decide`] besides the state.
+/// The input of [`decide`] apart from the state.
 struct Request<'a> {
     key: &'a VerifiedKey,
     cluster: ClusterName,
@@ -235,12 +235,12 @@ struct Request<'a> {
 
 #[derive(Debug)]
 enum Decision {
-    /// The parts of the state contradict each other: another call is changing them.
+    /// The parts of the state contradict each other, because another call is changing them.
     ReadAgain,
     /// A deletion of the cluster stopped halfway.
     FinishDeletion(Box<Cluster>),
-    /// The counter of the key is damaged: the key actually holds `held` slots. The counter must be corrected before the
-    /// key takes another slot, because only a correct counter limits concurrent calls.
+    /// The slot counter of the key is wrong: the key actually holds `held` slots. The counter must be corrected before
+    /// the key takes another slot, because only a correct counter limits concurrent calls.
     CorrectCount {
         key: Box<KeyRecord>,
         held: u32,
@@ -286,11 +286,11 @@ impl From<Refusal> for Error {
     }
 }
 
-/// Decides on an onboarding. `slots` are the clusters for which the key holds slots, read after the state. These slots
-/// are needed only if the key holds no slot for this cluster.
+/// Decides how to handle an onboarding. `slots` lists the clusters for which the key holds slots, and is read after the
+/// state. The list is needed only if the key holds no slot for this cluster.
 ///
-/// The counter of the key, its slots and the holders of the cluster always change together. If they differ, another
-/// call is changing them or, if the difference lasts, one of them is damaged. If one is damaged, the slots are taken as
+/// The key's counter, the key's slots and the cluster's holders always change together. If they contradict each other,
+/// another call is changing them. If the contradiction lasts, one of them is corrupt, and the slots are assumed to be
 /// correct.
 fn decide(
     state: OnboardingState,
@@ -354,7 +354,7 @@ fn decide(
     }))
 }
 
-/// How a key that holds `held` slots takes another one.
+/// Decides how a key that holds `held` slots takes another one.
 fn new_slot(
     held: usize,
     key: &KeyRecord,
@@ -649,8 +649,8 @@ mod tests {
         case().held_by(keys(MOST_HOLDERS - 1)).onboarding();
     }
 
-    /// Inconsistent states, which no call leaves behind. If such a state lasts, `Ok` contains the slot that heals it,
-    /// and `Err` the number of slots to which the counter must first be corrected.
+    /// Inconsistent states, which no call leaves behind. If such a state lasts, `Ok` contains the slot that resolves
+    /// it, and `Err` contains the number to which the counter must first be corrected.
     fn inconsistencies() -> [(Case, Result<Slot, u32>); 5] {
         let unknown_holder = Slot::Held {
             record_use: true,

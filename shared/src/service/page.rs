@@ -1,4 +1,4 @@
-//! Assembles the requested page of a list from pages of the table.
+//! Assembles the requested page of a list from pages that are read from the table.
 
 use crate::store::{Page, Position};
 
@@ -13,7 +13,7 @@ pub struct PageRequest {
 #[derive(Debug)]
 pub struct Listing<T> {
     pub items: Vec<T>,
-    /// How many items were examined, whether or not a filter left them out.
+    /// How many items were examined, including those that a filter left out.
     pub examined: usize,
     /// How many items were left out because they cannot be read.
     pub skipped: usize,
@@ -46,8 +46,8 @@ pub(super) struct Gather<'a, T> {
 impl<'a, T> Gather<'a, T> {
     /// The maximum number of pages of the table to read for one response.
     const PAGES: usize = 10;
-    /// The maximum number of items to examine for one response. If a filter matches few of them, the response may have
-    /// fewer items than requested and still have a cursor.
+    /// The maximum number of items to examine for one response. If a filter matches few of them, the response may
+    /// contain fewer items than requested and still have a cursor.
     const MOST_EXAMINED: usize = 1000;
 
     pub fn new(request: &'a PageRequest) -> Self {
@@ -78,7 +78,7 @@ impl<'a, T> Gather<'a, T> {
         self.last.as_ref()
     }
 
-    /// Calls `show` for the items of a page, and adds what it returns until the limit is reached. Returns true if no
+    /// Passes the items of a page to `show` and gathers what it returns, until the limit is reached. Returns true if no
     /// further page is needed.
     pub fn take<I>(
         &mut self,
@@ -97,7 +97,8 @@ impl<'a, T> Gather<'a, T> {
             self.items.extend(show(item));
         }
         self.is_complete = page.next.is_none();
-        // The last items of the page may be damaged. They have no position, so the next page begins at `page.next`.
+        // The last items of the page may be corrupt, and corrupt items have no position. The next page therefore begins
+        // at `page.next`.
         self.last = page.next.or(self.last.take());
         let examined = self.examined + self.skipped;
         self.is_complete || self.pages == Self::PAGES || examined >= Self::MOST_EXAMINED

@@ -1,6 +1,6 @@
-//! Publishes the audit trail: each entry that was added to the table becomes an event. An entry that could not be
-//! written with its change waits in another item. This module adds such an entry to the audit trail, where it becomes
-//! an event like the others. The first use of a replaced secret becomes an event, but no entry.
+//! Publishes the audit trail: each entry that is added to the table becomes an event. An entry that could not be
+//! written with its change waits in another item until this module adds it to the audit trail, which makes it an event
+//! like any other. The first use of a replaced secret becomes an event without an entry.
 
 use crate::{
     bus::{Bus, BusError, Event},
@@ -28,8 +28,8 @@ pub(super) fn event(happening: Happening, render: impl Fn(Happening) -> String) 
 }
 
 /// Handles records of the table's stream, each with a tag. `render` returns the JSON of an event's detail. Returns the
-/// tags of the records that failed. These records must be delivered again. Events are sent at least once. An entry that
-/// waits is added to the audit trail once.
+/// tags of the records that failed, which must be delivered again. Events are sent at least once. A waiting entry is
+/// added to the audit trail only once.
 pub async fn publish_entries<T>(
     (store, bus): (&Store, &Bus),
     records: Vec<(T, StreamRecord)>,

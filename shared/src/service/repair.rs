@@ -1,10 +1,10 @@
-//! Checks the items of a tenant against each other, and mends them. Operators run this check after they have restored
-//! the table, or after something other than this service has written to the table.
+//! Checks the items of a tenant against each other and repairs contradictions. Operators run a repair after they have
+//! restored the table, or after something other than this service has written to the table.
 //!
-//! A repair relies on the slots of a key, and derives the key's counter and the holders of clusters from them. It
-//! derives the set of administrators from the users, and the epoch of a user from the user's revocations. A repair
-//! never makes a refused key valid. Other calls may run at the same time, because each write of a repair checks the
-//! data that it relies on.
+//! A repair assumes that the slots of a key are correct, and derives the key's counter and the holders of clusters from
+//! them. It derives the set of administrators from the users, and the epoch of a user from the user's revocations. A
+//! repair never makes a refused key valid. Other calls may run at the same time, because each write of a repair checks
+//! the data on which it relies.
 
 use std::{
     collections::BTreeSet,
@@ -20,45 +20,45 @@ use crate::{
     store::{FalseHolders, List, PendingEntry, Position, Store, StoreError},
 };
 
-/// A limit for queries that is above the number of slots that a key can hold.
+/// A query limit that is higher than the number of slots that a key can hold.
 const MOST_SLOTS: i32 = 200;
-/// The number of clusters or keys that are checked before the clock is read again.
+/// The number of clusters or keys to check between two reads of the clock.
 const PAGE: i32 = 25;
-/// How long an entry may wait for the audit trail before a repair enters it.
+/// How long an entry may wait in another item before a repair adds it to the audit trail.
 const ENTRY_PATIENCE: Duration = Duration::from_secs(60 * 60);
 const NEXT_RULE: &str = "must be the unchanged next of the previous report";
 
-/// The findings of a repair. With `apply`, the repair has mended what it found, unless other calls changed the same
-/// items meanwhile.
+/// The findings of a repair. With `apply`, everything that it found has been repaired, except where another call
+/// changed the same items in the meantime.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 pub struct RepairReport {
     pub keys_checked: usize,
-    /// Users who are active administrators but not in the set of administrators, or in the set but not active
+    /// Active administrators who were missing from the set of administrators, and users in the set who were not active
     /// administrators.
     pub administrators: usize,
-    /// Users whose epoch was older than their latest revocation or than one of their keys.
+    /// Users whose epoch was older than that of their latest revocation or of one of their keys.
     pub epochs: usize,
-    /// Live keys whose counter was not the number of their slots.
+    /// Live keys whose counter differed from the number of their slots.
     pub counters: usize,
-    /// Slots of a cluster that does not exist, or of a key that is not live.
+    /// Slots for a cluster that does not exist, or of a key that is not live.
     pub slots: usize,
-    /// Keys among the holders of a cluster that hold no slot for it, and keys that hold a slot for a cluster but are
-    /// not among its holders.
+    /// Keys that were listed as holders of a cluster but held no slot for it, and keys that held a slot for a cluster
+    /// but were not listed as its holders.
     pub holders: usize,
-    /// Live keys at which `notify` would not have looked again.
+    /// Live keys that `notify` would never have checked again.
     pub notices: usize,
     /// Clusters whose deletion had stopped halfway.
     pub deletions: usize,
-    /// Entries that have waited for the audit trail for more than an hour.
+    /// Audit entries that had been waiting in other items for more than an hour.
     pub entries: usize,
-    /// Damaged items, which the log names. The set of administrators is the only damaged item that a repair changes.
+    /// Corrupt items. The log names them. The set of administrators is the only corrupt item that a repair changes.
     pub unreadable: usize,
     /// Where the next call continues; absent once everything is checked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next: Option<RepairStep>,
 }
 
-/// The part of a tenant that a repair checks next, and the position in its list.
+/// The part of a tenant to check next, and the position in that part's list at which to begin.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RepairStep {
@@ -67,7 +67,7 @@ pub enum RepairStep {
     Keys(Option<String>),
 }
 
-/// The tenant, and whether to mend what is found.
+/// The tenant to check, and whether to repair what is found.
 #[derive(Debug)]
 pub struct RepairRequest {
     pub tenant: TenantId,
@@ -78,12 +78,12 @@ pub struct RepairRequest {
     pub deadline: Instant,
 }
 
-/// Checks a tenant, and mends it if `apply` is set. Each call completes at least one step, even after the deadline: all
-/// users and the entries that wait in items of their own, or 25 clusters or keys.
+/// Checks a tenant and, if `apply` is set, repairs it. Each call completes at least one step, even after the deadline.
+/// A step covers all users and the entries that wait in items of their own, or up to 25 clusters, or up to 25 keys.
 ///
 /// # Errors
-/// When `step` contains a position that no report can have contained, or a request to the table fails. Everything that
-/// was mended before the failure stays mended, and repeating the call continues the repair.
+/// When `step` contains a position that no report can have contained, or when a request to the table fails. Everything
+/// that was repaired before the failure stays repaired, and repeating the call continues the repair.
 pub async fn repair_tenant(
     store: &Store,
     request: &RepairRequest,
@@ -178,8 +178,8 @@ impl Repair<'_> {
                 break;
             }
         }
-        // The users who are still in `listed` did not appear in the index. One of them may still be an administrator
-        // whose item is damaged.
+        // The users who remain in `listed` did not appear in the index. Any of them may nevertheless be an
+        // administrator whose item is corrupt.
         for user in &listed {
             let is_admin = match store.user(tenant, user).await {
                 Err(StoreError::Item(_)) => true,
@@ -193,12 +193,13 @@ impl Repair<'_> {
         Ok(())
     }
 
-    /// Waiting entries from before this time are entered. `publish` may still be working on later ones.
+    /// Waiting entries from before this time are added to the audit trail. `publish` may still be processing later
+    /// ones.
     fn enter_before(&self) -> Timestamp {
         self.now - ENTRY_PATIENCE
     }
 
-    /// Enters waiting entries into the audit trail.
+    /// Adds waiting entries to the audit trail.
     async fn enter(
         &self,
         (entries, damaged): (Vec<PendingEntry>, usize),
@@ -213,7 +214,7 @@ impl Repair<'_> {
         Ok(())
     }
 
-    /// Checks a page of clusters. Returns the position of the next ones.
+    /// Checks a page of clusters. Returns the position of the next page.
     async fn clusters(
         &self,
         after: Option<Position>,
@@ -245,7 +246,7 @@ impl Repair<'_> {
         Ok(page.next.map(|Position(next)| next))
     }
 
-    /// Checks a page of keys, and their owners. Returns the position of the next ones.
+    /// Checks a page of keys and their owners. Returns the position of the next page.
     async fn keys(
         &self,
         after: Option<Position>,
@@ -311,7 +312,7 @@ impl Repair<'_> {
         let mut held = 0;
         for name in store.slots(tenant, key.key_id, MOST_SLOTS).await? {
             let cluster = match store.cluster(tenant, &name).await {
-                // The check of the clusters has already counted this damaged item.
+                // The check of the clusters has already counted this corrupt item.
                 Err(StoreError::Item(_)) => {
                     held += 1;
                     continue;
@@ -345,7 +346,7 @@ impl Repair<'_> {
         if !is_live || held == key.clusters_used {
             return Ok(());
         }
-        // The page may be old, and the key may have taken a slot since.
+        // The key may have taken a slot since the page was read.
         let key = store.key(tenant, &key.user_id, key.key_id).await?;
         let is_wrong = |key: &KeyRecord| key.hash.is_some() && key.clusters_used != held;
         if let Some(key) = key.filter(is_wrong) {

@@ -1,5 +1,5 @@
-//! Sends the events of a tenant and a period again, from the audit trail. An operator does this when records of the
-//! table's stream were lost.
+//! Sends a tenant's events of a given period again, based on the audit trail. An operator does this when records of the
+//! table's stream have been lost.
 
 use std::time::Instant;
 
@@ -17,7 +17,7 @@ use crate::{
     store::{List, Position, Store},
 };
 
-/// The number of entries of each partition that are read between two looks at the clock.
+/// The number of entries to read from each partition between two reads of the clock.
 const PAGE: i32 = 10;
 
 /// Which events to send again.
@@ -38,18 +38,18 @@ pub struct Republication {
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 pub struct RepublishReport {
     pub sent: usize,
-    /// Damaged entries, which the log names.
+    /// Corrupt entries. The log names them.
     pub unreadable: usize,
     /// Where the next call continues: before the entry with this time and id. Absent once everything is sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
-    /// Why the call ended early. The events after `next` were not sent, or not all of them.
+    /// Why the call ended early. Some or all of the events after `next` were not sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
 
 /// Sends the events of a period again, with the same ids. Each call completes at least one page, unless a request
-/// fails. `None` if no report can have contained the position.
+/// fails. Returns `None` if `request.after` is a position that no report can have contained.
 pub async fn republish(
     (store, bus): (&Store, &Bus),
     request: &Republication,

@@ -1,4 +1,4 @@
-//! Revokes one key, all keys of a user, or the key that is presented.
+//! Revokes one key, all keys of a user, or the presented key.
 
 use std::time::Duration;
 
@@ -80,7 +80,7 @@ pub async fn revoke_all_keys(
     Err(Error::CHANGED_MEANWHILE)
 }
 
-/// Revokes the key that is presented, so that anyone who finds a leaked key can revoke it. Revoking it again changes
+/// Revokes the presented key, so that anyone who finds a leaked key can revoke it. Revoking a key again changes
 /// nothing.
 ///
 /// # Errors
@@ -108,7 +108,7 @@ pub async fn revoke_presented_key(
     }
 }
 
-/// Revokes a key, and logs and counts the revocation. `kind` is a dimension of the metric.
+/// Revokes a key, then logs and counts the revocation. `kind` is a dimension of the metric.
 pub(super) async fn revoke(
     store: &Store,
     (tenant_id, user_id, key_id): (&TenantId, &UserId, KeyId),

@@ -1,4 +1,4 @@
-//! Revokes the keys of a tenant that have something in common: their creator, their role, a label, or their age.
+//! Revokes a tenant's keys by what they have in common: their creator, role, label or age.
 
 use std::time::{Duration, Instant};
 
@@ -13,9 +13,9 @@ use crate::{
     store::{Position, Revoked, Store},
 };
 
-/// The number of keys that are read at a time.
+/// The number of keys to read at a time.
 const PAGE: i32 = 100;
-/// The maximum number of keys that are revoked at the same time.
+/// The maximum number of keys to revoke at the same time.
 const CONCURRENT: usize = 20;
 /// The maximum number of pages to read for one response.
 const PAGES: usize = 10;
@@ -49,7 +49,7 @@ impl Matching {
 #[derive(Debug, Clone)]
 pub struct RevokeMatchingRequest {
     pub matching: Matching,
-    /// Only count the keys.
+    /// Whether to count the keys instead of revoking them.
     pub dry_run: bool,
     /// The `next` of the previous report.
     pub after: Option<Position>,
@@ -59,22 +59,23 @@ pub struct RevokeMatchingRequest {
 pub struct RevokeMatchingReport {
     /// How many live keys matched.
     pub matched: usize,
-    /// How many of the matching keys this call has revoked.
+    /// How many of the matching keys this call revoked.
     pub revoked: usize,
-    /// How many of them could not be revoked.
+    /// How many of the matching keys could not be revoked.
     pub failed: usize,
     pub examined: usize,
-    /// How many keys cannot be read.
+    /// How many keys could not be read.
     pub skipped: usize,
-    /// Where the next call continues; `None` once all keys were examined.
+    /// Where the next call continues; `None` once all keys have been examined.
     pub next: Option<Position>,
 }
 
-/// Examines keys of the tenant, newest first, and revokes those that match. Keys that are created meanwhile are not
-/// examined, and the index that lists the keys may lag slightly behind the table.
+/// Examines keys of the tenant, newest first, and revokes those that match. Keys that are created in the meantime are
+/// not examined. The index that lists the keys may lag slightly behind the table.
 ///
 /// # Errors
-/// When the keys cannot be read. Keys that were revoked before stay revoked, and repeating the call revokes the others.
+/// When the keys cannot be read. Keys that were revoked before the failure stay revoked, and repeating the call revokes
+/// the others.
 pub async fn revoke_matching_keys(
     actor: &Actor,
     store: &Store,
@@ -122,8 +123,8 @@ pub async fn revoke_matching_keys(
     Ok(report)
 }
 
-/// Revokes keys concurrently, each in the same way as a single key. Returns how many of them it has revoked, and how
-/// many revocations have failed. A failure is logged, and does not stop the revocation of the others.
+/// Revokes keys concurrently, each in the same way as a single key. Returns how many keys it revoked and how many
+/// revocations failed. A failure is logged and does not stop the other revocations.
 async fn revoke_all(
     store: &Store,
     keys: &[&KeyRecord],

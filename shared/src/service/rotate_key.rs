@@ -1,8 +1,8 @@
 //! Rotates a key: the key keeps its id, its slots and its history, and gets a new secret, generation and expiry. The
 //! replaced secret stays valid until the overlap ends.
 //!
-//! The claims come from the request of a user, or from the signature of the presented key, and never from the table.
-//! The record can only lower them. The generation is the one exception: it counts rotations, and grants nothing.
+//! The claims come from the user's request or from the signed claims of the presented key, and never from the table,
+//! whose record can only lower them. The generation is the one exception: it counts rotations and grants nothing.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ use crate::{
     token::{AccessKey, VerifiedKey},
 };
 
-/// What a user asks for.
+/// The rotation that a user requests.
 #[derive(Debug, Clone)]
 pub struct RotateRequest {
     pub role: Role,
@@ -36,12 +36,12 @@ pub struct RotateRequest {
     pub expiry: Expiry,
     /// How long the replaced secret stays valid.
     pub overlap: Duration,
-    /// The error for an expiry that is too early, unless this request repeats an earlier one.
+    /// The error to return if the expiry is too early. Ignored if this request repeats an earlier one.
     pub too_early: Option<FieldError>,
 }
 
-/// Rotates a key on behalf of a user. If a request is repeated with the same `Idempotency-Key` within 24 hours, the
-/// key gets another secret in place of the unused one, and keeps its generation and its previous secret.
+/// Rotates a key on behalf of a user. Repeating a request with the same `Idempotency-Key` within 24 hours replaces the
+/// unused secret with another one. The key keeps its generation and its previous secret.
 ///
 /// # Errors
 /// When the key is revoked or has expired, the owner is deactivated, the expiry is too early, or the `Idempotency-Key`
@@ -55,7 +55,8 @@ pub async fn rotate_key(
     history: Duration,
     now: Timestamp,
 ) -> Result<(KeySnapshot, AccessKey), Error> {
-    // If a refresh is due, KMS is asked during the read of the table, and the signature can use the same connection.
+    // If a refresh of the public keys is due, it runs while the table is read, and signing can reuse its connection to
+    // KMS.
     service.refresh_if_due(now);
     let store = &service.store;
     let idempotency = idempotency_key.map(|key| request.idempotency(actor, key_id, key));
@@ -101,14 +102,15 @@ pub async fn rotate_key(
     Err(Error::CHANGED_MEANWHILE)
 }
 
-/// Rotates the key that is presented, if it was issued with `self_rotate`. The new secret has the role, the limit and
-/// the lifetime of the presented one, as far as the record and the owner still allow them, and at most `longest`.
+/// Rotates the presented key if it was issued with `self_rotate`. The new secret has the role, the cluster limit and
+/// the lifetime of the presented one, as far as the record and the owner still allow them. Its lifetime is at most
+/// `longest`.
 ///
-/// A previous secret can only repeat the request that replaced it, with the same `Idempotency-Key` and while the new
-/// secret is unused. It can do so even after the overlap, which may have had no length.
+/// The holder of a previous secret can only repeat the request that replaced it, with the same `Idempotency-Key` and
+/// while the new secret is unused. This works even after the overlap, which may have been zero.
 ///
 /// # Errors
-/// When the key is refused, may not rotate itself, or the `Idempotency-Key` cannot be used for this request.
+/// When the key is refused or may not rotate itself, or when the `Idempotency-Key` cannot be used for this request.
 pub async fn rotate_presented_key(
     service: &KeyService,
     key: &AccessKey,
@@ -157,8 +159,8 @@ pub async fn rotate_presented_key(
     Err(Error::CHANGED_MEANWHILE)
 }
 
-/// The earlier request with the same `Idempotency-Key`, if it is not older than 24 hours. `was_absent` tells whether a
-/// previous attempt of this request found none.
+/// Returns the earlier request with the same `Idempotency-Key` if it is less than 24 hours old. `was_absent` is true if
+/// the previous attempt of this request found none.
 fn remembered(
     earlier: Option<EarlierRequest>,
     was_absent: &mut bool,
@@ -173,7 +175,8 @@ fn remembered(
     Ok(earlier)
 }
 
-/// Checks that the holder of a key may rotate it. With `may_repeat`, a previous secret counts even after its overlap.
+/// Checks that the holder of a key may rotate it. With `may_repeat`, a previous secret is accepted even after its
+/// overlap.
 fn allowed(
     key: &VerifiedKey,
     record: Option<KeyRecord>,
@@ -201,7 +204,8 @@ fn allowed(
     Ok((record, owner))
 }
 
-/// What the holder of a key gets: what is signed into the presented key, as far as the record and the owner allow it.
+/// What the holder of a key gets: the signed claims of the presented key, as far as the record and the owner allow
+/// them.
 fn wanted_by_holder(
     key: &VerifiedKey,
     record: &KeyRecord,
@@ -229,7 +233,7 @@ enum Step {
     Repeat,
 }
 
-/// Decides on a rotation. `secret` is the one that the holder of the key presents.
+/// Decides how to handle a rotation. `secret` is the secret that the holder of the key presents.
 fn decide(
     key: &KeyRecord,
     secret: Option<Secret>,
@@ -259,7 +263,7 @@ fn decide(
     }
 }
 
-/// What a rotated key permits. Nothing of it was read from the table, which can only lower it.
+/// What a rotated key permits. None of the values come from the table, which can only lower them.
 #[derive(Debug, Clone, Copy)]
 struct Wanted {
     limits: RotatedLimits,
@@ -269,7 +273,7 @@ struct Wanted {
 }
 
 impl Wanted {
-    /// The record of the key with its new claims. The hash is still missing.
+    /// The key's record with its new claims. The hash is still missing.
     fn applied_to(&self, key: &KeyRecord, owner: &User, step: Step, now: Timestamp) -> KeyRecord {
         let issued_at = now.to_second();
         let signed = KeyRecord {
@@ -284,7 +288,8 @@ impl Wanted {
         match step {
             Step::Repeat => KeyRecord {
                 expires_at: self.expires_at.min(key.expires_at),
-                // The signed lifetime is the requested one, because the next rotation by the holder repeats it.
+                // Moved back so that the signed lifetime equals the requested one, which the next rotation by the
+                // holder repeats.
                 rotated_at: Some(issued_at - shortened(self.expires_at, key.expires_at)),
                 ..signed
             },
@@ -292,7 +297,7 @@ impl Wanted {
                 expires_at: self.expires_at,
                 // This never saturates, because the policy refuses the highest generation.
                 generation: key.generation.saturating_add(1),
-                // The same, unless something other than this service has changed it.
+                // Already the key's epoch, unless something other than this service has changed it.
                 epoch: owner.epoch,
                 used_generation: 0,
                 due_at: Some(now),
@@ -323,7 +328,7 @@ struct Rotation<'a> {
 
 impl Rotation<'_> {
     /// Signs and writes the new secret of a key. Returns `None` if the key, its owner or the caller has changed since
-    /// they were read. The policy must then decide again.
+    /// it was read, in which case the policy must decide again.
     async fn write(
         self,
         read: KeyRecord,
@@ -359,7 +364,7 @@ impl Rotation<'_> {
         }
     }
 
-    /// The entry of the audit trail. It contains what was signed.
+    /// The audit entry, with the signed claims.
     fn entry(&self, read: &KeyRecord, signed: &KeyRecord, step: Step) -> AuditEntry {
         let action = match step {
             Step::Rotate => Action::AccessKeyRotated,
@@ -582,7 +587,7 @@ mod tests {
         let rotated = wanted.applied_to(&key, &owner, Step::Rotate, NOW);
         assert_eq!((rotated.generation, rotated.expires_at), (2, at(2000)));
         assert_eq!((rotated.role, rotated.max_clusters), (Role::Viewer, 3));
-        // The old secret ends with its own expiry.
+        // The old secret ends at its own expiry.
         let previous = rotated.previous.unwrap();
         assert_eq!((previous.hash, previous.ends_at), (key.hash, at(1000)));
         let repeated = wanted.applied_to(&key, &owner, Step::Repeat, NOW);

@@ -1,4 +1,4 @@
-//! Changes the name, the labels, the expiry and the cluster limit of a key.
+//! Changes the name, labels, expiry and cluster limit of a key.
 
 use std::time::Duration;
 
@@ -25,9 +25,9 @@ pub struct KeyChange {
     pub expires_at: Option<Timestamp>,
 }
 
-/// Changes a key. The expiry can only become earlier, and the key can then no longer rotate itself. The cluster limit
-/// can change up to the limit that was last signed into the key. A key that already holds more clusters keeps them, but
-/// gets no new slot.
+/// Changes a key. The expiry can only become earlier, and a key whose expiry changes can no longer rotate itself. The
+/// cluster limit can be lowered, or raised up to the limit that was last signed into the key. A key that already holds
+/// more clusters than the new limit keeps them but gets no new slot.
 ///
 /// Repeating a request changes nothing. If the key is revoked at the same time, it stays revoked.
 ///
@@ -141,7 +141,7 @@ impl KeyChange {
                 key.due_at
             },
             expires_at,
-            // The holder could otherwise extend the key again.
+            // Otherwise, the holder could extend the key again.
             self_rotate: key.self_rotate && !is_earlier,
             ..key.clone()
         }

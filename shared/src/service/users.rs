@@ -1,4 +1,4 @@
-//! A tenant's directory of users. The directory determines what callers and the owners of keys may do.
+//! A tenant's directory of users. The directory determines what callers and key owners may do.
 //!
 //! Calls by deactivated and deleted users are forbidden. A change that would leave the tenant without an active
 //! administrator is a conflict.
@@ -19,7 +19,7 @@ use crate::{
     store::{Attempts, Position, Store, UserWritten},
 };
 
-/// Turns an actor into a caller, provided that the actor may call. Does not record a sign-in.
+/// Turns an actor into a caller, provided that the actor may make calls. Does not record a sign-in.
 pub(super) async fn resolve(actor: &Actor, store: &Store, now: Timestamp) -> Result<Caller, Error> {
     let user = match &actor.identity {
         Identity::Person(person) => store.user(&actor.tenant_id, &person.user_id).await?,
@@ -28,7 +28,8 @@ pub(super) async fn resolve(actor: &Actor, store: &Store, now: Timestamp) -> Res
     known(actor, user, now)
 }
 
-/// Turns an actor into a caller, provided that the actor may call. Also returns the user that the request is about.
+/// Turns an actor into a caller, provided that the actor may make calls. Also returns the user that the request is
+/// about.
 pub(super) async fn resolve_both(
     actor: &Actor,
     store: &Store,
@@ -39,7 +40,7 @@ pub(super) async fn resolve_both(
     Ok((known(actor, user, now)?, other))
 }
 
-/// The user of the actor, unless it is an operator, and the user that the request is about, from one read.
+/// Reads the actor's user, unless the actor is an operator, and the user that the request is about, in one request.
 async fn read_both(
     actor: &Actor,
     store: &Store,
@@ -52,8 +53,8 @@ async fn read_both(
     })
 }
 
-/// Only a recorded sign-in turns a person into an administrator. Every administrator is therefore in the directory,
-/// where others can deactivate them.
+/// A person who is not in the directory is a viewer: only a recorded sign-in turns a person into an administrator.
+/// Every administrator is therefore in the directory, where others can deactivate them.
 pub(super) fn known(actor: &Actor, user: Option<User>, now: Timestamp) -> Result<Caller, Error> {
     let person = match &actor.identity {
         Identity::Person(person) => person,
@@ -77,8 +78,8 @@ fn operator(actor: &Actor, client: &str) -> Caller {
 /// Operators do not sign in.
 ///
 /// # Errors
-/// [`Error::TooManyFirstSignIns`] if the tenant has already had `first_sign_ins` first sign-ins this hour. People whom
-/// `BootstrapAdmins` names do not count.
+/// [`Error::TooManyFirstSignIns`] if the tenant has already had `first_sign_ins` first sign-ins this hour. People named
+/// in `BootstrapAdmins` do not count.
 pub(super) async fn sign_in(
     actor: &Actor,
     store: &Store,
@@ -129,8 +130,8 @@ async fn first_sign_in(
     Ok(None)
 }
 
-/// Like [`sign_in`], but also updates the name and the e-mail address, and promotes a person whom `BootstrapAdmins`
-/// names. Also returns `None` if a concurrent request has changed the user.
+/// Like [`sign_in`], but also updates the name and the e-mail address, and promotes a person named in
+/// `BootstrapAdmins`. Also returns `None` if a concurrent request has changed the user.
 async fn sign_in_with_profile(
     actor: &Actor,
     store: &Store,
@@ -178,7 +179,7 @@ async fn sign_in_and_read(
 pub struct UserFilter {
     pub status: Option<UserStatus>,
     pub role: Option<Role>,
-    /// Each of these words must be the beginning of a word of the user's name or e-mail address.
+    /// Each of these words must be the beginning of a word in the user's name or e-mail address.
     pub words: Option<BTreeSet<String>>,
 }
 
@@ -188,7 +189,7 @@ impl UserFilter {
         self.status.is_some() || self.role.is_some() || self.words.is_some()
     }
 
-    /// The word by which the users are found: the longest one.
+    /// The word to look up in the search index: the longest one.
     #[must_use]
     pub fn longest_word(&self) -> Option<&str> {
         let words = self.words.iter().flatten();
@@ -203,7 +204,7 @@ impl UserFilter {
     }
 }
 
-/// A page of the tenant's users, sorted by id. Users who are found by a word are sorted by that word.
+/// A page of the tenant's users, sorted by id. Search results are sorted by the word that matched.
 pub async fn list_users(
     actor: &Actor,
     store: &Store,
@@ -301,7 +302,7 @@ impl UserChange {
     }
 }
 
-/// Provisions a user, before or after the first sign-in. Returns true if the user is new or had been deleted.
+/// Provisions a user, before or after the first sign-in. Also returns whether the user is new or had been deleted.
 pub async fn provision_user(
     actor: &Actor,
     store: &Store,
@@ -314,7 +315,7 @@ pub async fn provision_user(
         let new_user = || User::new(&actor.tenant_id, user_id, Role::Viewer, now);
         let mut new = old.cloned().unwrap_or_else(new_user);
         if new.status == UserStatus::Deleted {
-            // The epoch stays, so that the keys of the deleted user stay revoked.
+            // The epoch stays the same, so that the keys of the deleted user stay revoked.
             (new.status, new.created_at) = (UserStatus::Active, now);
         }
         change.apply(&mut new);
@@ -342,7 +343,7 @@ pub async fn change_user(
     Ok(new)
 }
 
-/// Deletes a user. A record without name and e-mail address remains, so that the user's keys stay revoked.
+/// Deletes a user. A record without a name or e-mail address remains, so that the user's keys stay revoked.
 pub async fn delete_user(
     actor: &Actor,
     store: &Store,
@@ -368,8 +369,8 @@ fn existing(user: Option<&User>) -> Result<User, Error> {
     user.cloned().ok_or(Error::NotFound)
 }
 
-/// Applies `change` to a user, and returns the user before and after the change. If another request changes the user
-/// meanwhile, reads and decides again.
+/// Applies `change` to a user and returns the user before and after the change. If another request changes the user in
+/// the meantime, reads the user and decides again.
 async fn write_user(
     actor: &Actor,
     store: &Store,
@@ -404,8 +405,8 @@ async fn write_user(
                 are_admins_complete = complete_admins(store, &actor.tenant_id, user_id).await?;
             }
             UserWritten::Stale => {
-                // Users who delete themselves are not deactivated first, because they could then not continue the
-                // deletion.
+                // Users who are deleting themselves are not deactivated first, because they could then no longer
+                // continue the deletion.
                 let is_another = new.status == UserStatus::Deleted && !me.is(user_id);
                 let other = old.filter(|old| is_another && old.is_active());
                 if let Some(other) = other {
@@ -417,7 +418,7 @@ async fn write_user(
     Err(Error::CHANGED_MEANWHILE)
 }
 
-/// Deactivates a user after a deletion failed, usually because the user's epoch changed. Unlike the deletion, this
+/// Deactivates a user after a deletion has failed, usually because the user's epoch changed. Unlike the deletion, this
 /// write does not depend on the epoch, so a user who keeps revoking their own keys cannot delay it. Once deactivated,
 /// the user can no longer revoke keys.
 async fn deactivate(
@@ -444,8 +445,8 @@ async fn deactivate(
     Ok(())
 }
 
-/// Looks for administrators other than `user` who may be missing from the set of administrators because the set was
-/// damaged. Adds up to ten of them to the set. Returns false if one of them has changed meanwhile.
+/// Adds up to ten active administrators other than `user` to the set of administrators, from which they may be missing
+/// because the set was corrupt. Returns false if one of them has changed in the meantime.
 async fn complete_admins(store: &Store, tenant: &TenantId, user: &UserId) -> Result<bool, Error> {
     let (mut found, mut after) = (Vec::new(), None);
     loop {
@@ -465,8 +466,7 @@ async fn complete_admins(store: &Store, tenant: &TenantId, user: &UserId) -> Res
     Ok(found.is_empty() || store.restore_admins(tenant, &found).await?)
 }
 
-/// The entry of the audit trail about a change to a user. `None` if the change affects no field that the audit trail
-/// shows.
+/// The audit entry for a change to a user, or `None` if the change affects no field that the audit trail shows.
 fn entry(actor: &Actor, old: Option<&User>, new: &User, now: Timestamp) -> Option<AuditEntry> {
     let old = old.filter(|old| old.status != UserStatus::Deleted);
     let was_active = old.map(User::is_active);

@@ -35,7 +35,7 @@ pub struct ValidateRequest {
 }
 
 impl ValidateRequest {
-    /// Requires no permission, and reads the table.
+    /// Requires no permission and accepts no cached data.
     #[must_use]
     pub fn new(key: AccessKey) -> Self {
         Self {
@@ -54,11 +54,11 @@ pub struct Validation {
     pub checked_at: Timestamp,
 }
 
-/// Validates a key. If there is a cache, it serves requests that accept cached data, and every read updates it. The
-/// cache holds data, not results: expiry, permission and owner are evaluated on each call.
+/// Validates a key. If there is a cache, it serves requests that accept cached data, and every read of the table
+/// updates it. The cache holds data, not results: expiry, permission and owner are evaluated on each call.
 ///
 /// # Errors
-/// When the public keys or the table are needed, but not available. A refused key is a result, not an error.
+/// When the public keys or the table are needed but not available. A refused key is a result, not an error.
 pub async fn validate_key(
     service: &KeyService,
     cache: Option<&ValidationCache>,
@@ -86,8 +86,8 @@ pub async fn validate_key(
     Ok(Validation { result, checked_at })
 }
 
-/// Validates a key and, if it is valid, returns the record of that key. Also returns when the presented secret ends, if
-/// a rotation has replaced it.
+/// Validates a key and, if it is valid, returns its record. If a rotation has replaced the presented secret, also
+/// returns when that secret ends.
 ///
 /// # Errors
 /// As for [`validate_key`].
@@ -126,8 +126,8 @@ async fn evaluate(
     result
 }
 
-/// Logs and counts the refusal of a secret that a rotation has replaced: some client did not get the new one, or the
-/// secret was stolen. Nothing is written.
+/// Logs and counts the refusal of a secret that a rotation has replaced. Either a client did not get the new secret, or
+/// the old one was stolen. Writes nothing to the table.
 pub(super) fn report_superseded(key: &VerifiedKey, code: RefusalCode) {
     if code == RefusalCode::Superseded {
         let (tenant_id, user_id, key_id) = key.claims().ids();
@@ -146,7 +146,8 @@ pub(super) fn report_superseded(key: &VerifiedKey, code: RefusalCode) {
 async fn read(store: &Store, key: VerifiedKey) -> Result<Lookup, Error> {
     let (record, mut owner) = store.key_and_owner(key.claims()).await?;
     if let Some(owner) = &mut owner {
-        // Evaluation needs only the owner's epoch. The list of revocations would take up most of the cache.
+        // To detect a revocation of all keys, evaluation needs only the owner's epoch. The list of revocations would
+        // take up most of the cache.
         owner.revocations = Vec::new();
     }
     Ok(Lookup { key, record, owner })
@@ -174,8 +175,8 @@ async fn record_use(store: &Store, lookup: &Lookup, now: Timestamp) {
     );
 }
 
-/// Whether the last recorded use of this secret is old enough to be replaced. The first use of a new secret is always
-/// recorded, even if the key was used before.
+/// Whether the last recorded use of this secret is old enough to be overwritten. The first use of a new secret is
+/// always recorded, even if the key was used before.
 pub(super) fn is_use_due(key: &KeyRecord, secret: Secret, now: Timestamp) -> bool {
     let is_old = |at: Option<Timestamp>| at.is_none_or(|at| at <= now - USE_PRECISION);
     match (secret, &key.previous) {
@@ -185,7 +186,7 @@ pub(super) fn is_use_due(key: &KeyRecord, secret: Secret, now: Timestamp) -> boo
 }
 
 /// Counts the result of a validation by `function`: `active`, a [`RefusalCode`], or `unavailable`. Requests that time
-/// out are not counted here. The metrics of the API count them as 503.
+/// out are not counted here, but the API's metrics count them as 503.
 pub fn count_validation<T>(
     function: &'static str,
     result: Result<&Result<T, RefusalCode>, &Error>,

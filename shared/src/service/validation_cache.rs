@@ -1,4 +1,4 @@
-//! Caches the records and owners of keys, for callers who accept data of a limited age.
+//! Caches the records and owners of keys for callers who accept data of a limited age.
 
 use std::{
     num::NonZeroUsize,
@@ -31,8 +31,8 @@ impl Lookup {
     }
 }
 
-/// The maximum number of keys in the cache. A key takes about 1 KB, or 4 KB if all its ids, names and reasons have
-/// their maximum length. The cache therefore takes about 4 MB, and at most 16 MB of the function's 256 MB.
+/// The maximum number of keys in the cache. A key needs about 1 KB, or 4 KB if all its ids, names and reasons have
+/// their maximum length. A full cache therefore needs about 4 MB, and never more than 16 MB, of the function's 256 MB.
 const CAPACITY: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4095);
 
 type Lookups = LruCache<KeyHash, (Timestamp, Arc<Lookup>)>;
@@ -60,7 +60,8 @@ impl ValidationCache {
         }
     }
 
-    /// The lookup of a key and the time at which it began, if its age is below both `max_staleness` and the bound.
+    /// The lookup of a key and the time at which it began, if the lookup is younger than both `max_staleness` and the
+    /// bound.
     pub(super) fn get(
         &self,
         key: &AccessKey,
@@ -73,19 +74,20 @@ impl ValidationCache {
         }
         let mut lookups = self.lookups();
         let (began, lookup) = lookups.get(&key.hash())?;
-        // A lookup from the future means that the clock was set back, so its age is unknown. Both times are rounded
-        // down to milliseconds, so the actual age is certain to be within the limit only if the computed age is below
-        // it.
+        // If a lookup began in the future, the clock was set back, and the age of the lookup is unknown. Both times are
+        // rounded down to milliseconds, so the actual age is certain to be within the limit only if the computed age is
+        // below the limit.
         let age = now.since(*began)?;
-        // A validation that reads the table checks the signed expiry first, before any other reason for refusal.
+        // A validation that reads the table checks the signed expiry before any other reason for refusal, so the cache
+        // must not return anything after that expiry.
         let is_expired = now >= lookup.key.claims().expires_at;
         (age < max_age && !is_expired).then(|| (*began, Arc::clone(lookup)))
     }
 
-    /// Stores a lookup that began at `began`, and replaces any earlier lookup of the key. Removes the key from the
-    /// cache if the table has no record of the key, or a record with other hashes.
+    /// Stores a lookup that began at `began`, replacing any earlier lookup of the key. If the table has no record of
+    /// the key, or its record has other hashes, removes the key from the cache instead.
     ///
-    /// A Lambda process handles one request at a time, so the last lookup inserted is also the last one read.
+    /// A Lambda process handles one request at a time, so the lookup that is inserted last was also read last.
     pub(super) fn insert(&self, lookup: &Arc<Lookup>, began: Timestamp) {
         if self.bound.is_zero() {
             return;
@@ -151,7 +153,7 @@ mod tests {
     }
 
     impl ValidationCache {
-        /// A cache with one lookup, begun at `NOW`.
+        /// A cache with one lookup, which began at `NOW`.
         fn with(bound: Duration, lookup: Lookup) -> Self {
             let cache = Self::new(bound);
             cache.insert(&Arc::new(lookup), NOW);
