@@ -19,23 +19,23 @@ use crate::{
     process::{events, telemetry},
 };
 
-/// The attribute with an entry that could not be written with its change.
+/// The attribute for an entry that could not be written with its change.
 pub(super) const PENDING: &str = "pending_audit";
-/// How long a change that does not give a user anything waits for its entry. The change must be made before the
-/// deadline of the request.
+/// The time limit for writing a change together with its entry, if the change does not give a user anything. The change
+/// itself must be made before the request's deadline.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// An entry that waits in an item, and the key of the item.
+/// An entry that waits in an item, and the primary key of that item.
 pub(crate) struct PendingEntry {
     item: PrimaryKey,
-    /// Whether the item contains nothing else.
+    /// Whether the item contains nothing but the entry.
     is_alone: bool,
     entry: AuditItem,
 }
 
 impl PendingEntry {
     /// # Errors
-    /// When the attribute does not contain a whole entry.
+    /// When the attribute does not contain a complete entry.
     pub(super) fn read(key: &Item, attribute: AttributeValue) -> Result<Self, BadItem> {
         let (pk, sk) = (partition_key(key), sort_key(key));
         let not_a_map = |_| BadItem::new(pk, sk, format_args!("{PENDING} is not a map"));
@@ -52,8 +52,9 @@ impl PendingEntry {
 }
 
 impl Store {
-    /// Adds an entry that waits in an item to the audit trail, unless it is already there. Then deletes the item or, if
-    /// it is the item of a key, removes the entry from it, unless another entry waits there by now.
+    /// Adds a waiting entry to the audit trail, unless the entry is already there. Afterwards, deletes the item in
+    /// which the entry waited or, if that item is an access key, removes the entry from the item, provided that no
+    /// other entry has taken its place.
     pub(crate) async fn enter_pending(
         &self,
         pending: PendingEntry,
@@ -75,7 +76,7 @@ impl Store {
         Ok(())
     }
 
-    /// The entries that wait in items of their own and are older than `before`, and the number of damaged items.
+    /// The entries that wait in items of their own and are older than `before`, and the number of corrupt items.
     pub(crate) async fn waiting(
         &self,
         tenant: &TenantId,
@@ -100,7 +101,7 @@ impl Store {
         Ok(older_than(before, found))
     }
 
-    /// The entries that wait in the items of keys and are older than `before`, and the number of damaged items.
+    /// The entries that wait in the items of keys and are older than `before`, and the number of corrupt items.
     pub(crate) async fn waiting_in(
         &self,
         keys: &[KeyRecord],
@@ -113,13 +114,13 @@ impl Store {
         Ok(older_than(before, items))
     }
 
-    /// The write that adds an entry to the transaction of its change.
+    /// The write that adds an entry to the audit trail, for the transaction that makes the change.
     pub(super) fn entered(&self, entry: &AuditEntry) -> Write {
         Write::put(&AuditItem::new(entry, self.audit_retention))
     }
 
-    /// Revokes a key, and adds the entry about the revocation. If the entry cannot be written, it waits in the item of
-    /// the key.
+    /// Revokes a key and adds the entry about the revocation. If the entry cannot be written, it waits in the key's
+    /// item.
     pub(super) async fn revoke_and_enter(
         &self,
         revocation: Write,
@@ -136,7 +137,7 @@ impl Store {
         }
     }
 
-    /// Changes a user, and adds the entry about the change. If the entry cannot be written, it waits in an item of its
+    /// Changes a user and adds the entry about the change. If the entry cannot be written, it waits in an item of its
     /// own, because a user can change several times before the first of these entries is written.
     pub(super) async fn change_and_enter(
         &self,
@@ -154,9 +155,9 @@ impl Store {
         self.table.transact(&writes).await
     }
 
-    /// Makes a change together with its entry. Nothing that concerns only the audit trail may delay a change that takes
-    /// something away. Returns `None` if the transaction fails for any other reason than a condition, or takes longer
-    /// than a second.
+    /// Makes a change together with its entry. Returns `None` if the transaction takes longer than a second or fails
+    /// for any reason other than a condition, because a problem that concerns only the audit trail must not delay a
+    /// change that takes something away.
     async fn try_to_enter(&self, audited: &[Write], entry: &AuditEntry) -> Option<Outcome> {
         let change = tokio::time::timeout(PATIENCE, self.table.try_transact(audited));
         let error = match change.await {
@@ -180,8 +181,8 @@ impl Store {
         now - self.audit_retention
     }
 
-    /// A page of a tenant's entries, newest first, that are older than `after` and not older than `from`. Skips months
-    /// without entries.
+    /// A page of those entries of a tenant that are older than `after` but not older than `from`, newest first. Skips
+    /// months without entries.
     pub(crate) async fn audit_trail(
         &self,
         tenant: &TenantId,
@@ -231,8 +232,8 @@ impl Store {
         while let Some(finished) = queries.join_next().await {
             // An error means that a dependency panicked.
             let (found, last) = finished.map_err(|_| StoreError::Busy)??;
-            // This shard may have older entries, so the result is complete only as far back as the last entry that was
-            // read here.
+            // This shard may contain older entries, so the result is complete only as far back as the last entry that
+            // was read from it.
             let last = last.map(|last| sort_key(&last).to_owned());
             complete_to = complete_to.max(last);
             items.extend(found);
@@ -279,7 +280,7 @@ impl Store {
     }
 }
 
-/// The entries that wait in items, and the number of damaged items.
+/// The entries that wait in `items` and are older than `before`, and the number of corrupt items.
 fn older_than(before: Timestamp, items: Vec<Item>) -> (Vec<PendingEntry>, usize) {
     let read = items.len();
     let entries = items.into_iter().map(|mut item| {
@@ -317,12 +318,12 @@ fn month_before(Position(position): &Position) -> String {
 }
 
 impl Position {
-    /// The position in the audit trail after all entries from `time` on, and before all older entries.
+    /// The position in the audit trail between the entries at or after `time` and the older ones.
     pub(crate) fn before(time: Timestamp) -> Self {
         Self(time.to_millis_text())
     }
 
-    /// Whether this position in the audit trail is earlier than another one.
+    /// Whether this position in the audit trail has an earlier time than another one.
     pub(crate) fn is_before(&self, other: &Self) -> bool {
         self.0 < other.0
     }
@@ -333,7 +334,7 @@ impl Position {
         Self(AuditSk { at, id }.to_string())
     }
 
-    /// Whether this is a position in the audit trail: that of an entry, or one from [`Self::before`].
+    /// Whether a text is a position in the audit trail: that of an entry, or one that [`Self::before`] returns.
     pub(super) fn is_in_audit_trail(text: &str) -> bool {
         text.parse::<AuditSk>().is_ok() || Timestamp::from_millis_text(text).is_some()
     }

@@ -24,14 +24,14 @@ const FREED_AT_ONCE: usize = 40;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Deletion {
     Done,
-    /// The slots of some holders are freed. Others remain.
+    /// The slots of some holders are freed, but other holders remain.
     Progress,
     /// The cluster or one of its holders has changed since it was read, or another transaction holds an item.
     Stale,
 }
 
 impl Store {
-    /// The clusters for which a key holds slots, up to `limit`.
+    /// Up to `limit` clusters for which a key holds slots.
     pub(crate) async fn slots(
         &self,
         tenant: &TenantId,
@@ -46,13 +46,13 @@ impl Store {
             ..Query::default()
         };
         let (items, _) = self.table.query(query).await?;
-        // The sort key contains everything that is needed, so a damaged slot counts like any other.
+        // The sort key contains everything that is needed, so a corrupt slot counts like any other.
         let slots = items.iter().map(|item| sort_key(item).parse::<SlotSk>());
         Ok(slots.flatten().map(|slot| slot.cluster).collect())
     }
 
-    /// Removes a slot of a key that is not live, and the key from the holders of the cluster. Returns false if the key
-    /// is live.
+    /// Deletes the slot that a key holds for a cluster and removes the key from the cluster's holders, provided that
+    /// the key is not live. Returns false if the key is live.
     pub(crate) async fn release_slot(
         &self,
         tenant: &TenantId,
@@ -124,7 +124,7 @@ impl Store {
         self.table.page::<NodeItem, _>(query).await
     }
 
-    /// Marks a cluster as being deleted, so that no key can join it any more. Returns false if the cluster no longer
+    /// Marks a cluster as being deleted, so that no key can onboard it any more. Returns false if the cluster no longer
     /// exists.
     pub(crate) async fn mark_deleting(
         &self,
@@ -142,9 +142,9 @@ impl Store {
         Ok(matches!(outcome, Outcome::Done))
     }
 
-    /// Takes one step in the deletion of a cluster: frees the slots of some of its holders or, in the last step,
+    /// Takes one step in the deletion of a cluster: it frees the slots of some of its holders or, in the last step,
     /// deletes the cluster together with the remaining slots. Decrements the counter of each live key whose slot is
-    /// freed. The last step writes `entry`.
+    /// freed. The last step also writes `entry`.
     pub(crate) async fn delete_cluster_step(
         &self,
         cluster: &Cluster,
@@ -168,8 +168,8 @@ impl Store {
         })
     }
 
-    /// The writes that free the slots of some keys for a cluster. A holder without a slot, or whose slot or key is
-    /// damaged, does not prevent the deletion.
+    /// The writes that free the given keys' slots for a cluster. A holder that has no slot, or whose slot or key is
+    /// corrupt, does not prevent the deletion.
     async fn free_slots(
         &self,
         cluster: &Cluster,
@@ -190,7 +190,7 @@ impl Store {
         let slots = readable::<SlotItem, SlotItem>(slots);
         let counted = slots.map(|slot| PrimaryKey::key(tenant, &slot.user_id, slot.pk.key));
         let Batch(keys) = self.table.batch_get(counted.collect()).await?;
-        // The history of an expired key keeps the number of clusters.
+        // The history of an expired key keeps its number of clusters.
         let counting = |key: &KeyRecord| key.hash.is_some() && key.clusters_used > 0;
         let keys = readable::<KeyItem, KeyRecord>(keys).filter(counting);
         writes.extend(keys.map(|key| {

@@ -1,5 +1,5 @@
-//! The handle to the table. A Lambda function holds the handle and passes it to services, but cannot read or write with
-//! it: its methods are private to the crate, except [`Store::warm_up`].
+//! The handle to the table. A Lambda function holds the handle and passes it to services, but cannot use it to read or
+//! write, because all its methods except [`Store::warm_up`] are private to this crate.
 
 use std::time::Duration;
 

@@ -29,7 +29,7 @@ impl Store {
         Ok(item.map(read::<JoinTokenItem, _>).transpose()?)
     }
 
-    /// Records that a redeemed token was presented again, unless that was recorded before.
+    /// Records that a redeemed token was presented again, unless an earlier replay has already been recorded.
     pub(crate) async fn record_replay(
         &self,
         token: &JoinToken,
@@ -44,9 +44,9 @@ impl Store {
         self.table.transact(&writes).await.map(drop)
     }
 
-    /// Redeems a join token, provided that its key and the key's owner still allow it. Returns true only for the first
-    /// `redemption`. Writing the same redemption again also returns true, because the SDK retries a write whose
-    /// response was lost.
+    /// Redeems a join token, provided that its key and the key's owner still allow it. Returns [`Redeemed::Now`] only
+    /// for the first `redemption`. Writing the same redemption again also returns [`Redeemed::Now`], because the SDK
+    /// retries a write whose response was lost.
     pub(crate) async fn redeem(
         &self,
         token: &JoinToken,

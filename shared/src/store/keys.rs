@@ -1,4 +1,4 @@
-//! Reads, issues, revokes and archives keys, and records their use.
+//! Reads, issues, revokes and archives keys, and records when they are used.
 
 use std::{cmp::Reverse, collections::BTreeSet, time::Duration};
 
@@ -39,7 +39,7 @@ pub struct Idempotency {
 pub struct CreationState {
     pub actor: Option<User>,
     pub owner: Option<User>,
-    /// The earlier request with the same `Idempotency-Key`. It may be older than 24 hours.
+    /// The earlier request with the same `Idempotency-Key`, which may be older than 24 hours.
     pub earlier: Option<EarlierRequest>,
     pub quota: Quota,
 }
@@ -51,14 +51,14 @@ pub struct RotationState {
     pub actor: Option<User>,
     pub owner: Option<User>,
     pub key: Option<KeyRecord>,
-    /// The earlier request with the same `Idempotency-Key`. It may be older than 24 hours.
+    /// The earlier request with the same `Idempotency-Key`, which may be older than 24 hours.
     pub earlier: Option<EarlierRequest>,
 }
 
 /// The keys that count against the owner's quota.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Quota {
-    /// Some of them may have ended since. Empty if the item is damaged.
+    /// Some of these keys may no longer be live. Empty if the item is corrupt.
     pub live: BTreeSet<KeyId>,
     is_damaged: bool,
 }
@@ -67,10 +67,10 @@ pub struct Quota {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Issued {
     Done,
-    /// The caller or the owner has changed since it was read.
+    /// Something on which the write depends, such as the caller or the owner, has changed since it was read.
     Changed,
-    /// For a new key: another request with the same `Idempotency-Key` was faster. For a key to be issued again: since
-    /// the key was read, it was used, issued again or revoked, or has expired.
+    /// For a new key or a rotation: another request with the same `Idempotency-Key` was faster. For a key to be
+    /// reissued: since it was read, the key was used, reissued or revoked, or has expired.
     Taken,
 }
 
@@ -90,7 +90,7 @@ pub enum Archived {
     Before,
 }
 
-/// Makes a transaction fail unless a key that `caller` creates for `owner` is still allowed and valid.
+/// Makes a transaction fail unless `caller` may still issue a key for `owner` and the key will be valid.
 fn still_valid(caller: &Caller, owner: &User) -> Vec<Write> {
     let is_another = |user: &&User| user.user_id != owner.user_id;
     let another = caller.user().filter(is_another);
@@ -99,8 +99,9 @@ fn still_valid(caller: &Caller, owner: &User) -> Vec<Write> {
     checks
 }
 
-/// Makes a write of a key fail unless the key is still as it was read, in everything that a rotation depends on.
-/// `owner` is in the key's epoch, so a key that was revoked with others is not written either.
+/// Makes a write of a key fail if anything in the key on which a rotation depends has changed since the key was read. A
+/// key that was revoked together with all other keys of its owner is not written either, because the transaction also
+/// checks the owner's epoch.
 fn as_read(write: Write, read: &KeyRecord) -> Write {
     let write = write
         .when(
@@ -126,8 +127,8 @@ fn as_read(write: Write, read: &KeyRecord) -> Write {
     }
 }
 
-/// Remembers the request that created or rotated a key, unless another request with the same `Idempotency-Key` did so
-/// within 24 hours.
+/// The write that remembers the request that created or rotated a key. Fails if another request with the same
+/// `Idempotency-Key` did so within the last 24 hours.
 fn remember(
     key: &KeyRecord,
     idempotency: &Idempotency,
@@ -150,7 +151,7 @@ fn remember(
         .value(":forgotten_before", began - IDEMPOTENCY_LIFETIME)
 }
 
-/// Sets the attributes that record a use of one of the key's secrets.
+/// Adds to a write the attributes that record a use of one of the key's secrets.
 pub(super) fn with_use(write: Write, key: &KeyRecord, secret: Secret, now: Timestamp) -> Write {
     let write = write.and_set("last_used_at", now);
     match secret {
@@ -160,7 +161,7 @@ pub(super) fn with_use(write: Write, key: &KeyRecord, secret: Secret, now: Times
     }
 }
 
-/// Adds a new key to the quota of its owner, unless the quota is full. Replaces a damaged item.
+/// The write that adds a new key to its owner's quota. Fails if the quota is full. Replaces the item if it is corrupt.
 fn count_key(key: &KeyRecord, (quota, limit): (&Quota, usize)) -> Write {
     let item = PrimaryKey::quota(&key.tenant_id, &key.user_id);
     let write = if quota.is_damaged {
@@ -173,7 +174,8 @@ fn count_key(key: &KeyRecord, (quota, limit): (&Quota, usize)) -> Write {
     write.value(":key", StringSet([key.key_id]))
 }
 
-/// Makes a write of a key fail unless the key has the labels that were read. Damaged labels are read as none.
+/// Makes a write of a key fail unless the key still has the labels that were read. Corrupt labels are read as if there
+/// were none.
 fn with_labels(write: Write, read: &Labels) -> Write {
     if read.is_empty() {
         write
@@ -276,8 +278,8 @@ impl Store {
         Ok(state)
     }
 
-    /// Removes ended keys from a user's quota. Keys that were added since the quota was read stay in it. Returns how
-    /// many of the keys that were read are live.
+    /// Removes keys that are no longer live from a user's quota. Keys that were added since the quota was read stay in
+    /// it. Returns how many of the keys in `quota` are live.
     pub(crate) async fn recount_quota(
         &self,
         owner: &User,
@@ -330,8 +332,8 @@ impl Store {
         })
     }
 
-    /// Gives a key the hash of a new secret, provided that it still has the hash `earlier` and was never used, and that
-    /// the caller and the owner have not changed since they were read.
+    /// Replaces the hash of a key with the hash of a new secret, provided that the key still has the hash `earlier` and
+    /// has never been used, and that the caller and the owner have not changed since they were read.
     pub(crate) async fn reissue_key(
         &self,
         key: &KeyRecord,
@@ -369,7 +371,7 @@ impl Store {
         })
     }
 
-    /// Reads everything that a rotation depends on. By its holder, a key is rotated without an `actor`.
+    /// Reads everything that a rotation depends on. There is no `actor` if the key's holder rotates it.
     pub(crate) async fn rotation_state(
         &self,
         (tenant, owner, key): (&TenantId, &UserId, KeyId),
@@ -399,8 +401,9 @@ impl Store {
         Ok(state)
     }
 
-    /// Changes `read` to `key`, which has a new secret, provided that the key is as it was read, that the owner and the
-    /// caller, if there is one, have not changed either, and that the `Idempotency-Key` is unused or forgotten.
+    /// Replaces `read_key` with `key`, which has a new secret. Requires that the key, its owner and the caller (if any)
+    /// have not changed since they were read, and that the `Idempotency-Key` is unused or was used more than 24 hours
+    /// ago.
     pub(crate) async fn rotate_key(
         &self,
         (read_key, key): (&KeyRecord, &KeyRecord),
@@ -410,8 +413,8 @@ impl Store {
         entry: &AuditEntry,
     ) -> Result<Issued, StoreError> {
         let (old, new) = (read_key.expires_at, key.expires_at);
-        // The expiry of the key caps the end of its previous secret when it is read. The item can contain a later end,
-        // which a later expiry would bring back, so the end is always written.
+        // When a key is read, its expiry caps the end of its previous secret. The item itself can contain a later end,
+        // which a later expiry would bring back. The end is therefore always written.
         let mut read_item = read_key.clone();
         if let Some(previous) = &mut read_item.previous {
             previous.ends_at = Timestamp::from_seconds(0);
@@ -437,7 +440,7 @@ impl Store {
         })
     }
 
-    /// A page of a user's keys, newest first, or only the key with this id.
+    /// A page of a user's keys, newest first. With `id`, only the key with that id.
     pub(crate) async fn user_keys(
         &self,
         tenant: &TenantId,
@@ -459,8 +462,9 @@ impl Store {
         self.table.page::<KeyItem, _>(query).await
     }
 
-    /// A page of a tenant's keys with their owners, newest first, or only the key with this id. The index, which may
-    /// lag slightly behind the table, only lists the keys. Their items come from the table.
+    /// A page of a tenant's keys, newest first, and the owners of these keys. With `id`, only the key with that id. The
+    /// keys are listed from an index, which may lag slightly behind the table, but their items are read from the table
+    /// itself.
     pub(crate) async fn tenant_keys(
         &self,
         tenant: &TenantId,
@@ -529,8 +533,8 @@ impl Store {
         })
     }
 
-    /// Revokes a key, unless it was used, rotated, revoked or removed since it was read. False if it was, or has
-    /// expired.
+    /// Revokes a key, unless it has expired or was used, rotated, revoked or removed since it was read. Returns whether
+    /// the key was revoked.
     pub(crate) async fn revoke_unused_key(
         &self,
         key: &KeyRecord,
@@ -544,7 +548,7 @@ impl Store {
             Some(at) => update.and("last_used_at = :used").value(":used", at),
             None => update.and("attribute_not_exists(last_used_at)"),
         };
-        // A rotation changes when the key is due.
+        // A rotation changes the time at which the key is due, so this condition also fails after a rotation.
         let update = update
             .and("due_sk = :due")
             .value(":due", key.due_at.map(DueSk));
@@ -552,10 +556,10 @@ impl Store {
         Ok(matches!(outcome, Outcome::Done))
     }
 
-    /// Records a use of one of a key's secrets, unless one was recorded after `since`. Does not retry while a
+    /// Records a use of one of a key's secrets, unless another use was recorded after `since`. Does not retry while a
     /// transaction holds the key.
     ///
-    /// The condition names no attribute that validations may not write, because IAM does not distinguish between
+    /// The condition names only attributes that validations may write, because IAM does not distinguish between the
     /// attributes that a request reads and those that it writes.
     pub(crate) async fn record_use(
         &self,
@@ -586,12 +590,13 @@ impl Store {
         self.table.try_update(&update).await.map(drop)
     }
 
-    /// Changes the name, the labels, the expiry and the cluster limit of a key from those of `read_key` to those of
-    /// `key`. Changes nothing and returns false if the expiry, or one of the values that change, is not the one that
-    /// was read, if the limit exceeds the one that was last signed, or if the `giver`, who raises the limit, no longer
-    /// has the role and status that were read.
+    /// Changes the name, labels, expiry and cluster limit of a key from those of `read_key` to those of `key`. Changes
+    /// nothing and returns false in any of these cases: the expiry or one of the values to change is no longer the one
+    /// that was read, the new limit exceeds the one that was last signed, or the `giver`, who raises the limit, no
+    /// longer has the role and status that were read.
     ///
-    /// The condition does not name `revoked_at`, because IAM would then let the function write it.
+    /// The condition does not name `revoked_at`, because a policy that permits this would also let the function write
+    /// the attribute.
     pub(crate) async fn change_key(
         &self,
         (read_key, key): (&KeyRecord, &KeyRecord),

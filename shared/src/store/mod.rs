@@ -1,14 +1,14 @@
-//! The DynamoDB table. Only this module knows the table's keys and attributes, and sends requests to the table.
+//! The DynamoDB table. Only this module contains the table's keys and attributes and sends requests to the table.
 //!
 //! - `schema` declares every kind of item.
-//! - `table` sends the requests, and retries those that conflict with others.
-//! - The other files contain the reads and writes, one file for each kind of resource.
+//! - `table` sends the requests and retries those that conflict with others.
+//! - The other files contain the reads and writes, one file per kind of resource.
 //!
 //! A key is stored in its owner's partition, and its claims contain the tenant and the owner. Validations and the list
-//! of a user's keys therefore need no index. The sparse index `tenant` (`tenant_pk`, `tenant_sk`) lists the keys and
-//! users of a tenant for administrators, `target` the entries of the audit trail about a key, user or cluster, and `due`
-//! the keys at which `notify` must look. The indexes may lag slightly behind the table. All other reads are strongly
-//! consistent.
+//! of a user's keys therefore need no index. For administrators, the sparse index `tenant` (`tenant_pk`, `tenant_sk`)
+//! lists the keys and users of a tenant. The index `target` lists the audit entries about a key, user or cluster. The
+//! index `due` lists the keys that `notify` must check. The indexes may lag slightly behind the table. All reads that
+//! do not use an index are strongly consistent.
 
 mod audit;
 mod clusters;

@@ -1,8 +1,8 @@
-//! The quota of active nodes of a cluster, and the limit on the nodes that are listed.
+//! The quota of active nodes in a cluster, and the limit on listed nodes.
 //!
-//! The item `QUOTA` holds the result of the last count plus the nodes added since. It still includes nodes that have
-//! stopped calling. When a limit is reached, one call counts the nodes again, but only after every node in `QUOTA` has
-//! had time to reach the table. No node can be added during a count.
+//! The item `QUOTA` holds the result of the last count plus the nodes added since. This total still includes nodes that
+//! have since stopped calling. When a limit is reached, one call counts the nodes again, but only after every node that
+//! `QUOTA` includes has had time to be written to the table. No node can be added during a count.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::model::{ClusterNumber, Node, NodeQuota, TenantId, Timestamp};
 
-/// A time longer than any call can take. A full cluster is counted at most once in this time.
+/// Longer than any call can take. The nodes of a full cluster are counted at most once per interval.
 const COUNT_INTERVAL: Duration = Duration::from_secs(30);
 
 /// How many nodes a cluster has.
@@ -30,7 +30,7 @@ impl NodeCount {
 }
 
 impl Store {
-    /// Counts a new node of a cluster. Returns false if the cluster is full.
+    /// Counts a new node against the quota of its cluster. Returns false if the cluster is full.
     ///
     /// # Errors
     /// [`StoreError::Busy`] if another call does not finish counting the nodes in time.
@@ -123,13 +123,13 @@ fn as_found(write: Write, item: &Item, name: &str) -> Write {
     }
 }
 
-/// The state of a count to which no node can be added.
+/// Why a node could not be added to the count.
 enum State {
     /// The cluster is full, and its item changed less than [`COUNT_INTERVAL`] ago, so its nodes are not counted again.
     Counted,
     /// The nodes have no count yet, and another call is counting them.
     BeingCounted,
-    /// The item is missing or damaged, or its last change is at least [`COUNT_INTERVAL`] ago.
+    /// The item is missing or corrupt, or its last change is at least [`COUNT_INTERVAL`] ago.
     Due,
 }
 

@@ -1,4 +1,4 @@
-//! The keys at which `notify` must look, and what it writes about them.
+//! The keys that `notify` must check, and what it writes about them.
 
 use std::collections::BTreeSet;
 
@@ -16,8 +16,8 @@ use crate::model::{AuditEntry, KeyRecord, Timestamp, User};
 const PAGE: i32 = 50;
 
 impl Store {
-    /// A page of the keys that are due on a day, at `now` or before, in the order of their times. Empty at the end of
-    /// the day. `after` is the last key of the previous page. The index may lag slightly behind the table.
+    /// A page of the keys that became due on a given day, at or before `now`, sorted by time. Empty once no such key is
+    /// left. `after` is the last key of the previous page. The index may lag slightly behind the table.
     pub(crate) async fn due_keys(
         &self,
         (day, shard): (&str, u8),
@@ -70,7 +70,8 @@ impl Store {
         Ok((keys, readable::<UserItem, _>(users).collect()))
     }
 
-    /// Writes notices about a key, and when to look at it next. False if another run has done so since the key was read.
+    /// Writes notices about a key and when to check it next. Returns false if another run has done so since the key was
+    /// read.
     pub(crate) async fn write_notices(
         &self,
         old: &KeyRecord,

@@ -1,4 +1,4 @@
-//! Reads the state that an onboarding depends on, and writes the onboarding in one transaction.
+//! Reads the state on which an onboarding depends, and writes the onboarding in one transaction.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::model::{
     TenantId, Timestamp, User, UserId,
 };
 
-/// The minimum time between two records of calls from a cluster.
+/// The minimum time between two writes of a cluster's `last_seen_at`.
 const SEEN_PRECISION: Duration = Duration::from_secs(3600);
 
 /// The data needed to decide on an onboarding. Each item is strongly consistent, but the items may have been read at
@@ -34,7 +34,7 @@ pub struct OnboardingState {
 #[derive(Debug)]
 pub struct Onboarding {
     pub key: KeyRecord,
-    /// The secret of the key that was presented.
+    /// The secret that was presented.
     pub secret: Secret,
     pub owner: User,
     pub slot: Slot,
@@ -43,7 +43,7 @@ pub struct Onboarding {
     pub is_new_cluster: bool,
     /// The node that joins.
     pub node: Option<Node>,
-    /// Whether the write may create the node, because the node was counted against the quota of its cluster.
+    /// Whether the node was counted against the quota of its cluster, so that the write may create the node.
     pub may_add_node: bool,
     pub join_token: JoinTokenRecord,
     pub now: Timestamp,
@@ -59,15 +59,15 @@ pub enum Onboarded {
     NewNode,
 }
 
-/// Whether the onboarding takes a new slot, or the key already holds one.
+/// Whether the onboarding takes a new slot or the key already holds one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Slot {
     /// The key takes a slot, unless it already holds `limit` slots.
     Take { limit: u32 },
     Held {
-        /// Whether to record the use of the key. [`Self::Take`] always does.
+        /// Whether to record the use of the key. [`Self::Take`] always records it.
         record_use: bool,
-        /// Whether the cluster already has the key among its holders, as it should.
+        /// Whether the cluster already lists the key as a holder, as it should.
         is_holder: bool,
     },
 }
@@ -164,7 +164,7 @@ impl Onboarding {
                     (Secret::Previous(_), Some(previous)) => update
                         .when("previous_generation = :previous_generation")
                         .value(":previous_generation", previous.generation),
-                    // Otherwise, a late write could lower `used_generation` after a rotation.
+                    // Without this condition, a late write could lower `used_generation` after a rotation.
                     _ => update.when("#hash = :hash").value(":hash", key.hash),
                 };
                 let mut writes = Vec::from_iter(record_use.then_some(update));
@@ -178,7 +178,7 @@ impl Onboarding {
         }
     }
 
-    /// Unless the key becomes a holder, a known cluster is written at most once an hour, because all its nodes may call
+    /// Writes a known cluster at most once an hour, unless the key becomes a holder. All nodes of the cluster may call
     /// at the same time, and all clusters of a tenant share a partition.
     fn cluster_write(&self) -> Option<Write> {
         if self.is_new_cluster {

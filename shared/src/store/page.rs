@@ -15,7 +15,7 @@ use crate::model::{Cluster, KeyId, KeyRecord, TenantId, UserId};
 #[derive(Debug)]
 pub struct Page<T> {
     pub items: Vec<T>,
-    /// How many items were left out because they are damaged.
+    /// How many items were left out because they are corrupt.
     pub skipped: usize,
     /// The position after the last item that was read; `None` at the end of the list.
     pub next: Option<Position>,
@@ -30,7 +30,7 @@ pub enum List {
     /// The users that a search finds.
     FoundUsers,
     Clusters,
-    /// The entries of the audit trail, of all targets or of one.
+    /// The entries of the audit trail, either of all targets or of a single one.
     AuditTrail,
 }
 
@@ -39,8 +39,8 @@ pub enum List {
 pub struct Position(pub(crate) String);
 
 impl Position {
-    /// Reads a position that a client sent; `None` if no item of the list could have it. DynamoDB rejects a start
-    /// key that the query could never return. The item itself need not exist.
+    /// Parses a position that a client sent. Returns `None` if no item of the list could be at this position, because
+    /// DynamoDB rejects a start key that the query could never return. The item itself need not exist.
     pub(crate) fn parse(text: &str, list: List) -> Option<Self> {
         let is_valid = match list {
             List::UserKeys => text.parse::<KeySk>().is_ok(),
@@ -117,8 +117,8 @@ fn parse_tenant_key(text: &str) -> Option<(UserId, KeyId)> {
 }
 
 impl Table {
-    /// The entries of one page of an index, without damaged ones, and whether there are more. If there are more, the
-    /// page has at least one entry, after which the next page can continue.
+    /// The entries of one page of an index, without the corrupt ones, and whether there are more. If there are more,
+    /// the page contains at least one entry, so that the next page can continue after it.
     pub async fn entries<I, R>(&self, mut query: Query) -> Result<(Vec<R>, bool), StoreError>
     where
         I: DeserializeOwned,
@@ -135,7 +135,7 @@ impl Table {
         }
     }
 
-    /// One page of a query of the table, converted to records. Leaves out damaged items.
+    /// One page of a query's results, converted to records. Leaves out corrupt items.
     pub async fn page<I, R>(&self, query: Query) -> Result<Page<R>, StoreError>
     where
         I: DeserializeOwned,
@@ -197,8 +197,8 @@ mod tests {
         ];
         for (position, list) in positions.iter().zip(LISTS) {
             for other in LISTS {
-                // A user may have any id, and a word may be KEY or CLUSTER. Then only the checksum tells the lists
-                // apart.
+                // A user can have any id, and a word can be KEY or CLUSTER. In these cases, only the checksum tells the
+                // lists apart.
                 let is_ambiguous = match other {
                     List::Users => true,
                     List::FoundUsers => [List::UserKeys, List::Clusters].contains(&list),

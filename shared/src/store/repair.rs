@@ -1,4 +1,4 @@
-//! The reads and writes of a repair. Onboarding also corrects counts.
+//! The reads and writes of a repair. Onboarding also uses `correct_count`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,7 +18,7 @@ use crate::model::{
     UserId, UserStatus,
 };
 
-/// Keys that are wrongly among the holders of a cluster.
+/// Keys that are wrongly listed as holders of a cluster.
 #[derive(Debug)]
 pub struct FalseHolders {
     pub without_slot: Vec<KeyId>,
@@ -27,13 +27,13 @@ pub struct FalseHolders {
 }
 
 impl Store {
-    /// Removes a damaged set of administrators.
+    /// Deletes a corrupt set of administrators.
     pub(crate) async fn delete_admins(&self, tenant: &TenantId) -> Result<(), StoreError> {
         let delete = Write::delete(PrimaryKey::admins(tenant));
         self.table.transact(&[delete]).await.map(drop)
     }
 
-    /// The set of administrators. The set may differ from the users who are active administrators.
+    /// The set of administrators, which may differ from the users who are in fact active administrators.
     pub(crate) async fn admins(&self, tenant: &TenantId) -> Result<BTreeSet<UserId>, StoreError> {
         let item = self.table.get(PrimaryKey::admins(tenant)).await?;
         let admins = item.map(read::<AdminsItem, BTreeSet<UserId>>).transpose()?;
@@ -82,7 +82,7 @@ impl Store {
         Ok(matches!(outcome, Outcome::Done))
     }
 
-    /// Makes a key due at `at`. Returns false if the time of the next look has changed since it was read.
+    /// Makes a key due at `at`. Returns false if the time of the next check has changed since it was read.
     pub(crate) async fn make_due(
         &self,
         key: &KeyRecord,
@@ -95,8 +95,8 @@ impl Store {
         self.write_notices(key, &due, &[]).await
     }
 
-    /// Corrects the counter of a key to the number of slots that the key holds. Returns false if the counter has
-    /// changed since it was read.
+    /// Sets the counter of a key to the number of slots that the key holds. Returns false if the counter has changed
+    /// since it was read.
     pub(crate) async fn correct_count(
         &self,
         key: &KeyRecord,
@@ -111,8 +111,8 @@ impl Store {
         Ok(matches!(outcome, Outcome::Done))
     }
 
-    /// Adds a key that holds a slot for a cluster to the holders of the cluster. Returns false if the cluster has
-    /// changed since it was read.
+    /// Adds a key to the holders of a cluster for which the key holds a slot. Returns false if the cluster has changed
+    /// since it was read.
     pub(crate) async fn add_holder(
         &self,
         cluster: &Cluster,
@@ -127,7 +127,7 @@ impl Store {
         Ok(matches!(outcome, Outcome::Done))
     }
 
-    /// The holders that a cluster should not have. A holder whose slot or key is damaged stays.
+    /// The holders that a cluster should not have. A holder whose slot or key is corrupt stays.
     pub(crate) async fn false_holders(
         &self,
         cluster: &Cluster,

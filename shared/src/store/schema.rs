@@ -19,10 +19,11 @@
 //! | `P#<tenant>#<shard>` | `<time>#<id>` | [`PendingItem`]: an entry that is not in the audit trail yet |
 //!
 //! The index `target` lists the entries of the audit trail by key, user or cluster. The index `due` lists keys by the
-//! time at which `notify` must next look at them.
+//! time at which `notify` must next check them.
 //!
-//! Reading is strict: a damaged attribute, or the absence of a required one, is an error and is never replaced by a
-//! default. The indexes contain keys only (`KEYS_ONLY`), so that the use of a key never writes to one.
+//! Reads are strict: a corrupt attribute or a missing required attribute is an error and is never replaced by a
+//! default. The indexes contain only key attributes (`KEYS_ONLY`), so that recording the use of an access key never
+//! writes to an index.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -58,13 +59,13 @@ pub(super) type Item = HashMap<String, AttributeValue>;
 pub struct BadItem {
     pk: String,
     sk: String,
-    /// For example, the name of a missing attribute, or the type that was expected.
+    /// For example, the name of a missing attribute or the type that was expected.
     reason: String,
 }
 
 impl BadItem {
     pub(super) fn new(pk: impl ToString, sk: impl ToString, reason: impl ToString) -> Self {
-        // Two key attributes contain hashes, which no log line may contain.
+        // Two kinds of key attributes contain hashes, which no log line may contain.
         let without_hash = |attribute: String| match attribute.split_once('#') {
             Some((prefix @ (JoinTokenPk::PREFIX | IdempotencySk::PREFIX), _)) => {
                 format!("{prefix}#…")
@@ -83,7 +84,7 @@ impl From<Infallible> for BadItem {
     }
 }
 
-/// Makes serde write a type as its text.
+/// Makes serde read and write a type as text.
 macro_rules! written_as_text {
     ($name:ident) => {
         impl Serialize for $name {
@@ -101,8 +102,8 @@ macro_rules! written_as_text {
     };
 }
 
-/// Declares a type for each key attribute. The attribute's text is a prefix and the fields of the type, separated by
-/// `#`. Only the last field may contain `#`.
+/// Declares a type for each key attribute. The attribute's text consists of a prefix and the fields of the type,
+/// separated by `#`. Only the last field may contain `#`.
 macro_rules! key_attributes {
     ($($name:ident = $prefix:literal $($field:ident: $type:ty),*;)*) => {$(
         #[derive(Debug, Clone)]
@@ -160,7 +161,7 @@ key_attributes! {
     PendingPk = "P" tenant: TenantId, shard: u8;
     // Key attributes of the index `target`.
     TargetPk = "TARGET" tenant: TenantId, target: Target;
-    // Key attribute of the index `due`, whose other one is a [`DueSk`].
+    // Partition key of the index `due`. The sort key is a [`DueSk`].
     DuePk = "D" day: String, shard: u8;
     // Key attributes of the index `tenant`.
     IndexedKeysPk = "KEYS" tenant: TenantId;
@@ -224,7 +225,7 @@ impl FromStr for AuditSk {
     }
 }
 
-/// A sort key in the index `due`. It has no prefix, because the index contains only keys.
+/// A sort key in the index `due`. It has no prefix, because the index contains only access keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct DueSk(pub Timestamp);
 
@@ -286,8 +287,8 @@ impl PrimaryKey {
         Self::new(&TenantPk { tenant }, &AdminsSk {})
     }
 
-    /// `hour` is the number of hours since 1970. Nothing reads the item: the condition of the update limits its
-    /// attribute `sign_ins`.
+    /// `hour` is the number of hours since 1970. The item is only updated and never read: a condition on the update
+    /// limits the attribute `sign_ins`.
     pub fn sign_ins(tenant: &TenantId, hour: i64) -> Self {
         let tenant = tenant.clone();
         Self::new(&TenantPk { tenant }, &SignInsSk { hour })
@@ -318,7 +319,7 @@ impl PrimaryKey {
         Self::new(&JoinTokenPk { hash }, &JoinTokenSk {})
     }
 
-    /// This key, with the key attributes of an index.
+    /// This primary key together with the key attributes of an index.
     pub fn in_index(
         mut self,
         index: &str,
@@ -406,7 +407,7 @@ impl Kind for ClusterItem {
 pub(super) struct Batch(pub Vec<Item>);
 
 impl Batch {
-    /// Whether there is an item of the kind `I`, even a damaged one.
+    /// Whether there is an item of the kind `I`, even a corrupt one.
     pub fn has<I: Kind>(&self) -> bool {
         self.0.iter().any(|item| is_kind(item, I::SK))
     }
@@ -425,7 +426,7 @@ impl Batch {
     }
 }
 
-/// Converts an entity to an item, without the attributes that have no value.
+/// Converts an entity to an item. Leaves out attributes that have no value.
 pub(super) fn to_item(entity: &impl Serialize) -> Item {
     // Cannot fail: every kind of item is a struct of strings, numbers, bytes, lists and sets.
     let mut item: Item = serde_dynamo::to_item(entity).unwrap_or_default();
@@ -436,7 +437,7 @@ pub(super) fn to_item(entity: &impl Serialize) -> Item {
 /// Reads an item of the kind `I` as a record.
 ///
 /// # Errors
-/// When an attribute is damaged, or a required one is missing.
+/// When an attribute is corrupt or a required one is missing.
 pub(super) fn read<I, R>(item: Item) -> Result<R, BadItem>
 where
     I: DeserializeOwned,
@@ -454,7 +455,7 @@ where
     Ok(item.try_into()?)
 }
 
-/// Removes damaged labels from a key. Labels grant no permissions, so a key with damaged labels can still be used,
+/// Removes corrupt labels from a key. Labels grant no permissions, so a key with corrupt labels can still be used,
 /// listed and revoked.
 fn without_damaged_labels(mut item: Item) -> Item {
     if item.get("labels").is_some_and(|labels| !labels.is_ss()) {
@@ -463,7 +464,7 @@ fn without_damaged_labels(mut item: Item) -> Item {
     item
 }
 
-/// Those items that can be read. Logs the others, so that one damaged item does not make a whole list fail.
+/// The items that can be read. Logs the others, so that one corrupt item does not make a whole list fail.
 pub(super) fn readable<I, R>(items: impl IntoIterator<Item = Item>) -> impl Iterator<Item = R>
 where
     I: DeserializeOwned,
@@ -473,7 +474,7 @@ where
     logged(items.into_iter().map(read::<I, R>))
 }
 
-/// The records that were read. Logs why the others were not.
+/// The records that could be read. Logs why the others could not.
 pub(super) fn logged<R>(
     results: impl Iterator<Item = Result<R, BadItem>>,
 ) -> impl Iterator<Item = R> {
@@ -516,18 +517,18 @@ pub(super) struct UserItem {
     #[serde(default, skip_serializing_if = "Not::not")]
     bootstrapped: bool,
     epoch: Epoch,
-    /// The newest ones. All of them have items of their own.
+    /// Only the newest revocations. Every revocation also has an item of its own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     revocations: Vec<EpochEndEntry>,
 }
 
-/// The keys that were live when `create` last wrote or counted them. Nothing else writes this item, so a key that has
-/// ended since is still in it.
+/// The keys that were live when `create` last wrote or counted them. Nothing else writes this item, so keys that are no
+/// longer live remain in it.
 #[derive(Serialize, Deserialize)]
 pub(super) struct QuotaItem {
     pk: UserPk,
     sk: QuotaSk,
-    /// Absent if it is empty.
+    /// Absent if the set is empty.
     #[serde(default, with = "string_set")]
     live: BTreeSet<KeyId>,
 }
@@ -562,7 +563,7 @@ impl From<SearchItem> for SearchSk {
     }
 }
 
-/// An item whose key attributes of the index `tenant` contradict its primary key.
+/// An item whose key attributes of an index contradict its primary key.
 #[derive(Debug)]
 pub(super) struct WrongEntry;
 
@@ -627,7 +628,7 @@ pub(super) struct IndexedDueKey {
     due_sk: DueSk,
 }
 
-/// A key at which `notify` must look.
+/// A key that `notify` must check.
 #[derive(Debug)]
 pub struct DueKey {
     pub tenant_id: TenantId,
@@ -648,7 +649,7 @@ impl From<IndexedDueKey> for DueKey {
     }
 }
 
-/// A revocation of all keys, in the item of the user and in an [`EpochItem`].
+/// A revocation of all of a user's keys, as stored in the user's item and in an [`EpochItem`].
 #[derive(Serialize, Deserialize)]
 struct EpochEndEntry {
     ended: Epoch,
@@ -904,7 +905,7 @@ pub(super) struct IdempotencyItem {
     pub key_id: KeyId,
     /// Hash of the request's parameters.
     pub fingerprint: String,
-    /// The generation that the request began, if it rotated the key.
+    /// The generation that began with the request, if the request rotated the key.
     pub generation: Option<u32>,
     pub created_at: Timestamp,
     pub ttl: Timestamp,
@@ -915,7 +916,7 @@ pub(super) struct IdempotencyItem {
 pub struct EarlierRequest {
     pub key_id: KeyId,
     pub fingerprint: String,
-    /// The generation that the request began, if it rotated the key.
+    /// The generation that began with the request, if the request rotated the key.
     pub generation: Option<u32>,
     pub created_at: Timestamp,
 }
@@ -1023,8 +1024,8 @@ pub(super) struct NodeItem {
     ttl: Timestamp,
 }
 
-/// The number of nodes at the last count, plus those added since. Written by updates. If it is damaged, the nodes are
-/// counted again.
+/// The number of nodes at the last count, plus those added since. Written by updates. If the item is corrupt, the nodes
+/// are counted again.
 #[derive(Deserialize)]
 pub(super) struct NodeQuotaItem {
     pub active: Option<u32>,
@@ -1101,8 +1102,8 @@ impl From<JoinTokenItem> for JoinTokenRecord {
     }
 }
 
-/// An entry of the audit trail. The index `target` lists the entries of one target. It can be part of another item, so
-/// no attribute without a value is written.
+/// An entry of the audit trail. The index `target` lists the entries of each target. An entry can be part of another
+/// item, so attributes without a value must not be written.
 #[derive(Serialize, Deserialize)]
 pub(super) struct AuditItem {
     pk: AuditPk,
@@ -1157,9 +1158,9 @@ impl AuditItem {
     }
 }
 
-/// An entry of the audit trail about a user that could not be written with its change. A revoked key has the attribute
-/// in its own item. These items have partitions of their own, because a role cannot allow the deletion of only some
-/// items of a partition.
+/// An entry of the audit trail about a user that could not be written with its change. (An entry about a revoked key
+/// waits in the key's own item.) These items have partitions of their own, because an IAM role cannot permit the
+/// deletion of only some items of a partition.
 #[derive(Serialize)]
 pub(super) struct PendingItem {
     pk: PendingPk,

@@ -17,8 +17,8 @@ pub struct StreamRecord {
     dynamodb: Change,
 }
 
-/// Lambda's events write the names of the members in lower camel case. The API `GetRecords`, from which an operator
-/// replays records, writes them in upper camel case.
+/// Lambda's events have member names in lower camel case. The API operation `GetRecords`, which operators use to replay
+/// records, returns them in upper camel case.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct UserIdentity {
@@ -36,17 +36,17 @@ struct Change {
     new_image: Option<serde_dynamo::Item>,
 }
 
-/// What a record contributes to the events.
+/// What a stream record contributes to the events and to the audit trail.
 #[derive(Default)]
 pub(crate) struct Outgoing {
     pub event: Option<Happening>,
-    /// An entry that could not be written with its change, and waits in another item.
+    /// An audit entry that could not be written with its change and waits in another item.
     pub pending: Option<PendingEntry>,
 }
 
 impl StreamRecord {
     /// # Errors
-    /// When the record does not contain a whole entry.
+    /// When the record does not contain a complete entry.
     pub(crate) fn into_outgoing(self) -> Result<Outgoing, StoreError> {
         let keys = Item::from(self.dynamodb.keys);
         let image = self.dynamodb.new_image.map(Item::from);
@@ -76,10 +76,10 @@ impl StreamRecord {
         })
     }
 
-    /// The expired key that TTL has removed. `None` if the record is about any other change.
+    /// The expired key that TTL has removed, or `None` if the record describes any other change.
     ///
     /// # Errors
-    /// When the record does not contain the whole key.
+    /// When the record does not contain the complete key.
     pub(crate) fn into_expired_key(self) -> Result<Option<KeyRecord>, StoreError> {
         let by_ttl = self.event_name == "REMOVE"
             && self.user_identity.is_some_and(|identity| {
@@ -102,7 +102,8 @@ impl StreamRecord {
     }
 }
 
-/// A rotation removes the time of the last use, so the next use is the first one of the generation.
+/// Whether a change records the first use of a superseded secret. A rotation removes the time of the previous secret's
+/// last use, so the next use that is recorded is the first one.
 fn is_first_superseded_use(old: Option<&Item>, new: &Item) -> bool {
     let is_recorded = |item: &Item| item.contains_key("previous_used_at");
     is_kind(new, KeySk::PREFIX) && is_recorded(new) && old.is_some_and(|old| !is_recorded(old))

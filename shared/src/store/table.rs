@@ -48,7 +48,7 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Whether the same request would fail again, so that the caller should not repeat it.
+    /// Whether repeating the request is useless, because it would fail again.
     #[must_use]
     pub fn is_permanent(&self) -> bool {
         match self {
@@ -73,7 +73,8 @@ impl Attempts {
         Self { made: 0, deadline }
     }
 
-    /// Whether an inconsistency has lasted over several attempts, so that it is damage and not a concurrent change.
+    /// Whether so many attempts have been made that a remaining inconsistency must be corruption rather than a
+    /// concurrent change.
     pub fn are_many(&self) -> bool {
         self.made > 3
     }
@@ -83,7 +84,7 @@ impl Attempts {
         if self.made > 0 {
             let longest = Duration::from_millis(20 << self.made.min(5));
             let mut random = [u8::MAX];
-            // If the generator fails, the pause has its maximum length.
+            // If the random number generator fails, the pause has its maximum length.
             let _ = SysRng.try_fill_bytes(&mut random);
             let pause = longest.mul_f64(f64::from(random[0]) / 255.0);
             if Instant::now() + pause > self.deadline {
@@ -96,7 +97,7 @@ impl Attempts {
     }
 }
 
-/// Repeats a write while it fails with [`StoreError::Busy`].
+/// Repeats a write as long as it fails with [`StoreError::Busy`].
 async fn retry_on_conflict<F>(mut write: impl FnMut() -> F) -> Result<Outcome, StoreError>
 where
     F: Future<Output = Result<Outcome, StoreError>>,
@@ -111,7 +112,7 @@ where
     Err(StoreError::Busy)
 }
 
-/// The attribute for a value.
+/// Converts a value to an attribute value.
 fn to_value(value: impl Serialize) -> AttributeValue {
     // Serialization cannot fail, because the values are strings, numbers, bytes, lists and sets. A NULL would be
     // harmless, because reads reject it.
@@ -144,7 +145,7 @@ impl Refusals {
         self.0.get(position).is_some_and(Option::is_some)
     }
 
-    /// Whether the condition of the write at this position failed, and no other.
+    /// Whether the condition of the write at this position failed and no other condition did.
     pub fn has_only(&self, position: usize) -> bool {
         let refused = self
             .0
@@ -154,7 +155,7 @@ impl Refusals {
         refused.map(|(refused, _)| refused).eq([position])
     }
 
-    /// Takes the existing item that failed the condition of the write at this position.
+    /// Removes and returns the existing item that failed the condition of the write at this position.
     pub fn take_item(&mut self, position: usize) -> Option<Item> {
         self.0.get_mut(position)?.take()?
     }
@@ -246,7 +247,7 @@ impl Write {
         self.and_set_raw(name, to_value(value))
     }
 
-    /// Sets another attribute to a value as it was read.
+    /// Sets another attribute to an attribute value.
     pub fn and_set_raw(mut self, name: &str, value: AttributeValue) -> Self {
         let rest = self.update.take().unwrap_or_default();
         let set = format!("SET #{name} = :{name}");
@@ -283,7 +284,7 @@ impl Write {
         self
     }
 
-    /// Sets the value of a placeholder to an attribute value that was read.
+    /// Sets the value of a placeholder to an attribute value.
     pub fn raw(mut self, placeholder: &str, value: AttributeValue) -> Self {
         self.values.insert(placeholder.to_owned(), value);
         self
@@ -387,7 +388,7 @@ impl Table {
         Self { client, name }
     }
 
-    /// Opens a connection, by reading an item that does not exist.
+    /// Opens a connection by reading an item that does not exist.
     pub async fn warm_up(&self) -> Result<(), StoreError> {
         self.batch_get(vec![PrimaryKey::warm_up()]).await.map(drop)
     }
@@ -399,7 +400,7 @@ impl Table {
         Ok(answer.item)
     }
 
-    /// The items that exist under the given keys. Sends one request for each 100 keys.
+    /// The items that exist under the given keys. Sends one request per 100 keys.
     pub async fn batch_get_all(&self, keys: Vec<PrimaryKey>) -> Result<Vec<Item>, StoreError> {
         let mut found = Vec::with_capacity(keys.len());
         for keys in keys.chunks(100) {
@@ -437,7 +438,7 @@ impl Table {
         Err(StoreError::Unprocessed)
     }
 
-    /// One page of a query's results, and whether there are more.
+    /// One page of a query's results and, if there are more, the key after which the next page begins.
     pub async fn query(&self, query: Query) -> Result<(Vec<Item>, Option<Item>), StoreError> {
         let prefix = query.index.map(|index| format!("{index}_"));
         let [pk, sk] = ["pk", "sk"].map(|name| prefix.clone().unwrap_or_default() + name);
