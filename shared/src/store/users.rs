@@ -20,7 +20,7 @@ use crate::model::{
     AuditEntry, Caller, Epoch, EpochEnd, Revocation, TenantId, Timestamp, User, UserId, UserStatus,
 };
 
-/// How long the number of first sign-ins of an hour stays in the table.
+/// How long the table keeps an hour's count of first sign-ins.
 const SIGN_INS_KEPT: Duration = Duration::from_secs(86_400);
 
 /// The number of whole hours since 1970.
@@ -32,14 +32,14 @@ fn hour(now: Timestamp) -> i64 {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UserWritten {
     Done,
-    /// The user has changed since the read.
+    /// The user has changed since it was read.
     Stale,
     /// The tenant would be left without an active administrator.
     LastAdmin,
 }
 
-/// Makes a transaction fail unless the user's role, status and epoch are still those that were read. If the transaction
-/// succeeds, a key that it creates for the user is therefore valid, and within the user's role.
+/// Makes a transaction fail unless the user still has the role, status and epoch that were read. A key that the
+/// transaction creates for the user is therefore valid and within the user's role.
 pub(super) fn is_unchanged(user: &User) -> Write {
     let check = Write::check(PrimaryKey::user(&user.tenant_id, &user.user_id));
     as_read(check, user)
@@ -54,8 +54,8 @@ fn as_read(write: Write, user: &User) -> Write {
 }
 
 /// Makes a transaction fail unless the caller still has the role and status that the policy decided on. Writes that
-/// give something need this check. Writes that take something away must not have this check, so that no write to the
-/// caller's item can delay them.
+/// grant something need this check. Writes that take something away must not have it, because a write to the caller's
+/// item could then delay them.
 pub(super) fn may_still(caller: &User) -> Write {
     let check = Write::check(PrimaryKey::user(&caller.tenant_id, &caller.user_id));
     with_rights(check, caller)
@@ -85,8 +85,8 @@ pub(super) fn update_admins(tenant: &TenantId, expression: &str, users: &[&UserI
     Write::update(PrimaryKey::admins(tenant), expression).value(":users", StringSet(users))
 }
 
-/// The update of the set of administrators that a change to a user requires, if any. The update is refused if no other
-/// user would be left in the set, even if the set does not contain this user.
+/// The update to the set of administrators that a change to a user requires, if any. The removal of a user from the set
+/// is refused if no other user would be left in it, even if the set does not contain this user.
 fn change_admins(old: Option<&User>, new: &User) -> Option<Write> {
     let (tenant, id) = (&new.tenant_id, &new.user_id);
     match (
@@ -104,8 +104,8 @@ fn change_admins(old: Option<&User>, new: &User) -> Option<Write> {
     }
 }
 
-/// The writes that a change of a user's words requires. If any word changes, all current words are written, because a
-/// concurrent change may have removed some.
+/// The writes that are required if a user's search words change. If any word changes, all current words are written,
+/// because a concurrent change may have removed some.
 fn change_words(old: Option<&User>, new: &User) -> Vec<Write> {
     let (before, after) = (old.map(User::words).unwrap_or_default(), new.words());
     if before == after {
@@ -118,7 +118,7 @@ fn change_words(old: Option<&User>, new: &User) -> Vec<Write> {
     after.iter().map(put).chain(removed).collect()
 }
 
-/// The writes that change a user, beginning with the write of the user's item. Also returns the position of the write
+/// The writes that change a user, starting with the write to the user's item. Also returns the position of the write
 /// that changes the set of administrators.
 fn user_writes(old: Option<&User>, new: &User, giver: Option<&Caller>) -> (Vec<Write>, usize) {
     let item = UserItem::from(new);
@@ -126,7 +126,8 @@ fn user_writes(old: Option<&User>, new: &User, giver: Option<&Caller>) -> (Vec<W
     let words = change_words(old, new);
     let change = |old: &User| {
         let mut change = Write::change(&UserItem::from(old), &item);
-        // The words are derived from the profile that was read. A deletion must not leave a newer profile behind.
+        // Requires an unchanged profile, because the words are derived from the profile that was read, and because a
+        // deletion must not leave a newer profile behind.
         let is_deletion = new.status == UserStatus::Deleted;
         if is_deletion || !words.is_empty() {
             change = with_profile(change, old);
@@ -139,8 +140,8 @@ fn user_writes(old: Option<&User>, new: &User, giver: Option<&Caller>) -> (Vec<W
     let mut writes = vec![match old {
         None => Write::put(&item).when_absent(),
         Some(old) if is_new_epoch => as_read(change(old), old),
-        // The condition leaves out the epoch, because a user who keeps revoking their own keys must not delay this
-        // change.
+        // The condition does not include the epoch, because a user who keeps revoking their own keys must not be able
+        // to delay this change.
         Some(old) => with_rights(change(old), old),
     }];
     let end = new.revocations.last();
@@ -168,7 +169,7 @@ impl Store {
         Ok(item.map(read::<UserItem, _>).transpose()?)
     }
 
-    /// Two users, from one strongly consistent request. If the ids are equal, returns the same user twice.
+    /// Two users, read in one strongly consistent request. If the ids are equal, the same user is returned twice.
     pub(crate) async fn user_pair(
         &self,
         tenant: &TenantId,
@@ -189,8 +190,8 @@ impl Store {
         Ok((first, second))
     }
 
-    /// A page of a tenant's users, sorted by id. The index determines which users are listed, and may lag slightly
-    /// behind the table. The items of the users come from the table.
+    /// A page of a tenant's users, sorted by id. The index determines which users are listed and may lag slightly
+    /// behind the table. The users' items are read from the table.
     pub(crate) async fn tenant_users(
         &self,
         tenant: &TenantId,
@@ -223,9 +224,9 @@ impl Store {
         })
     }
 
-    /// A page of the tenant's users who have a word that begins with `prefix`, each with the word. A user with several
-    /// matching words appears once for each of them. A search item may be wrong, so the caller must compare the word
-    /// with the user.
+    /// A page of the tenant's users who have a word that begins with `prefix`, each with the matching word. A user with
+    /// several matching words appears once per word. A search item may be wrong, so the caller must check the word
+    /// against the user.
     pub(crate) async fn users_with_word(
         &self,
         tenant: &TenantId,
@@ -261,7 +262,7 @@ impl Store {
         })
     }
 
-    /// Adds active administrators to the set of administrators, from which they may be missing because the set was
+    /// Adds active administrators to the set of administrators. They may be missing from it because the set was
     /// damaged. Returns false if one of them is no longer an active administrator.
     pub(crate) async fn restore_admins(
         &self,
@@ -276,11 +277,11 @@ impl Store {
     }
 
     /// Writes a user, provided that the stored role and status are still those of `old` or, if `old` is `None`, that
-    /// the user does not exist. A change of the epoch also requires that the stored epoch is still that of `old`.
-    /// Updates the set of administrators and the words of the search in the same transaction. If the change gives the
+    /// the user does not exist. A change of the epoch also requires that the stored epoch is still that of `old`. The
+    /// set of administrators and the user's search words are updated in the same transaction. If the change grants the
     /// user something, `giver` must still have the role and status that were read.
     ///
-    /// `entry` is `None` if the change affects no field that an entry would name.
+    /// `entry` is `None` if the change affects no field that an audit entry would name.
     pub(crate) async fn write_user(
         &self,
         old: Option<&User>,
@@ -304,7 +305,7 @@ impl Store {
             Outcome::Refused(_) => UserWritten::Stale,
         })
     }
-    /// Revokes every key that the user has now. Returns false if the user's epoch has changed since it was read.
+    /// Revokes every key that the user currently has. Returns false if the user's epoch has changed since it was read.
     pub(crate) async fn revoke_all_keys(
         &self,
         user: &User,
@@ -323,7 +324,7 @@ impl Store {
         Ok(matches!(outcome, Outcome::Done))
     }
 
-    /// Adds to `user` the revocations that ended the given epochs, if the user's item no longer contains them.
+    /// Adds to `user` those revocations that ended the given epochs and that the user's item no longer contains.
     pub(crate) async fn with_ends_of(
         &self,
         mut user: User,
@@ -350,7 +351,7 @@ impl Store {
         Ok(user)
     }
 
-    /// Counts a first sign-in. Returns false if the tenant has already had `limit` of them in this hour.
+    /// Counts a first sign-in. Returns false if the tenant has already reached `limit` in this hour.
     pub(crate) async fn count_first_sign_in(
         &self,
         tenant: &TenantId,

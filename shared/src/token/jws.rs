@@ -11,25 +11,26 @@ use zeroize::Zeroizing;
 use super::public_keys::{PublicKey, PublicKeys};
 use crate::model::{KeyHash, KeyId, KeyRecord, Role, TenantId, Timestamp, TokenIssuer, UserId};
 
-/// The maximum length of a key, in bytes. A real key has about 700 bytes, or 950 if signed with RSA.
+/// The maximum length of a key, in bytes. A real key is about 700 bytes long, or 950 if signed with RSA.
 pub const LONGEST: usize = 4096;
 
-/// The first characters of every key, for secret scanners: base64url of `{"typ":"access-key+jwt",`.
+/// The first characters of every key, for secret scanners: the base64url encoding of `{"typ":"access-key+jwt",`.
 pub const PREFIX: &str = "eyJ0eXAiOiJhY2Nlc3Mta2V5K2p3dCIs";
 
-/// A key in plain text. The key cannot be printed or serialized, and is wiped from memory when dropped.
+/// A key in plain text. It cannot be printed or serialized, and is wiped from memory when dropped.
 #[derive(Clone)]
 pub struct AccessKey(Zeroizing<String>);
 
 impl AccessKey {
-    /// Wraps a string that may be a key. White space around it, such as the line break of a file, is not part of it.
+    /// Wraps a string that may be a key. Surrounding white space, such as the line break at the end of a file, is
+    /// removed.
     #[must_use]
     pub fn new(text: String) -> Self {
         let text = Zeroizing::new(text);
         Self(Zeroizing::new(text.trim().to_owned()))
     }
 
-    /// The text, for the parser and for the one response that contains it.
+    /// The key's text, for the parser and for the one response that contains it.
     #[must_use]
     pub fn reveal(&self) -> &str {
         &self.0
@@ -46,11 +47,11 @@ impl AccessKey {
 
     /// Parses the key and verifies its signature, issuer, audience and expiry.
     ///
-    /// The header is never parsed. Instead, the header is compared as text with the headers of our own public keys, so
-    /// a token cannot choose its algorithm, key or type.
+    /// The header is never parsed. Instead, it is compared as text with the headers of our own public keys, so a token
+    /// cannot choose its algorithm, key or type.
     ///
     /// # Errors
-    /// There is one variant for each reason. Clients see [`Refusal::Expired`] as `expired`, and every other reason as
+    /// There is one variant for each reason. Clients see [`Refusal::Expired`] as `expired` and every other reason as
     /// `invalid`.
     pub fn verify(
         &self,
@@ -66,7 +67,7 @@ impl AccessKey {
         let (header, payload) = signed.split_once('.').ok_or(Refusal::NotAToken)?;
         let public_key = public_keys.for_header(header);
         let public_key = public_key.ok_or_else(|| Refusal::of_header(header))?;
-        // Decoding is strict, so that a key has only one encoding. Padding and non-zero trailing bits are refused.
+        // Decoding is strict: it refuses padding and non-zero trailing bits, so that a key has only one encoding.
         let signature = BASE64URL.decode(signature).map_err(|_| Refusal::Encoding)?;
         public_key
             .verify(signed.as_bytes(), &signature)
@@ -126,14 +127,14 @@ pub enum Refusal {
     NotAToken,
     #[error("not the header of an access key")]
     Header,
-    /// The type is that of an access key, but no public key has this algorithm and key id.
+    /// The header has the type of an access key, but no public key has this algorithm and key id.
     #[error("no public key has this header")]
     UnknownKey,
     #[error("not base64url without padding")]
     Encoding,
     #[error("the signature does not verify")]
     Signature,
-    /// The token is signed by our KMS key, but not as an access key.
+    /// The token was signed with our KMS key, but not as an access key.
     #[error("the claims cannot be read")]
     Claims,
     #[error("wrong iss or aud")]
@@ -143,7 +144,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// The reason for refusing a header that belongs to none of the public keys.
+    /// The reason for refusing a header that matches no public key.
     fn of_header(header: &str) -> Self {
         if header.starts_with(PREFIX) {
             Self::UnknownKey
@@ -153,7 +154,7 @@ impl Refusal {
     }
 }
 
-/// The claims signed into a key. The claims are the upper bound of what the key can ever do.
+/// The claims signed into a key: an upper bound on what the key can ever do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claims {
     /// AccuKnox's clients read this claim without verifying the key.
@@ -169,7 +170,7 @@ pub struct Claims {
     pub max_clusters: u32,
     #[serde(rename = "iat")]
     pub issued_at: Timestamp,
-    /// The first second in which the key is no longer valid.
+    /// The first second at which the key is no longer valid.
     #[serde(rename = "exp")]
     pub expires_at: Timestamp,
     /// How often the key had been rotated when this secret was issued.
@@ -186,7 +187,7 @@ const fn is_zero(number: &u32) -> bool {
 }
 
 impl Claims {
-    /// The tenant, the owner and the key id, which locate the record of the key.
+    /// The tenant, the owner and the key id, which together identify the key's record.
     #[must_use]
     pub const fn ids(&self) -> (&TenantId, &UserId, KeyId) {
         (&self.tenant_id, &self.user_id, self.key_id)
@@ -225,7 +226,8 @@ struct SignedClaims<'a> {
 pub struct SigningInput(Zeroizing<String>);
 
 impl SigningInput {
-    /// The header and the claims, which include a new 32-byte secret from the operating system.
+    /// Builds the header and the claims, and adds a new 32-byte secret from the operating system's random number
+    /// generator.
     pub fn new(
         claims: Claims,
         issuer: &TokenIssuer,
@@ -254,7 +256,7 @@ impl SigningInput {
         self.0.as_bytes()
     }
 
-    /// Appends a signature in the encoding of RFC 7518.
+    /// Appends a signature that is encoded as RFC 7518 specifies.
     ///
     /// # Errors
     /// [`Refusal::Signature`] if `public_key` does not verify the signature.

@@ -1,4 +1,4 @@
-//! The KMS keys that a process knows, and the times at which it asks KMS for them again. Does no I/O.
+//! The KMS keys that a process has read, and the rules for when it asks KMS for them again. Does no I/O.
 
 use std::{collections::HashSet, ops::Range, sync::Arc, time::Duration};
 
@@ -10,25 +10,25 @@ use crate::model::Timestamp;
 
 /// The age at which the keys are refreshed.
 const REFRESH_AFTER: Duration = Duration::from_secs(300);
-/// How long a failure is remembered. During an outage of KMS, a process therefore starts at most one refresh a second.
+/// How long a failure is remembered. During a KMS outage, a process therefore starts at most one refresh per second.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// KMS's latest answer about one of the configured names.
+/// The latest answer from KMS about one of the configured names.
 #[derive(Debug, Clone)]
 enum Answer {
     Found(Arc<KmsKey>),
     /// The key is disabled, deleted or about to be deleted.
     Gone,
-    /// The key cannot be read or used, but KMS did not say that it is gone.
+    /// The key cannot be read or used, but KMS did not report it as gone.
     Refused,
-    /// KMS could not be asked.
+    /// KMS gave no usable answer.
     Missing,
 }
 
-/// The keys behind the configured names: key ids, ARNs or aliases. The key of the first name signs. The keys of all
-/// names verify.
+/// The keys behind the configured names, which are key ids, ARNs or aliases. The key of the first name signs. The keys
+/// of all names verify.
 ///
-/// Usually, all names stand for one key. A process therefore asks KMS only about the first name until it needs the
+/// Usually, all names refer to the same key. A process therefore asks KMS only about the first name until it needs the
 /// others.
 #[derive(Debug)]
 pub(super) struct KeyRing {
@@ -57,15 +57,16 @@ impl KeyRing {
         }
     }
 
-    /// Whether it is time to ask KMS again. `has_key` says whether the request already has the key that it needs.
+    /// Whether it is time to ask KMS again. `has_key` states whether the process already has the key that the request
+    /// needs.
     pub(super) fn is_due(&self, now: Timestamp, has_key: bool) -> bool {
         let wait = if has_key && self.is_answered() {
             REFRESH_AFTER
         } else {
             RETRY_AFTER
         };
-        // `now` may be slightly before `at`, if the request read the clock shortly before the refresh ended. If the
-        // difference is greater, the clock was set back.
+        // `now` may be slightly earlier than `at` if the request read the clock shortly before the refresh ended. A
+        // larger difference means that the clock was set back.
         let is_old = |at: Timestamp| match now.since(at) {
             Some(age) => age >= wait,
             None => at.since(now).is_some_and(|ahead| ahead >= RETRY_AFTER),
@@ -77,8 +78,8 @@ impl KeyRing {
         self.needs_all
     }
 
-    /// From now on, the keys behind all names are needed. If a refresh is running, it asks about all names. Otherwise,
-    /// a refresh is due.
+    /// Records that the keys behind all names are needed from now on. A refresh that is running then asks about all
+    /// names. If none is running, one becomes due.
     pub(super) const fn need_all(&mut self) {
         if !self.needs_all {
             self.needs_all = true;
@@ -91,9 +92,8 @@ impl KeyRing {
         self.failure = None;
     }
 
-    /// The names about which a refresh must still ask KMS after it has asked about the first `asked` names. If none
-    /// remain, ends the refresh and, if KMS has answered about every name, drops the keys that no name stands for any
-    /// more.
+    /// The names that a refresh must still ask KMS about, after the first `asked` names. If none remain, ends the
+    /// refresh. If KMS has then answered about every needed name, also drops the keys that no name refers to any more.
     pub(super) fn next_names(&mut self, asked: usize, now: Timestamp) -> Range<usize> {
         let needed = self.needed();
         if asked >= needed {
@@ -102,7 +102,7 @@ impl KeyRing {
         asked..needed
     }
 
-    /// The number of names, counted from the first, about which KMS is asked.
+    /// How many names, counted from the first, KMS is asked about.
     fn needed(&self) -> usize {
         if self.needs_all {
             self.answers.len()
@@ -111,8 +111,8 @@ impl KeyRing {
         }
     }
 
-    /// Records what KMS answered about a name. If the key of the first name cannot be read or is a new one, the keys of
-    /// the other names are needed.
+    /// Records KMS's answer about a name. If the first name then has no key, or a new one, the keys of the other names
+    /// are needed too.
     pub(super) fn record(&mut self, name: usize, answer: Result<KmsKey, KmsError>) {
         let answer = match answer {
             Ok(key) => {
@@ -160,7 +160,7 @@ impl KeyRing {
         self.refreshed_at = Some(ended);
     }
 
-    /// A key that has two names appears once.
+    /// Updates the public keys. A key that has two names appears once.
     fn update_public_keys(&mut self) {
         let mut arns = HashSet::new();
         let keys = self.keys.iter().map(|(_, key)| key);
@@ -173,7 +173,7 @@ impl KeyRing {
         self.is_refreshing
     }
 
-    /// Whether KMS answered about every name that is needed. A refusal is an answer.
+    /// Whether KMS has answered about every name that is needed. A refusal counts as an answer.
     pub(super) fn is_answered(&self) -> bool {
         let is_missing = |answer: &Answer| matches!(answer, Answer::Missing);
         !self.answers.iter().take(self.needed()).any(is_missing)
@@ -191,14 +191,15 @@ impl KeyRing {
         (!self.keys.is_empty()).then(|| Arc::clone(&self.public_keys))
     }
 
-    /// The public keys to publish, and whether they are complete. `None` while a refresh can still complete them.
+    /// The public keys to publish, and whether they are complete. `None` while a running refresh can still complete
+    /// them.
     pub(super) fn published(&self) -> Option<(Arc<PublicKeys>, bool)> {
         let is_complete = self.is_complete();
         let keys = self.public_keys()?;
         (is_complete || !self.is_refreshing).then_some((keys, is_complete))
     }
 
-    /// The key that signs. It is always the key of the first name.
+    /// The key that signs, which is always the key of the first name.
     pub(super) fn signing(&self) -> Option<Arc<KmsKey>> {
         let (name, key) = self.keys.first()?;
         (*name == 0).then(|| Arc::clone(key))
@@ -293,12 +294,12 @@ mod tests {
             assert!(!ring.is_due(at(0) + Duration::from_millis(999), has_key));
             assert!(ring.is_due(at(1), has_key));
         }
-        // After a refusal, asking again would only repeat the refusal.
+        // After a refusal, KMS would only refuse again, so the refresh is not repeated early.
         let ring = refreshed(vec![found(1), refused()]);
         assert!(!ring.is_due(at(299), true));
     }
 
-    /// The number of names that the next refresh asks about if the first name gets this answer.
+    /// The number of names that the next refresh asks about if KMS gives this answer about the first name.
     fn names(ring: &mut KeyRing, now: Timestamp, first: Result<KmsKey, KmsError>) -> usize {
         ring.start();
         assert_eq!(ring.next_names(0, now).start, 0);
@@ -321,7 +322,7 @@ mod tests {
 
     #[test]
     fn a_new_or_missing_signing_key_makes_the_other_keys_needed() {
-        // A key that was read earlier need not be read again.
+        // If the first key was read earlier, a failure to read it again does not make the others needed.
         for (second, expected) in [(found(2), 5), (unreachable(), 1), (refused(), 1)] {
             let mut ring = KeyRing::new(5);
             assert_eq!(names(&mut ring, at(0), found(1)), 1);
@@ -360,7 +361,7 @@ mod tests {
 
     #[test]
     fn the_old_key_of_an_alias_stays_until_every_alias_is_known() {
-        // A rotation moves both aliases, and the second cannot be read.
+        // A rotation moves both aliases, but the key of the second cannot be read.
         let mut ring = refreshed(vec![found(1), found(9)]);
         for second in [300, 301] {
             refresh(&mut ring, second, vec![found(2), unreachable()]);
@@ -368,7 +369,8 @@ mod tests {
         }
         refresh(&mut ring, 302, vec![found(2), found(1)]);
         assert_eq!(arns(&ring), ["2", "1"]);
-        // A refusal is an answer, so the keys that no name stands for are dropped. Such keys may be disabled by now.
+        // A refusal counts as an answer, so the keys that no name refers to are dropped. Such keys may be disabled by
+        // now.
         refresh(&mut ring, 602, vec![found(3), refused()]);
         assert_eq!(arns(&ring), ["3", "1"]);
     }

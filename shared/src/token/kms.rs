@@ -1,4 +1,4 @@
-//! The requests to AWS KMS: reading a public key, and signing.
+//! The requests to AWS KMS: reading a public key and signing.
 
 use std::sync::Arc;
 
@@ -48,7 +48,7 @@ pub enum KmsError {
 }
 
 impl KmsError {
-    /// Whether KMS said that the key is disabled, deleted or about to be deleted.
+    /// Whether KMS reported that the key is disabled, deleted or about to be deleted.
     pub(super) fn is_gone(&self) -> bool {
         let Self::PublicKey(_, error) = self else {
             return false;
@@ -65,8 +65,8 @@ impl KmsError {
         self.is_permanent() && !self.is_gone()
     }
 
-    /// Whether the same request would fail again, so that the caller should not repeat it. If keys are missing, the
-    /// result depends on the reason why a key could not be read.
+    /// Whether the same request would fail again, in which case the caller should not repeat it. If keys are missing,
+    /// the result depends on the reason why a key could not be read.
     #[must_use]
     pub fn is_permanent(&self) -> bool {
         match self {
@@ -88,7 +88,7 @@ impl Kms {
         Self(client)
     }
 
-    /// The key that a key id, an ARN or an alias stands for.
+    /// The key that a key id, an ARN or an alias refers to.
     pub(super) async fn public_key(&self, name: &str) -> Result<KmsKey, KmsError> {
         let answer = self.0.get_public_key().key_id(name).send().await;
         let answer = answer.map_err(|e| KmsError::PublicKey(name.to_owned(), Box::new(e)))?;
@@ -99,8 +99,8 @@ impl Kms {
         Ok(KmsKey { arn, public_key })
     }
 
-    /// A signature in the encoding of RFC 7518. Uses the ARN that `GetPublicKey` returned, because an alias may stand
-    /// for another key by now.
+    /// Returns a signature in the encoding of RFC 7518. The request contains the ARN that `GetPublicKey` returned,
+    /// because an alias may refer to another key by now.
     pub(super) async fn sign(&self, key: &KmsKey, message: &[u8]) -> Result<Vec<u8>, KmsError> {
         let KmsKey { arn, public_key } = key;
         let algorithm = public_key.algorithm();
@@ -110,8 +110,8 @@ impl Kms {
             Algorithm::EdDsa => SigningAlgorithmSpec::Ed25519Sha512,
         };
         let request = self.0.sign().key_id(arn).signing_algorithm(spec);
-        // A digest hides the secret from KMS, and stays below the 4,096 bytes that KMS accepts. Ed25519 can sign only
-        // whole messages (RFC 8032).
+        // Sends a digest, which hides the secret from KMS and stays below the 4,096 bytes that KMS accepts. Ed25519 is
+        // an exception, because it can sign only whole messages (RFC 8032).
         let request = if algorithm == Algorithm::EdDsa {
             let message = Blob::new(message);
             request.message(message).message_type(MessageType::Raw)

@@ -1,4 +1,4 @@
-//! The KMS keys of the deployment: the public keys, which every process caches and refreshes, and signing.
+//! The KMS keys of the deployment: signing with them, and their public keys, which every process caches and refreshes.
 
 use std::{ops::Range, sync::Arc, time::Duration};
 
@@ -21,15 +21,16 @@ use crate::{
     },
 };
 
-/// How long the publication of the key set waits for a refresh.
+/// How long the publication of the key set waits for a refresh to end.
 const LONGEST_REFRESH: Duration = Duration::from_secs(1);
 
 /// The KMS keys of the deployment.
 ///
-/// The first request after five minutes starts a refresh of the public keys, whatever the request contains. The rate of
-/// requests to KMS therefore depends on the clock and not on callers. The refresh runs in a task, and requests use the
-/// keys that the process has. A request waits only if it needs a key that the process does not have. The first such
-/// request makes the process ask about all names from then on. Before that, it asks only about the first name.
+/// Five minutes after a refresh of the public keys, the next request starts another one, whatever the request contains.
+/// The rate of requests to KMS therefore depends on the clock and not on callers. The refresh runs in a task of its
+/// own, and requests meanwhile use the keys that the process already has. A request waits only if it needs a key that
+/// the process does not have. Until the first such request, the process asks KMS only about the first name, and
+/// afterwards about all names.
 pub struct KmsKeys(Arc<Shared>);
 
 struct Shared {
@@ -39,7 +40,7 @@ struct Shared {
 }
 
 impl KmsKeys {
-    /// Takes key ids, ARNs or aliases. The first key signs. All keys verify.
+    /// `names` are key ids, ARNs or aliases. The first key signs, and all keys verify.
     #[must_use]
     pub fn new(client: Client, names: Vec<String>) -> Self {
         let (ring, _) = watch::channel(KeyRing::new(names.len()));
@@ -48,20 +49,20 @@ impl KmsKeys {
     }
 
     /// Fetches the public keys in the init phase, so that the first request does not have to. If KMS does not respond
-    /// within a second, the fetch goes on while the function starts.
+    /// within a second, the fetch continues while the function starts.
     pub async fn warm_up(&self) {
         self.refresh_if_due(clock::now());
         warmed_up("KMS", async { self.refreshed().await.is_ok() }).await;
     }
 
-    /// From now on, the keys behind all names are needed.
+    /// Makes the process ask about all names from now on.
     pub fn need_all(&self) {
         if !self.0.ring.borrow().needs_all() {
             self.0.ring.send_modify(KeyRing::need_all);
         }
     }
 
-    /// Starts a refresh if one is due, and does not wait for it.
+    /// Starts a refresh if one is due, without waiting for it.
     pub fn refresh_if_due(&self, now: Timestamp) {
         self.start_if_due(now, |ring| ring.public_keys().is_some());
     }
@@ -77,7 +78,7 @@ impl KmsKeys {
     /// All public keys. If a refresh is due or running, waits until it has ended.
     ///
     /// # Errors
-    /// When KMS could not be asked about every key, so that an unknown key may still be one of ours.
+    /// When KMS gave no usable answer about some key, so that an unknown key may still be one of ours.
     pub async fn all_public_keys(&self, now: Timestamp) -> Result<Arc<PublicKeys>, KmsError> {
         self.need_all();
         self.refresh_if_due(now);
@@ -97,12 +98,12 @@ impl KmsKeys {
         }
     }
 
-    /// The public keys to publish, and whether they are complete. A key stays in the set until KMS says that it is
-    /// disabled or deleted, or that its alias stands for another key. The set is incomplete if KMS could not be asked
+    /// The public keys to publish, and whether they are complete. A key stays in the set until KMS reports that it is
+    /// disabled or deleted, or that its alias refers to another key. The set is incomplete if KMS gave no usable answer
     /// about a key that this process has never read.
     ///
-    /// Callers cache the set, so a refresh that is due must end before the set is returned. If KMS does not respond
-    /// within a second, the earlier set is published.
+    /// Because callers cache the set, a refresh that is due must end before the set is returned. If KMS does not
+    /// respond within a second, the earlier set is published.
     ///
     /// # Errors
     /// When no key can be read.
@@ -111,7 +112,7 @@ impl KmsKeys {
         self.get(now, KeyRing::published).await
     }
 
-    /// Signs `claims` with the first KMS key. The other keys are not needed, and never sign in its place.
+    /// Signs `claims` with the first KMS key. The other keys are not needed and never sign in its place.
     pub async fn sign(&self, claims: Claims, issuer: &TokenIssuer) -> Result<AccessKey, KmsError> {
         let key = self.get(clock::now(), KeyRing::signing).await;
         let key = key.inspect_err(|_| metrics::count(Metric::KmsFailed))?;
@@ -123,7 +124,7 @@ impl KmsKeys {
         })
     }
 
-    /// Returns what `find` finds. If it finds nothing, waits until a refresh brings a result or ends.
+    /// Returns the result of `find`. If there is none, waits until a refresh brings one or ends.
     async fn get<T>(
         &self,
         now: Timestamp,
@@ -143,7 +144,7 @@ impl KmsKeys {
 
     fn start_if_due(&self, now: Timestamp, has_key: impl Fn(&KeyRing) -> bool) {
         let is_due = |ring: &KeyRing| ring.is_due(now, has_key(ring));
-        // Reads without the write lock first, because almost no request starts a refresh.
+        // Checks without the write lock first, because almost no request starts a refresh.
         if !is_due(&self.0.ring.borrow()) {
             return;
         }
@@ -155,7 +156,8 @@ impl KmsKeys {
             starts
         });
         if starts {
-            // The refresh is a task. If Lambda freezes the process after the response, the task continues later.
+            // The refresh runs in a task of its own. If Lambda freezes the process after the response, the task
+            // continues later.
             tokio::spawn(Arc::clone(&self.0).refresh(now));
         }
     }
@@ -178,7 +180,7 @@ impl Shared {
         }
     }
 
-    /// Asks about all these names at the same time, so that a slow answer does not delay the others.
+    /// Asks KMS about all of `names` concurrently, so that a slow response does not delay the others.
     async fn ask(self: &Arc<Self>, names: Range<usize>) {
         let mut requests = JoinSet::new();
         let all = self.names.iter().cloned().enumerate();
@@ -187,7 +189,7 @@ impl Shared {
             requests.spawn(async move { (index, shared.public_key(&name).await) });
         }
         while let Some(finished) = requests.join_next().await {
-            // An error means that a dependency panicked. The earlier answer then stays.
+            // An error means that a dependency panicked. In that case, the earlier answer is kept.
             if let Ok((index, answer)) = finished {
                 self.ring.send_modify(|ring| ring.record(index, answer));
             }
@@ -202,7 +204,7 @@ impl Shared {
                 error.cause = telemetry::chain(error),
                 "skipped a KMS key that cannot be read"
             );
-            // Disabling a key that has been replaced is part of rotation.
+            // A key that is gone does not count as a failure, because disabling a replaced key is part of rotation.
             if !error.is_gone() {
                 metrics::count(Metric::KmsFailed);
             }

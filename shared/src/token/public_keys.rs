@@ -34,7 +34,7 @@ impl Algorithm {
     }
 }
 
-/// Why bytes are not a usable public key.
+/// Why the given bytes are not a usable public key.
 #[derive(Debug, thiserror::Error)]
 pub enum UnsupportedKey {
     #[error("not a SubjectPublicKeyInfo: {0}")]
@@ -188,7 +188,8 @@ pub fn ecdsa_fixed(signature: &[u8]) -> Result<[u8; 64], der::Error> {
     Ok(fixed)
 }
 
-/// The public keys that verify. There are several keys, so that access keys stay valid when the signing key is rotated.
+/// The public keys that verify access keys. There can be several, so that access keys stay valid when the signing key
+/// is rotated.
 #[derive(Debug, Default)]
 pub struct PublicKeys(Vec<PublicKey>);
 
@@ -199,7 +200,7 @@ pub struct JwkSet<'a> {
 }
 
 impl PublicKeys {
-    /// Keys in the order of the configuration.
+    /// `keys` are in the order of the configuration.
     #[must_use]
     pub const fn new(keys: Vec<PublicKey>) -> Self {
         Self(keys)
