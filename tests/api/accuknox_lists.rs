@@ -84,11 +84,11 @@ fn the_list_of_nodes_has_the_accuknox_format_and_pagination() {
         }
         for (body, total) in [
             (json!({ "cluster_id": [a, b] }), 3),
-            // Some clients write whole numbers with a fraction.
+            // Some clients write whole numbers with a fractional part.
             (json!({ "cluster_id": [a.as_f64()] }), 3),
             (json!({ "cluster_id": [a.to_string()] }), 3),
             (json!({ "cluster_id": [b] }), 0),
-            // Newer clients omit `cluster_id` to request all clusters, and send a filter.
+            // Newer clients request all clusters by omitting `cluster_id`, and they send a filter.
             (json!({}), 3),
             (json!({ "cluster_id": null, "filter": {} }), 3),
             (json!({ "cluster_id": [], "filter": null }), 3),

@@ -25,7 +25,7 @@ async fn trail(tenant: &Tenant<'_>, query: &str) -> Vec<Value> {
     tenant.all("admin", &format!("/v1/audit{query}")).await
 }
 
-/// Sends a request twice. Only the first request changes something.
+/// Sends a request twice. Only the first request changes anything.
 async fn twice(tenant: &Tenant<'_>, method: &str, path: &str, body: Value) -> Answer {
     let first = tenant.send("admin", method, path, body.clone()).await;
     tenant.send("admin", method, path, body).await;

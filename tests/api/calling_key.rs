@@ -10,10 +10,10 @@ fn a_key_can_read_its_own_record() {
         let (id, key) = tenant.key("admin", "cluster_onboarding").await;
         let mut own = send(tenant.own_record(&key)).await.expect(200).body;
         let mut record = tenant.record(&id).await;
-        // The first call is the first use of the key.
+        // The call that returned `own` was the first use of the key, so only `record` shows a use.
         assert!(own["last_used_at"].is_null() && record["last_used_at"].is_string());
         own["last_used_at"] = record["last_used_at"].clone();
-        // The key does not learn these fields.
+        // A key is not shown the name and the e-mail address of its owner.
         (record["owner_name"], record["owner_email"]) = (Value::Null, Value::Null);
         assert_eq!(own, record);
         let with_header = |tenant_id| tenant.own_record(&key).header("x-tenant-id", tenant_id);

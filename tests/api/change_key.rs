@@ -12,13 +12,13 @@ async fn change(tenant: &Tenant<'_>, user: &str, key_id: &str, change: Value) ->
     tenant.send(user, "PATCH", &path, change).await
 }
 
-/// The entries about changes of a key, newest first.
+/// The audit entries about changes to a key, newest first.
 async fn entries(tenant: &Tenant<'_>, key_id: &str) -> Vec<Value> {
     let path = format!("/v1/audit?target=access_key:{key_id}&action=access-key.changed");
     tenant.all("admin", &path).await
 }
 
-/// The times at which the signature of a key begins and ends.
+/// The times of issue and expiry that are signed into a key.
 fn signed(key: &str) -> [i64; 2] {
     let payload = BASE64URL.decode(key.split('.').nth(1).unwrap()).unwrap();
     let claims: Value = serde_json::from_slice(&payload).unwrap();
@@ -244,11 +244,12 @@ fn a_rotation_after_an_earlier_expiry_follows_the_rules_of_rotations() {
         let earlier = json!({ "expires_at": rfc3339(end) });
         let renamed = json!({ "name": "renamed", "labels": ["ci"], "expires_at": rfc3339(end) });
         change(&tenant, "admin", &id, renamed).await.expect(200);
-        // The holder could otherwise extend the key again.
+        // After an earlier expiry, the key may no longer rotate itself. Its holder could otherwise extend the key
+        // again.
         let refused = send(tenant.self_rotation(&key, &json!({}))).await;
         refused.expect_problem(409, "self_rotate_required");
         assert_eq!(tenant.record(&id).await["self_rotate"], false);
-        // A user asks for a new expiry.
+        // A rotation by a user can set a later expiry.
         let longer = json!({ "role": "viewer", "max_clusters": 1, "expires_in_days": 10, "self_rotate": true });
         let rotated = send(tenant.rotation("admin", &id, &longer))
             .await
@@ -262,7 +263,7 @@ fn a_rotation_after_an_earlier_expiry_follows_the_rules_of_rotations() {
             &rotated["self_rotate"],
         );
         assert_eq!(shown, (&json!("renamed"), &json!(["ci"]), &json!(true)));
-        // A repeated creation keeps the earlier expiry, the name and the labels.
+        // A repeated creation keeps the name, the labels and the earlier expiry.
         let create = || {
             send(
                 tenant

@@ -1,4 +1,4 @@
-//! Creating a key: the record, the access key, and the values that each field may have.
+//! Creating a key: the record, the access key, and the values that each field accepts.
 
 use harness::{KEYS, Tenant, now, rfc3339, run, send};
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! The form of responses, and the description of the API.
+//! The format of responses, and the OpenAPI document.
 
 use harness::{KEYS, PROCESS, Tenant, VALIDATE, run, send};
 use serde_json::json;

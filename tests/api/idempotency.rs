@@ -1,4 +1,4 @@
-//! Creating a key with an `Idempotency-Key`: a retry never creates a second key, and never replaces a used one.
+//! Creating a key with an `Idempotency-Key`: a retry never creates a second key and never replaces a key that was used.
 
 use harness::{KEYS, Tenant, all_at_once, now, run, send};
 use serde_json::{Value, json};

@@ -72,7 +72,7 @@ fn a_redemption_requires_the_redeem_scope_and_a_token_that_covers_the_tenant() {
         let tokens_for = |tenant_id: &str| tenant.platform_token(json!({ "tenant_id": tenant_id }));
         let (all, ours) = (tenant.platform_token(json!({})), tokens_for(&tenant.id));
         let theirs = tokens_for("elsewhere");
-        // The client is named by client_id, or else by azp, or else by sub.
+        // The name of the client comes from client_id or, failing that, from azp or from sub.
         for claims in [
             json!({ "sub": "another" }),
             json!({ "azp": "another" }),

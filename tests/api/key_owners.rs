@@ -8,7 +8,7 @@ fn owner(record: &Value) -> [Value; 2] {
     ["owner_name", "owner_email"].map(|field| record[field].clone())
 }
 
-/// The owners in all records of ann's only key that the administrator gets.
+/// The owner in every record of ann's only key that the administrator receives.
 async fn owners(tenant: &Tenant<'_>, id: &str) -> Vec<[Value; 2]> {
     let keys = "/v1/users/ann/access-keys";
     let key = format!("{keys}/{id}");
@@ -51,7 +51,7 @@ fn records_contain_the_current_name_and_email_address_of_the_owner() {
                 assert_eq!(owner, [json!(name), json!(email)]);
             }
         }
-        // The first call of a person creates the user and the key.
+        // A person's first call creates both the user and the key.
         let claims = json!({
             "sub": "bob", "tenant_id": tenant.id, "name": "Bob", "email": "bob@acme.example"
         });
@@ -91,7 +91,7 @@ fn a_key_does_not_learn_the_name_and_the_email_address_of_its_owner() {
             let address = expected[1].as_str().unwrap();
             assert!(!answer.text.contains(address), "{}", answer.text);
         }
-        // The reader of the record still sees both after the rotation.
+        // After the rotation, a reader of the record still sees both the name and the address.
         assert_eq!(owner(&tenant.record(&id).await), expected);
     });
 }

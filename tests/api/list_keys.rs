@@ -55,7 +55,7 @@ fn keys_created_in_the_same_second_are_listed_newest_first() {
     });
 }
 
-/// A cursor that anyone can make for the list with this name.
+/// A forged cursor for the list with this name. Anyone can make one.
 fn forged_cursor(list: &str, position: &str) -> String {
     let sum = Sha256::digest(format!("{list}\0{position}"));
     BASE64URL.encode([&sum[..16], position.as_bytes()].concat())
@@ -163,7 +163,7 @@ fn a_cursor_continues_only_the_list_that_returned_it() {
 }
 
 /// Creates three keys: `old`, which belongs to the administrator, and then `granted` and `own`, which belong to ann.
-/// `old` was last used 90 days ago, and `granted` was created then and never used.
+/// `old` was last used 90 days ago. `granted` was created 90 days ago and has never been used.
 async fn three_keys(tenant: &Tenant<'_>) -> [String; 3] {
     tenant.user("ann", "editor").await;
     let body =
@@ -228,7 +228,7 @@ fn each_filter_selects_keys() {
     });
 }
 
-/// The ids of the keys in a list that match `query`.
+/// The ids of the keys that a search for `query` finds in a list.
 async fn found(tenant: &Tenant<'_>, list: &str, query: &str) -> Vec<String> {
     let keys = tenant.all("admin", &format!("{list}?q={query}")).await;
     let ids = strings(&keys, "id").into_iter();
@@ -279,7 +279,7 @@ fn a_search_finds_keys_by_the_words_of_their_names() {
             found(&tenant, "/v1/access-keys", "test").await,
             [other, test]
         );
-        // A change of the name changes what finds the key.
+        // Renaming a key changes the words that find it.
         let path = format!("/v1/users/ann/access-keys/{product}");
         let renamed = tenant.send("ann", "PATCH", &path, json!({ "name": "Zoë" }));
         renamed.await.expect(200);
@@ -295,7 +295,7 @@ fn a_search_finds_keys_by_the_beginning_and_the_end_of_their_ids() {
         let (first, _) = tenant.key("ann", "viewer").await;
         let (second, _) = tenant.key("admin", "viewer").await;
         let (foreign, _) = other.key("admin", "viewer").await;
-        // Only the name of the first key contains the complete id of the second.
+        // The name of the first key contains the complete id of the second key.
         let path = format!("/v1/users/ann/access-keys/{first}");
         let name = json!({ "name": format!("copy of {second}") });
         tenant.send("ann", "PATCH", &path, name).await.expect(200);
@@ -314,9 +314,9 @@ fn a_search_finds_keys_by_the_beginning_and_the_end_of_their_ids() {
             (own, &first[28..], &[&first]),
             (all, &first[1..35], &[]),
             (all, &first[..4], &[&second, &first]),
-            // Too short for an id, but the name of the first key has a word that begins with it.
+            // This query is too short for an id, but the name of the first key has a word that begins with it.
             (all, &first[..3], &[&first]),
-            // Names do not match a complete id.
+            // A search for a complete id does not search the names.
             (all, &second, &[&second]),
             (own, &second, &[]),
             (all, &second[..second.len() - 1], &[&second, &first]),
@@ -360,7 +360,7 @@ fn a_search_is_limited_and_its_cursor_continues_only_the_same_search() {
                 let refused = get(&format!("{query}&cursor={cursor}")).await;
                 refused.expect(400).expect_fields(&["cursor"]);
             }
-            // The list of one key has no second page.
+            // A search for a complete id finds at most one key, so no cursor can continue it.
             let search = format!(
                 r#"Some(KeySearch {{ words: {:?}, id: "{id}" }})"#,
                 words(&id)
@@ -395,7 +395,7 @@ fn a_search_is_limited_and_its_cursor_continues_only_the_same_search() {
     });
 }
 
-/// The words of an id, as the service sorts them.
+/// The words of an id, sorted as in the service.
 fn words(id: &str) -> BTreeSet<&str> {
     id.split('-').collect()
 }

@@ -1,4 +1,4 @@
-//! Onboarding clusters and nodes as AccuKnox clients do, and the cluster limit.
+//! Onboarding of clusters and nodes in the way that AccuKnox clients do it, and the cluster limit.
 
 use std::collections::BTreeMap;
 
@@ -204,7 +204,7 @@ fn a_node_joins_only_a_cluster_that_exists() {
         tenant.onboard(&key, "b").await.expect(200);
         let refused = node(&key, "", "n4").await;
         refused.expect_accuknox(400, "invalid_cluster_name");
-        // A node that joins with another key takes a slot of that key.
+        // A node that joins with another key uses a slot of that key.
         let (other_id, other) = tenant.onboarding_key(1).await;
         node(&other, "a", "n5").await.expect(200);
         assert_eq!(tenant.used(&other_id).await, 1);

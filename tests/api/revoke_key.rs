@@ -65,7 +65,7 @@ fn a_caller_sees_a_revocation_within_max_staleness() {
         }
         tenant.revoke_by_id(&id).await;
         let (revoked, revoked_at) = (Instant::now(), now());
-        // Continues after the first refusal, because every process has its own cache.
+        // Keeps validating after the first refusal, because every process has its own cache.
         let limit = Duration::from_secs(MAX_STALENESS as u64);
         while revoked.elapsed() < limit + Duration::from_secs(1) {
             let age = revoked.elapsed();
@@ -176,7 +176,7 @@ fn each_key_keeps_its_own_revocation_after_many_others() {
         let tenant = Tenant::fresh();
         tenant.user("editor", "editor").await;
         let mut keys = Vec::new();
-        // The item of a user contains the latest 16 revocations of all keys.
+        // The user's item keeps only the 16 latest revocations that covered all of the user's keys.
         for n in 0..20 {
             keys.push(tenant.key("editor", "viewer").await.0);
             let path = format!("{KEYS}?reason=r{n}");

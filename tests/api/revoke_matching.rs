@@ -1,4 +1,4 @@
-//! Revoking the keys of a tenant that have something in common.
+//! Revoking all keys of a tenant that match the filters of a request.
 
 use harness::{Answer, KEYS, Tenant, contradictions, now, rfc3339, run, send, strings};
 use serde_json::{Value, json};

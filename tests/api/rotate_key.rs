@@ -1,4 +1,5 @@
-//! Rotating a key, by a user and by the key itself: the key keeps its identity, and the old secret ends on time.
+//! Rotating a key, by a user and by the key itself: the key keeps its identity, and the old secret stops working on
+//! time.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
 use harness::{Answer, KEYS, Tenant, UNKNOWN_KEY, now, rfc3339, run, send, until};
@@ -15,7 +16,7 @@ fn claims(key: &str) -> Value {
     serde_json::from_slice(&BASE64URL.decode(payload).unwrap()).unwrap()
 }
 
-/// Creates a key of the administrator that may rotate itself.
+/// Creates a key that belongs to the administrator and may rotate itself.
 async fn self_rotating(tenant: &Tenant<'_>, role: &str) -> (String, String) {
     let body = json!({ "name": "agent", "role": role, "max_clusters": 2, "self_rotate": true });
     tenant.key_of("admin", body).await
@@ -25,7 +26,7 @@ async fn self_rotate(tenant: &Tenant<'_>, key: &str, body: Value) -> Answer {
     send(tenant.self_rotation(key, &body)).await
 }
 
-/// When a superseded secret ends, according to a check. Asserts that an onboarding agrees.
+/// When a superseded secret stops working, according to a check. Asserts that the response to an onboarding agrees.
 async fn told_by_the_others(tenant: &Tenant<'_>, key: &str) -> Option<String> {
     let check = tenant.call("GET", "/v1/access-keys/check").bearer_auth(key);
     let check = send(check).await.expect(204);
@@ -118,7 +119,7 @@ fn a_secret_ends_with_its_overlap_and_older_ones_are_unknown() {
             .call("GET", "/v1/access-keys/check")
             .bearer_auth(&first);
         send(check).await.expect_problem(401, "key_superseded");
-        // It cannot revoke the key either.
+        // A superseded secret cannot revoke the key either.
         send(tenant.revocation(&first))
             .await
             .expect_problem(401, "unauthenticated");
@@ -277,7 +278,7 @@ fn a_lost_answer_is_repeated_until_the_new_secret_is_used() {
             send(request.header("idempotency-key", "one")).await
         };
         let lost = rotate(&body()).await.expect(200);
-        // A use of the old secret is not a use of the new one.
+        // Using the old secret does not count as using the new one.
         assert_eq!(tenant.verdict(&old).await, "active");
         let again = rotate(&body()).await.expect(200);
         for field in ["id", "generation", "expires_at", "superseded_until"] {
@@ -324,7 +325,7 @@ fn a_key_can_rotate_itself_only_if_it_was_issued_for_that() {
             |claims: &Value| claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap();
         assert_eq!(lifetime(&before), lifetime(&after));
         assert_eq!(rotated["id"], json!(id));
-        // The key in the body, and no body at all.
+        // Sends the key in the body first, and then sends no body at all.
         let in_body = json!({ "access_key": second, "overlap_seconds": 60 });
         let request = tenant.call("POST", "/v1/access-keys/rotate").json(&in_body);
         let third = send(request).await.expect(200);
@@ -340,7 +341,7 @@ fn a_key_can_rotate_itself_only_if_it_was_issued_for_that() {
             .await
             .expect_problem(415, "unsupported_media_type");
 
-        // A user takes the permission away.
+        // A rotation by a user takes away the permission to self-rotate.
         let fixed = tenant.rotate(&id, body()).await;
         for key in [&fixed, fourth.string("access_key")] {
             let refused = self_rotate(&tenant, key, json!({})).await;
@@ -370,7 +371,7 @@ fn a_previous_secret_cannot_rotate_except_to_repeat_a_lost_answer() {
             assert_eq!(again["generation"], 1);
             assert_eq!(tenant.verdict(lost.string("access_key")).await, "invalid");
             let new = again.string("access_key");
-            // The new secret was received.
+            // Presenting the new secret proves that it was received.
             rotate(new, "one")
                 .await
                 .expect_problem(409, "idempotency_key_completed");
@@ -487,7 +488,7 @@ fn the_uses_of_both_secrets_are_recorded_apart() {
         assert_eq!(tenant.verdict(&old).await, "active");
         let record = tenant.record(&id).await;
         assert!(record["previous_used_at"].is_string());
-        // At most hourly.
+        // A use is recorded at most once per hour.
         let before = tenant.key_item(&id).await;
         for key in [&old, &new] {
             assert_eq!(tenant.verdict(key).await, "active");

@@ -313,7 +313,7 @@ fn users_are_found_by_the_beginning_of_any_word() {
         ] {
             assert_eq!(found(query).await, expected, "{query}");
         }
-        // The index follows every change.
+        // The search index follows every change.
         let change = async |change: Value| {
             let changed = tenant.send("admin", "PUT", "/v1/users/2", change).await;
             changed.expect(200);

@@ -18,7 +18,7 @@ fn a_key_may_be_sent_in_json_in_a_form_or_as_a_bearer_token() {
         ] {
             assert_eq!(send(request).await.expect(200)["active"], true);
         }
-        // White space that a file or a terminal can add.
+        // Files and terminals can add such white space.
         let copied = format!(" {key}\r\n");
         for request in [
             call().json(&json!({ "access_key": copied })),
@@ -73,7 +73,7 @@ fn a_permission_that_the_key_lacks_is_forbidden() {
     });
 }
 
-/// All ways to send a key with requirements. A requirement is the name and the value of a parameter.
+/// All the ways to send a key with requirements. Each requirement is the name and the value of a parameter.
 fn with_requirements(
     tenant: &Tenant<'_>,
     key: &str,
