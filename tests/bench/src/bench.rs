@@ -15,7 +15,7 @@ use crate::{function::Function, replay, tls::Front};
 pub const TENANT: &str = "acme";
 pub const ADMIN: &str = "admin";
 
-/// The local stack, and the endpoints for a measured process.
+/// The local stack, and the endpoints that a measured process calls.
 pub struct Bench {
     pub stack: Stack,
     dynamodb: String,
@@ -26,7 +26,7 @@ pub struct Bench {
     _directory: TempDir,
 }
 
-/// Delays the requests of a function to a service, and counts them.
+/// Delays and counts the requests of a function to a service.
 struct Meter {
     function: String,
     service: Service,
@@ -39,8 +39,9 @@ impl Bench {
         Self::start_with(latency, false).await
     }
 
-    /// Starts an environment in which calls are alike: DynamoDB responds to a repeated request as it did to the first one,
-    /// and the functions do not trust the system's authorities, whose number differs between machines.
+    /// Starts an environment in which all calls are alike: DynamoDB responds to a repeated request as it did the first
+    /// time, and the functions do not trust the system's certificate authorities, whose number differs between
+    /// machines.
     pub async fn recorded() -> Result<Self> {
         Self::start_with(Duration::ZERO, true).await
     }
@@ -88,13 +89,13 @@ impl Bench {
         Tenant::acme(&self.stack)
     }
 
-    /// Creates a key with all permissions for the administrator. Returns its id and the key.
+    /// Creates a key for the administrator, with all permissions. Returns the key's id and the key.
     pub async fn key(&self, name: &str) -> (String, String) {
         let body = json!({ "name": name, "role": "admin", "max_clusters": 100 });
         self.tenant().key_of(ADMIN, body).await
     }
 
-    /// The environment of a process of `function`, with the endpoints behind TLS.
+    /// The environment variables for a process of `function`, with the endpoints behind TLS.
     pub fn environment(&self, function: &str) -> Vec<(String, String)> {
         let mut environment = self.stack.environment(function);
         environment.retain(|(name, _)| !name.starts_with("AWS_ENDPOINT_URL"));

@@ -97,7 +97,7 @@ pub async fn run(rounds: usize, latency: Duration, machine: &Before, folder: &Pa
     for round in 0..=rounds {
         for (b, directory) in directories.iter().enumerate() {
             for (f, invocation) in invocations.iter().enumerate() {
-                // The first round fills the page cache.
+                // The first round only fills the page cache.
                 let mut discarded = Runs::default();
                 let runs = if round > 0 {
                     &mut runs[f][b]
@@ -109,7 +109,7 @@ pub async fn run(rounds: usize, latency: Duration, machine: &Before, folder: &Pa
         }
     }
     bench.stop().await;
-    // Each round is a single start, so its CPU time says little about the machine.
+    // Each round is a single start, so differences in its CPU time say little about the machine.
     let machine = watch.end(Vec::new())?;
 
     let mut report = Report::default();
@@ -187,7 +187,7 @@ impl Report {
             size(binary.len()),
             size(zip),
         ]);
-        // The CPU time of the handler, divided by its share of a CPU, plus the time that the handler waits.
+        // The CPU time of the handler, divided by its share of a CPU, plus the time that the handler spends waiting.
         let waits = (first_wall.median() - first.median()).max(0.0);
         let at = |memory: f64| first.median() * (MEGABYTES_PER_CPU / memory).max(1.0) + waits;
         let mut row = vec![function.to_owned(), build.name.to_owned()];
@@ -245,7 +245,7 @@ impl Report {
 }
 
 /// Copies this checkout, applies the patch of a build, and builds the copy. Returns the folder of the binaries. The
-/// builds share a target directory, so that common dependencies are compiled once.
+/// builds share a target directory, so that common dependencies are compiled only once.
 fn prepare(build: &Build) -> Result<PathBuf> {
     let root = root().canonicalize()?;
     let folder = root.join("target/bench");
@@ -253,7 +253,7 @@ fn prepare(build: &Build) -> Result<PathBuf> {
     copy_checkout(&root, &source)?;
     if let Some(patch) = build.patch {
         let patch = root.join(format!("tests/bench/builds/{patch}.patch"));
-        // Uses `patch`, because `git apply` would use the enclosing repository.
+        // Uses `patch`, because `git apply` would act on the enclosing repository.
         let mut apply = Command::new("patch");
         apply.current_dir(&source);
         let status = apply.args(["-p1", "--input"]).arg(&patch).status()?;
@@ -289,7 +289,7 @@ fn copy_checkout(root: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The size of a Lambda deployment package, without the few hundred bytes of its directory.
+/// The size of a Lambda deployment package, without the few hundred bytes of the zip file's directory.
 fn deflated(binary: &[u8]) -> Result<usize> {
     let mut encoder = DeflateEncoder::new(Vec::new(), Compression::best());
     encoder.write_all(binary)?;

@@ -13,7 +13,7 @@ use crate::{
 const CREATE: &str = "POST /v1/users/{user_id}/access-keys";
 const LIST: &str = "GET /v1/users/{user_id}/access-keys";
 
-/// The event of a function in `tests/events`, with this route, path and body, and with typical headers.
+/// The function's event from `tests/events`, with the given route, path and body, and with typical headers.
 pub fn event(function: &str, route: &str, path: &str, body: &Value) -> Result<Value> {
     let file = root().join("tests/events").join(format!("{function}.json"));
     let mut event: Value = serde_json::from_str(&std::fs::read_to_string(file)?)?;

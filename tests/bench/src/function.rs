@@ -25,32 +25,32 @@ use tokio::{
 const ARN: &str = "arn:aws:lambda:us-east-1:000000000000:function:bench";
 /// The timeout of a function, as in the template.
 const TIME_LIMIT: Duration = Duration::from_secs(5);
-/// How long a process may take to ask for the next event.
+/// How long a process may take to request the next event.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// How long to wait for a process to become idle before its CPU time is read.
 const REST: Duration = Duration::from_millis(4);
 
-/// A process that waits for an invocation.
+/// A process that is waiting for an invocation.
 pub struct Function {
     child: Child,
     pid: Pid,
     api: RuntimeApi,
 }
 
-/// The response to an invocation, and the time from sending the event to receiving it.
+/// The response to an invocation, and the time from sending the event to receiving the response.
 pub struct Answer {
     pub body: Value,
     pub wall: Duration,
 }
 
-/// How long a process took to ask for its first invocation.
+/// The time that a process took to request its first invocation.
 pub struct Init {
     pub cpu: Duration,
     pub wall: Duration,
 }
 
 impl Function {
-    /// Starts a binary as Lambda does, and waits until it asks for its first invocation.
+    /// Starts a binary as Lambda does, and waits until it requests its first invocation.
     pub async fn start(binary: &Path, environment: &[(String, String)]) -> Result<(Self, Init)> {
         Self::run(Command::new(binary), environment).await
     }
@@ -72,7 +72,7 @@ impl Function {
             .kill_on_drop(true)
             .spawn()
             .with_context(|| format!("cannot run {:?}", command.as_std().get_program()))?;
-        // The output is read and discarded. Otherwise the process would block when the pipe is full.
+        // Reads and discards the output, because the process would block if the pipe were full.
         if let Some(mut log) = child.stdout.take() {
             tokio::spawn(async move {
                 let mut buffer = [0; 8192];
@@ -88,7 +88,7 @@ impl Function {
         Ok((function, Init { cpu, wall }))
     }
 
-    /// Sends an event. Returns when the process has responded and asked for the next event.
+    /// Sends an event. Returns when the process has responded and requested the next event.
     pub async fn invoke(&mut self, event: &Bytes) -> Result<Answer> {
         let sent = Instant::now();
         let body = tokio::select! {
@@ -101,7 +101,7 @@ impl Function {
     }
 
     /// The user and system CPU time of the process since it started. The value comes from the CPU-time clock of the
-    /// process, which counts the same time as `getrusage` with the resolution of the scheduler.
+    /// process, which counts the same time as `getrusage`, with the resolution of the scheduler.
     pub fn cpu(&self) -> Result<Duration> {
         Ok(clock_getcpuclockid(self.pid)?.now()?.into())
     }
@@ -117,14 +117,14 @@ impl Function {
         resident(self.pid)
     }
 
-    /// Asks the process to end, and waits until it has ended.
+    /// Asks the process to end and waits until it has ended.
     pub async fn terminate(mut self) -> Result<()> {
         kill(self.pid, Signal::SIGTERM)?;
         self.child.wait().await?;
         Ok(())
     }
 
-    /// Ends the process.
+    /// Kills the process.
     pub async fn stop(mut self) -> Result<()> {
         Ok(self.child.kill().await?)
     }

@@ -1,4 +1,4 @@
-//! Measures whether the cost of a call grows with the number of keys in the table or of one user.
+//! Measures whether the cost of a call grows with the number of keys in the table or with one user's number of keys.
 
 use std::{path::Path, time::Duration};
 
@@ -34,7 +34,7 @@ const HEADINGS: [&str; 11] = [
 /// The number of items per write.
 const BATCH: usize = 50_000;
 
-/// Fills the table and then the partition of one user, and measures at each size.
+/// Fills the table, and then the partition of one user, and measures the calls at each size.
 pub async fn run(machine: &Before, folder: &Path) -> Result<()> {
     let functions = ["validate", "list", "create"];
     let binaries = build(&functions)?;
@@ -99,8 +99,8 @@ fn mixes(key: &str) -> Result<[Mix; 3]> {
     ])
 }
 
-/// Writes copies of a key's item to the table. The copies belong to the same user, or to other users of the tenant,
-/// each of whom has ten keys.
+/// Writes copies of a key's item to the table. The copies belong to the administrator, or to other users of the tenant,
+/// each of whom gets ten keys.
 async fn fill(
     bench: &Bench,
     key_id: &str,

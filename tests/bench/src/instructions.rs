@@ -1,13 +1,13 @@
-//! Counts the instructions of whole calls to `validate` under callgrind, and measures its memory. Unlike times, the
-//! counts hardly depend on the other load of the machine.
+//! Runs `validate` under callgrind to count the instructions of whole calls, and measures its memory. Unlike times, the
+//! counts hardly depend on the other load on the machine.
 //!
-//! The process is the release binary. It reads its events from the Runtime API and calls DynamoDB over TLS, and a
-//! recorded response of DynamoDB makes its calls alike. The count of a kind of call is the difference between two
-//! processes, one of which makes [`CALLS`] calls more. If a timeout expires because of much load, a process opens one
-//! more connection. Such a process is counted again.
+//! The process is the release binary. It reads its events from the Runtime API and calls DynamoDB over TLS. DynamoDB's
+//! responses are recorded and replayed, so all calls are alike. To count a kind of call, two processes are compared,
+//! one of which makes [`CALLS`] more calls than the other. Under high load, a timeout may expire and make a process
+//! open an extra connection. The count is then repeated with a new process.
 //!
-//! Valgrind offers a program neither ADX nor the SHA extensions, so a signature check takes more instructions here than
-//! on a server.
+//! Valgrind supports neither ADX nor the SHA extensions, so a signature check takes more instructions here than on a
+//! server.
 
 use std::path::{Path, PathBuf};
 
@@ -25,7 +25,8 @@ use crate::{
     warm::{active, invalid},
 };
 
-/// The instructions of a process until its first response, without the system's certificate authorities.
+/// The expected instructions from the start of a process to its first response, without the system's certificate
+/// authorities.
 const EXPECTED_START: u64 = 9_250_000;
 /// The kinds of calls, and the expected number of instructions per call.
 const EXPECTED: [(&str, u64); 5] = [
@@ -35,11 +36,11 @@ const EXPECTED: [(&str, u64); 5] = [
     ("garbage", 156_600),
     ("oversize", 1_168_000),
 ];
-/// How far a count may be above the expected one, in percent. Counts differ by less than one percent between runs.
+/// How far a count may exceed the expected one, in percent. Counts differ by less than one percent between runs.
 const TOLERANCE: u64 = 5;
 /// The number of calls that are counted.
 const CALLS: usize = 40;
-/// The number of calls of each kind before the counted ones, which initialise what is initialised once.
+/// The number of warm-up calls of each kind. They trigger all one-time initialisation and are not counted.
 const WARM_UP: usize = 3;
 /// The limit on the resident memory after [`CALLS_BEFORE_MEMORY`] calls, in bytes.
 const LARGEST_MEMORY: u64 = 12_000_000;
@@ -60,7 +61,8 @@ pub struct Options {
 
 type Call = (Bytes, fn(&Value) -> bool);
 
-/// Counts the start and each kind of call, and measures the memory. Fails if a value is above its limit.
+/// Counts the instructions of the start and of each kind of call, and measures the memory. Fails if a value is above
+/// its limit.
 pub async fn run(options: &Options) -> Result<()> {
     let binaries = match &options.binaries {
         Some(binaries) => binaries.clone(),
@@ -68,7 +70,7 @@ pub async fn run(options: &Options) -> Result<()> {
     };
     let bench = Bench::recorded().await?;
     let (_, key) = bench.key("counted").await;
-    // The first use of a key in an hour is written. Only later calls are alike.
+    // The first use of a key in an hour writes to the table. Only the calls after it are alike.
     let valid = bench.tenant().validate(&key).await;
     ensure!(valid["active"] == true, "{valid}");
     let calls: [Call; 5] = [
@@ -107,7 +109,7 @@ pub async fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Prints each count with its limit. Fails if one is above it, or if nothing was counted.
+/// Prints each count with its limit. Fails if a count is above its limit or is zero.
 fn print(counts: &[(&str, u64, u64)]) -> Result<()> {
     let limit = |expected: &u64| expected * (100 + TOLERANCE) / 100;
     let row = |(call, counted, expected): &(&str, u64, u64)| {
@@ -142,7 +144,7 @@ struct Counter<'a> {
 }
 
 impl Counter<'_> {
-    /// The instructions of a process that makes these calls over one connection to each service.
+    /// The number of instructions of a process that makes these calls over one connection to each service.
     async fn count(&self, name: &str, calls: &[Call]) -> Result<u64> {
         for _ in 0..ATTEMPTS {
             let before = self.bench.connections();
@@ -179,7 +181,8 @@ impl Counter<'_> {
         Ok(digits.parse()?)
     }
 
-    /// The resident memory of a process that has made these calls in turn, in bytes.
+    /// The resident memory, in bytes, of a process that has made [`CALLS_BEFORE_MEMORY`] calls, cycling through
+    /// `calls`.
     async fn memory(&self, calls: &[Call]) -> Result<u64> {
         let environment = self.bench.environment("validate");
         let (mut function, _) = Function::start(&self.binary, &environment).await?;

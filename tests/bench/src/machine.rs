@@ -1,7 +1,7 @@
-//! The machine of a run, and how quiet it was.
+//! The machine that a run used, and how quiet it was.
 //!
-//! Other processes make a call more expensive, even in CPU time, because they share the caches and
-//! the cores with it.
+//! Other processes make a call more expensive, even in CPU time, because they compete with it for the caches and the
+//! cores.
 
 use std::{
     fs,
@@ -16,16 +16,16 @@ use serde_json::{Map, Value, json};
 
 use crate::{binaries::root, report::Sample};
 
-/// The load average of the last minute.
+/// The limit on the load average of the last minute.
 const LOAD_LIMIT: f64 = 0.3;
-/// The shares of the machine's CPU time that the host took, and that other processes used.
+/// The limits on the shares of the machine's CPU time that the host took and that other processes used.
 const STEAL_LIMIT: f64 = 0.01;
 const OTHERS_LIMIT: f64 = 0.05;
-/// The difference between the CPU times of the rounds, as a share of the median.
+/// The limit on the difference between the CPU times of the rounds, as a share of the median.
 const SPREAD_LIMIT: f64 = 0.15;
 const POLL: Duration = Duration::from_secs(5);
 
-/// The machine before anything is built, because a build raises the load average.
+/// The machine before anything is built. A build would raise the load average.
 pub struct Before {
     about: Value,
     load: f64,
@@ -40,13 +40,13 @@ pub struct Watch<'a> {
     own: u64,
 }
 
-/// The machine over a run.
+/// The state of the machine during a run.
 pub struct Machine {
     about: Value,
     load: f64,
     steal: f64,
     others: f64,
-    /// The rows of the run, and the spread of each.
+    /// The rows of the run, and the spread of each row.
     spreads: Vec<(String, f64)>,
 }
 
@@ -68,7 +68,7 @@ impl Before {
         })
     }
 
-    /// Starts to watch the machine. Call this after all builds, and before the measured processes are started.
+    /// Starts watching the machine. Call this after all builds and before the measured processes start.
     pub async fn watch(&self) -> Result<Watch<'_>> {
         let load = match self.wait {
             Some(limit) => wait_until_quiet(limit).await?,
@@ -84,8 +84,8 @@ impl Before {
 }
 
 impl Watch<'_> {
-    /// Ends the watch. Call this after the measured processes have ended, because the kernel adds the CPU time of a
-    /// process to that of its parent only then. `rows` are the CPU times of each row of the run, by round.
+    /// Ends the watch. Call this after the measured processes have ended, because only then does the kernel add the CPU
+    /// time of a process to that of its parent. `rows` contains the CPU times of each row of the run, one per round.
     pub fn end(self, rows: Vec<(String, Sample)>) -> Result<Machine> {
         let Ticks { busy, idle, steal } = whole()?.since(&self.whole);
         let own = own()?.saturating_sub(self.own);
@@ -128,7 +128,7 @@ impl Machine {
         }
     }
 
-    /// Each value that exceeds its limit, with the limit.
+    /// A warning for each value that exceeds its limit, with both values.
     fn warnings(&self) -> Vec<String> {
         let percent = |share: f64| format!("{:.1} %", share * 100.0);
         let mut warnings = Vec::new();
@@ -190,7 +190,7 @@ impl Ticks {
     }
 }
 
-/// Waits until the load average is low. Returns it, or an error after `limit`.
+/// Waits until the load average is at most [`LOAD_LIMIT`], and returns it. Fails after `limit`.
 async fn wait_until_quiet(limit: Duration) -> Result<f64> {
     let started = Instant::now();
     loop {
@@ -221,7 +221,7 @@ fn about() -> Result<Value> {
     }))
 }
 
-/// The output of git, or nothing outside of a clone.
+/// The output of a git command, or `None` if the command fails, as it does outside a clone.
 fn git(arguments: &[&str]) -> Option<String> {
     let output = Command::new("git")
         .current_dir(root())
@@ -244,7 +244,7 @@ fn own() -> Result<u64> {
     parse_own(&fs::read_to_string("/proc/self/stat")?)
 }
 
-/// The name of the processor in `/proc/cpuinfo`, which some architectures leave out.
+/// The name of the processor in `/proc/cpuinfo`. On some architectures, the file does not contain it.
 fn model(cpuinfo: &str) -> Option<&str> {
     let line = cpuinfo
         .lines()
@@ -258,8 +258,8 @@ fn parse_load(text: &str) -> Result<f64> {
     Ok(load.parse()?)
 }
 
-/// The line of all cores in `/proc/stat`. Its columns are user, nice, system, idle, iowait, irq, softirq and steal. The
-/// columns after that are already part of user and nice.
+/// Reads the line for all cores in `/proc/stat`. Its columns are user, nice, system, idle, iowait, irq, softirq and
+/// steal. The columns after those are already included in user and nice.
 fn parse_ticks(text: &str) -> Result<Ticks> {
     let mut lines = text.lines();
     let line = lines.find_map(|line| line.strip_prefix("cpu "));
@@ -275,8 +275,8 @@ fn parse_ticks(text: &str) -> Result<Ticks> {
     })
 }
 
-/// The user and system time of a process and of its children that have ended, from `/proc/<pid>/stat`. The second field
-/// is the name of the process, which may contain spaces and parentheses.
+/// The user and system time of a process and of those of its children that have ended, from `/proc/<pid>/stat`. The
+/// second field is the name of the process, which may contain spaces and parentheses.
 fn parse_own(text: &str) -> Result<u64> {
     let (_, fields) = text.rsplit_once(')').context("no name of the process")?;
     let times: Vec<u64> = fields
@@ -289,7 +289,7 @@ fn parse_own(text: &str) -> Result<u64> {
     Ok(times.iter().sum())
 }
 
-/// The busy time of other processes. The clocks differ slightly, so `own` may exceed `busy`.
+/// The busy time of other processes. The two clocks differ slightly, so `own` may exceed `busy`.
 fn others(busy: u64, own: u64) -> u64 {
     busy.saturating_sub(own)
 }

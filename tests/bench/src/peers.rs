@@ -1,7 +1,7 @@
 //! Compares our `validate` and `create` with other key libraries (the peers). One run measures all of them in turn.
 //!
-//! A Lambda process handles one call at a time. A peer is called over one connection, and also over several at the same
-//! time, so that its event loop handles several calls per wake-up. The better of the two figures of a peer counts.
+//! A Lambda process handles one call at a time. A peer is measured with one connection, and again with several, so that
+//! its event loop can handle several calls per wake-up. The better of a peer's two figures counts.
 
 mod comparison;
 mod ratios;
@@ -32,8 +32,8 @@ use server::Peer;
 
 const PEERS: [&str; 2] = ["better-auth", "drf-api-key"];
 const LIBRARIES: [&str; 3] = ["better-auth", "drf-api-key", "prefixed-api-key"];
-/// The mixes of calls that are measured. No mix contains expired keys, because better-auth deletes an expired key when
-/// it verifies the key.
+/// The mixes of calls that are measured. No mix contains expired keys, because better-auth deletes expired keys when it
+/// verifies them.
 const MIXES: [&str; 6] = [
     "valid",
     "remembered",
@@ -42,7 +42,8 @@ const MIXES: [&str; 6] = [
     "garbage",
     "create",
 ];
-/// The largest number of calls to `create` in a run. A user may have 1,000 keys, of which 201 are for the other calls.
+/// The largest number of calls to `create` in a run. A user may have 1,000 keys, of which 201 are used by the other
+/// calls.
 const MOST_CREATIONS: usize = 799;
 const KEYS: &str = "10000";
 const WARM_UP: Duration = Duration::from_secs(1);
@@ -52,8 +53,8 @@ const WARM_UP: Duration = Duration::from_secs(1);
 struct Figures {
     /// CPU-milliseconds per call, one value per round.
     cpu: Vec<f64>,
-    /// Like `cpu`. For our functions, this value also includes the CPU time of this process, which runs the harness and
-    /// the local stack.
+    /// Like `cpu`. For our functions, this also includes the CPU time of the benchmark process, which runs the harness
+    /// and the local stack.
     cpu_with_store: Vec<f64>,
     wall: Vec<f64>,
     seconds: f64,
@@ -61,7 +62,7 @@ struct Figures {
     store_requests: f64,
 }
 
-/// A measured system: ours, or a peer with a number of connections.
+/// A measured system: our functions, or a peer with a given number of connections.
 #[derive(Clone)]
 struct System {
     name: String,
@@ -73,7 +74,7 @@ struct System {
     mixes: [Figures; 6],
 }
 
-/// The events of a mix, and the check of the response.
+/// The events of a mix, and the check for the responses.
 type Mix = (Vec<Bytes>, fn(&Value) -> bool);
 
 /// Our functions and the mixes.
@@ -113,7 +114,7 @@ pub async fn run(options: &Options, machine: &Before, folder: &Path) -> Result<(
     let status = setup.arg(directory).status().await?;
     ensure!(status.success(), "tests/peers/setup: {status}");
     let binaries = build(&["validate", "create"])?;
-    // Builds the local stack too.
+    // Starting the local stack also builds it.
     Bench::start(Duration::ZERO).await?.stop().await;
 
     let watch = machine.watch().await?;
@@ -184,7 +185,7 @@ async fn one_run(
     Ok(systems)
 }
 
-/// Each peer with each number of connections.
+/// Every combination of a peer and a number of connections.
 fn pairs<'a>(peers: &'a [Peer], connections: &[usize]) -> impl Iterator<Item = (&'a Peer, usize)> {
     peers
         .iter()
@@ -289,7 +290,7 @@ fn own_cpu() -> Result<Duration> {
     Ok(clock_getcpuclockid(Pid::this())?.now()?.into())
 }
 
-/// Runs the benchmark of a library without HTTP.
+/// Runs a library's benchmark, which does not use HTTP.
 async fn library(name: &str, directory: &Path) -> Result<Value> {
     let mut library = Command::new(root().join("tests/peers").join(name).join("library"));
     library.arg(directory).args(["--keys", KEYS]);

@@ -1,4 +1,4 @@
-//! A service that responds to a repeated request with the response that it recorded for the first one.
+//! A service that records its response to each request and repeats the response when the request is repeated.
 
 use std::{
     collections::HashMap,
@@ -14,9 +14,9 @@ use axum::{
 use bytes::Bytes;
 use tokio::net::TcpListener;
 
-/// The largest request in bytes.
+/// The largest accepted request, in bytes.
 const LIMIT: usize = 1 << 20;
-/// Headers of a connection, not of a message.
+/// Headers that apply to one connection and are not forwarded.
 const HOP_BY_HOP: [HeaderName; 3] = [
     header::CONNECTION,
     header::CONTENT_LENGTH,
@@ -28,11 +28,11 @@ type Response = (StatusCode, HeaderMap, Bytes);
 struct Recorder {
     upstream: String,
     client: reqwest::Client,
-    /// The responses by the body of the request.
+    /// The recorded responses, by request body.
     recorded: Mutex<HashMap<Bytes, Response>>,
 }
 
-/// Serves recorded responses of `upstream` (`http://host:port`). Returns the URL.
+/// Serves the responses of `upstream` (`http://host:port`), and records them. Returns the URL.
 pub async fn serve(upstream: String) -> Result<String> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("http://{}", listener.local_addr()?);

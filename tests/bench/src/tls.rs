@@ -30,10 +30,10 @@ pub struct Front {
 }
 
 impl Front {
-    /// Creates a certificate, and writes a bundle that contains it to `bundle`.
+    /// Creates a certificate, and writes a bundle that contains the certificate to the file `bundle`.
     ///
-    /// The bundle also contains the system's authorities, if `has_system`. A function reads all of them when it starts,
-    /// so a shorter bundle makes a cold start look cheaper.
+    /// If `has_system` is true, the bundle also contains the system's certificate authorities. A function reads the
+    /// whole bundle when it starts, so a shorter bundle makes a cold start look cheaper.
     pub fn new(bundle: &Path, has_system: bool) -> Result<Self> {
         let certified = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()])?;
         let mut trusted = String::new();

@@ -32,7 +32,7 @@ const HEADINGS: [&str; 8] = [
     "resident MB",
 ];
 
-/// A kind of call, with the check of its response.
+/// A kind of call, and the check that its response must pass.
 pub struct Mix {
     pub name: &'static str,
     pub function: &'static str,
@@ -100,7 +100,7 @@ impl Mix {
     }
 }
 
-/// The body of a response to the gateway.
+/// The body in a function's response to the gateway.
 fn body(answer: &Value) -> Value {
     serde_json::from_str(answer["body"].as_str().unwrap_or_default()).unwrap_or_default()
 }
@@ -154,7 +154,7 @@ pub struct Options {
     binaries: Option<PathBuf>,
 }
 
-/// The mixes of `validate` and of the authorizer. Waits until a key has expired.
+/// The mixes of `validate` and of the authorizer. Waits until one of the keys has expired.
 async fn validations(bench: &Bench, valid: &[String]) -> Result<Vec<Mix>> {
     type Expected = fn(&Value) -> bool;
     let (_, expiring, end) = bench.tenant().short_lived("viewer", 2).await;

@@ -1,5 +1,5 @@
-//! Computes the write units that are needed if all keys and clusters are used hourly. The computation is based on the
-//! requests that functions send to DynamoDB.
+//! Computes the write units that are needed if every key is used and every cluster calls once an hour. The computation
+//! is based on the requests that functions send to DynamoDB.
 //!
 //! Writing an item of up to 1 KB costs one unit, or two units in a transaction. In a transaction, a condition check
 //! costs as much as a write. An index costs units only if a write changes its key attributes.
@@ -19,9 +19,9 @@ const KEYS: f64 = 10_000_000.0;
 const CLUSTERS: f64 = 1_000_000.0;
 /// The default quota of live keys per user.
 const KEYS_PER_USER: f64 = 100.0;
-/// How often each key is used and each cluster calls, in seconds.
+/// The interval, in seconds, at which each key is used and each cluster calls.
 const PERIOD: f64 = 3600.0;
-/// The number of write units per second that a partition can take.
+/// The number of write units per second that a partition accepts.
 const PARTITION_LIMIT: f64 = 1000.0;
 const HEADINGS: [&str; 6] = [
     "call",
@@ -35,8 +35,8 @@ const HEADINGS: [&str; 6] = [
 /// The units that one call writes, by the prefix of the partition key.
 type Units = BTreeMap<String, f64>;
 
-/// Prints the write units per second that each kind of partition consumes when one tenant has 10 million keys, each
-/// used hourly, and 1 million clusters, each of which calls hourly.
+/// Prints the write units per second that each kind of partition consumes if one tenant has 10 million keys, each used
+/// hourly, and 1 million clusters, each calling hourly.
 pub async fn run(folder: &Path) -> Result<()> {
     let bench = Bench::start(Duration::ZERO).await?;
     let (use_of_key, call_of_cluster, revocation) = requests(&bench).await?;
@@ -52,7 +52,7 @@ pub async fn run(folder: &Path) -> Result<()> {
                 "U" => ("one per user", KEYS_PER_USER),
                 "C" => ("one of the tenant", callers),
                 "N" => ("one per cluster", 1.0),
-                // Each join token is in a partition of its own.
+                // Each join token has a partition of its own.
                 "J" => ("one per join token", 1.0),
                 other => {
                     anyhow::bail!("{call} writes to {other}#, which this benchmark does not know")
@@ -99,7 +99,7 @@ pub async fn run(folder: &Path) -> Result<()> {
     write(folder, "writes", &Value::from(figures))
 }
 
-/// The units that the use of a key, the call of a cluster and revocations write, if each use has to be recorded.
+/// The units that the use of a key, a cluster's call and revocations write. Each use is one that must be recorded.
 async fn requests(bench: &Bench) -> Result<(Units, Units, Units)> {
     let tenant = &bench.tenant();
     let (id, key) = bench.key("writes").await;
@@ -135,7 +135,7 @@ async fn requests(bench: &Bench) -> Result<(Units, Units, Units)> {
     Ok((use_of_key, call_of_cluster, writes.units(tenant).await?))
 }
 
-/// The writes that functions request from now on.
+/// The writes that functions request after this value was created.
 struct Writes<'a> {
     bench: &'a Bench,
     before: usize,
@@ -229,7 +229,7 @@ fn size_of(value: &Value) -> u32 {
     let list = |of: fn(&Value) -> u32| value.as_array().into_iter().flatten().map(of).sum::<u32>();
     match kind.as_str() {
         "S" => text(value),
-        // A number takes about one byte for two digits, and one more byte.
+        // A number takes about one byte per two digits, plus one byte.
         "N" => text(value).div_ceil(2) + 1,
         "B" => text(value) / 4 * 3,
         "SS" => list(|value| length(value.as_str().unwrap_or_default())),

@@ -15,7 +15,7 @@ use crate::{
     report::{Sample, megabytes, table, write},
 };
 
-/// The bars of the plot: a mix, and the heading of its group.
+/// The groups of bars in the plot: each mix, with the heading of its group.
 const GROUPS: [(&str, &str); 3] = [
     ("valid", "valid key"),
     ("unknown", "forged key"),
@@ -45,7 +45,7 @@ const WORST_HEADINGS: [&str; 5] = [
     "ratio",
 ];
 
-/// The columns of the table of library calls, as the peers name them.
+/// The columns of the table of library calls, under the names that the peers report.
 const LIBRARY_FIGURES: [&str; 12] = [
     "name",
     "create_per_s",
@@ -116,7 +116,7 @@ pub fn report(
     Ok(())
 }
 
-/// The systems with the figures of all runs.
+/// The systems, each with the figures of all runs.
 fn pooled(runs: &[Vec<System>]) -> Vec<System> {
     let mut pooled = runs[0].clone();
     for run in &runs[1..] {
@@ -144,7 +144,7 @@ fn rows_of_cpu(systems: &[System]) -> Vec<(String, Sample)> {
     rows
 }
 
-/// Each peer of a run once.
+/// The peers of a run, each listed once.
 fn peers(run: &[System]) -> impl Iterator<Item = &System> {
     let peers = run.iter().skip(1);
     let first = peers.clone().next().map(|peer| peer.connections);
@@ -220,7 +220,7 @@ impl Tables {
         }
     }
 
-    /// Adds the figures of a system in a mix.
+    /// Adds the figures of one system for one mix.
     #[allow(clippy::cast_precision_loss)]
     fn add_mix(
         &mut self,
@@ -363,7 +363,7 @@ fn print_libraries(libraries: &[Value]) {
     table(&LIBRARY_FIGURES, &Vec::from_iter(libraries.iter().map(row)));
 }
 
-/// The number of SQL statements per call that a library counted.
+/// The number of SQL statements per call, as counted by a library.
 fn statements(libraries: &[Value], system: &str, field: &str) -> String {
     let library = libraries.iter().find(|library| library["name"] == system);
     let count = library.and_then(|library| library[field].as_f64());
@@ -382,7 +382,7 @@ mod tests {
         system
     }
 
-    /// Two runs of our functions and of one peer with one and with eight connections.
+    /// Two runs, each with our functions and with one peer at one and at eight connections.
     fn runs() -> [Vec<System>; 2] {
         [
             vec![

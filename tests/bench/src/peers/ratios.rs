@@ -3,7 +3,7 @@
 /// A ratio to measure.
 pub struct Goal {
     pub call: &'static str,
-    /// Our mix, and the mix of the peers with which it is compared.
+    /// Our mix, and the peers' mix that it is compared with.
     pub ours: &'static str,
     pub peers: &'static str,
     pub at_least: f64,
@@ -48,8 +48,7 @@ impl Goal {
 }
 
 impl Ratio {
-    /// Compares us with the peer that used the least CPU time, over all peers and numbers of connections. `None` if no
-    /// peer was measured.
+    /// Compares our CPU time with the lowest of any peer at any number of connections. `None` if no peer was measured.
     pub fn to_the_fastest(ours: f64, peers: impl IntoIterator<Item = Median>) -> Option<Self> {
         let peer = peers.into_iter().min_by(|a, b| a.cpu.total_cmp(&b.cpu))?;
         Some(Self { ours, peer })

@@ -104,7 +104,7 @@ impl Peer {
         keys.map(|key| self.verification(key)).collect()
     }
 
-    /// Sends the requests of a mix over a number of connections until `limit` has passed.
+    /// Sends the requests of a mix over the given number of connections until `limit` has passed.
     #[allow(clippy::cast_precision_loss)]
     pub async fn measure(
         &self,
@@ -147,7 +147,8 @@ impl Peer {
     }
 }
 
-/// Calls in turn over each connection until `limit` has passed. Returns the latencies in milliseconds.
+/// Sends one request after another over each connection until `limit` has passed. Returns the latencies in
+/// milliseconds.
 async fn call_all(
     address: &str,
     requests: Vec<Request>,
@@ -179,8 +180,8 @@ async fn call_all(
     Ok(wall)
 }
 
-/// Opens a connection. A client with a pool would sometimes open a second one and leave it idle, and a peer with one
-/// thread would then wait for a request on it.
+/// Opens a connection. A client with a pool would sometimes open a second connection and leave it idle. A peer with one
+/// thread would then wait for a request on that connection.
 async fn connect(address: &str) -> Result<SendRequest<Full<Bytes>>> {
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
@@ -223,7 +224,7 @@ mod tests {
 
     use super::*;
 
-    /// Accepts keys on any connection. Returns the number of connections at the end.
+    /// Accepts any key on any connection. Returns the number of connections once none has been opened for `limit`.
     async fn serve(listener: TcpListener, limit: Duration) -> usize {
         const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 14\r\n\r\n{\"valid\":true}";
         let mut connections = 0;
