@@ -43,7 +43,7 @@ async fn every_response_is_documented_and_every_documented_response_occurs() {
     let unseen = contract.unseen().into_iter();
     let unseen: Vec<_> = unseen.filter(|outcome| !is_untested(outcome)).collect();
     assert!(unseen.is_empty(), "never returned: {unseen:#?}");
-    // At this point, the calls have included all kinds of changes, refusals and repetitions.
+    // By now, the calls have included every kind of change, refusal and repetition.
     let contradictions = contradictions(&contract.tenant).await;
     assert!(contradictions.is_empty(), "{contradictions:#?}");
     stack.stop().await;
@@ -61,7 +61,7 @@ fn is_untested((operation, status, label): &(String, String, String)) -> bool {
             | (_, _, "idempotency_in_progress")
             // tests/stack/quotas.rs covers these responses.
             | (_, _, "key_quota_reached" | "node_quota_reached")
-            // No test causes the responses that need a race, 400 keys of one cluster, or more than 5 MB of clusters.
+            // No test causes these responses. They need a race, 400 keys of one cluster, or more than 5 MB of clusters.
             | (_, _, "changed_meanwhile" | "cluster_key_limit_reached" | "too_many_clusters")
             // Only a KMS failure causes these responses, and the function calls KMS only when it starts.
             | ("publicKeys" | "accuknoxPublicKeys" | "accuknoxPublicKeysSlash", "500" | "503", _)
@@ -161,7 +161,7 @@ async fn presented_keys(contract: &Contract<'_>) {
     revoke(contract, &key).await;
 }
 
-/// Gives a key less than ten seconds.
+/// Makes a key expire in less than ten seconds.
 async fn almost_expire(contract: &Contract<'_>, id: &str) {
     let soon = json!({ ":soon": { "N": (now() + 8).to_string() } });
     let update = "SET expires_at = :soon";
@@ -244,7 +244,7 @@ async fn self_rotations(contract: &Contract<'_>) {
     contract
         .expect(409, "key_expired", rotate(&key, "s3", 0))
         .await;
-    // The owner no longer has any permission of the key.
+    // As a viewer, the owner has none of the key's permissions.
     let (_, key) = new_key("cluster_onboarding").await;
     for (role, status, code) in [("viewer", 403, "forbidden"), ("editor", 200, "")] {
         let changed = change(contract, "editor", json!({ "role": role })).await;
@@ -390,7 +390,7 @@ async fn expire_last_join_token(contract: &Contract<'_>) {
     tenant.edit_item(pk.unwrap(), "JOIN", update, past).await;
 }
 
-/// Changes to a call that can make it fail, other than wrong credentials. The first entry leaves the call unchanged.
+/// Changes that can make a call fail, other than wrong credentials. The first one leaves the call unchanged.
 const DISTURBANCES: [fn(Call) -> Call; 13] = [
     |call| call,
     |call| call.in_no_route(),
@@ -420,7 +420,7 @@ async fn bad_calls(contract: &Contract<'_>) {
     let no_path = contract.call("checkKeyForPath").with("proxy", "%3F");
     contract.send(no_path).await;
     let mut operations: Vec<_> = contract.operations.iter().collect();
-    // revokePresentedKey comes last, because it revokes the good key.
+    // revokePresentedKey comes last, because it revokes the valid key.
     operations.sort_by_key(|operation| operation.id == "revokePresentedKey");
     for operation in operations {
         let call = || contract.call(&operation.id);
@@ -442,7 +442,7 @@ async fn bad_calls(contract: &Contract<'_>) {
     }
 }
 
-/// A good key, and then keys that are restricted or invalid, each for a different reason.
+/// A valid key, followed by keys that are restricted or invalid, each for a different reason.
 async fn keys_good_and_bad(contract: &Contract<'_>) -> Vec<String> {
     let tenant = &contract.tenant;
     let (_, good) = tenant.key("admin", "editor").await;
@@ -476,11 +476,11 @@ async fn keys_good_and_bad(contract: &Contract<'_>) -> Vec<String> {
     ]
 }
 
-/// Calls every operation with a parameter that no operation knows, and with its own parameters. AccuKnox's calls ignore
-/// the unknown parameter, and our own calls refuse it.
+/// Calls every operation with an unknown parameter, and then with each of its own parameters. AccuKnox's operations
+/// ignore the unknown parameter, and our own operations refuse it.
 async fn parameters(contract: &Contract<'_>, token: &str) {
     for operation in &contract.operations {
-        // One of the operations revokes the key.
+        // Every operation gets a new key, because one of the operations revokes it.
         let (_, key) = contract.tenant.key("admin", "editor").await;
         let is_key = operation.takes("accessKey");
         let credentials = if is_key { &key } else { token };
@@ -488,7 +488,7 @@ async fn parameters(contract: &Contract<'_>, token: &str) {
         let call = call.without_body();
         let is_about_query = |answer: &Answer| answer.body["errors"][0]["field"] == "query";
         let answer = contract.send(call.clone().query("limits", "1")).await;
-        // `checkKeyForPath` ignores the query, which belongs to the protected request.
+        // `checkKeyForPath` ignores the query, because it belongs to the protected request.
         let is_ours = operation.path.starts_with("/v1/") && operation.id != "checkKeyForPath";
         assert_eq!(
             is_about_query(&answer),

@@ -1,5 +1,5 @@
-//! API calls that are built from the examples in `infra/openapi.yaml`. Every response is checked against that document
-//! and recorded.
+//! API calls built from the examples in `infra/openapi.yaml`. Every response is checked against that document and
+//! recorded.
 
 use std::{cell::RefCell, collections::BTreeSet};
 
@@ -18,7 +18,7 @@ pub struct Contract<'a> {
     seen: RefCell<BTreeSet<(String, String, String)>>,
 }
 
-/// A request that starts with the examples in the document. The methods replace parts of the request.
+/// A request that starts from the examples in the document. The methods replace parts of the request.
 #[derive(Debug, Clone)]
 pub struct Call {
     operation: Operation,
@@ -110,7 +110,7 @@ impl<'a> Contract<'a> {
         answer
     }
 
-    /// The documented responses that no call has returned.
+    /// The documented responses that no call has received.
     pub fn unseen(&self) -> Vec<(String, String, String)> {
         let seen = self.seen.borrow();
         let mut unseen = Vec::new();
@@ -153,8 +153,8 @@ impl Call {
         self
     }
 
-    /// Adds an escaped `%` to a path with parameters. The gateway decodes the path twice, and finds a `%` that starts
-    /// no escape the second time.
+    /// Appends an escaped `%` to a path that has parameters. The gateway decodes the path twice. The second time, it
+    /// finds a `%` that does not start an escape.
     pub fn with_invalid_path(mut self) -> Self {
         if self.operation.path.contains('{') {
             self.path.push_str("%25");
@@ -162,7 +162,7 @@ impl Call {
         self
     }
 
-    /// Adds segments to a path with parameters, so that it matches no route.
+    /// Appends segments to a path that has parameters, so that it matches no route.
     pub fn in_no_route(mut self) -> Self {
         if self.operation.path.contains('{') {
             self.path.push_str("/and/more");

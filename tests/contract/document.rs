@@ -17,7 +17,7 @@ pub fn file(path: &str) -> String {
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// A YAML file as JSON, without tags such as CloudFormation's functions.
+/// A YAML file as JSON, without tags such as those of CloudFormation's functions.
 pub fn yaml(path: &str) -> Value {
     to_json(&Yaml::load_from_str(&file(path)).unwrap()[0])
 }
@@ -63,7 +63,7 @@ impl Operation {
 
 pub struct Document {
     pub whole: Value,
-    /// Validators by the JSON of their schema. Validators are kept because building one takes longer than any call.
+    /// Validators, by the JSON of their schema. They are cached because building one takes longer than any call.
     validators: RefCell<HashMap<String, Validator>>,
 }
 
@@ -129,7 +129,8 @@ impl Document {
         outcomes
     }
 
-    /// The labels of a media type. An error schema allows any code, so the examples list the codes of each response.
+    /// The labels of a media type. An error schema allows any code, so the codes of each response come from its
+    /// examples.
     fn labels(&self, media: &Value) -> BTreeSet<String> {
         let schema = self.resolve(&media["schema"]);
         let variants = schema["oneOf"].as_array();

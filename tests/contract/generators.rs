@@ -1,5 +1,5 @@
 //! Rules that `infra/openapi.yaml` must follow so that client generators read all of it. Generators drop what they do
-//! not understand, such as a schema that contradicts another one under `allOf`. `tests/clients` runs two generators.
+//! not understand, such as a schema that contradicts another one under `allOf`. `tests/clients` runs two of them.
 
 use serde_json::Value;
 
@@ -8,7 +8,7 @@ use crate::{
     source,
 };
 
-/// Each documented response: its operation and status, and what the document says about it.
+/// Each documented response: its operation, its status and its definition.
 fn responses(document: &Document) -> Vec<(String, String, Value)> {
     let mut found = Vec::new();
     for operation in document.operations() {
@@ -30,7 +30,7 @@ fn is_plain_object(schema: &Value) -> bool {
     schema["type"] == "object" && schema["properties"].is_object() && !is_composed(schema)
 }
 
-/// Whether the keyword is in the schema, or in a schema to which it refers.
+/// Whether the keyword is in the schema or in a schema that it refers to.
 fn has_keyword(document: &Document, schema: &Value, keyword: &str) -> bool {
     match document.resolve(schema) {
         Value::Object(map) => {

@@ -30,9 +30,9 @@ fn the_documented_operations_are_the_routes_of_the_template() {
     // The console and the OpenAPI document are not part of the API.
     let others = [" /console", " /openapi.yaml"];
     let routes = routes.filter(|route| !others.iter().any(|other| route.contains(other)));
-    // The greedy route has only this one path.
+    // The greedy route serves only this path.
     let routes = routes.map(|route| route.replace("/api/v1/{proxy+}", "/api/v1/jwks/"));
-    // OpenAPI has neither routes for any method nor greedy parameters.
+    // OpenAPI has no equivalent of a route for any method or of a greedy parameter.
     let routes = routes.map(|route| route.replace("ANY ", "GET ").replace("+}", "}"));
     let operations = Document::read().operations().into_iter();
     let documented = operations.map(|o| format!("{} {}", o.method, o.path));
@@ -86,7 +86,8 @@ fn pages_of_allowed_origins_can_send_and_read_what_the_document_names() {
         .iter()
         .map(|name| name.trim_matches('"').to_lowercase())
         .collect();
-    // The credentials and the type of a body are not parameters in OpenAPI. A script may revalidate the public keys.
+    // OpenAPI does not list credentials and content types as parameters. Scripts may send If-None-Match to revalidate
+    // the public keys.
     sent.extend(["authorization", "content-type", "if-none-match"].map(str::to_owned));
     assert_eq!(list("AllowHeaders"), sent);
 
@@ -152,7 +153,7 @@ fn the_documented_error_codes_are_those_of_the_source() {
 
     let undocumented: Vec<_> = codes.difference(&documented).collect();
     assert!(undocumented.is_empty(), "undocumented: {undocumented:?}");
-    // A code of AccuKnox can contain the name of a field, as in invalid_cluster_name.
+    // A code in AccuKnox's format can contain the name of a field, as in invalid_cluster_name.
     let is_field = |code: &str| {
         let field = code.strip_prefix("invalid_");
         field.is_some_and(|field| source.contains(&format!("\"{field}\"")))

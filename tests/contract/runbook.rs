@@ -1,4 +1,4 @@
-//! Checks the log queries of the runbook and the template against the log lines in the source.
+//! Checks the log queries in the runbook and in the template against the log lines in the source.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -34,7 +34,7 @@ fn queries(text: &str) -> Vec<String> {
     queries
 }
 
-/// The fields that a query names (dotted names and `level`), and the values that it compares with each field.
+/// The fields that a query names (dotted names and `level`), and the values that the query compares with each field.
 fn conditions(query: &str) -> Vec<(String, Vec<String>)> {
     let parts: Vec<&str> = query.split('"').collect();
     let mut conditions: Vec<(String, Vec<String>)> = Vec::new();
@@ -71,7 +71,7 @@ fn the_queries_filter_by_fields_and_event_names_that_the_source_logs() {
                     continue;
                 }
                 "event.name" => used.extend(values),
-                // The queries compare the other fields with placeholders for ids, such as "<id>".
+                // Every other field is compared with a placeholder for an id, such as "<id>".
                 _ => assert!(values.iter().all(|text| text.starts_with('<')), "{query}"),
             }
             let assignment = format!(" {field} = ");
@@ -87,7 +87,7 @@ fn the_queries_filter_by_fields_and_event_names_that_the_source_logs() {
     );
     let unknown: Vec<_> = used.difference(&known).collect();
     assert!(unknown.is_empty(), "unknown event names: {unknown:?}");
-    // Filters by message break when a message changes.
+    // A filter by message stops matching when the message changes.
     assert!(!text.contains("filter message"));
     assert!(!text.contains("and message "));
 }

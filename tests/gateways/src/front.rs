@@ -29,7 +29,7 @@ impl Drop for Front {
 }
 
 impl Front {
-    /// Serves `upstream` (`http://host:port`), and writes the certificate to `certificate`.
+    /// Serves `upstream` (`http://host:port`) and writes the certificate to the file `certificate`.
     pub async fn start(upstream: &str, certificate: &Path) -> Result<Self> {
         let certified = rcgen::generate_simple_self_signed([HOST.to_owned()])?;
         std::fs::write(certificate, certified.cert.pem())?;
@@ -45,7 +45,7 @@ impl Front {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let port = listener.local_addr()?.port();
         let task = tokio::spawn(async move {
-            // The connections end with this task, so that none outlives the front.
+            // The connection tasks end with this task, so that no connection outlives the front.
             let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
                 connections.spawn(connection(acceptor.clone(), stream, upstream.clone()));

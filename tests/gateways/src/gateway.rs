@@ -15,7 +15,7 @@ use tokio::{
 
 use crate::front::HOST;
 
-/// The addresses that the gateway connects to, and the certificate of the API.
+/// The ports that the gateway connects to, and the certificate of the API.
 pub struct Places<'a> {
     pub api: u16,
     pub service: u16,

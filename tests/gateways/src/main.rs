@@ -1,5 +1,5 @@
-//! Runs nginx and Caddy with the configurations in `infra/integrate`, and tries to get past them to a service. A
-//! request that should be refused must not reach the service, even if the API does not work.
+//! Runs nginx and Caddy with the configurations in `infra/integrate` and tries to get past them to a service. A request
+//! that should be refused must not reach the service, even if the API fails.
 
 #![allow(
     clippy::expect_used,
@@ -69,7 +69,8 @@ impl Trial<'_> {
 
 async fn good_keys(trial: &Trial<'_>, tenant: &Tenant<'_>, id: &str, key: &str) {
     let request = trial.get(key);
-    // The client sends all of these headers, and none of them may reach the service.
+    // The client sends all of these headers. Only `x-auth-anything`, which the gateway does not set, may reach the
+    // service.
     let request = [
         "x-auth-role",
         "X-Auth-Tenant",
@@ -112,7 +113,7 @@ async fn good_keys(trial: &Trial<'_>, tenant: &Tenant<'_>, id: &str, key: &str) 
         };
         trial.admitted(request).await;
     }
-    // Headers that are named in Connection are removed on the way to the service.
+    // Proxies remove the headers that are named in Connection, but the gateway's own headers must reach the service.
     let names = "close, X-Auth-Tenant, X-Auth-Role, X-Auth-Scope";
     let headers = trial
         .admitted(trial.get(key).header("connection", names))
@@ -151,7 +152,7 @@ async fn bad_keys(trial: &Trial<'_>, tenant: &Tenant<'_>, key: &str) {
             "{}: {challenge}",
             trial.gateway.name
         );
-        // The query belongs to the client's request.
+        // The query belongs to the protected request and must not influence the check.
         let query = [("max_staleness", "3600"), ("permission", "cspm:read")];
         trial.refused(what, trial.get(key).query(&query)).await;
     }
