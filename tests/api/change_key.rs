@@ -244,7 +244,7 @@ fn a_rotation_after_an_earlier_expiry_follows_the_rules_of_rotations() {
         let earlier = json!({ "expires_at": rfc3339(end) });
         let renamed = json!({ "name": "renamed", "labels": ["ci"], "expires_at": rfc3339(end) });
         change(&tenant, "admin", &id, renamed).await.expect(200);
-        // After an earlier expiry, the key may no longer rotate itself. Its holder could otherwise extend the key
+        // Setting an earlier expiry takes away the permission to self-rotate. The holder could otherwise extend the key
         // again.
         let refused = send(tenant.self_rotation(&key, &json!({}))).await;
         refused.expect_problem(409, "self_rotate_required");

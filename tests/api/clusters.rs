@@ -188,7 +188,7 @@ fn routes_that_accept_access_keys_also_verify_tokens_from_the_identity_provider(
 
 #[test]
 fn deleting_a_cluster_frees_its_slot_in_every_key() {
-    // The number of keys, which is more than the function handles in one transaction.
+    // More keys than the function handles in one transaction.
     const COUNT: usize = 45;
     run(async {
         let tenant = Tenant::fresh();

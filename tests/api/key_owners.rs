@@ -8,7 +8,7 @@ fn owner(record: &Value) -> [Value; 2] {
     ["owner_name", "owner_email"].map(|field| record[field].clone())
 }
 
-/// The owner in every record of ann's only key that the administrator receives.
+/// The owner in every record of ann's only key, as returned to the administrator.
 async fn owners(tenant: &Tenant<'_>, id: &str) -> Vec<[Value; 2]> {
     let keys = "/v1/users/ann/access-keys";
     let key = format!("{keys}/{id}");

@@ -55,7 +55,7 @@ fn keys_created_in_the_same_second_are_listed_newest_first() {
     });
 }
 
-/// A forged cursor for the list with this name. Anyone can make one.
+/// A cursor that anyone could forge for the list with this name.
 fn forged_cursor(list: &str, position: &str) -> String {
     let sum = Sha256::digest(format!("{list}\0{position}"));
     BASE64URL.encode([&sum[..16], position.as_bytes()].concat())
@@ -316,7 +316,7 @@ fn a_search_finds_keys_by_the_beginning_and_the_end_of_their_ids() {
             (all, &first[..4], &[&second, &first]),
             // This query is too short for an id, but the name of the first key has a word that begins with it.
             (all, &first[..3], &[&first]),
-            // A search for a complete id does not search the names.
+            // A search for a complete id ignores names.
             (all, &second, &[&second]),
             (own, &second, &[]),
             (all, &second[..second.len() - 1], &[&second, &first]),

@@ -1,4 +1,4 @@
-//! A malformed request returns a client error with a `detail`, and writes nothing.
+//! A malformed request causes a client error with a `detail` and writes nothing.
 
 use harness::{KEYS, Tenant, VALIDATE, run, send};
 use serde_json::json;

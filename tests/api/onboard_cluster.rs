@@ -1,4 +1,4 @@
-//! Onboarding of clusters and nodes in the way that AccuKnox clients do it, and the cluster limit.
+//! Onboarding clusters and nodes the way AccuKnox clients do, and the cluster limit.
 
 use std::collections::BTreeMap;
 

@@ -325,7 +325,7 @@ fn a_key_can_rotate_itself_only_if_it_was_issued_for_that() {
             |claims: &Value| claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap();
         assert_eq!(lifetime(&before), lifetime(&after));
         assert_eq!(rotated["id"], json!(id));
-        // Sends the key in the body first, and then sends no body at all.
+        // Sends the key in the body first and then sends no body at all.
         let in_body = json!({ "access_key": second, "overlap_seconds": 60 });
         let request = tenant.call("POST", "/v1/access-keys/rotate").json(&in_body);
         let third = send(request).await.expect(200);

@@ -314,7 +314,7 @@ async fn onboarding(contract: &Contract<'_>) {
     }
 }
 
-/// Reads the cluster that [`onboarding`] created, and deletes it.
+/// Reads and then deletes the cluster that [`onboarding`] created.
 async fn cluster_lists(contract: &Contract<'_>) {
     let (_, key) = contract.tenant.key("editor", "editor").await;
     for credentials in [&key, &contract.token("admin")] {
@@ -488,7 +488,7 @@ async fn parameters(contract: &Contract<'_>, token: &str) {
         let call = call.without_body();
         let is_about_query = |answer: &Answer| answer.body["errors"][0]["field"] == "query";
         let answer = contract.send(call.clone().query("limits", "1")).await;
-        // `checkKeyForPath` ignores the query, because it belongs to the protected request.
+        // `checkKeyForPath` ignores the query, because the query belongs to the protected request.
         let is_ours = operation.path.starts_with("/v1/") && operation.id != "checkKeyForPath";
         assert_eq!(
             is_about_query(&answer),

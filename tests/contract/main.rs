@@ -32,7 +32,7 @@ fn the_documented_operations_are_the_routes_of_the_template() {
     let routes = routes.filter(|route| !others.iter().any(|other| route.contains(other)));
     // The greedy route serves only this path.
     let routes = routes.map(|route| route.replace("/api/v1/{proxy+}", "/api/v1/jwks/"));
-    // OpenAPI has no equivalent of a route for any method or of a greedy parameter.
+    // OpenAPI can express neither `ANY` routes nor greedy parameters.
     let routes = routes.map(|route| route.replace("ANY ", "GET ").replace("+}", "}"));
     let operations = Document::read().operations().into_iter();
     let documented = operations.map(|o| format!("{} {}", o.method, o.path));

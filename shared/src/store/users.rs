@@ -85,8 +85,8 @@ pub(super) fn update_admins(tenant: &TenantId, expression: &str, users: &[&UserI
     Write::update(PrimaryKey::admins(tenant), expression).value(":users", StringSet(users))
 }
 
-/// The update to the set of administrators that a change to a user requires, if any. The removal of a user from the set
-/// is refused if no other user would be left in it, even if the set does not contain this user.
+/// The update to the set of administrators that a change to a user requires, if any. Removing a user from the set is
+/// refused if no other user would remain in it, even if the set does not contain this user.
 fn change_admins(old: Option<&User>, new: &User) -> Option<Write> {
     let (tenant, id) = (&new.tenant_id, &new.user_id);
     match (
@@ -262,8 +262,8 @@ impl Store {
         })
     }
 
-    /// Adds active administrators to the set of administrators. They may be missing from it because the set was
-    /// damaged. Returns false if one of them is no longer an active administrator.
+    /// Adds active administrators to the set of administrators, which may lack them because it was damaged. Returns
+    /// false if one of them is no longer an active administrator.
     pub(crate) async fn restore_admins(
         &self,
         tenant: &TenantId,
@@ -276,10 +276,10 @@ impl Store {
         Ok(matches!(outcome, Outcome::Done))
     }
 
-    /// Writes a user, provided that the stored role and status are still those of `old` or, if `old` is `None`, that
-    /// the user does not exist. A change of the epoch also requires that the stored epoch is still that of `old`. The
-    /// set of administrators and the user's search words are updated in the same transaction. If the change grants the
-    /// user something, `giver` must still have the role and status that were read.
+    /// Writes a user. If `old` is `None`, the user must not exist yet. Otherwise, the stored role and status must still
+    /// be those of `old`. If the epoch changes, the stored epoch must also still be that of `old`. The set of
+    /// administrators and the user's search words are updated in the same transaction. If the change grants the user
+    /// something, `giver` must still have the role and status that were read.
     ///
     /// `entry` is `None` if the change affects no field that an audit entry would name.
     pub(crate) async fn write_user(

@@ -226,7 +226,7 @@ struct SignedClaims<'a> {
 pub struct SigningInput(Zeroizing<String>);
 
 impl SigningInput {
-    /// Builds the header and the claims, and adds a new 32-byte secret from the operating system's random number
+    /// Encodes the header and the claims, together with a new 32-byte secret from the operating system's random number
     /// generator.
     pub fn new(
         claims: Claims,

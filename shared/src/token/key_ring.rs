@@ -25,8 +25,8 @@ enum Answer {
     Missing,
 }
 
-/// The keys behind the configured names, which are key ids, ARNs or aliases. The key of the first name signs. The keys
-/// of all names verify.
+/// The keys behind the configured names, which are key ids, ARNs or aliases. The key of the first name signs access
+/// keys. The keys of all names verify them.
 ///
 /// Usually, all names refer to the same key. A process therefore asks KMS only about the first name until it needs the
 /// others.
@@ -78,8 +78,8 @@ impl KeyRing {
         self.needs_all
     }
 
-    /// Records that the keys behind all names are needed from now on. A refresh that is running then asks about all
-    /// names. If none is running, one becomes due.
+    /// Records that the keys behind all names are needed from now on. A refresh that is already running asks about all
+    /// of them. Otherwise, a refresh becomes due.
     pub(super) const fn need_all(&mut self) {
         if !self.needs_all {
             self.needs_all = true;
@@ -322,7 +322,7 @@ mod tests {
 
     #[test]
     fn a_new_or_missing_signing_key_makes_the_other_keys_needed() {
-        // If the first key was read earlier, a failure to read it again does not make the others needed.
+        // If the first key was read earlier, a later failure to read it does not require the other keys.
         for (second, expected) in [(found(2), 5), (unreachable(), 1), (refused(), 1)] {
             let mut ring = KeyRing::new(5);
             assert_eq!(names(&mut ring, at(0), found(1)), 1);

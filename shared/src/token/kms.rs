@@ -66,7 +66,7 @@ impl KmsError {
     }
 
     /// Whether the same request would fail again, in which case the caller should not repeat it. If keys are missing,
-    /// the result depends on the reason why a key could not be read.
+    /// the result depends on why a key could not be read.
     #[must_use]
     pub fn is_permanent(&self) -> bool {
         match self {

@@ -40,7 +40,7 @@ struct Shared {
 }
 
 impl KmsKeys {
-    /// `names` are key ids, ARNs or aliases. The first key signs, and all keys verify.
+    /// `names` are key ids, ARNs or aliases. The first key signs access keys, and all keys verify them.
     #[must_use]
     pub fn new(client: Client, names: Vec<String>) -> Self {
         let (ring, _) = watch::channel(KeyRing::new(names.len()));
@@ -78,7 +78,7 @@ impl KmsKeys {
     /// All public keys. If a refresh is due or running, waits until it has ended.
     ///
     /// # Errors
-    /// When KMS gave no usable answer about some key, so that an unknown key may still be one of ours.
+    /// When KMS gave no usable answer about one or more keys, so that an unknown key may still be one of ours.
     pub async fn all_public_keys(&self, now: Timestamp) -> Result<Arc<PublicKeys>, KmsError> {
         self.need_all();
         self.refresh_if_due(now);

@@ -109,7 +109,7 @@ pub async fn run(rounds: usize, latency: Duration, machine: &Before, folder: &Pa
         }
     }
     bench.stop().await;
-    // Each round is a single start, so differences in its CPU time say little about the machine.
+    // Each round is a single start, so differences in CPU time between rounds say little about the machine.
     let machine = watch.end(Vec::new())?;
 
     let mut report = Report::default();

@@ -50,7 +50,7 @@ pub struct Init {
 }
 
 impl Function {
-    /// Starts a binary as Lambda does, and waits until it requests its first invocation.
+    /// Starts a binary as Lambda does and waits until the process requests its first invocation.
     pub async fn start(binary: &Path, environment: &[(String, String)]) -> Result<(Self, Init)> {
         Self::run(Command::new(binary), environment).await
     }
@@ -101,12 +101,12 @@ impl Function {
     }
 
     /// The user and system CPU time of the process since it started. The value comes from the CPU-time clock of the
-    /// process, which counts the same time as `getrusage`, with the resolution of the scheduler.
+    /// process, which counts the same time as `getrusage`, but with the resolution of the scheduler.
     pub fn cpu(&self) -> Result<Duration> {
         Ok(clock_getcpuclockid(self.pid)?.now()?.into())
     }
 
-    /// Waits until the process is idle, and then reads [`Self::cpu`].
+    /// Waits until the process is idle and then reads [`Self::cpu`].
     pub async fn cpu_at_rest(&self) -> Result<Duration> {
         tokio::time::sleep(REST).await;
         self.cpu()

@@ -102,7 +102,7 @@ impl Watch<'_> {
 }
 
 impl Machine {
-    /// Prints a line about the machine, and the warnings.
+    /// Prints a line about the machine, followed by the warnings.
     pub fn print(&self) {
         let text = |name: &str| self.about[name].as_str().unwrap_or("unknown");
         let changes = if self.about["changed"] == true {
@@ -190,7 +190,7 @@ impl Ticks {
     }
 }
 
-/// Waits until the load average is at most [`LOAD_LIMIT`], and returns it. Fails after `limit`.
+/// Waits until the load average is at most [`LOAD_LIMIT`]. Returns the load average, or fails after `limit`.
 async fn wait_until_quiet(limit: Duration) -> Result<f64> {
     let started = Instant::now();
     loop {
@@ -289,7 +289,7 @@ fn parse_own(text: &str) -> Result<u64> {
     Ok(times.iter().sum())
 }
 
-/// The busy time of other processes. The two clocks differ slightly, so `own` may exceed `busy`.
+/// The busy time of other processes. The two values come from clocks that differ slightly, so `own` may exceed `busy`.
 fn others(busy: u64, own: u64) -> u64 {
     busy.saturating_sub(own)
 }

@@ -106,7 +106,7 @@ pub struct Options {
     directory: Option<PathBuf>,
 }
 
-/// Installs the peers, and measures our functions and the peers.
+/// Installs the peers and measures them and our functions.
 pub async fn run(options: &Options, machine: &Before, folder: &Path) -> Result<()> {
     let default = root().join("target/peers");
     let directory = options.directory.as_ref().unwrap_or(&default);
@@ -205,7 +205,7 @@ impl System {
 }
 
 impl Ours {
-    /// Creates keys, and starts the functions.
+    /// Creates keys and starts the functions.
     async fn start(bench: &Bench, binaries: &Path, creations: usize) -> Result<Self> {
         let mut keys = Vec::new();
         for n in 0..200 {

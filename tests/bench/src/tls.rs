@@ -30,7 +30,7 @@ pub struct Front {
 }
 
 impl Front {
-    /// Creates a certificate, and writes a bundle that contains the certificate to the file `bundle`.
+    /// Creates a certificate and writes a bundle with this certificate to the file `bundle`.
     ///
     /// If `has_system` is true, the bundle also contains the system's certificate authorities. A function reads the
     /// whole bundle when it starts, so a shorter bundle makes a cold start look cheaper.

@@ -99,7 +99,8 @@ pub async fn run(folder: &Path) -> Result<()> {
     write(folder, "writes", &Value::from(figures))
 }
 
-/// The units that the use of a key, a cluster's call and revocations write. Each use is one that must be recorded.
+/// The write units of one use of a key, of one call of a cluster, and of revocations. Every use is one that must be
+/// recorded.
 async fn requests(bench: &Bench) -> Result<(Units, Units, Units)> {
     let tenant = &bench.tenant();
     let (id, key) = bench.key("writes").await;

@@ -38,7 +38,7 @@ impl Trial<'_> {
         self.request(Method::GET, "/orders").bearer_auth(key)
     }
 
-    /// Sends a request that must reach the service, and returns the headers that the service received.
+    /// Sends a request that must reach the service. Returns the headers that the service received.
     async fn admitted(&self, request: RequestBuilder) -> Vec<(String, String)> {
         let before = self.service.received();
         let answer = send(request).await;

@@ -382,7 +382,7 @@ mod tests {
         system
     }
 
-    /// Two runs, each with our functions and with one peer at one and at eight connections.
+    /// Two runs, each with our functions and one peer, which is measured with one and with eight connections.
     fn runs() -> [Vec<System>; 2] {
         [
             vec![
