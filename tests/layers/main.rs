@@ -1,4 +1,4 @@
-//! Checks that the source follows the layers of ARCHITECTURE.md. The rules say what each layer may import, and which
+//! Checks that the source follows the layers in ARCHITECTURE.md. The rules define what each layer may import and which
 //! layers may use the table, HTTP and AWS.
 
 #![allow(
@@ -93,7 +93,7 @@ fn each_rule_reports_broken_sources_and_accepts_good_ones() {
     }
 }
 
-/// Files, their sources and the expected reports, from one section of `cases.txt`.
+/// The rows of one section of `cases.txt`: a file, its source and the expected report.
 fn cases(section: &str) -> Vec<[String; 3]> {
     let text = include_str!("cases.txt");
     let (_, rows) = text.split_once(&format!("\n{section}:\n")).unwrap();

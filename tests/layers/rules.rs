@@ -1,4 +1,5 @@
-//! The rules. Each rule returns the violations that it finds, and a message if there is nothing to check.
+//! The rules. Each rule returns the violations that it finds. If there is nothing to check, it returns a message that
+//! says so.
 
 use crate::source::{File, Mention, parent};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -8,7 +9,7 @@ const LAYERS: &[&str] = &[
     "accuknox", "http", "service", "policy", "store", "token", "bus", "process", "model",
 ];
 const BELOW_HTTP: &[&str] = LAYERS.split_at(2).1;
-/// This function may run in an account without access-keys. Of the shared crate, it uses only `process`.
+/// This function may run in an account without access-keys. From the shared crate, it uses only `process`.
 const ROTATE_SECRET: &str = "functions/rotate-secret";
 
 pub fn layers(files: &[File]) -> Vec<String> {
@@ -141,7 +142,7 @@ pub fn cycles(files: &[File]) -> Vec<String> {
     found
 }
 
-/// The files that each file imports, with the line of the first import.
+/// Maps each file to the files that it imports, each with the line of the first import.
 type Imports<'a> = BTreeMap<&'a str, BTreeMap<&'a str, usize>>;
 
 fn imports<'a>(files: &'a [File], package: &str) -> Imports<'a> {
@@ -176,7 +177,7 @@ fn shortest_way<'a>(imports: &Imports<'a>, from: &'a str, to: &str) -> Option<Ve
     None
 }
 
-/// Starts the cycle at its first file by name, so that the same cycle is always reported in the same form.
+/// Starts the cycle at the file whose name sorts first, so that the same cycle always has the same form.
 fn render(mut cycle: Vec<&str>, imports: &Imports) -> String {
     let first = cycle.iter().min().copied();
     while cycle.first().copied() != first {
@@ -187,7 +188,7 @@ fn render(mut cycle: Vec<&str>, imports: &Imports) -> String {
     cycle.windows(2).map(step).collect::<String>() + cycle[0]
 }
 
-/// The layer of a file. The result is empty outside the shared crate.
+/// The layer of a file, or an empty string for a file outside the shared crate.
 fn layer(file: &File) -> &str {
     let mut steps = file.module.split("::").filter(|_| file.package == "shared");
     steps.nth(1).unwrap_or_default()
@@ -210,7 +211,7 @@ fn breaches<'a>(
     for file in files {
         let mut imports = BTreeSet::new();
         for mention in file.mentions.iter().filter(|m| breaks(file, m)) {
-            // Code that uses a reported import is not reported again.
+            // Does not report code that uses an import that was already reported.
             if !parent(&mention.text).is_some_and(|path| imports.contains(path)) {
                 let Mention { line, text, .. } = mention;
                 found.push(format!("{}:{line}: {text}: {rule}", file.name));
@@ -221,7 +222,7 @@ fn breaches<'a>(
     found
 }
 
-/// Reports layers that contain no code, because no rule could find anything there.
+/// Reports layers that contain no code, because a rule could never find anything in them.
 fn without_code(files: &[File], layers: &[&str]) -> Vec<String> {
     let code = |layer| within(files, &[layer]).any(|file| !file.mentions.is_empty());
     let message = |layer| format!("nothing to check: no code in {layer}");
@@ -229,7 +230,7 @@ fn without_code(files: &[File], layers: &[&str]) -> Vec<String> {
     empty.map(message).collect()
 }
 
-/// Reports a layer, or `functions`, if it never names the crate that the rule is about.
+/// Reports a layer, or `functions`, if none of its files names the crate that the rule is about.
 fn unnamed(files: &[File], place: &str, name: &str) -> Option<String> {
     let here = |file: &&File| layer(file) == place || file.package.starts_with(place);
     let mut mentions = files.iter().filter(here).flat_map(|file| &file.mentions);

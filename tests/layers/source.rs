@@ -1,4 +1,4 @@
-//! Extracts the paths and string literals of Rust files, which the rules check. Works on tokens, so that a path looks
+//! Extracts from Rust files the paths and string literals that the rules check. Works on tokens, in which a path looks
 //! the same in a `use`, in an expression and in the arguments of a macro.
 
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
@@ -9,21 +9,22 @@ use std::{
 };
 use syn::Lit;
 
-/// Maps the path of each file, from the root of the repository, to its source.
+/// Maps the path of each file, relative to the root of the repository, to its source.
 pub type Sources = BTreeMap<String, String>;
 
 #[derive(Default)]
 pub struct File {
-    /// `shared/src/store/keys.rs`
+    /// For example, `shared/src/store/keys.rs`.
     pub name: String,
-    /// `shared`
+    /// For example, `shared`.
     pub package: String,
-    /// `crate::store::keys`
+    /// For example, `crate::store::keys`.
     pub module: String,
     pub mentions: Vec<Mention>,
-    /// Maps a module and a name that a `use` brings into it to the path that the name stands for.
+    /// Resolves names that a `use` brings into a module: maps the module and the name to the path that the name stands
+    /// for.
     aliases: BTreeMap<(String, String), String>,
-    /// Modules in their own files that are compiled only for tests.
+    /// Modules that have their own file and are compiled only for tests.
     test_modules: Vec<String>,
 }
 
@@ -37,8 +38,8 @@ pub struct Mention {
 
 #[derive(Clone, Default)]
 pub struct Scope {
-    /// The module of the code, including inline modules. Also includes the braces around the code, as `{<position>`,
-    /// because a `use` applies only within its braces.
+    /// The module that contains the code, including inline modules. Each pair of braces around the code is also a part
+    /// of the path, as `{<position>`, because a `use` applies only within its braces.
     module: String,
     /// Whether the code is compiled only for tests.
     pub test: bool,
@@ -65,7 +66,7 @@ fn first_step(path: &str) -> &str {
     path.split("::").next().unwrap_or_default()
 }
 
-/// Reads all files in `src` of the shared crate, of each function and of the local stack.
+/// Reads all files in the `src` folders of the shared crate, the functions and the local stack.
 pub fn read(root: &Path) -> Vec<File> {
     let functions = fs::read_dir(root.join("functions")).unwrap();
     let folders = functions.map(|f| f.unwrap().path().join("src"));
@@ -124,7 +125,7 @@ impl File {
         }
     }
 
-    /// An id for a module that is unique among the modules of all crates.
+    /// An id for a module, unique across all crates.
     fn id(&self, module: &str) -> String {
         format!("{} {module}::", self.package)
     }
@@ -155,7 +156,7 @@ impl File {
 
 #[derive(Default)]
 struct Reader {
-    /// Names, punctuation and quoted string values, each with its line.
+    /// Names, punctuation and quoted string values, each with its line number.
     tokens: Vec<(String, usize)>,
     at: usize,
     scope: Scope,
@@ -194,7 +195,7 @@ impl Reader {
         }
     }
 
-    /// Reads to the end of a group. `#[cfg(test)]` and `mod name` apply up to the next `;` or `}`.
+    /// Reads to the end of a group. `#[cfg(test)]` and `mod name` apply until the next `;` or `}`.
     fn block(&mut self) {
         let mut outer = self.scope.clone();
         while !matches!(self.next(), "" | ")" | "]" | "}") {
@@ -321,7 +322,7 @@ impl Reader {
         self.file.mentions.push(Mention { line, text, scope });
     }
 
-    /// The next token, empty at the end.
+    /// The next token, or an empty string at the end.
     fn next(&self) -> &str {
         self.tokens.get(self.at).map_or("", |(text, _)| text)
     }

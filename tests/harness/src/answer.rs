@@ -6,14 +6,14 @@ use reqwest::{RequestBuilder, header::HeaderMap};
 use serde_json::Value;
 use tokio::task::JoinSet;
 
-/// Every access key and join token that a response contained. A test searches the logs and the table for these secrets.
+/// All access keys and join tokens that responses have contained. A test searches the logs and the table for them.
 static SECRETS: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 pub fn secrets() -> Vec<String> {
     SECRETS.lock().unwrap().clone()
 }
 
-/// The value of [`Answer::code`] for a response from API Gateway itself. Such a response contains no code.
+/// What [`Answer::code`] returns for a response from API Gateway itself, because such a response contains no code.
 pub const GATEWAY: &str = "message";
 
 #[derive(Debug, Clone)]
@@ -21,7 +21,7 @@ pub struct Answer {
     pub status: u16,
     pub headers: HeaderMap,
     pub text: String,
-    /// The body as JSON, or null.
+    /// The body as JSON, or null if it is not JSON.
     pub body: Value,
 }
 
@@ -47,21 +47,22 @@ pub async fn all_at_once(requests: impl IntoIterator<Item = RequestBuilder>) -> 
 }
 
 impl Answer {
-    /// The code of problem JSON, of a validation or of an AccuKnox error; [`GATEWAY`] for a refusal by the gateway.
+    /// The code in problem JSON, a validation result or an AccuKnox error. [`GATEWAY`] if the gateway itself returned
+    /// the error.
     pub fn code(&self) -> &str {
         let code = self["code"].as_str().or(self["error_code"].as_str());
         let is_gateway = self.status >= 400 && !self["message"].is_null();
         code.unwrap_or(if is_gateway { GATEWAY } else { "" })
     }
 
-    /// A string of the body.
+    /// The string in this field of the body.
     #[track_caller]
     pub fn string(&self, name: &str) -> &str {
         let string = self[name].as_str();
         string.unwrap_or_else(|| panic!("no {name}: {}", self.text))
     }
 
-    /// An array of the body.
+    /// The array in this field of the body.
     #[track_caller]
     pub fn array(&self, name: &str) -> &[Value] {
         let array = self[name].as_array();
@@ -84,7 +85,7 @@ impl Answer {
         self
     }
 
-    /// Expects an AccuKnox error: the strings `error_code` and `error_message`, and nothing else.
+    /// Expects an AccuKnox error, whose body contains only the strings `error_code` and `error_message`.
     #[track_caller]
     pub fn expect_accuknox(self, status: u16, code: &str) -> Self {
         let found = self["error_code"].as_str().unwrap_or_default();
@@ -106,7 +107,7 @@ impl Answer {
         self
     }
 
-    /// Expects problem JSON for a request that is invalid in exactly these fields.
+    /// Expects problem JSON that reports exactly these fields as invalid.
     #[track_caller]
     pub fn expect_fields(self, fields: &[&str]) -> Self {
         let answer = self.expect_problem(400, "invalid_request");
@@ -120,14 +121,14 @@ impl Answer {
     }
 }
 
-/// The string `name` of each item.
+/// The string in this field of each item.
 #[track_caller]
 pub fn strings<'a>(items: &'a [Value], name: &str) -> Vec<&'a str> {
     let string = |item: &'a Value| item[name].as_str().unwrap();
     items.iter().map(string).collect()
 }
 
-/// A field of the body, or null.
+/// A field of the body, or null if the field is missing.
 impl Index<&str> for Answer {
     type Output = Value;
 
@@ -136,7 +137,7 @@ impl Index<&str> for Answer {
     }
 }
 
-/// An element of the body, or null.
+/// An element of the body, or null if the element is missing.
 impl Index<usize> for Answer {
     type Output = Value;
 

@@ -1,5 +1,5 @@
-//! The template in an emulator of AWS, deployed by CloudFormation. The identity provider of this deployment is a local
-//! stack.
+//! The template, deployed to an AWS emulator with CloudFormation. A local stack is the identity provider of this
+//! deployment.
 
 use std::{
     env,
@@ -20,7 +20,7 @@ pub struct Deployed {
 }
 
 impl Deployed {
-    /// Runs `tests/deployed/deploy.py` with the Python interpreter in the variable `PYTHON`.
+    /// Runs `tests/deployed/deploy.py` with the Python interpreter that the environment variable `PYTHON` names.
     pub fn start(emulator: String) -> Self {
         let options = Options {
             processes_per_function: 1,
@@ -49,7 +49,7 @@ impl Deployed {
         let deployed = deploy.stderr(Stdio::inherit()).output().unwrap();
         assert!(deployed.status.success(), "the template was not deployed");
         let outputs: Value = serde_json::from_slice(&deployed.stdout).unwrap();
-        // The API's id goes into the path because some resolvers do not resolve subdomains of `localhost`.
+        // The API's id is in the path, because some resolvers do not resolve subdomains of `localhost`.
         let url = outputs["Url"].as_str().unwrap();
         let id = url.trim_start_matches("http://").split('.').next().unwrap();
         Self {

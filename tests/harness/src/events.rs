@@ -1,23 +1,23 @@
-//! Events of functions: the samples in `tests/events`, events that API Gateway would not send, and events with content
-//! that only a hostile client sends.
+//! Events to invoke functions with: the samples in `tests/events`, events that API Gateway would never send, and events
+//! with content that only a hostile client would send.
 
 use std::path::Path;
 
 use serde_json::{Value, json};
 
-/// The sample event of a function, if the folder contains one.
+/// The sample event for a function, if `tests/events` contains one.
 pub fn find(function: &str) -> Option<Value> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../events/{function}.json"));
     let event = std::fs::read(path).ok()?;
     Some(serde_json::from_slice(&event).unwrap())
 }
 
-/// The sample event of a function.
+/// The sample event for a function that has one.
 pub fn sample(function: &str) -> Value {
     find(function).unwrap()
 }
 
-/// Copies of `event`. Each copy has a different value replaced, or is itself the replacement.
+/// Copies of `event`, each with a different value replaced. In the first copy, the whole event is replaced.
 pub fn replaced(event: &Value, replacement: &Value) -> Vec<Value> {
     let mut changed = vec![replacement.clone()];
     let children: Vec<String> = match event {
@@ -36,7 +36,7 @@ pub fn replaced(event: &Value, replacement: &Value) -> Vec<Value> {
     changed
 }
 
-/// [`replaced`] with a number, an array, an object and null in turn.
+/// The results of [`replaced`] with a number, an array, an object and null.
 pub fn distorted(event: &Value) -> impl Iterator<Item = Value> {
     let replacements = [json!(7), json!(["x"]), json!({ "x": "y" }), json!(null)];
     replacements
@@ -44,7 +44,7 @@ pub fn distorted(event: &Value) -> impl Iterator<Item = Value> {
         .flat_map(|replacement| replaced(event, &replacement))
 }
 
-/// Events of other services and payload formats, with a secret wherever a client can put one.
+/// Events from other services and in other payload formats, with a secret wherever a client could put one.
 pub fn foreign(secret: &str) -> Vec<Value> {
     let headers = json!({ "authorization": secret, "host": secret, "x-tenant-id": secret });
     let body = json!({ "access_key": secret }).to_string();
@@ -54,7 +54,7 @@ pub fn foreign(secret: &str) -> Vec<Value> {
         json!(secret),
         json!([secret]),
         json!({ secret: secret }),
-        // An authorizer with payload format 1.0.
+        // An authorizer event in payload format 1.0.
         json!({
             "version": "1.0", "type": "REQUEST", "methodArn": secret, "identitySource": secret,
             "authorizationToken": secret, "resource": "/x", "path": "/x", "httpMethod": "GET",
@@ -62,13 +62,13 @@ pub fn foreign(secret: &str) -> Vec<Value> {
             "requestContext": { "path": "/x", "accountId": "0", "httpMethod": "GET" },
         }),
         json!({ "type": "TOKEN", "methodArn": "arn", "authorizationToken": secret }),
-        // A REST API.
+        // A request from a REST API.
         json!({
             "resource": "/x", "path": secret, "httpMethod": "POST", "headers": headers,
             "multiValueHeaders": { "authorization": [secret] }, "body": body,
             "requestContext": { "stage": "s", "httpMethod": "POST", "requestId": "r" },
         }),
-        // An Application Load Balancer.
+        // A request from an Application Load Balancer.
         json!({
             "requestContext": { "elb": { "targetGroupArn": secret } }, "httpMethod": "POST",
             "path": "/", "queryStringParameters": {}, "headers": headers, "body": body,
@@ -80,7 +80,7 @@ pub fn foreign(secret: &str) -> Vec<Value> {
     ]
 }
 
-/// Puts a secret where clients put theirs.
+/// Puts a secret in every place where a client might put one.
 pub fn with_secret(mut event: Value, secret: &str) -> Value {
     let bearer = format!("Bearer {secret}");
     if event["headers"].is_object() {
@@ -96,9 +96,9 @@ pub fn with_secret(mut event: Value, secret: &str) -> Value {
     event
 }
 
-/// Copies of a request, each with an unusual value that a client can send or that a proxy in front of the API can add,
-/// and the place of that value. None of these values changes the status of the response. `rawPath` is decoded, as in
-/// HTTP APIs.
+/// Copies of a request, each with one unusual value, paired with the JSON pointer to that value. A client can send
+/// these values, or a proxy in front of the API can add them. None of them changes the status of the response.
+/// `rawPath` is decoded, as in HTTP APIs.
 pub fn unusual(event: &Value) -> Vec<(&'static str, Value)> {
     let changes = [
         ("/headers/x-forwarded-proto", json!("ftp://[")),
@@ -127,7 +127,8 @@ pub fn unusual(event: &Value) -> Vec<(&'static str, Value)> {
     changed(event, changes)
 }
 
-/// Copies of a request, each with a damaged body or query, and the place of the damage. Every copy must be refused.
+/// Copies of a request, each with a malformed body or query, paired with the JSON pointer to it. Every copy must be
+/// refused.
 pub fn damaged(event: &Value) -> Vec<(&'static str, Value)> {
     let changes = [
         ("/body", json!("not base64!")),

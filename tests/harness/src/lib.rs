@@ -1,7 +1,8 @@
-//! Shared code of the test suites and of the benchmark.
+//! Code that the test suites and the benchmark share.
 //!
-//! A [`Target`] is a running deployment: the local stack, or the template in an emulator of AWS. A [`Tenant`] sends
-//! requests to it and reads its table. An [`Answer`] is a response. A [`Rule`] injects faults into the local stack.
+//! A [`Target`] is a running deployment: the local stack, or the template deployed to an AWS emulator. A [`Tenant`]
+//! sends requests to a target and reads its table. An [`Answer`] is a response. A [`Rule`] injects faults into the
+//! local stack.
 
 #![allow(
     clippy::expect_used,

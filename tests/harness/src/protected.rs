@@ -7,10 +7,10 @@ use reqwest::RequestBuilder;
 
 use crate::{tenant::client, upstream::Upstream};
 
-/// The value of the header `X-Gateway-Secret`, by which the protected service recognizes the API.
+/// The value of the `X-Gateway-Secret` header, by which the protected service recognizes the API.
 pub const GATEWAY_SECRET: &str = "the-secret-of-the-gateway-in-tests";
 
-/// The API of `infra/integrate/api-gateway.yaml`, and the service that it protects.
+/// The API from `infra/integrate/api-gateway.yaml` and the service that it protects.
 pub struct ProtectedApi {
     api: Api,
     pub service: Upstream,
@@ -38,7 +38,7 @@ impl ProtectedApi {
         }
     }
 
-    /// A request for the service, without a key.
+    /// A request to the service, without a key.
     pub fn request(&self) -> RequestBuilder {
         self.client.get(format!("{}/orders/1", self.api.url()))
     }

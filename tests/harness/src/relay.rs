@@ -1,4 +1,4 @@
-//! A relay in front of HTTP services that can drop requests and responses.
+//! A relay for HTTP services. It can drop requests and responses.
 
 use std::{
     future::pending,
@@ -14,7 +14,7 @@ use tokio::{
     task::{AbortHandle, JoinSet},
 };
 
-/// Forwards requests with the header `X-Amz-Target` to one service, and all others to another. Dropping this value ends
+/// Forwards requests with an `X-Amz-Target` header to one service and all others to another. Dropping this value stops
 /// the relay.
 pub struct Relay {
     pub url: String,
@@ -65,27 +65,28 @@ impl Relay {
         }
     }
 
-    /// Applies a fault to a call from now on: [`Fault::DropBefore`], [`Fault::DropAfter`], [`Fault::InternalError`], or
-    /// [`Fault::Hold`], which never answers. `None` removes the fault.
+    /// Applies a fault to every later occurrence of a call: [`Fault::DropBefore`], [`Fault::DropAfter`],
+    /// [`Fault::InternalError`], or [`Fault::Hold`], which never responds. `None` removes the fault.
     pub fn set_fault(&self, fault: Option<(&str, Fault)>) {
         let fault = fault.map(|(call, fault)| (call.to_owned(), fault));
         *self.shared.fault.lock().unwrap() = fault;
     }
 
-    /// Applies a fault to the call with this number, counted from 1 and from now, and drops all later calls, as if the
-    /// caller had ended. `None` removes the fault.
+    /// Applies a fault to the call with this number and drops all later calls, as if the caller had stopped. The next
+    /// call is number 1. `None` removes the fault.
     pub fn interrupt(&self, interruption: Option<(usize, Fault)>) {
         self.take_calls();
         *self.shared.interruption.lock().unwrap() = interruption;
     }
 
-    /// The calls since this method was last used: the path, or the AWS action with its staging label.
+    /// The calls since this method was last used. Each call is given as its path or, if it goes to AWS, as its action
+    /// and staging label.
     pub fn take_calls(&self) -> Vec<String> {
         std::mem::take(&mut *self.shared.calls.lock().unwrap())
     }
 }
 
-/// The answer of a gateway whose service fails.
+/// The response of a gateway whose service fails.
 const FAILURE: &[u8] =
     b"HTTP/1.1 500 x\r\nconnection: close\r\ncontent-length: 15\r\n\r\n<html>no</html>";
 
@@ -144,7 +145,7 @@ impl Request {
 }
 
 impl Shared {
-    /// Answers one request, or closes the connection without an answer.
+    /// Answers one request, or closes the connection without a response.
     async fn converse(&self, stream: TcpStream) -> Option<()> {
         let mut stream = BufReader::new(stream);
         let request = Request::read(&mut stream).await?;
@@ -163,7 +164,7 @@ impl Shared {
         }
     }
 
-    /// Records a call. Returns its fault.
+    /// Records a call and returns its fault, if any.
     fn fault_of(&self, call: String) -> Option<Fault> {
         let fault = self.fault.lock().unwrap().clone();
         let fault = fault.filter(|(affected, _)| *affected == call);

@@ -1,5 +1,5 @@
-//! An emulation of AWS Secrets Manager with one secret. It supports the calls that a rotation function makes, and
-//! enforces the rules for versions and staging labels.
+//! An emulation of AWS Secrets Manager that contains one secret. It supports the calls that a rotation function makes
+//! and enforces the rules for versions and staging labels.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,7 +21,7 @@ const CURRENT: &str = "AWSCURRENT";
 const PENDING: &str = "AWSPENDING";
 const UNFINISHED: &str = "A previous rotation isn't complete. That rotation will be reattempted.";
 
-/// Secrets Manager with one secret. Dropping this value ends the service.
+/// Dropping this value stops the service.
 pub struct SecretsManager {
     pub url: String,
     secret: Arc<Mutex<Secret>>,
@@ -31,13 +31,14 @@ pub struct SecretsManager {
 #[derive(Default)]
 pub struct Secret {
     pub is_rotation_enabled: bool,
-    /// What another run of `createSecret` stores in the pending version immediately before the next run does.
+    /// The value that another run of `createSecret` stores in the pending version just before the next run stores its
+    /// own.
     pub overtaken_by: Option<String>,
     versions: BTreeMap<String, Version>,
     next: u32,
 }
 
-/// A version. It has no value between the beginning of a rotation and its first step.
+/// A version of the secret. It has no value until the first step of its rotation stores one.
 #[derive(Default)]
 struct Version {
     value: Option<String>,
@@ -70,7 +71,7 @@ impl SecretsManager {
         self.secret.lock().unwrap()
     }
 
-    /// The event of a step.
+    /// The event for a step of a rotation.
     pub fn event(&self, step: &str, token: &str) -> Value {
         json!({ "Step": step, "SecretId": ID, "ClientRequestToken": token })
     }
@@ -84,7 +85,7 @@ impl Secret {
         self.put_current(value);
     }
 
-    /// Stores a value as `AWSCURRENT`, as an operator does.
+    /// Stores a value as `AWSCURRENT`, as an operator would.
     pub fn put_current(&mut self, value: &str) {
         let token = self.token();
         self.store(&token, value, &[CURRENT]).unwrap();
@@ -95,9 +96,9 @@ impl Secret {
         format!("{:08}-0000-4000-8000-000000000000", self.next)
     }
 
-    /// Begins a rotation, as `RotateSecret` does. Returns its token. While `AWSPENDING` is on another version than
-    /// `AWSCURRENT`, an earlier rotation is unfinished. Secrets Manager then returns an error, and repeats that
-    /// rotation with its own token at some later time.
+    /// Begins a rotation as `RotateSecret` does, and returns its token. While `AWSPENDING` and `AWSCURRENT` are on
+    /// different versions, an earlier rotation is unfinished. Secrets Manager then returns an error, and later repeats
+    /// the earlier rotation with that rotation's own token.
     pub fn rotate(&mut self) -> Result<String, Refusal> {
         let pending = self.with_stage(PENDING);
         if pending.is_some_and(|token| !self.versions[&token].stages.contains(CURRENT)) {
@@ -109,19 +110,19 @@ impl Secret {
         Ok(token)
     }
 
-    /// Removes `AWSPENDING`, as an operator does to cancel a rotation.
+    /// Removes `AWSPENDING`, as an operator would to cancel a rotation.
     pub fn cancel(&mut self) {
         for version in self.versions.values_mut() {
             version.stages.remove(PENDING);
         }
     }
 
-    /// The value of the version with a label.
+    /// The value of the version that has this label.
     pub fn value(&self, stage: &str) -> Option<String> {
         self.versions[&self.with_stage(stage)?].value.clone()
     }
 
-    /// Stores a value in a version, and attaches labels to it.
+    /// Stores a value in a version and attaches labels to that version.
     pub fn store(&mut self, token: &str, value: &str, stages: &[&str]) -> Result<(), Refusal> {
         if !(32..=64).contains(&token.len()) {
             return Err(("InvalidParameterException", "ClientRequestToken"));
@@ -144,7 +145,7 @@ impl Secret {
         found.map(|(token, _)| token.clone())
     }
 
-    /// Moves a label. The version that loses `AWSCURRENT` gets `AWSPREVIOUS`.
+    /// Moves a label to a version. The version that loses `AWSCURRENT` gets `AWSPREVIOUS`.
     fn attach(&mut self, stage: &str, token: &str) {
         let before = self.with_stage(stage).filter(|before| before != token);
         if let Some(before) = &before {

@@ -8,7 +8,8 @@ use tokio::runtime::Runtime;
 
 use crate::deployed::Deployed;
 
-/// The number of tenants for tests, besides `acme`. The bootstrap administrator of each tenant is `admin`.
+/// The number of tenants that tests can use in addition to `acme`. The bootstrap administrator of each tenant is
+/// `admin`.
 pub(crate) const TENANTS: usize = 300;
 
 /// A running deployment.
@@ -21,7 +22,7 @@ pub trait Target: Send + Sync {
     /// The URL of DynamoDB. Requests to it bypass the functions and their permissions.
     fn dynamodb_endpoint(&self) -> &str;
 
-    /// A token from the identity provider, with these claims.
+    /// A token with these claims, from the identity provider.
     fn token(&self, claims: Value) -> String;
 
     /// The local stack, for a test that needs its requests, logs, faults or stream.
@@ -62,12 +63,13 @@ static SHARED: LazyLock<Box<dyn Target>> = LazyLock::new(|| match env::var("EMUL
     }
 });
 
-/// The target that the tests of a binary share: the template in the emulator at `EMULATOR_URL`, or the local stack.
+/// The target that all tests of a binary share: the deployment in the emulator at `EMULATOR_URL` if that variable is
+/// set, and otherwise the local stack.
 pub(crate) fn shared() -> &'static dyn Target {
     &**SHARED
 }
 
-/// The local stack that the tests of a binary share.
+/// The local stack that all tests of a binary share.
 pub fn stack() -> &'static Stack {
     shared().local()
 }
@@ -78,12 +80,12 @@ pub fn run<T>(test: impl Future<Output = T>) -> T {
     block_on(test)
 }
 
-/// Runs a future on the runtime of the shared target, because the target's connections outlive a test.
+/// Runs a future on the shared target's runtime, because the target's connections outlive a single test.
 pub fn block_on<T>(future: impl Future<Output = T>) -> T {
     RUNTIME.block_on(future)
 }
 
-/// The template's parameters for the tests, and additional ones.
+/// The template parameters for the tests, followed by additional ones.
 pub(crate) fn parameters(more: &[(&str, &str)]) -> Vec<(String, String)> {
     let tenants = (0..TENANTS).map(|n| format!("t{n}x/admin"));
     let admins: Vec<_> = tenants.chain(["acme/admin".into()]).collect();
@@ -101,7 +103,7 @@ pub(crate) fn parameters(more: &[(&str, &str)]) -> Vec<(String, String)> {
     parameters
 }
 
-/// The options of a local stack for tests, with these parameters of the template set.
+/// The options of a local stack for a test, with these additional template parameters.
 pub fn options(more: &[(&str, &str)]) -> Options {
     Options {
         parameters: parameters(more),

@@ -1,4 +1,4 @@
-//! A tenant: its users, keys and clusters through the API, and its items in the table.
+//! A tenant. Tests reach its users, keys and clusters through the API, and its items directly in the table.
 
 use std::sync::{
     LazyLock,
@@ -15,12 +15,12 @@ use crate::{
     time::{eventually, now, rfc3339},
 };
 
-/// The caller's own keys.
+/// The path of the caller's own keys.
 pub const KEYS: &str = "/v1/users/me/access-keys";
 pub const VALIDATE: &str = "/v1/access-keys/validate";
 /// The path where AccuKnox clients onboard clusters and nodes.
 pub const PROCESS: &str = "/access-token/api/v1/process";
-/// The list of clusters for AccuKnox clients.
+/// The path where AccuKnox clients list clusters.
 pub const ACCUKNOX_CLUSTERS: &str = "/cluster-onboarding/api/v1/get-onboarded-clusters";
 /// The id of a key that does not exist.
 pub const UNKNOWN_KEY: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
@@ -34,7 +34,7 @@ pub struct Tenant<'a> {
 }
 
 impl Tenant<'static> {
-    /// A tenant of the shared target that no other test uses.
+    /// A tenant on the shared target. No other test uses this tenant.
     pub fn fresh() -> Self {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         static CLIENT: LazyLock<reqwest::Client> = LazyLock::new(client);
@@ -49,7 +49,7 @@ impl Tenant<'static> {
 }
 
 impl<'a> Tenant<'a> {
-    /// A tenant of a target, with the client that sends its requests.
+    /// A tenant on a target. `client` sends the tenant's requests.
     pub fn of(target: &'a dyn Target, id: &str, client: &reqwest::Client) -> Self {
         Self {
             id: id.to_owned(),
@@ -58,7 +58,7 @@ impl<'a> Tenant<'a> {
         }
     }
 
-    /// The tenant `acme` of a target that only one test uses.
+    /// The tenant `acme`, on a target that only one test uses.
     pub fn acme(target: &'a dyn Target) -> Self {
         Self {
             id: "acme".into(),
@@ -98,7 +98,7 @@ impl Tenant<'_> {
         self.target.token(claims)
     }
 
-    /// A request by the operator, with additional claims of its token.
+    /// A request by the operator, with these additional claims in the token.
     pub fn operation(&self, method: &str, path: &str, claims: Value) -> RequestBuilder {
         let mut token = json!({ "client_id": "backend", "scope": "tenants:manage" });
         let token_claims = token.as_object_mut().unwrap();
@@ -119,7 +119,7 @@ impl Tenant<'_> {
         send(self.request(user, method, path).json(&body)).await
     }
 
-    /// The items of all pages of a list.
+    /// The items on all pages of a list.
     pub async fn all(&self, user: &str, path: &str) -> Vec<Value> {
         let separator = if path.contains('?') { '&' } else { '?' };
         let (mut items, mut cursor) = (Vec::new(), String::new());
@@ -143,7 +143,7 @@ impl Tenant<'_> {
         created.await.expect(201);
     }
 
-    /// Changes a user's role or status as the administrator.
+    /// As the administrator, changes a user's role or status.
     pub async fn change_user(&self, id: &str, change: Value) {
         let path = format!("/v1/users/{id}");
         let changed = self.send("admin", "PATCH", &path, change);
@@ -155,13 +155,13 @@ impl Tenant<'_> {
         self.request(user, "POST", KEYS).json(body)
     }
 
-    /// Creates a key for `owner` as the administrator. Returns its id and the access key.
+    /// As the administrator, creates a key for `owner`. Returns the key's id and the access key.
     pub async fn key(&self, owner: &str, role: &str) -> (String, String) {
         let body = json!({ "name": "test", "role": role });
         self.key_of(owner, body).await
     }
 
-    /// Like [`Self::key`], with another body.
+    /// Like [`Self::key`], but with a custom request body.
     pub async fn key_of(&self, owner: &str, body: Value) -> (String, String) {
         let path = format!("/v1/users/{owner}/access-keys");
         let created = self.send("admin", "POST", &path, body).await.expect(201);
@@ -169,14 +169,14 @@ impl Tenant<'_> {
         (string("id"), string("access_key"))
     }
 
-    /// Creates a key of the administrator with this cluster limit. Returns its id and the access key.
+    /// Creates a key with this cluster limit, owned by the administrator. Returns its id and the access key.
     pub async fn limited_key(&self, role: &str, max_clusters: u64) -> (String, String) {
         let body = json!({ "name": "k", "role": role, "max_clusters": max_clusters });
         self.key_of("admin", body).await
     }
 
-    /// Creates a key of the administrator that expires after `seconds`. Returns its id, the access key, and the second
-    /// when it expires.
+    /// Creates a key that expires after `seconds`, owned by the administrator. Returns its id, the access key, and its
+    /// expiry in seconds since the epoch.
     pub async fn short_lived(&self, role: &str, seconds: i64) -> (String, String, i64) {
         let end = now() + seconds;
         let body = json!({ "name": "short", "role": role, "expires_at": rfc3339(end) });
@@ -196,7 +196,7 @@ impl Tenant<'_> {
         request.bearer_auth(key)
     }
 
-    /// A validation that accepts data that is up to `seconds` old.
+    /// A validation request that accepts data up to `seconds` old.
     pub fn cached_validation(&self, key: &str, seconds: i64) -> RequestBuilder {
         let body = json!({ "access_key": key, "max_staleness": seconds });
         self.call("POST", VALIDATE).json(&body)
@@ -256,7 +256,8 @@ impl Tenant<'_> {
 
 /// Clusters and join tokens.
 impl Tenant<'_> {
-    /// Creates a key of the administrator that may onboard `max_clusters`. Returns its id and the access key.
+    /// Creates an onboarding key for up to `max_clusters` clusters, owned by the administrator. Returns its id and the
+    /// access key.
     pub async fn onboarding_key(&self, max_clusters: u64) -> (String, String) {
         self.limited_key("cluster_onboarding", max_clusters).await
     }
@@ -267,7 +268,8 @@ impl Tenant<'_> {
         self.get("admin", &path).await.expect(200).body
     }
 
-    /// The request of an AccuKnox agent: no Content-Type, and the key both in the header and in the body.
+    /// The request that an AccuKnox agent sends: without a Content-Type, and with the key in both the header and the
+    /// body.
     pub fn process(&self, key: &str, mut body: Value) -> RequestBuilder {
         body["token"] = json!(key);
         self.call("POST", PROCESS)
@@ -290,7 +292,7 @@ impl Tenant<'_> {
         joined.string("join_token").to_owned()
     }
 
-    /// A token of the service that redeems join tokens, with additional claims.
+    /// A token for the service that redeems join tokens, with these additional claims.
     pub fn platform_token(&self, claims: Value) -> String {
         let mut token = json!({ "sub": "spire-server", "scope": "join-tokens:redeem other" });
         let token_claims = token.as_object_mut().unwrap();
@@ -308,7 +310,7 @@ impl Tenant<'_> {
     }
 }
 
-/// Direct access to the table, without the functions.
+/// Direct access to the table, bypassing the functions.
 impl Tenant<'_> {
     pub fn table(&self) -> &str {
         self.target.table()
@@ -345,17 +347,17 @@ impl Tenant<'_> {
         format!("U#{}#{user}", self.id)
     }
 
-    /// The items of a user's partition.
+    /// The items in a user's partition.
     pub async fn items(&self, user: &str) -> Vec<Value> {
         self.partition(&self.pk(user)).await
     }
 
-    /// The partition key of the clusters.
+    /// The partition key of the tenant's clusters.
     pub fn clusters_pk(&self) -> String {
         format!("C#{}", self.id)
     }
 
-    /// The items of the nodes of a cluster.
+    /// The items of a cluster's nodes.
     pub async fn nodes(&self, cluster: &str) -> Vec<Value> {
         let id = &self.cluster(cluster).await["id"];
         self.partition(&format!("N#{}#{id}", self.id)).await
@@ -375,7 +377,7 @@ impl Tenant<'_> {
         items.iter().map(name).collect()
     }
 
-    /// The number of slots that an unexpired key holds. Asserts that the counter of the key has the same value.
+    /// The number of slots that an unexpired key holds. Asserts that the key's counter has the same value.
     pub async fn used(&self, key_id: &str) -> u64 {
         let (record, slots) = (self.record(key_id).await, self.slots(key_id).await);
         assert_eq!(record["clusters_used"], slots.len(), "{slots:?}");
@@ -388,7 +390,8 @@ impl Tenant<'_> {
         self.edit_item(&self.pk(owner), &sk, update, values).await;
     }
 
-    /// Edits a new key of a user as if it had been created at the second `created` and expired at the second `end`.
+    /// Edits a user's new key as if it had been created at `created` with the expiry `end`, both in seconds since the
+    /// epoch.
     pub async fn backdate(&self, owner: &str, key_id: &str, created: i64, end: i64) {
         let sk = format!("KEY#{key_id}");
         let items = self.items(owner).await;
@@ -409,8 +412,8 @@ impl Tenant<'_> {
         self.edit_key(owner, key_id, update, values).await;
     }
 
-    /// Edits an item. In the expression, `#role`, `#hash`, `#ttl` and `#name` stand for the attributes of
-    /// those names.
+    /// Edits an item. In the expression, `#role`, `#hash`, `#ttl` and `#name` stand for the attributes with those
+    /// names.
     pub async fn edit_item(&self, pk: &str, sk: &str, update: &str, values: Value) {
         let names: Map<_, _> = ["role", "hash", "ttl", "name"]
             .into_iter()
@@ -439,7 +442,7 @@ impl Tenant<'_> {
         rule.containing(&format!("#{}", self.id))
     }
 
-    /// The actions that functions have requested from DynamoDB for this tenant so far.
+    /// The DynamoDB actions that functions have requested for this tenant so far.
     pub fn store_actions(&self) -> Vec<String> {
         let marker = format!("#{}", self.id);
         let mut requests = self.target.local().requests();
@@ -452,8 +455,8 @@ impl Tenant<'_> {
         self.store_actions().len()
     }
 
-    /// Repeats a request until it is answered from the cache, and returns that response. Each process reads the table
-    /// once before it can use its cache.
+    /// Repeats a request until it is answered from the cache, and returns the cached response. Each process reads the
+    /// table once before it can use its cache.
     pub async fn cached(&self, request: impl Fn() -> RequestBuilder) -> Answer {
         for _ in 0..=Options::default().processes_per_function {
             let before = self.store_requests();
@@ -465,7 +468,8 @@ impl Tenant<'_> {
         panic!("every process has read the table, but none uses its cache");
     }
 
-    /// Lets TTL delete the administrator's key and waits until the clean-up has archived it. Returns the archived item.
+    /// Lets TTL delete one of the administrator's keys and waits until the clean-up has archived it. Returns the
+    /// archived item.
     pub async fn archived(&self, key_id: &str) -> Value {
         let stack = self.target.local();
         eventually("the key is archived", || async {
@@ -478,7 +482,7 @@ impl Tenant<'_> {
     }
 }
 
-/// `active`, or the code of the refusal, from the body of a validation.
+/// Reads `active` or the code of the refusal from the body of a validation response.
 pub fn code(answer: &Value) -> &str {
     if answer["active"] == true {
         "active"

@@ -12,7 +12,7 @@ pub fn now() -> i64 {
     now.unwrap().as_secs() as i64
 }
 
-/// Waits until `second`.
+/// Waits until this time, in seconds since the epoch.
 pub async fn until(second: i64) {
     while now() < second {
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -23,7 +23,7 @@ pub fn rfc3339(seconds: i64) -> String {
     jiff::Timestamp::from_second(seconds).unwrap().to_string()
 }
 
-/// Polls until `poll` returns a value. The stack collects logs and processes its stream in the background.
+/// Calls `poll` until it returns a value, because the stack collects logs and processes its stream in the background.
 pub async fn eventually<T, F>(what: &str, mut poll: impl FnMut() -> F) -> T
 where
     F: Future<Output = Option<T>>,

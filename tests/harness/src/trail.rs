@@ -6,20 +6,21 @@ use serde_json::{Value, json};
 
 use crate::Tenant;
 
-/// An entry: its action, its actor and its target.
+/// The action, the actor and the target of an entry.
 type Entry = (String, String, String);
 
-/// The items of a tenant, and the entries of its audit trail, including those that wait in other items.
+/// The items of a tenant and the entries of its audit trail, including entries that still wait in other items.
 struct Trail {
     items: Vec<Value>,
     entries: BTreeSet<Entry>,
     /// The number of entries for each action and target.
     counts: BTreeMap<(String, String), usize>,
-    /// How many times all keys of a user were revoked, by partition.
+    /// How many times all keys of a user were revoked, keyed by the user's partition.
     epochs: BTreeMap<String, usize>,
 }
 
-/// What contradicts the audit trail: a key, user, revocation, slot or deletion that has no entry, or several.
+/// Returns what contradicts the audit trail: each key, user, revocation, slot or deletion with a missing entry or with
+/// too many entries.
 pub async fn contradictions(tenant: &Tenant<'_>) -> Vec<String> {
     let trail = Trail::read(tenant).await;
     let mut found = Vec::new();
@@ -93,7 +94,7 @@ impl Trail {
                 Some(waiting) => Some(&waiting["M"]),
                 None => text(&item["pk"]).starts_with("A#").then_some(item),
             });
-        // An entry can be in the audit trail and still wait in another item.
+        // An entry can be in the audit trail while it still waits in another item, so duplicates are removed.
         let entries: BTreeMap<&str, &Value> =
             entries.map(|entry| (text(&entry["sk"]), entry)).collect();
         let entries: Vec<Entry> = entries.into_values().map(entry).collect();
@@ -121,7 +122,7 @@ impl Trail {
         self.counts.get(&key).copied().unwrap_or_default()
     }
 
-    /// Keys and users that do not exist, although entries say that they were created.
+    /// Keys and users that do not exist although an entry records their creation.
     fn without_item(&self) -> Vec<String> {
         let mut existing = BTreeSet::new();
         for item in &self.items {
@@ -142,8 +143,8 @@ impl Trail {
             .collect()
     }
 
-    /// Clusters that are gone although no entry says that they were deleted, or that exist although no entry says that
-    /// they were onboarded.
+    /// Clusters that are gone although no entry records their deletion, and clusters that exist although no entry
+    /// records their onboarding.
     fn clusters(&self) -> Vec<String> {
         let onboarded = self
             .entries

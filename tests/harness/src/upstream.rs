@@ -14,7 +14,8 @@ use axum::{
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::AbortHandle};
 
-/// A service that responds with the headers that it receives, as a list of pairs. Dropping this value ends the service.
+/// A service that responds to each request with that request's headers, as a list of pairs. Dropping this value stops
+/// the service.
 pub struct Upstream {
     pub port: u16,
     received: Arc<AtomicUsize>,

@@ -1,4 +1,4 @@
-//! A process of a release binary, with its own Runtime API.
+//! A process that runs a release binary, with its own Runtime API.
 
 use std::{
     env::consts::ARCH,
@@ -19,9 +19,9 @@ use tokio::{
 };
 
 const ARN: &str = "arn:aws:lambda:us-east-1:000000000000:function:release";
-/// The time limit of the function. The limit is longer than in Lambda, because emulation is slow.
+/// The time limit of the function, which is longer than in Lambda because emulation is slow.
 const TIME_LIMIT: Duration = Duration::from_secs(60);
-/// The emulator, and the folder with the C library for arm64, as Debian names them.
+/// The emulator and the folder of the arm64 C library, under the names that Debian uses.
 const EMULATOR: [&str; 3] = ["qemu-aarch64-static", "-L", "/usr/aarch64-linux-gnu"];
 
 type Lines = Arc<Mutex<Vec<String>>>;
@@ -34,7 +34,7 @@ pub struct Function {
 }
 
 impl Function {
-    /// Starts a binary for arm64, in an emulator if necessary, and waits until it asks for its first event.
+    /// Starts an arm64 binary, in an emulator if necessary, and waits until the binary requests its first event.
     pub async fn start(binary: &Path, environment: &[(String, String)]) -> Result<Self> {
         let api = RuntimeApi::start(ARN).await?;
         let mut command = if ARCH == "aarch64" {
@@ -69,8 +69,8 @@ impl Function {
         Ok(function)
     }
 
-    /// Sends an event, and waits until the process has answered it and asked for the next one. Fails if the process
-    /// ends or does not answer.
+    /// Sends an event and waits until the process has responded and requested the next event. Fails if the process ends
+    /// or does not respond.
     pub async fn invoke(&mut self, event: &Value) -> Result<Result<Value, InvokeError>> {
         let outcome = tokio::select! {
             outcome = self.api.invoke(event.to_string().into(), TIME_LIMIT) => outcome,
@@ -83,7 +83,7 @@ impl Function {
         Ok(outcome)
     }
 
-    /// Ends the process, and returns every line that it has logged.
+    /// Kills the process and returns every line that it has logged.
     pub async fn stop(mut self) -> Result<Vec<String>> {
         self.child.kill().await?;
         for reader in self.readers {

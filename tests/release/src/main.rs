@@ -1,7 +1,7 @@
-//! Sends the hostile events of the harness to a release binary of `validate`. Release binaries and test binaries are
-//! compiled with different options, so a panic may end the process in only one of them.
+//! Sends the hostile events from the harness to a release binary of `validate`. Release and test binaries are compiled
+//! with different options, so a panic may end the process of one but not of the other.
 //!
-//! Usage: `release <binary>`. The binary is built for arm64. On other machines, the binary runs in `qemu-user`.
+//! Usage: `release <binary>`. The binary must be built for arm64. On other machines, it runs in `qemu-user`.
 
 #![allow(
     clippy::expect_used,
@@ -21,17 +21,17 @@ use serde_json::{Value, json};
 use crate::function::Function;
 
 const FUNCTION: &str = "validate";
-/// The only error that an event may cause in the log.
+/// The only error that the function may log for an event.
 const NOT_A_REQUEST: &str = "could not read the event";
 
-/// The outcome that an event must have.
+/// The expected outcome of an event.
 #[derive(Clone, Copy)]
 enum Expected {
     /// The key is valid.
     Valid,
     /// The request is refused with a status from 400 to 499.
     Refused,
-    /// Any response except a server error, or the error that the event is not a request.
+    /// Any response that is not a server error, or the error that the event is not a request.
     Any,
 }
 
@@ -53,7 +53,7 @@ fn cases(key: &str) -> Vec<(Value, Expected)> {
     let others = events::foreign(key).into_iter();
     let others = others.chain(events::distorted(&with_secret));
     let others = others.map(|event| (event, Expected::Any));
-    // The last event shows that the process still works.
+    // The last event checks that the process still works.
     let last = (valid.clone(), Expected::Valid);
     unusual.chain(damaged).chain(others).chain([last]).collect()
 }
@@ -114,7 +114,7 @@ async fn run(stack: &Stack, binary: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Whether a log line reports an error. A line that is not JSON comes from a panic.
+/// Whether a log line reports an error. A line that is not JSON also counts, because it comes from a panic.
 fn is_error(line: &str) -> bool {
     serde_json::from_str::<Value>(line).map_or(true, |line| line["level"] == "ERROR")
 }

@@ -1,9 +1,8 @@
-//! Runs the local stack in the same way as `cargo run -- --json --port 0`, for tests in other languages, and injects
-//! faults.
+//! Runs the local stack like `cargo run -- --json --port 0`, for tests in other languages, and injects faults.
 //!
 //! The first line of output is the JSON that `cargo run` prints. After that, each line of input names a function whose
-//! requests to DynamoDB are refused from then on. An empty line of input ends all refusals. The program confirms each
-//! line of input with an empty line.
+//! later requests to DynamoDB all fail. An empty line of input ends all faults. The program acknowledges each line of
+//! input with an empty line.
 
 use std::time::Duration;
 
