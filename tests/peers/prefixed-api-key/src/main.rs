@@ -1,5 +1,5 @@
-//! Prints the cost of a call to prefixed-api-key as one line of JSON. The cost is a lower limit: it covers parsing and
-//! hashing a key, but no store.
+//! Prints what a call to prefixed-api-key costs, as one line of JSON. The cost is a lower bound: it covers parsing and
+//! hashing a key but not looking it up in a store.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -12,11 +12,11 @@ fn cpu() -> Duration {
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).expect("below a second"))
 }
 
-/// Calls `one` with 0, 1, 2 … for about `seconds`. Returns the calls per second and the CPU-ms per call.
+/// Calls `one(0)`, `one(1)` and so on for about `seconds`. Returns the calls per second and the CPU-ms per call.
 fn measure(seconds: f64, mut one: impl FnMut(usize)) -> (f64, f64) {
     let (start, before, mut calls) = (Instant::now(), cpu(), 0);
     while start.elapsed().as_secs_f64() < seconds {
-        // Reads the clock only after many calls, because one call takes less than a microsecond.
+        // Reads the clock only once in 256 calls, because one call takes less than a microsecond.
         for _ in 0..256 {
             one(calls);
             calls += 1;
