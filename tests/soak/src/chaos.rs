@@ -15,7 +15,8 @@ pub const PATIENCE: Duration = Duration::from_millis(300);
 
 pub enum Chaos {
     Fault(Rule),
-    /// `function` selects the function of the race to try first, and `which` selects one of its processes.
+    /// `function` selects which of the race's functions to try first, and `which` selects one of that function's
+    /// processes.
     Kill {
         function: usize,
         which: usize,
@@ -23,14 +24,14 @@ pub enum Chaos {
     Restart,
 }
 
-/// What interferes with a race.
+/// Plans what interferes with a race.
 pub struct Plan {
     seed: u64,
     race: usize,
     kill_every: Option<u64>,
     restart_every: Option<u64>,
     operations: u64,
-    /// Kills that found no function that was handling a request.
+    /// Kills that found no function handling a request.
     postponed: Vec<Chaos>,
 }
 
@@ -49,7 +50,7 @@ impl Plan {
         }
     }
 
-    /// What happens before the next request.
+    /// Returns what interferes with the race before its next request.
     pub fn next(&mut self) -> Vec<Chaos> {
         self.operations += 1;
         let number = self.operations;
@@ -75,8 +76,8 @@ impl Plan {
     }
 }
 
-/// A fault in the next one to five requests from a function of the race. The SDK hides up to two failures from the
-/// function.
+/// A fault in the next one to five requests from one of the race's functions. The SDK hides up to two failures from the
+/// function by retrying.
 fn fault(race: &Race, random: &mut Random) -> Rule {
     let faults = [
         Fault::TransactionConflict,
@@ -102,7 +103,7 @@ fn fault(race: &Race, random: &mut Random) -> Rule {
     }
 }
 
-/// Holds the next requests from a function, so that a kill interrupts them.
+/// Delays the next requests from a function, so that a kill can interrupt them.
 pub fn pause(function: &str) -> Rule {
     let rule = Rule::new(Fault::Latency(Duration::from_millis(40)));
     rule.function(function).times(4)

@@ -39,7 +39,7 @@ enum Change {
 
 use Change::{Deactivated, Deleted, Demoted, KeysRevoked};
 
-/// A change to the owner of the keys or, if `is_owner` is false, to the administrator who makes some of the creations.
+/// A change that affects the owner of the keys or, if `is_owner` is false, the administrator who creates some of them.
 #[derive(Debug, Clone, Copy)]
 struct Loss {
     change: Change,
@@ -111,7 +111,7 @@ pub async fn round(round: &Arc<Round>, random: &mut Random) -> Result<()> {
     check_keys(round, loss, &owner, &keys).await
 }
 
-/// What the table says about a key.
+/// What the table contains about a key.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct StoredKey {
     id: String,
@@ -120,7 +120,7 @@ struct StoredKey {
     epoch: String,
 }
 
-/// The epoch of a user, and the user's keys.
+/// The epoch and the keys of a user.
 async fn stored(round: &Round, user: &str) -> (String, BTreeSet<StoredKey>) {
     let items = round.with(async |tenant| tenant.items(user).await).await;
     let kind = |prefix| {
@@ -143,13 +143,13 @@ fn text(attribute: &Value) -> String {
     text.unwrap_or_default().to_owned()
 }
 
-/// Whether a key must not be in the table, if the request to create it was sent after a loss was acknowledged.
+/// Whether the table must not contain a key that was written after a loss was acknowledged.
 fn is_forbidden(loss: Loss, key: &StoredKey, boss: &str, epoch: &str) -> bool {
     match loss.change {
         _ if !loss.is_owner => key.created_by == boss,
         Demoted => key.role == "editor",
         Deactivated | Deleted => true,
-        // A key of an earlier epoch would be invalid from the beginning.
+        // A key from an earlier epoch would be invalid from the start.
         KeysRevoked => key.epoch != epoch,
     }
 }
@@ -184,7 +184,7 @@ async fn creator(
     done
 }
 
-/// Checks whether a creation was allowed.
+/// Checks the response to a creation.
 fn judge(round: &Round, loss: Loss, creation: Creation, answer: &Answer, when: During) {
     let Loss { change, is_owner } = loss;
     let is_forbidden = match change {
@@ -209,7 +209,7 @@ fn judge(round: &Round, loss: Loss, creation: Creation, answer: &Answer, when: D
     });
 }
 
-/// Checks that each created key is listed, and is valid if and only if it should be.
+/// Checks that each created key is listed and is valid if and only if it should be.
 async fn check_keys(
     round: &Arc<Round>,
     loss: Loss,

@@ -1,4 +1,4 @@
-//! Thirty keys join a cluster while it is deleted.
+//! Thirty keys join a cluster while it is being deleted.
 
 use std::sync::Arc;
 
@@ -20,9 +20,10 @@ pub const RACE: Race = Race {
 };
 
 const KEYS: usize = 30;
-/// How many clusters of a round are joined and deleted, one after the other.
+/// The number of clusters that a round joins and deletes, one after the other.
 const CLUSTERS: usize = 3;
-/// How often a cluster is deleted again, because a request whose response was lost has joined it after the deletion.
+/// How many times `empty` tries to delete a cluster. A request whose response was lost may still join the cluster
+/// after a deletion.
 const DELETIONS: usize = 5;
 
 pub async fn round(round: &Arc<Round>, random: &mut Random) -> Result<()> {
@@ -66,7 +67,7 @@ pub async fn round(round: &Arc<Round>, random: &mut Random) -> Result<()> {
 async fn join(round: Arc<Round>, key: String, cluster: String) -> Result<()> {
     let onboard = |tenant: &Tenant<'_>| tenant.onboarding(&key, &cluster);
     let answer = round.call(onboard, &JOINED).await;
-    // The only slot of the key is free, so the limit cannot be reached.
+    // The key's only slot is free, so the key cannot have reached its limit.
     round.check(answer.status != 409, || {
         format!("a slot remained: {}", answer.text)
     });
@@ -79,7 +80,7 @@ async fn delete(round: &Round, cluster: &str) -> Result<()> {
     round.settle(delete, &DELETED).await.map(drop)
 }
 
-/// Deletes the cluster when no key joins it any more, and checks that nothing remains of it.
+/// Deletes the cluster after all calls that join it have ended, and checks that nothing of it remains.
 async fn empty(round: &Round, watched: &Watched, cluster: &str) -> Result<()> {
     let is_empty = |snapshot: &Snapshot| {
         let slots = snapshot.counters.iter().sum::<u64>() + snapshot.slots.len() as u64;

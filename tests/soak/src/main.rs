@@ -118,7 +118,7 @@ fn tenant(position: usize) -> String {
     format!("t{position}x")
 }
 
-/// Runs rounds of a race until enough requests are sent, `time` is over, or the product or the test is found to be
+/// Runs rounds of a race until enough requests were sent, `time` has passed, or the product or the test turns out to be
 /// broken.
 async fn run(
     world: &Arc<World>,

@@ -1,4 +1,4 @@
-//! Several services redeem the same join tokens, while another request may end the tokens' validity.
+//! Several services redeem the same join tokens, while another request may invalidate the tokens.
 
 use std::sync::Arc;
 
@@ -29,10 +29,10 @@ const REDEEMED: [Expected; 3] = [
     (409, "join_token_redeemed"),
 ];
 
-/// How a key that may no longer onboard is refused.
+/// The possible refusals of a key that may no longer onboard.
 const REFUSED: [Expected; 2] = [(401, "key_revoked"), (403, "forbidden")];
 
-/// What ends the validity of the join tokens.
+/// What invalidates the join tokens.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum End {
     Never,
@@ -111,7 +111,8 @@ struct Redemption {
     when: During,
 }
 
-/// Redeems the tokens at these positions, one after the other, for the right or for another cluster.
+/// Makes these redemption attempts, one after the other. Each attempt names a token by its position and is either for
+/// that token's cluster or for another one.
 async fn redeemer(
     round: Arc<Round>,
     stage: Arc<Stage>,

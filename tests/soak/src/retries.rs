@@ -1,4 +1,5 @@
-//! A client repeats a creation with the same `Idempotency-Key`, concurrently and after the created key was used.
+//! A client repeats a creation with the same `Idempotency-Key`, both concurrently and after the created key has been
+//! used.
 
 use std::sync::Arc;
 
@@ -35,7 +36,7 @@ pub async fn round(round: &Arc<Round>, random: &mut Random) -> Result<()> {
     let mut is_certain = true;
     for _ in 0..WAVES {
         let requests = (0..random.random_range(2..=5)).map(|_| {
-            // A few requests have another body than the rest.
+            // A few requests have a different body.
             let name = if random.random_bool(0.1) { "b" } else { "a" };
             let (round, owner) = (round.clone(), owner.clone());
             async move { create(&round, &owner, name).await }
@@ -69,7 +70,7 @@ async fn create(round: &Round, owner: &str, name: &str) -> Answer {
     round.call(post, &CREATED).await
 }
 
-/// Validates a key. Returns true if the use of the key was recorded, so that no retry may replace the key any more.
+/// Validates a key. Returns true if this use of the key was recorded. After that, no retry may replace the key.
 async fn use_key(round: &Round, owner: &str, key: &str) -> Result<bool> {
     let is_active = round.validate(key).await?["active"] == true;
     let hash = json!(STANDARD.encode(Sha256::digest(key)));

@@ -1,4 +1,4 @@
-//! An administrator and the holder rotate a key, while others validate its secrets. Then the key is revoked.
+//! An administrator and the holder rotate a key while others validate its secrets. Then the key is revoked.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -43,7 +43,7 @@ const REVOKED: [Expected; 4] = [
     (404, "not_found"),
 ];
 
-/// Whether the request is one of the holder, its number, and the overlap that it asks for.
+/// A rotation request: whether the holder sends it, its number, and the overlap that it requests.
 type Rotation = (bool, u64, u64);
 
 struct Key {
@@ -125,7 +125,7 @@ fn revocation(tenant: &Tenant<'_>, key: &Key, all_keys: bool) -> RequestBuilder 
     }
 }
 
-/// How many of the secrets are accepted as the current one, and as the previous one.
+/// The number of secrets that are accepted as the current one, and the number that are accepted as the previous one.
 async fn accepted(round: &Round, secrets: &BTreeSet<String>) -> Result<(usize, usize)> {
     let (mut current, mut previous) = (0, 0);
     for secret in secrets {
@@ -150,7 +150,7 @@ async fn record(round: &Round, key: &Key) -> Value {
     items.next().unwrap_or_default()
 }
 
-/// Whether an answer contained the secret that the table has.
+/// Whether a response contained the secret whose hash is in the table.
 async fn last_answered(round: &Round, key: &Key, secrets: &BTreeSet<String>) -> bool {
     let record = record(round, key).await;
     let hash = record["hash"]["B"].as_str().unwrap_or_default().to_owned();

@@ -23,7 +23,7 @@ use crate::{
 /// A status and a code that a request may return. `""` stands for no code.
 pub type Expected = (u16, &'static str);
 
-/// How many times a client sends a request before it gives up, if it cannot tell whether the request took effect.
+/// How many times a client sends a request before it gives up, if it never learns whether the request took effect.
 const ATTEMPTS: usize = 30;
 
 pub struct Round {
@@ -34,7 +34,8 @@ pub struct Round {
     tally: Arc<Tally>,
 }
 
-/// Whether it is unknown if the request took effect, because the response was lost or told the client to try again.
+/// Whether the client cannot tell if the request took effect, because the response was lost or told the client to try
+/// again.
 pub fn is_unknown(answer: &Answer) -> bool {
     let is_transient = matches!(answer.status, 0 | 503) || answer.code() == "changed_meanwhile";
     is_transient || is_crash(answer)
@@ -73,8 +74,8 @@ impl Round {
         format!("{}-{}-{of}", self.race.name, self.number)
     }
 
-    /// Sends a request once. A response that is neither in `expected` nor a failure that a fault, a kill or a conflict
-    /// can cause is a violation.
+    /// Sends a request once. Reports a violation unless the response is in `expected` or is a failure that a fault, a
+    /// kill or a conflict can cause.
     pub async fn call(
         &self,
         request: impl FnOnce(&Tenant<'_>) -> RequestBuilder,
@@ -124,7 +125,7 @@ impl Round {
         bail!("no answer after {ATTEMPTS} attempts, the last of which returned {last}")
     }
 
-    /// Reads the table, without faults.
+    /// Reads the table directly, without faults.
     pub async fn dynamodb(&self, action: &str, body: Value) -> Value {
         let read = async |tenant: &Tenant<'_>| tenant.dynamodb(action, body).await;
         self.world.with(&self.tenant, read).await
@@ -143,13 +144,13 @@ impl Round {
         Ok(())
     }
 
-    /// Creates a key as the administrator. Returns its id and the access key.
+    /// As the administrator, creates a key. Returns its id and the access key.
     pub async fn key(&self, owner: &str, role: &str, limit: u64) -> Result<(String, String)> {
         let body = json!({ "name": "soak", "role": role, "max_clusters": limit });
         self.key_of(owner, body).await
     }
 
-    /// Like [`Self::key`], with another body.
+    /// Like [`Self::key`], but with a custom request body.
     pub async fn key_of(&self, owner: &str, body: Value) -> Result<(String, String)> {
         let path = format!("/v1/users/{owner}/access-keys");
         let post = |tenant: &Tenant<'_>| tenant.request("admin", "POST", &path).json(&body);
@@ -158,14 +159,14 @@ impl Round {
         Ok((string("id"), string("access_key")))
     }
 
-    /// Validates a key until the validation is answered.
+    /// Validates a key, and repeats the request until the validation is answered.
     pub async fn validate(&self, key: &str) -> Result<Answer> {
         let validation = |tenant: &Tenant<'_>| tenant.validation(key);
         self.settle(validation, &VALIDATED).await
     }
 }
 
-/// The possible answers of a validation.
+/// The possible responses to a validation.
 pub const VALIDATED: [Expected; 5] = [
     (200, ""),
     (200, "revoked"),
@@ -192,7 +193,7 @@ impl Stage {
     }
 }
 
-/// The stages that a change had reached when a request was sent, and when it was answered.
+/// The stage that a change had reached when a request was sent, and the stage when the request was answered.
 #[derive(Debug, Clone, Copy)]
 pub struct During {
     pub sent: u8,
@@ -211,7 +212,7 @@ impl During {
     }
 }
 
-/// Waits for a request, and notes the stages of a change.
+/// Waits for a request, and notes the stage of a change before and after the request.
 pub async fn during<T>(stage: &Stage, request: impl Future<Output = T>) -> (T, During) {
     let sent = stage.now();
     let answer = request.await;
@@ -219,7 +220,7 @@ pub async fn during<T>(stage: &Stage, request: impl Future<Output = T>) -> (T, D
     (answer, During { sent, answered })
 }
 
-/// Runs tasks concurrently. Returns their results in order.
+/// Runs tasks concurrently. Returns the results in the order of the tasks.
 pub async fn all<T: Send + 'static>(
     tasks: impl IntoIterator<Item = impl Future<Output = T> + Send + 'static>,
 ) -> Result<Vec<T>> {

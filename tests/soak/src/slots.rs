@@ -93,7 +93,7 @@ async fn send(round: &Round, watched: &Watched, key: &str, call: Call) -> Answer
     }
     let onboard = |tenant: &Tenant<'_>| tenant.onboarding(key, name);
     let answer = round.call(onboard, &JOINED).await;
-    // `snapshot` checks what must hold at every moment.
+    // Taking a snapshot also checks what must hold at every moment.
     watched.snapshot(round).await;
     answer
 }
@@ -112,7 +112,7 @@ fn seen(calls: &[Call], answers: &[Answer]) -> Vec<Seen> {
     seen
 }
 
-/// Compares a cluster before and after a phase with what was acknowledged.
+/// Compares what a phase changed in a cluster with what was acknowledged.
 fn compare(round: &Round, cluster: usize, before: &Snapshot, seen: &Seen, after: &Snapshot) {
     let holders = |snapshot: &Snapshot| -> Vec<usize> {
         let holders = snapshot.holders.iter().filter(|pair| pair.1 == cluster);

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::round::Round;
 
-/// The keys and clusters of a round. `keys` are the ids of the owner's keys.
+/// The keys and clusters of a round. `keys` contains the ids of the owner's keys.
 pub struct Watched {
     pub owner: String,
     pub keys: Vec<String>,
@@ -15,7 +15,7 @@ pub struct Watched {
     pub limits: Vec<u64>,
 }
 
-/// A pair contains the positions of a key and a cluster.
+/// Each pair contains the positions of a key and of a cluster.
 #[derive(Debug, PartialEq)]
 pub struct Snapshot {
     pub counters: Vec<u64>,
@@ -26,7 +26,7 @@ pub struct Snapshot {
 }
 
 impl Watched {
-    /// Reads a snapshot, and checks what must hold at every moment: the counter of a key, its slots and the holders of
+    /// Reads a snapshot and checks what must hold at every moment: the counter of a key, its slots and the holders of
     /// the clusters agree, and no key has more slots than its limit.
     pub async fn snapshot(&self, round: &Round) -> Snapshot {
         let (count, width) = (self.keys.len(), self.clusters.len());
@@ -63,7 +63,7 @@ impl Watched {
         }
     }
 
-    /// The items of the keys, of all possible slots and of the clusters, or null for each that does not exist.
+    /// The items of the keys, of all possible slots, and of the clusters. If an item does not exist, its value is null.
     async fn read(&self, round: &Round) -> Vec<Value> {
         let (table, id) = round
             .with(async |tenant| (tenant.table().to_owned(), tenant.id.clone()))

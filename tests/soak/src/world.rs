@@ -27,7 +27,7 @@ use crate::{
     report::Tally,
 };
 
-/// How many faults are active at the same time.
+/// The maximum number of faults that are active at the same time.
 const ACTIVE_FAULTS: usize = 6;
 
 pub struct World {
@@ -63,7 +63,7 @@ impl World {
         })
     }
 
-    /// Begins a race. The plan says what interferes with it.
+    /// Begins a race. The plan decides what interferes with the race.
     pub fn begin(&self, plan: Plan) {
         *self.plan.lock().unwrap() = Some(plan);
     }
@@ -73,14 +73,14 @@ impl World {
         self.has_crashes.load(Ordering::SeqCst)
     }
 
-    /// Calls `act` with a tenant. The stack does not stop until `act` has ended.
+    /// Calls `act` with a tenant. The stack does not stop until `act` has returned.
     pub async fn with<T>(&self, id: &str, act: impl AsyncFnOnce(&Tenant<'_>) -> T) -> T {
         let stack = self.stack.read().await;
         let stack = stack.as_ref().expect("the stack runs");
         act(&Tenant::of(stack, id, &self.client)).await
     }
 
-    /// Sends a request. If the stack stops meanwhile, the status of the answer may be 0.
+    /// Sends a request. If the stack stops in the meantime, the status of the response may be 0.
     pub async fn send(
         self: &Arc<Self>,
         race: &Race,
@@ -147,7 +147,7 @@ impl World {
         }
     }
 
-    /// Kills a process of a function while the function handles requests. Returns false if it handles none.
+    /// Kills a process of a function while the function is handling requests. Returns false if it is not handling any.
     async fn kill(&self, function: &str, which: usize) -> bool {
         let stack = self.stack.read().await;
         let stack = stack.as_ref().expect("the stack runs");
@@ -173,7 +173,7 @@ impl World {
         if let Some(stack) = stack.take() {
             stack.stop().await;
         }
-        // No race depends on the records, because the clean-up processes only expired keys.
+        // Deletes the stream's records. No race depends on them, because the clean-up processes only expired keys.
         let database = Connection::open(database_in(&self.data))?;
         database.execute("DELETE FROM _stream_records", ())?;
         *stack = Some(Stack::start(self.options.clone()).await?);
@@ -205,8 +205,8 @@ fn database_in(data: &TempDir) -> PathBuf {
     data.path().join("dynamodb.sqlite")
 }
 
-/// Adds an index to the records of the table's stream. Without one, dynoxide reads all records for each write, to find
-/// the latest sequence number.
+/// Adds an index to the records of the table's stream. Without this index, dynoxide reads all records for each write,
+/// to find the latest sequence number.
 fn index_stream(data: &TempDir) -> Result<()> {
     let index =
         "CREATE INDEX latest ON _stream_records (table_name, CAST(sequence_number AS INTEGER))";
