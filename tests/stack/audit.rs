@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use crate::outages::{SLOW, expect_unavailable, timed};
 
-/// Makes every write of an entry in the tenant's audit trail fail.
+/// Makes every write of an entry to the tenant's audit trail fail.
 fn without_trail(tenant: &Tenant<'_>, fault: Fault) -> RuleGuard {
     let rule = tenant.rule("TransactWriteItems", fault);
     let entries = rule.containing(&format!("A#{}#", tenant.id));
@@ -138,7 +138,7 @@ fn an_entry_has_the_request_id_of_the_response() {
     });
 }
 
-/// Copies an entry to an earlier time.
+/// Copies an entry to the time that is `days` days ago. Returns that time.
 pub async fn copy(tenant: &Tenant<'_>, entry: &Value, days: i64) -> String {
     let mut item = entry.clone();
     let time = age(&mut item, days * 86_400);
@@ -146,7 +146,7 @@ pub async fn copy(tenant: &Tenant<'_>, entry: &Value, days: i64) -> String {
     time
 }
 
-/// Moves an entry to an earlier time, which it returns.
+/// Moves an entry to the time that is `seconds` seconds ago. Returns that time.
 pub fn age(entry: &mut Value, seconds: i64) -> String {
     let time = rfc3339(now() - seconds).replace('Z', ".000Z");
     let text = |name: &str| entry[name]["S"].as_str().unwrap();
@@ -209,7 +209,7 @@ fn a_time_in_the_far_future_costs_no_more_than_today() {
     run(async {
         let tenant = Tenant::fresh();
         tenant.user("ann", "viewer").await;
-        // Anyone can compute the checksum of a cursor.
+        // Anyone can compute the checksum of a cursor, so a client can forge one.
         let filter =
             "AuditFilter { actor: None, target: None, action: None, from: None, to: None }";
         let name = format!("audit trail of {}?{filter}", tenant.id);
@@ -220,7 +220,8 @@ fn a_time_in_the_far_future_costs_no_more_than_today() {
             let before = tenant.store_requests();
             let answer = tenant.get("admin", &format!("/v1/audit?{query}")).await;
             assert_eq!(answer.expect(200).array("items").len(), 2, "{query}");
-            // 400 days touch at most 15 months, each of which costs eight queries. One more request reads the caller.
+            // A span of 400 days touches at most 15 months, and each month costs eight queries. One more request reads
+            // the caller.
             let requests = tenant.store_requests() - before;
             assert!(requests <= 15 * 8 + 1, "{query}: {requests}");
         }

@@ -1,4 +1,4 @@
-//! Changes of a key that coincide with revocations, rotations, other changes, lost responses and notices.
+//! Changes to a key that coincide with revocations, rotations, other changes, lost responses and notices.
 
 use std::collections::BTreeSet;
 
@@ -17,7 +17,7 @@ async fn change(tenant: &Tenant<'_>, key_id: &str, change: Value) -> Answer {
     tenant.send("admin", "PATCH", &path, change).await
 }
 
-/// The changes of a key in the audit trail.
+/// The changes to a key that the audit trail records.
 async fn changes(tenant: &Tenant<'_>, key_id: &str) -> Vec<Value> {
     changes_by(tenant, key_id, "access-key.changed").await
 }
@@ -31,7 +31,7 @@ async fn changes_by(tenant: &Tenant<'_>, key_id: &str, action: &str) -> Vec<Valu
         .collect()
 }
 
-/// Sends a change, and holds its write until `meanwhile` is done.
+/// Sends a change and holds its write until `meanwhile` is done.
 async fn late(
     tenant: &Tenant<'_>,
     key_id: &str,
@@ -89,7 +89,7 @@ fn an_earlier_expiry_also_ends_a_secret_that_was_issued_at_the_same_time() {
         assert_eq!(changed["expires_at"], rfc3339(end));
         assert_eq!(tenant.validate(&new).await["exp"], end);
         assert_eq!(tenant.record(&id).await["generation"], 1);
-        // The entries follow each other.
+        // The entries form a chain: the change replaced the expiry that the rotation had set.
         let [rotated, changed] = [
             changes_by(&tenant, &id, "access-key.rotated").await,
             changes(&tenant, &id).await,
@@ -133,7 +133,7 @@ fn a_rotation_is_decided_again_if_the_expiry_becomes_earlier_meanwhile() {
         };
         let body = json!({ "role": "viewer", "max_clusters": 1, "overlap_seconds": 7 * DAY });
         let (rotated, ()) = tokio::join!(send(tenant.rotation("admin", &id, &body)), change);
-        // The replaced secret ends with the earlier expiry.
+        // The replaced secret stays valid only until the earlier expiry.
         assert_eq!(rotated.expect(200)["superseded_until"], end);
         let replaced = tenant.validate(&old).await;
         assert_eq!(replaced["superseded"], true);
@@ -180,7 +180,7 @@ fn concurrent_changes_form_a_chain_in_the_audit_trail() {
         let changed = changed.iter().filter(|answer| answer.status == 200).count();
         let changes = changes(&tenant, &id).await;
         assert_eq!(changes.len(), changed);
-        // No two changes have replaced the same value.
+        // No two changes replaced the same value.
         for field in ["name", "labels"] {
             let replaced = changes
                 .iter()
@@ -207,7 +207,7 @@ fn notices_follow_an_earlier_expiry() {
         tenant
             .backdate("admin", &id, created, now() + 10 * DAY)
             .await;
-        // After this run, the next look of `notify` at the key is days away.
+        // After this run, `notify` would not look at the key again for days.
         run_at(now()).await;
         let end = now() + DAY - 3600;
         let earlier = json!({ "expires_at": rfc3339(end) });

@@ -46,7 +46,7 @@ fn an_expired_key_stays_in_the_history_without_its_hash() {
     });
 }
 
-/// The stream record of a key that the principal deleted.
+/// The stream record of the deletion of a key by this principal.
 fn removal(tenant: &Tenant, id: &str, sequence: &str, principal: &str) -> Value {
     let key = json!({ "pk": { "S": tenant.pk("admin") }, "sk": { "S": format!("KEY#{id}") } });
     let mut image = json!({
@@ -91,7 +91,7 @@ async fn only_the_expiry_of_a_key_invokes_the_function() {
     let (id, key) = tenant.onboarding_key(1).await;
     let node = json!({ "cluster_name": "a", "node_name": "n", "type": "K8s" });
     send(tenant.process(&key, node)).await.expect(200);
-    // An invocation replaces a process that was killed.
+    // Kills the process of the function. A new process then shows that the function was invoked.
     let killed = process_of(&stack, "cleanup");
     signal("-KILL", killed).await;
     let past = json!({ ":ttl": { "N": (now() - 1).to_string() } });

@@ -32,7 +32,7 @@ async fn snapshot(tenant: &Tenant<'_>, id: &str) -> (Option<u64>, u64) {
     (counter, slots.count() as u64)
 }
 
-/// Moves the expiry of the administrator's key into the past, and lets TTL delete the key.
+/// Moves the expiry of the administrator's key into the past and lets TTL delete the key.
 async fn expire(tenant: &Tenant<'_>, id: &str) {
     let past = json!({ ":past": { "N": (now() - 1).to_string() } });
     let update = "SET expires_at = :past, #ttl = :past";
@@ -48,7 +48,7 @@ enum Meanwhile {
 }
 
 /// Onboards two clusters, the most that the key may onboard. Then runs eight onboardings and four deletions of clusters
-/// concurrently, and checks the counter after each response. Returns the statuses of the race.
+/// concurrently, and checks the counter after each response. Returns the statuses of these responses.
 async fn race(tenant: &Tenant<'static>, id: &str, key: &str, meanwhile: Meanwhile) -> Vec<u16> {
     for cluster in ["a", "b"] {
         tenant.onboard(key, cluster).await.expect(200);
@@ -79,13 +79,13 @@ async fn race(tenant: &Tenant<'static>, id: &str, key: &str, meanwhile: Meanwhil
         assert!(is_exact, "counter {counter:?}, slots {slots}");
         assert!(slots <= LIMIT);
     }
-    // On a busy machine a call may return 503. Such a call writes nothing.
+    // On a busy machine, a call may return 503. In that case, it writes nothing.
     let is_expected = |status: &u16| *status < 500 || *status == 503;
     assert!(statuses.iter().all(is_expected), "{statuses:?}");
     statuses
 }
 
-/// Runs a race, and then checks the clean-up after the key has expired. Returns the statuses of the race.
+/// Runs a race, and checks the clean-up after the key has expired. Returns the statuses of the race.
 async fn round(meanwhile: Meanwhile) -> Vec<u16> {
     let tenant = Tenant::fresh();
     let (id, key) = tenant.limited_key("editor", LIMIT).await;
@@ -160,7 +160,7 @@ fn clusters_stay_active_after_their_key_expires_is_revoked_or_reaches_its_limit(
         let mut clusters = for_accuknox.body.as_array().unwrap().iter();
         let all_active = clusters.all(|cluster| cluster["Status"] == "Active");
         assert!(all_active, "{}", for_accuknox.text);
-        // The number of onboarded clusters stays in the history of the key.
+        // The key's history keeps the number of onboarded clusters.
         assert_eq!(tenant.record(&expired_id).await["clusters_used"], 1);
         let deleted = tenant.delete("admin", "/v1/clusters/expired").await;
         deleted.expect(204);

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::own_stack;
 
-/// Writes copies of a cluster's item to the table, with the names `seeded-00000` to `seeded-09999`.
+/// Writes copies of a cluster's item to the table, named `seeded-00000` to `seeded-09999`.
 async fn seed(tenant: &Tenant<'_>, cluster: &str) {
     const BATCHES: usize = 400;
     const BATCH: usize = 25;

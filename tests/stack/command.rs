@@ -36,7 +36,7 @@ fn local_stack(arguments: &[&str]) -> Child {
 async fn the_command_prints_a_line_for_each_event() {
     let mut child = local_stack(&[]);
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    // The demo has an administrator, who adds two users.
+    // The demo creates three users: an administrator and two users that the administrator adds.
     let mut created = 0;
     while created < 3 {
         let line = timeout(Duration::from_secs(60), lines.next_line()).await;

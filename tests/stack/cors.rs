@@ -1,4 +1,4 @@
-//! Requests by pages of other origins (`CorsOrigins`).
+//! Requests from pages of other origins (`CorsOrigins`).
 
 use harness::{Answer, GATEWAY, Tenant, run, send};
 
@@ -50,7 +50,7 @@ async fn a_listed_origin_may_call_the_api(tenant: &Tenant<'_>) {
         };
         call(tenant.request("admin", "GET", KEYS), 200).await;
         call(tenant.request("admin", "GET", "/v1/users/nobody"), 404).await;
-        // These responses are the gateway's own.
+        // The gateway itself returns these responses.
         call(tenant.call("GET", KEYS), 401).await;
         call(tenant.call("GET", "/v1/nothing"), 404).await;
     }
@@ -73,7 +73,7 @@ async fn public_documents_are_readable_by_listed_origins_only(tenant: &Tenant<'_
         let answer = send(request().header("origin", APP)).await.expect(200);
         assert_eq!(cors(&answer)[0], ("allow-origin", APP), "{path}");
     }
-    // The route accepts any method, so the function answers the preflight request, and the gateway replaces the CORS
+    // The route accepts any method, so the function answers the preflight request. The gateway then replaces the CORS
     // headers.
     let path = "/.well-known/jwks.json";
     let answer = preflight(tenant, path, OTHER).await.expect(204);
@@ -92,8 +92,8 @@ fn only_pages_of_the_listed_origins_can_use_the_api() {
         a_listed_origin_may_call_the_api(&tenant).await;
         another_origin_may_not(&tenant).await;
         public_documents_are_readable_by_listed_origins_only(&tenant).await;
-        // A gateway may call `check` with the client's method. Such a gateway must not take the answer to a preflight
-        // request for a good key.
+        // A gateway may call `check` with the method of the client's request. Such a gateway must not take the response
+        // to a preflight request to mean that the key is valid.
         for path in ["/v1/access-keys/check", "/v1/access-keys/check/any"] {
             preflight(&tenant, path, APP).await.expect(401);
         }

@@ -79,8 +79,8 @@ async fn a_request_can_be_repeated_after_a_kill_during_onboarding_and_takes_one_
     for round in 0..ROUNDS {
         let node = json!({ "cluster_name": format!("c{round}"), "node_name": "n", "type": "K8s" });
         let onboard = || send(tenant.process(&key, node.clone()));
-        // In even rounds the function is killed before the transaction. In odd rounds it is killed after the
-        // transaction and before the response.
+        // In even rounds, the function is killed before the transaction. In odd rounds, it is killed after the
+        // transaction but before the response.
         let fault = if round % 2 == 0 {
             Fault::Latency(Duration::from_secs(30))
         } else {

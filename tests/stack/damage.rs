@@ -1,6 +1,6 @@
-//! A damaged item harms only itself. Each attribute of each kind of item is removed, changed, or replaced by a value of
-//! another type, and whole items are removed. Calls that do not need the item succeed, and no key permits more than its
-//! claims.
+//! A damaged item harms only itself. For each attribute of each kind of item, the test removes the attribute, changes
+//! its value, or replaces the value with one of another type. It also removes whole items. Calls that do not need the
+//! item must succeed, and no key may permit more than its claims.
 //!
 //! All cases together take minutes, so only every tenth case runs by default. `DAMAGE_STEP=1` runs all cases.
 
@@ -12,16 +12,16 @@ use harness::{
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 
-/// The damage to an item: the attribute, and its new value. If there is no attribute, the item is removed. If there is
-/// no value, the attribute is removed.
+/// The damage to an item: the affected attribute and its new value. Without an attribute, the whole item is removed.
+/// Without a value, the attribute is removed.
 pub type Damage = Option<(String, Option<Value>)>;
 
-/// The distance between two cases that run.
+/// The distance from one case that runs to the next.
 pub fn step() -> usize {
     env::var("DAMAGE_STEP").map_or(10, |step| step.parse().unwrap())
 }
 
-/// The values that replace an attribute.
+/// The values that replace an attribute's value.
 fn values() -> [Value; 6] {
     [
         json!({ "BOOL": true }),
@@ -41,7 +41,7 @@ pub fn damages(item: &Value) -> Vec<Damage> {
             continue;
         }
         damages.push(Some((name.clone(), None)));
-        // DynamoDB refuses other types for the key attributes of an index.
+        // The key attributes of an index accept only strings.
         let is_indexed = name.ends_with("_pk") || name.ends_with("_sk");
         let values = values().into_iter();
         let values = values
@@ -56,7 +56,7 @@ pub fn location(item: &Value) -> String {
     format!("{pk} {sk}")
 }
 
-/// All items of the table.
+/// All items in the table.
 pub async fn scan(tenant: &Tenant<'_>) -> Vec<Value> {
     let scanned = tenant.dynamodb("Scan", json!({})).await;
     assert!(scanned.get("LastEvaluatedKey").is_none());
@@ -100,13 +100,13 @@ pub async fn inflict(tenant: &Tenant<'_>, item: &Value, damage: &Damage) {
     put(tenant, &damaged).await;
 }
 
-/// A tenant with every kind of item.
+/// A tenant that has every kind of item.
 pub struct World<'a> {
     pub tenant: Tenant<'a>,
-    /// A key of `editor` that has onboarded the cluster `a`, and its claims.
+    /// A key of `editor` that has onboarded the cluster `a`. Its claims are in `claims`.
     pub key: (String, String),
     claims: Value,
-    /// A key of `editor` that was revoked together with all others.
+    /// A key of `editor` that was revoked when this user revoked all of their keys.
     revoked: String,
     /// A key of `viewer`.
     other: String,
@@ -115,7 +115,8 @@ pub struct World<'a> {
     api: ProtectedApi,
 }
 
-/// A request, and parts of the locations of the items without which it may fail.
+/// A request and the items that it needs. Each string in `needs` is a part of the locations of such items. If one of
+/// these items is damaged, the request may fail.
 struct Probe {
     request: RequestBuilder,
     needs: Vec<String>,
@@ -154,7 +155,7 @@ impl<'a> World<'a> {
         world
     }
 
-    /// The administrator's request to create a key, which is sent again and again with the same `Idempotency-Key`.
+    /// A request by the administrator to create a key. Each time, the request has the same `Idempotency-Key`.
     fn repeated(&self) -> RequestBuilder {
         let body = json!({ "name": "once", "role": "viewer" });
         let request = self.tenant.creation("admin", &body);
@@ -242,7 +243,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Runs one case. Only requests that need the damaged item may fail. Returns how many requests failed.
+    /// Runs one case. Only requests that need the damaged item may fail. Returns the number of requests that failed.
     async fn run(&self, item: &Value, damage: &Damage) -> usize {
         let location = location(item);
         let context = format!("{location} {damage:?}");
@@ -265,7 +266,7 @@ impl<'a> World<'a> {
         }
         let is_loss = matches!(damage, None | Some((_, None)));
         if is_loss {
-            // The owner may have been created again.
+            // This call may create the owner again. Even then, the revoked key must not become active.
             self.tenant.get("editor", "/v1/users/me").await;
             let answer = send(self.tenant.validation(&self.revoked)).await;
             assert!(
@@ -283,7 +284,7 @@ async fn a_damaged_item_harms_only_itself() {
     let stack = stack.expect("the local stack starts");
     let world = World::new(&stack).await;
     let items = scan(&world.tenant).await;
-    // Leaves out the items of `boss`, who makes most of the calls.
+    // Skips the items of `boss`, who makes most of the calls.
     let damaged = items
         .iter()
         .filter(|item| !location(item).contains("#boss "));

@@ -1,10 +1,10 @@
-//! Events that API Gateway would not send, or with content that only a hostile client sends. `tests/release` sends the
-//! same events to a release binary.
+//! Events that API Gateway would never send, and events with content that only a hostile client would send.
+//! `tests/release` sends the same events to a release binary.
 
 use harness::{Tenant, events, run, stack};
 use serde_json::Value;
 
-/// Every function and an event that it accepts, if there is one.
+/// Every function, with its sample event if there is one.
 fn functions() -> Vec<(String, Option<Value>)> {
     let with_event = |name: &str| (name.to_owned(), events::find(name));
     stack().function_names().map(with_event).collect()

@@ -63,7 +63,7 @@ fn an_expired_key_stays_expired_whatever_is_revoked_later() {
             let shown = ["status", "revoked_at", "revoked_by"].map(|field| &record[field]);
             assert_eq!(json!(shown), json!(["expired", null, null]));
         };
-        // Revokes one key and then all keys, before and after TTL has removed the key.
+        // Revokes the key and then all keys, both before and after TTL has deleted the key.
         for is_archived in [false, true] {
             if is_archived {
                 tenant.archived(&id).await;

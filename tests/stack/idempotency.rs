@@ -1,4 +1,4 @@
-//! Retries with an `Idempotency-Key` that depend on time, on concurrency or on what the table contains.
+//! Retries with an `Idempotency-Key`: late retries, concurrent retries, and retries after the table was edited.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
 use harness::{
@@ -22,7 +22,7 @@ async fn a_retry_is_not_refused_because_time_has_passed() {
     let end = now() + 6;
     let body = json!({ "name": "ci", "role": "viewer", "expires_at": rfc3339(end) });
     let first = send(create(&tenant, "one", &body)).await.expect(201);
-    // From here on, a new key must expire later than `end`.
+    // Waits until it is too late to create a new key that expires at `end`.
     until(end - 2).await;
     for request in [
         create(&tenant, "two", &body),
@@ -53,7 +53,7 @@ async fn of_concurrent_requests_one_succeeds_and_its_secret_stays_valid() {
     let tenant = Tenant::acme(&stack);
     tenant.get("admin", "/v1/users/me").await.expect(200);
     let body = json!({ "name": "ci", "role": "viewer" });
-    // All requests have read the table before the first of them writes.
+    // Holds the requests, so that all of them have read the table before the first one writes.
     let rule = Rule::new(Fault::Hold).service(Service::Kms).action("Sign");
     let rule = stack.inject(rule);
     let requests = all_at_once((0..5).map(|_| create(&tenant, "race", &body)));

@@ -1,5 +1,5 @@
-//! Tokens from the identity provider: the gateway and `/v1/clusters` accept the same ones, and the provider's withdrawn
-//! or outdated keys are used only for a limited time.
+//! Tokens from the identity provider. The gateway and `/v1/clusters` accept the same tokens. Keys that the provider has
+//! withdrawn, or that are outdated, are used only for a limited time.
 //!
 //! The tests of the provider's keys run the verifier in the test process, because they set the verifier's clock.
 
@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// A token with good claims, except for those in `changes`. A change to `"absent"` removes the claim.
+/// A token with valid claims, except for those that `changes` replaces. The value `"absent"` removes a claim.
 fn token(issuer: &str, subject: (&str, &str), header: &Value, changes: &Value) -> String {
     let (tenant, user) = subject;
     let mut claims = json!({
@@ -138,7 +138,7 @@ fn parts(token: &str) -> [&str; 3] {
     token.split('.').collect::<Vec<_>>().try_into().unwrap()
 }
 
-/// An identity provider that publishes `keys`. The provider answers 503 if it has no keys.
+/// An identity provider that publishes keys, or returns 503 if it has none.
 #[derive(Clone)]
 struct Provider {
     url: Arc<str>,
@@ -161,12 +161,12 @@ impl Provider {
         provider
     }
 
-    /// Publishes the keys of the stack's issuer, which verify the tokens of the tests.
+    /// Publishes the public keys of the stack's issuer, which signs the tokens in these tests.
     async fn publish(&self) {
         self.publish_changed(|_| ()).await;
     }
 
-    /// Publishes the keys of the stack's issuer with a change.
+    /// Applies a change to the keys of the stack's issuer and publishes the result.
     async fn publish_changed(&self, change: impl FnOnce(&mut Value)) {
         let url = format!("{}/.well-known/jwks.json", stack().issuer());
         let mut keys: Value = reqwest::get(url).await.unwrap().json().await.unwrap();
@@ -217,7 +217,7 @@ async fn keys(State(provider): State<Provider>) -> Result<String, StatusCode> {
     Ok(keys.to_string())
 }
 
-/// The status of the answer to a call with this token.
+/// The status that a call with this token would return.
 async fn status(verifier: &IdentityProvider, token: &str, now: Timestamp) -> u16 {
     match verifier.verify(token, now).await {
         Ok(_) => 200,

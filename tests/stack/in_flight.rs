@@ -12,19 +12,19 @@ use serde_json::{Value, json};
 
 use crate::BUDGET;
 
-/// A stack in which a function can answer while one of its processes is held.
+/// A stack in which a function can still respond while one of its processes is held.
 async fn two_processes() -> Stack {
     let stack = Stack::start(options(&[])).await;
     stack.expect("the local stack starts")
 }
 
-/// Holds the next request from a function. The hits of the returned guard show when a request is held.
+/// Holds the next request from a function. The returned guard counts a hit once the request is held.
 fn hold(stack: &Stack, service: Service, function: &str, action: &str) -> RuleGuard {
     let rule = Rule::new(Fault::Hold).service(service).action(action);
     stack.inject(rule.function(function).times(1))
 }
 
-/// Sends a request and, while it is held, does something else.
+/// Sends a request, and runs `act` while the request is held.
 async fn meanwhile(
     rule: RuleGuard,
     request: RequestBuilder,
@@ -99,7 +99,7 @@ async fn a_promotion_ends_without_effect_if_the_caller_loses_the_right_meanwhile
             ("PUT", format!("/v1/users/new-{boss}")),
         ] {
             let request = tenant.request(&boss, method, &path).json(&promotion);
-            // Records the sign-in, so that the next call does not.
+            // Records the sign-in, so that the held call does not have to.
             tenant.get(&boss, "/v1/users/me").await.expect(200);
             let rule = hold(&stack, Service::DynamoDb, "users", "TransactWriteItems");
             let answer = meanwhile(rule, request, lose(&tenant, &boss, loss)).await;
@@ -169,7 +169,8 @@ async fn a_limit_is_not_raised_if_it_was_lowered_and_the_caller_demoted_meanwhil
 fn users_who_keep_revoking_their_own_keys_cannot_delay_the_loss_of_their_rights() {
     run(async {
         let tenant = Tenant::fresh();
-        // Between each read of the user and the write that follows, the user revokes all keys again.
+        // Slows down the writes, so that the user revokes all keys again between each read of the user and the write
+        // that follows.
         let slow = tenant.rule(
             "TransactWriteItems",
             Fault::Latency(Duration::from_millis(300)),

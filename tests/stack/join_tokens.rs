@@ -42,7 +42,7 @@ fn a_join_token_is_invalid_after_its_cluster_is_deleted_its_key_revoked_or_its_o
         let first = tenant.join_token(&key, "a").await;
         tenant.delete("admin", "/v1/clusters/a").await.expect(204);
         refuse(&first).await;
-        // A new cluster with the same name counts as another cluster.
+        // A new cluster with the same name is a different cluster.
         let second = tenant.join_token(&key, "a").await;
         refuse(&first).await;
         tenant.revoke_by_id(&id).await;

@@ -58,7 +58,7 @@ async fn own_stack(parameters: &[(&str, &str)]) -> Stack {
     start(options(parameters)).await
 }
 
-/// Starts a stack for one test, in which a function answers five requests at the same time.
+/// Starts a stack for one test, in which each function can handle five requests at the same time.
 async fn concurrent_stack(parameters: &[(&str, &str)]) -> Stack {
     let options = Options {
         processes_per_function: 5,

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::own_stack;
 
-/// The sum of each metric, by function, name and dimensions.
+/// The sum of each metric, keyed by function, name and dimensions.
 fn counts(stack: &Stack) -> BTreeMap<String, u64> {
     let mut counts = BTreeMap::new();
     for line in stack.logs() {
@@ -29,7 +29,7 @@ fn counts(stack: &Stack) -> BTreeMap<String, u64> {
     counts
 }
 
-/// Causes each event as often as [`EXPECTED`] says.
+/// Causes each event as many times as [`EXPECTED`] states.
 async fn cause_events(stack: &Stack) {
     let tenant = Tenant::acme(stack);
     let (_, expiring, end) = tenant.short_lived("viewer", 3).await;
@@ -113,14 +113,15 @@ const EXPECTED: [(&str, u64); 24] = [
     ("validate Validations validate superseded", 2),
 ];
 
-/// The test has its own stack, because a metric does not name a tenant, so other tests would be counted too.
+/// The test has its own stack, because a metric does not name a tenant. On a shared stack, the events of other tests
+/// would be counted too.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_event_is_counted_once() {
     let stack = own_stack(&[]).await;
     cause_events(&stack).await;
     let expected = EXPECTED.map(|(metric, count)| (metric.to_owned(), count));
     let expected = BTreeMap::from(expected);
-    // A line arrives shortly after its response, and TTL removes a key a second after it expires.
+    // A log line arrives shortly after the response, and TTL removes a key a second after it expires.
     for _ in 0..100 {
         if counts(&stack) == expected {
             break;

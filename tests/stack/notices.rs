@@ -18,7 +18,7 @@ use crate::{
 const HOUR: i64 = 3600;
 const DAY: i64 = 24 * HOUR;
 
-/// Runs the schedule as if `second` were the current second.
+/// Runs the schedule as if the current time were `second`.
 async fn notify(stack: &Stack, second: i64) -> Result<Value, InvokeError> {
     let outcomes = stack.run_schedules(second.try_into().unwrap()).await;
     let [outcome] = outcomes.unwrap().try_into().unwrap();
@@ -46,7 +46,7 @@ async fn notices(tenant: &Tenant<'_>) -> Vec<(String, String, String)> {
     notices
 }
 
-/// A key of the administrator that was created at the second `created`.
+/// A key of the administrator that was created at the second `created` and is valid for `days` days.
 async fn key(tenant: &Tenant<'_>, created: i64, days: i64) -> (String, String) {
     let (id, key) = tenant
         .key_of(
@@ -83,7 +83,7 @@ fn documented(created: i64, days: i64) -> Vec<(&'static str, i64)> {
 struct Expected<'a> {
     runs: &'a [i64],
     notices: Vec<(String, String, String)>,
-    /// How many notices are left out because no run took place within a day after they became due.
+    /// The number of notices that are not written, because no run takes place within a day after they become due.
     lost: usize,
 }
 
@@ -118,7 +118,7 @@ async fn for_thirty_days_there_are_exactly_the_documented_notices() {
     let (revoked_after_expiry, _) = key(&tenant, start, 7).await;
     keys.insert(revoked_after_expiry.clone(), (start, 7));
 
-    // The runs of 23 hours, and later of 40 hours, are missed. Each other run happens twice at the same time.
+    // No runs take place for 23 hours, and later for 40 hours. Every other run happens twice, concurrently.
     let hours = (0..=30 * 24 + 1).step_by(5);
     let hours = hours.filter(|hour| !(60..83).contains(hour) && !(150..190).contains(hour));
     let runs: Vec<i64> = hours.map(|hour| start + hour * HOUR).collect();
@@ -160,7 +160,7 @@ async fn for_thirty_days_there_are_exactly_the_documented_notices() {
     stack.stop().await;
 }
 
-/// Waits until the notices have become events, and checks that each of them has become exactly one event.
+/// Waits until the notices have become events, and checks that each notice has become exactly one event.
 async fn assert_events(stack: &Stack, notices: usize) {
     let events = eventually("each notice is an event", || async {
         let mut events = stack.events();
@@ -196,7 +196,7 @@ async fn a_notice_names_the_key_and_survives_the_archiving_of_the_key() {
     assert_eq!(notice["details"], details);
     let target = json!({ "kind": "access_key", "id": id, "user_id": "admin" });
     assert_eq!(notice["target"], target);
-    // `recorded_at` is the real time of the write, because exports rely on it.
+    // `recorded_at` is the real time of the write, because exports rely on that.
     assert!(notice["recorded_at"].as_str().unwrap() >= &*rfc3339(run_at));
     assert!(notice["request_id"].is_null());
     assert_eq!(entries[1]["details"], json!({}));
@@ -341,9 +341,9 @@ async fn a_run_that_fails_or_is_killed_is_completed_by_the_next_one() {
         assert!(rule.hits() > 0);
     }
     for _ in 0..3 {
-        // The process of the previous round is gone.
+        // Starts a new process, because the previous round killed the last one.
         notify(&stack, start - DAY).await.unwrap();
-        // The proxy drops a delayed request whose sender is gone.
+        // The proxy drops a delayed request once its sender is gone.
         let held = Fault::Latency(Duration::from_secs(30));
         let held = stack.inject(tenant.rule("TransactWriteItems", held));
         let killed = kill_at(&held, process_of(&stack, "notify"));

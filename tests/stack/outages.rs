@@ -1,5 +1,5 @@
-//! Faults of DynamoDB and KMS: a function responds within its timeout, with 503 or with the correct response. If AWS
-//! refuses a request, the response is 500.
+//! Faults of DynamoDB and KMS. A function still responds within its timeout, with either the correct response or 503.
+//! If AWS refuses a request, the function returns 500.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use crate::{
     own_stack,
 };
 
-/// A delay longer than any function waits.
+/// A delay that is longer than any function waits.
 pub const SLOW: Fault = Fault::Latency(Duration::from_secs(20));
 const OUTAGES: [Fault; 4] = [
     Fault::DropBefore,
@@ -40,7 +40,7 @@ pub fn expect_unavailable(answer: Answer) {
     assert_eq!(answer.header("retry-after"), Some("1"));
 }
 
-/// Expects a 500 that does not ask the caller to repeat the request, and that is logged with this cause.
+/// Expects a 500 response that does not ask the caller to retry, and that is logged with this cause.
 async fn expect_internal(stack: &Stack, answer: Answer, cause: &str) {
     let answer = answer.expect_problem(500, "internal");
     assert_eq!(answer.header("retry-after"), None);
@@ -198,7 +198,7 @@ fn a_write_is_retried_while_a_transaction_holds_the_item() {
         };
         for (call, transactions, updates) in [
             (limit.json(&json!({ "max_clusters": 1 })), 2, 0),
-            // A revocation does not wait for its entry in the audit trail.
+            // A revocation does not wait until its entry in the audit trail can be written.
             (tenant.request("admin", "DELETE", &path), 1, 2),
             (tenant.request("admin", "DELETE", keys), 2, 0),
         ] {
@@ -270,7 +270,7 @@ async fn validate_returns_503_without_public_keys_and_recovers_when_kms_does() {
     expect_unavailable(send(tenant.validation(&key)).await);
     assert!(rule.hits() > 0);
     drop(rule);
-    // The process remembers a failure for a second.
+    // The process remembers a failure for a second, so recovery is not immediate.
     eventually("the process has the public keys", || async {
         let answer = send(tenant.validation(&key)).await;
         if answer.status == 503 {

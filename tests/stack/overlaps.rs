@@ -1,10 +1,10 @@
-//! Requests to DynamoDB that a call sends at the same time, and what the call answers if the policy refuses it.
+//! Requests that a call sends to DynamoDB at the same time, and the response if the policy refuses the call.
 
 use harness::{Answer, Fault, KEYS, RuleGuard, Tenant, eventually, run, send, stack};
 use reqwest::RequestBuilder;
 use serde_json::json;
 
-/// Holds both actions of this tenant until both have been sent. Returns the answer to the request.
+/// Sends a request and holds both of its DynamoDB actions until both have been sent. Returns the response.
 async fn overlapping(tenant: &Tenant<'_>, actions: [&str; 2], request: RequestBuilder) -> Answer {
     let held = actions.map(|action| stack().inject(tenant.rule(action, Fault::Hold)));
     let release = async {

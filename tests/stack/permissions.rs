@@ -1,5 +1,5 @@
-//! Least privilege: each function uses every permission of its role, and cannot write anything that its role does
-//! not permit. In every test, the local stack denies all other requests.
+//! Least privilege: each function uses every permission of its role, and cannot write anything that its role does not
+//! permit. In every test, the local stack denies requests that a role does not permit.
 
 use harness::{
     Answer, Fault, KEYS, PROCESS, ProtectedApi, Rule, Stack, Tenant, UNKNOWN_KEY, VALIDATE,
@@ -25,7 +25,7 @@ async fn success(request: reqwest::RequestBuilder) -> Answer {
     answer
 }
 
-/// Moves a time of a user into the past.
+/// Moves a time in a user's record far into the past.
 async fn age(tenant: &Tenant<'_>, user: &str, attribute: &str) {
     let (pk, past) = (tenant.pk(user), json!({ ":past": { "N": "1" } }));
     let update = format!("SET {attribute} = :past");
@@ -42,7 +42,7 @@ async fn use_keys_and_users(stack: &Stack, tenant: &Tenant<'_>) {
     }
     let newcomer = tenant.creation("stranger", &json!({ "name": "k", "role": "viewer" }));
     success(newcomer).await;
-    // create: the quota is full, and all keys in it have ended.
+    // create: the quota is full, but all keys that it lists have ended.
     let ids: Vec<String> = (0..1000).map(unknown_key).collect();
     let live = json!({ ":ids": { "SS": ids } });
     let (pk, update) = (tenant.pk("admin"), "SET live = :ids");
@@ -162,7 +162,7 @@ async fn use_clusters(tenant: &Tenant<'_>) {
     hold(tenant, "a", 41).await;
     admin(tenant, "DELETE", "/v1/clusters/a").await;
 
-    // The deletion of a cluster stopped halfway, so the next call finishes it.
+    // Simulates a cluster deletion that stopped halfway. The next call finishes it.
     process(&cluster).await;
     let past = json!({ ":past": { "N": (now() - 60).to_string() } });
     let update = "SET deleting = :past";
@@ -174,7 +174,8 @@ async fn use_clusters(tenant: &Tenant<'_>) {
     admin(tenant, "DELETE", "/v1/clusters/a").await;
 }
 
-/// Rotates keys, and uses both secrets of each with every function that records uses. Archives one of the keys.
+/// Rotates one key for each function that records uses, and uses both secrets of the key with that function. Archives
+/// one of the keys.
 async fn use_rotated_keys(stack: &Stack, tenant: &Tenant<'_>) {
     let api = ProtectedApi::start(stack).await;
     for function in ["validate", "authorize", "clusters", "onboard"] {
@@ -229,8 +230,7 @@ async fn hold(tenant: &Tenant<'_>, cluster: &str, holders: u32) {
     tenant.edit_item(&pk, &sk, update, holders).await;
 }
 
-/// Revokes keys, and lets the clean-up archive a key that has a slot.
-/// Runs the schedule as at a second.
+/// Runs the schedules as if the current time were `second`.
 async fn notify(stack: &Stack, second: i64) {
     let outcomes = stack.run_schedules(second.try_into().unwrap()).await;
     for outcome in outcomes.unwrap() {
@@ -238,6 +238,7 @@ async fn notify(stack: &Stack, second: i64) {
     }
 }
 
+/// Revokes keys, and lets the clean-up archive a key that has a slot.
 async fn end_keys(stack: &Stack, tenant: &Tenant<'_>) {
     let (id, _) = tenant.key("admin", "viewer").await;
     let (_, leaked) = tenant.key("admin", "viewer").await;
@@ -275,7 +276,7 @@ async fn end_keys(stack: &Stack, tenant: &Tenant<'_>) {
     assert_eq!(freed.await[0]["name"], "b");
 }
 
-/// Damages items in several ways, and lets the repair mend them. Sends events again.
+/// Damages items in several ways and lets `repair` correct them. Sends events again.
 async fn repair(stack: &Stack, tenant: &Tenant<'_>) {
     let (id, key) = tenant.limited_key("editor", 5).await;
     for cluster in ["counted", "gone", "left"] {

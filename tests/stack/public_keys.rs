@@ -1,4 +1,5 @@
-//! The public keys of a process: when the process asks KMS for them, and which keys it uses and publishes meanwhile.
+//! The public keys of a process: when the process requests them from KMS, and which keys it uses and publishes in the
+//! meantime.
 //!
 //! Most tests run the service in the test process, against the KMS of the stack, because they set the service's clock.
 
@@ -31,7 +32,7 @@ use crate::{
 const FIVE_MINUTES: Duration = Duration::from_secs(300);
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A process with two KMS keys of its own, and an access key signed by each of them.
+/// A process with two KMS keys of its own, and one access key signed by each of the two.
 struct Process {
     /// The function name that the stack sees in the requests of the process.
     name: &'static str,
@@ -66,22 +67,22 @@ impl Process {
         format!("{},{}", self.first, self.second)
     }
 
-    /// Verifies access keys with these names of KMS keys.
+    /// A service that verifies access keys with the KMS keys of these names.
     fn verifier(&self, names: &str) -> KeyService {
         self.read(names, KeyService::read)
     }
 
-    /// Publishes both public keys.
+    /// A service that publishes both public keys.
     fn publisher(&self) -> PublishedKeys {
         self.read(&self.both(), PublishedKeys::read)
     }
 
-    /// How often the process has asked for a public key.
+    /// How many times the process has requested a public key.
     fn asked(&self) -> usize {
         stack().count(|r| r.function == self.name && r.action == "GetPublicKey")
     }
 
-    /// Holds each `BatchGetItem` of `call` until the process has asked for a public key.
+    /// Holds each `BatchGetItem` of `call` until the process has requested a public key.
     async fn asks_during_a_read<T>(&self, tenant: &Tenant<'_>, call: impl Future<Output = T>) -> T {
         let asked = self.asked();
         let rule = tenant.rule("BatchGetItem", Fault::Hold);
@@ -114,7 +115,7 @@ async fn published(keys: &PublishedKeys, now: Timestamp) -> Option<(Vec<String>,
     Some((ids.map(str::to_owned).collect(), is_complete))
 }
 
-/// An access key with the claims of another one, signed by a KMS key.
+/// An access key with the claims of `key`, signed by a KMS key.
 async fn signed_by(arn: &str, key: &str) -> AccessKey {
     let id = key_id(arn).await;
     let header = format!(r#"{{"typ":"access-key+jwt","alg":"ES256","kid":"{id}"}}"#);
@@ -137,7 +138,7 @@ async fn key_id(arn: &str) -> String {
     published(&keys, clock::now()).await.unwrap().0.remove(0)
 }
 
-/// Why the key is refused.
+/// Why the key is refused, or `None` if it is accepted.
 async fn refusal(service: &KeyService, key: &AccessKey, now: Timestamp) -> Option<RefusalCode> {
     let verified = service.verify(key, now).await;
     verified.expect("the service is available").err()
@@ -168,7 +169,8 @@ fn a_key_of_a_new_signing_key_works_as_soon_as_a_refresh_is_due() {
         let due = warm + FIVE_MINUTES;
         assert_eq!(refusal(&service, &process.second_key, due).await, None);
         assert_eq!(refusal(&service, &process.first_key, due).await, None);
-        // A key can be used as soon as it is read. At that time, KMS may still be asked about the other key.
+        // A public key can be used as soon as it has been read, even while the request for the other one is still in
+        // progress.
         let both = || async { (process.asked() == 5).then_some(()) };
         eventually("both names are asked about", both).await;
 
@@ -333,7 +335,7 @@ fn a_published_key_stays_published_until_kms_says_that_it_is_disabled() {
         let keys = process.publisher();
         let mut now = clock::now();
         assert_eq!(published(&keys, now).await, both);
-        // The key set when the next refresh is due.
+        // Advances the clock until the next refresh is due, and returns the key set.
         let mut next = || {
             now = now + FIVE_MINUTES;
             published(&keys, now)
@@ -421,7 +423,7 @@ async fn the_response_with_an_incomplete_key_set_forbids_caching() {
     stack.stop().await;
 }
 
-/// The administrator of a tenant, as the functions read them from a token.
+/// The administrator of a tenant, as the functions would read that user from a token.
 fn admin_of(tenant: &Tenant<'_>) -> Actor {
     let person = Person {
         user_id: "admin".parse().unwrap(),

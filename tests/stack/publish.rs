@@ -17,7 +17,7 @@ use crate::{
 
 pub const PENDING: &str = "pending_audit";
 
-/// Makes each change that the audit trail records, at least once, and lets each notice become due.
+/// Makes every kind of change that the audit trail records, and lets every kind of notice become due.
 async fn change_everything(tenant: &Tenant<'_>, stack: &Stack) {
     tenant.get("admin", "/v1/users/me").await.expect(200);
     let (ann, keys) = ("/v1/users/ann", "/v1/users/ann/access-keys");
@@ -82,14 +82,14 @@ pub fn events_of(tenant: &Tenant<'_>, stack: &Stack) -> Vec<Value> {
     events
 }
 
-/// The entries of the tenant's audit trail by their ids.
+/// The entries of the tenant's audit trail, keyed by their ids.
 pub async fn trail(tenant: &Tenant<'_>) -> BTreeMap<String, Value> {
     let entries = tenant.all("admin", "/v1/audit").await.into_iter();
     let id = |entry: &Value| entry["id"].as_str().unwrap().to_owned();
     entries.map(|entry| (id(&entry), entry)).collect()
 }
 
-/// Waits until there is an event for each entry of the trail. Returns all the events.
+/// Waits until each entry of the trail has an event. Returns all events.
 pub async fn published(tenant: &Tenant<'_>, stack: &Stack) -> Vec<Value> {
     let entries = trail(tenant).await;
     eventually("each entry is published", || async {
@@ -103,7 +103,7 @@ pub async fn published(tenant: &Tenant<'_>, stack: &Stack) -> Vec<Value> {
     .await
 }
 
-/// The entries in events, as seen by a consumer that ignores ids that it has already seen.
+/// The entries in the events, as seen by a consumer that ignores repeated ids.
 pub fn by_id(events: &[Value]) -> BTreeMap<String, Value> {
     let details = events.iter().map(|event| event["detail"].clone());
     details
@@ -173,7 +173,7 @@ async fn the_first_use_of_a_replaced_secret_becomes_one_event_for_each_generatio
         assert_eq!(tenant.verdict(&new).await, "active");
         for _ in 0..2 {
             assert_eq!(tenant.verdict(&old).await, "active");
-            // The next use is recorded again, as after an hour.
+            // Lets the next use be recorded again, as if an hour had passed.
             let past = json!({ ":past": { "N": "1" } });
             let update = "SET previous_used_at = :past";
             tenant.edit_key("admin", &id, update, past).await;
@@ -227,7 +227,7 @@ fn the_schema_refuses_what_is_not_an_event() {
     }
 }
 
-/// The stream record of an entry of the tenant's audit trail. The entry is not in the table.
+/// The stream record of an entry in the tenant's audit trail. The table does not contain this entry.
 fn record(tenant: &Tenant<'_>, number: usize) -> Value {
     let mut record = events::sample("publish")["Records"][0].take();
     let text = record.to_string().replace("fixtures", &tenant.id);
@@ -237,7 +237,7 @@ fn record(tenant: &Tenant<'_>, number: usize) -> Value {
     record
 }
 
-/// Invokes the function, and asserts that it reports exactly these records as failed.
+/// Invokes the function and asserts that it reports exactly these records as failed.
 async fn publish(stack: &Stack, records: &[Value], failed: impl IntoIterator<Item = usize>) {
     let batch = json!({ "Records": records });
     let answer = stack.invoke("publish", batch).await.unwrap();
@@ -342,8 +342,8 @@ pub async fn revoke_without_entry(stack: &Stack, tenant: &Tenant<'_>) -> String 
     id
 }
 
-/// Waits until the entry about the revocation of a key is published. Asserts that there is one entry and that no entry
-/// waits in the item of the key.
+/// Waits until the entry about the revocation of a key is published. Asserts that there is only one such entry and that
+/// no entry waits in the item of the key any longer.
 pub async fn expect_late_entry(tenant: &Tenant<'_>, stack: &Stack, key: &str) {
     let path = format!("/v1/audit?target=access_key:{key}&action=access-key.revoked");
     let entry = eventually("the entry arrives", || async {
@@ -426,13 +426,13 @@ async fn a_record_of_an_entry_that_was_already_added_changes_nothing() {
         assert_eq!(entries.len(), 1);
         if first.is_empty() {
             first = entries;
-            // `recorded_at` is in whole seconds, so a later write needs a later second.
+            // `recorded_at` is in whole seconds, so a second write would be visible only in a later second.
             tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
         } else {
             assert_eq!(entries, first, "the entry was replaced");
         }
     }
-    // A later entry that waits is not removed with an earlier one.
+    // The record of an earlier entry must not remove a later entry that waits in the same item.
     let mut later = entry.clone();
     later["sk"] = json!({ "S": "later" });
     let values = json!({ ":later": { "M": later } });

@@ -1,5 +1,5 @@
-//! EventBridge, the table, the function `publish` and the stream fail in turn, while users and keys change. Every round
-//! follows from the seed: `PUBLISH_SEED=7` selects another one.
+//! EventBridge, the table, the function `publish` and the stream fail one after another while users and keys change.
+//! The seed determines every round. `PUBLISH_SEED=7` selects another seed.
 
 use std::{
     collections::BTreeMap,
@@ -19,7 +19,7 @@ use crate::{
     publish::{PENDING, trail},
 };
 
-/// How often each failure happens.
+/// How many times each failure happens.
 const REPETITIONS: usize = 2;
 
 #[derive(Debug, Clone)]
@@ -28,13 +28,13 @@ enum Failure {
     Bus(Fault, u32),
     /// The table fails for this many of the function's requests.
     Table(&'static str, Fault, u32),
-    /// The function is killed when it has sent a part of a batch.
+    /// The function is killed after it has sent a part of a batch.
     Kill,
-    /// The reader of the stream stops in the middle of a batch, and continues from its last position.
+    /// The reader of the stream stops in the middle of a batch and continues from its last position.
     Stream,
 }
 
-/// In each of them, a record is delivered fewer than six times, after which it would be lost.
+/// With each of these failures, a record is delivered fewer than six times. After six deliveries, it would be lost.
 fn failures() -> Vec<Failure> {
     let slow = Fault::Latency(Duration::from_millis(1100));
     vec![
@@ -56,7 +56,7 @@ fn failures() -> Vec<Failure> {
     ]
 }
 
-/// A consumer that ignores ids that it has seen.
+/// A consumer that ignores ids that it has already seen.
 #[derive(Default)]
 struct Consumer {
     seen: BTreeMap<String, Value>,
@@ -83,8 +83,8 @@ impl Consumer {
     }
 }
 
-/// Makes a user, who gets and loses roles and keys. Returns the number of changes. If `waits`, or else by chance, the
-/// entries of losses cannot be written with their changes.
+/// Creates a user, who gains and loses roles and keys. Returns the number of changes. The entries about losses cannot
+/// be written with their changes: always if `waits` is true, and otherwise at random.
 async fn live(stack: &Stack, tenant: &Tenant<'_>, user: &str, seed: u64, waits: bool) -> usize {
     let mut random = Xoshiro256PlusPlus::seed_from_u64(seed);
     let mut without_entry = || {
@@ -126,7 +126,7 @@ struct Suite {
 }
 
 impl Suite {
-    /// Changes users and keys at the same time.
+    /// Changes two users and their keys concurrently.
     async fn change(&self, stack: &Stack, round: usize, waits: bool) {
         let tenant = Tenant::acme(stack);
         let mut random = Xoshiro256PlusPlus::seed_from_u64(self.seed ^ round as u64);
@@ -146,7 +146,7 @@ impl Suite {
         assert_eq!(rule.hits(), times, "round {round}");
     }
 
-    /// Makes changes, and waits until the function has sent some of their events. The last one is not sent until the
+    /// Makes changes and lets the function send some of their events. The last event is not sent until the returned
     /// rule is dropped.
     async fn send_in_part(&self, stack: &Stack, round: usize) -> RuleGuard {
         let tenant = Tenant::acme(stack);
@@ -175,7 +175,7 @@ impl Suite {
         assert_ne!(process_of(stack, "publish"), pid);
     }
 
-    /// Restarts the stack, whose mapping of the stream forgets the batch that it is delivering.
+    /// Restarts the stack. The mapping that reads the stream then forgets the batch that it was delivering.
     async fn restart(&mut self, stack: Stack, events: &mut Receiver<Value>, round: usize) -> Stack {
         let rest = self.send_in_part(&stack, round).await;
         reached(&rest).await;

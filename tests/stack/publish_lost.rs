@@ -1,4 +1,4 @@
-//! Records of the stream are lost: a repair enters the entries that wait, and an operator sends the events again.
+//! Lost stream records: a repair adds the waiting entries to the audit trail, and an operator sends the events again.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -15,13 +15,13 @@ use crate::{
     publish::{PENDING, by_id, events_of, published, trail},
 };
 
-/// Makes each delivery of an event, or of an entry that waits, fail until the rule is dropped.
+/// Makes each delivery of an event or a waiting entry fail until the rule is dropped.
 fn lose(stack: &Stack, action: &str) -> RuleGuard {
     let rule = Rule::new(Fault::Refuse).function("publish");
     stack.inject(rule.action(action))
 }
 
-/// Makes the entries that wait two hours older.
+/// Makes the waiting entries two hours older.
 async fn age(tenant: &Tenant<'_>) {
     for mut item in scan(tenant).await {
         if let Some(entry) = item.get_mut(PENDING) {
@@ -31,8 +31,8 @@ async fn age(tenant: &Tenant<'_>) {
     }
 }
 
-/// Makes entries wait, two hours old, in a key and in items of their own: one of a deleted user, and one that names
-/// changes. Their stream records are lost.
+/// Leaves three entries waiting that are two hours old: one in a key, and two in items of their own. Of those two, one
+/// is about a deleted user, and the other lists changes. The stream records of all three are lost.
 pub async fn strand(stack: &Stack, tenant: &Tenant<'_>) {
     tenant.user("ann", "viewer").await;
     let (id, _) = tenant.key("ann", "viewer").await;
@@ -66,7 +66,7 @@ async fn a_repair_enters_entries_that_have_waited_for_more_than_an_hour() {
     let damaged = json!({ "pk": { "S": "P#acme#0" }, "sk": { "S": "x" }, PENDING: { "S": "x" } });
     let put = json!({ "Item": damaged });
     tenant.dynamodb("PutItem", put).await;
-    // The function may still be working on this one.
+    // This entry is recent, so the function may still be working on it.
     let unwritten = tenant.rule("TransactWriteItems", Fault::Refuse);
     let unwritten = stack.inject(unwritten.without(PENDING));
     tenant.delete("admin", KEYS_OF_ADMIN).await.expect(204);
@@ -105,7 +105,7 @@ fn records(stack: &Stack, letter: &Value) -> Value {
             .to_owned()
     };
     let request = json!({
-        // dynoxide has a Region of its own.
+        // dynoxide uses its own Region name.
         "StreamArn": text("streamArn").replace(":us-east-1:", ":dynoxide:"),
         "ShardId": text("shardId"),
         "ShardIteratorType": "AT_SEQUENCE_NUMBER",
@@ -167,7 +167,7 @@ fn period(from: &str, to: &str) -> Value {
     payload
 }
 
-/// Creates users whose events are lost, and adds entries of earlier months. One of them is damaged.
+/// Creates a user whose events are lost, and adds entries from earlier months, one of which is damaged.
 async fn lose_events(stack: &Stack, tenant: &Tenant<'_>) {
     let lost = lose(stack, "PutEvents");
     let user = format!("u-{}", tenant.id);
@@ -224,7 +224,7 @@ async fn the_events_of_a_period_are_sent_again() {
     );
     assert_eq!(send(period(last, &end)).await["sent"], newest);
 
-    // Each call sends one page.
+    // With `seconds` set to 0, each call sends one page.
     let mut payload = period(&start, &end);
     payload["republish"]["seconds"] = json!(0);
     let (mut sent, mut ends) = (BTreeMap::new(), vec![end.clone()]);
@@ -288,7 +288,7 @@ async fn a_failure_says_where_to_continue_sending_again() {
         let new = events_of(&tenant, &stack).split_off(before);
         assert_eq!(by_id(&new), entries);
     }
-    // The period is over, and its first page fails.
+    // The period has ended, and sending its first page fails.
     let over = now() + 1;
     until(over + 1).await;
     let mut payload = period(&start, &rfc3339(over));

@@ -43,7 +43,7 @@ fn only_live_keys_count_against_the_quota_of_their_owner() {
             let answer = tenant.send(caller, "POST", path, body).await;
             assert_eq!(answer.status, status, "{caller} {path}: {}", answer.text);
         }
-        // Each way in which a key ends makes room for one more.
+        // Each way to end a key makes room for another one.
         tenant.revoke_by_id(&last).await;
         assert!(create(&tenant, "admin").await.is_some());
         assert_eq!(create(&tenant, "admin").await, None);
@@ -148,7 +148,7 @@ fn a_damaged_quota_is_replaced() {
     });
 }
 
-/// A stack whose clusters may have `quota` active nodes, and a key with which nodes join `prod`.
+/// A stack whose clusters may have `quota` active nodes, and a key that nodes use to join `prod`.
 async fn with_nodes(quota: &str) -> (Stack, String) {
     let stack = own_stack(&[("MaxNodesPerCluster", quota)]).await;
     let (_, key) = Tenant::acme(&stack).onboarding_key(2).await;
@@ -235,7 +235,7 @@ fn inactive_nodes_do_not_count_and_a_damaged_count_is_replaced() {
         refused.expect_accuknox(409, "node_quota_reached");
         make_count_due().await;
         send(call(&tenant, &key, "prod", "c")).await.expect(200);
-        // An inactive node is still known, so there are three active nodes now.
+        // An inactive node is still known and therefore not refused, so now three nodes are active.
         send(call(&tenant, &key, "prod", "a")).await.expect(200);
         for (attribute, value) in [
             ("active", json!({ "S": "x" })),
@@ -289,7 +289,7 @@ fn parallel_calls_of_one_person_count_as_one_first_sign_in() {
         let stack = concurrent_stack(&[("MaxFirstSignInsPerHour", "30")]).await;
         let tenant = Tenant::acme(&stack);
         until((now() + 20) / 3600 * 3600).await;
-        // All calls have read that the person is unknown before the first of them counts.
+        // Holds the calls, so that each of them has read that the person is unknown before the first one is counted.
         let rule = tenant.rule("UpdateItem", Fault::Hold).function("users");
         let rule = stack.inject(rule);
         let calls = all_at_once((0..5).map(|_| tenant.request("one", "GET", ME)));
@@ -327,8 +327,8 @@ fn first_sign_ins_are_limited_for_each_tenant_and_hour() {
             assert_eq!(refused.header("retry-after"), Some("3600"));
             refused.expect_problem(429, "too_many_first_sign_ins");
         }
-        // The limit does not apply to people who are known, were added or are named by `BootstrapAdmins`, nor to other
-        // tenants.
+        // The limit does not apply to people who are already known, who were added, or whom `BootstrapAdmins` names. It
+        // does not affect other tenants.
         tenant.get("admin", ME).await.expect(200);
         tenant.get("one", ME).await.expect(200);
         tenant.user("three", "viewer").await;

@@ -1,4 +1,4 @@
-//! The repair of a tenant finds items that contradict each other, mends them if told to, and then finds nothing more.
+//! A repair finds items of a tenant that contradict each other, corrects them if told to, and then finds nothing more.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use crate::{
     own_stack,
 };
 
-/// Runs the function, and returns its report without the counts that are zero.
+/// Runs the function and returns its report without the counts that are zero.
 async fn repair(stack: &Stack, apply: bool) -> Value {
     let event = json!({ "tenant_id": "acme", "apply": apply });
     let mut report = stack.invoke("repair", event).await.unwrap();

@@ -1,4 +1,4 @@
-//! Revocations of matching keys that fail halfway, and are resumed.
+//! Revocations of matching keys that fail halfway and are resumed.
 
 use std::time::Duration;
 
@@ -54,7 +54,7 @@ async fn a_revocation_that_is_killed_halfway_can_be_resumed() {
     let tenant = Tenant::acme(&stack);
     let keys = keys(&tenant).await;
     for round in 0..3 {
-        // Starts the process that replaces the killed one.
+        // Starts a process to replace the one that was killed.
         let count = json!({ "role": "viewer", "dry_run": true });
         let counted = tenant.send("admin", "POST", PATH, count).await.expect(200);
         assert!(counted["matched"].as_u64().unwrap() > 0);

@@ -1,4 +1,4 @@
-//! `infra/examples/rotate-key`: an agent can repeat it after any failure, and never loses its key.
+//! `infra/examples/rotate-key`: an agent can run the script again after any failure, and never loses its key.
 
 use std::{
     fs::{self, Permissions},
@@ -17,7 +17,7 @@ const PROGRAMS: [&str; 10] = [
     "curl", "date", "dirname", "flock", "jq", "mv", "realpath", "rm", "stat", "sync",
 ];
 
-/// An agent with a key in a file.
+/// An agent that keeps its key in a file.
 struct Agent<'a> {
     tenant: &'a Tenant<'static>,
     relay: Relay,
@@ -69,7 +69,7 @@ impl<'a> Agent<'a> {
             .unwrap()
     }
 
-    /// Runs the script. Returns what it prints, which contains no key.
+    /// Runs the script and asserts that it prints no key. Returns whether the script succeeded, and what it printed.
     async fn run(&self, overlap: &str) -> (bool, String) {
         let output = self.run_with(overlap, Path::new("")).await;
         let text = [output.stdout, output.stderr].concat();
@@ -160,7 +160,8 @@ fn the_script_repeats_a_lost_request_or_answer() {
     });
 }
 
-/// Wraps programs of the script so that `action` happens when the script runs one of them for the time `number`.
+/// Wraps programs that the script runs, so that `action` happens in run number `number`. All wrapped programs share one
+/// count.
 fn faulty_programs(folder: &Path, programs: &[&str], number: usize, action: &str) {
     for program in programs {
         let real = std::env::var("PATH").unwrap();
@@ -208,7 +209,7 @@ fn the_script_can_be_killed_before_each_program_that_it_runs() {
 fn the_script_keeps_the_new_key_if_a_program_fails() {
     run(async {
         let tenant = Tenant::fresh();
-        // A program that is not installed, that fails, and one that fails after it has written half of its output.
+        // A program that is not installed, one that fails, and one that fails after it has written half of its output.
         let faults = ["exit 127", "exit 5", "{ echo eyJ; exit 5; }"];
         for (program, fewest) in [("curl", 4), ("jq", 4), ("flock", 2)] {
             for fault in faults {
@@ -332,7 +333,7 @@ fn the_script_starts_a_new_request_after_a_user_has_rotated_the_key() {
         let body = json!({ "role": "viewer", "max_clusters": 1, "self_rotate": true });
         let newest = tenant.rotate(&agent.id, body).await;
         agent.write(&newest);
-        // The overlap of the user's rotation has not ended.
+        // The overlap of the user's rotation has not ended yet.
         let (succeeded, text) = agent.run("60").await;
         assert!(succeeded && text.contains("already rotated"), "{text}");
         assert_eq!(tenant.verdict(&newest).await, "active");

@@ -1,5 +1,5 @@
-//! Rotation against everything that can happen at the same time, against lost answers and kills, and against edited
-//! records.
+//! Rotations that race with everything that can happen at the same time, rotations with lost responses or kills, and
+//! rotations of edited records.
 
 use std::{
     pin::pin,
@@ -59,7 +59,8 @@ impl<'a> Observer<'a> {
         }
     }
 
-    /// Validates each known secret once. Returns how many are accepted as the current one and as the previous one.
+    /// Validates each known secret once. Returns how many were accepted as the current one and how many as the previous
+    /// one.
     async fn look(&mut self) -> (usize, usize) {
         let (mut current, mut previous) = (0, 0);
         let secrets = self.secrets.lock().unwrap().clone();
@@ -86,7 +87,7 @@ impl<'a> Observer<'a> {
     }
 }
 
-/// How the key ends during a round.
+/// What ends the key during a round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
     Revocation,
@@ -97,7 +98,7 @@ enum End {
     None,
 }
 
-/// The requests of one round: several rotations of both kinds, and calls that use, end or revoke the key.
+/// The requests of one round: several rotations of both kinds, and calls that use or revoke the key.
 fn requests(
     tenant: &Tenant<'_>,
     (id, key): (&str, &str),
@@ -125,8 +126,8 @@ fn requests(
     requests.into_iter().chain(end).collect()
 }
 
-/// Sends the requests concurrently, while an observer validates the secrets from the responses. Returns the responses
-/// in the order of the requests.
+/// Sends the requests concurrently while an observer validates the secrets from the responses. Returns the responses in
+/// the order of the requests.
 async fn observed(observer: &mut Observer<'_>, requests: Vec<RequestBuilder>) -> Vec<Answer> {
     let mut set = JoinSet::new();
     for (index, request) in requests.into_iter().enumerate() {
@@ -149,8 +150,8 @@ async fn observed(observer: &mut Observer<'_>, requests: Vec<RequestBuilder>) ->
     answers.into_iter().map(|(_, answer)| answer).collect()
 }
 
-/// Races all requests about a new key. Returns the observer of the key. In rounds that let the key expire, also returns
-/// the second in which it expires unless a user has rotated it.
+/// Races the requests of one round against each other on a new key. Returns the observer of the key. If the round lets
+/// the key expire, also returns the second in which the key expires unless a user has rotated it.
 async fn race<'a>(tenant: &'a Tenant<'a>, round: usize) -> (Observer<'a>, Option<i64>) {
     let end = [
         End::Revocation,
@@ -187,7 +188,7 @@ async fn race<'a>(tenant: &'a Tenant<'a>, round: usize) -> (Observer<'a>, Option
         late.expect_problem(409, "key_revoked");
     } else {
         assert!(current <= 1 && previous <= 1, "{round} {end:?}");
-        // If no known secret is the current one, a rotation whose response was 503 has replaced it.
+        // If no known secret is the current one, a rotation that returned 503 has issued a newer one.
         assert!(current == 1 || !failed.is_empty(), "{round} {end:?}");
     }
     let record = tenant.record(&id).await;
@@ -200,7 +201,7 @@ async fn race<'a>(tenant: &'a Tenant<'a>, round: usize) -> (Observer<'a>, Option
         counted == done || !failed.is_empty(),
         "{round} {end:?}: {counted} {done}"
     );
-    // No slot is lost or doubled.
+    // No slot was lost or taken twice.
     let used = tenant.used(&id).await;
     match answers[0].status {
         200 => assert_eq!(used, 2, "{round} {end:?}"),
@@ -239,7 +240,7 @@ fn an_acknowledged_revocation_ends_a_rotation_that_has_already_read_the_key() {
         let tenant = Tenant::fresh();
         for end in ["key", "all"] {
             let (id, old) = new_key(&tenant).await;
-            // The rotation has read the key and signed, but its transaction waits.
+            // The rotation has already read the key and signed, but its transaction is held.
             let rule = tenant
                 .rule("TransactWriteItems", Fault::Hold)
                 .function("rotate");
@@ -350,8 +351,8 @@ fn a_key_can_no_longer_be_rotated_shortly_before_it_expires() {
     });
 }
 
-/// Edits of every attribute of a key, with the values that grant the most. Attributes that belong together are edited
-/// together, because a record with only some of them cannot be read.
+/// Edits of every attribute of a key, with the values that would grant the most. Attributes that belong together are
+/// edited together, because a record with only some of them cannot be read.
 fn edits() -> Vec<Value> {
     let number = |n: u64| json!({ "N": n.to_string() });
     let far = || number(4_000_000_000);
@@ -432,7 +433,7 @@ async fn rotated_after(tenant: &Tenant<'_>, kind: &str, edited: Option<&Value>) 
     };
     let outcome = outcome(tenant, answer).await;
     if outcome.is_some() {
-        // A later revocation of all keys ends the key, whatever its epoch was.
+        // A later revocation of all keys also revokes this key, whatever its edited record contains.
         tenant.delete("admin", KEYS).await.expect(204);
         assert_eq!(
             tenant.record(&id).await["status"],
@@ -491,7 +492,7 @@ async fn a_lost_answer_can_be_repeated_wherever_it_was_lost() {
     stack.stop().await;
 }
 
-/// Sends a rotation while its transaction fails before or after its effect, or while its process is killed.
+/// Sends a rotation whose transaction fails before or after it takes effect, or whose process is killed.
 async fn lose(stack: &Stack, tenant: &Tenant<'_>, fault: &str, request: RequestBuilder) -> Answer {
     let rule = |fault| {
         let rule = tenant.rule("TransactWriteItems", fault).function("rotate");

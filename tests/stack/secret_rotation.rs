@@ -1,4 +1,4 @@
-//! Rotation of a key in AWS Secrets Manager: each step can fail before and after the effect of each of its calls.
+//! Rotation of a key in AWS Secrets Manager: every call of every step can fail, either before or after it takes effect.
 
 use std::{
     collections::BTreeSet,
@@ -22,7 +22,7 @@ const TEMPLATE: &str = include_str!("../../infra/secret-rotation.yaml");
 const RUNBOOK: &str = include_str!("../../infra/README.md");
 const ARN: &str = "arn:aws:lambda:us-east-1:000000000000:function:rotate-secret";
 
-/// The function, the secret and a relay between them and the stack.
+/// The function, the secret, and a relay between the function and the services that it calls.
 struct Rotator {
     aws: SecretsManager,
     relay: Relay,
@@ -100,14 +100,14 @@ impl Rotator {
         self.assert_secrecy(&failure).await;
     }
 
-    /// Asserts that no log line contains a secret.
+    /// Asserts that neither the log nor `more` contains a secret.
     async fn assert_secrecy(&self, more: &str) {
         let text = eventually("the log arrives", || async {
             let text = self.logs.lock().unwrap().clone();
             text.contains("of a rotation").then_some(text)
         });
         let text = format!("{}{more}", text.await);
-        // Every access key begins with this text.
+        // Every access key begins with these characters.
         assert!(!text.contains("eyJ"), "{text}");
         for secret in secrets() {
             let signature = secret.rsplit('.').next().unwrap();
@@ -116,11 +116,11 @@ impl Rotator {
     }
 }
 
-/// Creates a key and the secret that contains it.
+/// Creates a key, and a secret in Secrets Manager that contains the key.
 async fn new_secret(rotator: &Rotator, tenant: &Tenant<'_>) -> (String, String) {
     let body = json!({ "name": "agent", "role": "viewer", "self_rotate": true });
     let (id, key) = tenant.key_of("admin", body).await;
-    // A file usually ends with a line feed.
+    // Appends a line feed, because a file usually ends with one.
     rotator.aws.secret().reset(&format!("{key}\n"));
     (id, key)
 }
@@ -162,13 +162,13 @@ async fn calls(rotator: &Rotator, tenant: &Tenant<'_>) -> Vec<(&'static str, Str
     calls
 }
 
-/// The actions of Secrets Manager among the calls.
+/// The Secrets Manager actions among these calls.
 fn actions<'a>(calls: &BTreeSet<&'a str>) -> BTreeSet<&'a str> {
     let of_aws = calls.iter().filter(|call| !call.starts_with('/'));
     of_aws.filter_map(|call| call.split(' ').next()).collect()
 }
 
-/// The actions of Secrets Manager that the template allows.
+/// The Secrets Manager actions that the template allows.
 fn allowed_actions() -> BTreeSet<&'static str> {
     let lines = TEMPLATE.lines().map(str::trim);
     lines
@@ -205,7 +205,7 @@ fn a_rotation_survives_the_failure_of_each_call_before_and_after_its_effect() {
                 rotator.relay.set_fault(Some((&call, fault)));
                 assert!(rotator.step(failing, &token).await.is_err(), "{case}");
                 rotator.relay.set_fault(None);
-                // Secrets Manager begins again, with the same token.
+                // Secrets Manager starts over with the same token.
                 assert_eq!(tenant.verdict(&old).await, "active", "{case}");
                 rotator.steps(&token).await.expect(&case);
                 assert_rotated(&rotator, &tenant, &id, &old).await;
@@ -335,7 +335,7 @@ fn another_rotation_begins_only_after_the_unfinished_one_was_finished_or_cancell
             assert_eq!(code, "InvalidRequestException");
             assert!(RUNBOOK.contains(message), "{message}");
         }
-        // The operator runs the steps of the unfinished rotation, with the commands of the runbook.
+        // The operator runs the steps of the unfinished rotation with the commands of the runbook.
         rotator.steps(&token).await.unwrap();
         assert_rotated(&rotator, &tenant, &id, &old).await;
         let token = rotator.rotate();
@@ -368,8 +368,8 @@ async fn rotate_in_another_run(tenant: &Tenant<'_>, old: &str, token: &str) -> S
     rotated.expect(200).string("access_key").to_owned()
 }
 
-/// Begins a rotation whose pending secret is already replaced: two runs have rotated the key, and the first one has
-/// stored its secret after the second one has rotated. Returns the id, the old secret and the token.
+/// Begins a rotation whose pending secret has already been replaced: two runs have rotated the key, and the first run
+/// stored its secret after the second run had rotated the key. Returns the id, the old secret and the token.
 async fn overlapping_runs(rotator: &Rotator, tenant: &Tenant<'_>) -> (String, String, String) {
     let (id, old) = new_secret(rotator, tenant).await;
     let token = rotator.rotate();
@@ -470,7 +470,7 @@ fn a_test_without_a_rotation_validates_the_current_secret() {
     run(async {
         let (tenant, rotator) = (Tenant::fresh(), Rotator::start(60).await);
         let (id, old) = new_secret(&rotator, &tenant).await;
-        // Secrets Manager does this when a schedule is changed and nothing is rotated immediately.
+        // Secrets Manager runs this step when a schedule is changed without an immediate rotation.
         let token = rotator.rotate();
         rotator.step("testSecret", &token).await.unwrap();
         assert!(!tenant.record(&id).await["last_used_at"].is_null());
@@ -554,7 +554,7 @@ fn a_secret_that_a_user_has_stored_is_rotated_next() {
         rotator
             .fails("createSecret", &token, "key_superseded")
             .await;
-        // The commands of the runbook.
+        // Runs the commands of the runbook.
         rotator.aws.secret().cancel();
         rotator.aws.secret().put_current(&newest);
         let token = rotator.rotate();

@@ -36,8 +36,7 @@ async fn keys_stay_active_after_a_restart_and_a_rotation_of_the_signing_key() {
     stack.stop().await;
     assert!(processes.into_iter().all(|pid| !is_alive(pid)));
 
-    // The new key is published before it is used to sign. Each restart stands for a deployment. A deployment moves no
-    // alias.
+    // The new key is published before it is used to sign. Each restart simulates a deployment, which moves no alias.
     let stack = start(kept(&[])).await;
     stack.set_alias("alias/local/next", &ed25519_key).unwrap();
     stack.stop().await;

@@ -11,7 +11,7 @@ fn sorted(mut actions: Vec<String>) -> Vec<String> {
     actions
 }
 
-/// The DynamoDB actions that functions have requested for this tenant, without the first `before` actions.
+/// The DynamoDB actions that functions have requested for this tenant, except the first `before`.
 fn actions(tenant: &Tenant<'_>, before: usize) -> Vec<String> {
     tenant.store_actions().split_off(before)
 }
@@ -21,7 +21,8 @@ fn creating_a_key_sends_one_read_and_one_transaction() {
     run(async {
         let tenant = Tenant::fresh();
         tenant.user("editor", "editor").await;
-        // This call records the sign-in. Sign-ins are recorded at most once an hour.
+        // This call records the sign-in. The calls below do not record it again, because that happens at most once an
+        // hour.
         tenant.key("admin", "viewer").await;
         for owner in ["admin", "editor"] {
             let before = tenant.store_requests();
@@ -113,7 +114,7 @@ fn a_repeated_onboarding_sends_one_read_and_one_transaction() {
             send(tenant.process(&key, node.clone())).await.expect(200);
             assert_eq!(actions(&tenant, before), expected);
         }
-        // A key with an invalid signature causes no request.
+        // A key with an invalid signature causes no request to DynamoDB.
         let before = tenant.store_requests();
         tenant.onboard(&forged(&key), "a").await.expect(401);
         assert_eq!(tenant.store_requests(), before);
@@ -143,7 +144,7 @@ async fn a_validation_sends_one_read_and_a_list_two_and_neither_calls_kms() {
     let stack = own_stack(&[]).await;
     let tenant = Tenant::acme(&stack);
     let (_, key) = tenant.key("admin", "viewer").await;
-    // These calls record the first use of the key and the sign-in of the administrator.
+    // These calls record the first use of the key and the administrator's sign-in.
     assert_eq!(tenant.verdict(&key).await, "active");
     tenant.get("admin", KEYS).await.expect(200);
     // From here on, no call makes a change, so nothing is published.

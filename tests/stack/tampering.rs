@@ -47,8 +47,7 @@ fn a_forged_key_is_refused_without_a_request_to_the_table() {
             signed_again(&key, "iss", "https://elsewhere.example").await,
             signed_again(&key, "aud", "elsewhere").await,
         ];
-        // This test changes only every seventh character, because a unit test of the verification changes every
-        // character.
+        // This test changes only every seventh character. A unit test of the verification changes every character.
         for i in (0..key.len()).step_by(7) {
             let other = if key.as_bytes()[i] == b'A' { "B" } else { "A" };
             forged.push(format!("{}{other}{}", &key[..i], &key[i + 1..]));

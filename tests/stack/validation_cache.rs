@@ -106,7 +106,7 @@ fn a_key_with_an_invalid_signature_is_not_cached() {
     });
 }
 
-/// Validates a key and accepts data from the cache.
+/// Validates a key, accepting data from the cache.
 async fn cached(tenant: &Tenant<'_>, key: &str) -> Value {
     let answer = send(tenant.cached_validation(key, 300)).await;
     answer.expect(200).body
@@ -125,7 +125,7 @@ async fn cached_data_is_never_older_than_the_bound_even_if_its_read_was_slow() {
     let tenant = Tenant::acme(&stack);
     let (_, key) = tenant.key("admin", "viewer").await;
 
-    // The age of the data counts from the start of the first attempt, which times out.
+    // The age of the data is measured from the start of the first attempt, which times out.
     let slow = stack.inject(tenant.rule("BatchGetItem", SLOW).times(1));
     let before = Instant::now();
     let first = cached(&tenant, &key).await;
