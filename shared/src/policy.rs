@@ -104,7 +104,7 @@ pub fn may_be_rotated(key: &KeyRecord, owner: &User, now: Timestamp) -> Result<(
             "key_revoked",
             "a revoked key cannot be rotated: create a new one",
         )),
-        // Only a corrupt record has a generation that cannot be increased.
+        // Only a damaged record has a generation that cannot be increased.
         KeyStatus::Active if key.hash.is_some() && key.generation < u32::MAX => Ok(()),
         KeyStatus::Active | KeyStatus::Expired => Err(Denied::Conflict(
             "key_expired",

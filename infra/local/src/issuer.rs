@@ -237,7 +237,7 @@ impl Signer {
             extras,
             ..Header::new(Algorithm::RS256)
         };
-        // Signing fails only if the key is corrupt. The token is then empty, and every verifier refuses it.
+        // Signing fails only if the key is damaged. The token is then empty, and every verifier refuses it.
         jsonwebtoken::encode(&header, claims, &self.key).unwrap_or_default()
     }
 

@@ -39,7 +39,7 @@ pub enum Metric {
     KmsFailed,
     /// `EventFailures`: stream records that could not be published. Each failed delivery of a record counts.
     EventFailed,
-    /// `UnreadableItems`: corrupt items that were left out of lists.
+    /// `UnreadableItems`: damaged items that were left out of lists.
     UnreadableItem,
 }
 

@@ -290,7 +290,7 @@ impl From<Refusal> for Error {
 /// state. The list is needed only if the key holds no slot for this cluster.
 ///
 /// The key's counter, the key's slots and the cluster's holders always change together. If they contradict each other,
-/// another call is changing them. If the contradiction lasts, one of them is corrupt, and the slots are assumed to be
+/// another call is changing them. If the contradiction lasts, one of them is damaged, and the slots are assumed to be
 /// correct.
 fn decide(
     state: OnboardingState,

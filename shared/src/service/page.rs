@@ -97,7 +97,7 @@ impl<'a, T> Gather<'a, T> {
             self.items.extend(show(item));
         }
         self.is_complete = page.next.is_none();
-        // The last items of the page may be corrupt, and corrupt items have no position. The next page therefore begins
+        // The last items of the page may be damaged, and damaged items have no position. The next page therefore begins
         // at `page.next`.
         self.last = page.next.or(self.last.take());
         let examined = self.examined + self.skipped;

@@ -51,7 +51,7 @@ pub struct RepairReport {
     pub deletions: usize,
     /// Audit entries that had been waiting in other items for more than an hour.
     pub entries: usize,
-    /// Corrupt items. The log names them. The set of administrators is the only corrupt item that a repair changes.
+    /// Damaged items. The log names them. The set of administrators is the only damaged item that a repair changes.
     pub unreadable: usize,
     /// Where the next call continues; absent once everything is checked.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -179,7 +179,7 @@ impl Repair<'_> {
             }
         }
         // The users who remain in `listed` did not appear in the index. Any of them may nevertheless be an
-        // administrator whose item is corrupt.
+        // administrator whose item is damaged.
         for user in &listed {
             let is_admin = match store.user(tenant, user).await {
                 Err(StoreError::Item(_)) => true,
@@ -312,7 +312,7 @@ impl Repair<'_> {
         let mut held = 0;
         for name in store.slots(tenant, key.key_id, MOST_SLOTS).await? {
             let cluster = match store.cluster(tenant, &name).await {
-                // The check of the clusters has already counted this corrupt item.
+                // The check of the clusters has already counted this damaged item.
                 Err(StoreError::Item(_)) => {
                     held += 1;
                     continue;

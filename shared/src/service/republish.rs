@@ -38,7 +38,7 @@ pub struct Republication {
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 pub struct RepublishReport {
     pub sent: usize,
-    /// Corrupt entries. The log names them.
+    /// Damaged entries. The log names them.
     pub unreadable: usize,
     /// Where the next call continues: before the entry with this time and id. Absent once everything is sent.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -446,7 +446,7 @@ async fn deactivate(
 }
 
 /// Adds up to ten active administrators other than `user` to the set of administrators, from which they may be missing
-/// because the set was corrupt. Returns false if one of them has changed in the meantime.
+/// because the set was damaged. Returns false if one of them has changed in the meantime.
 async fn complete_admins(store: &Store, tenant: &TenantId, user: &UserId) -> Result<bool, Error> {
     let (mut found, mut after) = (Vec::new(), None);
     loop {

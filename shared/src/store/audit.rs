@@ -76,7 +76,7 @@ impl Store {
         Ok(())
     }
 
-    /// The entries that wait in items of their own and are older than `before`, and the number of corrupt items.
+    /// The entries that wait in items of their own and are older than `before`, and the number of damaged items.
     pub(crate) async fn waiting(
         &self,
         tenant: &TenantId,
@@ -101,7 +101,7 @@ impl Store {
         Ok(older_than(before, found))
     }
 
-    /// The entries that wait in the items of keys and are older than `before`, and the number of corrupt items.
+    /// The entries that wait in the items of keys and are older than `before`, and the number of damaged items.
     pub(crate) async fn waiting_in(
         &self,
         keys: &[KeyRecord],
@@ -280,7 +280,7 @@ impl Store {
     }
 }
 
-/// The entries that wait in `items` and are older than `before`, and the number of corrupt items.
+/// The entries that wait in `items` and are older than `before`, and the number of damaged items.
 fn older_than(before: Timestamp, items: Vec<Item>) -> (Vec<PendingEntry>, usize) {
     let read = items.len();
     let entries = items.into_iter().map(|mut item| {

@@ -46,7 +46,7 @@ impl Store {
             ..Query::default()
         };
         let (items, _) = self.table.query(query).await?;
-        // The sort key contains everything that is needed, so a corrupt slot counts like any other.
+        // The sort key contains everything that is needed, so a damaged slot counts like any other.
         let slots = items.iter().map(|item| sort_key(item).parse::<SlotSk>());
         Ok(slots.flatten().map(|slot| slot.cluster).collect())
     }
@@ -169,7 +169,7 @@ impl Store {
     }
 
     /// The writes that free the given keys' slots for a cluster. A holder that has no slot, or whose slot or key is
-    /// corrupt, does not prevent the deletion.
+    /// damaged, does not prevent the deletion.
     async fn free_slots(
         &self,
         cluster: &Cluster,

@@ -58,7 +58,7 @@ pub struct RotationState {
 /// The keys that count against the owner's quota.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Quota {
-    /// Some of these keys may no longer be live. Empty if the item is corrupt.
+    /// Some of these keys may no longer be live. Empty if the item is damaged.
     pub live: BTreeSet<KeyId>,
     is_damaged: bool,
 }
@@ -161,7 +161,7 @@ pub(super) fn with_use(write: Write, key: &KeyRecord, secret: Secret, now: Times
     }
 }
 
-/// The write that adds a new key to its owner's quota. Fails if the quota is full. Replaces the item if it is corrupt.
+/// The write that adds a new key to its owner's quota. Fails if the quota is full. Replaces the item if it is damaged.
 fn count_key(key: &KeyRecord, (quota, limit): (&Quota, usize)) -> Write {
     let item = PrimaryKey::quota(&key.tenant_id, &key.user_id);
     let write = if quota.is_damaged {
@@ -174,7 +174,7 @@ fn count_key(key: &KeyRecord, (quota, limit): (&Quota, usize)) -> Write {
     write.value(":key", StringSet([key.key_id]))
 }
 
-/// Makes a write of a key fail unless the key still has the labels that were read. Corrupt labels are read as if there
+/// Makes a write of a key fail unless the key still has the labels that were read. Damaged labels are read as if there
 /// were none.
 fn with_labels(write: Write, read: &Labels) -> Write {
     if read.is_empty() {

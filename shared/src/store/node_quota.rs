@@ -129,7 +129,7 @@ enum State {
     Counted,
     /// The nodes have no count yet, and another call is counting them.
     BeingCounted,
-    /// The item is missing or corrupt, or its last change is at least [`COUNT_INTERVAL`] ago.
+    /// The item is missing or damaged, or its last change is at least [`COUNT_INTERVAL`] ago.
     Due,
 }
 

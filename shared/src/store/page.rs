@@ -15,7 +15,7 @@ use crate::model::{Cluster, KeyId, KeyRecord, TenantId, UserId};
 #[derive(Debug)]
 pub struct Page<T> {
     pub items: Vec<T>,
-    /// How many items were left out because they are corrupt.
+    /// How many items were left out because they are damaged.
     pub skipped: usize,
     /// The position after the last item that was read; `None` at the end of the list.
     pub next: Option<Position>,
@@ -117,7 +117,7 @@ fn parse_tenant_key(text: &str) -> Option<(UserId, KeyId)> {
 }
 
 impl Table {
-    /// The entries of one page of an index, without the corrupt ones, and whether there are more. If there are more,
+    /// The entries of one page of an index, without the damaged ones, and whether there are more. If there are more,
     /// the page contains at least one entry, so that the next page can continue after it.
     pub async fn entries<I, R>(&self, mut query: Query) -> Result<(Vec<R>, bool), StoreError>
     where
@@ -135,7 +135,7 @@ impl Table {
         }
     }
 
-    /// One page of a query's results, converted to records. Leaves out corrupt items.
+    /// One page of a query's results, converted to records. Leaves out damaged items.
     pub async fn page<I, R>(&self, query: Query) -> Result<Page<R>, StoreError>
     where
         I: DeserializeOwned,

@@ -27,7 +27,7 @@ pub struct FalseHolders {
 }
 
 impl Store {
-    /// Deletes a corrupt set of administrators.
+    /// Deletes a damaged set of administrators.
     pub(crate) async fn delete_admins(&self, tenant: &TenantId) -> Result<(), StoreError> {
         let delete = Write::delete(PrimaryKey::admins(tenant));
         self.table.transact(&[delete]).await.map(drop)
@@ -127,7 +127,7 @@ impl Store {
         Ok(matches!(outcome, Outcome::Done))
     }
 
-    /// The holders that a cluster should not have. A holder whose slot or key is corrupt stays.
+    /// The holders that a cluster should not have. A holder whose slot or key is damaged stays.
     pub(crate) async fn false_holders(
         &self,
         cluster: &Cluster,

@@ -21,7 +21,7 @@
 //! The index `target` lists the entries of the audit trail by key, user or cluster. The index `due` lists keys by the
 //! time at which `notify` must next check them.
 //!
-//! Reads are strict: a corrupt attribute or a missing required attribute is an error and is never replaced by a
+//! Reads are strict: a damaged attribute or a missing required attribute is an error and is never replaced by a
 //! default. The indexes contain only key attributes (`KEYS_ONLY`), so that recording the use of an access key never
 //! writes to an index.
 
@@ -407,7 +407,7 @@ impl Kind for ClusterItem {
 pub(super) struct Batch(pub Vec<Item>);
 
 impl Batch {
-    /// Whether there is an item of the kind `I`, even a corrupt one.
+    /// Whether there is an item of the kind `I`, even a damaged one.
     pub fn has<I: Kind>(&self) -> bool {
         self.0.iter().any(|item| is_kind(item, I::SK))
     }
@@ -437,7 +437,7 @@ pub(super) fn to_item(entity: &impl Serialize) -> Item {
 /// Reads an item of the kind `I` as a record.
 ///
 /// # Errors
-/// When an attribute is corrupt or a required one is missing.
+/// When an attribute is damaged or a required one is missing.
 pub(super) fn read<I, R>(item: Item) -> Result<R, BadItem>
 where
     I: DeserializeOwned,
@@ -455,7 +455,7 @@ where
     Ok(item.try_into()?)
 }
 
-/// Removes corrupt labels from a key. Labels grant no permissions, so a key with corrupt labels can still be used,
+/// Removes damaged labels from a key. Labels grant no permissions, so a key with damaged labels can still be used,
 /// listed and revoked.
 fn without_damaged_labels(mut item: Item) -> Item {
     if item.get("labels").is_some_and(|labels| !labels.is_ss()) {
@@ -464,7 +464,7 @@ fn without_damaged_labels(mut item: Item) -> Item {
     item
 }
 
-/// The items that can be read. Logs the others, so that one corrupt item does not make a whole list fail.
+/// The items that can be read. Logs the others, so that one damaged item does not make a whole list fail.
 pub(super) fn readable<I, R>(items: impl IntoIterator<Item = Item>) -> impl Iterator<Item = R>
 where
     I: DeserializeOwned,
@@ -1024,7 +1024,7 @@ pub(super) struct NodeItem {
     ttl: Timestamp,
 }
 
-/// The number of nodes at the last count, plus those added since. Written by updates. If the item is corrupt, the nodes
+/// The number of nodes at the last count, plus those added since. Written by updates. If the item is damaged, the nodes
 /// are counted again.
 #[derive(Deserialize)]
 pub(super) struct NodeQuotaItem {

@@ -73,7 +73,7 @@ impl Attempts {
         Self { made: 0, deadline }
     }
 
-    /// Whether so many attempts have been made that a remaining inconsistency must be corruption rather than a
+    /// Whether so many attempts have been made that a remaining inconsistency must be damage rather than a
     /// concurrent change.
     pub fn are_many(&self) -> bool {
         self.made > 3
