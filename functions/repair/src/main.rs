@@ -1,4 +1,4 @@
-//! Checks and mends the items of a tenant.
+//! Checks and repairs the items of a tenant.
 
 use access_keys::process::{config, telemetry};
 use lambda_runtime::{LambdaEvent, service_fn};

@@ -1,5 +1,5 @@
 //! `DELETE …/access-keys`: revokes one key, or all keys of a user. `POST /v1/access-keys/revoke`: revokes the presented
-//! key. `POST /v1/access-keys/revoke-matching`: revokes the keys of a tenant that match given filters.
+//! key. `POST /v1/access-keys/revoke-matching`: revokes the tenant's keys that match the given filters.
 
 use std::time::Duration;
 
@@ -31,11 +31,11 @@ impl App {
     }
 }
 
-/// The reason for a revocation of matching keys if the caller gives none.
+/// The default reason for `revoke-matching`.
 const MATCHING: &str = "revoke_matching";
 
-/// Returns 204 once the key or keys are revoked, or 200 if the key was sent in a form (RFC 7009). For matching keys,
-/// returns 200 and a report.
+/// Returns 204 once the key or keys are revoked, or 200 if the key was sent in a form (RFC 7009). `revoke-matching`
+/// returns 200 with a report.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error> {
     let (service, now) = (&app.service, clock::now());
     let reason = query::reason(&request)?;
@@ -43,7 +43,7 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error
         let (key, is_form) = requests::presented_key(&request)?;
         let origin = http::origin(&request);
         return match revoke_presented_key(service, &key, reason, &origin, now).await {
-            // For clients of RFC 7009, a token that is not valid is not an error.
+            // RFC 7009 does not treat an invalid token as an error.
             Ok(()) | Err(service::Error::NotAKey) if is_form => Ok(http::no_body(StatusCode::OK)),
             result => Ok(result.map(|()| http::no_content())?),
         };

@@ -1,4 +1,5 @@
-//! The calls to the API of access-keys. This module does not retry them, because Secrets Manager repeats the rotation.
+//! Calls the access-keys API. This module does not retry failed calls, because Secrets Manager repeats a failed
+//! rotation.
 
 use std::{error::Error as StdError, time::Duration};
 
@@ -9,13 +10,13 @@ use serde_json::{Value, json};
 
 use crate::{Error, key::Key};
 
-/// How long a call may take. The functions of access-keys answer within five seconds.
+/// The time limit for a call. The functions of access-keys respond within five seconds.
 const PATIENCE: Duration = Duration::from_secs(8);
 const LONGEST_RESPONSE: usize = 64 << 10;
 /// The longest overlap that a rotation accepts, in seconds.
 const LONGEST_OVERLAP: u32 = 7 * 86_400;
 
-/// The overlap after a rotation: from when, and until when, the service accepts both secrets.
+/// The period after a rotation during which the service accepts both secrets.
 #[derive(Debug)]
 pub(crate) struct Overlap {
     pub since: String,
@@ -43,8 +44,9 @@ impl Api {
         }
     }
 
-    /// The overlap of the last rotation, if it has not ended and `key` is the newest secret. Another rotation would end
-    /// the other secret immediately. `None` also if the service refuses the key, because a rotation then says why.
+    /// Returns the overlap of the last rotation if it has not ended and `key` is the newest secret. During this
+    /// overlap, another rotation would immediately invalidate the replaced secret. Also returns `None` if the service
+    /// refuses the key, because the rotation that follows then reports the reason.
     pub(crate) async fn overlap(&self, key: &Key) -> Result<Option<Overlap>, Error> {
         let request = Request::get(format!("{}/v1/access-keys/self", self.url))
             .header(header::AUTHORIZATION, format!("Bearer {}", key.reveal()));
@@ -66,9 +68,9 @@ impl Api {
         }))
     }
 
-    /// Rotates a key. While the new secret is unused, the call can be repeated with the same `idempotency_key` for 24
-    /// hours, and returns another new secret each time. Returns the code of the refusal if the service refuses to
-    /// rotate the key.
+    /// Rotates a key. For 24 hours, and as long as the new secret is unused, the call can be repeated with the same
+    /// `idempotency_key`. Each repeated call returns a different new secret. If the service refuses to rotate the key,
+    /// returns the code of the refusal.
     pub(crate) async fn rotate(
         &self,
         key: &Key,
@@ -86,8 +88,8 @@ impl Api {
         refusal(status, &answer).map(Err)
     }
 
-    /// Validates a key. Returns the code of the refusal, or `superseded` if the key is live but this is not its newest
-    /// secret.
+    /// Validates a key. Returns the code of the refusal if the service refuses the key, or `superseded` if the service
+    /// accepts it but it is not the newest secret.
     pub(crate) async fn validate(&self, key: &Key) -> Result<Result<(), String>, Error> {
         let request = Request::post(format!("{}/v1/access-keys/validate", self.url));
         let (status, answer) = call(request, &json!({ "access_key": key.reveal() })).await?;
@@ -109,8 +111,8 @@ fn is_safe(url: &str) -> bool {
     uri.host().is_some() && uri.query().is_none() && (is_encrypted || is_local)
 }
 
-/// The code of a problem (RFC 9457), or of a validation that is not active. Other text of the response is not used,
-/// because a service that is not access-keys could repeat the key in it.
+/// The code in a problem document (RFC 9457) or in the result of a validation that is not active. All other text in the
+/// response is ignored, because a service other than access-keys could echo the key there.
 fn refusal(status: StatusCode, answer: &Value) -> Result<String, Error> {
     let is_temporary = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
     let code = answer["code"].as_str().filter(|code| {

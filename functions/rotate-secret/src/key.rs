@@ -6,7 +6,6 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-/// An access key.
 pub(crate) struct Key(Zeroizing<String>);
 
 impl fmt::Debug for Key {
@@ -16,7 +15,7 @@ impl fmt::Debug for Key {
 }
 
 impl Key {
-    /// Reads an access key, with or without white space around it. `None` for any other text, such as a database
+    /// Parses an access key and ignores white space around it. Returns `None` for any other text, such as a database
     /// password, which must not be sent to the service.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let key = Self(Zeroizing::new(text.trim().to_owned()));
@@ -27,7 +26,7 @@ impl Key {
         &self.0
     }
 
-    /// The id in the key's claims, without verification. All secrets of a key have the same id.
+    /// The id in the key's claims, which are not verified. All secrets of a key have the same id.
     fn id(&self) -> Option<String> {
         let parts: Vec<&str> = self.0.split('.').collect();
         let [_, claims, _] = parts[..] else {
@@ -37,7 +36,7 @@ impl Key {
         Some(claims["jti"].as_str()?.to_owned())
     }
 
-    /// Whether this is another secret of the same key.
+    /// Whether this is a different secret of the same key as `other`.
     pub(crate) fn replaces(&self, other: &Self) -> bool {
         self.id() == other.id() && *self.0 != *other.0
     }

@@ -1,17 +1,17 @@
-//! Rotates an access key that is stored in AWS Secrets Manager. The key must have `self_rotate`, because the key itself
-//! is the only credential for access-keys that the function has.
+//! Rotates an access key that is stored in AWS Secrets Manager. The key must have `self_rotate`, because it is the
+//! function's only credential for access-keys.
 //!
-//! Secrets Manager invokes the function for each step of a rotation, with the same `ClientRequestToken`. If a step
-//! fails, the rotation begins again with the first step. Each step can therefore be repeated:
-//! 1. `createSecret` rotates the key in `AWSCURRENT`, and stores its new secret in the version `ClientRequestToken`, as
-//!    `AWSPENDING`. The token is also the `Idempotency-Key`. If the new secret is lost before it is stored, nobody has
-//!    used it, so the service replaces it.
-//! 2. `setSecret` does nothing, because the service has created the new secret and already accepts it.
-//! 3. `testSecret` validates the pending secret. If overlapping runs of `createSecret` have stored one that is already
-//!    replaced, the step makes the newest secret `AWSCURRENT`, and ends the rotation.
+//! Secrets Manager invokes the function for each step of a rotation, always with the same `ClientRequestToken`. If a
+//! step fails, Secrets Manager starts again with the first step, so every step can be repeated:
+//! 1. `createSecret` rotates the key in `AWSCURRENT` and stores the new secret in the version `ClientRequestToken`,
+//!    with the label `AWSPENDING`. The token is also the `Idempotency-Key` of the request. If the new secret is lost
+//!    before it is stored, nobody has used it, so the repeated request makes the service replace it.
+//! 2. `setSecret` does nothing, because the service itself created the new secret and already accepts it.
+//! 3. `testSecret` validates the pending secret. If overlapping runs of `createSecret` have stored a secret that the
+//!    service has since replaced, this step makes the newest secret `AWSCURRENT` and ends the rotation.
 //! 4. `finishSecret` moves `AWSCURRENT` to the pending version.
 //!
-//! Until the overlap ends, the service accepts the replaced secret as well.
+//! Until the overlap ends, the service also accepts the replaced secret.
 
 mod api;
 mod key;
@@ -46,7 +46,7 @@ impl App {
     }
 }
 
-/// The code of a secret that the service does not know.
+/// The code with which the service refuses a secret that it does not recognize.
 const INVALID: &str = "invalid";
 
 const RUNBOOK: &str = "see \"Keys in Secrets Manager\" in the runbook";
@@ -109,12 +109,12 @@ struct Event {
     client_request_token: String,
 }
 
-/// Does one step of a rotation.
+/// Runs one step of a rotation.
 ///
 /// # Errors
-/// When the step has failed. Secrets Manager then begins again with `createSecret`.
+/// When the step fails. Secrets Manager then starts again with `createSecret`.
 pub async fn handle(app: &App, event: LambdaEvent<Value>) -> Result<(), Diagnostic> {
-    // The error of serde is dropped, because its message would quote the event.
+    // The error from serde is dropped, because its message would quote the event.
     let Ok(event) = Event::deserialize(&event.payload) else {
         return Err(failure(&Error::InvalidEvent, None));
     };
@@ -134,7 +134,7 @@ pub async fn handle(app: &App, event: LambdaEvent<Value>) -> Result<(), Diagnost
     Ok(())
 }
 
-/// Logs a failure, and returns it without its cause.
+/// Logs a failure and returns it without its cause.
 fn failure(error: &Error, event: Option<&Event>) -> Diagnostic {
     tracing::error!(
         secret.id = event.map(|event| event.secret_id.as_str()),
@@ -178,7 +178,7 @@ impl App {
         }
     }
 
-    /// Rotates the key and stores its new secret, unless it is stored already.
+    /// Rotates the key and stores the new secret, unless an earlier run has already stored it.
     async fn create(&self, secret: Secret<'_>, version: &str) -> Result<(), Error> {
         if secret.find(PENDING, Some(version)).await?.is_some() {
             return Ok(());
@@ -201,8 +201,8 @@ impl App {
         }
     }
 
-    /// Saves the secret of this run if an overlapping run has already stored its own one, which the service does not
-    /// know, because it was replaced. `testSecret` then finds the secret of this run by its label.
+    /// Saves this run's secret if an overlapping run has already stored its own secret and the service has replaced
+    /// that one. `testSecret` then finds this run's secret by its label.
     async fn save_beside(&self, secret: Secret<'_>, version: &str, new: &Key) -> Result<(), Error> {
         let stored = secret.key(PENDING, Some(version)).await?;
         match self.api.validate(&stored).await? {
@@ -211,7 +211,7 @@ impl App {
         }
     }
 
-    /// The secret with which an earlier run has replaced the current one, if it is still the newest secret.
+    /// Returns the secret with which an earlier run replaced the current one, if it is still the newest secret.
     async fn newest(&self, secret: Secret<'_>, current: &Key) -> Result<Option<Stored>, Error> {
         let newest = secret.find(NEWEST, None).await?;
         let Some(newest) = newest.filter(|newest| newest.key.replaces(current)) else {
@@ -221,8 +221,8 @@ impl App {
         Ok(validated.is_ok().then_some(newest))
     }
 
-    /// Validates the pending secret. Without one, validates the current secret: if a schedule is changed and nothing is
-    /// rotated immediately, Secrets Manager runs only this step, with a version that need not have a value.
+    /// Validates the pending secret or, if there is none, the current secret. When a schedule is changed without an
+    /// immediate rotation, Secrets Manager runs only this step, with a version that may have no value.
     async fn test(&self, secret: Secret<'_>, version: &str) -> Result<(), Error> {
         let Some(pending) = secret.find(PENDING, Some(version)).await? else {
             let current = secret.key(CURRENT, None).await?;
@@ -236,13 +236,14 @@ impl App {
         }
     }
 
-    /// Ends a rotation whose pending secret the service does not know. This happens if two runs of `createSecret`
-    /// overlap: the second run makes the service replace the secret of the first run, which the first run then stores.
-    /// A version never changes, so another version with the newest secret becomes current, without the pending one.
+    /// Ends a rotation whose pending secret the service does not recognize. This happens if two runs of `createSecret`
+    /// overlap and the first run stores its secret after the second run has made the service replace it. The value of a
+    /// version never changes, so a different version, which contains the newest secret, becomes current instead of the
+    /// pending one.
     async fn replace(&self, secret: Secret<'_>, version: &str) -> Result<(), Error> {
         let current = secret.find(CURRENT, None).await?;
         let current = current.ok_or(Error::NoValue(CURRENT))?;
-        // An earlier run may have moved the label already, and have failed before it removed the other one.
+        // An earlier run may have moved `AWSCURRENT` and then failed before it removed `AWSPENDING`.
         if self.api.validate(&current.key).await?.is_err() {
             let newest = match self.newest(secret, &current.key).await? {
                 Some(newest) => newest.version,
@@ -255,8 +256,8 @@ impl App {
         Err(Error::Overlapped)
     }
 
-    /// Repeats the rotation, and stores the new secret in another version. Returns that version. A secret is validated
-    /// only after it is stored, because the service does not replace a secret that was used.
+    /// Repeats the rotation, stores the new secret in a new version, and returns that version. The secret is stored
+    /// before it is validated, because the service does not replace a secret that has been used.
     async fn reissue(
         &self,
         secret: Secret<'_>,

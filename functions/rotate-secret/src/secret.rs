@@ -16,12 +16,12 @@ use crate::{Error, key::Key};
 
 pub(crate) const CURRENT: &str = "AWSCURRENT";
 pub(crate) const PENDING: &str = "AWSPENDING";
-/// The label of the version with the newest secret of the key. `AWSPENDING` and this label are attached together, but a
-/// cancelled rotation loses only `AWSPENDING`. The next rotation finds the secret by this label.
+/// The label of the version that contains the key's newest secret. This label is attached together with `AWSPENDING`,
+/// but cancelling a rotation removes only `AWSPENDING`. The next rotation can therefore find the secret by this label.
 pub(crate) const NEWEST: &str = "ACCESSKEYNEWEST";
 
 /// Builds the client from the variables that Lambda sets, and from `AWS_ENDPOINT_URL_SECRETS_MANAGER` or
-/// `AWS_ENDPOINT_URL`, which are set only if another service replaces AWS.
+/// `AWS_ENDPOINT_URL`, which are set only if another service stands in for AWS.
 pub(crate) fn client(environment: &mut Environment<'_>) -> Client {
     let credentials = Credentials::new(
         environment.required("AWS_ACCESS_KEY_ID"),
@@ -95,8 +95,8 @@ impl Secret<'_> {
         })
     }
 
-    /// The key in the version with the label `stage`. `None` if there is no such version, or if it has no value. With
-    /// `version`, fails if another version has the label.
+    /// Returns the key in the version with the label `stage`, or `None` if there is no such version or it has no value.
+    /// If `version` is given, fails if another version has the label.
     pub(crate) async fn find(
         self,
         stage: &'static str,
@@ -121,7 +121,7 @@ impl Secret<'_> {
         Ok(Some(Stored { key, version }))
     }
 
-    /// Like [`Self::find`], for a version that must have a value.
+    /// Like [`Self::find`], but fails if there is no value.
     pub(crate) async fn key(
         self,
         stage: &'static str,
@@ -131,8 +131,8 @@ impl Secret<'_> {
         Ok(stored.ok_or(Error::NoValue(stage))?.key)
     }
 
-    /// Stores a key in the given version, or in a new one. Returns the version. A version never changes, so the result
-    /// is `None` if the version already has another value.
+    /// Stores a key in the given version, or in a new one, and returns the version. Returns `None` if the version
+    /// already has a different value, because the value of a version never changes.
     pub(crate) async fn put(
         self,
         version: Option<&str>,

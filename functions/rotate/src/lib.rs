@@ -1,4 +1,4 @@
-//! `POST …/access-keys/{key_id}/rotate`: gives a key a new secret. `POST /v1/access-keys/rotate`: the same for the
+//! `POST …/access-keys/{key_id}/rotate`: gives a key a new secret. `POST /v1/access-keys/rotate`: does the same for the
 //! presented key.
 
 use std::time::Duration;
@@ -31,7 +31,7 @@ impl App {
     }
 }
 
-/// Returns 200 with the record and the new key, which no other response contains.
+/// Returns 200 with the record and the new key. No other response contains the new key.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error> {
     let (service, now) = (&app.service, clock::now());
     let idempotency_key = query::idempotency_key(&request)?;

@@ -1,4 +1,4 @@
-//! `/v1/users`: the tenant's directory. A user's first sign-in creates the user as a Viewer. A person whom
+//! `/v1/users`: the tenant's user directory. A person's first sign-in creates the user as a Viewer. A person whom
 //! `BootstrapAdmins` names becomes an Admin with their first call to `/v1/users`.
 
 use access_keys::{
@@ -30,7 +30,7 @@ impl App {
     }
 }
 
-/// Returns a user or a page of users, or 204 after a deletion.
+/// Returns a user, a page of users, or 204 after a deletion.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error> {
     let (store, now) = (&app.store, clock::now());
     let first_sign_ins = app.limits.first_sign_ins;

@@ -1,4 +1,4 @@
-//! Manages the directory of users.
+//! Manages the user directory.
 
 use access_keys::{
     http,

@@ -49,7 +49,7 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error
     }
 }
 
-/// Returns 204 if the key is good. A refused key is an error: gateways look only at the status.
+/// Returns 204 if the key is accepted, and an error if it is refused, because gateways look only at the status.
 async fn check(
     app: &App,
     request: &Request,
@@ -73,7 +73,8 @@ async fn own_record(app: &App, request: &Request) -> Result<Response<Body>, Erro
     Ok(http::json(StatusCode::OK, &view))
 }
 
-/// Validates a key and counts the result. The key is forbidden if `X-Tenant-Id` names a tenant other than the key's.
+/// Validates a key and counts the result. Refuses the key as forbidden if `X-Tenant-Id` names a tenant other than the
+/// key's.
 async fn validate(
     app: &App,
     request: &Request,

@@ -7,7 +7,7 @@ use access_keys::{
 use mimalloc::MiMalloc;
 use validate::App;
 
-/// Faster than the allocator of the C library (shared/decisions/0032).
+/// mimalloc is faster than the C library's allocator (shared/decisions/0032).
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 

@@ -16,7 +16,7 @@ use crate::{
 };
 
 pub(crate) struct Backends {
-    // Fields drop in the order of their declaration, so the proxies stop first.
+    // Fields are dropped in declaration order, so the proxies stop first.
     pub dynamodb_proxy: Server,
     pub kms_proxy: Server,
     pub event_bridge_proxy: Server,
@@ -32,8 +32,7 @@ pub(crate) struct Backends {
 }
 
 impl Backends {
-    /// Starts the services with the table and the keys of the template. Sets the attributes of these resources in
-    /// the template.
+    /// Starts the services with the template's table and keys. Sets the attributes of these resources in the template.
     pub(crate) async fn start(template: &mut Template, data: Option<&Path>) -> Result<Self> {
         let dynamo = start_table(template, data).await?;
         let kms = Kms::open(data)?;
@@ -78,7 +77,7 @@ async fn start_table(template: &mut Template, data: Option<&Path>) -> Result<Dyn
     Ok(dynamo)
 }
 
-/// Creates the keys in the template that do not exist yet. Returns the ARN of the first key.
+/// Creates those of the template's keys that do not exist yet. Returns the ARN of the first key.
 async fn create_keys(template: &mut Template, kms: &Arc<Kms>) -> Result<String> {
     let mut first = None;
     for Resource { id, properties, .. } in template.of_type::<KmsKey>()? {
@@ -103,8 +102,8 @@ async fn create_keys(template: &mut Template, kms: &Arc<Kms>) -> Result<String> 
     first.context("the template has no KMS key")
 }
 
-/// Creates the template's aliases that do not exist yet. Like CloudFormation, leaves an alias as it is if somebody has
-/// moved it to another key.
+/// Creates those of the template's aliases that do not exist yet. Like CloudFormation, leaves an alias alone if
+/// somebody has moved it to another key.
 fn create_aliases(template: &Template, kms: &Kms) -> Result<()> {
     for Resource { properties, .. } in template.of_type::<Alias>()? {
         let Alias {

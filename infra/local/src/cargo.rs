@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use tokio::process::Command;
 
 /// The prefixes of the variables that `cargo run` and `cargo test` set for the package that they run. If `cargo build`
-/// inherited these variables, it would run build scripts again.
+/// inherited these variables, it would rerun build scripts.
 const OF_PACKAGE: [&str; 5] = [
     "CARGO_PKG_",
     "CARGO_MANIFEST_",
@@ -18,10 +18,10 @@ const OF_PACKAGE: [&str; 5] = [
     "CARGO_PRIMARY_",
 ];
 
-/// Builds the binaries of the workspace in the profile of the running program. Returns their directory.
+/// Builds the workspace's binaries in the profile of the running program. Returns their directory.
 ///
-/// Builds the whole workspace, because the selected packages determine the features of the dependencies. A build of
-/// only the functions would build the dependencies again.
+/// Builds the whole workspace, because the selected packages determine which features of the dependencies are enabled.
+/// Building only the functions would therefore rebuild the dependencies.
 pub(crate) async fn build() -> Result<PathBuf> {
     let program = env::current_exe().context("cannot find the path of this program")?;
     let directory = program.parent().unwrap_or(Path::new("/"));
