@@ -1,4 +1,4 @@
-//! A key's secret appears only in the response to the call that creates the key.
+//! A key's secret appears only in the response to the call that creates or rotates the key.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use harness::{Answer, KEYS, Tenant, VALIDATE, run, secrets, send, stack};

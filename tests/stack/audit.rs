@@ -1,4 +1,4 @@
-//! The audit trail when writes fail.
+//! The audit trail: failed writes, lost responses, request ids, and lists over many months.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
 use harness::{Fault, RuleGuard, Tenant, eventually, now, rfc3339, run, send, stack};

@@ -37,7 +37,7 @@ pub enum Metric {
     JoinToken(&'static str),
     /// `KmsFailures`: requests to KMS that failed despite retries.
     KmsFailed,
-    /// `EventFailures`: stream records that could not be published. Each failed delivery of a record counts.
+    /// `EventFailures`: failed attempts to publish a stream record or, with `republish`, a page of the audit trail.
     EventFailed,
     /// `UnreadableItems`: damaged items that were left out of lists.
     UnreadableItem,

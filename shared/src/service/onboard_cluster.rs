@@ -163,7 +163,7 @@ async fn finish_deletion(
     })
 }
 
-/// The audit entry, or `None` if the key takes no new slot. A repeated onboarding only updates timestamps.
+/// The audit entry, or `None` if the key takes no new slot.
 fn entry(onboarding: &Onboarding, origin: &Origin) -> Option<AuditEntry> {
     let Onboarding { key, cluster, .. } = onboarding;
     let about = (Action::ClusterOnboarded, Target::cluster(&cluster.name));

@@ -2,9 +2,9 @@
 //! restored the table, or after something other than this service has written to the table.
 //!
 //! A repair assumes that the slots of a key are correct, and derives the key's counter and the holders of clusters from
-//! them. It derives the set of administrators from the users, and the epoch of a user from the user's revocations. A
-//! repair never makes a refused key valid. Other calls may run at the same time, because each write of a repair checks
-//! the data on which it relies.
+//! them. It derives the set of administrators from the users, and the epoch of a user from the user's revocations and
+//! keys. A repair never makes a refused key valid. Other calls may run at the same time, because each write of a repair
+//! checks the data on which it relies.
 
 use std::{
     collections::BTreeSet,
