@@ -7,7 +7,7 @@ use access_keys::{
 use lambda_runtime::{LambdaEvent, Runtime, service_fn};
 use mimalloc::MiMalloc;
 
-/// Faster than the C library's allocator (shared/decisions/0032).
+/// This allocator is faster than the C library's (shared/decisions/0032).
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 

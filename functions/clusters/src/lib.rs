@@ -1,5 +1,5 @@
-//! Onboarded clusters: `/v1/clusters`, and AccuKnox's `get-onboarded-clusters` and `nodes-in-cluster`. This function
-//! also changes the name, the labels, the expiry and the cluster limit of a key.
+//! Lists and deletes onboarded clusters (`/v1/clusters`, and AccuKnox's `get-onboarded-clusters` and
+//! `nodes-in-cluster`). Also changes the name, the labels, the expiry and the cluster limit of a key.
 
 use std::time::Duration;
 

@@ -26,7 +26,7 @@ struct File {
 }
 
 pub struct App {
-    /// The settings that the page needs to sign people in.
+    /// The settings that the page needs to sign users in.
     settings: Value,
     content_security_policy: String,
 }
@@ -57,7 +57,8 @@ impl App {
     }
 }
 
-/// Allows only our own files, images in `data:` URLs, and connections to the API and to the identity provider.
+/// Returns a policy that allows only our own files, images in `data:` URLs, and connections to the API and to the
+/// identity provider.
 fn content_security_policy(identity_provider: &[&str]) -> String {
     let origins: String = identity_provider
         .iter()
@@ -69,7 +70,7 @@ fn content_security_policy(identity_provider: &[&str]) -> String {
     )
 }
 
-/// The origin of a URL, with a leading space for use in a space-separated list.
+/// Returns the origin of a URL, with a leading space for use in a space-separated list.
 fn origin(url: &str) -> Option<String> {
     let url: Uri = url.parse().ok()?;
     Some(format!(" {}://{}", url.scheme_str()?, url.authority()?))
@@ -151,7 +152,7 @@ impl File {
     }
 }
 
-/// The entries of a header whose value is a list.
+/// Returns the entries of a header whose value is a comma-separated list.
 fn listed(headers: &HeaderMap, name: header::HeaderName) -> impl Iterator<Item = &str> {
     let values = headers
         .get_all(name)
@@ -189,7 +190,7 @@ mod tests {
         }
     }
 
-    /// The response to a request with these headers for the file or, if `file` is `None`, for the page.
+    /// Sends a request with these headers for the file or, if `file` is `None`, for the page, and returns the response.
     async fn get(file: Option<&str>, headers: &[(&str, &str)]) -> Result<Response<Body>, Error> {
         let mut event: Value = serde_json::from_str(EVENT).unwrap();
         if let Some(file) = file {

@@ -30,7 +30,7 @@ impl App {
     }
 }
 
-/// Returns 201 with the record and the key. No other response contains the key.
+/// Returns 201 with the record and the key. This is the only response that contains the key.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error> {
     let now = clock::now();
     let actor = http::actor(&request, &app.callers)?;

@@ -1,4 +1,4 @@
-//! `GET …/access-keys`: a user's keys, one key, and the tenant's keys. `GET /v1/audit`: the audit trail.
+//! `GET …/access-keys`: returns a user's keys, one key, or the tenant's keys. `GET /v1/audit`: returns the audit trail.
 
 use std::time::Duration;
 

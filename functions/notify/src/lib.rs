@@ -27,14 +27,14 @@ impl App {
     }
 }
 
-/// The payload of the schedule.
+/// The event that the schedule sends.
 #[derive(Deserialize)]
 struct Event {
     /// The time for which the run was scheduled (RFC 3339). Lambda may deliver the event late, and more than once.
     time: String,
 }
 
-/// Returns a report of what was done.
+/// Returns a report of what the run did.
 ///
 /// # Errors
 /// When the event has no time, or when a request to the table failed. Lambda then invokes the function again, and that

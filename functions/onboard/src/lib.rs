@@ -31,7 +31,7 @@ impl App {
     }
 }
 
-/// Returns 200 with a join token, or with the data of a redeemed one.
+/// Returns 200 with a new join token, or with the data of a redeemed join token.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error> {
     let now = clock::now();
     match http::route(&request) {

@@ -84,7 +84,7 @@ struct Period {
     tenant_id: TenantId,
     from: String,
     to: String,
-    /// The `next` of the previous report.
+    /// The value of `next` in the previous report.
     next: Option<String>,
     /// The number of seconds after which to stop and report where the next call continues.
     #[serde(default = "most_seconds")]
@@ -128,7 +128,7 @@ fn invalid() -> Diagnostic {
     }
 }
 
-/// The JSON of an entry, as `GET /v1/audit` returns it, or of the use of a replaced secret.
+/// Returns the JSON of an entry, in the format of `GET /v1/audit`, or the JSON of the use of a replaced secret.
 fn rendered(happening: Happening) -> String {
     // Serializing cannot fail, because a view consists of strings and numbers. If it did fail, EventBridge would refuse
     // the empty detail.

@@ -33,14 +33,14 @@ struct Event {
     /// Whether to repair the inconsistencies found. By default, the function only reports them.
     #[serde(default)]
     apply: bool,
-    /// The `next` of the previous report.
+    /// The value of `next` in the previous report.
     next: Option<RepairStep>,
     /// The number of seconds after which to stop and report where the next call continues.
     #[serde(default = "default_seconds")]
     seconds: u64,
 }
 
-/// Half of the 60 s for which the AWS CLI waits for a response by default.
+/// The default of `seconds`: half of the 60 s for which the AWS CLI waits for a response by default.
 const fn default_seconds() -> u64 {
     30
 }
@@ -48,7 +48,7 @@ const fn default_seconds() -> u64 {
 /// Returns the inconsistencies that were found and, with `apply`, repaired.
 ///
 /// # Errors
-/// When the event is not a request for a repair, or a request to the table fails.
+/// When the event is not a request for a repair, or when a request to the table fails.
 pub async fn handle(app: &App, event: LambdaEvent<Value>) -> Result<RepairReport, Diagnostic> {
     let started = Instant::now();
     // The error from serde is dropped, because its message would quote the event.
