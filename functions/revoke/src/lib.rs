@@ -31,10 +31,10 @@ impl App {
     }
 }
 
-/// The default reason for `revoke-matching`.
+/// The revocation reason if a `revoke-matching` request gives none.
 const MATCHING: &str = "revoke_matching";
 
-/// Returns 204 once the key or keys are revoked, or 200 if the key was sent in a form (RFC 7009). `revoke-matching`
+/// Returns 204 once the key or keys are revoked, or 200 if the key was sent as form data (RFC 7009). `revoke-matching`
 /// returns 200 with a report.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error> {
     let (service, now) = (&app.service, clock::now());

@@ -10,10 +10,10 @@ use serde_json::{Value, json};
 
 use crate::{Error, key::Key};
 
-/// The time limit for a call. The functions of access-keys respond within five seconds.
+/// The time limit for a call. The access-keys functions respond within five seconds.
 const PATIENCE: Duration = Duration::from_secs(8);
 const LONGEST_RESPONSE: usize = 64 << 10;
-/// The longest overlap that a rotation accepts, in seconds.
+/// The longest overlap that a rotation can have, in seconds.
 const LONGEST_OVERLAP: u32 = 7 * 86_400;
 
 /// The period after a rotation during which the service accepts both secrets.
@@ -44,9 +44,10 @@ impl Api {
         }
     }
 
-    /// Returns the overlap of the last rotation if it has not ended and `key` is the newest secret. During this
-    /// overlap, another rotation would immediately invalidate the replaced secret. Also returns `None` if the service
-    /// refuses the key, because the rotation that follows then reports the reason.
+    /// Returns the overlap of the last rotation if that overlap has not ended and `key` is the newest secret. During
+    /// this overlap, another rotation would immediately invalidate the secret that the last rotation replaced. Also
+    /// returns `None` if the service refuses the key, because the caller's attempt to rotate the key then reports the
+    /// reason.
     pub(crate) async fn overlap(&self, key: &Key) -> Result<Option<Overlap>, Error> {
         let request = Request::get(format!("{}/v1/access-keys/self", self.url))
             .header(header::AUTHORIZATION, format!("Bearer {}", key.reveal()));
@@ -68,8 +69,8 @@ impl Api {
         }))
     }
 
-    /// Rotates a key. For 24 hours, and as long as the new secret is unused, the call can be repeated with the same
-    /// `idempotency_key`. Each repeated call returns a different new secret. If the service refuses to rotate the key,
+    /// Rotates a key. The call can be repeated with the same `idempotency_key` for 24 hours, as long as the new secret
+    /// has not been used. Each repeated call returns a different new secret. If the service refuses to rotate the key,
     /// returns the code of the refusal.
     pub(crate) async fn rotate(
         &self,
@@ -89,7 +90,7 @@ impl Api {
     }
 
     /// Validates a key. Returns the code of the refusal if the service refuses the key, or `superseded` if the service
-    /// accepts it but it is not the newest secret.
+    /// accepts the key although it is not the newest secret.
     pub(crate) async fn validate(&self, key: &Key) -> Result<Result<(), String>, Error> {
         let request = Request::post(format!("{}/v1/access-keys/validate", self.url));
         let (status, answer) = call(request, &json!({ "access_key": key.reveal() })).await?;
@@ -111,8 +112,8 @@ fn is_safe(url: &str) -> bool {
     uri.host().is_some() && uri.query().is_none() && (is_encrypted || is_local)
 }
 
-/// The code in a problem document (RFC 9457) or in the result of a validation that is not active. All other text in the
-/// response is ignored, because a service other than access-keys could echo the key there.
+/// Returns the code from a problem document (RFC 9457), or from a validation response in which `active` is false. All
+/// other text in the response is ignored, because a service other than access-keys could echo the key there.
 fn refusal(status: StatusCode, answer: &Value) -> Result<String, Error> {
     let is_temporary = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
     let code = answer["code"].as_str().filter(|code| {

@@ -26,7 +26,7 @@ impl Key {
         &self.0
     }
 
-    /// The id in the key's claims, which are not verified. All secrets of a key have the same id.
+    /// Returns the id from the key's claims, without verifying them. All secrets of a key have the same id.
     fn id(&self) -> Option<String> {
         let parts: Vec<&str> = self.0.split('.').collect();
         let [_, claims, _] = parts[..] else {
@@ -36,7 +36,7 @@ impl Key {
         Some(claims["jti"].as_str()?.to_owned())
     }
 
-    /// Whether this is a different secret of the same key as `other`.
+    /// Whether this and `other` are different secrets of the same key.
     pub(crate) fn replaces(&self, other: &Self) -> bool {
         self.id() == other.id() && *self.0 != *other.0
     }

@@ -1,15 +1,16 @@
-//! Rotates an access key that is stored in AWS Secrets Manager. The key must have `self_rotate`, because it is the
-//! function's only credential for access-keys.
+//! Rotates an access key that is stored in AWS Secrets Manager. The access key must have `self_rotate`, because the
+//! function has no other credential for access-keys.
 //!
 //! Secrets Manager invokes the function for each step of a rotation, always with the same `ClientRequestToken`. If a
-//! step fails, Secrets Manager starts again with the first step, so every step can be repeated:
-//! 1. `createSecret` rotates the key in `AWSCURRENT` and stores the new secret in the version `ClientRequestToken`,
-//!    with the label `AWSPENDING`. The token is also the `Idempotency-Key` of the request. If the new secret is lost
-//!    before it is stored, nobody has used it, so the repeated request makes the service replace it.
+//! step fails, Secrets Manager starts again with the first step, so every step can be repeated. These are the steps:
+//! 1. `createSecret` rotates the key in `AWSCURRENT` and stores the new secret in the version whose id is
+//!    `ClientRequestToken`, with the label `AWSPENDING`. The token is also the `Idempotency-Key` of the request. If the
+//!    new secret is lost before it is stored, nobody has used it, so repeating the request makes the service replace
+//!    it.
 //! 2. `setSecret` does nothing, because the service itself created the new secret and already accepts it.
 //! 3. `testSecret` validates the pending secret. If overlapping runs of `createSecret` have stored a secret that the
 //!    service has since replaced, this step makes the newest secret `AWSCURRENT` and ends the rotation.
-//! 4. `finishSecret` moves `AWSCURRENT` to the pending version.
+//! 4. `finishSecret` moves the label `AWSCURRENT` to the pending version.
 //!
 //! Until the overlap ends, the service also accepts the replaced secret.
 
@@ -105,7 +106,7 @@ enum Step {
 struct Event {
     step: Step,
     secret_id: String,
-    /// The version that the rotation creates.
+    /// The id of the secret version that the rotation creates.
     client_request_token: String,
 }
 
@@ -134,7 +135,7 @@ pub async fn handle(app: &App, event: LambdaEvent<Value>) -> Result<(), Diagnost
     Ok(())
 }
 
-/// Logs a failure and returns it without its cause.
+/// Logs an error with its cause, and returns the error without the cause.
 fn failure(error: &Error, event: Option<&Event>) -> Diagnostic {
     tracing::error!(
         secret.id = event.map(|event| event.secret_id.as_str()),
@@ -201,8 +202,8 @@ impl App {
         }
     }
 
-    /// Saves this run's secret if an overlapping run has already stored its own secret and the service has replaced
-    /// that one. `testSecret` then finds this run's secret by its label.
+    /// Saves this run's secret if an overlapping run has already stored a different secret and the service has since
+    /// replaced that secret. `testSecret` then finds this run's secret by its label.
     async fn save_beside(&self, secret: Secret<'_>, version: &str, new: &Key) -> Result<(), Error> {
         let stored = secret.key(PENDING, Some(version)).await?;
         match self.api.validate(&stored).await? {
@@ -211,7 +212,7 @@ impl App {
         }
     }
 
-    /// Returns the secret with which an earlier run replaced the current one, if it is still the newest secret.
+    /// Returns the secret with which an earlier run replaced the current one, if that secret is still the newest.
     async fn newest(&self, secret: Secret<'_>, current: &Key) -> Result<Option<Stored>, Error> {
         let newest = secret.find(NEWEST, None).await?;
         let Some(newest) = newest.filter(|newest| newest.key.replaces(current)) else {

@@ -20,7 +20,7 @@ pub(crate) const PENDING: &str = "AWSPENDING";
 /// but cancelling a rotation removes only `AWSPENDING`. The next rotation can therefore find the secret by this label.
 pub(crate) const NEWEST: &str = "ACCESSKEYNEWEST";
 
-/// Builds the client from the variables that Lambda sets, and from `AWS_ENDPOINT_URL_SECRETS_MANAGER` or
+/// Builds the client from the environment variables that Lambda sets, and from `AWS_ENDPOINT_URL_SECRETS_MANAGER` or
 /// `AWS_ENDPOINT_URL`, which are set only if another service stands in for AWS.
 pub(crate) fn client(environment: &mut Environment<'_>) -> Client {
     let credentials = Credentials::new(
@@ -96,7 +96,7 @@ impl Secret<'_> {
     }
 
     /// Returns the key in the version with the label `stage`, or `None` if there is no such version or it has no value.
-    /// If `version` is given, fails if another version has the label.
+    /// Fails if `version` is given but a different version has the label.
     pub(crate) async fn find(
         self,
         stage: &'static str,
@@ -121,7 +121,7 @@ impl Secret<'_> {
         Ok(Some(Stored { key, version }))
     }
 
-    /// Like [`Self::find`], but fails if there is no value.
+    /// Like [`Self::find`], but returns only the key, and fails if there is none.
     pub(crate) async fn key(
         self,
         stage: &'static str,
@@ -131,8 +131,8 @@ impl Secret<'_> {
         Ok(stored.ok_or(Error::NoValue(stage))?.key)
     }
 
-    /// Stores a key in the given version, or in a new one, and returns the version. Returns `None` if the version
-    /// already has a different value, because the value of a version never changes.
+    /// Stores a key in the given version, or in a new version if `version` is `None`, and returns the version's id.
+    /// Returns `None` if the version already has a different value, because the value of a version never changes.
     pub(crate) async fn put(
         self,
         version: Option<&str>,
@@ -158,7 +158,7 @@ impl Secret<'_> {
         }
     }
 
-    /// Moves a label from one version to another, or removes it.
+    /// Moves a label from one version to another, or removes the label if `to` is `None`.
     pub(crate) async fn move_label(
         self,
         stage: &str,

@@ -1,5 +1,5 @@
-//! `POST …/access-keys/{key_id}/rotate`: gives a key a new secret. `POST /v1/access-keys/rotate`: does the same for the
-//! presented key.
+//! `POST …/access-keys/{key_id}/rotate`: gives a key a new secret. `POST /v1/access-keys/rotate`: gives the presented
+//! key a new secret.
 
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
 //! `POST /v1/access-keys/validate`: returns whether a key is valid, and what it permits (RFC 7662).
-//! `/v1/access-keys/check`: the same for gateways, which look only at the status of the response.
-//! `GET /v1/access-keys/self`: the record of the calling key.
+//! `/v1/access-keys/check`: validates a key for a gateway, which looks only at the status of the response.
+//! `GET /v1/access-keys/self`: returns the record of the presented key.
 
 use access_keys::{
     http::{

@@ -8,8 +8,8 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use tokio::process::Command;
 
-/// The prefixes of the variables that `cargo run` and `cargo test` set for the package that they run. If `cargo build`
-/// inherited these variables, it would rerun build scripts.
+/// The prefixes of the environment variables that `cargo run` and `cargo test` set for the package that they run. If
+/// `cargo build` inherited these variables, it would rerun build scripts.
 const OF_PACKAGE: [&str; 5] = [
     "CARGO_PKG_",
     "CARGO_MANIFEST_",
@@ -18,7 +18,7 @@ const OF_PACKAGE: [&str; 5] = [
     "CARGO_PRIMARY_",
 ];
 
-/// Builds the workspace's binaries in the profile of the running program. Returns their directory.
+/// Builds the workspace's binaries with the same Cargo profile as the running program. Returns the binaries' directory.
 ///
 /// Builds the whole workspace, because the selected packages determine which features of the dependencies are enabled.
 /// Building only the functions would therefore rebuild the dependencies.

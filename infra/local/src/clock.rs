@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// The time since the Unix epoch.
+/// Returns the time since the Unix epoch.
 #[allow(
     clippy::disallowed_methods,
     reason = "the local stack takes the role of AWS, which uses the real clock"
@@ -13,7 +13,7 @@ pub(crate) fn now() -> Duration {
         .unwrap_or_default()
 }
 
-/// The seconds since the Unix epoch.
+/// Returns the number of whole seconds since the Unix epoch.
 pub(crate) fn unix_time() -> i64 {
     now().as_secs().try_into().unwrap_or(i64::MAX)
 }
