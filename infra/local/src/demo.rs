@@ -66,7 +66,7 @@ fn add(parameters: &mut Vec<(String, String)>, name: &str, mut entries: Vec<Stri
     parameters.push((name.to_owned(), entries.join(",")));
 }
 
-/// The claims of the users, for the sign-in page ([`Options::people`](crate::Options::people)).
+/// Returns the claims of the demo users, for the sign-in page ([`Options::people`](crate::Options::people)).
 pub fn people() -> Vec<Value> {
     USERS
         .iter()
@@ -74,11 +74,11 @@ pub fn people() -> Vec<Value> {
         .collect()
 }
 
-/// Issues a token to every user. The admin of each tenant adds the other users to the directory.
+/// Issues a token to every demo user. The admin of each tenant adds the other users to the directory.
 ///
 /// # Errors
 ///
-/// If the stack was started without the parameters that [`with_demo`] adds.
+/// Fails if the stack was started without the parameters that [`with_demo`] adds.
 pub async fn users(stack: &Stack) -> Result<Vec<User>> {
     let users = USERS.map(|user| User::new(stack, user));
     let client = reqwest::Client::builder()
@@ -144,7 +144,7 @@ pub fn event_line(event: &Value) -> String {
     parts.join("  ")
 }
 
-/// A token that authorizes its holder to redeem the join tokens of every tenant.
+/// Returns a token that authorizes its holder to redeem the join tokens of every tenant.
 fn platform_token(stack: &Stack) -> String {
     let expiry = unix_time() + TOKEN_SECONDS;
     stack.token(json!({ "sub": PLATFORM, "scope": "join-tokens:redeem", "exp": expiry }))
@@ -154,7 +154,7 @@ fn email(tenant: &str, id: &str) -> String {
     format!("{id}@{tenant}.example")
 }
 
-/// The id with its first letter capitalized.
+/// Returns the id with its first letter capitalized.
 fn name(id: &str) -> String {
     let mut letters = id.chars();
     letters
@@ -165,7 +165,7 @@ fn name(id: &str) -> String {
         .collect()
 }
 
-/// The URLs, the platform token, and the users with their tokens.
+/// Returns the URLs, the platform token, and the users with their tokens, as JSON.
 pub fn json(stack: &Stack, users: &[User]) -> Value {
     let users = users.iter().map(|user| {
         json!({
@@ -185,7 +185,7 @@ pub fn json(stack: &Stack, users: &[User]) -> Value {
     })
 }
 
-/// Shell commands that export the URL and the tokens, and a few calls to try.
+/// Returns shell commands that export the URL and the tokens, followed by a few calls to try.
 pub fn text(stack: &Stack, users: &[User]) -> String {
     let url = stack.url();
     let mut text = format!(

@@ -25,7 +25,7 @@ const GRACE: Duration = Duration::from_secs(2);
 pub(crate) struct Dynamo {
     pub database: Database,
     pub table: String,
-    /// The stream's ARN in dynoxide. Functions see the ARN that [`public_arn`] returns.
+    /// The ARN that dynoxide uses for the stream. Functions see the ARN that [`public_arn`] returns.
     pub stream: Option<String>,
     pub url: String,
     stop: Arc<Notify>,
@@ -33,7 +33,7 @@ pub(crate) struct Dynamo {
 }
 
 impl Dynamo {
-    /// Stops the server. Requests in progress have [`GRACE`] to finish.
+    /// Stops the server. Requests in progress have up to [`GRACE`] to finish.
     pub(crate) async fn stop(&mut self) {
         self.stop.notify_one();
         let _ = timeout(GRACE, &mut self.server).await;
@@ -51,7 +51,7 @@ pub(crate) fn public_arn(arn: &str) -> String {
     arn.replacen(":dynoxide:", &format!(":{REGION}:"), 1)
 }
 
-/// Opens the database and creates the table if it does not exist yet.
+/// Opens the database. Creates the table if the table does not exist yet.
 pub(crate) async fn start(
     data: Option<&Path>,
     table: Resource<Table>,

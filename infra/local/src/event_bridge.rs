@@ -63,13 +63,13 @@ impl EventBridge {
         web::serve(web::bind(0).await?, router)
     }
 
-    /// The latest events, oldest first.
+    /// Returns the latest events, oldest first.
     pub(crate) fn events(&self) -> Vec<Value> {
         let accepted = self.accepted.lock().unwrap_or_else(PoisonError::into_inner);
         accepted.iter().cloned().collect()
     }
 
-    /// A receiver for the events that are accepted after this call.
+    /// Returns a receiver for the events that are accepted after this call.
     pub(crate) fn subscribe(&self) -> broadcast::Receiver<Value> {
         self.live.subscribe()
     }
@@ -81,7 +81,7 @@ impl EventBridge {
         }
         accepted.push_back(event.clone());
         drop(accepted);
-        // Sending fails if there are no subscribers. That is not an error.
+        // Sending fails if there are no subscribers, which is not an error here.
         let _ = self.live.send(event);
     }
 
@@ -113,8 +113,8 @@ impl EventBridge {
 }
 
 impl Entry {
-    /// The size that counts towards EventBridge's limit. See "Calculating PutEvents event entry size" in its user
-    /// guide.
+    /// Returns the size that counts towards EventBridge's limit. See "Calculating PutEvents event entry size" in the
+    /// EventBridge user guide.
     fn size(&self) -> usize {
         let time = if self.time.is_some() { 14 } else { 0 };
         let resources: usize = self.resources.iter().map(String::len).sum();

@@ -107,8 +107,8 @@ impl Function {
     }
 
     /// Invokes the function and waits for its response. If this future is dropped while the invocation waits for a free
-    /// process, the invocation ends, because Lambda refuses an invocation when no process is free. If the future is
-    /// dropped later, the invocation continues.
+    /// process, the invocation is cancelled. Lambda would have refused the invocation, because no process was free. If
+    /// the future is dropped later, the invocation continues.
     pub(crate) async fn invoke(self: &Arc<Self>, event: Value) -> Outcome {
         let Ok(permit) = self.permits.clone().acquire_owned().await else {
             return Err(InvokeError::Crashed);
@@ -186,7 +186,7 @@ impl Function {
     }
 
     async fn stopped(&self) {
-        // Waiting fails only if the sender is dropped, and `self` holds the sender.
+        // Waiting fails only if the sender is dropped, which cannot happen here because `self` holds the sender.
         let _ = self.stop.subscribe().wait_for(|stop| *stop).await;
     }
 
@@ -266,7 +266,7 @@ impl Drop for Process {
 }
 
 impl Process {
-    /// Runs one invocation. `None` if the process ended before it received the event.
+    /// Runs one invocation. Returns `None` if the process ended before it received the event.
     async fn invoke(&mut self, event: Bytes, time_limit: Duration) -> Option<Outcome> {
         if !matches!(self.child.try_wait(), Ok(None)) {
             return None;

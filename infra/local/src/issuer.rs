@@ -59,7 +59,7 @@ pub(crate) struct Client {
     pub id: String,
     /// The application's origin. Pages of this origin may read the responses of the token endpoint.
     pub origin: String,
-    /// The audience of its access tokens.
+    /// The audience of the application's access tokens.
     pub audience: String,
     /// The claims of the users who may sign in.
     pub people: Vec<Value>,
@@ -99,7 +99,7 @@ struct AuthorizeRequest {
     code_challenge: Option<String>,
     state: String,
     nonce: Option<String>,
-    /// A space-separated list (OpenID Connect Core 1.0, section 3.1.2.1).
+    /// The values of the parameter, separated by spaces (OpenID Connect Core 1.0, section 3.1.2.1).
     prompt: String,
     /// The user chosen on the sign-in page. Absent until a user is chosen.
     user: Option<String>,
@@ -177,7 +177,7 @@ impl Issuer {
         self.signer.token(audience, claims)
     }
 
-    /// Signs exactly these `claims`. `header` is added to the token's header.
+    /// Signs exactly these `claims`. The fields of `header` are added to the token's header.
     pub(crate) fn sign(&self, header: &Value, claims: &Value) -> String {
         self.signer.sign(header, claims)
     }
@@ -241,7 +241,7 @@ impl Signer {
         jsonwebtoken::encode(&header, claims, &self.key).unwrap_or_default()
     }
 
-    /// Whether this issuer issued the token for this audience, even if the token has expired.
+    /// Whether this issuer issued the token for this audience. The token may have expired.
     fn has_issued(&self, token: &str, audience: &str) -> bool {
         let mut validation = Validation::new(Algorithm::RS256);
         validation.validate_exp = false;
@@ -252,8 +252,8 @@ impl Signer {
     }
 }
 
-/// If the user is known from the session or was chosen on the sign-in page, redirects to the application with a code.
-/// Otherwise shows the sign-in page. The parameter `prompt` can require or forbid that page.
+/// If the user is known from the session or was chosen on the sign-in page, redirects to the application with an
+/// authorization code. Otherwise shows the sign-in page. The parameter `prompt` can require or forbid that page.
 async fn authorize(
     State(sign_in): State<Arc<SignIn>>,
     RawQuery(query): RawQuery,
@@ -266,7 +266,7 @@ async fn authorize(
         .unwrap_or_else(|refusal| error_page("Sign-in is not possible", &refusal))
 }
 
-/// Ends the session. The parameters are in the query of a GET request or in the form of a POST request.
+/// Ends the session. A GET request contains the parameters in its query, and a POST request contains them in a form.
 async fn logout(
     State(sign_in): State<Arc<SignIn>>,
     Form(request): Form<LogoutRequest>,
@@ -298,7 +298,7 @@ impl SignIn {
         format!("{}/console", self.client.origin)
     }
 
-    /// The header that allows only the application's page to read a response.
+    /// Returns the header that allows only the application's page to read a response.
     fn allow_origin(&self) -> (HeaderName, String) {
         let origin = self.client.origin.clone();
         (header::ACCESS_CONTROL_ALLOW_ORIGIN, origin)
@@ -356,7 +356,7 @@ impl SignIn {
         Ok((cookie, Redirect::to(&location)).into_response())
     }
 
-    /// The redirect that tells the application why it receives no code.
+    /// Returns the redirect that tells the application why it receives no code.
     fn refuse(&self, error: &str, state: &str) -> Response {
         Redirect::to(&self.redirect(&[("error", error), ("state", state)])).into_response()
     }
@@ -366,7 +366,7 @@ impl SignIn {
         person.ok_or_else(|| (StatusCode::NOT_FOUND, "There is no such user.".to_owned()))
     }
 
-    /// The user whose session the browser's cookie names, if that user still exists.
+    /// Returns the user whose session the browser's cookie names, if that user still exists.
     fn session(&self, headers: &HeaderMap) -> Option<&Value> {
         let name = format!("{}=", self.cookie);
         let mut cookies = headers
@@ -424,7 +424,7 @@ impl SignIn {
         code
     }
 
-    /// The page that lists the users. Each user is a link that repeats the request with the user's id.
+    /// Returns the page that lists the users. Each user is a link that repeats the request with the user's id.
     fn choice(&self, query: &str, state: &str) -> Response {
         let people = self.client.people.iter().map(|person| {
             let claim = |name: &str| escape(person[name].as_str().unwrap_or_default());
@@ -448,7 +448,7 @@ impl SignIn {
         page(StatusCode::OK, "Sign in as", &body)
     }
 
-    /// The redirect URI with these parameters.
+    /// Returns the redirect URI with these parameters.
     fn redirect(&self, parameters: &[(&str, &str)]) -> String {
         let query = form_urlencoded::Serializer::new(String::new())
             .extend_pairs(parameters)
@@ -494,14 +494,14 @@ impl SignIn {
     }
 }
 
-/// A user id that is unique across all tenants.
+/// Returns a user id that is unique across all tenants.
 fn full_id(person: &Value) -> String {
     let claim = |name: &str| person[name].as_str().unwrap_or_default();
     format!("{}/{}", claim("tenant_id"), claim("sub"))
 }
 
-/// The value of a user's session cookie. It is neither secret nor signed, because the sign-in page does not ask for a
-/// password either.
+/// Returns the value of a user's session cookie. It is neither secret nor signed, because the sign-in page does not ask
+/// for a password either.
 fn session_id(person: &Value) -> String {
     URL_SAFE_NO_PAD.encode(full_id(person))
 }
@@ -596,12 +596,12 @@ mod tests {
             .unwrap()
     }
 
-    /// A request for a code, with some parameters replaced.
+    /// Requests an authorization code, with some parameters replaced.
     async fn authorize(issuer: &Issuer, replaced: &[(&str, &str)]) -> reqwest::Response {
         authorize_in("", issuer, replaced).await
     }
 
-    /// A request for a code, with cookies.
+    /// Requests an authorization code, with cookies.
     async fn authorize_in(
         cookies: &str,
         issuer: &Issuer,
@@ -631,7 +631,7 @@ mod tests {
         code_in(&authorize(issuer, &[("user", "acme/ada")]).await)
     }
 
-    /// The code in the redirect to the application.
+    /// Returns the code in the redirect to the application.
     fn code_in(response: &reqwest::Response) -> String {
         let location = location(response);
         let (code, state) = location
@@ -649,14 +649,14 @@ mod tests {
         response.headers()["location"].to_str().unwrap()
     }
 
-    /// Signs in on the sign-in page. Returns the cookie of the session.
+    /// Signs in on the sign-in page and returns the session cookie.
     async fn begin_session(issuer: &Issuer) -> String {
         let response = authorize(issuer, &[("user", "acme/ada")]).await;
         let cookie = response.headers()["set-cookie"].to_str().unwrap();
         cookie.split_once(';').unwrap().0.to_owned()
     }
 
-    /// The name of the session cookie.
+    /// Returns the name of the session cookie.
     fn cookie_name(issuer: &Issuer) -> String {
         let port = issuer.server.url.rsplit(':').next().unwrap();
         format!("local-session-{port}")

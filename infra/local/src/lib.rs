@@ -1,4 +1,5 @@
-//! The whole AWS deployment on one machine, read from `infra/template.yaml`: gateway, functions, table, keys, events.
+//! The whole AWS deployment on one machine, as `infra/template.yaml` describes it: gateway, functions, table, keys,
+//! events.
 //!
 //! Every function is a separate OS process that uses the Lambda Runtime API. No function is called in-process.
 
@@ -71,7 +72,7 @@ pub struct Options {
     pub parameters: Vec<(String, String)>,
     /// How often expired items are deleted. With `None`, only [`Stack::sweep_ttl`] deletes them.
     pub ttl_sweep: Option<Duration>,
-    /// Whether the schedules run automatically. Otherwise, only [`Stack::run_schedules`] runs them.
+    /// Whether the schedules run automatically. If false, only [`Stack::run_schedules`] runs them.
     pub schedules: bool,
     /// How many invocations of one function can run at the same time.
     pub processes_per_function: usize,
@@ -101,7 +102,7 @@ impl Default for Options {
 
 /// A running stack. Dropping a stack stops it. [`Stack::stop`] also waits until it has stopped.
 pub struct Stack {
-    // Fields drop in the order of their declaration, so the gateway stops first.
+    // Fields are dropped in the order of their declaration, so the gateway stops first.
     gateway: Server,
     tasks: JoinSet<()>,
     functions: BTreeMap<String, Arc<Function>>,
@@ -120,7 +121,7 @@ impl Stack {
     ///
     /// # Errors
     ///
-    /// If another stack uses the data directory, the port is in use, a function does not build or start, or the
+    /// Fails if another stack uses the data directory, the port is in use, a function does not build or start, or the
     /// template contains something that the stack does not support.
     pub async fn start(options: Options) -> Result<Self> {
         let data = options.data.as_deref();
@@ -163,47 +164,47 @@ impl Stack {
         })
     }
 
-    /// The gateway's base URL.
+    /// Returns the gateway's base URL.
     pub fn url(&self) -> &str {
         &self.gateway.url
     }
 
-    /// The OIDC issuer's URL.
+    /// Returns the OIDC issuer's URL.
     pub fn issuer(&self) -> &str {
         &self.issuer.server.url
     }
 
-    /// A token from the issuer with these claims. `iss`, `aud`, `iat` and `exp` are added if they are absent.
+    /// Issues a token with these claims. Adds `iss`, `aud`, `iat` and `exp` if they are absent.
     pub fn token(&self, claims: Value) -> String {
         self.issuer.token(&self.audience, claims)
     }
 
-    /// A token from the issuer with exactly these claims. `header` is added to the token's header.
+    /// Issues a token with exactly these claims. The fields of `header` are added to the token's header.
     pub fn sign_token(&self, header: &Value, claims: &Value) -> String {
         self.issuer.sign(header, claims)
     }
 
-    /// The database behind the DynamoDB endpoint.
+    /// Returns the database behind the DynamoDB endpoint.
     pub fn database(&self) -> &dynoxide::Database {
         &self.backends.dynamo.database
     }
 
-    /// The name of the template's table.
+    /// Returns the name of the template's table.
     pub fn table(&self) -> &str {
         &self.backends.dynamo.table
     }
 
-    /// The URL of DynamoDB. Requests to it bypass the proxy.
+    /// Returns the URL of the DynamoDB server itself. Requests to this URL bypass the proxy.
     pub fn dynamodb_endpoint(&self) -> &str {
         &self.backends.dynamo.url
     }
 
-    /// The URL of KMS. Requests to it bypass the proxy.
+    /// Returns the URL of the KMS server itself. Requests to this URL bypass the proxy.
     pub fn kms_endpoint(&self) -> &str {
         &self.backends.kms_server.url
     }
 
-    /// The ARN of the template's KMS key.
+    /// Returns the ARN of the template's KMS key.
     pub fn signing_key(&self) -> &str {
         &self.backends.signing_key
     }
@@ -261,44 +262,44 @@ impl Stack {
         self.backends.faults.add(rule)
     }
 
-    /// The permissions of a function's role for DynamoDB, its stream, KMS, EventBridge and SQS. `function` is the
-    /// name of the binary.
+    /// Returns the permissions of a function's role for DynamoDB, the table's stream, KMS, EventBridge and SQS.
+    /// `function` is the name of the function's binary.
     pub fn allowed_permissions(&self, function: &str) -> BTreeSet<Permission> {
         self.backends.permissions.allowed(function)
     }
 
-    /// The permissions that a function has used. `function` is the name of the binary.
+    /// Returns the permissions that a function has used. `function` is the name of the function's binary.
     pub fn used_permissions(&self, function: &str) -> BTreeSet<Permission> {
         self.backends.permissions.used(function)
     }
 
-    /// The names of the functions' binaries.
+    /// Returns the names of the functions' binaries.
     pub fn function_names(&self) -> impl Iterator<Item = &str> {
         self.functions.keys().map(String::as_str)
     }
 
-    /// The latest events that the functions sent to EventBridge, oldest first, in the form in which targets receive
-    /// them.
+    /// Returns the latest events that the functions sent to EventBridge, oldest first, in the form in which targets
+    /// receive them.
     pub fn events(&self) -> Vec<Value> {
         self.backends.event_bridge.events()
     }
 
-    /// A receiver for the events that the functions send after this call.
+    /// Returns a receiver for the events that the functions send after this call.
     pub fn subscribe(&self) -> broadcast::Receiver<Value> {
         self.backends.event_bridge.subscribe()
     }
 
-    /// The latest requests that the functions sent to DynamoDB, KMS and EventBridge, oldest first.
+    /// Returns the latest requests that the functions sent to DynamoDB, KMS and EventBridge, oldest first.
     pub fn requests(&self) -> Vec<Request> {
         self.backends.faults.requests()
     }
 
-    /// How many of the latest requests match.
+    /// Returns how many of the latest requests match.
     pub fn count(&self, matches: impl Fn(&Request) -> bool) -> usize {
         self.backends.faults.count(matches)
     }
 
-    /// The latest log lines of the functions, oldest first.
+    /// Returns the latest log lines of the functions, oldest first.
     pub fn logs(&self) -> Vec<LogLine> {
         self.logs.all()
     }
@@ -311,7 +312,8 @@ impl Stack {
         Ok(swept)
     }
 
-    /// Runs every schedule as if the time were `second`, counted from 1970. Returns the results of the functions.
+    /// Runs every schedule as if the current time were `second`, in seconds since 1970. Returns the results of the
+    /// functions.
     pub async fn run_schedules(&self, second: u64) -> Result<Vec<Result<Value, InvokeError>>> {
         let mut outcomes = Vec::new();
         for schedule in &self.schedules {
@@ -327,7 +329,7 @@ impl Stack {
         }
     }
 
-    /// The batches of events that failed on every attempt, in the form in which Lambda sends them to a queue.
+    /// Returns the batches of events that failed on every attempt, in the form in which Lambda sends them to a queue.
     pub fn dead_letters(&self) -> Vec<Value> {
         self.dead_letters
             .lock()
@@ -335,7 +337,7 @@ impl Stack {
             .clone()
     }
 
-    /// Invokes a function like `aws lambda invoke`. `function` is the name of the binary.
+    /// Invokes a function, as `aws lambda invoke` does. `function` is the name of the function's binary.
     pub async fn invoke(&self, function: &str, event: Value) -> Result<Value, InvokeError> {
         match self.functions.get(function) {
             Some(function) => function.invoke(event).await,
@@ -346,8 +348,8 @@ impl Stack {
         }
     }
 
-    /// The environment of a function's processes, without `AWS_LAMBDA_RUNTIME_API`. Use it to start a process with
-    /// another [`RuntimeApi`]. `function` is the name of the binary.
+    /// Returns the environment of a function's processes, without `AWS_LAMBDA_RUNTIME_API`. Use it to start a process
+    /// with another [`RuntimeApi`]. `function` is the name of the function's binary.
     pub fn environment(&self, function: &str) -> Vec<(String, String)> {
         self.functions
             .get(function)
@@ -359,7 +361,7 @@ impl Stack {
     ///
     /// # Errors
     ///
-    /// If the template contains something that the stack does not support.
+    /// Fails if the template contains something that the stack does not support.
     pub async fn serve_api(&self, template: &Path, parameters: &[(String, String)]) -> Result<Api> {
         let template = parse_template(template, parameters)?;
         template.check()?;
@@ -370,12 +372,12 @@ impl Stack {
         Ok(Api(gateway.serve(listener)?))
     }
 
-    /// A function's ARN, with its alias. `function` is the name of the binary.
+    /// Returns a function's ARN, including the alias. `function` is the name of the function's binary.
     pub fn function_arn(&self, function: &str) -> Option<&str> {
         self.functions.get(function).map(|function| function.arn())
     }
 
-    /// The ids of a function's current processes. `function` is the name of the binary.
+    /// Returns the ids of a function's current processes. `function` is the name of the function's binary.
     pub fn process_ids(&self, function: &str) -> Vec<u32> {
         self.functions
             .get(function)
@@ -396,11 +398,11 @@ impl Stack {
     }
 }
 
-/// An HTTP API in addition to the stack's own. Dropping it stops its server.
+/// An HTTP API in addition to the stack's own. Dropping an `Api` stops its server.
 pub struct Api(Server);
 
 impl Api {
-    /// The base URL.
+    /// Returns the base URL.
     pub fn url(&self) -> &str {
         &self.0.url
     }
@@ -422,7 +424,8 @@ fn lock_directory(data: &Path) -> Result<File> {
     Ok(lock)
 }
 
-/// Reads the template of the AWS deployment. `overrides` set parameters, including those that the stack itself sets.
+/// Reads the template of the AWS deployment. The values in `overrides` take precedence, even over those that the stack
+/// itself sets.
 fn read_template(issuer_url: &str, overrides: &[(String, String)]) -> Result<Template> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../template.yaml");
     let mut parameters = vec![
@@ -440,7 +443,7 @@ fn parse_template(path: &Path, parameters: &[(String, String)]) -> Result<Templa
     Template::parse(&yaml, parameters)
 }
 
-/// The console as a client of the issuer. `people` are the users who may sign in to it.
+/// Returns the console as a client of the issuer. `people` are the users who may sign in to it.
 fn console_client(template: &Template, origin: String, people: &[Value]) -> issuer::Client {
     let parameter = |name: &str| template.parameter(name).unwrap_or_default().to_owned();
     issuer::Client {
@@ -451,7 +454,7 @@ fn console_client(template: &Template, origin: String, people: &[Value]) -> issu
     }
 }
 
-/// The template's functions, by the names of their binaries.
+/// Returns the template's functions, keyed by the names of their binaries.
 fn functions(
     template: &Template,
     bin_directory: &Path,
@@ -504,14 +507,15 @@ fn functions(
     Ok(functions)
 }
 
-/// The ARN by which a function is invoked, with its alias if the template declares one.
+/// Returns the ARN by which a function is invoked, with its alias if the template declares one.
 fn arn(template: &Template, id: &str) -> String {
     let attribute = |name| template.attribute(id, name);
     let arn = attribute("Alias").or_else(|| attribute("Arn"));
     arn.unwrap_or_default().to_owned()
 }
 
-/// Refuses a function whose role may not write to its log group, because Lambda would drop its logs silently.
+/// Refuses a function whose role does not allow writing to the function's log group, because Lambda would silently drop
+/// the logs.
 fn check_logs(name: &str, function: &template::Function, permissions: &Permissions) -> Result<()> {
     let Some(config) = &function.logging_config else {
         bail!("the function {name} has no log group");
@@ -539,7 +543,7 @@ fn find_function(
         .with_context(|| format!("the template has no function or alias {reference}"))
 }
 
-/// The template's event source mappings.
+/// Returns the template's event source mappings.
 fn mappings(
     template: &Template,
     functions: &BTreeMap<String, Arc<Function>>,

@@ -38,7 +38,7 @@ impl Logs {
         lines.iter().cloned().collect()
     }
 
-    /// The last `count` lines of one function, oldest first.
+    /// Returns the last `count` lines of one function, oldest first.
     pub(crate) fn last(&self, function: &str, count: usize) -> Vec<String> {
         let mut lines = self.all();
         lines.retain(|line| line.function == function);

@@ -39,7 +39,7 @@ type Answer = Result<Response, Closed>;
 /// A request that a function sent.
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// The name of the function's binary. If the caller is not a function, the caller's access key id.
+    /// The name of the function's binary or, if the caller is not a function, the caller's access key id.
     pub function: String,
     pub service: Service,
     /// The AWS action, for example `GetItem`.
@@ -71,7 +71,8 @@ pub enum Fault {
     RefuseFirstEntry,
 }
 
-/// A fault and the requests that it affects. A new rule affects all requests. Its methods restrict it to some of them.
+/// A fault and the requests that it affects. A new rule affects all requests. The methods of the rule restrict it to
+/// some of the requests.
 #[derive(Debug, Clone)]
 pub struct Rule {
     fault: Fault,
@@ -96,7 +97,7 @@ impl Rule {
         }
     }
 
-    /// Restricts the rule to requests from this function. `name` is the name of its binary.
+    /// Restricts the rule to requests from this function. `name` is the name of the function's binary.
     pub fn function(mut self, name: &str) -> Self {
         self.function = Some(name.to_owned());
         self
@@ -107,7 +108,7 @@ impl Rule {
         self
     }
 
-    /// Restricts the rule to this action, for example `GetItem`.
+    /// Restricts the rule to requests with this action, for example `GetItem`.
     pub fn action(mut self, action: &str) -> Self {
         self.action = Some(action.to_owned());
         self
@@ -167,7 +168,7 @@ struct ActiveRule {
 #[derive(Default)]
 struct Effects {
     delay: Duration,
-    /// One receiver for each rule that holds the request. It is closed when the rule ends.
+    /// One receiver for each rule that holds the request. A receiver is closed when its rule ends.
     held_until: Vec<watch::Receiver<()>>,
     fault: Option<Fault>,
 }
@@ -181,7 +182,7 @@ pub struct RuleGuard {
 }
 
 impl RuleGuard {
-    /// How many requests the rule has affected.
+    /// Returns how many requests the rule has affected.
     pub fn hits(&self) -> u32 {
         self.hits.load(Ordering::SeqCst)
     }
@@ -333,8 +334,7 @@ impl Proxy {
         }
     }
 
-    /// Forwards all entries of a request except the first to EventBridge. Adds an error for the first entry to the
-    /// response.
+    /// Forwards a request to EventBridge without the first entry. Adds an error for the first entry to the response.
     async fn forward_rest(&self, parts: Parts, request: &Value) -> Answer {
         let refused = json!({ "ErrorCode": "InternalFailure", "ErrorMessage": "injected" });
         let (mut failed, mut results) = (1, vec![refused]);
@@ -377,7 +377,7 @@ impl Proxy {
     }
 }
 
-/// The access key id of a SigV4 signature. Every function uses its name as its access key id.
+/// Returns the access key id of a SigV4 signature. Every function uses its name as its access key id.
 fn caller(headers: &HeaderMap) -> &str {
     let authorization = headers
         .get(header::AUTHORIZATION)
@@ -388,7 +388,7 @@ fn caller(headers: &HeaderMap) -> &str {
         .unwrap_or_default()
 }
 
-/// The response to a function whose role does not allow its request.
+/// Returns the response to a function whose role does not allow its request.
 fn denied(request: &Request, missing: &Access) -> Response {
     let Access {
         action, resource, ..
@@ -408,7 +408,7 @@ fn dynamodb_error(status: StatusCode, code: &str, message: &str) -> Response {
     (status, Json(json!({ "__type": code, "message": message }))).into_response()
 }
 
-/// How KMS or EventBridge responds to a request that a fault affects.
+/// Returns the response of KMS or EventBridge to a request that a fault affects.
 fn json_1_1_refusal(fault: &Fault) -> Answer {
     let (status, code, message) = match fault {
         Fault::Throttle => (
@@ -438,7 +438,7 @@ fn json_1_1_refusal(fault: &Fault) -> Answer {
     Ok(kms::error(status, code, message))
 }
 
-/// How DynamoDB responds to a request that a fault affects.
+/// Returns the response of DynamoDB to a request that a fault affects.
 fn dynamodb_refusal(fault: &Fault, request: &Request) -> Answer {
     let (status, code, message) = match fault {
         Fault::Throttle => (
@@ -475,7 +475,7 @@ fn dynamodb_refusal(fault: &Fault, request: &Request) -> Answer {
     Ok(dynamodb_error(status, code, message))
 }
 
-/// The response to a transaction whose first item conflicts with another transaction.
+/// Returns the response to a transaction whose first item conflicts with another transaction.
 fn transaction_canceled(body: &Value) -> Response {
     let items = body["TransactItems"].as_array().map_or(0, Vec::len);
     let others = items.saturating_sub(1);

@@ -49,7 +49,7 @@ impl InvokeError {
 
 pub(crate) type Outcome = Result<Value, InvokeError>;
 
-/// Serves the Runtime API to one process. Dropping it stops the server.
+/// Serves the Runtime API to one process. Dropping a `RuntimeApi` stops its server.
 pub struct RuntimeApi {
     server: Server,
     events: mpsc::Sender<Invocation>,
@@ -89,7 +89,7 @@ impl RuntimeApi {
     ///
     /// # Errors
     ///
-    /// If no port is free.
+    /// Fails if no port is free.
     pub async fn start(function_arn: &str) -> Result<Self> {
         let (events, receiver) = mpsc::channel(1);
         let shared = Arc::new(Shared {
@@ -112,7 +112,7 @@ impl RuntimeApi {
         })
     }
 
-    /// The process's `AWS_LAMBDA_RUNTIME_API`.
+    /// Returns the process's `AWS_LAMBDA_RUNTIME_API`.
     pub fn address(&self) -> &str {
         self.server.url.trim_start_matches("http://")
     }
@@ -121,7 +121,7 @@ impl RuntimeApi {
     ///
     /// # Errors
     ///
-    /// The error with which the process failed to start.
+    /// Returns the error with which the process failed to start.
     pub async fn next_requested(&self) -> Result<(), InvokeError> {
         let mut process = self.shared.process.subscribe();
         let asked = process.wait_for(|p| matches!(p, Process::Waiting | Process::Failed(_)));
@@ -132,13 +132,14 @@ impl RuntimeApi {
         }
     }
 
-    /// Sends an event to the process and waits for its response. The function's deadline is the end of the time limit.
+    /// Sends an event to the process and waits for its response. The function's deadline is when the time limit
+    /// expires.
     ///
     /// This method does not detect that the process has ended, so the caller must also wait for the end of the process.
     ///
     /// # Errors
     ///
-    /// The error that the function reported, or [`InvokeError::TimedOut`].
+    /// Returns the error that the function reported, or [`InvokeError::TimedOut`].
     pub async fn invoke(&self, event: Bytes, time_limit: Duration) -> Result<Value, InvokeError> {
         let (outcome, finished) = oneshot::channel();
         let invocation = Invocation {
@@ -157,7 +158,7 @@ impl RuntimeApi {
             .unwrap_or(Err(InvokeError::TimedOut))
     }
 
-    /// Whether the process has received an event but not responded yet.
+    /// Whether the process has received an event but has not responded yet.
     pub(crate) fn is_running(&self) -> bool {
         matches!(*self.shared.process.borrow(), Process::Running { .. })
     }

@@ -27,7 +27,8 @@ pub(crate) struct Schedule {
 impl Schedule {
     /// # Errors
     ///
-    /// If the role of the schedule may not invoke the function, or the schedule uses a feature that is not supported.
+    /// Fails if the role of the schedule is not permitted to invoke the function, or if the schedule uses a feature
+    /// that is not supported.
     pub(crate) fn new(
         Resource { id, properties, .. }: Resource<template::Schedule>,
         function: Arc<Function>,
@@ -50,7 +51,7 @@ impl Schedule {
         Ok(schedule)
     }
 
-    /// Invokes the function as if the scheduled time were `time`, counted from 1970.
+    /// Invokes the function as if the scheduled time were `time`, which is a duration since 1970.
     pub(crate) async fn run(&self, time: Duration) -> Result<Outcome> {
         Ok(self.function.invoke(self.payload(time)?).await)
     }
@@ -67,7 +68,7 @@ impl Schedule {
         }
     }
 
-    /// The schedule's input, with the time filled in. Refuses all other keywords.
+    /// Returns the schedule's input, with the time filled in. Refuses all other keywords.
     fn payload(&self, time: Duration) -> Result<Value> {
         let time = jiff::Timestamp::from_second(time.as_secs().try_into()?)?;
         let input = self.input.replace(SCHEDULED_TIME, &time.to_string());
@@ -80,7 +81,7 @@ impl Schedule {
     }
 }
 
-/// The interval of an expression such as `rate(1 hour)`.
+/// Returns the interval of an expression such as `rate(1 hour)`.
 fn rate(expression: &str) -> Option<Duration> {
     let (number, unit) = expression
         .strip_prefix("rate(")?

@@ -29,7 +29,7 @@ const LARGEST_BODY: usize = 20 << 20;
 /// still sending does not see the refusal.
 const DRAINED: usize = 64 << 20;
 
-/// Closes the connection instead of sending a response.
+/// A handler returns this error to close the connection without a response.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 #[error("the connection was closed on purpose")]
 pub(crate) struct Closed;
@@ -52,7 +52,7 @@ pub(crate) struct TimeLimits {
     pub body: Duration,
 }
 
-/// A running server. Dropping it ends the server and its connections.
+/// A running server. Dropping a `Server` stops it and closes its connections.
 pub(crate) struct Server {
     pub url: String,
     task: AbortHandle,
@@ -78,7 +78,7 @@ pub(crate) fn port(listener: &TcpListener) -> Result<u16> {
     Ok(address.port())
 }
 
-/// The base URL of a bound listener.
+/// Returns the base URL of a bound listener.
 pub(crate) fn url(listener: &TcpListener) -> Result<String> {
     let port = port(listener)?;
     Ok(format!("http://{}:{port}", Ipv4Addr::LOCALHOST))
@@ -163,7 +163,7 @@ async fn respond(
     }
 }
 
-/// Reads a whole body. `None` if it is larger than [`LARGEST_BODY`].
+/// Reads a whole body. Returns `None` if the body is larger than [`LARGEST_BODY`].
 async fn read(mut incoming: Incoming) -> Result<Option<Bytes>, Closed> {
     let (mut body, mut received) = (Vec::new(), 0);
     while let Some(frame) = incoming.frame().await {
@@ -180,12 +180,12 @@ async fn read(mut incoming: Incoming) -> Result<Option<Bytes>, Closed> {
     Ok((received <= LARGEST_BODY).then(|| body.into()))
 }
 
-/// A response with the body `{"message": …}`, the form in which API Gateway reports errors.
+/// Returns a response with the body `{"message": …}`, the form in which API Gateway reports errors.
 pub(crate) fn message(status: StatusCode, message: &str) -> Response {
     (status, Json(json!({ "message": message }))).into_response()
 }
 
-/// The operation that an AWS JSON request names: `Sign` for `X-Amz-Target: TrentService.Sign`.
+/// Returns the operation that an AWS JSON request names, for example `Sign` for `X-Amz-Target: TrentService.Sign`.
 pub(crate) fn operation(headers: &HeaderMap) -> &str {
     let target = headers
         .get("x-amz-target")
@@ -211,7 +211,7 @@ mod tests {
     };
     const BEGINNING: &str = "GET / HTTP/1.1\r\nHost: localhost\r\nX: ";
 
-    /// A server that returns the body of the request.
+    /// Starts a server that returns the body of each request.
     async fn echo(limits: TimeLimits) -> Server {
         let router = Router::new().route("/", any(async |body: Bytes| body));
         serve_within(limits, bind(0).await.unwrap(), router).unwrap()
@@ -222,7 +222,7 @@ mod tests {
         TcpStream::connect(address).await.unwrap()
     }
 
-    /// Everything that the server sends on a connection before closing it.
+    /// Returns everything that the server sends on a connection before closing it.
     async fn received(mut stream: TcpStream) -> String {
         let mut bytes = Vec::new();
         let _ = stream.read_to_end(&mut bytes).await;

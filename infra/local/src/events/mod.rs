@@ -49,16 +49,16 @@ pub(crate) struct Mapping {
     partial: bool,
     retries: u64,
     dead_letters: Option<DeadLetters>,
-    /// The number of the latest request to process the stream.
+    /// Counts the requests to process the stream.
     requested: watch::Sender<u64>,
-    /// The number of the latest request that was fulfilled.
+    /// The value of `requested` up to which all requests have been fulfilled.
     fulfilled: watch::Sender<u64>,
 }
 
 /// A mapping's view of the table's stream.
 struct Stream {
     database: Database,
-    /// The stream's ARN in dynoxide.
+    /// The ARN that dynoxide uses for the stream.
     arn: String,
     shard: String,
     batch_size: usize,
@@ -136,7 +136,7 @@ impl Mapping {
                 self.stream.save_position(last).await?;
             }
             self.fulfilled.send_replace(request);
-            // `changed` fails only if the sender is dropped, and `self` holds the sender.
+            // `changed` fails only if the sender is dropped, which cannot happen here because `self` holds the sender.
             let _ = tokio::time::timeout(POLL_INTERVAL, requested.changed()).await;
         }
     }
@@ -234,7 +234,8 @@ impl Stream {
         })
     }
 
-    /// An iterator that starts after the saved position or, if none is saved, at the mapping's starting position.
+    /// Returns an iterator that starts after the saved position or, if none is saved, at the mapping's starting
+    /// position.
     fn iterator(&self) -> Result<String> {
         let saved = match &self.position {
             Some(path) => {
@@ -259,7 +260,7 @@ impl Stream {
         response.shard_iterator.context("the stream has ended")
     }
 
-    /// The next records, in the form in which Lambda delivers them, and the next iterator.
+    /// Reads the next records. Returns them in the form in which Lambda delivers them, together with the next iterator.
     async fn read(&self, iterator: String) -> Result<(Vec<Value>, String)> {
         let database = self.database.clone();
         let request = GetRecordsRequest {
@@ -293,7 +294,7 @@ impl Stream {
     }
 }
 
-/// The id of the stream's shard. In dynoxide, every stream has exactly one shard.
+/// Returns the id of the stream's shard. In dynoxide, every stream has exactly one shard.
 fn first_shard(database: &Database, stream: &str) -> Result<String> {
     let request = DescribeStreamRequest {
         stream_arn: stream.to_owned(),
@@ -352,7 +353,7 @@ fn timestamp(seconds: f64) -> String {
     time.to_string()
 }
 
-/// The index of the first record that must be processed again, or 0 if the response names an unknown record.
+/// Returns the index of the first record that must be processed again, or 0 if the response names an unknown record.
 fn first_failure(answer: &Value, batch: &[Value]) -> Option<usize> {
     let failures = answer["batchItemFailures"].as_array()?;
     let place = |failure: &Value| {

@@ -24,7 +24,7 @@ pub(super) enum Choice {
 impl Pattern {
     /// # Errors
     ///
-    /// If the text is not a JSON object, or contains rules that [`Pattern::matches`] does not implement.
+    /// Fails if the text is not a JSON object, or contains rules that [`Pattern::matches`] does not implement.
     pub(super) fn parse(text: &str) -> Result<Self> {
         let json: Value = serde_json::from_str(text).context("a filter pattern is not JSON")?;
         Some(&json)

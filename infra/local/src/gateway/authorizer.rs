@@ -42,7 +42,7 @@ pub(super) struct Jwt {
 }
 
 impl Authorizer {
-    /// `function` finds a function by its ARN.
+    /// The closure `function` looks up a function by its ARN.
     pub(super) fn new(
         authorizer: template::Authorizer,
         function: impl Fn(&str) -> Result<Arc<Function>>,
@@ -78,8 +78,8 @@ impl Authorizer {
         }
     }
 
-    /// Authorizes a request and returns its `requestContext.authorizer`. `event` is the integration's event, and
-    /// `scopes` are the route's scopes.
+    /// Authorizes a request and returns its `requestContext.authorizer`. `event` is the event for the integration, and
+    /// `scopes` are the scopes of the route.
     pub(super) async fn check(&self, event: &Value, scopes: &[String]) -> Result<Value, Refusal> {
         match self {
             Self::Jwt(jwt) => {
@@ -105,7 +105,7 @@ impl Authorizer {
     }
 }
 
-/// The `requestContext.authorizer` from a simple response.
+/// Returns the `requestContext.authorizer` for a simple response.
 fn simple_response(answer: &Value) -> Result<Value, Refusal> {
     match (&answer["isAuthorized"], &answer["context"]) {
         (Value::Bool(false), _) => Err(Refusal::Forbidden),
@@ -169,7 +169,8 @@ impl Jwt {
             .key(&kid)
             .await
             .ok_or("unable to find a signing key that matches")?;
-        // `check_claims` checks the claims instead, with the gateway's clock and without the crate's leeway.
+        // The crate's own checks of the claims are turned off. `check_claims` checks them instead, with the gateway's
+        // clock and without the crate's leeway.
         let mut validation = Validation::new(Algorithm::RS256);
         validation.required_spec_claims.clear();
         validation.validate_exp = false;
@@ -253,7 +254,8 @@ impl Jwt {
     }
 }
 
-/// Whether the claim `scope` (or `scp`, its older name) contains one of the wanted scopes. True if no scope is wanted.
+/// Whether the claim `scope` (or `scp`, its older name) contains one of the wanted scopes. Also true if no scopes are
+/// wanted.
 fn has_scope(claims: &Map<String, Value>, wanted: &[String]) -> bool {
     let granted = claims
         .get("scope")
@@ -266,7 +268,7 @@ fn has_scope(claims: &Map<String, Value>, wanted: &[String]) -> bool {
     wanted.is_empty() || granted.any(|scope| wanted.iter().any(|wanted| wanted == scope))
 }
 
-/// The event of a Lambda authorizer in payload format 2.0.
+/// Returns the event for a Lambda authorizer, in payload format 2.0.
 fn authorizer_event(event: &Value, identity: &[&str]) -> Value {
     let context = &event["requestContext"];
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -283,7 +285,8 @@ fn authorizer_event(event: &Value, identity: &[&str]) -> Value {
     Value::Object(request)
 }
 
-/// A claim as the string that API Gateway passes on. An array becomes `[a b]`, and an object becomes `map[a:1]`.
+/// Converts a claim to the string that API Gateway passes on. An array becomes `[a b]`, and an object becomes
+/// `map[a:1]`.
 fn claim(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),

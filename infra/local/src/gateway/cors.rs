@@ -20,7 +20,7 @@ pub(super) struct Cors {
 }
 
 impl Cors {
-    /// `None` if the template's API has no CORS configuration.
+    /// Returns `None` if the template's API has no CORS configuration.
     pub(super) fn read(template: &Template) -> Result<Option<Self>> {
         let api = template.of_type::<Api>()?.into_iter().next();
         let configuration = api.and_then(|api| api.properties.cors_configuration);
@@ -117,7 +117,7 @@ impl Cors {
     }
 }
 
-/// Sets a header to a list, unless the list is empty.
+/// Sets a header to the comma-separated `items`, unless there are none.
 fn set_list(headers: &mut HeaderMap, name: HeaderName, items: &[String]) {
     if let Ok(list) = HeaderValue::try_from(items.join(","))
         && !list.is_empty()
@@ -138,8 +138,8 @@ mod tests {
     const APP: (&str, &str) = ("origin", "https://app.example");
     const POST: (&str, &str) = ("access-control-request-method", "POST");
 
-    /// The CORS headers of the response to a request. The integration's own headers allow every origin, with
-    /// credentials.
+    /// Returns the CORS headers of the response to a request. The integration itself sets headers that allow every
+    /// origin and credentials.
     fn answer(method: &str, request: &[(&str, &str)]) -> BTreeMap<String, String> {
         let cors = Cors::new(
             serde_json::from_value(json!({

@@ -39,7 +39,7 @@ use crate::{
 
 const LARGEST_BODY: usize = 10 << 20;
 const LARGEST_HEADERS: usize = 10_240;
-/// API Gateway's timeout for an integration that sets none.
+/// API Gateway's default timeout for an integration.
 const INTEGRATION_TIMEOUT_MS: u64 = 30_000;
 const TIME_LIMITS: TimeLimits = TimeLimits {
     headers: Duration::from_secs(10),
@@ -82,7 +82,7 @@ struct Bucket {
 }
 
 impl Gateway {
-    /// Reads the template's API. `function` finds a function by its ARN.
+    /// Reads the template's API. The closure `function` looks up a function by its ARN.
     pub(crate) fn new(
         template: &Template,
         port: u16,
@@ -91,7 +91,7 @@ impl Gateway {
     ) -> Result<Self> {
         let permissions = template.of_type::<InvokePermission>()?;
         let function = |arn: &str| {
-            // API Gateway responds with 500 if it may not invoke the function or alias.
+            // API Gateway responds with 500 if it is not permitted to invoke the function or alias.
             let may_invoke = |permission: &Resource<InvokePermission>| {
                 let permission = &permission.properties;
                 permission.action == "lambda:InvokeFunction"
@@ -160,8 +160,8 @@ impl Gateway {
     }
 
     /// If the API has a CORS configuration, the gateway itself responds to `OPTIONS` requests that match no route.
-    /// Routes with `ANY` or `$default` do match them, so a preflight for such a route goes to its authorizer and its
-    /// integration.
+    /// Routes with `ANY`, and the route `$default`, match `OPTIONS` requests too, so a preflight for such a route goes
+    /// to the authorizer and the integration of that route.
     fn without_route(&self, method: &Method) -> Result<Response, Refusal> {
         if self.cors.is_some() && method == Method::OPTIONS {
             return Ok(StatusCode::NO_CONTENT.into_response());
@@ -194,7 +194,7 @@ fn check_size(parts: &Parts, body: &[u8]) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// The template's authorizers, by logical id.
+/// Returns the template's authorizers, keyed by logical id.
 fn authorizers(
     template: &Template,
     function: impl Fn(&str) -> Result<Arc<Function>>,
@@ -208,7 +208,7 @@ fn authorizers(
     Ok(authorizers)
 }
 
-/// The template's integrations, by the target that routes use to refer to them.
+/// Returns the template's integrations, keyed by the target that routes name.
 fn integrations(
     template: &Template,
     function: impl Fn(&str) -> Result<Arc<Function>>,
@@ -229,7 +229,7 @@ struct Limits {
 }
 
 impl Limits {
-    /// Refuses settings for a route that may not exist yet when the stage is created.
+    /// Refuses settings for a route that might not exist yet when the stage is created.
     fn new(template: &Template) -> Result<Self> {
         let stage = template.of_type::<template::Stage>()?.into_iter().next();
         let stage = stage.context("the API has no stage")?;

@@ -4,18 +4,19 @@ use percent_encoding::percent_decode_str;
 
 /// HTTP APIs decode a path twice. Between the two passes, they cut off the path at the first `?` and then match it
 /// against the routes: `/{name}/x` does not match `/a%2Fb/x`, but matches `/a%252Fb/x`. In either pass, a `%` that does
-/// not start an escape makes the path invalid. AWS does not document this behaviour. It was captured from an HTTP API,
-/// in `vokerhttp/testdata/ingress-paths.json` of hotsock/voker on GitHub.
+/// not start an escape makes the path invalid. AWS does not document this behaviour. The file
+/// `vokerhttp/testdata/ingress-paths.json` of hotsock/voker on GitHub contains paths that were captured from an HTTP
+/// API.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct RequestPath {
-    /// The path that is matched against route keys, decoded once.
+    /// The path after one decoding, which is matched against route keys.
     pub routed: String,
-    /// `rawPath`, decoded twice.
+    /// `rawPath`: the path after two decodings.
     pub raw: String,
 }
 
 impl RequestPath {
-    /// `None` if the gateway refuses the path.
+    /// Returns `None` if the gateway refuses the path.
     pub(super) fn parse(path: &str) -> Option<Self> {
         let mut routed = decode(path)?;
         let length = routed.find('?').unwrap_or(routed.len());
@@ -25,7 +26,7 @@ impl RequestPath {
     }
 }
 
-/// Percent-decodes text. `None` if it contains a `%` that does not start an escape.
+/// Percent-decodes text. Returns `None` if the text contains a `%` that does not start an escape.
 pub(super) fn decode(text: &str) -> Option<String> {
     let is_escape = |rest: &str| {
         let digits = rest.as_bytes().get(..2);

@@ -1,4 +1,4 @@
-//! Payload format 2.0: converts HTTP requests into events, and the answers of functions into HTTP responses.
+//! Payload format 2.0: converts HTTP requests into events, and the results of functions into HTTP responses.
 
 use std::collections::BTreeMap;
 
@@ -18,8 +18,8 @@ use crate::{
 };
 
 /// The media types, besides `text/*`, whose bodies HTTP APIs pass on as text. AWS documents only that "binary" bodies
-/// are encoded in base64. This list comes from observations (ministackorg/ministack#766 on GitHub). It contains neither
-/// forms nor bodies without a type, so both are encoded in base64.
+/// are encoded in base64. This list comes from observations (ministackorg/ministack#766 on GitHub). It does not include
+/// the media type of forms, so forms are encoded in base64, as are bodies without a media type.
 const TEXT_TYPES: [&str; 3] = [
     "application/javascript",
     "application/json",
@@ -40,7 +40,7 @@ pub(super) struct Received<'a> {
     pub port: u16,
 }
 
-/// The request as an event of payload format 2.0.
+/// Returns the request as an event of payload format 2.0.
 pub(super) fn event(
     received: &Received<'_>,
     route_key: &str,
@@ -80,7 +80,7 @@ pub(super) fn event(
     event
 }
 
-/// The `requestContext` of an event, without its `authorizer`.
+/// Returns the `requestContext` of an event, without its `authorizer`.
 fn request_context(
     received: &Received<'_>,
     route_key: &str,
@@ -113,7 +113,8 @@ fn request_context(
     })
 }
 
-/// The headers and the cookies, which API Gateway separates. The values of a repeated header are joined with commas.
+/// Returns the headers and the cookies separately, as API Gateway passes them on. The values of a repeated header are
+/// joined with commas.
 fn headers(all: &HeaderMap, port: u16) -> (Map<String, Value>, Vec<String>) {
     let (mut headers, mut cookies) = (Map::new(), Vec::new());
     for (name, value) in all {
@@ -152,8 +153,8 @@ fn append(map: &mut Map<String, Value>, name: &str, value: &str) {
     map.insert(name.to_owned(), joined.into());
 }
 
-/// Returns the body as text if its type is a text type and its bytes are UTF-8, otherwise as base64. The flag is true
-/// if the result is base64.
+/// Returns the body, and whether it is encoded in base64. The body stays text if its media type is a text type and its
+/// bytes are UTF-8.
 fn encode(headers: &HeaderMap, body: &[u8]) -> (String, bool) {
     let content_type = headers
         .get(header::CONTENT_TYPE)
@@ -181,9 +182,9 @@ struct FunctionResponse {
     cookies: Option<Vec<Scalar<String>>>,
 }
 
-/// Converts a function's answer into an HTTP response. Returns `None` if the answer is malformed.
+/// Converts the result of a function into an HTTP response. Returns `None` if the result is malformed.
 pub(super) fn response(answer: Value) -> Option<Response> {
-    // If the answer has no status code, API Gateway uses the whole answer as the body.
+    // If the result has no status code, API Gateway uses the whole result as the body.
     if answer.get("statusCode").is_none() {
         return Some(Json(answer).into_response());
     }
@@ -207,7 +208,7 @@ pub(super) fn response(answer: Value) -> Option<Response> {
 }
 
 impl FunctionResponse {
-    /// `None` if a name or a value is not valid in HTTP.
+    /// Returns `None` if a name or a value is not valid in HTTP.
     fn header_map(&self) -> Option<HeaderMap> {
         let headers = self.headers.iter().flatten();
         let headers = headers.map(|(name, value)| (name.as_str(), value));
@@ -231,7 +232,7 @@ mod tests {
 
     use super::*;
 
-    /// The event for a request with these headers and this body.
+    /// Returns the event for a request with these headers and this body.
     fn event_of(headers: &[(&str, &str)], body: &[u8]) -> Value {
         let request = headers
             .iter()

@@ -61,8 +61,8 @@ impl RouteKey {
         &self.whole
     }
 
-    /// A sort key for the order in which API Gateway tries routes. Routes without a greedy segment come first. Among
-    /// them, static segments precede parameters, and a method precedes `ANY`. `$default` is last.
+    /// Returns a sort key for the order in which API Gateway tries routes. Routes without a greedy segment come first.
+    /// Among those routes, static segments precede parameters, and a method precedes `ANY`. `$default` is last.
     pub(super) fn precedence(&self) -> impl Ord + use<> {
         let path = self.path.as_deref();
         let kinds: Vec<u8> = path
@@ -78,7 +78,8 @@ impl RouteKey {
         (path.is_none(), greedy, kinds, self.method.is_none())
     }
 
-    /// The decoded path parameters. `None` if the route does not match the request. `path` is [`RequestPath::routed`].
+    /// Returns the decoded path parameters, or `None` if the route does not match the request. `path` is
+    /// [`RequestPath::routed`].
     ///
     /// [`RequestPath::routed`]: path::RequestPath::routed
     pub(super) fn matches(&self, method: &str, path: &str) -> Option<Map<String, Value>> {

@@ -19,19 +19,19 @@ pub(super) struct Condition {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Operator {
-    /// `ForAllValues:StringEquals`: true if the key is absent.
+    /// `ForAllValues:StringEquals`, which is also true if the key is absent.
     AllEqual,
-    /// `ForAllValues:StringLike`: true if the key is absent.
+    /// `ForAllValues:StringLike`, which is also true if the key is absent.
     AllLike,
-    /// `ForAnyValue:StringEquals`: false if the key is absent.
+    /// `ForAnyValue:StringEquals`, which is false if the key is absent.
     AnyEqual,
-    /// `ForAnyValue:StringLike`: false if the key is absent.
+    /// `ForAnyValue:StringLike`, which is false if the key is absent.
     AnyLike,
-    /// `StringEquals`: false if the key is absent.
+    /// `StringEquals`, which is false if the key is absent.
     Equals,
-    /// `StringEqualsIfExists`: true if the key is absent.
+    /// `StringEqualsIfExists`, which is also true if the key is absent.
     EqualsIfExists,
-    /// `Null: false`: true if the key is present.
+    /// `Null: false`, which is true if the key is present.
     Present,
 }
 
@@ -51,7 +51,7 @@ impl Condition {
         }
     }
 
-    /// Whether the condition is a list of accepted attributes, leading keys or aliases.
+    /// Whether the accepted values are a list of attributes, leading keys or aliases.
     pub fn is_list(&self) -> bool {
         self.is_for_all() || matches!(self.operator, Operator::AnyEqual | Operator::AnyLike)
     }
@@ -60,7 +60,7 @@ impl Condition {
         matches!(self.operator, Operator::AllEqual | Operator::AllLike)
     }
 
-    /// Whether `value`, an accepted value, matches `found`, a value of the access.
+    /// Whether the accepted value `value` matches `found`, which is a value of the access.
     pub fn accepts(&self, value: &str, found: &str) -> bool {
         match self.operator {
             Operator::AllLike | Operator::AnyLike => is_like(value, found),
@@ -70,7 +70,7 @@ impl Condition {
 }
 
 /// Reads the `Condition` of a statement. Refuses conditions that this module does not evaluate. Also refuses
-/// `ForAllValues` without `Null`, because it would allow every request in which the key is absent.
+/// `ForAllValues` without `Null`, because `ForAllValues` alone would allow every request in which the key is absent.
 pub(super) fn conditions(condition: Option<&Value>) -> Result<Vec<Condition>> {
     let mut conditions = Vec::new();
     let Some(condition) = condition else {

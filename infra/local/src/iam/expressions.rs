@@ -1,4 +1,4 @@
-//! Finds the attributes that DynamoDB expressions name. An expression that cannot be parsed has no result, and its
+//! Finds the attributes that DynamoDB expressions name. If an expression cannot be parsed, there is no result, and the
 //! request is therefore denied.
 
 use std::collections::BTreeSet;
@@ -33,8 +33,8 @@ enum Token<'a> {
     Symbol(char),
 }
 
-/// The top-level attributes that an expression names, in conditions as well as in updates. `names` are the request's
-/// `ExpressionAttributeNames`.
+/// Returns the top-level attributes that an expression names, in conditions as well as in updates. `names` are the
+/// request's `ExpressionAttributeNames`.
 pub(super) fn attribute_names(expression: &str, names: &Value) -> Option<BTreeSet<String>> {
     let tokens = tokens(expression)?;
     let mut found = BTreeSet::new();
@@ -64,8 +64,8 @@ pub(super) fn attribute_names(expression: &str, names: &Value) -> Option<BTreeSe
     Some(found)
 }
 
-/// The partition key value that a key condition requires. The condition must name the partition key exactly once, as
-/// `partition = :value`.
+/// Returns the partition key value that a key condition requires. The condition must name the partition key exactly
+/// once, as `partition = :value`.
 pub(super) fn partition_value(
     condition: &str,
     partition: &str,
@@ -86,7 +86,7 @@ pub(super) fn partition_value(
     }
 }
 
-/// The text of a string, number or binary attribute value.
+/// Returns the text of a string, number or binary attribute value.
 pub(super) fn scalar(value: &Value) -> Option<String> {
     let text = ["S", "N", "B"]
         .into_iter()

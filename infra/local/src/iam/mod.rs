@@ -85,7 +85,7 @@ impl Grant {
         }
     }
 
-    /// The permissions of this grant or, if an access is given, those that the access uses.
+    /// Returns all permissions of this grant or, if an access is given, only those that the access uses.
     fn permissions(&self, access: Option<&Access>) -> impl Iterator<Item = Permission> {
         let listing = self
             .conditions
@@ -113,7 +113,7 @@ impl Grant {
 pub(crate) struct Permissions(Arc<Shared>);
 
 struct Shared {
-    /// The key is the name of the function's binary, or the logical id of a schedule.
+    /// Maps the name of a function's binary, or the logical id of a schedule, to a role.
     roles: BTreeMap<String, Role>,
     used: Mutex<BTreeMap<String, BTreeSet<Permission>>>,
     tables: Tables,
@@ -146,20 +146,21 @@ impl Permissions {
         })))
     }
 
-    /// The permissions of the function's role.
+    /// Returns the permissions of the function's role.
     pub(crate) fn allowed(&self, function: &str) -> BTreeSet<Permission> {
         let role = self.0.roles.get(function);
         let grants = role.iter().flat_map(|role| &role.grants);
         grants.flat_map(|grant| grant.permissions(None)).collect()
     }
 
-    /// The permissions that the function has used.
+    /// Returns the permissions that the function has used.
     pub(crate) fn used(&self, function: &str) -> BTreeSet<Permission> {
         let used = self.0.used.lock().unwrap_or_else(PoisonError::into_inner);
         used.get(function).cloned().unwrap_or_default()
     }
 
-    /// The first access that a request needs and the function lacks. Callers that are not functions may do everything.
+    /// Returns the first access that a request needs but that the function lacks. Callers that are not functions may do
+    /// everything.
     pub(crate) fn missing(
         &self,
         function: &str,
@@ -193,7 +194,7 @@ impl Permissions {
         (!is_allowed).then_some(access)
     }
 
-    /// Whether the function has a permission for an access. If so, records its use.
+    /// Whether the function has a permission for an access. If so, records that the function has used the permission.
     pub(crate) fn is_allowed(&self, function: &str, access: &Access) -> bool {
         let Some(role) = self.0.roles.get(function) else {
             return true;
@@ -208,7 +209,7 @@ impl Permissions {
     }
 }
 
-/// The role that a function or schedule names.
+/// Returns the role that a function or schedule names.
 fn role_of(
     template: &Template,
     id: &str,
@@ -229,8 +230,8 @@ fn role_of(
     })
 }
 
-/// The grants of a policy. Refuses `Deny`. Also refuses wildcards, except for the streams of a table and for KMS keys
-/// that a condition selects by their aliases.
+/// Returns the grants of a policy. Refuses `Deny`. Also refuses wildcards, except for the streams of a table and for
+/// KMS keys that a condition selects by their aliases.
 fn grants(id: &str, policy: &PolicyDocument) -> Result<Vec<Grant>> {
     let mut grants = Vec::new();
     for (position, statement) in policy.statement.iter().enumerate() {
@@ -299,7 +300,7 @@ mod tests {
         template::{Alias, KmsKey},
     };
 
-    /// The permissions of the template's functions, and a KMS with the template's key and aliases.
+    /// Returns the permissions of the template's functions, and a KMS with the template's key and aliases.
     fn deployed() -> (Permissions, Arc<Kms>, Template) {
         let yaml = include_str!("../../../template.yaml");
         let parameters = [("ReleaseId", "1"), ("OidcIssuer", "https://idp.example")];

@@ -36,7 +36,7 @@ pub(crate) struct Access {
 }
 
 impl Access {
-    /// An access without condition keys.
+    /// Returns an access without condition keys.
     pub(crate) fn plain(action: impl Into<String>, resource: impl Into<String>) -> Self {
         Self {
             action: action.into(),
@@ -45,8 +45,8 @@ impl Access {
         }
     }
 
-    /// The values of the condition keys for an error message. Leading keys are shortened to their prefixes, because the
-    /// rest can be a hash.
+    /// Formats the values of the condition keys for an error message. Leading keys are shortened to their prefixes,
+    /// because the rest can be a hash.
     pub(crate) fn details(&self) -> String {
         let mut details = String::new();
         for (key, values) in &self.context {
@@ -60,14 +60,14 @@ impl Access {
         details
     }
 
-    /// An access to a KMS key.
+    /// Returns an access to a KMS key.
     pub(super) fn to_key(action: &str, body: &Value, key: &KeyAccess, role_arn: &str) -> Self {
         let mut access = Self::plain(format!("kms:{action}"), key.arn.as_str());
         let one = |value: &str| Some([value.to_owned()].into());
         access.set(PRINCIPAL_ARN, one(role_arn));
         access.set(RESOURCE_ALIASES, Some(key.aliases.clone()));
         if action == "Sign" {
-            // The parameter defaults to RAW.
+            // KMS's default for `MessageType` is `RAW`.
             let message_type = body["MessageType"].as_str().unwrap_or("RAW");
             access.set(MESSAGE_TYPE, one(message_type));
             access.set(
@@ -85,7 +85,7 @@ impl Access {
     }
 }
 
-/// The accesses to event buses: one for each entry of a request.
+/// Returns the accesses to event buses: one for each entry of a request.
 pub(super) fn to_buses(action: &str, body: &Value) -> Vec<Access> {
     if action != "PutEvents" {
         return vec![Access::plain(format!("events:{action}"), "*")];
@@ -108,13 +108,13 @@ pub(super) fn to_buses(action: &str, body: &Value) -> Vec<Access> {
     entries.map(access).collect()
 }
 
-/// The tables of the template, by name.
+/// The tables of the template, keyed by name.
 #[derive(Default)]
 pub(super) struct Tables(BTreeMap<String, TableKeys>);
 
 struct TableKeys {
     arn: String,
-    /// The partition key of the table (`None`) and of each index.
+    /// Maps the name of each index to its partition key. `None` stands for the table itself.
     partitions: BTreeMap<Option<String>, String>,
 }
 
@@ -141,7 +141,8 @@ impl Tables {
         Ok(Self(tables))
     }
 
-    /// A transaction needs an access for each item, and a batch needs one for each table.
+    /// Returns the accesses that an operation needs. A transaction needs one for each item, and a batch needs one for
+    /// each table.
     pub fn accesses(&self, operation: &str, body: &Value) -> Vec<Access> {
         match operation {
             "TransactWriteItems" | "TransactGetItems" => {
@@ -176,7 +177,7 @@ impl Tables {
         }
     }
 
-    /// An access to the table or index that `body` names.
+    /// Returns an access to the table or index that `body` names.
     fn access(&self, action: &str, body: &Value, select: Option<&str>) -> Access {
         let name = body["TableName"].as_str().unwrap_or_default();
         let table = self.0.get(name);
@@ -194,8 +195,9 @@ impl Tables {
         );
         access.set(ATTRIBUTES, attributes(body));
         access.set(SELECT, select.map(|select| [select.to_owned()].into()));
-        // The guide does not state whether the condition key also covers this parameter. A request that is allowed here
-        // must be allowed on AWS in either case, so the policy must accept the values of both parameters.
+        // The guide does not state whether `dynamodb:ReturnValues` also covers `ReturnValuesOnConditionCheckFailure`. A
+        // request that is allowed here must be allowed on AWS in either case, so the policy must accept the values of
+        // both parameters.
         let on_failure = body["ReturnValuesOnConditionCheckFailure"].as_str();
         let on_failure = on_failure.map(|values| [values.to_owned()].into());
         access.set(RETURN_VALUES, on_failure);
@@ -209,7 +211,7 @@ fn partition_key(schema: Vec<KeySchemaElement>) -> Option<String> {
     partition.map(|key| key.attribute_name)
 }
 
-/// The `Select` parameter of a read, or its default.
+/// Returns the `Select` parameter of a read, or the default for that parameter.
 fn select(body: &Value) -> Option<&str> {
     let names_attributes = ["ProjectionExpression", "AttributesToGet"]
         .iter()
@@ -224,7 +226,7 @@ fn select(body: &Value) -> Option<&str> {
     Some(body["Select"].as_str().unwrap_or(default))
 }
 
-/// The partition key values of all the items that a request names.
+/// Returns the partition key values of all the items that a request names.
 fn leading_keys(body: &Value, partition: &str) -> Option<BTreeSet<String>> {
     if let Some(condition) = body["KeyConditionExpression"].as_str() {
         let names = &body["ExpressionAttributeNames"];
@@ -234,14 +236,14 @@ fn leading_keys(body: &Value, partition: &str) -> Option<BTreeSet<String>> {
     keys(body).map(|key| scalar(&key[partition])).collect()
 }
 
-/// The primary keys and the whole items in a request.
+/// Returns the primary keys and the whole items in a request.
 fn keys(body: &Value) -> impl Iterator<Item = &Value> {
     let many = body["Keys"].as_array().into_iter().flatten();
     let one = [&body["Key"], &body["Item"]];
     many.chain(one.into_iter().filter(|key| !key.is_null()))
 }
 
-/// The top-level attributes that a request names, including those in conditions.
+/// Returns the top-level attributes that a request names, including those in conditions.
 fn attributes(body: &Value) -> Option<BTreeSet<String>> {
     let mut names: BTreeSet<String> = keys(body)
         .filter_map(Value::as_object)
@@ -294,7 +296,7 @@ mod tests {
         json!({ "pk": { "S": pk }, "sk": { "S": "USER" } })
     }
 
-    /// Each access as one line.
+    /// Formats each access as one line.
     fn lines(operation: &str, body: Value) -> Vec<String> {
         let line = |access: Access| {
             let context = access.context.iter();

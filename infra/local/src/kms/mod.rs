@@ -109,8 +109,8 @@ impl Kms {
         }
     }
 
-    /// The ARN of the template's key with this logical id. The first call creates the key, and later calls update its
-    /// policy.
+    /// Returns the ARN of the template's key with this logical id. The first call creates the key, and later calls
+    /// update its policy.
     pub(crate) fn template_key(&self, id: &str, request: CreateKey) -> Result<String, Failure> {
         let existing = self.lock().resources.get(id).copied();
         if let Some(key) = existing {
@@ -248,7 +248,7 @@ impl Kms {
         })
     }
 
-    /// The data that determines who may use a key, if the key exists.
+    /// Returns the data that determines who may use a key, if the key exists.
     pub(crate) fn access(&self, reference: &str) -> Option<KeyAccess> {
         let (id, key) = self.find(reference).ok()?;
         let state = self.lock();

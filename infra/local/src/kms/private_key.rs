@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 
 use super::protocol::{Failure, fail, internal};
 
-/// The largest message, in bytes, that KMS itself hashes.
+/// The maximum size, in bytes, of a message that KMS hashes itself.
 const LARGEST_RAW_MESSAGE: usize = 4096;
 
 #[derive(Clone)]
@@ -42,7 +42,7 @@ impl PrivateKey {
         }
     }
 
-    /// The key spec, and the only signing algorithm that the local KMS supports for it.
+    /// Returns the key spec, and the only signing algorithm that the local KMS supports for it.
     pub(super) fn spec(&self) -> (&'static str, &'static str) {
         match self {
             Self::P256(_) => ("ECC_NIST_P256", "ECDSA_SHA_256"),
@@ -51,7 +51,7 @@ impl PrivateKey {
         }
     }
 
-    /// The public key as a DER SubjectPublicKeyInfo.
+    /// Returns the public key as a DER SubjectPublicKeyInfo.
     pub(super) fn public_key(&self) -> Result<Vec<u8>, Failure> {
         let document = match self {
             Self::P256(key) => key.verifying_key().to_public_key_der(),
@@ -86,8 +86,8 @@ impl PrivateKey {
         }
     }
 
-    /// The SHA-256 digest of a message. A `DIGEST` message is returned unchanged, because it is already a digest.
-    /// Ed25519 ignores the result, because it does its own hashing.
+    /// Returns the SHA-256 digest of a message. If the message type is `DIGEST`, the message is already a digest and is
+    /// returned unchanged. Ed25519 ignores the result, because it does its own hashing.
     fn digest(&self, message: &[u8], message_type: &str) -> Result<Vec<u8>, Failure> {
         let problem = match message_type {
             "" | "RAW" if message.len() <= LARGEST_RAW_MESSAGE => {

@@ -40,7 +40,7 @@ pub(crate) struct CreateKey {
     pub key_usage: String,
     pub description: String,
     pub multi_region: bool,
-    /// The key policy as JSON. Without one, the account's IAM policies determine who may use the key.
+    /// The key policy as JSON. Without a key policy, the account's IAM policies determine who may use the key.
     pub policy: Option<String>,
     pub tags: Vec<Tag>,
 }
@@ -109,7 +109,7 @@ pub(crate) struct KeyPolicy {
     pub policy: String,
 }
 
-/// The request for operations that need only a key.
+/// The request of each operation whose only parameter is a key.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct KeyReference {
@@ -166,7 +166,7 @@ pub(crate) struct PublicKey {
 pub(crate) struct Sign {
     pub key_id: String,
     pub message: Blob,
-    /// `RAW`, which is the default, or `DIGEST`.
+    /// `RAW` (the default) or `DIGEST`.
     #[serde(default)]
     pub message_type: String,
     pub signing_algorithm: String,
@@ -215,7 +215,7 @@ pub(crate) struct AliasEntry {
     pub target_key_id: Uuid,
 }
 
-/// The response to operations that return no data.
+/// The response of each operation that returns no data.
 #[derive(Debug, Serialize)]
 pub(crate) struct Empty {}
 
@@ -237,7 +237,7 @@ impl<'de> Deserialize<'de> for Blob {
     }
 }
 
-/// An error response in the JSON 1.1 protocol.
+/// Returns an error response in the JSON 1.1 protocol.
 pub(crate) fn error(status: StatusCode, code: &str, message: &str) -> Response {
     json_1_1(status, json!({ "__type": code, "message": message }))
 }

@@ -80,7 +80,7 @@ impl Template {
         items.get(index).cloned().ok_or_else(wrong)
     }
 
-    /// Resolves `value` to a list. `None` if it is something else.
+    /// Resolves `value` to a list. Returns `None` if the result is not a list.
     fn list(&self, value: &Value, at: &str) -> Result<Option<Vec<Value>>> {
         match self.resolve(value, at)? {
             Some(Value::Array(items)) => Ok(Some(items)),
@@ -88,7 +88,7 @@ impl Template {
         }
     }
 
-    /// Resolves `value` to a scalar. `None` if it is something else.
+    /// Resolves `value` to a scalar. Returns `None` if the result is not a scalar.
     pub(super) fn text(&self, value: &Value, at: &str) -> Result<Option<String>> {
         Ok(self.resolve(value, at)?.as_ref().and_then(text))
     }
@@ -185,12 +185,12 @@ impl Template {
     }
 }
 
-/// The arguments of an intrinsic function that accepts a list of `COUNT` arguments.
+/// Returns the arguments of an intrinsic function that accepts a list of `COUNT` arguments.
 fn arguments<const COUNT: usize>(argument: &Value) -> Option<&[Value; COUNT]> {
     argument.as_array()?.as_slice().try_into().ok()
 }
 
-/// The argument of `Fn::GetAtt` as `Resource.Attribute`. A template may also write it as `[Resource, Attribute]`.
+/// Returns the argument of `Fn::GetAtt` as `Resource.Attribute`, even if the template contains `[Resource, Attribute]`.
 fn attribute_path(argument: &Value) -> Option<String> {
     match argument {
         Value::String(path) => Some(path.clone()),

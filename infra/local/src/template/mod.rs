@@ -103,11 +103,11 @@ impl Template {
         Ok(template)
     }
 
-    /// The resources of one type in the order of their logical ids.
+    /// Returns the resources of one type, in the order of their logical ids.
     ///
     /// # Errors
     ///
-    /// If a property is missing, has the wrong type, or refers to an attribute that is not set.
+    /// Fails if a property is missing, has the wrong type, or refers to an attribute that is not set.
     pub(crate) fn of_type<P: Properties>(&self) -> Result<Vec<Resource<P>>> {
         let declarations = self.resources.iter();
         let of_type = declarations.filter(|(_, resource)| resource.kind == P::TYPE);
@@ -133,7 +133,8 @@ impl Template {
         Ok(())
     }
 
-    /// Sets an attribute of a resource, which `Fn::GetAtt` then returns. `Ref` returns the attribute named `Ref`.
+    /// Sets the value that `Fn::GetAtt` returns for an attribute of a resource. `Ref` returns the attribute named
+    /// `Ref`.
     pub(crate) fn set(&mut self, id: &str, attribute: &str, value: impl Into<String>) {
         let attributes = self.attributes.entry(id.to_owned()).or_default();
         attributes.insert(attribute.to_owned(), value.into());
@@ -194,7 +195,7 @@ impl Template {
         id: &str,
         resource: &Declaration,
     ) -> Result<Vec<(&'static str, String)>> {
-        // The name that the template gives the resource, or one derived from its logical id.
+        // Returns the name that the template gives the resource, or a name derived from the resource's logical id.
         let name = |property: &str| -> Result<String> {
             let name = self.text(&resource.properties[property], id)?;
             Ok(name.unwrap_or_else(|| format!("{STACK}-{id}")))
@@ -324,7 +325,7 @@ Resources:
     Properties: { First: a, Size: 1, Text: b }
 "#;
 
-    /// The queue without a condition, and the number of queues.
+    /// Returns the queue that has no condition, and the number of queues.
     fn queue(overrides: &[(&str, &str)]) -> Result<(Queue, usize)> {
         let overrides: Vec<_> = overrides
             .iter()
@@ -397,7 +398,7 @@ Resources:
         ("HostedZoneId", "Z1"),
         ("CorsOrigins", "https://app.example.com"),
     ];
-    /// The attributes that are known only when AWS, or the local stack, has created the resource.
+    /// The attributes that are known only after AWS or the local stack has created the resource.
     const CREATED: [(&str, &str); 8] = [
         ("Api", "ApiEndpoint"),
         ("Domain", "RegionalDomainName"),

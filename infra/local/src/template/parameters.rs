@@ -26,8 +26,8 @@ pub(super) struct Parameter {
 }
 
 impl Parameter {
-    /// Checks a value. The error is the description of the constraint. If there is no description, the error states
-    /// which rule the value breaks.
+    /// Checks a value. The error is the `ConstraintDescription` of the parameter. If there is no such description, the
+    /// error states which rule the value breaks.
     fn check(&self, value: &str) -> Result<(), String> {
         self.broken_rule(value).map_err(|rule| {
             let description = self.constraint_description.as_ref();
@@ -78,12 +78,12 @@ impl Parameter {
     }
 }
 
-/// Whether the whole value matches. False if the pattern is not valid.
+/// Whether the pattern matches the whole value. False if the pattern is not valid.
 fn is_match(pattern: &str, value: &str) -> bool {
     Regex::new(&format!("^(?:{pattern})$")).is_ok_and(|regex| regex.is_match(value))
 }
 
-/// The values of the declared parameters. The last override of a parameter wins.
+/// Returns the values of the declared parameters. The last override of a parameter wins.
 pub(super) fn values(
     declared: &BTreeMap<String, Parameter>,
     overrides: &[(String, String)],

@@ -1,4 +1,4 @@
-//! The properties of the template's resources that the local stack uses.
+//! The resource properties that the local stack reads from the template.
 
 use std::collections::BTreeMap;
 
@@ -66,8 +66,8 @@ struct BuildProperties {
     binary: String,
 }
 
-/// Refuses properties that are not listed, because ignoring them would make the local table differ from the deployed
-/// one.
+/// Refuses properties that are not listed here, because ignoring them would make the local table differ from the
+/// deployed one.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub(crate) struct Table {
@@ -123,7 +123,7 @@ pub(crate) struct Function {
 }
 
 impl Resource<Function> {
-    /// The name of the function's binary.
+    /// Returns the name of the function's binary.
     pub(crate) fn binary(&self) -> Result<&str> {
         let build = self.metadata.build_properties.as_ref();
         let build = build
@@ -221,7 +221,7 @@ pub(crate) struct EventSourceMapping {
 }
 
 impl EventSourceMapping {
-    /// The ARN of the queue for batches that failed.
+    /// Returns the ARN of the queue for batches that failed.
     pub(crate) fn on_failure(&self) -> Option<&str> {
         let destinations = self.destination_config.as_ref()?;
         Some(&destinations.on_failure.as_ref()?.destination)

@@ -20,7 +20,7 @@ impl<'de, T: FromStr<Err: Display>> Deserialize<'de> for Scalar<T> {
     }
 }
 
-/// A scalar as a string, in the form that CloudFormation uses.
+/// Returns a scalar as a string, in the form that CloudFormation uses.
 pub(super) fn text(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),

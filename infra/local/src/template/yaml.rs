@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::scalar::text;
 
-/// A YAML document as JSON. Tags such as `!Sub` become their long form, `{"Fn::Sub": …}`.
+/// Converts a YAML document to JSON. Tags such as `!Sub` become their long form, `{"Fn::Sub": …}`.
 pub(super) fn parse(yaml: &str) -> Result<Value> {
     let documents = Yaml::load_from_str(yaml).context("the template is not YAML")?;
     let document = documents.first().context("the template is empty")?;
@@ -42,7 +42,7 @@ fn to_json(yaml: &Yaml<'_>) -> Result<Value> {
     })
 }
 
-/// The name and the argument of an intrinsic function. `None` if the object is something else.
+/// Returns the name and the argument of an intrinsic function, or `None` if the object is something else.
 pub(super) fn intrinsic(map: &Map<String, Value>) -> Option<(&str, &Value)> {
     let (name, argument) = map.iter().next().filter(|_| map.len() == 1)?;
     let known =
