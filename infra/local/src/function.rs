@@ -203,7 +203,8 @@ impl Function {
             InvokeError::function("Runtime.InvalidEntrypoint", format!("{error:#}"))
         })?;
         let ready = tokio::select! {
-            // A process that reports an error also exits. Prefer the reported error, which is more specific.
+            // A process that reports an error also exits. Check for the reported error first, because it is more
+            // specific.
             biased;
             ready = timeout(INIT_TIMEOUT, process.api.next_requested()) => {
                 ready.unwrap_or(Err(InvokeError::TimedOut))

@@ -348,8 +348,8 @@ impl Stack {
         }
     }
 
-    /// Returns the environment of a function's processes, without `AWS_LAMBDA_RUNTIME_API`. Use it to start a process
-    /// with another [`RuntimeApi`]. `function` is the name of the function's binary.
+    /// Returns the environment of a function's processes, without `AWS_LAMBDA_RUNTIME_API`. Use this environment to
+    /// start a process with another [`RuntimeApi`]. `function` is the name of the function's binary.
     pub fn environment(&self, function: &str) -> Vec<(String, String)> {
         self.functions
             .get(function)

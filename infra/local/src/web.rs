@@ -25,7 +25,7 @@ use tower::ServiceExt;
 
 /// The largest body that reaches a handler. API Gateway accepts 10 MB; the limits of DynamoDB and KMS are lower.
 const LARGEST_BODY: usize = 20 << 20;
-/// How much of a larger body is read before the request is refused. Reading it is necessary because a client that is
+/// How much of a larger body is read before the request is refused. The body must be read, because a client that is
 /// still sending does not see the refusal.
 const DRAINED: usize = 64 << 20;
 

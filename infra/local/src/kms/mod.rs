@@ -423,7 +423,7 @@ fn read(path: &Path) -> Result<State> {
     }
 }
 
-/// Parses a key policy. If there is none, returns the policy that KMS attaches to a key by default.
+/// Parses a key policy. If `json` is `None`, returns the policy that KMS attaches to a key by default.
 fn policy(json: Option<&str>) -> Result<Value, Failure> {
     match json.map(serde_json::from_str) {
         Some(Ok(policy)) => Ok(policy),
