@@ -91,8 +91,8 @@ impl Bus {
     }
 }
 
-/// The number of events, counted from the first, that fit into one request. At least 1, even if the first event is too
-/// large.
+/// Returns how many events, counted from the first, fit into one request. Returns at least 1, even if the first event
+/// is too large.
 fn fitting(events: &[Event]) -> usize {
     let mut size = 0;
     let fits = events.iter().take(MOST_ENTRIES).take_while(|event| {

@@ -52,8 +52,8 @@ pub fn may_manage_keys_of(
     me_or_managed(me, owner_id, owner, Permission::AccessKeysManage)
 }
 
-/// Allows anyone who holds a key to revoke it. Once the overlap has ended, a replaced secret can no longer do anything,
-/// including this.
+/// Allows anyone who holds a key to revoke it. Once the overlap has ended, a replaced secret can no longer be used for
+/// anything, including revocation.
 pub fn may_revoke_as_holder(
     key: &VerifiedKey,
     record: Option<&KeyRecord>,
@@ -66,7 +66,7 @@ pub fn may_revoke_as_holder(
     }
 }
 
-/// Limits a new key to what the caller and the owner may currently do.
+/// Allows a new key to have only permissions that both the caller and the owner currently have.
 ///
 /// # Errors
 /// [`Denied::Forbidden`] if the role has a permission that the caller or the owner lacks. [`Denied::Conflict`] if the
@@ -90,8 +90,9 @@ pub fn may_create_key(me: &Caller, owner: &User, role: Role) -> Result<(), Denie
     }
 }
 
-/// A request that begins before a key expires may still write afterwards. A key must outlive every rotation that was
-/// allowed, because nobody revokes an expired key. This margin is longer than a request can take.
+/// A request that begins before a key expires may still write afterwards. An allowed rotation must finish before the
+/// key expires, because nobody revokes an expired key. This margin before the expiry is longer than any request can
+/// take.
 const LAST_MOMENTS: Duration = Duration::from_secs(10);
 
 /// Allows a live key to be rotated. `owner` must be active.
@@ -126,11 +127,11 @@ pub fn may_rotate_as_holder(key: &VerifiedKey, record: &KeyRecord) -> Result<(),
     }
 }
 
-/// The role and the cluster limits of a rotated key: the requested ones, lowered to those in the record. Nothing in the
-/// record can raise them.
+/// Returns the role and the cluster limits of a rotated key: the requested ones, reduced where they exceed those in the
+/// record. Nothing in the record can raise them.
 ///
 /// # Errors
-/// [`Denied::Forbidden`] if the role has no permission in common with that of the record.
+/// [`Denied::Forbidden`] if the requested role has no permission in common with the role in the record.
 pub fn rotated_limits(
     role: Role,
     max_clusters: u32,
@@ -274,7 +275,7 @@ pub enum RefusalCode {
 }
 
 impl RefusalCode {
-    /// The code on the wire.
+    /// Returns the code on the wire.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -288,8 +289,8 @@ impl RefusalCode {
     }
 }
 
-/// The permissions of a valid key at the time of the request. Where there is a matching JWT claim (RFC 7519) or
-/// introspection member (RFC 7662), the JSON member has its name.
+/// The permissions of a valid key at the time of the request. If there is a matching JWT claim (RFC 7519) or
+/// introspection member (RFC 7662), the JSON member has the same name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Grant {
     #[serde(rename = "tenant-id")]
@@ -330,9 +331,9 @@ pub fn evaluate(
     let record = record.ok_or(RefusalCode::Invalid)?;
     let secret = record.secret(key.hash(), claims.generation);
     let superseded_until = secret.ok_or(RefusalCode::Invalid)?.superseded_until();
-    // From here on, the caller is known to hold the genuine key, so the other codes reveal nothing to strangers.
-    // Expiry and supersession come first, so that the code for a key that has ended does not depend on what happens to
-    // it later.
+    // From here on, the caller is known to hold the genuine key, so the other codes reveal nothing to strangers. Expiry
+    // and supersession are checked first, so that the code for a key that has ended does not depend on what happens to
+    // the key later.
     let expires_at = claims.expires_at.min(record.expires_at);
     if now >= expires_at {
         return Err(RefusalCode::Expired);
@@ -397,9 +398,9 @@ pub fn may_redeem(
     }
 }
 
-/// Allows a join token to be redeemed while its key may still onboard and its cluster still exists. Otherwise, the
-/// token is [`JoinRefusal::Invalid`]. Returns the key and its owner. A join token has no signature, so this decision
-/// relies on the table alone.
+/// Allows a join token to be redeemed while its key may still onboard and its cluster still exists. Otherwise, refuses
+/// the token with [`JoinRefusal::Invalid`]. Returns the key and its owner. A join token has no signature, so this
+/// decision relies on the table alone.
 pub fn may_join(
     token: &JoinTokenRecord,
     key: Option<KeyRecord>,
@@ -421,8 +422,8 @@ pub fn may_join(
         .ok_or(JoinRefusal::Invalid)
 }
 
-/// Whether a change gives a user something: existence, access or a permission. Only such a change requires that the
-/// caller still has the right to make it at the moment of the write.
+/// Whether a change creates a user, or gives a user access or another permission. Such a change requires the caller to
+/// still have the right to make it at the moment of the write; other changes do not.
 #[must_use]
 pub fn gives(old: Option<&User>, new: &User) -> bool {
     old.is_none_or(|old| !new.role.is_within(old.role) || new.is_active() && !old.is_active())

@@ -12,8 +12,8 @@ struct ErrorBody<'a> {
 }
 
 /// Renders an error for functions that serve both AccuKnox's routes and our own. Errors on AccuKnox's routes have
-/// AccuKnox's format, and errors on our routes are problem JSON. If a field is invalid, the code in AccuKnox's format
-/// names it, as in `invalid_cluster_name`.
+/// AccuKnox's format, and errors on our routes are problem JSON. If a field is invalid, the error code in AccuKnox's
+/// format names that field, as in `invalid_cluster_name`.
 #[must_use]
 pub fn render_error(route: &str, request_id: &str, problem: &Problem) -> Response<Body> {
     if !is_accuknox(route) {

@@ -19,7 +19,8 @@ use crate::{
     service::{Error as ServiceError, MOST_CLUSTERS_READ, Store, Viewer, all_clusters, list_nodes},
 };
 
-/// The maximum size of a response, in bytes. The list of clusters has no pages, and Lambda limits a response to 6 MB.
+/// The maximum size of a response, in bytes. The list of clusters is not paginated, and Lambda limits a response to 6
+/// MB.
 const LONGEST_ANSWER: usize = 5_500_000;
 /// The maximum number of nodes in a response.
 const NODES_SHOWN: usize = 1000;

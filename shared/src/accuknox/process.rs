@@ -37,7 +37,7 @@ impl<T: FromStr> FromStr for Given<T> {
     }
 }
 
-/// An onboarding request without its key, which is verified before the other fields are checked.
+/// An onboarding request without its key. The key is verified before the other fields are checked.
 pub struct Process {
     body: ProcessBody,
     errors: Errors,

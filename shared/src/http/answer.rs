@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::policy::Grant;
 
-/// A response with a JSON body. The body ends with a newline, so that a shell's prompt starts on a new line.
+/// Builds a response with a JSON body. The body ends with a newline, so that a shell's prompt starts on a new line.
 #[must_use]
 pub fn json(status: StatusCode, body: &impl Serialize) -> Response<Body> {
     // Serialization cannot fail, because serde_json rejects only maps whose keys are not strings, and no body contains
@@ -24,8 +24,8 @@ pub fn json(status: StatusCode, body: &impl Serialize) -> Response<Body> {
     response
 }
 
-/// A response with a public document, which pages from any origin may read. The response has an entity tag. A request
-/// whose `If-None-Match` contains this tag gets a 304 response (RFC 9110, section 13.1.2).
+/// Builds a response with a public document, which pages from any origin may read. The response has an entity tag. A
+/// request whose `If-None-Match` contains this tag gets a 304 response (RFC 9110, section 13.1.2).
 #[must_use]
 pub fn public_json(
     request: &Request,
@@ -61,7 +61,8 @@ pub fn public_json(
     response
 }
 
-/// The response to `OPTIONS` for a public document. Allows pages from any origin to read the document.
+/// Builds the response to `OPTIONS` for a public document. The response allows pages from any origin to read the
+/// document.
 #[must_use]
 pub fn public_options() -> Response<Body> {
     let mut response = no_content();
@@ -78,8 +79,8 @@ pub fn public_options() -> Response<Body> {
     response
 }
 
-/// Tells a gateway that a key is valid: a 204 response whose headers tell the service behind the gateway what the key
-/// permits.
+/// Builds a 204 response, which tells a gateway that a key is valid. The headers tell the service behind the gateway
+/// what the key permits.
 #[must_use]
 pub fn allowed(grant: &Grant) -> Response<Body> {
     let mut response = no_content();
@@ -102,7 +103,7 @@ pub fn allowed(grant: &Grant) -> Response<Body> {
     response
 }
 
-/// A 204 response, which has no body.
+/// Builds a 204 response, which has no body.
 #[must_use]
 pub fn no_content() -> Response<Body> {
     no_body(StatusCode::NO_CONTENT)

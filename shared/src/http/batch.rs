@@ -6,7 +6,8 @@ use serde_json::Value;
 
 use crate::service::StreamRecord;
 
-/// The DynamoDB stream records in an event, each with its sequence number. `None` stands for an unreadable record.
+/// Returns the DynamoDB stream records in an event, each with its sequence number. `None` stands for an unreadable
+/// record.
 ///
 /// # Errors
 /// When the event is not a batch of stream records.

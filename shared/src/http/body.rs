@@ -170,7 +170,7 @@ pub struct Parsed<T>(T);
 
 pub trait FromJson: Sized {
     /// # Errors
-    /// The rule that the value breaks.
+    /// Returns the rule that the value breaks.
     fn from_json(value: Value) -> Result<Self, String>;
 }
 
@@ -226,8 +226,8 @@ impl FromJson for Labels {
 /// Leaves the error message empty: [`Errors::integer`] writes the message, which includes the allowed range.
 impl FromJson for i64 {
     fn from_json(value: Value) -> Result<Self, String> {
-        // JSON does not distinguish integers: 30.0 and 3e1 are the same number as 30, and Rust formats all of them as
-        // 30.
+        // JSON does not distinguish integers from other numbers: 30.0 and 3e1 are the same number as 30, and Rust
+        // formats all of them as 30.
         let whole = |number: f64| number.to_string().parse().ok();
         let number = value.as_i64().or_else(|| value.as_f64().and_then(whole));
         number.ok_or_else(String::new)
@@ -280,12 +280,12 @@ impl Errors {
         }
     }
 
-    /// The value of a text field; `None` if the field is absent or invalid.
+    /// Returns the value of a text field; `None` if the field is absent or invalid.
     pub fn text<T>(&mut self, field: &'static str, text: Text<T>) -> Option<T> {
         self.value(field, text).map(|Parsed(value)| value)
     }
 
-    /// The value of a field; `None` if the field is absent or invalid.
+    /// Returns the value of a field; `None` if the field is absent or invalid.
     pub fn value<T>(&mut self, field: &'static str, value: Field<T>) -> Option<T> {
         value.0.unwrap_or_else(|rule| {
             self.add(field, rule);
@@ -293,7 +293,7 @@ impl Errors {
         })
     }
 
-    /// The value of a required text field.
+    /// Returns the value of a required text field; `None` if the field is absent or invalid.
     pub fn required<T>(&mut self, field: &'static str, text: Text<T>) -> Option<T> {
         if text.is_absent() {
             self.add(field, "is required");
@@ -301,7 +301,7 @@ impl Errors {
         self.text(field, text)
     }
 
-    /// The value of an integer field that must be within `range`; `None` if the field is absent or invalid.
+    /// Returns the value of an integer field, which must be within `range`; `None` if the field is absent or invalid.
     pub fn integer(
         &mut self,
         field: &'static str,
@@ -341,7 +341,7 @@ impl Errors {
     }
 }
 
-/// The media type of the body, in lower case and without parameters.
+/// Returns the media type of the body, in lower case and without parameters.
 #[must_use]
 pub(super) fn media_type(request: &Request) -> Option<String> {
     let value = request.headers().get(http::header::CONTENT_TYPE)?;

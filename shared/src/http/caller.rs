@@ -22,7 +22,8 @@ const NO_TOKEN: Error = Error::Unauthenticated("a token from the identity provid
 
 const TENANT: &str = "x-tenant-id";
 
-/// The person or operator who makes the request, identified by claims that the gateway's JWT authorizer has verified.
+/// Returns the person or operator who makes the request, identified by claims that the gateway's JWT authorizer has
+/// verified.
 ///
 /// # Errors
 /// When a required claim is missing or invalid, a person's request names another tenant, or an operator's request names
@@ -31,7 +32,7 @@ pub fn actor(request: &Request, settings: &CallerSettings) -> Result<Actor, Erro
     actor_of(request, jwt_claims(request)?, settings)
 }
 
-/// The operator or person that a token's verified claims identify.
+/// Returns the operator or person that a token's verified claims identify.
 fn actor_of(
     request: &Request,
     claims: &HashMap<String, String>,
@@ -54,8 +55,8 @@ fn actor_of(
     })
 }
 
-/// The client of an operator's token; `None` for any other token. An operator's token has the scope `OperatorScope`,
-/// and its client is one of `OperatorClients`.
+/// Returns the client of an operator's token; `None` for any other token. An operator's token has the scope
+/// `OperatorScope`, and its client is one of `OperatorClients`.
 fn operator<'claims>(
     claims: &'claims HashMap<String, String>,
     settings: &CallerSettings,
@@ -75,7 +76,7 @@ fn operator<'claims>(
     (is_named && has_scope).then_some(client)
 }
 
-/// The tenant that an operator names in `X-Tenant-Id`.
+/// Returns the tenant that an operator names in `X-Tenant-Id`.
 fn named_tenant(headers: &HeaderMap) -> Result<TenantId, Error> {
     let rule = "must name the tenant in which the operator acts";
     let mut named = headers.get_all(TENANT).iter();
@@ -89,7 +90,7 @@ fn named_tenant(headers: &HeaderMap) -> Result<TenantId, Error> {
     tenant.ok_or_else(|| Error::field("X-Tenant-Id", rule))
 }
 
-/// The tenant and person that a token's verified claims identify.
+/// Returns the tenant and person that a token's verified claims identify.
 fn person(
     claims: &HashMap<String, String>,
     settings: &CallerSettings,
@@ -100,7 +101,7 @@ fn person(
         .ok_or(Error::Unauthenticated(
             "the token has no valid tenant claim: see the parameter TenantClaim",
         ))?;
-    // The gateway's authorizer turns lists and objects into strings that begin like this.
+    // The gateway's authorizer turns lists and objects into strings that begin with `[` or `map[`.
     let is_composite = |text: &&str| text.starts_with('[') || text.starts_with("map[");
     let user_id: UserId = claim(&settings.user_claim)
         .filter(|user| !is_composite(user))
@@ -124,7 +125,7 @@ fn person(
     Ok((tenant_id, person))
 }
 
-/// Where a request came from, according to the gateway.
+/// Returns where a request came from, according to the gateway.
 #[must_use]
 pub fn origin(request: &Request) -> Origin {
     let context = context(request);
@@ -138,12 +139,12 @@ pub fn origin(request: &Request) -> Origin {
     )
 }
 
-/// The tenant of a caller that the JWT authorizer admitted. `None` for a platform service, whose client is one of
-/// `platform_clients`. Such a service belongs to no tenant and acts for all tenants.
+/// Returns the tenant of a caller that the JWT authorizer admitted; `None` for a platform service, whose client is one
+/// of `platform_clients`. Such a service belongs to no tenant and acts for all tenants.
 ///
 /// # Errors
-/// When there are no verified claims, the tenant claim is not a valid tenant id, or it is absent and the client is not
-/// one of `platform_clients`.
+/// When there are no verified claims, the tenant claim is not a valid tenant id, or the tenant claim is absent and the
+/// client is not one of `platform_clients`.
 pub fn tenant(
     request: &Request,
     tenant_claim: &str,
@@ -165,13 +166,14 @@ pub fn tenant(
     Err(ServiceError::Forbidden(detail).into())
 }
 
-/// The id of the calling client. Identity providers put the id into different claims, so these are tried in order.
+/// Returns the id of the calling client. Identity providers put the id into different claims, so this function tries
+/// several claims in order.
 fn client_of(claims: &HashMap<String, String>) -> Option<&str> {
     let mut names = ["client_id", "azp", "sub"].iter();
     names.find_map(|name| claim(claims, name))
 }
 
-/// The back end that makes the request, and where the request came from.
+/// Returns the back end that makes the request, and where the request came from.
 ///
 /// # Errors
 /// When there are no verified claims.
@@ -186,14 +188,14 @@ fn jwt_claims(request: &Request) -> Result<&HashMap<String, String>, Error> {
     Ok(&jwt.ok_or(NO_TOKEN)?.claims)
 }
 
-/// A claim of the token. The gateway's authorizer turns every value into a string, so `null` and `<nil>` count as
-/// absent.
+/// Returns a claim of the token. The gateway's authorizer turns every value into a string, so the strings `null` and
+/// `<nil>` count as absent.
 fn claim<'claims>(claims: &'claims HashMap<String, String>, name: &str) -> Option<&'claims str> {
     let text = claims.get(name).map(String::as_str);
     text.filter(|text| !["null", "<nil>"].contains(text))
 }
 
-/// The bearer token of a request (RFC 6750).
+/// Returns the bearer token of a request (RFC 6750).
 pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let (scheme, token) = value.split_once(' ')?;
@@ -201,13 +203,13 @@ pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
 }
 
-/// The bearer token as an access key that is not yet verified.
+/// Returns the bearer token as an access key that is not yet verified.
 #[must_use]
 pub fn bearer_key(headers: &HeaderMap) -> Option<AccessKey> {
     bearer(headers).map(|token| AccessKey::new(token.to_owned()))
 }
 
-/// The bearer token as an access key.
+/// Returns the bearer token as an access key.
 ///
 /// # Errors
 /// When there is no bearer token.
@@ -235,9 +237,9 @@ pub async fn calling_key(
     Ok(Viewer::key(grant, origin(request)))
 }
 
-/// The caller, on routes that accept both access keys and tokens from the identity provider. A route can have only one
-/// authorizer, which verifies either keys or tokens. These routes therefore have no authorizer, and their function
-/// verifies the credentials (shared/decisions/0016).
+/// Returns the caller, on routes that accept both access keys and tokens from the identity provider. A route can have
+/// only one authorizer, which verifies either keys or tokens. These routes therefore have no authorizer, and their
+/// function verifies the credentials (shared/decisions/0016).
 ///
 /// # Errors
 /// When the request has no credentials, the credentials are refused, or the request names another tenant.

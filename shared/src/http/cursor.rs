@@ -7,9 +7,9 @@ use crate::service::{List, Position};
 
 const SUM: usize = 16;
 
-/// A checksum that detects cursors of another list, or of the same list with other filters. The checksum is not a
-/// security measure: anyone can compute it. No security measure is needed, because [`Position::parse`] checks every
-/// position, and the list contains only items that the caller may see, from whatever position it is read.
+/// Returns a checksum that detects cursors of another list, or of the same list with other filters. The checksum is not
+/// a security measure: anyone can compute it. No security measure is needed, because [`Position::parse`] checks every
+/// position, and the list contains only items that the caller may see, wherever reading starts.
 fn sum(name: &str, position: &str) -> [u8; SUM] {
     let mut context = digest::Context::new(&digest::SHA256);
     context.update(name.as_bytes());
@@ -25,8 +25,8 @@ pub(super) fn encode(Position(position): &Position, name: &str) -> String {
     BASE64URL.encode([&sum(name, position)[..], position.as_bytes()].concat())
 }
 
-/// The position that a cursor encodes; `None` if the cursor belongs to a list with another name, or if `list` cannot
-/// contain its position.
+/// Decodes a cursor to a position. Returns `None` if the cursor belongs to a list with another name, or if `list`
+/// cannot contain the position.
 pub(super) fn decode(cursor: &str, list: List, name: &str) -> Option<Position> {
     let bytes = BASE64URL.decode(cursor).ok()?;
     let (found, position) = bytes.split_at_checked(SUM)?;

@@ -15,7 +15,7 @@ pub enum Error {
     Unauthenticated(&'static str),
     /// The request has no access key but requires one.
     MissingKey(&'static str),
-    /// The request names a tenant other than that of its credentials, or two different tenants.
+    /// The request names a tenant other than that of its credentials, or names two different tenants.
     TenantMismatch,
     /// The identity provider's keys are not available.
     IdentityProvider,
@@ -27,7 +27,7 @@ impl Error {
     /// The resource does not exist, or the caller may not see it.
     pub const NOT_FOUND: Self = Self::Service(ServiceError::NotFound);
 
-    /// An error for a single field that is invalid.
+    /// Returns an error for a single field that is invalid.
     #[must_use]
     pub fn field(field: &'static str, detail: impl ToString) -> Self {
         ServiceError::field(field, detail).into()
@@ -47,7 +47,7 @@ impl From<RefusalCode> for Error {
 }
 
 impl Error {
-    /// The causes in one line, for the log only.
+    /// Returns the causes in one line, for the log only.
     #[must_use]
     pub fn causes(&self) -> String {
         match self {

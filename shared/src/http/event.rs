@@ -1,8 +1,8 @@
 //! Reads events from API Gateway's HTTP APIs (payload format 2.0), whatever clients put into their requests.
 //!
 //! `lambda_http` cannot read an event with a header that is not ASCII, and panics if the host, the path and the query
-//! do not form a URI, or if the body is not base64. No function needs the URI, so this module removes its parts from
-//! the event.
+//! do not form a URI, or if the body is not base64. No function needs the URI, so this module removes the parts of the
+//! URI from the event.
 //!
 //! Events contain secrets, so no code in this module quotes an event.
 

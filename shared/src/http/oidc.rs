@@ -1,6 +1,6 @@
 //! Verifies tokens from the identity provider (OIDC) on routes that do not use the gateway's JWT authorizer. Performs
 //! the same checks as that authorizer: RS256, issuer, audience and times. Also refuses tokens with critical extensions
-//! (RFC 7515, section 4.1.11), because it supports none.
+//! (RFC 7515, section 4.1.11), because this module supports none.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -24,17 +24,17 @@ use crate::{
     },
 };
 
-/// The age at which the keys are fetched again. Once they are, keys that the provider has withdrawn are no longer
-/// accepted.
+/// The age at which the provider's keys are fetched again. After that fetch, keys that the provider has withdrawn are
+/// no longer accepted.
 const REFRESH_AFTER: Duration = Duration::from_secs(300);
 /// The age at which keys are no longer used, even if they cannot be fetched again. API Gateway also caches keys for
 /// this long.
 const LONGEST_USE: Duration = Duration::from_secs(2 * 60 * 60);
-/// The minimum time between a successful fetch and a fetch for an unknown key id. This pause limits how many requests
-/// tokens with invented key ids can cause.
+/// The minimum time between a successful fetch and a fetch for an unknown key id. This pause limits the number of
+/// requests that tokens with invented key ids can cause.
 const REFETCH_AFTER: Duration = Duration::from_secs(60);
 /// How long to wait after a failed fetch before fetching again. During an outage, a process therefore waits for the
-/// provider at most once per such interval.
+/// provider at most once per interval.
 const RETRY_AFTER: Duration = Duration::from_secs(10);
 const PATIENCE: Duration = Duration::from_secs(2);
 const LONGEST_DOCUMENT: usize = 1 << 20;
@@ -116,7 +116,7 @@ impl IdentityProvider {
         has_audience && claims.get("iss").and_then(Value::as_str) == Some(&self.url)
     }
 
-    /// The key with this id, if the provider has one.
+    /// Returns the provider's key with this id, if there is one.
     async fn key(&self, id: &str, now: Timestamp) -> Result<Option<PublicKey>, Error> {
         let mut keys = self.keys.lock().await;
         if keys.is_due(id, now) {
@@ -174,7 +174,7 @@ impl IdentityProvider {
 
 impl Keys {
     fn is_due(&self, id: &str, now: Timestamp) -> bool {
-        // A time in the future counts as old: the clock was set back.
+        // A time in the future counts as old, because the clock was set back.
         let is_old = |at: Option<Timestamp>, wait| {
             at.is_none_or(|at| now.since(at).is_none_or(|age| age >= wait))
         };
@@ -192,7 +192,7 @@ impl Keys {
     }
 }
 
-/// The parameters of an RSA key. `None` for keys of other types.
+/// Returns the parameters of an RSA key; `None` for keys of other types.
 fn public_key(key: &Jwk) -> Option<PublicKey> {
     let AlgorithmParameters::RSA(parameters) = &key.algorithm else {
         return None;
@@ -206,8 +206,8 @@ fn public_key(key: &Jwk) -> Option<PublicKey> {
     Some(RsaPublicKeyComponents { n, e })
 }
 
-/// Verifies the RS256 signature of a token (RFC 7515, section 5.2) and returns its claims. jsonwebtoken would use
-/// crates other than ring to verify the signature, which would add 0.18 MB to the function's zip file.
+/// Verifies the RS256 signature of a token (RFC 7515, section 5.2) and returns its claims. The crate `jsonwebtoken`
+/// would use crates other than ring to verify the signature, which would add 0.18 MB to the function's zip file.
 fn verified_claims(token: &str, key: &PublicKey) -> Option<Map<String, Value>> {
     let (message, signature) = token.rsplit_once('.')?;
     let signature = BASE64URL.decode(signature).ok()?;
@@ -217,7 +217,7 @@ fn verified_claims(token: &str, key: &PublicKey) -> Option<Map<String, Value>> {
     serde_json::from_slice(&BASE64URL.decode(payload).ok()?).ok()
 }
 
-/// Whether the token is valid at `now`. Issuers may round `iat` up to the next second.
+/// Whether the times in the token's claims allow its use at `now`. Issuers may round `iat` up to the next second.
 fn is_in_time(claims: &Map<String, Value>, now: Timestamp) -> bool {
     let now = Duration::from_millis(u64::try_from(now.as_millis()).unwrap_or_default());
     let now = now.as_secs_f64();

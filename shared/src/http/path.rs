@@ -16,7 +16,7 @@ const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'_')
     .remove(b'~');
 
-/// The user in the path, where `me` stands for the person who makes the request.
+/// Returns the user in the path. The segment `me` stands for the person who makes the request.
 ///
 /// # Errors
 /// If an operator sends `me`, the error names the field, unlike the error for any other invalid path parameter.
@@ -55,14 +55,14 @@ fn parsed<T: FromStr>(request: &Request, name: &str) -> Result<T, Error> {
     value.ok_or(Error::NOT_FOUND)
 }
 
-/// The path of one of a user's keys.
+/// Returns the path of one of a user's keys.
 #[must_use]
 pub fn of_key(user: &UserId, key: KeyId) -> String {
     format!("/v1/users/{}/access-keys/{key}", user_segment(user))
 }
 
-/// A user's id as a path segment, in percent-encoding. If gateways or proxies could change or reject that form, or if
-/// it has a special meaning in a path, the segment is instead `~` followed by the id in base64url.
+/// Percent-encodes a user's id as a path segment. If gateways or proxies could change or reject the percent-encoded
+/// form, or if that form has a special meaning in a path, the segment is instead `~` followed by the id in base64url.
 fn user_segment(user: &UserId) -> String {
     let id = user.as_str();
     if id == "me" || id.starts_with(['~', '.']) || id.contains(['/', '?', '%', '#', '\\']) {

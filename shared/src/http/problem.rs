@@ -68,7 +68,8 @@ impl From<Error> for Problem {
     }
 }
 
-/// The challenge for an error, without an error code if the request has no credentials (RFC 6750, section 3.1).
+/// Returns the challenge for an error. The challenge has no error code if the request has no credentials (RFC 6750,
+/// section 3.1).
 fn challenge(error: &Error) -> Option<&'static str> {
     match error {
         Error::Service(ServiceError::KeyRefused(RefusalCode::Forbidden)) => {
@@ -129,8 +130,8 @@ fn of_service(error: &ServiceError) -> Row<'static> {
     }
 }
 
-/// The problem to report when the caller's access key is refused. Unlike the responses of `validate`, these messages
-/// address the holder of the key.
+/// Returns the problem to report when the caller's access key is refused. Unlike a response of `validate`, its message
+/// addresses the holder of the key.
 fn of_refusal(code: RefusalCode) -> Row<'static> {
     match code {
         RefusalCode::Invalid => (
@@ -182,7 +183,7 @@ impl Problem {
         }
     }
 
-    /// A response with this body, and the status and headers of the problem.
+    /// Builds a response with this body and with the status and headers of the problem.
     #[must_use]
     pub fn answer(&self, body: &impl Serialize) -> Response<Body> {
         let mut response = json(self.status, body);

@@ -13,7 +13,7 @@ use crate::{
     token::PREFIX,
 };
 
-/// The query parameters that a route of our own API accepts. AccuKnox's routes and the console ignore unknown
+/// Returns the query parameters that a route of our own API accepts. AccuKnox's routes and the console ignore unknown
 /// parameters.
 fn known(route: &str) -> Option<&'static [&'static str]> {
     let (_, path) = route.split_once(' ')?;
@@ -77,7 +77,7 @@ pub(super) fn refuse_unknown(request: &Request, route: &str) -> Result<(), Error
     Err(Error::field("query", rule))
 }
 
-/// The names and values of all query parameters.
+/// Returns the names and values of all query parameters.
 pub(super) fn all(request: &Request) -> impl Iterator<Item = (&str, &str)> {
     let parameters = request.query_string_parameters_ref();
     parameters
@@ -85,7 +85,7 @@ pub(super) fn all(request: &Request) -> impl Iterator<Item = (&str, &str)> {
         .flat_map(|parameters| parameters.iter())
 }
 
-/// The value of a query parameter. It is an error if the parameter is given more than once.
+/// Returns the value of a query parameter. Fails if the parameter is given more than once.
 pub fn parameter<'a>(request: &'a Request, name: &'static str) -> Result<Option<&'a str>, Error> {
     let parameters = request.query_string_parameters_ref();
     match parameters
@@ -108,11 +108,12 @@ fn parsed<T: FromStr<Err: ToString>>(
         .map_err(|rule: T::Err| Error::field(name, rule))
 }
 
-/// The value of `Idempotency-Key`: 1 to 255 visible ASCII characters, none of which is a comma or a quotation mark.
-/// Quotation marks around the value, as in a structured header (RFC 9651), are not part of it.
+/// Returns the value of `Idempotency-Key`: 1 to 255 visible ASCII characters, none of which is a comma or a quotation
+/// mark. Quotation marks around the value, as in a structured header (RFC 9651), are not part of it.
 ///
 /// # Errors
-/// When the value breaks this rule. API Gateway joins repeated headers with commas, so a repeated header breaks it too.
+/// When the value breaks this rule. API Gateway joins repeated headers with commas, so a repeated header also breaks
+/// the rule.
 pub fn idempotency_key(request: &Request) -> Result<Option<&str>, Error> {
     let mut values = request.headers().get_all("idempotency-key").iter();
     let (value, None) = (values.next(), values.next()) else {
@@ -134,8 +135,8 @@ pub fn idempotency_key(request: &Request) -> Result<Option<&str>, Error> {
     Ok(Some(text))
 }
 
-/// The `reason` of a revocation: at most 200 characters, none of which is a control, text direction or invisible
-/// character. The reason is stored and shown, so it must not contain an access key.
+/// Returns the `reason` of a revocation: at most 200 characters, without control characters, invisible characters or
+/// characters that set the direction of text. The reason is stored and shown, so it must not contain an access key.
 pub fn reason(request: &Request) -> Result<Option<String>, Error> {
     match parameter(request, "reason")?.map(str::trim) {
         None | Some("") => Ok(None),
@@ -152,7 +153,8 @@ pub fn reason(request: &Request) -> Result<Option<String>, Error> {
 
 const CURSOR: &str = "must be an unchanged next_cursor from the same list with the same filters";
 
-/// A request for a page of a list. A cursor is valid only for a list with the same name, which includes the filters.
+/// A request for a page of a list. A list's name includes its filters. A cursor is valid only for a list with the same
+/// name.
 #[derive(Debug)]
 pub struct ListQuery {
     name: String,
@@ -176,13 +178,13 @@ impl ListQuery {
         Ok(Self { name, page })
     }
 
-    /// The cursor for a position in this list.
+    /// Returns the cursor for a position in this list.
     pub(super) fn cursor(&self, position: &Position) -> String {
         cursor::encode(position, &self.name)
     }
 }
 
-/// The position that a cursor of the list with this name encodes.
+/// Decodes a cursor, if there is one, to a position. Fails if the cursor is not valid for the list with this name.
 pub(super) fn position(
     cursor: Option<&str>,
     list: List,
@@ -195,7 +197,7 @@ pub(super) fn position(
     cursor.map(decode).transpose()
 }
 
-/// The text to search for.
+/// Reads `q`, the text to search for.
 fn search_text(request: &Request) -> Result<Option<&str>, Error> {
     let q = parameter(request, "q")?;
     if q.is_some_and(|q| q.chars().count() > 254) {

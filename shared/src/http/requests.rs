@@ -42,8 +42,8 @@ struct CreateKeyBody {
 }
 
 /// Reads a request to create a key. A request with an `Idempotency-Key` may repeat an earlier request whose expiry was
-/// valid when it was sent. If the only error of such a request is that its expiry is too early, the service therefore
-/// decides whether to refuse the request.
+/// valid when that request was sent. If the only error of such a request is that its expiry is too early, the service
+/// therefore decides whether to refuse the request.
 pub fn create_key(
     request: &Request,
     limits: &KeyLimits,
@@ -80,8 +80,8 @@ pub fn create_key(
     })
 }
 
-/// Checks whether the expiry is too early. Returns the error if the service must decide whether it counts, and adds it
-/// to `errors` otherwise.
+/// Checks whether the expiry is too early. Returns the error if the service must decide whether it counts; otherwise,
+/// adds the error to `errors`.
 fn too_early(
     request: &Request,
     expiry: Expiry,
@@ -142,7 +142,7 @@ pub fn rotate_key(
     })
 }
 
-/// How long a replaced secret stays valid.
+/// Reads how long a replaced secret stays valid.
 fn overlap(seconds: Integer, errors: &mut Errors) -> Duration {
     let seconds = errors.integer("overlap_seconds", seconds, 0..=LONGEST_OVERLAP);
     Duration::from_secs(seconds.map_or(DAY, i64::unsigned_abs))
@@ -375,7 +375,8 @@ struct RedeemBody {
 /// caller must name the tenant.
 ///
 /// # Errors
-/// When the request names a tenant other than the caller's, or two different tenants, or a field is invalid.
+/// When the request names a tenant other than the caller's, the request names two different tenants, or a field is
+/// invalid.
 pub fn redeem_join_token(
     request: &Request,
     callers_tenant: Option<TenantId>,
@@ -439,8 +440,8 @@ struct ValidateBody {
     max_staleness: Integer,
 }
 
-/// Reads the key to validate from a JSON body or a form (RFC 7662), like [`presented_key`]. Requirements can be in the
-/// body, in the query, or both.
+/// Reads the key to validate from a JSON body, a form (RFC 7662) or the bearer token, by the same rules as
+/// [`presented_key`]. Requirements can be in the body, in the query, or in both.
 ///
 /// # Errors
 /// When a value is invalid, or `any_of` or `max_staleness` is given twice.
@@ -532,7 +533,7 @@ impl Requirements {
         }
     }
 
-    /// Reads a parameter of a query or a form. Ignores parameters with other names.
+    /// Reads a parameter of a query or a form if it states a requirement. Ignores all other parameters.
     fn read(&mut self, name: &str, value: &str, errors: &mut Errors) {
         match name {
             "permission" => match value.parse() {

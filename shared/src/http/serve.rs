@@ -155,14 +155,14 @@ impl Call {
     }
 }
 
-/// The key of the matching route, such as `GET /v1/users/{user_id}`.
+/// Returns the route key of the request, such as `GET /v1/users/{user_id}`.
 #[must_use]
 pub fn route(request: &Request) -> &str {
     let route_key = context(request).and_then(|context| context.route_key.as_deref());
     route_key.unwrap_or_default()
 }
 
-/// The gateway's data about a request.
+/// Returns the gateway's data about a request.
 pub(super) fn context(request: &Request) -> Option<&ApiGatewayV2httpRequestContext> {
     match request.request_context_ref() {
         Some(RequestContext::ApiGatewayV2(context)) => Some(context),
@@ -170,7 +170,7 @@ pub(super) fn context(request: &Request) -> Option<&ApiGatewayV2httpRequestConte
     }
 }
 
-/// The id that the gateway or, if it gave none, Lambda gave the request.
+/// Returns the id that the gateway gave the request or, if there is none, the id that Lambda gave it.
 pub(super) fn request_id(request: &Request) -> String {
     let gateway = context(request).and_then(|context| context.request_id.clone());
     let lambda = || {

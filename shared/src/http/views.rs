@@ -107,8 +107,8 @@ pub struct KeyView {
 }
 
 impl KeyView {
-    /// The record as shown to the holder of the key. `superseded_until` is when the presented secret ends, if a
-    /// rotation has replaced it.
+    /// Renders the record for the holder of the key. `superseded_until` is the time at which the presented secret ends;
+    /// `None` if no rotation has replaced that secret.
     #[must_use]
     pub fn for_holder(key: KeySnapshot, superseded_until: Option<Timestamp>) -> Self {
         Self {

@@ -53,7 +53,7 @@ impl fmt::Debug for KeyHash {
     }
 }
 
-/// Serializes as bytes, the form in table items, because nothing else that is serialized contains a hash.
+/// Serializes as bytes, the form that table items use. Nothing else that is serialized contains a hash.
 impl Serialize for KeyHash {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_bytes(&self.0)
@@ -101,7 +101,7 @@ pub struct KeyRecord {
     pub role: Role,
     /// The current limit on the clusters that the key may onboard.
     pub max_clusters: u32,
-    /// The limit that was signed into the key. `max_clusters` cannot be raised above it.
+    /// The limit that was signed into the key. `max_clusters` cannot be raised above this limit.
     pub signed_max_clusters: u32,
     pub clusters_used: u32,
     pub created_at: Timestamp,
@@ -112,7 +112,7 @@ pub struct KeyRecord {
     pub epoch: Epoch,
     /// The revocation of this key alone. [`Self::ended_by`] also considers revocations of all the owner's keys.
     pub revocation: Option<Revocation>,
-    /// The last recorded use. A use less than an hour later is not always recorded.
+    /// The last recorded use. Another use less than an hour after a recorded one is not always recorded.
     pub last_used_at: Option<Timestamp>,
     /// When the function `notify` must next check the key. Absent once there is nothing left to report about the key.
     pub due_at: Option<Timestamp>,
@@ -120,13 +120,13 @@ pub struct KeyRecord {
     pub unused_reported_at: Option<Timestamp>,
     /// Absent before the key is signed, and in the history of an expired key.
     pub hash: Option<KeyHash>,
-    /// How many times the key was rotated.
+    /// How many times the key has been rotated.
     pub generation: u32,
     /// When the key was last rotated.
     pub rotated_at: Option<Timestamp>,
-    /// Whether the key may rotate itself. Its signature must allow that too.
+    /// Whether the key may rotate itself. The claims signed into the key must also allow that.
     pub self_rotate: bool,
-    /// The highest generation whose secret was recorded as used while it was the current one. Generation 0 is never
+    /// The highest generation whose secret was recorded as used while that secret was current. Generation 0 is never
     /// recorded here.
     pub used_generation: u32,
     /// The secret that the last rotation replaced.
@@ -139,8 +139,8 @@ pub struct KeyRecord {
 pub struct PreviousSecret {
     /// Absent in the history of an expired key.
     pub hash: Option<KeyHash>,
-    /// The generation of the secret. Use this field only to record uses of the secret, because validations are
-    /// permitted to write it.
+    /// The generation of the secret. Validations are permitted to write this field, so use it only to record uses of
+    /// the secret.
     pub generation: u32,
     /// The first second in which the secret is no longer valid.
     pub ends_at: Timestamp,
@@ -156,7 +156,7 @@ pub enum Secret {
     Previous(Timestamp),
 }
 
-/// Converts the end of a previous secret; `None` stands for the current secret.
+/// Converts the time at which a previous secret ends; `None` stands for the current secret.
 impl From<Option<Timestamp>> for Secret {
     fn from(superseded_until: Option<Timestamp>) -> Self {
         superseded_until.map_or(Self::Current, Self::Previous)
@@ -164,7 +164,7 @@ impl From<Option<Timestamp>> for Secret {
 }
 
 impl Secret {
-    /// When a previous secret ends; `None` for the current secret.
+    /// Returns when a previous secret ends; `None` for the current secret.
     #[must_use]
     pub const fn superseded_until(self) -> Option<Timestamp> {
         match self {
@@ -209,8 +209,8 @@ pub struct KeySnapshot {
     pub owner_name: Option<String>,
     /// `None` if the owner does not exist or has no e-mail address, and after [`Self::for_holder`].
     pub owner_email: Option<String>,
-    /// The role of the key, limited by the current role of the owner. `None` if they have no permission in common, or
-    /// if the owner does not exist.
+    /// The role of the key, limited by the current role of the owner. `None` if these two roles have no permission in
+    /// common, or if the owner does not exist.
     pub effective_role: Option<Role>,
 }
 
@@ -227,7 +227,7 @@ impl KeySnapshot {
 }
 
 impl KeyRecord {
-    /// The state of the key at `now`, with its record.
+    /// Returns the state of the key at `now`, together with its record.
     #[must_use]
     pub fn snapshot(self, owner: Option<&User>, now: Timestamp) -> KeySnapshot {
         let status = self.status(owner, now);
@@ -249,15 +249,15 @@ impl KeyRecord {
         self.revocation.is_some() || owner.is_some_and(|owner| self.epoch < owner.epoch)
     }
 
-    /// The revocation of this key alone or of all its owner's keys, whichever came first.
+    /// Returns the revocation of this key alone or the revocation of all its owner's keys, whichever came first.
     fn ended_by(&self, owner: Option<&User>) -> Option<Revocation> {
         let own = self.revocation.clone();
         let with_all = owner.and_then(|owner| owner.revocation_of(self.epoch));
         own.into_iter().chain(with_all).min_by_key(|end| end.at)
     }
 
-    /// The state of the key at `now`. An expired key stays expired, even if it is revoked later, alone or with all its
-    /// owner's keys.
+    /// Returns the state of the key at `now`. An expired key stays expired, even if it is revoked later, alone or with
+    /// all its owner's keys.
     #[must_use]
     pub fn status(&self, owner: Option<&User>, now: Timestamp) -> KeyStatus {
         let is_over = now >= self.expires_at;
@@ -268,7 +268,7 @@ impl KeyRecord {
         }
     }
 
-    /// Whether the history of the key has ended at `now`. A key whose history has ended is no longer shown, even if TTL
+    /// Whether the history of the key has ended by `now`. A key whose history has ended is no longer shown, even if TTL
     /// has not removed it yet.
     #[must_use]
     pub fn is_forgotten(&self, history: Duration, now: Timestamp) -> bool {
@@ -282,8 +282,8 @@ impl KeyRecord {
         self.hash.is_some() && self.status(Some(owner), now) == KeyStatus::Active
     }
 
-    /// The secret with this hash. `generation` is the generation signed into the secret: a secret counts as previous
-    /// only if that generation is earlier than the record's.
+    /// Returns the secret with this hash, if there is one. `generation` is the generation signed into the secret: a
+    /// secret counts as previous only if that generation is earlier than the record's.
     #[must_use]
     pub fn secret(&self, hash: KeyHash, generation: u32) -> Option<Secret> {
         if self.hash == Some(hash) {
@@ -294,7 +294,7 @@ impl KeyRecord {
             .then_some(Secret::Previous(previous.ends_at))
     }
 
-    /// The time of the last recorded use or of the issue of the current secret, whichever is later.
+    /// Returns when the key was last recorded as used or when its current secret was issued, whichever is later.
     #[must_use]
     pub fn idle_since(&self) -> Timestamp {
         let issued_at = self.rotated_at.unwrap_or(self.created_at);

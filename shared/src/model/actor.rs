@@ -33,7 +33,7 @@ impl Actor {
         }
     }
 
-    /// The person who makes the request; `None` for an operator.
+    /// Returns the person who makes the request; `None` for an operator.
     #[must_use]
     pub const fn person(&self) -> Option<&Person> {
         match &self.identity {
@@ -90,7 +90,7 @@ impl Caller {
         self.permissions().contains(permission)
     }
 
-    /// The user who makes the call; `None` for an operator.
+    /// Returns the user who makes the call; `None` for an operator.
     #[must_use]
     pub const fn user(&self) -> Option<&User> {
         match self {

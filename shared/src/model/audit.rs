@@ -17,8 +17,8 @@ use super::{
     user::UserStatus,
 };
 
-/// An entry of the audit trail. An entry is written in the same transaction as its change, and contains no secret and
-/// no hash.
+/// An entry of the audit trail. An entry is written in the same transaction as the change that it records, and contains
+/// no secret and no hash.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuditEntry {
     pub id: EntryId,
@@ -30,7 +30,7 @@ pub struct AuditEntry {
     pub target: Target,
     /// The changed fields of the target, or all fields of a new target, by name.
     pub changes: BTreeMap<String, Change>,
-    /// For a notice: facts about the target that were true at that time, by name.
+    /// For a notice: facts about the target at the time of the notice, by name.
     pub details: BTreeMap<String, FieldValue>,
     /// Free text from the caller.
     pub reason: Option<String>,
@@ -40,7 +40,7 @@ pub struct AuditEntry {
 }
 
 impl AuditEntry {
-    /// An entry without changes.
+    /// Creates an entry without changes.
     #[must_use]
     pub fn new(
         tenant_id: &TenantId,
@@ -141,7 +141,7 @@ impl SupersededUse {
     /// The name of the event.
     pub const NAME: &str = "access-key.superseded-used";
 
-    /// The first use of the key's previous secret; `None` if no use was recorded.
+    /// Returns the first use of the key's previous secret; `None` if no use was recorded.
     #[must_use]
     pub fn of(key: &KeyRecord) -> Option<Self> {
         let previous = key.previous.as_ref()?;
@@ -299,7 +299,7 @@ impl Action {
         Self::JoinTokenReplayed,
     ];
 
-    /// The name in the table, in the API and in events.
+    /// Returns the name that the table, the API and events use.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -353,7 +353,7 @@ impl TryFrom<String> for Action {
 pub struct Target {
     pub kind: TargetKind,
     pub id: String,
-    /// The owner of an access key. The kind and the id alone identify the target.
+    /// The owner, if the target is an access key. The kind and the id identify the target without the owner.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_id: Option<UserId>,
 }
@@ -404,8 +404,8 @@ impl Target {
         Self { kind, id, user_id }
     }
 
-    /// The shard for this target's entries: a hash, so that the entries of a busy target do not slow down those of all
-    /// other targets.
+    /// Returns the shard for this target's entries. The shard is derived from a hash of the target, so that the entries
+    /// of a busy target do not slow down those of all other targets.
     #[must_use]
     pub fn shard(&self) -> u8 {
         let hash = digest::digest(&digest::SHA256, self.to_string().as_bytes());
@@ -438,8 +438,8 @@ impl FromStr for Target {
     }
 }
 
-/// The value of a field before a change, and its value after the change. Either is absent if the field had no value at
-/// that time.
+/// The value of a field before a change, and its value after the change. Either value is absent if the field had none
+/// at that time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -29,7 +29,7 @@ pub enum Liveness {
 }
 
 impl Liveness {
-    /// The liveness, at `now`, of a cluster or node that last called at `last_seen_at`.
+    /// Returns the liveness, at `now`, of a cluster or node that last called at `last_seen_at`.
     #[must_use]
     pub fn at(now: Timestamp, last_seen_at: Timestamp, inactive_after: Duration) -> Self {
         if now < last_seen_at + inactive_after {

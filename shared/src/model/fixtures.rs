@@ -9,21 +9,21 @@ use super::{
     user::User,
 };
 
-/// A time for tests. It is deliberately not a whole second.
+/// A time for tests, which is deliberately not a whole second.
 pub(crate) const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_700);
 
-/// The time `seconds` after the beginning of the second that contains [`NOW`].
+/// Returns the time `seconds` after the beginning of the second that contains [`NOW`].
 pub(crate) fn at(seconds: i64) -> Timestamp {
     Timestamp::from_seconds(NOW.as_seconds() + seconds)
 }
 
-/// An active user of the tenant `acme`.
+/// Returns an active user of the tenant `acme`.
 pub(crate) fn user(id: &str, role: Role) -> User {
     let (tenant, id) = ("acme".parse().unwrap(), id.parse().unwrap());
     User::new(&tenant, &id, role, at(-60))
 }
 
-/// A live key with its owner's role. It expires in 1,000 seconds and may onboard three clusters.
+/// Returns a live key with its owner's role. The key expires in 1,000 seconds and may onboard three clusters.
 pub(crate) fn key(owner: &User, hash: KeyHash) -> KeyRecord {
     KeyRecord {
         tenant_id: owner.tenant_id.clone(),

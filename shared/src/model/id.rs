@@ -1,5 +1,5 @@
-//! Identifiers. Each kind has its own type. Every identifier is safe in a table key, a header and a log line. Of all
-//! identifiers, only user ids must be encoded in a path.
+//! Identifiers. Each kind of identifier has its own type. Every identifier is safe in a table key, a header and a log
+//! line. Only user ids need encoding in a path.
 
 use std::{fmt, str::FromStr};
 
@@ -100,8 +100,9 @@ const HOST_NAME: InvalidId = InvalidId(
 
 macro_rules! host_name {
     ($name:ident) => {
-        /// 1 to 253 characters, each an ASCII letter, a digit or one of `-._`. The first is a letter or digit. Names
-        /// are case-sensitive. Most names are DNS names, so the maximum length is that of a DNS name (RFC 1035).
+        /// A name of 1 to 253 characters, each an ASCII letter, a digit or one of `-._`. The first character is a
+        /// letter or digit. Names are case-sensitive. Most names are DNS names, so the maximum length is that of a DNS
+        /// name (RFC 1035).
         #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
         pub struct $name(String);
@@ -122,8 +123,8 @@ macro_rules! host_name {
 host_name!(ClusterName);
 host_name!(NodeName);
 
-/// Requiring a letter or digit first excludes names such as `..`, which is special in a path, and `-f`, which is an
-/// option on a command line.
+/// Requiring a letter or digit at the beginning excludes names such as `..`, which is special in a path, and `-f`,
+/// which is an option on a command line.
 fn is_host_name(text: &str) -> bool {
     is_made_of(text, 253, "-._") && text.starts_with(|c: char| c.is_ascii_alphanumeric())
 }

@@ -35,13 +35,13 @@ impl JoinToken {
         Self(Zeroizing::new(text.trim().to_owned()))
     }
 
-    /// The text of the token, for the only response that contains it.
+    /// Returns the text of the token, for the only response that contains it.
     #[must_use]
     pub fn reveal(&self) -> &str {
         &self.0
     }
 
-    /// SHA-256 in base64url, as stored in the table.
+    /// Returns the SHA-256 of the token in base64url, as stored in the table.
     #[must_use]
     pub fn hash(&self) -> String {
         BASE64URL.encode(digest::digest(&digest::SHA256, self.0.as_bytes()))
@@ -62,8 +62,8 @@ pub struct JoinTokenRecord {
     /// The key that the token was issued to.
     pub key_id: KeyId,
     pub cluster: ClusterName,
-    /// Because a new cluster gets a new number, deleting the cluster invalidates the token, even if the new cluster has
-    /// the same name.
+    /// Deleting the cluster invalidates the token, even if a new cluster gets the same name, because each new cluster
+    /// gets a new number.
     pub cluster_number: ClusterNumber,
     /// The node that joins, if any.
     pub node: Option<NodeName>,

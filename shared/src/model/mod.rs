@@ -1,4 +1,4 @@
-//! The domain types. They do no I/O and do not depend on HTTP, DynamoDB or KMS.
+//! The domain types, which do no I/O and do not depend on HTTP, DynamoDB or KMS.
 
 mod access_key;
 mod actor;

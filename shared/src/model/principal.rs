@@ -74,14 +74,14 @@ impl From<KeyId> for Principal {
 }
 
 impl Principal {
-    /// A client of the identity provider that acts for the SaaS.
+    /// Returns the principal for a client of the identity provider that acts for the SaaS.
     #[must_use]
     pub fn operator(client: &str) -> Self {
         let (kind, id) = (PrincipalKind::Operator, client.to_owned());
         Self { kind, id }
     }
 
-    /// This service itself.
+    /// Returns the principal for this service itself.
     #[must_use]
     pub fn system() -> Self {
         let (kind, id) = (PrincipalKind::System, "access-keys".to_owned());

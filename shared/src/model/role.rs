@@ -1,5 +1,4 @@
-//! Roles and permissions. A role is a set of permissions. A role is within another role if the other role has all of
-//! its permissions.
+//! Roles and permissions. A role is a set of permissions. Role A is within role B if B has all permissions of A.
 
 use std::{fmt, str::FromStr};
 
@@ -177,7 +176,7 @@ pub enum Role {
     /// Everything that a Viewer may do, plus onboarding and deleting clusters, running workflows and managing bundles.
     Editor,
     Viewer,
-    /// Onboards clusters, and nothing else. Only keys have this role.
+    /// Onboarding clusters, and nothing else. Only keys have this role.
     ClusterOnboarding,
 }
 
@@ -224,8 +223,8 @@ impl Role {
         self.permissions().is_within(other.permissions())
     }
 
-    /// The lesser of this role and `owner`. `None` if they share no permission, as with a Cluster Onboarding key owned
-    /// by a Viewer.
+    /// Returns the lesser of this role and `owner`; `None` if these two roles share no permission, as with a Cluster
+    /// Onboarding key owned by a Viewer.
     #[must_use]
     pub const fn limited_to(self, owner: Self) -> Option<Self> {
         if self.is_within(owner) {
@@ -237,7 +236,7 @@ impl Role {
         }
     }
 
-    /// The name on the wire.
+    /// Returns the name on the wire.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

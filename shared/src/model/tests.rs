@@ -52,7 +52,7 @@ fn each_key_is_ended_by_the_first_revocation_after_its_creation() {
 }
 
 #[test]
-fn a_user_reports_which_revocations_its_item_no_longer_contains() {
+fn a_user_detects_that_its_item_no_longer_contains_a_revocation() {
     let mut user = fixtures::user("editor", Role::Editor);
     let first = user.epoch;
     let mut epochs = vec![first];
@@ -74,7 +74,7 @@ fn creating_a_user_again_ends_the_keys_of_the_earlier_user() {
 }
 
 #[test]
-fn the_status_of_a_key_is_what_ended_the_key_first() {
+fn the_status_of_a_key_shows_what_ended_the_key_first() {
     let owner = fixtures::user("editor", Role::Editor);
     let key = fixtures::key(&owner, KeyHash::from([7; 32]));
     let end = key.expires_at;

@@ -40,7 +40,8 @@ const fn is_line_separator(c: char) -> bool {
     matches!(c, '\u{2028}' | '\u{2029}')
 }
 
-/// The property `Default_Ignorable_Code_Point` of UAX #44, which includes the formatting characters of UAX #9.
+/// Whether a character has the property `Default_Ignorable_Code_Point` of UAX #44. The formatting characters of UAX #9
+/// have this property.
 const fn is_ignorable(c: char) -> bool {
     matches!(c,
         '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}'

@@ -28,26 +28,27 @@ impl Timestamp {
         Self(seconds.saturating_mul(1000))
     }
 
-    /// Milliseconds since the Unix epoch: the unit of UUIDv7 and of CloudWatch.
+    /// Returns the milliseconds since the Unix epoch, the unit of UUIDv7 and of CloudWatch.
     #[must_use]
     pub const fn as_millis(self) -> i64 {
         self.0
     }
 
-    /// Seconds since the Unix epoch, rounded down.
+    /// Returns the seconds since the Unix epoch, rounded down.
     #[must_use]
     pub const fn as_seconds(self) -> i64 {
         self.0.div_euclid(1000)
     }
 
-    /// The beginning of this second. Use it for times that are stored, signed, or compared with a signed time.
+    /// Returns the beginning of this second. Use this for times that are stored, signed, or compared with a signed
+    /// time.
     #[must_use]
     pub const fn to_second(self) -> Self {
         Self::from_seconds(self.as_seconds())
     }
 
-    /// The time in UTC as RFC 3339, with milliseconds. For the years 0000 to 9999, the texts sort in the same order as
-    /// the times.
+    /// Returns the time in UTC as RFC 3339, with milliseconds. For the years 0000 to 9999, the texts sort in the same
+    /// order as the times.
     #[must_use]
     pub fn to_millis_text(self) -> String {
         let time = jiff::Timestamp::from_millisecond(self.0).unwrap_or_default();
@@ -62,21 +63,21 @@ impl Timestamp {
         (time.to_millis_text() == text).then_some(time)
     }
 
-    /// The day in UTC, such as `2026-11-27`.
+    /// Returns the day in UTC, such as `2026-11-27`.
     #[must_use]
     pub fn day(self) -> String {
         let text = self.to_millis_text();
         text.get(..10).unwrap_or_default().to_owned()
     }
 
-    /// The month in UTC, such as `2026-11`.
+    /// Returns the month in UTC, such as `2026-11`.
     #[must_use]
     pub fn month(self) -> String {
         let text = self.to_millis_text();
         text.get(..7).unwrap_or_default().to_owned()
     }
 
-    /// The time since `earlier`. `None` if `self` is before `earlier`, or if the difference is out of range.
+    /// Returns the time since `earlier`; `None` if `self` is before `earlier`, or if the difference is out of range.
     #[must_use]
     pub fn since(self, earlier: Self) -> Option<Duration> {
         let millis = self.0.checked_sub(earlier.0)?;
@@ -124,7 +125,7 @@ impl FromStr for Timestamp {
     type Err = InvalidTime;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        // jiff also reads other forms of ISO 8601.
+        // `jiff` also accepts other forms of ISO 8601.
         let time = is_rfc_3339(text).then(|| text.parse::<jiff::Timestamp>());
         let time = time.and_then(Result::ok).ok_or(InvalidTime)?;
         Ok(Self::from_millis(time.as_millisecond()))

@@ -45,13 +45,13 @@ pub struct User {
     pub bootstrapped: bool,
     /// A key is valid only in the epoch in which it was created, so a single write revokes all of a user's keys.
     pub epoch: Epoch,
-    /// The most recent revocations of all the user's keys, oldest first.
+    /// The most recent revocations that each ended all the user's keys, oldest first.
     pub revocations: Vec<EpochEnd>,
 }
 
-/// A generation of a user's keys. Revoking all of a user's keys begins a new epoch. The number of an epoch is the
-/// millisecond in which the epoch began, or the previous number plus one if that is greater. These numbers are compared
-/// only with each other, never with a clock.
+/// A set of a user's keys that a single write can revoke. Revoking all of a user's keys begins a new epoch. The number
+/// of an epoch is the millisecond in which the epoch began, or the previous number plus one if that is greater. These
+/// numbers are compared only with each other, never with a clock.
 ///
 /// If a user is created again, for example after the user's item was lost, a new epoch begins. Keys that were created
 /// earlier therefore stay invalid.
@@ -63,13 +63,13 @@ impl Epoch {
     /// A number that is larger than any epoch in use.
     const LIMIT: u64 = 1_000_000_000_000_000;
 
-    /// The first epoch of a user who is created at `now`.
+    /// Returns the first epoch of a user who is created at `now`.
     #[must_use]
     pub fn first(now: Timestamp) -> Self {
         Self(u64::try_from(now.as_millis()).unwrap_or_default())
     }
 
-    /// The epoch that follows this one if this one ends at `now`.
+    /// Returns the epoch that follows this one if this one ends at `now`.
     #[must_use]
     pub fn next(self, now: Timestamp) -> Self {
         Self(self.0 + 1).max(Self::first(now))
@@ -126,7 +126,7 @@ pub enum UserStatus {
 }
 
 impl UserStatus {
-    /// The name on the wire and in the table.
+    /// Returns the name on the wire and in the table.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -151,14 +151,13 @@ impl FromStr for UserStatus {
 }
 
 impl User {
-    /// The maximum number of revocations of all keys that a user's item contains. Older ones are only in items of their
-    /// own.
+    /// The maximum number of `revocations` in a user's item. Older revocations are only in items of their own.
     const REVOCATIONS_KEPT: usize = 16;
 
     /// The minimum time between two recorded sign-ins of a user.
     const SIGN_IN_PRECISION: Duration = Duration::from_secs(3600);
 
-    /// The user to create for a person who is not in the directory yet.
+    /// Returns the user to create for a person who is not in the directory yet.
     #[must_use]
     pub fn first_seen(tenant_id: &TenantId, person: &Person, now: Timestamp) -> Self {
         let viewer = Self::new(tenant_id, &person.user_id, Role::Viewer, now);
@@ -168,8 +167,8 @@ impl User {
         }
     }
 
-    /// The user after the person has signed in. The name and, if it is verified, the e-mail address come from the
-    /// identity provider.
+    /// Returns the user as updated when the person signs in. The name and, if it is verified, the e-mail address come
+    /// from the identity provider.
     #[must_use]
     pub fn signed_in(mut self, person: &Person, now: Timestamp) -> Self {
         if person.is_bootstrap_admin && !self.bootstrapped {
@@ -184,7 +183,7 @@ impl User {
         self.seen(now)
     }
 
-    /// The user after a sign-in that updates only `last_sign_in_at`.
+    /// Returns the user as updated by a sign-in that changes only `last_sign_in_at`.
     #[must_use]
     pub fn seen(mut self, now: Timestamp) -> Self {
         let is_recorded = |at| at > now - Self::SIGN_IN_PRECISION;
@@ -194,7 +193,7 @@ impl User {
         self
     }
 
-    /// An active user without keys.
+    /// Returns an active user without keys.
     #[must_use]
     pub fn new(tenant_id: &TenantId, user_id: &UserId, role: Role, now: Timestamp) -> Self {
         Self {
@@ -212,7 +211,7 @@ impl User {
         }
     }
 
-    /// The words in the name and the e-mail address, by which the user can be found.
+    /// Returns the words in the name and the e-mail address, by which the user can be found.
     #[must_use]
     pub fn words(&self) -> BTreeSet<String> {
         let texts = [&self.name, &self.email].map(|text| text.as_deref().unwrap_or_default());
@@ -235,7 +234,7 @@ impl User {
         self.role.permissions().contains(permission)
     }
 
-    /// The revocation that ended an epoch; `None` if the epoch has not ended.
+    /// Returns the revocation that ended an epoch; `None` if the epoch has not ended.
     ///
     /// If the revocation is not among `revocations`, assumes that the user was created again and returns a revocation
     /// that names the system as its author.
@@ -256,14 +255,14 @@ impl User {
         ))
     }
 
-    /// Whether the revocation that ended an epoch, if any, is among `revocations`.
+    /// Whether the epoch has not ended, or the revocation that ended it is among `revocations`.
     #[must_use]
     pub fn knows_end_of(&self, epoch: Epoch) -> bool {
         let end = self.revocations.iter().find(|end| end.began > epoch);
         epoch >= self.epoch || end.is_some_and(|end| end.ended <= epoch)
     }
 
-    /// The user after all keys have been revoked.
+    /// Returns the user as updated when all keys are revoked.
     #[must_use]
     pub fn in_next_epoch(mut self, revocation: Revocation, now: Timestamp) -> Self {
         let (ended, began) = (self.epoch, self.epoch.next(now));

@@ -110,14 +110,14 @@ impl AwsSettings {
     }
 }
 
-/// Builds a connector only for the first request. Otherwise, the SDK would build an additional connector for each
-/// client, with all certificate authorities, and then drop it.
+/// Builds no connector until the first request. Otherwise, the SDK would build an additional connector for each client,
+/// with all certificate authorities, and then drop it.
 fn connecting_on_demand(http: SharedHttpClient) -> SharedHttpClient {
     http_client_fn(move |settings, components| http.http_connector(settings, components))
 }
 
-/// Sends the same `User-Agent` with every request. By default, the SDK composes two headers about itself for each
-/// request, which took 41,000 instructions per validation. `dyn_dispatch_hint` lets the SDK skip the hooks that this
+/// Sends the same `User-Agent` with every request. By default, each request has two headers that describe the SDK.
+/// Composing them took 41,000 instructions per validation. `dyn_dispatch_hint` lets the SDK skip the hooks that this
 /// type does not implement.
 #[derive(Debug)]
 struct ConstantUserAgent;

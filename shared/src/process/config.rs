@@ -6,7 +6,7 @@ use crate::model::{NodeQuota, TenantId, Timestamp, TokenIssuer, UserId, is_email
 
 const DAY: u64 = 86_400;
 
-/// Every environment variable that is missing or invalid.
+/// Lists every environment variable that is missing or invalid.
 #[derive(Debug, thiserror::Error)]
 #[error("the environment is incomplete or invalid: {}", .0.join("; "))]
 pub struct ConfigError(Vec<String>);
@@ -46,12 +46,12 @@ pub fn read_from<T>(
 }
 
 impl Environment<'_> {
-    /// An optional variable. An empty value counts as missing.
+    /// Returns an optional variable. An empty value counts as missing.
     pub fn optional(&self, name: &str) -> Option<String> {
         (self.lookup)(name).filter(|value| !value.is_empty())
     }
 
-    /// A required variable. An empty value counts as missing.
+    /// Returns a required variable. An empty value counts as missing.
     pub fn required(&mut self, name: &str) -> String {
         self.optional(name).unwrap_or_else(|| {
             self.problems.push(format!("{name} is not set"));
@@ -59,7 +59,7 @@ impl Environment<'_> {
         })
     }
 
-    /// A required variable, parsed into another type. `rule` states which values are valid.
+    /// Returns a required variable, parsed into another type. `rule` states which values are valid.
     pub fn parsed<T: FromStr + Default>(
         &mut self,
         name: &str,
@@ -109,7 +109,7 @@ impl KeySettings {
     }
 }
 
-/// The entries of a comma-separated list.
+/// Returns the entries of a comma-separated list.
 fn list(text: &str) -> impl Iterator<Item = &str> {
     text.split(',')
         .map(str::trim)
@@ -157,7 +157,8 @@ impl KeyLimits {
         settings
     }
 
-    /// The lifetimes that can be requested, in whole days. `None` if no whole number of days is within the limits.
+    /// Returns the lifetimes that can be requested, in whole days; `None` if no whole number of days is within the
+    /// limits.
     #[must_use]
     pub fn days(&self) -> Option<RangeInclusive<i64>> {
         let days = |seconds: u64| i64::try_from(seconds / DAY).unwrap_or(i64::MAX);
@@ -166,7 +167,7 @@ impl KeyLimits {
         (first <= last).then_some(first..=last)
     }
 
-    /// The expiry times that a key created at `now` may have.
+    /// Returns the expiry times that a key created at `now` may have.
     #[must_use]
     pub fn times(&self, now: Timestamp) -> RangeInclusive<Timestamp> {
         let now = now.to_second();
@@ -294,7 +295,8 @@ pub struct NoticeSettings {
     pub before_expiry: BTreeSet<Duration>,
     /// How long a key must be unused before it is reported as unused. `None` means never.
     pub unused_after: Option<Duration>,
-    /// How long after it was reported as unused a key is revoked, if it is still unused. `None` means never.
+    /// The time from the report that a key is unused until the key is revoked, if it is still unused. `None` means
+    /// never.
     pub revoke_unused_after: Option<Duration>,
 }
 
