@@ -1,11 +1,11 @@
 //! The values of the log field `event.name`. Each value names a kind of entity and what happened to it.
 //!
-//! Log queries filter by these names, because messages may change. `tests/contract` checks that the queries in
-//! `infra` use only names from this list, and that each name is logged somewhere.
+//! Log queries filter by these names rather than by log messages, which may change. `tests/contract` checks that the
+//! queries in `infra` use only names from this list, and that each name is logged somewhere.
 
 /// A key was created.
 pub const ACCESS_KEY_CREATED: &str = "access-key.created";
-/// A request that repeats an earlier `Idempotency-Key` replaced the unused secret.
+/// A request with the same `Idempotency-Key` as an earlier one replaced the key's unused secret.
 pub const ACCESS_KEY_REISSUED: &str = "access-key.reissued";
 /// A key was rotated by a user or by its holder.
 pub const ACCESS_KEY_ROTATED: &str = "access-key.rotated";
@@ -15,11 +15,11 @@ pub const ACCESS_KEY_SUPERSEDED: &str = "access-key.superseded-refused";
 pub const ACCESS_KEY_REVOKED: &str = "access-key.revoked";
 /// The authorizer refused a key.
 pub const ACCESS_KEY_REFUSED: &str = "access-key.refused";
-/// The name, the labels, the expiry or the cluster limit of a key was changed.
+/// A key's name, labels, expiry or cluster limit was changed.
 pub const ACCESS_KEY_CHANGED: &str = "access-key.changed";
 /// TTL removed an expired key, and the key's history is now in the table.
 pub const ACCESS_KEY_ARCHIVED: &str = "access-key.archived";
-/// All keys that a user had were revoked with one write.
+/// All of a user's keys were revoked with one write.
 pub const USER_KEYS_REVOKED: &str = "user.keys-revoked";
 /// A user was provisioned, changed or deleted.
 pub const USER_CHANGED: &str = "user.changed";
@@ -28,7 +28,7 @@ pub const CLUSTER_ONBOARDED: &str = "cluster.onboarded";
 pub const CLUSTER_DELETED: &str = "cluster.deleted";
 /// A join token that had already been redeemed was presented again.
 pub const JOIN_TOKEN_REPLAYED: &str = "join-token.replayed";
-/// An audit entry could not be written with its change and waits in another item.
+/// An audit entry that could not be written together with the change that it records is waiting in another item.
 pub const AUDIT_ENTRY_PENDING: &str = "audit-entry.pending";
 /// A list left out an item that cannot be read.
 pub const ITEM_UNREADABLE: &str = "item.unreadable";

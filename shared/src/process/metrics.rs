@@ -1,7 +1,8 @@
-//! Metrics: log lines in CloudWatch's embedded metric format, which CloudWatch Logs turns into metrics.
+//! Writes metrics as log lines in CloudWatch's embedded metric format. CloudWatch Logs extracts the metrics from these
+//! lines.
 //!
-//! Apart from the namespace, all names and dimension values are constants. A tenant, user or key can therefore never
-//! become a dimension.
+//! Apart from the namespace, all names of metrics and dimensions, and all dimension values, are constants. A tenant,
+//! user or key can therefore never become a dimension.
 
 use std::{
     fmt::Write as _,
@@ -43,7 +44,7 @@ pub enum Metric {
     UnreadableItem,
 }
 
-/// The namespace of the metrics. `METRICS_NAMESPACE` keeps the metrics of an account's stacks apart.
+/// The namespace of the metrics. `METRICS_NAMESPACE` separates the metrics of several stacks in one account.
 static NAMESPACE: LazyLock<String> =
     LazyLock::new(|| std::env::var("METRICS_NAMESPACE").unwrap_or_else(|_| "access-keys".into()));
 

@@ -16,13 +16,13 @@ pub fn init() {
         .ok()
         .and_then(|level| level.parse().ok());
     let level = level.unwrap_or(LevelFilter::INFO);
-    // The level applies only to our own events. All others stay at `warn`, because the SDK logs its requests at lower
-    // levels.
+    // The level applies only to our own events. All other events stay at `warn`, because the SDK logs its requests at
+    // lower levels.
     let ours = ["access_keys", "authorize", "rotate_secret"].map(|target| (target, level));
     let filter = Targets::new()
         .with_default(LevelFilter::WARN)
         .with_targets(ours)
-        // This target would log the error or panic of a handler a second time.
+        // This target would log a handler's error or panic a second time.
         .with_target("lambda_runtime::layers::panic", LevelFilter::OFF);
     let lines = fmt::layer()
         .json()

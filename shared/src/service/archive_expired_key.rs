@@ -1,7 +1,7 @@
 //! Archives a key that TTL has removed: writes the key's record to the history and releases its slots. The key's
 //! clusters remain, but the key no longer holds them.
 //!
-//! `token` and `policy` refuse an expired key even before TTL removes it. See "What happens at expiry" in
+//! The modules `token` and `policy` refuse an expired key even before TTL removes it. See "What happens at expiry" in
 //! ARCHITECTURE.md for the whole sequence.
 
 use std::time::Duration;
@@ -17,8 +17,8 @@ use crate::{
     store::Archived,
 };
 
-/// Handles one record of the table's stream. Idempotent and order-independent: writes the history only if the table has
-/// no item for the key and the history period has not ended.
+/// Handles one record of the table's stream. Records can be handled repeatedly and in any order, because the history is
+/// written only if the table has no item for the key and the history period has not ended.
 pub async fn archive_expired_key(
     store: &Store,
     record: StreamRecord,

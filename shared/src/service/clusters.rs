@@ -35,7 +35,7 @@ pub struct Viewer {
 }
 
 impl Viewer {
-    /// A key with its current permissions.
+    /// Creates the viewer for a key with its current permissions.
     #[must_use]
     pub fn key(grant: Grant, origin: Origin) -> Self {
         Self {
@@ -46,7 +46,7 @@ impl Viewer {
         }
     }
 
-    /// A person with the permissions of their role, or an operator.
+    /// Creates the viewer for a person with the permissions of their role, or for an operator.
     pub async fn signed_in(actor: &Actor, store: &Store, now: Timestamp) -> Result<Self, Error> {
         let me = users::resolve(actor, store, now).await?;
         Ok(Self {
@@ -73,7 +73,7 @@ impl ClusterFilter {
     }
 }
 
-/// A page of the tenant's clusters, sorted by name.
+/// Returns a page of the tenant's clusters, sorted by name.
 pub async fn list_clusters(
     viewer: &Viewer,
     store: &Store,
@@ -117,7 +117,7 @@ pub async fn all_clusters(
     }
 }
 
-/// A cluster and up to 10,000 of its nodes.
+/// Returns a cluster and up to 10,000 of its nodes.
 pub async fn get_cluster(
     viewer: &Viewer,
     store: &Store,
@@ -132,7 +132,8 @@ pub async fn get_cluster(
     Ok((cluster, nodes))
 }
 
-/// The nodes of the given clusters or, if `None`, of all clusters of the tenant. Returns up to 10,000 nodes in total.
+/// Returns up to 10,000 nodes in total: those of the given clusters or, if `clusters` is `None`, of all clusters of the
+/// tenant.
 ///
 /// # Errors
 /// When the nodes of all clusters are requested and the tenant has more than [`MOST_CLUSTERS_READ`] clusters.
@@ -217,8 +218,8 @@ pub(super) async fn delete(
     let mut found = Some(cluster.clone());
     let mut attempts = Attempts::new();
     while attempts.next().await {
-        // If someone else has already deleted the cluster, there may be a new cluster with the same name, which must
-        // stay.
+        // If someone else has already deleted the cluster, a new cluster may have the same name. It must not be
+        // deleted.
         let Some(cluster) = found.filter(|found| found.number == number) else {
             return Ok(());
         };

@@ -1,4 +1,4 @@
-//! Creates a key: loads the state, asks the policy, signs with KMS, and writes the key in one transaction.
+//! Creates a key: reads the state, checks the policy, signs with KMS, and writes the key in one transaction.
 
 use std::time::Duration;
 
@@ -37,8 +37,8 @@ pub struct KeyRequest {
     pub quota: usize,
     /// The maximum number of first sign-ins per hour in the tenant.
     pub first_sign_ins: u32,
-    /// The error to return if the expiry is too early for a new key. Repeated requests ignore it, because the expiry
-    /// was valid when the request was first sent.
+    /// The error to return if the expiry is too early for a new key. A repeated request does not return it, because the
+    /// expiry was valid when the request was first sent.
     pub too_early: Option<FieldError>,
 }
 
@@ -50,7 +50,7 @@ pub enum Expiry {
 }
 
 impl Expiry {
-    /// The expiry of a key that is issued at `now`.
+    /// Returns the expiry of a key that is issued at `now`.
     pub(super) fn from(self, now: Timestamp) -> Timestamp {
         match self {
             Self::In(duration) => now + duration,
@@ -58,7 +58,7 @@ impl Expiry {
         }
     }
 
-    /// The text that represents this expiry in a fingerprint.
+    /// Returns the text that represents this expiry in a fingerprint.
     pub(super) fn fingerprint(self) -> String {
         match self {
             Self::In(duration) => format!("In({})", duration.as_secs()),
@@ -86,7 +86,7 @@ pub async fn create_key(
     idempotency_key: Option<&str>,
     now: Timestamp,
 ) -> Result<(KeySnapshot, AccessKey), Error> {
-    // If a refresh of the public keys is due, it runs while the table is read, and signing can reuse its connection to
+    // If a refresh of the public keys is due, it runs while the table is read. Signing can then reuse the connection to
     // KMS.
     service.refresh_if_due(now);
     let store = &service.store;
@@ -100,7 +100,7 @@ pub async fn create_key(
             .earlier
             .filter(|earlier| earlier.created_at > now - IDEMPOTENCY_LIFETIME);
         if was_absent && remembered.is_some() {
-            // A concurrent request has just created the key, so its secret must not be replaced.
+            // A concurrent request has just created the key, whose secret must therefore not be replaced.
             return Err(IN_PROGRESS);
         }
         was_absent = remembered.is_none();
@@ -146,7 +146,7 @@ struct Parties<'a> {
 }
 
 impl Parties<'_> {
-    /// The audit entry, with the name, the labels and the signed claims.
+    /// Returns the audit entry, which contains the name, the labels and the signed claims.
     fn entry(&self, action: Action, signed: &KeyRecord, now: Timestamp) -> AuditEntry {
         let (tenant, owner) = (&self.owner.tenant_id, &self.owner.user_id);
         let about = (action, Target::key(signed.key_id, owner));
@@ -207,7 +207,8 @@ async fn issue(
 }
 
 /// Issues a new secret for the key that an earlier request with the same `Idempotency-Key` created. Signs the claims of
-/// this request, but never a later expiry than before. Returns `None` in the same case as [`issue`].
+/// this request, but never with a later expiry than the key already has. Returns `None` if a concurrent request has
+/// changed the caller or the owner.
 async fn reissue(
     service: &KeyService,
     request: &KeyRequest,
@@ -236,7 +237,8 @@ async fn reissue(
         name: found.name.clone(),
         labels: found.labels.clone(),
         expires_at: wanted.expires_at.min(found.expires_at),
-        // Moved back so that the signed lifetime equals the requested one, which a rotation by the holder repeats.
+        // This time is moved back so that the signed lifetime equals the requested one, because a rotation by the
+        // holder reuses the signed lifetime.
         created_at: wanted.created_at - shortened(wanted.expires_at, found.expires_at),
         ..wanted
     };
@@ -271,7 +273,7 @@ pub(super) const REUSED: Error = Error::Conflict(
     "this Idempotency-Key was used for a different request: use a new one",
 );
 
-/// How much earlier than `expires_at` the `limit` is, or zero if it is not earlier.
+/// Returns how much earlier than `expires_at` the `limit` is, or zero if it is not earlier.
 pub(super) fn shortened(expires_at: Timestamp, limit: Timestamp) -> Duration {
     expires_at.since(limit).unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! Why a request failed, independently of HTTP. [`crate::http`] turns these errors into responses.
+//! The reasons why a request can fail, independent of HTTP. [`crate::http`] turns these errors into responses.
 
 use serde::Serialize;
 
@@ -63,7 +63,7 @@ impl Error {
         "other requests are changing the same resource: try again",
     );
 
-    /// The causes in one line, for the log only.
+    /// Returns the causes in one line, for the log only.
     #[must_use]
     pub fn causes(&self) -> String {
         match self {
@@ -74,7 +74,7 @@ impl Error {
         }
     }
 
-    /// An error for a single invalid field.
+    /// Returns an error for a single invalid field.
     #[must_use]
     pub fn field(field: &'static str, detail: impl ToString) -> Self {
         Self::Invalid(vec![FieldError::new(field, detail)])

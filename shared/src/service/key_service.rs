@@ -14,7 +14,7 @@ use crate::{
     token::{AccessKey, KmsKeys, PublicKeys, Refusal, VerifiedKey},
 };
 
-/// Only the table, for functions that neither sign nor verify keys.
+/// Returns only the table, for functions that neither sign nor verify keys.
 pub fn table(environment: &mut Environment<'_>) -> Store {
     let aws = AwsSettings::read(environment);
     Store::read(environment, &aws)
@@ -90,7 +90,7 @@ impl PublishedKeys {
         self.0.warm_up().await;
     }
 
-    /// The public keys, and whether the set is complete. Do not let clients cache an incomplete set.
+    /// Returns the public keys and whether the set is complete. Do not let clients cache an incomplete set.
     ///
     /// If an outage on our side removed a public key from the set, verifiers would refuse genuine access keys. A
     /// process therefore keeps publishing every key that it has read until KMS reports that the key is disabled or

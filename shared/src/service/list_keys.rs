@@ -16,7 +16,8 @@ use crate::{
     store::{Position, Store},
 };
 
-/// The minimum length of a partial id. Shorter ones find nothing, because all ids begin with the same characters.
+/// The minimum length of a partial id. Shorter partial ids find nothing, because all ids begin with the same
+/// characters.
 const SHORTEST_PART_OF_ID: usize = 4;
 
 /// A search for keys by their names and ids.
@@ -53,8 +54,8 @@ pub struct KeyFilter {
     pub created_by: Option<Principal>,
     pub label: Option<Name>,
     pub expires_before: Option<Timestamp>,
-    /// How long the key must have been unused. If it has not been used since its creation or rotation, the period
-    /// starts at that time.
+    /// How long the key must have been unused. If it has not been used since it was created or last rotated, the period
+    /// starts then.
     pub unused_for: Option<Duration>,
 }
 
@@ -70,7 +71,7 @@ impl KeyFilter {
         *self != Self::default()
     }
 
-    /// The only key that can match if the search is for a complete id.
+    /// Returns the id of the only key that can match, if the search is for a complete id.
     #[must_use]
     pub fn key_id(&self) -> Option<KeyId> {
         self.search.as_ref()?.id.parse().ok()
@@ -118,9 +119,9 @@ impl KeyFilter {
     }
 }
 
-/// A page of a user's keys, from strongly consistent reads. A caller's own keys are read in parallel with the data for
-/// the policy. Another user's keys are read only after the policy has allowed the call, so that a refused call does not
-/// read them and its duration does not depend on them.
+/// Returns a page of a user's keys, from strongly consistent reads. A caller's own keys are read in parallel with the
+/// data for the policy. Another user's keys are read only after the policy has allowed the call, so that a refused call
+/// does not read them and its duration does not depend on them.
 pub async fn list_user_keys(
     actor: &Actor,
     store: &Store,
@@ -164,7 +165,7 @@ pub async fn list_user_keys(
     }
 }
 
-/// A page of all keys in the actor's tenant. The index that lists them may lag slightly behind the table.
+/// Returns a page of all keys in the actor's tenant. The index that lists them may lag slightly behind the table.
 pub async fn list_tenant_keys(
     actor: &Actor,
     store: &Store,

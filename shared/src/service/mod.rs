@@ -2,11 +2,12 @@
 //!
 //! A use case that a person calls takes the person's `&Actor` as its first argument. It loads what it needs, asks
 //! [`crate::policy`] whether the actor may proceed, and then writes. Use cases for clusters take a [`Viewer`] instead,
-//! which is a person or a key. Use cases that a key calls for itself, or that the system runs on its own, take neither.
+//! which is a person or a key. Use cases that a key calls for itself, or that the system runs on its own, take neither
+//! an actor nor a viewer.
 //!
 //! A use case fails with [`Error::NotFound`] or [`Error::Forbidden`] when the resource does not exist or the policy
-//! denies the request, and with [`Error::Store`] or [`Error::Kms`] when a request to AWS fails. `# Errors` sections
-//! name only other reasons.
+//! denies the request, and with [`Error::Store`] or [`Error::Kms`] when a request to AWS fails. An `# Errors` section
+//! lists only reasons other than these.
 
 mod archive_expired_key;
 mod audit;

@@ -1,4 +1,4 @@
-//! Notices that a key expires soon, has expired or is no longer used. Each notice is an entry of the audit trail, which
+//! Notices that a key expires soon, has expired or is no longer used. Each notice is an entry of the audit trail and
 //! becomes an event. Keys that stay unused can be revoked.
 //!
 //! Each key has a time at which this module checks it next (`due_at`). A new key is due immediately. Each check writes
@@ -25,9 +25,9 @@ use crate::{
 };
 
 /// How late a notice may be: the maximum time between the moment when the notice becomes due and the scheduled time of
-/// the run that writes it. Notices that would be later are left out. The documentation of `GET /v1/audit` says that the
-/// audit trail is complete after 25 hours. The template therefore ensures that a run ends within an hour of its
-/// scheduled time.
+/// the run that writes it. Notices that would be later than this are left out. The documentation of `GET /v1/audit`
+/// says that the audit trail is complete after 25 hours. The template therefore ensures that a run ends within an hour
+/// of its scheduled time.
 const PATIENCE: Duration = Duration::from_secs(86_400);
 /// The maximum time between two checks of a key. Changed settings therefore apply to every key within this time.
 const LONGEST_WAIT: Duration = Duration::from_secs(7 * 86_400);
@@ -39,13 +39,13 @@ pub(super) fn is_lost(key: &KeyRecord, now: Timestamp) -> bool {
     key.due_at.is_none_or(|at| at + LONGEST_WAIT < now)
 }
 
-/// The `due_at` of a key whose notices must be planned again. It lies 24 hours in the past, so that the next run also
-/// writes the notices of the last 24 hours.
+/// Returns the `due_at` of a key whose notices must be planned again. It lies 24 hours in the past, so that the next
+/// run also writes the notices of the last 24 hours.
 pub(super) fn due_again(now: Timestamp) -> Timestamp {
     now - PATIENCE
 }
 
-/// What a run has done.
+/// The result of a run.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 pub struct NoticeReport {
     pub keys_checked: usize,
@@ -226,7 +226,7 @@ fn is_listed(key: &KeyRecord, due: &[DueKey]) -> bool {
     })
 }
 
-/// A notice that became due at `at`.
+/// Returns a notice that became due at `at`.
 fn notice(key: &KeyRecord, action: Action, at: Timestamp) -> AuditEntry {
     let (by, origin) = (Principal::system(), Origin::default());
     let about = (action, Target::key(key.key_id, &key.user_id));
@@ -245,9 +245,9 @@ fn notice(key: &KeyRecord, action: Action, at: Timestamp) -> AuditEntry {
 struct Plan {
     /// The notices that are due, and when each of them became due.
     notices: Vec<(Action, Timestamp)>,
-    /// When the key was reported as unused. Absent if the report no longer counts.
+    /// When the key was reported as unused. Absent if there is no report, or if it no longer applies.
     reported_at: Option<Timestamp>,
-    /// Whether to revoke the key. If so, there are no notices.
+    /// Whether to revoke the key. If true, `notices` is empty.
     revoke: bool,
     /// When to check the key next.
     next: Option<Timestamp>,
@@ -301,7 +301,7 @@ fn plan(key: &KeyRecord, owner: Option<&User>, settings: &NoticeSettings, now: T
     }
 }
 
-/// The notices about the expiry of a key, and when they become due.
+/// Returns the notices about the expiry of a key, each with the time at which it becomes due.
 fn expiry_notices(key: &KeyRecord, settings: &NoticeSettings) -> Vec<(Action, Timestamp)> {
     let issued_at = key.rotated_at.unwrap_or(key.created_at);
     let lifetime = key.expires_at.since(issued_at).unwrap_or_default();
@@ -332,7 +332,7 @@ mod tests {
         }
     }
 
-    /// A key that was created at `at(0)`.
+    /// Returns a key that was created at `at(0)`, and its owner.
     fn key(days: i64) -> (KeyRecord, User) {
         let owner = fixtures::user("ann", Role::Admin);
         let key = fixtures::key(&owner, [1; 32].into());
@@ -354,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn notices_longer_than_half_of_the_lifetime_are_left_out() {
+    fn notices_more_than_half_of_the_lifetime_before_expiry_are_left_out() {
         for (lifetime, expected) in [
             (1, vec![1]),
             (2, vec![1, 2]),
@@ -393,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_look_does_not_repeat_a_notice() {
+    fn a_second_check_does_not_repeat_a_notice() {
         let (key, owner) = key(30);
         let settings = settings(25, 0);
         let first = plan(&key, Some(&owner), &settings, at(25 * DAY));
@@ -410,7 +410,7 @@ mod tests {
     }
 
     #[test]
-    fn the_next_look_is_at_the_next_notice_or_within_a_week() {
+    fn the_next_check_is_due_at_the_next_notice_and_within_a_week() {
         let (key, owner) = key(30);
         let settings = settings(0, 0);
         let next = |seconds| plan(&key, Some(&owner), &settings, at(seconds)).next;
@@ -422,7 +422,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_said_about_a_revoked_key_unless_it_expired_first() {
+    fn no_notice_is_written_about_a_revoked_key_unless_it_expired_first() {
         let (key, owner) = key(30);
         let settings = settings(7, 1);
         let revoked = |seconds| {

@@ -4,8 +4,8 @@
 //! 2. Call [`decide`], which does no I/O.
 //! 3. Write an [`Onboarding`] in one transaction. The transaction takes a new slot only if the key, its owner and the
 //!    cluster still allow it.
-//! 4. If the transaction fails because the node is new, count the node against the quota of the cluster and write
-//!    again.
+//! 4. If the transaction fails because the node is new, count the node against the quota of the cluster and repeat the
+//!    transaction.
 //!
 //! If a concurrent request has changed the same items, start again at step 1.
 
@@ -32,7 +32,7 @@ use crate::{
     token::VerifiedKey,
 };
 
-/// A query limit that is higher than the number of slots that a key can hold.
+/// A query limit above the maximum number of slots that a key can hold.
 const MOST_SLOTS: i32 = 200;
 /// The maximum number of keys that can hold a slot for the same cluster. This bounds the size of the cluster's item.
 const MOST_HOLDERS: usize = 400;
@@ -75,14 +75,14 @@ pub enum Joining {
     },
 }
 
-/// Onboards a cluster or a node. Onboarding the same cluster again succeeds and takes no second slot.
+/// Onboards a cluster or a node. Onboarding the same cluster again succeeds without taking another slot.
 ///
 /// Costs one read and one transaction. Refusals, conflicts, new nodes of an existing cluster, and nodes that do not
 /// name their cluster may cost more.
 ///
 /// # Errors
-/// When the key is refused or has no free slot, the cluster has too many keys or nodes, or a node's cluster is unknown.
-/// If the table fails, either nothing was written, or repeating the call finds what was written.
+/// When the key is refused or has no free slot, when the cluster has too many keys or nodes, or when the cluster of a
+/// node is unknown. If the table fails, either nothing was written, or repeating the call finds what was written.
 pub async fn onboard_cluster(
     service: &KeyService,
     key: &VerifiedKey,
@@ -163,7 +163,7 @@ async fn finish_deletion(
     })
 }
 
-/// The audit entry, or `None` if the key takes no new slot.
+/// Returns the audit entry, or `None` if the key takes no new slot.
 fn entry(onboarding: &Onboarding, origin: &Origin) -> Option<AuditEntry> {
     let Onboarding { key, cluster, .. } = onboarding;
     let about = (Action::ClusterOnboarded, Target::cluster(&cluster.name));
@@ -192,7 +192,7 @@ fn log(onboarding: &Onboarding) {
     metrics::count(Metric::Onboarding(code));
 }
 
-/// The cluster of a node that did not name one: the only cluster that its key has onboarded.
+/// Returns the cluster of a node that did not name one: the only cluster that the node's key has onboarded.
 async fn only_cluster(
     store: &Store,
     key: &VerifiedKey,
@@ -227,9 +227,9 @@ struct Request<'a> {
     node_quota: &'a NodeQuota,
     /// The cluster against whose quota the node was counted.
     counted_in: Option<ClusterNumber>,
-    /// The number for the cluster, if it is new.
+    /// The number to assign to the cluster if it is new.
     new_cluster: ClusterNumber,
-    /// The number for the node, if it is new.
+    /// The number to assign to the node if it is new.
     new_node: NodeNumber,
 }
 
@@ -290,7 +290,7 @@ impl From<Refusal> for Error {
 /// state. The list is needed only if the key holds no slot for this cluster.
 ///
 /// The key's counter, the key's slots and the cluster's holders always change together. If they contradict each other,
-/// another call is changing them. If the contradiction lasts, one of them is damaged, and the slots are assumed to be
+/// another call is changing them. If the contradiction lasts, one of them is wrong, and the slots are assumed to be
 /// correct.
 fn decide(
     state: OnboardingState,
@@ -473,7 +473,7 @@ mod tests {
         node: Option<NodeName>,
     }
 
-    /// A key that is about to onboard a new cluster.
+    /// Returns the case of a key that is about to onboard a new cluster.
     fn case() -> Case {
         let owner = fixtures::user("editor", Role::Editor);
         Case {
@@ -489,7 +489,7 @@ mod tests {
     }
 
     impl Case {
-        /// The cluster exists, and these keys hold it.
+        /// Makes the cluster exist, with these keys as its holders.
         fn held_by(mut self, holders: impl IntoIterator<Item = KeyId>) -> Self {
             self.cluster = Some(Cluster {
                 tenant_id: self.owner.tenant_id.clone(),
@@ -506,7 +506,7 @@ mod tests {
             self
         }
 
-        /// The cluster exists, and the key holds a slot for it.
+        /// Makes the cluster exist, with a slot that the key holds.
         fn onboarded(self) -> Self {
             let key = self.key.key_id;
             Self {
@@ -649,8 +649,8 @@ mod tests {
         case().held_by(keys(MOST_HOLDERS - 1)).onboarding();
     }
 
-    /// Inconsistent states, which no call leaves behind. If such a state lasts, `Ok` contains the slot that resolves
-    /// it, and `Err` contains the number to which the counter must first be corrected.
+    /// Returns inconsistent states, none of which a call leaves behind. If such a state lasts, `Ok` contains the slot
+    /// that resolves it, and `Err` contains the number to which the counter must first be corrected.
     fn inconsistencies() -> [(Case, Result<Slot, u32>); 5] {
         let unknown_holder = Slot::Held {
             record_use: true,
@@ -682,7 +682,7 @@ mod tests {
     }
 
     #[test]
-    fn an_inconsistent_read_is_repeated_and_a_lasting_inconsistency_is_healed() {
+    fn an_inconsistent_read_is_repeated_and_a_lasting_inconsistency_is_resolved() {
         for (case, _) in inconsistencies() {
             let decision = case.decide();
             assert!(matches!(decision, Decision::ReadAgain), "{decision:?}");
@@ -699,7 +699,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_counter_gives_no_slot_beyond_the_limit() {
+    fn a_wrong_counter_never_allows_a_slot_beyond_the_limit() {
         let mut case = case();
         (case.is_lasting, case.other_slots) = (true, 3);
         let decision = case.decide();
@@ -710,7 +710,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cluster_that_is_being_deleted_is_joined_only_after_its_deletion() {
+    fn a_cluster_that_is_being_deleted_cannot_be_joined_until_it_is_gone() {
         let deleting = |seconds| {
             let mut case = case().onboarded();
             case.cluster.as_mut().unwrap().deleting = Some(at(seconds));

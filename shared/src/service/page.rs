@@ -46,8 +46,8 @@ pub(super) struct Gather<'a, T> {
 impl<'a, T> Gather<'a, T> {
     /// The maximum number of pages of the table to read for one response.
     const PAGES: usize = 10;
-    /// The maximum number of items to examine for one response. If a filter matches few of them, the response may
-    /// contain fewer items than requested and still have a cursor.
+    /// The maximum number of items to examine for one response. If a filter matches few items, the response may contain
+    /// fewer items than requested and still have a cursor.
     const MOST_EXAMINED: usize = 1000;
 
     pub fn new(request: &'a PageRequest) -> Self {
@@ -62,7 +62,7 @@ impl<'a, T> Gather<'a, T> {
         }
     }
 
-    /// How many items to read at a time, depending on whether a filter removes some.
+    /// Returns the number of items to read at a time, which depends on whether a filter leaves out some items.
     pub fn page_size(&self, is_filtered: bool) -> i32 {
         // One item beyond the limit shows whether there are more.
         let size = if is_filtered {
@@ -73,7 +73,7 @@ impl<'a, T> Gather<'a, T> {
         i32::try_from(size).unwrap_or(i32::MAX)
     }
 
-    /// The position at which the next page of the table begins.
+    /// Returns the position at which the next page of the table begins.
     pub fn position(&self) -> Option<&Position> {
         self.last.as_ref()
     }
@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_filter_that_matches_nothing_examines_a_thousand_items() {
+    fn a_list_whose_filter_matches_nothing_stops_after_a_thousand_items() {
         let request = PageRequest {
             limit: 50,
             after: None,

@@ -1,6 +1,7 @@
 //! Publishes the audit trail: each entry that is added to the table becomes an event. An entry that could not be
-//! written with its change waits in another item until this module adds it to the audit trail, which makes it an event
-//! like any other. The first use of a replaced secret becomes an event without an entry.
+//! written together with the change that it records waits in another item. When this module adds it to the audit trail,
+//! it becomes an event like any other. The first use of a replaced secret also becomes an event, although the audit
+//! trail has no entry for it.
 
 use crate::{
     bus::{Bus, BusError, Event},
@@ -27,9 +28,9 @@ pub(super) fn event(happening: Happening, render: impl Fn(Happening) -> String) 
     }
 }
 
-/// Handles records of the table's stream, each with a tag. `render` returns the JSON of an event's detail. Returns the
-/// tags of the records that failed, which must be delivered again. Events are sent at least once. A waiting entry is
-/// added to the audit trail only once.
+/// Handles records of the table's stream, each of which is paired with a tag. `render` returns the JSON of an event's
+/// detail. Returns the tags of the records that failed, which must be delivered again. Events are sent at least once. A
+/// waiting entry is added to the audit trail only once.
 pub async fn publish_entries<T>(
     (store, bus): (&Store, &Bus),
     records: Vec<(T, StreamRecord)>,

@@ -20,7 +20,7 @@ use crate::{
     store::{FalseHolders, List, PendingEntry, Position, Store, StoreError},
 };
 
-/// A query limit that is higher than the number of slots that a key can hold.
+/// A query limit above the maximum number of slots that a key can hold.
 const MOST_SLOTS: i32 = 200;
 /// The number of clusters or keys to check between two reads of the clock.
 const PAGE: i32 = 25;
@@ -28,8 +28,8 @@ const PAGE: i32 = 25;
 const ENTRY_PATIENCE: Duration = Duration::from_secs(60 * 60);
 const NEXT_RULE: &str = "must be the unchanged next of the previous report";
 
-/// The findings of a repair. With `apply`, everything that it found has been repaired, except where another call
-/// changed the same items in the meantime.
+/// The findings of a repair. If `apply` was set, everything that the repair found has been repaired, except where
+/// another call changed the same items in the meantime.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 pub struct RepairReport {
     pub keys_checked: usize,
@@ -40,7 +40,7 @@ pub struct RepairReport {
     pub epochs: usize,
     /// Live keys whose counter differed from the number of their slots.
     pub counters: usize,
-    /// Slots for a cluster that does not exist, or of a key that is not live.
+    /// Slots whose cluster did not exist, or whose key was not live.
     pub slots: usize,
     /// Keys that were listed as holders of a cluster but held no slot for it, and keys that held a slot for a cluster
     /// but were not listed as its holders.
@@ -74,12 +74,13 @@ pub struct RepairRequest {
     pub apply: bool,
     /// Where to begin: at [`RepairStep::Users`], or at the `next` of the previous report.
     pub step: RepairStep,
-    /// When to stop and report where the next call continues.
+    /// When the call stops and reports where the next call continues.
     pub deadline: Instant,
 }
 
 /// Checks a tenant and, if `apply` is set, repairs it. Each call completes at least one step, even after the deadline.
-/// A step covers all users and the entries that wait in items of their own, or up to 25 clusters, or up to 25 keys.
+/// A step covers one of the following: all users and the entries that wait in items of their own, up to 25 clusters, or
+/// up to 25 keys.
 ///
 /// # Errors
 /// When `step` contains a position that no report can have contained, or when a request to the table fails. Everything
@@ -193,8 +194,7 @@ impl Repair<'_> {
         Ok(())
     }
 
-    /// Waiting entries from before this time are added to the audit trail. `publish` may still be processing later
-    /// ones.
+    /// Returns the cutoff for adding waiting entries to the audit trail. `publish` may still be processing newer ones.
     fn enter_before(&self) -> Timestamp {
         self.now - ENTRY_PATIENCE
     }
@@ -208,7 +208,7 @@ impl Repair<'_> {
         report.entries += entries.len();
         report.unreadable += damaged;
         for entry in entries.into_iter().filter(|_| self.request.apply) {
-            // A call can take minutes, so each entry gets the time of its own write.
+            // A call can take minutes, so each entry records the time of its own write.
             self.store.enter_pending(entry, clock::now()).await?;
         }
         Ok(())

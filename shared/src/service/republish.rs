@@ -30,7 +30,7 @@ pub struct Republication {
     pub to: Timestamp,
     /// The `next` of the previous report.
     pub after: Option<String>,
-    /// When to stop and report where the next call continues.
+    /// When the call stops and reports where the next call continues.
     pub deadline: Instant,
 }
 
@@ -40,10 +40,11 @@ pub struct RepublishReport {
     pub sent: usize,
     /// Damaged entries. The log names them.
     pub unreadable: usize,
-    /// Where the next call continues: before the entry with this time and id. Absent once everything is sent.
+    /// Where the next call continues: with the entries that are older than this position. Absent once everything is
+    /// sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
-    /// Why the call ended early. Some or all of the events after `next` were not sent.
+    /// Why the call ended early. Some or all of the events that are older than `next` were not sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }

@@ -70,8 +70,8 @@ pub struct RevokeMatchingReport {
     pub next: Option<Position>,
 }
 
-/// Examines keys of the tenant, newest first, and revokes those that match. Keys that are created in the meantime are
-/// not examined. The index that lists the keys may lag slightly behind the table.
+/// Examines keys of the tenant, newest first, and revokes those that match. Does not examine keys that are created
+/// while the call runs. The index that lists the keys may lag slightly behind the table.
 ///
 /// # Errors
 /// When the keys cannot be read. Keys that were revoked before the failure stay revoked, and repeating the call revokes
@@ -123,7 +123,7 @@ pub async fn revoke_matching_keys(
     Ok(report)
 }
 
-/// Revokes keys concurrently, each in the same way as a single key. Returns how many keys it revoked and how many
+/// Revokes keys concurrently, each as if it were the only one. Returns how many keys it revoked and how many
 /// revocations failed. A failure is logged and does not stop the other revocations.
 async fn revoke_all(
     store: &Store,

@@ -44,8 +44,8 @@ pub struct RotateRequest {
 /// unused secret with another one. The key keeps its generation and its previous secret.
 ///
 /// # Errors
-/// When the key is revoked or has expired, the owner is deactivated, the expiry is too early, or the `Idempotency-Key`
-/// cannot be used for this request.
+/// When the key is revoked or has expired, when the owner is deactivated, when the expiry is too early, or when the
+/// `Idempotency-Key` cannot be used for this request.
 pub async fn rotate_key(
     actor: &Actor,
     service: &KeyService,
@@ -55,7 +55,7 @@ pub async fn rotate_key(
     history: Duration,
     now: Timestamp,
 ) -> Result<(KeySnapshot, AccessKey), Error> {
-    // If a refresh of the public keys is due, it runs while the table is read, and signing can reuse its connection to
+    // If a refresh of the public keys is due, it runs while the table is read. Signing can then reuse the connection to
     // KMS.
     service.refresh_if_due(now);
     let store = &service.store;
@@ -106,8 +106,8 @@ pub async fn rotate_key(
 /// the lifetime of the presented one, as far as the record and the owner still allow them. Its lifetime is at most
 /// `longest`.
 ///
-/// The holder of a previous secret can only repeat the request that replaced it, with the same `Idempotency-Key` and
-/// while the new secret is unused. This works even after the overlap, which may have been zero.
+/// The holder of a previous secret can only repeat the request that replaced that secret, with the same
+/// `Idempotency-Key` and while the new secret is unused. This works even after the overlap, which may have been zero.
 ///
 /// # Errors
 /// When the key is refused or may not rotate itself, or when the `Idempotency-Key` cannot be used for this request.
@@ -160,7 +160,7 @@ pub async fn rotate_presented_key(
 }
 
 /// Returns the earlier request with the same `Idempotency-Key` if it is less than 24 hours old. `was_absent` is true if
-/// the previous attempt of this request found none.
+/// the previous attempt at this request found no earlier request.
 fn remembered(
     earlier: Option<EarlierRequest>,
     was_absent: &mut bool,
@@ -204,8 +204,8 @@ fn allowed(
     Ok((record, owner))
 }
 
-/// What the holder of a key gets: the signed claims of the presented key, as far as the record and the owner allow
-/// them.
+/// Returns what the holder of a key gets: the signed claims of the presented key, as far as the record and the owner
+/// allow them.
 fn wanted_by_holder(
     key: &VerifiedKey,
     record: &KeyRecord,
@@ -273,7 +273,7 @@ struct Wanted {
 }
 
 impl Wanted {
-    /// The key's record with its new claims. The hash is still missing.
+    /// Returns the key's record with its new claims, but without a hash.
     fn applied_to(&self, key: &KeyRecord, owner: &User, step: Step, now: Timestamp) -> KeyRecord {
         let issued_at = now.to_second();
         let signed = KeyRecord {
@@ -288,8 +288,8 @@ impl Wanted {
         match step {
             Step::Repeat => KeyRecord {
                 expires_at: self.expires_at.min(key.expires_at),
-                // Moved back so that the signed lifetime equals the requested one, which the next rotation by the
-                // holder repeats.
+                // This time is moved back so that the signed lifetime equals the requested one, because the next
+                // rotation by the holder reuses the signed lifetime.
                 rotated_at: Some(issued_at - shortened(self.expires_at, key.expires_at)),
                 ..signed
             },
@@ -297,7 +297,7 @@ impl Wanted {
                 expires_at: self.expires_at,
                 // This never saturates, because the policy refuses the highest generation.
                 generation: key.generation.saturating_add(1),
-                // Already the key's epoch, unless something other than this service has changed it.
+                // The key already has this epoch, unless something other than this service has changed the epoch.
                 epoch: owner.epoch,
                 used_generation: 0,
                 due_at: Some(now),
@@ -318,7 +318,7 @@ impl Wanted {
 struct Rotation<'a> {
     service: &'a KeyService,
     by: Principal,
-    /// The caller, unless the key rotates itself.
+    /// The caller, or `None` if the key rotates itself.
     caller: Option<&'a Caller>,
     owner: &'a User,
     origin: &'a Origin,
@@ -364,7 +364,7 @@ impl Rotation<'_> {
         }
     }
 
-    /// The audit entry, with the signed claims.
+    /// Returns the audit entry, which contains the signed claims.
     fn entry(&self, read: &KeyRecord, signed: &KeyRecord, step: Step) -> AuditEntry {
         let action = match step {
             Step::Rotate => Action::AccessKeyRotated,
@@ -460,7 +460,7 @@ mod tests {
         [byte; 32].into()
     }
 
-    /// A key of generation 1, whose previous secret ends at `at(100)`.
+    /// Returns a key of generation 1 whose previous secret ends at `at(100)`, and the key's owner.
     fn rotated() -> (KeyRecord, User) {
         let owner = fixtures::user("editor", Role::Editor);
         let key = fixtures::key(&owner, hash(1));
@@ -487,7 +487,7 @@ mod tests {
     }
 
     #[test]
-    fn both_secrets_count_until_the_overlap_ends() {
+    fn both_secrets_are_valid_until_the_overlap_ends() {
         let (key, owner) = rotated();
         let evaluate = |byte, generation, now| {
             let presented = presented(&key, byte, generation);
@@ -509,7 +509,7 @@ mod tests {
     }
 
     #[test]
-    fn a_previous_hash_counts_only_for_a_secret_of_an_earlier_generation() {
+    fn the_previous_hash_is_accepted_only_with_an_earlier_generation() {
         let (key, owner) = rotated();
         for generation in [1, 2] {
             let presented = presented(&key, 0, generation);
@@ -532,7 +532,7 @@ mod tests {
     }
 
     #[test]
-    fn a_repeat_needs_the_latest_generation_an_unused_secret_and_the_same_request() {
+    fn a_repeated_rotation_requires_the_latest_generation_an_unused_secret_and_the_same_request() {
         let request = |text: &str| Idempotency {
             id: "id".into(),
             fingerprint: text.into(),
@@ -576,7 +576,7 @@ mod tests {
     }
 
     #[test]
-    fn a_repeat_keeps_the_generation_the_previous_secret_and_the_earlier_expiry() {
+    fn a_repeated_rotation_keeps_the_generation_the_previous_secret_and_the_earlier_expiry() {
         let (key, owner) = rotated();
         let wanted = Wanted {
             limits: policy::rotated_limits(Role::Viewer, 9, &key).unwrap(),

@@ -40,7 +40,8 @@ pub(super) async fn resolve_both(
     Ok((known(actor, user, now)?, other))
 }
 
-/// Reads the actor's user, unless the actor is an operator, and the user that the request is about, in one request.
+/// Reads the actor's user and the user that the call is about, both in one request to the table. For an operator, reads
+/// only the latter.
 async fn read_both(
     actor: &Actor,
     store: &Store,
@@ -123,7 +124,7 @@ async fn first_sign_in(
     if store.write_user(None, &new, None, entry.as_ref()).await? == UserWritten::Done {
         return Ok(Some(Caller::User(new)));
     }
-    // Another call by the same person created the user first, and each person counts once.
+    // Another call by the same person created the user first, and each person must be counted only once.
     if counts {
         store.uncount_first_sign_in(tenant, now).await?;
     }
@@ -189,7 +190,7 @@ impl UserFilter {
         self.status.is_some() || self.role.is_some() || self.words.is_some()
     }
 
-    /// The word to look up in the search index: the longest one.
+    /// Returns the word to look up in the search index: the longest one.
     #[must_use]
     pub fn longest_word(&self) -> Option<&str> {
         let words = self.words.iter().flatten();
@@ -204,7 +205,7 @@ impl UserFilter {
     }
 }
 
-/// A page of the tenant's users, sorted by id. Search results are sorted by the word that matched.
+/// Returns a page of the tenant's users, sorted by id. Search results are sorted by the word that matched.
 pub async fn list_users(
     actor: &Actor,
     store: &Store,
@@ -466,7 +467,7 @@ async fn complete_admins(store: &Store, tenant: &TenantId, user: &UserId) -> Res
     Ok(found.is_empty() || store.restore_admins(tenant, &found).await?)
 }
 
-/// The audit entry for a change to a user, or `None` if the change affects no field that the audit trail shows.
+/// Returns the audit entry for a change to a user, or `None` if the change affects no field that the audit trail shows.
 fn entry(actor: &Actor, old: Option<&User>, new: &User, now: Timestamp) -> Option<AuditEntry> {
     let old = old.filter(|old| old.status != UserStatus::Deleted);
     let was_active = old.map(User::is_active);

@@ -35,7 +35,7 @@ pub struct ValidateRequest {
 }
 
 impl ValidateRequest {
-    /// Requires no permission and accepts no cached data.
+    /// Creates a request that requires no permission and accepts no cached data.
     #[must_use]
     pub fn new(key: AccessKey) -> Self {
         Self {
@@ -46,7 +46,7 @@ impl ValidateRequest {
     }
 }
 
-/// A validation result and the age of its data.
+/// A validation result and the time at which its data was read.
 #[derive(Debug)]
 pub struct Validation {
     pub result: Result<Grant, RefusalCode>,
@@ -185,8 +185,8 @@ pub(super) fn is_use_due(key: &KeyRecord, secret: Secret, now: Timestamp) -> boo
     }
 }
 
-/// Counts the result of a validation by `function`: `active`, a [`RefusalCode`], or `unavailable`. Requests that time
-/// out are not counted here, but the API's metrics count them as 503.
+/// Counts the result of a validation that `function` performed: `active`, a [`RefusalCode`], or `unavailable`. Requests
+/// that time out are not counted here, but appear as 503 responses in the API's metrics.
 pub fn count_validation<T>(
     function: &'static str,
     result: Result<&Result<T, RefusalCode>, &Error>,

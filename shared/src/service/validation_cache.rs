@@ -52,7 +52,7 @@ impl ValidationCache {
         Self::new(config::max_staleness(environment))
     }
 
-    /// A cache that returns only data younger than `bound`.
+    /// Creates a cache that returns only data younger than `bound`.
     fn new(bound: Duration) -> Self {
         Self {
             bound,
@@ -60,8 +60,8 @@ impl ValidationCache {
         }
     }
 
-    /// The lookup of a key and the time at which it began, if the lookup is younger than both `max_staleness` and the
-    /// bound.
+    /// Returns the lookup of a key and the time at which the lookup began, if the lookup is younger than both
+    /// `max_staleness` and the bound.
     pub(super) fn get(
         &self,
         key: &AccessKey,
@@ -85,7 +85,7 @@ impl ValidationCache {
     }
 
     /// Stores a lookup that began at `began`, replacing any earlier lookup of the key. If the table has no record of
-    /// the key, or its record has other hashes, removes the key from the cache instead.
+    /// the key, or if no hash in the record matches the key, removes the key from the cache instead.
     ///
     /// A Lambda process handles one request at a time, so the lookup that is inserted last was also read last.
     pub(super) fn insert(&self, lookup: &Arc<Lookup>, began: Timestamp) {
@@ -153,7 +153,7 @@ mod tests {
     }
 
     impl ValidationCache {
-        /// A cache with one lookup, which began at `NOW`.
+        /// Creates a cache with one lookup, which began at `NOW`.
         fn with(bound: Duration, lookup: Lookup) -> Self {
             let cache = Self::new(bound);
             cache.insert(&Arc::new(lookup), NOW);
@@ -164,7 +164,7 @@ mod tests {
             self.get(&key("key"), max_staleness, now).is_some()
         }
 
-        /// The result at `now` for a caller who accepts data up to five minutes old.
+        /// Returns the result at `now` for a caller who accepts data up to five minutes old.
         fn result(&self, required: Required, now: Timestamp) -> Option<Result<Grant, RefusalCode>> {
             let (_, lookup) = self.get(&key("key"), FIVE_MINUTES, now)?;
             Some(lookup.evaluate(required, now))
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn data_is_used_only_below_the_allowed_age() {
+    fn cached_data_is_used_only_while_it_is_younger_than_allowed() {
         let cache = ValidationCache::with(FIVE_MINUTES, lookup());
         for (max_staleness, age, is_used) in [
             (10, 0, true),
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn data_from_the_future_is_not_used() {
+    fn cached_data_from_the_future_is_not_used() {
         let cache = ValidationCache::with(FIVE_MINUTES, lookup());
         assert!(!cache.has(FIVE_MINUTES, NOW - millis(1)));
         cache.insert(&Arc::new(revoked()), NOW - millis(5_000));
@@ -271,7 +271,8 @@ mod tests {
             Some(Err(RefusalCode::Expired))
         );
 
-        // A validation that reads the table checks the signed expiry first, so the cache returns nothing after it.
+        // A validation that reads the table checks the signed expiry first, so the cache returns nothing after that
+        // expiry.
         let signed = changed(|lookup| {
             let mut claims = lookup.key.claims().clone();
             claims.expires_at = end;
