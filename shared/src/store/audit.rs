@@ -1,4 +1,4 @@
-//! The audit trail: entries by time, and the entries of one key, user or cluster.
+//! Adds entries to the audit trail, and lists them by time or for a single key, user or cluster.
 
 use std::{cmp::Reverse, time::Duration};
 
@@ -19,10 +19,10 @@ use crate::{
     process::{events, telemetry},
 };
 
-/// The attribute for an entry that could not be written with its change.
+/// The attribute for an entry that could not be written together with the change that it records.
 pub(super) const PENDING: &str = "pending_audit";
-/// The time limit for writing a change together with its entry, if the change does not give a user anything. The change
-/// itself must be made before the request's deadline.
+/// The time limit for writing a change together with its entry, for changes that grant nothing. The change itself must
+/// be made before the request's deadline, even if its entry must wait.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// An entry that waits in an item, and the primary key of that item.
@@ -53,8 +53,8 @@ impl PendingEntry {
 
 impl Store {
     /// Adds a waiting entry to the audit trail, unless the entry is already there. Afterwards, deletes the item in
-    /// which the entry waited or, if that item is an access key, removes the entry from the item, provided that no
-    /// other entry has taken its place.
+    /// which the entry waited. If that item is an access key, only removes the entry from it, provided that no other
+    /// entry has taken the entry's place.
     pub(crate) async fn enter_pending(
         &self,
         pending: PendingEntry,
@@ -76,7 +76,8 @@ impl Store {
         Ok(())
     }
 
-    /// The entries that wait in items of their own and are older than `before`, and the number of damaged items.
+    /// Returns the entries that wait in items of their own and are older than `before`, and the number of damaged
+    /// items.
     pub(crate) async fn waiting(
         &self,
         tenant: &TenantId,
@@ -101,7 +102,7 @@ impl Store {
         Ok(older_than(before, found))
     }
 
-    /// The entries that wait in the items of keys and are older than `before`, and the number of damaged items.
+    /// Returns the entries that wait in the items of keys and are older than `before`, and the number of damaged items.
     pub(crate) async fn waiting_in(
         &self,
         keys: &[KeyRecord],
@@ -114,7 +115,7 @@ impl Store {
         Ok(older_than(before, items))
     }
 
-    /// The write that adds an entry to the audit trail, for the transaction that makes the change.
+    /// Returns the write that adds an entry to the audit trail. It belongs in the transaction that makes the change.
     pub(super) fn entered(&self, entry: &AuditEntry) -> Write {
         Write::put(&AuditItem::new(entry, self.audit_retention))
     }
@@ -138,7 +139,7 @@ impl Store {
     }
 
     /// Changes a user and adds the entry about the change. If the entry cannot be written, it waits in an item of its
-    /// own, because a user can change several times before the first of these entries is written.
+    /// own, because a user can change several times before the first of these entries is added to the audit trail.
     pub(super) async fn change_and_enter(
         &self,
         mut writes: Vec<Write>,
@@ -156,8 +157,8 @@ impl Store {
     }
 
     /// Makes a change together with its entry. Returns `None` if the transaction takes longer than a second or fails
-    /// for any reason other than a condition, because a problem that concerns only the audit trail must not delay a
-    /// change that takes something away.
+    /// for any reason other than a failed condition, because a problem that concerns only the audit trail must not
+    /// delay a change that takes something away.
     async fn try_to_enter(&self, audited: &[Write], entry: &AuditEntry) -> Option<Outcome> {
         let change = tokio::time::timeout(PATIENCE, self.table.try_transact(audited));
         let error = match change.await {
@@ -176,12 +177,12 @@ impl Store {
         None
     }
 
-    /// The time of the oldest entry that is kept.
+    /// Returns the earliest time for which entries are kept.
     pub(crate) fn oldest_entry(&self, now: Timestamp) -> Timestamp {
         now - self.audit_retention
     }
 
-    /// A page of those entries of a tenant that are older than `after` but not older than `from`, newest first. Skips
+    /// Returns a page of a tenant's entries that are older than `after` but not older than `from`, newest first. Skips
     /// months without entries.
     pub(crate) async fn audit_trail(
         &self,
@@ -201,7 +202,7 @@ impl Store {
         }
     }
 
-    /// The entries of the month that contains the last moment before a position.
+    /// Returns the entries of the month that contains the last moment before a position.
     async fn month(
         &self,
         tenant: &TenantId,
@@ -247,7 +248,8 @@ impl Store {
         Ok(page(items, next))
     }
 
-    /// A page of the entries about one key, user or cluster, newest first. The index may lag slightly behind the table.
+    /// Returns a page of the entries about one key, user or cluster, newest first. The index may lag slightly behind
+    /// the table.
     pub(crate) async fn audit_trail_of(
         &self,
         tenant: &TenantId,
@@ -280,7 +282,7 @@ impl Store {
     }
 }
 
-/// The entries that wait in `items` and are older than `before`, and the number of damaged items.
+/// Returns the entries that wait in `items` and are older than `before`, and the number of damaged items.
 fn older_than(before: Timestamp, items: Vec<Item>) -> (Vec<PendingEntry>, usize) {
     let read = items.len();
     let entries = items.into_iter().map(|mut item| {
@@ -304,7 +306,7 @@ fn page(items: Vec<Item>, next: Option<Position>) -> Page<AuditEntry> {
     }
 }
 
-/// The month of the last moment before a position.
+/// Returns the month that contains the last moment before a position.
 fn month_before(Position(position): &Position) -> String {
     let (time, _) = position.split_once('#').unwrap_or((position, ""));
     let at = Timestamp::from_millis_text(time).unwrap_or(Timestamp::from_millis(0));
@@ -318,7 +320,7 @@ fn month_before(Position(position): &Position) -> String {
 }
 
 impl Position {
-    /// The position in the audit trail between the entries at or after `time` and the older ones.
+    /// Returns the position in the audit trail that separates the entries at or after `time` from the older ones.
     pub(crate) fn before(time: Timestamp) -> Self {
         Self(time.to_millis_text())
     }
@@ -328,7 +330,7 @@ impl Position {
         self.0 < other.0
     }
 
-    /// The position after an entry of the audit trail.
+    /// Returns the position after an entry of the audit trail.
     pub(crate) fn after_entry(entry: &AuditEntry) -> Self {
         let (at, id) = (entry.at, entry.id);
         Self(AuditSk { at, id }.to_string())
@@ -339,7 +341,7 @@ impl Position {
         text.parse::<AuditSk>().is_ok() || Timestamp::from_millis_text(text).is_some()
     }
 
-    /// The key after which a query of a target's entries continues; `None` for a position in another list.
+    /// Returns the key after which a query of a target's entries continues, or `None` for a position in another list.
     fn in_target(&self, target_pk: &TargetPk) -> Option<Item> {
         let sk: AuditSk = self.0.parse().ok()?;
         let TargetPk { tenant, target } = target_pk;

@@ -31,7 +31,7 @@ pub enum Deletion {
 }
 
 impl Store {
-    /// Up to `limit` clusters for which a key holds slots.
+    /// Returns up to `limit` clusters for which a key holds slots.
     pub(crate) async fn slots(
         &self,
         tenant: &TenantId,
@@ -87,7 +87,7 @@ impl Store {
         Ok(item.map(read::<ClusterItem, _>).transpose()?)
     }
 
-    /// A page of a tenant's clusters, sorted by name.
+    /// Returns a page of a tenant's clusters, sorted by name.
     pub(crate) async fn clusters(
         &self,
         tenant: &TenantId,
@@ -106,7 +106,7 @@ impl Store {
         self.table.page::<ClusterItem, _>(query).await
     }
 
-    /// A page of a cluster's nodes, sorted by name. DynamoDB determines the size of the page.
+    /// Returns a page of a cluster's nodes, sorted by name. DynamoDB determines the size of the page.
     pub(crate) async fn nodes(
         &self,
         tenant: &TenantId,
@@ -168,8 +168,8 @@ impl Store {
         })
     }
 
-    /// The writes that free the given keys' slots for a cluster. A holder that has no slot, or whose slot or key is
-    /// damaged, does not prevent the deletion.
+    /// Returns the writes that free the given keys' slots for a cluster. A holder that has no slot, or whose slot or
+    /// key is damaged, does not prevent the deletion.
     async fn free_slots(
         &self,
         cluster: &Cluster,
@@ -190,7 +190,7 @@ impl Store {
         let slots = readable::<SlotItem, SlotItem>(slots);
         let counted = slots.map(|slot| PrimaryKey::key(tenant, &slot.user_id, slot.pk.key));
         let Batch(keys) = self.table.batch_get(counted.collect()).await?;
-        // The history of an expired key keeps its number of clusters.
+        // The number of clusters in the history of an expired key does not change.
         let counting = |key: &KeyRecord| key.hash.is_some() && key.clusters_used > 0;
         let keys = readable::<KeyItem, KeyRecord>(keys).filter(counting);
         writes.extend(keys.map(|key| {

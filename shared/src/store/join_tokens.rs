@@ -14,7 +14,7 @@ use crate::model::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Redeemed {
     Now,
-    /// The token was already redeemed.
+    /// The token had already been redeemed.
     Before,
     /// The key or its owner has changed since it was read.
     Changed,

@@ -28,9 +28,9 @@ pub(crate) const IDEMPOTENCY_LIFETIME: Duration = Duration::from_secs(86_400);
 /// The request that an `Idempotency-Key` identifies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Idempotency {
-    /// Hash of the caller's id and the `Idempotency-Key`.
+    /// The hash of the caller's id and the `Idempotency-Key`.
     pub id: String,
-    /// Hash of the request's parameters.
+    /// The hash of the request's parameters.
     pub fingerprint: String,
 }
 
@@ -47,7 +47,7 @@ pub struct CreationState {
 /// The data needed to rotate a key, from one strongly consistent request.
 #[derive(Debug)]
 pub struct RotationState {
-    /// The person who rotates the key, if there is one.
+    /// The person, if any, who rotates the key.
     pub actor: Option<User>,
     pub owner: Option<User>,
     pub key: Option<KeyRecord>,
@@ -69,8 +69,8 @@ pub enum Issued {
     Done,
     /// Something on which the write depends, such as the caller or the owner, has changed since it was read.
     Changed,
-    /// For a new key or a rotation: another request with the same `Idempotency-Key` was faster. For a key to be
-    /// reissued: since it was read, the key was used, reissued or revoked, or has expired.
+    /// For a new key or a rotation: another request with the same `Idempotency-Key` was written first. For a key to be
+    /// reissued: the key has expired, or has been used, reissued or revoked since it was read.
     Taken,
 }
 
@@ -78,7 +78,7 @@ pub enum Issued {
 #[derive(Debug)]
 pub enum Revoked {
     Now,
-    /// The key was already revoked or has expired. Nothing has changed.
+    /// The key had already been revoked or had expired. Nothing has changed.
     Before(Box<KeyRecord>),
     NotFound,
 }
@@ -127,8 +127,8 @@ fn as_read(write: Write, read: &KeyRecord) -> Write {
     }
 }
 
-/// The write that remembers the request that created or rotated a key. Fails if another request with the same
-/// `Idempotency-Key` did so within the last 24 hours.
+/// Returns the write that remembers the request that created or rotated a key. The write fails if another request with
+/// the same `Idempotency-Key` created or rotated a key within the last 24 hours.
 fn remember(
     key: &KeyRecord,
     idempotency: &Idempotency,
@@ -161,7 +161,8 @@ pub(super) fn with_use(write: Write, key: &KeyRecord, secret: Secret, now: Times
     }
 }
 
-/// The write that adds a new key to its owner's quota. Fails if the quota is full. Replaces the item if it is damaged.
+/// Returns the write that adds a new key to its owner's quota. The write fails if the quota is full, and replaces the
+/// item of the quota if that item is damaged.
 fn count_key(key: &KeyRecord, (quota, limit): (&Quota, usize)) -> Write {
     let item = PrimaryKey::quota(&key.tenant_id, &key.user_id);
     let write = if quota.is_damaged {
@@ -189,7 +190,7 @@ fn with_labels(write: Write, read: &Labels) -> Write {
     }
 }
 
-/// The write that revokes a key, provided that it is not revoked yet and has not expired.
+/// Returns the write that revokes a key, provided that the key is not revoked yet and has not expired.
 fn revocation_of(
     (tenant, user, key): (&TenantId, &UserId, KeyId),
     revocation: &Revocation,
@@ -211,7 +212,7 @@ fn revocation_of(
 }
 
 impl Store {
-    /// Everything that a validation reads: a key and its owner.
+    /// Reads everything that a validation needs: a key and its owner.
     pub(crate) async fn key_and_owner(
         &self,
         key: &Claims,
@@ -303,7 +304,7 @@ impl Store {
     }
 
     /// Writes a new key, provided that the caller and the owner have not changed since they were read, that the owner
-    /// has fewer than `quota` keys, and that the `Idempotency-Key` is unused, or was used more than 24 hours ago.
+    /// has fewer keys than the quota allows, and that the `Idempotency-Key` has not been used within the last 24 hours.
     pub(crate) async fn create_key(
         &self,
         key: &KeyRecord,
@@ -365,13 +366,13 @@ impl Store {
         }
         let found = refusals.take_item(0).map(read::<KeyItem, KeyRecord>);
         Ok(match found {
-            // The response to an earlier attempt of this request was lost.
+            // An earlier attempt wrote the new hash, but its response was lost.
             Some(Ok(found)) if found.hash == key.hash => Issued::Done,
             _ => Issued::Taken,
         })
     }
 
-    /// Reads everything that a rotation depends on. There is no `actor` if the key's holder rotates it.
+    /// Reads everything that a rotation depends on. `actor` is `None` if the key's holder rotates it.
     pub(crate) async fn rotation_state(
         &self,
         (tenant, owner, key): (&TenantId, &UserId, KeyId),
@@ -402,8 +403,8 @@ impl Store {
     }
 
     /// Replaces `read_key` with `key`, which has a new secret. Requires that the key, its owner and the caller (if any)
-    /// have not changed since they were read, and that the `Idempotency-Key` is unused or was used more than 24 hours
-    /// ago.
+    /// have not changed since they were read, and that the `Idempotency-Key` has not been used within the last 24
+    /// hours.
     pub(crate) async fn rotate_key(
         &self,
         (read_key, key): (&KeyRecord, &KeyRecord),
@@ -414,7 +415,7 @@ impl Store {
     ) -> Result<Issued, StoreError> {
         let (old, new) = (read_key.expires_at, key.expires_at);
         // When a key is read, its expiry caps the end of its previous secret. The item itself can contain a later end,
-        // which a later expiry would bring back. The end is therefore always written.
+        // which would take effect again if the expiry became later. The end is therefore always written.
         let mut read_item = read_key.clone();
         if let Some(previous) = &mut read_item.previous {
             previous.ends_at = Timestamp::from_seconds(0);
@@ -440,7 +441,7 @@ impl Store {
         })
     }
 
-    /// A page of a user's keys, newest first. With `id`, only the key with that id.
+    /// Returns a page of a user's keys, newest first. If `id` is set, the page can contain only the key with that id.
     pub(crate) async fn user_keys(
         &self,
         tenant: &TenantId,
@@ -462,9 +463,9 @@ impl Store {
         self.table.page::<KeyItem, _>(query).await
     }
 
-    /// A page of a tenant's keys, newest first, and the owners of these keys. With `id`, only the key with that id. The
-    /// keys are listed from an index, which may lag slightly behind the table, but their items are read from the table
-    /// itself.
+    /// Returns a page of a tenant's keys, newest first, and the owners of these keys. If `id` is set, the page can
+    /// contain only the key with that id. The keys are listed from an index, which may lag slightly behind the table,
+    /// but their items are read from the table itself.
     pub(crate) async fn tenant_keys(
         &self,
         tenant: &TenantId,
@@ -533,8 +534,8 @@ impl Store {
         })
     }
 
-    /// Revokes a key, unless it has expired or was used, rotated, revoked or removed since it was read. Returns whether
-    /// the key was revoked.
+    /// Revokes a key, unless it has expired, or has been used, rotated, revoked or removed since it was read. Returns
+    /// whether the key was revoked.
     pub(crate) async fn revoke_unused_key(
         &self,
         key: &KeyRecord,
@@ -595,8 +596,8 @@ impl Store {
     /// that was read, the new limit exceeds the one that was last signed, or the `giver`, who raises the limit, no
     /// longer has the role and status that were read.
     ///
-    /// The condition does not name `revoked_at`, because a policy that permits this would also let the function write
-    /// the attribute.
+    /// The condition does not name `revoked_at`, because an IAM policy that allows the condition to read this attribute
+    /// would also allow the function to write it.
     pub(crate) async fn change_key(
         &self,
         (read_key, key): (&KeyRecord, &KeyRecord),

@@ -1,4 +1,4 @@
-//! The DynamoDB table. Only this module contains the table's keys and attributes and sends requests to the table.
+//! The DynamoDB table. Only this module names the table's keys and attributes and sends requests to the table.
 //!
 //! - `schema` declares every kind of item.
 //! - `table` sends the requests and retries those that conflict with others.

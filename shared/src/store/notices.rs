@@ -16,8 +16,9 @@ use crate::model::{AuditEntry, KeyRecord, Timestamp, User};
 const PAGE: i32 = 50;
 
 impl Store {
-    /// A page of the keys that became due on a given day, at or before `now`, sorted by time. Empty once no such key is
-    /// left. `after` is the last key of the previous page. The index may lag slightly behind the table.
+    /// Returns a page of the keys that became due on a given day, at or before `now`, sorted by time. The page is empty
+    /// once no such key is left. `after` is the last key of the previous page. The index may lag slightly behind the
+    /// table.
     pub(crate) async fn due_keys(
         &self,
         (day, shard): (&str, u8),
@@ -45,7 +46,7 @@ impl Store {
         Ok(keys)
     }
 
-    /// Keys and their owners, without those that cannot be read.
+    /// Reads the given keys and their owners. Leaves out those that cannot be read.
     pub(crate) async fn keys_and_owners(
         &self,
         keys: &[DueKey],
@@ -70,8 +71,8 @@ impl Store {
         Ok((keys, readable::<UserItem, _>(users).collect()))
     }
 
-    /// Writes notices about a key and when to check it next. Returns false if another run has done so since the key was
-    /// read.
+    /// Writes notices about a key and the time of its next check. Returns false if another run has done so since the
+    /// key was read.
     pub(crate) async fn write_notices(
         &self,
         old: &KeyRecord,

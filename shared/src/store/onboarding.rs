@@ -19,8 +19,8 @@ use crate::model::{
 /// The minimum time between two writes of a cluster's `last_seen_at`.
 const SEEN_PRECISION: Duration = Duration::from_secs(3600);
 
-/// The data needed to decide on an onboarding. Each item is strongly consistent, but the items may have been read at
-/// different moments.
+/// The data needed to decide on an onboarding. The read of each item is strongly consistent, but the items may have
+/// been read at different moments.
 #[derive(Debug, Clone)]
 pub struct OnboardingState {
     pub key: Option<KeyRecord>,
@@ -104,7 +104,7 @@ impl Store {
         })
     }
 
-    /// Onboards a cluster or a node. `entry` is present if the key takes a slot.
+    /// Onboards a cluster or a node. `entry` is `Some` if the key takes a new slot.
     pub(crate) async fn onboard(
         &self,
         onboarding: &Onboarding,
@@ -178,8 +178,9 @@ impl Onboarding {
         }
     }
 
-    /// Writes a known cluster at most once an hour, unless the key becomes a holder. All nodes of the cluster may call
-    /// at the same time, and all clusters of a tenant share a partition.
+    /// Returns the write to the cluster's item, if one is due. A known cluster is written at most once an hour, unless
+    /// the key becomes a holder. This limits the load, because all nodes of the cluster may call at the same time, and
+    /// all clusters of a tenant share a partition.
     fn cluster_write(&self) -> Option<Write> {
         if self.is_new_cluster {
             return Some(Write::put(&ClusterItem::from(&self.cluster)).when_absent());
@@ -217,7 +218,7 @@ impl Onboarding {
         );
         let update = update.value(":id", node.number).value(":now", self.now);
         let update = update.value(":ttl", node.forgotten_at);
-        // All nodes of a new cluster are new.
+        // Every node of a new cluster is new, and may be added without being counted first.
         let is_unlimited = self.may_add_node || self.is_new_cluster;
         Some(if is_unlimited {
             update

@@ -53,23 +53,23 @@ impl Position {
         is_valid.then(|| Self(text.to_owned()))
     }
 
-    /// The position after a key in the list of a user's keys.
+    /// Returns the position after a key in the list of a user's keys.
     pub(crate) fn after_key(key: &KeyRecord) -> Self {
         let key = key.key_id;
         Self(KeySk { key }.to_string())
     }
 
-    /// The position after a key in the list of a tenant's keys.
+    /// Returns the position after a key in the list of a tenant's keys.
     pub(crate) fn after_tenant_key(user: &UserId, key: KeyId) -> Self {
         Self(format!("{user}#{key}"))
     }
 
-    /// The position after a user in the list of a tenant's users.
+    /// Returns the position after a user in the list of a tenant's users.
     pub(crate) fn after_user(user: &UserId) -> Self {
         Self(user.to_string())
     }
 
-    /// The position after a user who was found by a word.
+    /// Returns the position after a user whom a search found by `word`.
     pub(crate) fn after_found(word: &str, user: &UserId) -> Self {
         let (word, user) = (word.to_owned(), user.clone());
         Self(SearchSk { word, user }.to_string())
@@ -80,18 +80,18 @@ impl Position {
         self.0.starts_with(prefix)
     }
 
-    /// The position after a cluster in the list of a tenant's clusters.
+    /// Returns the position after a cluster in the list of a tenant's clusters.
     pub(crate) fn after_cluster(cluster: &Cluster) -> Self {
         let cluster = cluster.name.clone();
         Self(ClusterSk { cluster }.to_string())
     }
 
-    /// The key after which a query of a partition continues.
+    /// Returns the key after which a query of a partition continues.
     pub(super) fn in_partition(&self, pk: &impl ToString) -> Item {
         PrimaryKey::new(pk, &self.0).0
     }
 
-    /// The key after which a query of the tenant's keys continues; `None` for a position in another list.
+    /// Returns the key after which a query of the tenant's keys continues, or `None` for a position in another list.
     pub(super) fn in_tenant_keys(&self, tenant: &TenantId) -> Option<Item> {
         let (user, key) = parse_tenant_key(&self.0)?;
         let partition = IndexedKeysPk {
@@ -101,7 +101,7 @@ impl Position {
         Some(item.in_index("tenant", &partition, &key))
     }
 
-    /// The key after which a query of the tenant's users continues; `None` for a position in another list.
+    /// Returns the key after which a query of the tenant's users continues, or `None` for a position in another list.
     pub(super) fn in_tenant_users(&self, tenant: &TenantId) -> Option<Item> {
         let user: UserId = self.0.parse().ok()?;
         let partition = IndexedUsersPk {
@@ -117,8 +117,8 @@ fn parse_tenant_key(text: &str) -> Option<(UserId, KeyId)> {
 }
 
 impl Table {
-    /// The entries of one page of an index, without the damaged ones, and whether there are more. If there are more,
-    /// the page contains at least one entry, so that the next page can continue after it.
+    /// Returns the entries of one page of an index, without the damaged ones, and whether there are more entries. If
+    /// there are more, the page contains at least one entry, so that the next page can continue after it.
     pub async fn entries<I, R>(&self, mut query: Query) -> Result<(Vec<R>, bool), StoreError>
     where
         I: DeserializeOwned,
@@ -135,7 +135,7 @@ impl Table {
         }
     }
 
-    /// One page of a query's results, converted to records. Leaves out damaged items.
+    /// Returns one page of a query's results, converted to records. Leaves out damaged items.
     pub async fn page<I, R>(&self, query: Query) -> Result<Page<R>, StoreError>
     where
         I: DeserializeOwned,
@@ -172,7 +172,7 @@ mod tests {
     ];
 
     #[test]
-    fn a_position_that_a_list_returned_continues_this_list() {
+    fn a_position_that_a_list_returned_continues_that_list() {
         let user = fixtures::user("auth0|editor@acme.example", Role::Editor);
         let key = fixtures::key(&user, [7; 32].into());
         let cluster = Cluster {

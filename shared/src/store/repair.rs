@@ -33,7 +33,7 @@ impl Store {
         self.table.transact(&[delete]).await.map(drop)
     }
 
-    /// The set of administrators, which may differ from the users who are in fact active administrators.
+    /// Returns the set of administrators, which may differ from the users who are in fact active administrators.
     pub(crate) async fn admins(&self, tenant: &TenantId) -> Result<BTreeSet<UserId>, StoreError> {
         let item = self.table.get(PrimaryKey::admins(tenant)).await?;
         let admins = item.map(read::<AdminsItem, BTreeSet<UserId>>).transpose()?;
@@ -56,7 +56,7 @@ impl Store {
         Ok(matches!(outcome, Outcome::Done))
     }
 
-    /// The epoch that began with the latest revocation of all of a user's keys.
+    /// Returns the epoch that began with the latest revocation of all of a user's keys.
     pub(crate) async fn latest_epoch(&self, user: &User) -> Result<Option<Epoch>, StoreError> {
         let query = Query {
             partition: user_pk(&user.tenant_id, &user.user_id).to_string(),
@@ -127,7 +127,7 @@ impl Store {
         Ok(matches!(outcome, Outcome::Done))
     }
 
-    /// The holders that a cluster should not have. A holder whose slot or key is damaged stays.
+    /// Returns the holders that a cluster should not have. Leaves out holders whose slot or key is damaged.
     pub(crate) async fn false_holders(
         &self,
         cluster: &Cluster,

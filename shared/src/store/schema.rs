@@ -319,7 +319,7 @@ impl PrimaryKey {
         Self::new(&JoinTokenPk { hash }, &JoinTokenSk {})
     }
 
-    /// This primary key together with the key attributes of an index.
+    /// Returns this primary key together with the key attributes of an index.
     pub fn in_index(
         mut self,
         index: &str,
@@ -333,7 +333,7 @@ impl PrimaryKey {
         self.0
     }
 
-    /// A key that no item has. Reading it opens a connection.
+    /// Returns a primary key that no item has. Reading it opens a connection.
     pub fn warm_up() -> Self {
         Self::new(&"WARM", &"UP")
     }
@@ -352,13 +352,13 @@ pub(super) fn audit_pk(tenant: &TenantId, target: &Target, at: Timestamp) -> Aud
     }
 }
 
-/// The sort key of an item, whatever its kind.
+/// Returns the sort key of an item of any kind.
 pub(super) fn sort_key(item: &Item) -> &str {
     let sk = item.get("sk").and_then(|sk| sk.as_s().ok());
     sk.map_or("", String::as_str)
 }
 
-/// The partition key of an item, whatever its kind.
+/// Returns the partition key of an item of any kind.
 pub(super) fn partition_key(item: &Item) -> &str {
     let pk = item.get("pk").and_then(|pk| pk.as_s().ok());
     pk.map_or("", String::as_str)
@@ -370,7 +370,7 @@ pub(super) fn is_kind(item: &Item, prefix: &str) -> bool {
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('#'))
 }
 
-/// A kind of item. Its sort keys begin with `SK`.
+/// A kind of item. The sort keys of all items of this kind begin with `SK`.
 pub(super) trait Kind: DeserializeOwned {
     const SK: &str;
 }
@@ -464,7 +464,7 @@ fn without_damaged_labels(mut item: Item) -> Item {
     item
 }
 
-/// The items that can be read. Logs the others, so that one damaged item does not make a whole list fail.
+/// Returns the items that can be read. Logs the others, so that one damaged item does not make a whole list fail.
 pub(super) fn readable<I, R>(items: impl IntoIterator<Item = Item>) -> impl Iterator<Item = R>
 where
     I: DeserializeOwned,
@@ -474,7 +474,7 @@ where
     logged(items.into_iter().map(read::<I, R>))
 }
 
-/// The records that could be read. Logs why the others could not.
+/// Returns the records that could be read. Logs why the others could not be read.
 pub(super) fn logged<R>(
     results: impl Iterator<Item = Result<R, BadItem>>,
 ) -> impl Iterator<Item = R> {
@@ -563,7 +563,7 @@ impl From<SearchItem> for SearchSk {
     }
 }
 
-/// An item whose key attributes of an index contradict its primary key.
+/// An item whose key attributes for an index contradict its primary key.
 #[derive(Debug)]
 pub(super) struct WrongEntry;
 
@@ -903,7 +903,7 @@ pub(super) struct IdempotencyItem {
     pub pk: UserPk,
     pub sk: IdempotencySk,
     pub key_id: KeyId,
-    /// Hash of the request's parameters.
+    /// The hash of the request's parameters.
     pub fingerprint: String,
     /// The generation that began with the request, if the request rotated the key.
     pub generation: Option<u32>,
@@ -1158,9 +1158,9 @@ impl AuditItem {
     }
 }
 
-/// An entry of the audit trail about a user that could not be written with its change. (An entry about a revoked key
-/// waits in the key's own item.) These items have partitions of their own, because an IAM role cannot permit the
-/// deletion of only some items of a partition.
+/// An audit entry that concerns a user and could not be written together with the change that it records. (An entry
+/// about a revoked key waits in the key's own item.) These items have partitions of their own, because an IAM role
+/// cannot permit the deletion of only some items of a partition.
 #[derive(Serialize)]
 pub(super) struct PendingItem {
     pk: PendingPk,
@@ -1346,7 +1346,7 @@ mod tests {
             }
         }
 
-        /// The names of the item's attributes, except `ttl`, which is not read back for some kinds of item.
+        /// Returns the names of the item's attributes, except `ttl`, which is not read back for some kinds of item.
         fn attributes(&self) -> impl Iterator<Item = &String> {
             self.item.keys().filter(|name| *name != "ttl")
         }

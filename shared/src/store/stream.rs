@@ -17,8 +17,8 @@ pub struct StreamRecord {
     dynamodb: Change,
 }
 
-/// Lambda's events have member names in lower camel case. The API operation `GetRecords`, which operators use to replay
-/// records, returns them in upper camel case.
+/// Lambda's events have member names in lower camel case. The API operation `GetRecords`, with which operators replay
+/// records, returns member names in upper camel case.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct UserIdentity {
@@ -40,7 +40,8 @@ struct Change {
 #[derive(Default)]
 pub(crate) struct Outgoing {
     pub event: Option<Happening>,
-    /// An audit entry that could not be written with its change and waits in another item.
+    /// An audit entry that waits in another item because it could not be written together with the change that it
+    /// records.
     pub pending: Option<PendingEntry>,
 }
 
@@ -76,7 +77,7 @@ impl StreamRecord {
         })
     }
 
-    /// The expired key that TTL has removed, or `None` if the record describes any other change.
+    /// Returns the expired key that TTL has removed, or `None` if the record describes any other change.
     ///
     /// # Errors
     /// When the record does not contain the complete key.

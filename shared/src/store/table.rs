@@ -97,7 +97,7 @@ impl Attempts {
     }
 }
 
-/// Repeats a write as long as it fails with [`StoreError::Busy`].
+/// Repeats a write that fails with [`StoreError::Busy`], as long as time is left.
 async fn retry_on_conflict<F>(mut write: impl FnMut() -> F) -> Result<Outcome, StoreError>
 where
     F: Future<Output = Result<Outcome, StoreError>>,
@@ -128,7 +128,7 @@ pub(super) enum Outcome {
 }
 
 impl Outcome {
-    /// The refusal of a request that writes one item.
+    /// Returns the refusal of a request that writes one item.
     fn refused(item: Option<Item>) -> Self {
         Self::Refused(Refusals(vec![Some(item)]))
     }
@@ -155,7 +155,7 @@ impl Refusals {
         refused.map(|(refused, _)| refused).eq([position])
     }
 
-    /// Removes and returns the existing item that failed the condition of the write at this position.
+    /// Removes and returns the existing item for which the condition of the write at this position failed.
     pub fn take_item(&mut self, position: usize) -> Option<Item> {
         self.0.get_mut(position)?.take()?
     }
@@ -247,7 +247,7 @@ impl Write {
         self.and_set_raw(name, to_value(value))
     }
 
-    /// Sets another attribute to an attribute value.
+    /// Like [`Self::and_set`], but accepts an [`AttributeValue`].
     pub fn and_set_raw(mut self, name: &str, value: AttributeValue) -> Self {
         let rest = self.update.take().unwrap_or_default();
         let set = format!("SET #{name} = :{name}");
@@ -284,7 +284,7 @@ impl Write {
         self
     }
 
-    /// Sets the value of a placeholder to an attribute value.
+    /// Like [`Self::value`], but accepts an [`AttributeValue`].
     pub fn raw(mut self, placeholder: &str, value: AttributeValue) -> Self {
         self.values.insert(placeholder.to_owned(), value);
         self
@@ -400,7 +400,7 @@ impl Table {
         Ok(answer.item)
     }
 
-    /// The items that exist under the given keys. Sends one request per 100 keys.
+    /// Returns the items that exist under the given keys. Sends one request per 100 keys.
     pub async fn batch_get_all(&self, keys: Vec<PrimaryKey>) -> Result<Vec<Item>, StoreError> {
         let mut found = Vec::with_capacity(keys.len());
         for keys in keys.chunks(100) {
@@ -410,8 +410,8 @@ impl Table {
         Ok(found)
     }
 
-    /// The items that exist under the given keys. Accepts up to 100 different keys. Each item is strongly consistent,
-    /// but the items may have been read at different moments.
+    /// Returns the items that exist under the given keys. Accepts up to 100 different keys. The read of each item is
+    /// strongly consistent, but the items may have been read at different moments.
     pub async fn batch_get(&self, keys: Vec<PrimaryKey>) -> Result<Batch, StoreError> {
         if keys.is_empty() {
             return Ok(Batch(Vec::new()));
@@ -438,7 +438,7 @@ impl Table {
         Err(StoreError::Unprocessed)
     }
 
-    /// One page of a query's results and, if there are more, the key after which the next page begins.
+    /// Returns one page of a query's results and, if there are more, the key after which the next page begins.
     pub async fn query(&self, query: Query) -> Result<(Vec<Item>, Option<Item>), StoreError> {
         let prefix = query.index.map(|index| format!("{index}_"));
         let [pk, sk] = ["pk", "sk"].map(|name| prefix.clone().unwrap_or_default() + name);
@@ -464,7 +464,7 @@ impl Table {
         Ok((answer.items.unwrap_or_default(), answer.last_evaluated_key))
     }
 
-    /// Puts one item. Retries while a transaction holds the item, because the SDK does not.
+    /// Puts one item. Retries while a transaction holds the item, because the SDK does not retry then.
     pub async fn put(&self, write: &Write) -> Result<Outcome, StoreError> {
         retry_on_conflict(|| self.try_put(write)).await
     }
@@ -491,7 +491,7 @@ impl Table {
         }
     }
 
-    /// Updates one item. Retries while a transaction holds the item, because the SDK does not.
+    /// Updates one item. Retries while a transaction holds the item, because the SDK does not retry then.
     pub async fn update(&self, write: &Write) -> Result<Outcome, StoreError> {
         retry_on_conflict(|| self.try_update(write)).await
     }
