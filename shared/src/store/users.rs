@@ -1,4 +1,4 @@
-//! Users, and the set of a tenant's administrators.
+//! Users, and each tenant's set of administrators.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,10 +20,10 @@ use crate::model::{
     AuditEntry, Caller, Epoch, EpochEnd, Revocation, TenantId, Timestamp, User, UserId, UserStatus,
 };
 
-/// How long the table keeps an hour's count of first sign-ins.
+/// How long the table keeps each hourly count of first sign-ins.
 const SIGN_INS_KEPT: Duration = Duration::from_secs(86_400);
 
-/// The number of whole hours since 1970.
+/// Returns the number of whole hours from the start of 1970 to `now`.
 fn hour(now: Timestamp) -> i64 {
     now.as_seconds().div_euclid(3600)
 }
@@ -34,12 +34,13 @@ pub enum UserWritten {
     Done,
     /// The user has changed since it was read.
     Stale,
-    /// The tenant would be left without an active administrator.
+    /// The write would leave the tenant without an active administrator.
     LastAdmin,
 }
 
-/// Makes a transaction fail unless the user still has the role, status and epoch that were read. A key that the
-/// transaction creates for the user is therefore valid and within the user's role.
+/// Returns a condition check that makes the transaction fail unless the user still has the role, status and epoch that
+/// were read. A key that the transaction creates for the user is therefore valid, and its role does not exceed the
+/// user's.
 pub(super) fn is_unchanged(user: &User) -> Write {
     let check = Write::check(PrimaryKey::user(&user.tenant_id, &user.user_id));
     as_read(check, user)
@@ -53,9 +54,9 @@ fn as_read(write: Write, user: &User) -> Write {
         .value(":epoch", user.epoch)
 }
 
-/// Makes a transaction fail unless the caller still has the role and status that the policy decided on. Writes that
-/// grant something need this check. Writes that take something away must not have it, because a write to the caller's
-/// item could then delay them.
+/// Returns a condition check that makes the transaction fail unless the caller still has the role and status on which
+/// the policy based its decision. Writes that grant something need this check. Writes that take something away must not
+/// include it, because a write to the caller's item could then delay them.
 pub(super) fn may_still(caller: &User) -> Write {
     let check = Write::check(PrimaryKey::user(&caller.tenant_id, &caller.user_id));
     with_rights(check, caller)
@@ -85,8 +86,8 @@ pub(super) fn update_admins(tenant: &TenantId, expression: &str, users: &[&UserI
     Write::update(PrimaryKey::admins(tenant), expression).value(":users", StringSet(users))
 }
 
-/// The update to the set of administrators that a change to a user requires, if any. Removing a user from the set is
-/// refused if no other user would remain in it, even if the set does not contain this user.
+/// Returns the update to the set of administrators, if changing the user requires one. An update that removes the user
+/// fails unless the set contains at least one other user.
 fn change_admins(old: Option<&User>, new: &User) -> Option<Write> {
     let (tenant, id) = (&new.tenant_id, &new.user_id);
     match (
@@ -104,8 +105,8 @@ fn change_admins(old: Option<&User>, new: &User) -> Option<Write> {
     }
 }
 
-/// The writes that are required if a user's search words change. If any word changes, all current words are written,
-/// because a concurrent change may have removed some.
+/// Returns the writes to the user's search items, if any search word changes. In that case, all current words are
+/// written, because a concurrent change may have removed some.
 fn change_words(old: Option<&User>, new: &User) -> Vec<Write> {
     let (before, after) = (old.map(User::words).unwrap_or_default(), new.words());
     if before == after {
@@ -118,8 +119,8 @@ fn change_words(old: Option<&User>, new: &User) -> Vec<Write> {
     after.iter().map(put).chain(removed).collect()
 }
 
-/// The writes that change a user, starting with the write to the user's item. Also returns the position of the write
-/// that changes the set of administrators.
+/// Returns the writes that change a user, starting with the write to the user's item. Also returns the position of the
+/// write that changes the set of administrators.
 fn user_writes(old: Option<&User>, new: &User, giver: Option<&Caller>) -> (Vec<Write>, usize) {
     let item = UserItem::from(new);
     let is_new_epoch = old.is_some_and(|old| old.epoch < new.epoch);
@@ -169,7 +170,7 @@ impl Store {
         Ok(item.map(read::<UserItem, _>).transpose()?)
     }
 
-    /// Two users, read in one strongly consistent request. If the ids are equal, the same user is returned twice.
+    /// Reads two users in one strongly consistent request. If the ids are equal, the same user is returned twice.
     pub(crate) async fn user_pair(
         &self,
         tenant: &TenantId,
@@ -190,8 +191,8 @@ impl Store {
         Ok((first, second))
     }
 
-    /// A page of a tenant's users, sorted by id. The index determines which users are listed and may lag slightly
-    /// behind the table. The users' items are read from the table.
+    /// Returns a page of a tenant's users, sorted by id. The index determines which users are listed and may lag
+    /// slightly behind the table. The users' items are read from the table.
     pub(crate) async fn tenant_users(
         &self,
         tenant: &TenantId,
@@ -224,9 +225,9 @@ impl Store {
         })
     }
 
-    /// A page of the tenant's users who have a word that begins with `prefix`, each with the matching word. A user with
-    /// several matching words appears once per word. A search item may be wrong, so the caller must check the word
-    /// against the user.
+    /// Returns a page of the tenant's users who have a word that begins with `prefix`, each with the matching word. A
+    /// user with several matching words appears once per word. A search item may be wrong, so the caller must check the
+    /// word against the user.
     pub(crate) async fn users_with_word(
         &self,
         tenant: &TenantId,
@@ -262,8 +263,8 @@ impl Store {
         })
     }
 
-    /// Adds active administrators to the set of administrators, which may lack them because it was damaged. Returns
-    /// false if one of them is no longer an active administrator.
+    /// Adds active administrators to the set of administrators. They may be missing because the set was damaged.
+    /// Returns false if one of `admins` is no longer an active administrator.
     pub(crate) async fn restore_admins(
         &self,
         tenant: &TenantId,
@@ -324,7 +325,7 @@ impl Store {
         Ok(matches!(outcome, Outcome::Done))
     }
 
-    /// Adds to `user` those revocations that ended the given epochs and that the user's item no longer contains.
+    /// Adds to `user` the revocations that ended the given epochs, if the user's item no longer contains them.
     pub(crate) async fn with_ends_of(
         &self,
         mut user: User,

@@ -30,13 +30,13 @@ impl AccessKey {
         Self(Zeroizing::new(text.trim().to_owned()))
     }
 
-    /// The key's text, for the parser and for the one response that contains it.
+    /// Returns the key's text, for the parser and for the one response that contains it.
     #[must_use]
     pub fn reveal(&self) -> &str {
         &self.0
     }
 
-    /// The SHA-256 hash, as stored in the table.
+    /// Returns the SHA-256 hash of the key, as stored in the table.
     #[must_use]
     pub fn hash(&self) -> KeyHash {
         let digest = digest::digest(&digest::SHA256, self.0.as_bytes());
@@ -51,8 +51,8 @@ impl AccessKey {
     /// cannot choose its algorithm, key or type.
     ///
     /// # Errors
-    /// There is one variant for each reason. Clients see [`Refusal::Expired`] as `expired` and every other reason as
-    /// `invalid`.
+    /// [`Refusal`] has one variant for each reason. Clients see [`Refusal::Expired`] as `expired` and every other
+    /// reason as `invalid`.
     pub fn verify(
         &self,
         public_keys: &PublicKeys,
@@ -111,7 +111,7 @@ impl VerifiedKey {
         &self.claims
     }
 
-    /// A key that counts as verified, for tests of the code that runs after verification.
+    /// Creates a key that counts as verified, for tests of the code that runs after verification.
     #[cfg(test)]
     pub(crate) const fn new(hash: KeyHash, claims: Claims) -> Self {
         Self { hash, claims }
@@ -144,7 +144,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// The reason for refusing a header that matches no public key.
+    /// Returns the reason for refusing a header that matches no public key.
     fn of_header(header: &str) -> Self {
         if header.starts_with(PREFIX) {
             Self::UnknownKey
@@ -173,7 +173,7 @@ pub struct Claims {
     /// The first second at which the key is no longer valid.
     #[serde(rename = "exp")]
     pub expires_at: Timestamp,
-    /// How often the key had been rotated when this secret was issued.
+    /// How many times the key had been rotated when this secret was issued.
     #[serde(rename = "gen", default, skip_serializing_if = "is_zero")]
     pub generation: u32,
     /// Whether the holder may rotate the key.
@@ -187,13 +187,13 @@ const fn is_zero(number: &u32) -> bool {
 }
 
 impl Claims {
-    /// The tenant, the owner and the key id, which together identify the key's record.
+    /// Returns the tenant, the owner and the key id, which together identify the key's record.
     #[must_use]
     pub const fn ids(&self) -> (&TenantId, &UserId, KeyId) {
         (&self.tenant_id, &self.user_id, self.key_id)
     }
 
-    /// The claims of the key that `record` describes.
+    /// Returns the claims of the key that `record` describes.
     #[must_use]
     pub fn of(record: &KeyRecord) -> Self {
         Self {
@@ -259,7 +259,7 @@ impl SigningInput {
     /// Appends a signature that is encoded as RFC 7518 specifies.
     ///
     /// # Errors
-    /// [`Refusal::Signature`] if `public_key` does not verify the signature.
+    /// Returns [`Refusal::Signature`] if the signature cannot be verified with `public_key`.
     pub fn signed(
         mut self,
         signature: &[u8],

@@ -25,8 +25,8 @@ enum Answer {
     Missing,
 }
 
-/// The keys behind the configured names, which are key ids, ARNs or aliases. The key of the first name signs access
-/// keys. The keys of all names verify them.
+/// The KMS keys that the configured names refer to. Each name is a key id, an ARN or an alias. The key of the first
+/// name signs access keys, and the keys of all names verify them.
 ///
 /// Usually, all names refer to the same key. A process therefore asks KMS only about the first name until it needs the
 /// others.
@@ -38,7 +38,7 @@ pub(super) struct KeyRing {
     /// key precedes the old one, which is kept until a refresh has received an answer for every name.
     keys: Vec<(usize, Arc<KmsKey>)>,
     public_keys: Arc<PublicKeys>,
-    /// Why a key could not be read in the latest refresh.
+    /// The reason why a key could not be read in the latest refresh, if any.
     failure: Option<Arc<KmsError>>,
     is_refreshing: bool,
     refreshed_at: Option<Timestamp>,
@@ -78,8 +78,8 @@ impl KeyRing {
         self.needs_all
     }
 
-    /// Records that the keys behind all names are needed from now on. A refresh that is already running asks about all
-    /// of them. Otherwise, a refresh becomes due.
+    /// Records that the keys behind all names are needed from now on. A refresh that is already running then asks about
+    /// all names. Otherwise, a refresh becomes due.
     pub(super) const fn need_all(&mut self) {
         if !self.needs_all {
             self.needs_all = true;
@@ -92,8 +92,9 @@ impl KeyRing {
         self.failure = None;
     }
 
-    /// The names that a refresh must still ask KMS about, after the first `asked` names. If none remain, ends the
-    /// refresh. If KMS has then answered about every needed name, also drops the keys that no name refers to any more.
+    /// Returns the names that a refresh must still ask KMS about if it has asked about the first `asked` names. If none
+    /// remain, ends the refresh. If KMS has then answered about every needed name, also drops the keys that no name
+    /// refers to any more.
     pub(super) fn next_names(&mut self, asked: usize, now: Timestamp) -> Range<usize> {
         let needed = self.needed();
         if asked >= needed {
@@ -102,7 +103,7 @@ impl KeyRing {
         asked..needed
     }
 
-    /// How many names, counted from the first, KMS is asked about.
+    /// Returns the number of names, counted from the first, that KMS is asked about.
     fn needed(&self) -> usize {
         if self.needs_all {
             self.answers.len()
@@ -111,8 +112,8 @@ impl KeyRing {
         }
     }
 
-    /// Records KMS's answer about a name. If the first name then has no key, or a new one, the keys of the other names
-    /// are needed too.
+    /// Records KMS's answer about a name. If this leaves the first name without a key or gives it a new one, the keys
+    /// of the other names are needed too.
     pub(super) fn record(&mut self, name: usize, answer: Result<KmsKey, KmsError>) {
         let answer = match answer {
             Ok(key) => {
@@ -160,7 +161,7 @@ impl KeyRing {
         self.refreshed_at = Some(ended);
     }
 
-    /// Updates the public keys. A key that has two names appears once.
+    /// Updates the public keys. A key that several names refer to appears only once.
     fn update_public_keys(&mut self) {
         let mut arns = HashSet::new();
         let keys = self.keys.iter().map(|(_, key)| key);
@@ -179,33 +180,33 @@ impl KeyRing {
         !self.answers.iter().take(self.needed()).any(is_missing)
     }
 
-    /// Whether every name has an answer or a key that was read earlier.
+    /// Whether, for every name, KMS has answered or a key was read earlier.
     fn is_complete(&self) -> bool {
         let is_known = |name| self.keys.iter().any(|(n, _)| *n == name);
         let mut answers = self.answers.iter().enumerate();
         answers.all(|(name, answer)| !matches!(answer, Answer::Missing) || is_known(name))
     }
 
-    /// The public keys, if there are any.
+    /// Returns the public keys, if there are any.
     pub(super) fn public_keys(&self) -> Option<Arc<PublicKeys>> {
         (!self.keys.is_empty()).then(|| Arc::clone(&self.public_keys))
     }
 
-    /// The public keys to publish, and whether they are complete. `None` while a running refresh can still complete
-    /// them.
+    /// Returns the public keys to publish, and whether they are complete. Returns `None` while a running refresh can
+    /// still complete them.
     pub(super) fn published(&self) -> Option<(Arc<PublicKeys>, bool)> {
         let is_complete = self.is_complete();
         let keys = self.public_keys()?;
         (is_complete || !self.is_refreshing).then_some((keys, is_complete))
     }
 
-    /// The key that signs, which is always the key of the first name.
+    /// Returns the signing key, which is always the key of the first name.
     pub(super) fn signing(&self) -> Option<Arc<KmsKey>> {
         let (name, key) = self.keys.first()?;
         (*name == 0).then(|| Arc::clone(key))
     }
 
-    /// Why a key could not be read in the latest refresh.
+    /// Returns the reason why a key could not be read in the latest refresh, if any.
     pub(super) fn failure(&self) -> Option<Arc<KmsError>> {
         self.failure.clone()
     }
@@ -222,7 +223,7 @@ mod tests {
         token::public_keys::PublicKey,
     };
 
-    /// A key whose ARN and public key are derived from one number.
+    /// Returns a key whose ARN and public key are derived from `number`.
     fn found(number: u8) -> Result<KmsKey, KmsError> {
         let key = SigningKey::from_slice(&[number; 32]).unwrap();
         let spki = key.verifying_key().to_public_key_der().unwrap();
@@ -264,7 +265,7 @@ mod tests {
         keys.map(|(_, key)| key.arn.as_str()).collect()
     }
 
-    /// The number of published keys.
+    /// Returns the number of published keys.
     fn published(ring: &KeyRing) -> usize {
         let (keys, _) = ring.published().unwrap();
         let set = serde_json::to_string(&keys.jwks()).unwrap();
@@ -299,7 +300,7 @@ mod tests {
         assert!(!ring.is_due(at(299), true));
     }
 
-    /// The number of names that the next refresh asks about if KMS gives this answer about the first name.
+    /// Returns the number of names that the next refresh asks about if `first` is KMS's answer about the first name.
     fn names(ring: &mut KeyRing, now: Timestamp, first: Result<KmsKey, KmsError>) -> usize {
         ring.start();
         assert_eq!(ring.next_names(0, now).start, 0);
@@ -322,7 +323,7 @@ mod tests {
 
     #[test]
     fn a_new_or_missing_signing_key_makes_the_other_keys_needed() {
-        // If the first key was read earlier, a later failure to read it does not require the other keys.
+        // If the first key was read earlier, a later failure to read it does not make the other keys necessary.
         for (second, expected) in [(found(2), 5), (unreachable(), 1), (refused(), 1)] {
             let mut ring = KeyRing::new(5);
             assert_eq!(names(&mut ring, at(0), found(1)), 1);
@@ -361,7 +362,7 @@ mod tests {
 
     #[test]
     fn the_old_key_of_an_alias_stays_until_every_alias_is_known() {
-        // A rotation moves both aliases, but the key of the second cannot be read.
+        // A rotation moves both aliases, but the key of the second alias cannot be read.
         let mut ring = refreshed(vec![found(1), found(9)]);
         for second in [300, 301] {
             refresh(&mut ring, second, vec![found(2), unreachable()]);

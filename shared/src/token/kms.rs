@@ -60,7 +60,7 @@ impl KmsError {
         })
     }
 
-    /// Whether KMS refused to return a public key, because of a policy, the configuration or the type of the key.
+    /// Whether KMS refused to return a public key because of a policy, the configuration or the key's type.
     pub(super) fn is_refusal(&self) -> bool {
         self.is_permanent() && !self.is_gone()
     }
@@ -88,7 +88,7 @@ impl Kms {
         Self(client)
     }
 
-    /// The key that a key id, an ARN or an alias refers to.
+    /// Reads the public key that `name` (a key id, an ARN or an alias) refers to.
     pub(super) async fn public_key(&self, name: &str) -> Result<KmsKey, KmsError> {
         let answer = self.0.get_public_key().key_id(name).send().await;
         let answer = answer.map_err(|e| KmsError::PublicKey(name.to_owned(), Box::new(e)))?;
@@ -99,8 +99,8 @@ impl Kms {
         Ok(KmsKey { arn, public_key })
     }
 
-    /// Returns a signature in the encoding of RFC 7518. The request contains the ARN that `GetPublicKey` returned,
-    /// because an alias may refer to another key by now.
+    /// Returns a signature of `message`, encoded as RFC 7518 specifies. The request contains the ARN that
+    /// `GetPublicKey` returned, because an alias may refer to another key by now.
     pub(super) async fn sign(&self, key: &KmsKey, message: &[u8]) -> Result<Vec<u8>, KmsError> {
         let KmsKey { arn, public_key } = key;
         let algorithm = public_key.algorithm();
@@ -110,8 +110,8 @@ impl Kms {
             Algorithm::EdDsa => SigningAlgorithmSpec::Ed25519Sha512,
         };
         let request = self.0.sign().key_id(arn).signing_algorithm(spec);
-        // Sends a digest, which hides the secret from KMS and stays below the 4,096 bytes that KMS accepts. Ed25519 is
-        // an exception, because it can sign only whole messages (RFC 8032).
+        // Sends a digest, which hides the secret from KMS and stays below KMS's limit of 4,096 bytes. Ed25519 is an
+        // exception, because it can sign only whole messages (RFC 8032).
         let request = if algorithm == Algorithm::EdDsa {
             let message = Blob::new(message);
             request.message(message).message_type(MessageType::Raw)

@@ -1,4 +1,4 @@
-//! The KMS keys of the deployment: signing with them, and their public keys, which every process caches and refreshes.
+//! Signs with the KMS keys of the deployment. Every process caches their public keys and refreshes them.
 
 use std::{ops::Range, sync::Arc, time::Duration};
 
@@ -21,7 +21,7 @@ use crate::{
     },
 };
 
-/// How long the publication of the key set waits for a refresh to end.
+/// How long a request for the key set waits for a refresh to end.
 const LONGEST_REFRESH: Duration = Duration::from_secs(1);
 
 /// The KMS keys of the deployment.
@@ -48,14 +48,14 @@ impl KmsKeys {
         Self(Arc::new(Shared { kms, names, ring }))
     }
 
-    /// Fetches the public keys in the init phase, so that the first request does not have to. If KMS does not respond
-    /// within a second, the fetch continues while the function starts.
+    /// Fetches the public keys in the init phase, so that the first request does not have to wait for them. If KMS does
+    /// not respond within a second, the fetch continues while the function starts.
     pub async fn warm_up(&self) {
         self.refresh_if_due(clock::now());
         warmed_up("KMS", async { self.refreshed().await.is_ok() }).await;
     }
 
-    /// Makes the process ask about all names from now on.
+    /// Makes the process ask KMS about all names from now on.
     pub fn need_all(&self) {
         if !self.0.ring.borrow().needs_all() {
             self.0.ring.send_modify(KeyRing::need_all);
@@ -67,25 +67,26 @@ impl KmsKeys {
         self.start_if_due(now, |ring| ring.public_keys().is_some());
     }
 
-    /// The public keys. Waits only while the process has none.
+    /// Returns the public keys. Waits only while the process has none.
     ///
     /// # Errors
-    /// When no key can be read. The failure is remembered for a second, during which KMS is not asked again.
+    /// Fails if no key can be read. The failure is remembered for a second, during which KMS is not asked again.
     pub async fn public_keys(&self, now: Timestamp) -> Result<Arc<PublicKeys>, KmsError> {
         self.get(now, KeyRing::public_keys).await
     }
 
-    /// All public keys. If a refresh is due or running, waits until it has ended.
+    /// Returns all public keys. If a refresh is due or running, waits until it has ended.
     ///
     /// # Errors
-    /// When KMS gave no usable answer about one or more keys, so that an unknown key may still be one of ours.
+    /// Fails if KMS gave no usable answer about one or more keys. In that case, an unknown key may still be one of
+    /// ours.
     pub async fn all_public_keys(&self, now: Timestamp) -> Result<Arc<PublicKeys>, KmsError> {
         self.need_all();
         self.refresh_if_due(now);
         self.refreshed().await
     }
 
-    /// The public keys. If a refresh is running, waits until it has ended.
+    /// Returns the public keys. If a refresh is running, waits until it has ended.
     async fn refreshed(&self) -> Result<Arc<PublicKeys>, KmsError> {
         let mut ring = self.0.ring.subscribe();
         match ring.wait_for(|ring| !ring.is_refreshing()).await {
@@ -98,15 +99,15 @@ impl KmsKeys {
         }
     }
 
-    /// The public keys to publish, and whether they are complete. A key stays in the set until KMS reports that it is
-    /// disabled or deleted, or that its alias refers to another key. The set is incomplete if KMS gave no usable answer
-    /// about a key that this process has never read.
+    /// Returns the public keys to publish, and whether they are complete. A key stays in the set until KMS reports that
+    /// it is disabled or deleted, or that its alias refers to another key. The set is incomplete if KMS gave no usable
+    /// answer about a key that this process has never read.
     ///
     /// Because callers cache the set, a refresh that is due must end before the set is returned. If KMS does not
     /// respond within a second, the earlier set is published.
     ///
     /// # Errors
-    /// When no key can be read.
+    /// Fails if no key can be read.
     pub async fn published(&self, now: Timestamp) -> Result<(Arc<PublicKeys>, bool), KmsError> {
         let _late = tokio::time::timeout(LONGEST_REFRESH, self.all_public_keys(now)).await;
         self.get(now, KeyRing::published).await
@@ -124,7 +125,7 @@ impl KmsKeys {
         })
     }
 
-    /// Returns the result of `find`. If there is none, waits until a refresh brings one or ends.
+    /// Returns the result of `find`. If `find` has no result, waits until a refresh provides one or ends.
     async fn get<T>(
         &self,
         now: Timestamp,

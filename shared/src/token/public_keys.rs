@@ -142,19 +142,19 @@ impl PublicKey {
         self.algorithm
     }
 
-    /// The JWK thumbprint (RFC 7638).
+    /// Returns the JWK thumbprint (RFC 7638).
     #[must_use]
     pub fn kid(&self) -> &str {
         &self.jwk.kid
     }
 
-    /// The first part of every token that this key signs.
+    /// Returns the encoded header, which is the first part of every token that this key can verify.
     #[must_use]
     pub fn header(&self) -> &str {
         &self.header
     }
 
-    /// Verifies a signature in the encoding of RFC 7518.
+    /// Verifies a signature that is encoded as RFC 7518 specifies.
     pub fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), ring::error::Unspecified> {
         let algorithm: &dyn signature::VerificationAlgorithm = match self.algorithm {
             Algorithm::Es256 => &signature::ECDSA_P256_SHA256_FIXED,
@@ -165,7 +165,8 @@ impl PublicKey {
     }
 }
 
-/// Reads two INTEGERs in a SEQUENCE, the form of an RSAPublicKey (RFC 8017) and of an ECDSA-Sig-Value (RFC 3279).
+/// Reads a SEQUENCE of two INTEGERs, which is the structure of both an RSAPublicKey (RFC 8017) and an ECDSA-Sig-Value
+/// (RFC 3279).
 fn two_integers(der: &[u8]) -> Result<(UintRef<'_>, UintRef<'_>), der::Error> {
     let mut reader = der::SliceReader::new(der)?;
     let pair =
@@ -206,7 +207,7 @@ impl PublicKeys {
         Self(keys)
     }
 
-    /// The public key whose tokens start with exactly this header.
+    /// Returns the public key whose tokens start with exactly this header.
     #[must_use]
     pub fn for_header(&self, header: &str) -> Option<&PublicKey> {
         self.0.iter().find(|key| key.header == header)
