@@ -17,7 +17,7 @@ pub async fn nodes(tenant: &Tenant<'_>, key: &str, body: Value) -> Answer {
 }
 
 /// Onboards the Kubernetes cluster `b` and the VM cluster `a`, which has three nodes. Returns the tenant, the id of the
-/// key that onboarded them, and a Viewer key.
+/// key that onboarded the clusters, and a key with the role `viewer`.
 async fn two_clusters() -> (Tenant<'static>, String, String) {
     let tenant = Tenant::fresh();
     let (id, key) = tenant.limited_key("editor", 2).await;
@@ -108,7 +108,7 @@ fn the_list_of_nodes_has_the_accuknox_format_and_pagination() {
 }
 
 #[test]
-fn bad_parameters_other_tenants_and_invalid_keys_return_errors_in_the_accuknox_format() {
+fn bad_parameters_and_wrong_credentials_return_errors_in_the_accuknox_format() {
     run(async {
         let tenant = Tenant::fresh();
         let (_, viewer) = tenant.key("admin", "viewer").await;

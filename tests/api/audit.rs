@@ -3,7 +3,7 @@
 use harness::{Answer, KEYS, Tenant, UNKNOWN_KEY, contradictions, now, rfc3339, run, send};
 use serde_json::{Value, json};
 
-/// The actor, the action and the target of an entry.
+/// Returns the actor, the action and the target of an entry.
 fn summary(entry: &Value) -> [String; 3] {
     let text = |name: &str| {
         let named = &entry[name];
@@ -25,7 +25,7 @@ async fn trail(tenant: &Tenant<'_>, query: &str) -> Vec<Value> {
     tenant.all("admin", &format!("/v1/audit{query}")).await
 }
 
-/// Sends a request twice. Only the first request changes anything.
+/// Sends a request twice. The second time, it must not change anything. Returns the first response.
 async fn twice(tenant: &Tenant<'_>, method: &str, path: &str, body: Value) -> Answer {
     let first = tenant.send("admin", method, path, body.clone()).await;
     tenant.send("admin", method, path, body).await;
@@ -158,7 +158,7 @@ fn an_entry_says_what_changed_and_where_the_request_came_from() {
 }
 
 #[test]
-fn a_sign_in_and_the_change_that_follows_it_have_an_entry_each() {
+fn a_sign_in_and_the_change_that_follows_it_each_have_an_entry() {
     run(async {
         let tenant = Tenant::fresh();
         tenant.get("admin", "/v1/users/me").await.expect(200);
@@ -197,7 +197,7 @@ fn a_key_sent_in_the_wrong_place_is_not_written_to_the_audit_trail() {
 }
 
 #[test]
-fn only_a_sign_in_that_changes_the_user_has_an_entry() {
+fn a_sign_in_has_an_entry_only_if_it_changes_the_user() {
     run(async {
         let tenant = Tenant::fresh();
         let sign_in = async |claims: Value| {
@@ -227,7 +227,7 @@ fn only_a_sign_in_that_changes_the_user_has_an_entry() {
 }
 
 #[test]
-fn filters_select_entries() {
+fn each_filter_of_the_audit_trail_selects_the_matching_entries() {
     run(async {
         let tenant = Tenant::fresh();
         tenant.user("ann", "editor").await;
@@ -299,7 +299,7 @@ fn a_filter_that_no_entry_can_match_is_refused() {
 }
 
 #[test]
-fn only_administrators_read_the_trail_and_only_that_of_their_tenant() {
+fn only_an_administrator_of_a_tenant_can_read_its_audit_trail() {
     run(async {
         let (tenant, other) = (Tenant::fresh(), Tenant::fresh());
         tenant.user("ann", "editor").await;

@@ -4,7 +4,7 @@ use harness::{Answer, KEYS, Tenant, UNKNOWN_KEY, run, send, strings};
 use serde_json::{Value, json};
 
 #[test]
-fn a_key_has_at_most_the_role_of_its_creator_and_of_its_owner() {
+fn the_role_of_a_key_cannot_exceed_the_role_of_its_creator_or_its_owner() {
     const ROLES: [&str; 4] = ["viewer", "editor", "cluster_onboarding", "admin"];
     run(async {
         let tenant = Tenant::fresh();
@@ -29,7 +29,7 @@ fn a_key_has_at_most_the_role_of_its_creator_and_of_its_owner() {
     });
 }
 
-/// A response without its request id, which is different in every response.
+/// Returns the status and body of a response, without the request id, which is different in every response.
 fn comparable(answer: &Answer) -> (u16, String) {
     let mut body = answer.body.clone();
     if let Some(body) = body.as_object_mut() {
@@ -38,7 +38,7 @@ fn comparable(answer: &Answer) -> (u16, String) {
     (answer.status, body.to_string())
 }
 
-/// Calls about a user and one of their keys.
+/// Returns calls that concern a user and one of their keys.
 fn calls_about(user: &str, key: &str) -> [(&'static str, String, Value); 8] {
     let user = format!("/v1/users/{user}");
     let keys = format!("{user}/access-keys");
@@ -98,7 +98,7 @@ fn users_and_keys_that_the_caller_may_not_see_return_404_as_if_they_did_not_exis
 }
 
 #[test]
-fn only_an_administrator_lists_the_users_and_keys_of_the_tenant() {
+fn only_an_administrator_can_list_the_users_and_keys_of_the_tenant() {
     run(async {
         let (tenant, other) = (Tenant::fresh(), Tenant::fresh());
         tenant.user("editor", "editor").await;

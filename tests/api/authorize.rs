@@ -3,7 +3,7 @@
 use harness::{Answer, GATEWAY_SECRET, ProtectedApi, Tenant, forged, run, send, stack};
 use serde_json::{Value, json};
 
-/// The values of a header that reached the service.
+/// Returns the values of a header as the service received them.
 fn received<'a>(answer: &'a Answer, name: &str) -> Vec<&'a str> {
     let headers = answer.body.as_array().unwrap().iter();
     let named = headers.filter(|header| header[0] == name);
@@ -11,7 +11,7 @@ fn received<'a>(answer: &'a Answer, name: &str) -> Vec<&'a str> {
 }
 
 #[test]
-fn the_authorizer_admits_a_good_key_and_describes_it_to_the_service() {
+fn the_authorizer_admits_a_valid_key_and_describes_it_to_the_service() {
     run(async {
         let (tenant, api) = (Tenant::fresh(), ProtectedApi::start(stack()).await);
         let (id, key) = tenant.key("admin", "viewer").await;
@@ -39,7 +39,7 @@ fn the_authorizer_admits_a_good_key_and_describes_it_to_the_service() {
 }
 
 #[test]
-fn the_authorizer_passes_on_when_a_superseded_secret_ends() {
+fn the_authorizer_states_when_a_superseded_secret_stops_working() {
     run(async {
         let tenant = Tenant::fresh();
         let (id, old) = tenant.key("admin", "viewer").await;

@@ -1,4 +1,4 @@
-//! The record of the calling key.
+//! Reading the record of the key that makes the call.
 
 use harness::{Tenant, forged, run, send};
 use serde_json::Value;
@@ -13,7 +13,7 @@ fn a_key_can_read_its_own_record() {
         // The call that returned `own` was the first use of the key, so only `record` shows a use.
         assert!(own["last_used_at"].is_null() && record["last_used_at"].is_string());
         own["last_used_at"] = record["last_used_at"].clone();
-        // A key is not shown the name and the e-mail address of its owner.
+        // If the key itself makes the call, the response omits the name and the e-mail address of the owner.
         (record["owner_name"], record["owner_email"]) = (Value::Null, Value::Null);
         assert_eq!(own, record);
         let with_header = |tenant_id| tenant.own_record(&key).header("x-tenant-id", tenant_id);
@@ -25,7 +25,7 @@ fn a_key_can_read_its_own_record() {
 }
 
 #[test]
-fn a_key_that_is_not_valid_returns_401_with_a_challenge() {
+fn a_call_with_an_invalid_key_returns_401_with_a_challenge() {
     const INVALID: &str = "Bearer error=\"invalid_token\"";
     run(async {
         let tenant = Tenant::fresh();

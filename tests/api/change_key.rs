@@ -6,19 +6,19 @@ use serde_json::{Value, json};
 
 const DAY: i64 = 86_400;
 
-/// Changes one of a user's own keys.
+/// Sends a request in which a user changes one of their own keys.
 async fn change(tenant: &Tenant<'_>, user: &str, key_id: &str, change: Value) -> Answer {
     let path = format!("{KEYS}/{key_id}");
     tenant.send(user, "PATCH", &path, change).await
 }
 
-/// The audit entries about changes to a key, newest first.
+/// Returns the audit entries about changes to a key, newest first.
 async fn entries(tenant: &Tenant<'_>, key_id: &str) -> Vec<Value> {
     let path = format!("/v1/audit?target=access_key:{key_id}&action=access-key.changed");
     tenant.all("admin", &path).await
 }
 
-/// The times of issue and expiry that are signed into a key.
+/// Returns the times of issue and expiry that are signed into a key.
 fn signed(key: &str) -> [i64; 2] {
     let payload = BASE64URL.decode(key.split('.').nth(1).unwrap()).unwrap();
     let claims: Value = serde_json::from_slice(&payload).unwrap();
@@ -26,7 +26,7 @@ fn signed(key: &str) -> [i64; 2] {
 }
 
 #[test]
-fn the_owner_changes_the_name_the_labels_and_the_expiry_with_one_entry() {
+fn a_change_of_name_and_labels_and_expiry_by_the_owner_has_one_audit_entry() {
     run(async {
         let tenant = Tenant::fresh();
         tenant.user("editor", "editor").await;
@@ -74,7 +74,7 @@ fn the_owner_changes_the_name_the_labels_and_the_expiry_with_one_entry() {
 }
 
 #[test]
-fn only_an_administrator_and_the_operator_change_the_cluster_limit() {
+fn only_an_administrator_or_the_operator_can_change_the_cluster_limit() {
     run(async {
         let tenant = Tenant::fresh();
         for user in ["editor", "other"] {
@@ -105,7 +105,7 @@ fn only_an_administrator_and_the_operator_change_the_cluster_limit() {
 }
 
 #[test]
-fn a_change_names_each_field_that_is_wrong_and_changes_nothing() {
+fn the_refusal_of_a_change_names_each_wrong_field_and_nothing_changes() {
     run(async {
         let tenant = Tenant::fresh();
         let (id, _) = tenant.limited_key("viewer", 3).await;
@@ -156,7 +156,7 @@ fn a_change_names_each_field_that_is_wrong_and_changes_nothing() {
 }
 
 #[test]
-fn a_key_that_was_revoked_or_has_expired_cannot_change() {
+fn a_revoked_or_expired_key_cannot_be_changed() {
     run(async {
         let tenant = Tenant::fresh();
         let (revoked, _) = tenant.key("admin", "viewer").await;
@@ -179,7 +179,7 @@ fn a_key_that_was_revoked_or_has_expired_cannot_change() {
 }
 
 #[test]
-fn an_earlier_expiry_ends_both_secrets_although_their_signatures_are_valid_for_longer() {
+fn setting_an_earlier_expiry_ends_both_secrets_although_their_signed_expiry_is_later() {
     run(async {
         let tenant = Tenant::fresh();
         let (id, old) = tenant.key("admin", "viewer").await;
@@ -216,7 +216,7 @@ fn an_earlier_expiry_ends_both_secrets_although_their_signatures_are_valid_for_l
 }
 
 #[test]
-fn a_replaced_secret_ends_with_an_earlier_expiry_even_if_the_key_was_rotated_twice() {
+fn a_secret_that_is_superseded_after_an_earlier_expiry_was_set_ends_at_that_expiry() {
     run(async {
         let tenant = Tenant::fresh();
         let (id, _) = tenant.key("admin", "viewer").await;
@@ -235,7 +235,7 @@ fn a_replaced_secret_ends_with_an_earlier_expiry_even_if_the_key_was_rotated_twi
 }
 
 #[test]
-fn a_rotation_after_an_earlier_expiry_follows_the_rules_of_rotations() {
+fn a_rotation_follows_its_usual_rules_after_an_earlier_expiry_was_set() {
     run(async {
         let tenant = Tenant::fresh();
         let body = json!({ "name": "k", "role": "viewer", "self_rotate": true });
@@ -308,7 +308,7 @@ fn damaged_labels_can_be_replaced() {
 }
 
 #[test]
-fn the_signed_limit_is_the_highest_limit_that_a_change_accepts() {
+fn a_change_can_raise_the_cluster_limit_only_up_to_the_signed_limit() {
     run(async {
         let tenant = Tenant::fresh();
         let body = json!({ "name": "k", "role": "viewer", "max_clusters": 5, "self_rotate": true });

@@ -16,7 +16,7 @@ fn challenge(answer: &Answer) -> &str {
 }
 
 #[test]
-fn a_good_key_returns_204_with_headers_for_the_service() {
+fn a_valid_key_returns_204_with_headers_for_the_service() {
     run(async {
         let tenant = Tenant::fresh();
         let (id, key) = tenant.key("admin", "viewer").await;
@@ -47,7 +47,7 @@ fn a_good_key_returns_204_with_headers_for_the_service() {
 }
 
 #[test]
-fn a_bad_key_returns_401_and_a_key_without_the_permission_returns_403() {
+fn an_invalid_key_returns_401_and_a_key_without_the_permission_returns_403() {
     const INVALID: &str = "Bearer error=\"invalid_token\"";
     const INSUFFICIENT: &str = "Bearer error=\"insufficient_scope\"";
     run(async {
@@ -94,7 +94,7 @@ fn a_bad_key_returns_401_and_a_key_without_the_permission_returns_403() {
 }
 
 #[test]
-fn the_query_of_the_protected_request_changes_nothing() {
+fn the_query_of_the_protected_request_does_not_influence_the_check() {
     run(async {
         let tenant = Tenant::fresh();
         let (_, key) = tenant.key("admin", "viewer").await;

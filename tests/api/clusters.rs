@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::accuknox_lists::{nodes, with_key};
 
 #[test]
-fn an_onboarding_key_can_only_onboard() {
+fn an_onboarding_key_can_neither_read_nor_delete_clusters_nor_call_the_management_api() {
     run(async {
         let tenant = Tenant::fresh();
         let (_, key) = tenant.key("admin", "cluster_onboarding").await;
@@ -69,7 +69,7 @@ fn only_the_roles_admin_and_editor_may_delete_a_cluster() {
             (tenant.token("admin"), true),
             (tenant.token("editor"), true),
             (tenant.token("viewer"), false),
-            // The first sign-in creates a Viewer.
+            // The first sign-in creates a user with the role `viewer`.
             (tenant.token("stranger"), false),
         ] {
             tenant.onboard(&admin, "a").await.expect(200);

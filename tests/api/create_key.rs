@@ -4,7 +4,7 @@ use harness::{KEYS, Tenant, now, rfc3339, run, send};
 use serde_json::{Value, json};
 
 #[test]
-fn a_key_is_created_listed_validated_and_revoked() {
+fn a_new_key_can_be_listed_and_validated_and_revoked() {
     run(async {
         let tenant = Tenant::fresh();
         tenant.user("editor", "editor").await;
@@ -117,7 +117,7 @@ fn a_refused_creation_names_every_wrong_field_and_writes_nothing() {
 }
 
 #[test]
-fn a_whole_number_may_be_written_in_any_way() {
+fn a_whole_number_may_be_written_with_a_fraction_or_an_exponent() {
     run(async {
         let tenant = Tenant::fresh();
         for days in ["30.0", "3e1", "300E-1"] {

@@ -35,7 +35,7 @@ fn a_retry_returns_the_same_key_with_a_new_secret() {
 }
 
 #[test]
-fn a_key_that_was_used_or_revoked_is_not_issued_again() {
+fn a_key_that_has_been_used_or_revoked_is_not_issued_again() {
     run(async {
         let tenant = Tenant::fresh();
         let used = send(create(&tenant, "used", &body())).await.expect(201);
@@ -78,7 +78,7 @@ fn twenty_concurrent_requests_leave_one_key_with_one_valid_secret() {
 }
 
 #[test]
-fn an_idempotency_key_starts_a_new_request_after_24_hours() {
+fn an_idempotency_key_can_be_used_for_a_new_request_after_24_hours() {
     run(async {
         let tenant = Tenant::fresh();
         let first = send(create(&tenant, "nightly", &body())).await.expect(201);
@@ -99,7 +99,7 @@ fn an_idempotency_key_starts_a_new_request_after_24_hours() {
 }
 
 #[test]
-fn the_header_has_one_value_with_or_without_quotation_marks() {
+fn the_idempotency_key_header_must_have_one_value_which_may_be_quoted() {
     run(async {
         let tenant = Tenant::fresh();
         let plain = send(create(&tenant, "q", &body())).await.expect(201);

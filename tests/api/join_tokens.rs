@@ -8,7 +8,7 @@ fn body(token: &str, cluster: &str, tenant: &str) -> Value {
 }
 
 #[test]
-fn a_join_token_can_be_redeemed_once_for_its_tenant_and_cluster() {
+fn a_join_token_can_be_redeemed_only_once_and_only_for_its_tenant_and_cluster() {
     run(async {
         let tenant = Tenant::fresh();
         let (id, key) = tenant.onboarding_key(2).await;
@@ -44,7 +44,7 @@ fn a_join_token_can_be_redeemed_once_for_its_tenant_and_cluster() {
 }
 
 #[test]
-fn a_platform_client_is_named_by_client_id_or_else_azp_or_else_sub() {
+fn the_name_of_a_platform_client_comes_from_client_id_or_else_azp_or_else_sub() {
     run(async {
         let tenant = Tenant::fresh();
         let (_, key) = tenant.onboarding_key(1).await;
@@ -72,7 +72,7 @@ fn a_redemption_requires_the_redeem_scope_and_a_token_that_covers_the_tenant() {
         let tokens_for = |tenant_id: &str| tenant.platform_token(json!({ "tenant_id": tenant_id }));
         let (all, ours) = (tenant.platform_token(json!({})), tokens_for(&tenant.id));
         let theirs = tokens_for("elsewhere");
-        // The name of the client comes from client_id or, failing that, from azp or from sub.
+        // The name of the client is the value of client_id, or else of azp, or else of sub.
         for claims in [
             json!({ "sub": "another" }),
             json!({ "azp": "another" }),

@@ -3,12 +3,12 @@
 use harness::{KEYS, Tenant, run, send};
 use serde_json::{Value, json};
 
-/// The name and the e-mail address of the owner in a record.
+/// Returns the name and the e-mail address of the owner in a record.
 fn owner(record: &Value) -> [Value; 2] {
     ["owner_name", "owner_email"].map(|field| record[field].clone())
 }
 
-/// The owner in every record of ann's only key, as returned to the administrator.
+/// Returns the owner from every response that shows the record of ann's only key to the administrator.
 async fn owners(tenant: &Tenant<'_>, id: &str) -> Vec<[Value; 2]> {
     let keys = "/v1/users/ann/access-keys";
     let key = format!("{keys}/{id}");
@@ -51,7 +51,7 @@ fn records_contain_the_current_name_and_email_address_of_the_owner() {
                 assert_eq!(owner, [json!(name), json!(email)]);
             }
         }
-        // A person's first call creates both the user and the key.
+        // If a person's first call creates a key, it also creates the user.
         let claims = json!({
             "sub": "bob", "tenant_id": tenant.id, "name": "Bob", "email": "bob@acme.example"
         });
@@ -70,7 +70,7 @@ fn records_contain_the_current_name_and_email_address_of_the_owner() {
 }
 
 #[test]
-fn a_key_does_not_learn_the_name_and_the_email_address_of_its_owner() {
+fn a_key_cannot_read_the_name_or_the_email_address_of_its_owner() {
     run(async {
         let tenant = Tenant::fresh();
         let body = json!({ "name": "k", "role": "viewer", "self_rotate": true });
@@ -91,7 +91,7 @@ fn a_key_does_not_learn_the_name_and_the_email_address_of_its_owner() {
             let address = expected[1].as_str().unwrap();
             assert!(!answer.text.contains(address), "{}", answer.text);
         }
-        // After the rotation, a reader of the record still sees both the name and the address.
+        // The administrator still sees both the name and the address after the rotation.
         assert_eq!(owner(&tenant.record(&id).await), expected);
     });
 }

@@ -12,7 +12,7 @@ async fn create(tenant: &Tenant<'_>, labels: Value) -> harness::Answer {
 }
 
 #[test]
-fn labels_are_a_sorted_set_that_every_record_of_the_key_shows() {
+fn labels_are_a_sorted_set_in_every_response_that_describes_the_key() {
     run(async {
         let tenant = Tenant::fresh();
         let created = create(&tenant, json!(["b", " a b ", "🔑", "b"])).await;
@@ -43,7 +43,7 @@ fn labels_are_a_sorted_set_that_every_record_of_the_key_shows() {
 }
 
 #[test]
-fn a_key_without_labels_stores_none() {
+fn the_item_of_a_key_without_labels_has_no_labels_attribute() {
     run(async {
         let tenant = Tenant::fresh();
         for none in [Value::Null, json!([])] {
@@ -56,7 +56,7 @@ fn a_key_without_labels_stores_none() {
 }
 
 #[test]
-fn a_label_follows_the_rules_of_a_name_and_there_are_at_most_ten() {
+fn a_label_follows_the_rules_for_names_and_a_key_has_at_most_ten_labels() {
     run(async {
         let tenant = Tenant::fresh();
         let labels = |count: usize| -> Value { (0..count).map(|n| format!("l{n}")).collect() };
@@ -82,7 +82,7 @@ fn a_label_follows_the_rules_of_a_name_and_there_are_at_most_ten() {
 }
 
 #[test]
-fn a_request_with_other_labels_is_a_different_request() {
+fn a_request_with_other_labels_does_not_count_as_a_retry() {
     run(async {
         let tenant = Tenant::fresh();
         let create = |labels: Value| {

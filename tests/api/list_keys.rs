@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 #[test]
-fn a_thousand_keys_are_listed_once_each_with_any_page_size() {
+fn each_of_a_thousand_keys_is_listed_once_with_any_page_size() {
     run(async {
         let tenant = Tenant::fresh();
         tenant.get("admin", "/v1/users/me").await.expect(200);
@@ -55,7 +55,7 @@ fn keys_created_in_the_same_second_are_listed_newest_first() {
     });
 }
 
-/// A cursor that anyone could forge for the list with this name.
+/// Forges a cursor for the list with the name `list`, as anyone could.
 fn forged_cursor(list: &str, position: &str) -> String {
     let sum = Sha256::digest(format!("{list}\0{position}"));
     BASE64URL.encode([&sum[..16], position.as_bytes()].concat())
@@ -228,7 +228,7 @@ fn each_filter_selects_keys() {
     });
 }
 
-/// The ids of the keys that a search for `query` finds in a list.
+/// Returns the ids of the keys that a search for `query` finds in a list.
 async fn found(tenant: &Tenant<'_>, list: &str, query: &str) -> Vec<String> {
     let keys = tenant.all("admin", &format!("{list}?q={query}")).await;
     let ids = strings(&keys, "id").into_iter();
@@ -336,7 +336,7 @@ fn a_search_finds_keys_by_the_beginning_and_the_end_of_their_ids() {
 }
 
 #[test]
-fn a_search_is_limited_and_its_cursor_continues_only_the_same_search() {
+fn a_search_query_has_a_maximum_length_and_a_cursor_continues_only_its_own_search() {
     run(async {
         let tenant = Tenant::fresh();
         let mut id = String::new();
@@ -395,7 +395,7 @@ fn a_search_is_limited_and_its_cursor_continues_only_the_same_search() {
     });
 }
 
-/// The words of an id, sorted as in the service.
+/// Splits an id into words, sorted as in the service.
 fn words(id: &str) -> BTreeSet<&str> {
     id.split('-').collect()
 }
@@ -425,7 +425,7 @@ fn a_filter_that_no_key_can_match_is_refused() {
 }
 
 #[test]
-fn a_key_shows_what_its_owner_leaves_of_it() {
+fn a_record_shows_how_the_role_and_status_of_the_owner_limit_the_key() {
     run(async {
         let tenant = Tenant::fresh();
         tenant.user("ann", "editor").await;

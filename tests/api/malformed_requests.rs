@@ -4,7 +4,7 @@ use harness::{KEYS, Tenant, VALIDATE, run, send};
 use serde_json::json;
 
 #[test]
-fn a_malformed_body_is_a_client_error_on_every_route_and_writes_nothing() {
+fn a_malformed_body_causes_a_client_error_on_every_route_and_writes_nothing() {
     const JSON: &str = "application/json";
     run(async {
         let tenant = Tenant::fresh();
@@ -44,7 +44,7 @@ fn a_malformed_body_is_a_client_error_on_every_route_and_writes_nothing() {
 }
 
 #[test]
-fn a_malformed_path_parameter_or_field_is_a_client_error() {
+fn a_malformed_path_parameter_or_field_causes_a_client_error() {
     run(async {
         let tenant = Tenant::fresh();
         for path in [

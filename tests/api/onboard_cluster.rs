@@ -23,11 +23,11 @@ fn k8s(cluster: &str) -> Value {
 }
 
 #[test]
-fn an_unchanged_accuknox_client_onboards_a_cluster() {
+fn an_unmodified_accuknox_client_can_onboard_a_cluster() {
     run(async {
         let tenant = Tenant::fresh();
         let (id, key) = tenant.onboarding_key(3).await;
-        // Clients copy this claim into the tenant header without verifying the key.
+        // Clients copy the claim `tenant-id` into the tenant header without verifying the key.
         let claims = key.split('.').nth(1).unwrap();
         let claims = URL_SAFE_NO_PAD.decode(claims).unwrap();
         let claims: Value = serde_json::from_slice(&claims).unwrap();
@@ -63,7 +63,7 @@ fn an_unchanged_accuknox_client_onboards_a_cluster() {
 }
 
 #[test]
-fn an_invalid_field_is_refused_with_its_name() {
+fn the_error_code_for_an_invalid_field_names_the_field() {
     run(async {
         let tenant = Tenant::fresh();
         let (_, key) = tenant.onboarding_key(1).await;
@@ -106,7 +106,7 @@ fn an_invalid_field_is_refused_with_its_name() {
 }
 
 #[test]
-fn white_space_around_a_key_or_join_token_is_not_part_of_it() {
+fn white_space_around_a_key_or_join_token_is_ignored() {
     run(async {
         let tenant = Tenant::fresh();
         let (_, key) = tenant.onboarding_key(1).await;
@@ -124,7 +124,7 @@ fn white_space_around_a_key_or_join_token_is_not_part_of_it() {
 }
 
 #[test]
-fn a_key_that_may_not_onboard_is_refused_with_the_reason() {
+fn the_error_code_states_why_a_key_may_not_onboard() {
     run(async {
         let tenant = Tenant::fresh();
         let (_, key) = tenant.onboarding_key(1).await;
@@ -165,7 +165,7 @@ fn a_key_that_may_not_onboard_is_refused_with_the_reason() {
 }
 
 #[test]
-fn a_node_joins_only_a_cluster_that_exists() {
+fn a_node_can_join_only_a_cluster_that_exists() {
     run(async {
         let tenant = Tenant::fresh();
         let (id, key) = tenant.onboarding_key(2).await;
@@ -214,7 +214,7 @@ fn a_node_joins_only_a_cluster_that_exists() {
 }
 
 #[test]
-fn two_hundred_racing_onboardings_take_ten_slots() {
+fn two_hundred_concurrent_onboardings_take_exactly_the_ten_slots_of_a_key() {
     run(async {
         let tenant = Tenant::fresh();
         let (id, key) = tenant.onboarding_key(10).await;

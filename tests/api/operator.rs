@@ -9,9 +9,9 @@ async fn operate(tenant: &Tenant<'_>, method: &str, path: &str, body: Value) -> 
 }
 
 #[test]
-fn an_operator_manages_a_tenant_from_its_beginning() {
+fn an_operator_can_manage_a_tenant_that_has_no_users_yet() {
     run(async {
-        // No user of the tenant has signed in, and BootstrapAdmins does not name Ann.
+        // No user of the tenant has signed in yet, and BootstrapAdmins does not name Ann.
         let tenant = Tenant::fresh();
         let ann = "/v1/users/ann";
         let admin = json!({ "role": "admin", "name": "Ann" });
@@ -90,7 +90,7 @@ fn an_operator_manages_a_tenant_from_its_beginning() {
 }
 
 #[test]
-fn an_operator_must_name_one_tenant_and_a_user() {
+fn an_operator_must_name_exactly_one_tenant_and_must_not_use_me_as_a_user_id() {
     run(async {
         let tenant = Tenant::fresh();
         let token = json!({ "client_id": "backend", "scope": "tenants:manage" });
@@ -111,7 +111,7 @@ fn an_operator_must_name_one_tenant_and_a_user() {
 }
 
 #[test]
-fn only_a_named_client_with_the_scope_is_an_operator() {
+fn only_a_configured_client_with_the_scope_is_an_operator() {
     run(async {
         let tenant = Tenant::fresh();
         for claims in [

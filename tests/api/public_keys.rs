@@ -5,7 +5,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, Validation, jwk::JwkSet};
 use serde_json::Value;
 
 #[test]
-fn another_library_verifies_a_key_with_the_published_key_set() {
+fn another_library_can_verify_a_key_with_the_published_key_set() {
     run(async {
         let tenant = Tenant::fresh();
         let (id, key) = tenant.key("admin", "viewer").await;
@@ -38,7 +38,7 @@ fn a_key_is_signed_with_the_algorithm_of_the_signing_key() {
 }
 
 #[test]
-fn the_key_set_can_be_revalidated_and_read_by_pages_of_other_origins() {
+fn pages_of_other_origins_can_read_and_revalidate_the_key_set() {
     run(async {
         let tenant = Tenant::fresh();
         for path in ["/.well-known/jwks.json", "/api/v1/jwks"] {
@@ -71,7 +71,7 @@ fn the_key_set_can_be_revalidated_and_read_by_pages_of_other_origins() {
 }
 
 #[test]
-fn a_page_of_another_origin_may_send_any_header_for_the_key_set() {
+fn a_page_of_another_origin_may_send_any_header_in_a_request_for_the_key_set() {
     run(async {
         let tenant = Tenant::fresh();
         let preflight = tenant.call("OPTIONS", "/.well-known/jwks.json");
@@ -85,7 +85,7 @@ fn a_page_of_another_origin_may_send_any_header_for_the_key_set() {
 }
 
 #[test]
-fn the_platform_path_has_no_other_resources() {
+fn the_platform_path_serves_only_the_key_set() {
     run(async {
         let tenant = Tenant::fresh();
         for path in ["/api/v1/other", "/api/v1/jwks/keys", "/api/v1/jwks//"] {

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 #[test]
-fn a_validation_that_begins_after_a_revocation_is_refused() {
+fn a_validation_that_begins_after_a_revocation_never_accepts_the_key() {
     run(async {
         let tenant = Tenant::fresh();
         let (id, key) = tenant.key("admin", "viewer").await;
@@ -102,7 +102,7 @@ fn a_validation_without_max_staleness_sees_a_revocation_even_if_the_key_is_cache
 }
 
 #[test]
-fn a_form_revokes_like_rfc_7009() {
+fn a_form_revokes_a_key_as_rfc_7009_specifies() {
     run(async {
         let tenant = Tenant::fresh();
         let (_, key) = tenant.key("admin", "viewer").await;
@@ -171,7 +171,7 @@ fn revoking_all_keys_does_not_affect_later_keys() {
 }
 
 #[test]
-fn each_key_keeps_its_own_revocation_after_many_others() {
+fn each_key_keeps_its_own_revocation_reason_after_many_later_revocations() {
     run(async {
         let tenant = Tenant::fresh();
         tenant.user("editor", "editor").await;

@@ -9,7 +9,7 @@ async fn revoke(tenant: &Tenant<'_>, body: Value) -> Answer {
     tenant.send("admin", "POST", PATH, body).await
 }
 
-/// How many keys matched, were revoked and were examined.
+/// Returns how many keys matched, were revoked, and were examined.
 fn counts(answer: &Answer) -> [u64; 3] {
     ["matched", "revoked", "examined"].map(|name| answer[name].as_u64().unwrap())
 }
@@ -20,7 +20,7 @@ async fn labelled(tenant: &Tenant<'_>, owner: &str, label: &str) -> (String, Str
 }
 
 #[test]
-fn matching_keys_are_revoked_like_single_ones_and_others_are_not() {
+fn matching_keys_are_revoked_as_if_by_individual_calls_and_other_keys_stay_valid() {
     run(async {
         let tenant = Tenant::fresh();
         tenant.user("ann", "editor").await;
@@ -66,7 +66,7 @@ fn matching_keys_are_revoked_like_single_ones_and_others_are_not() {
 }
 
 #[test]
-fn each_filter_selects_keys_and_together_they_select_fewer() {
+fn each_filter_selects_keys_and_a_key_must_match_all_filters_of_a_request() {
     run(async {
         let tenant = Tenant::fresh();
         tenant.user("ann", "editor").await;
@@ -101,7 +101,7 @@ fn each_filter_selects_keys_and_together_they_select_fewer() {
 }
 
 #[test]
-fn a_request_must_have_a_filter_and_say_whether_it_only_counts() {
+fn a_request_must_have_a_filter_and_state_whether_it_is_a_dry_run() {
     run(async {
         let tenant = Tenant::fresh();
         let (_, key) = tenant.key("admin", "viewer").await;
@@ -148,7 +148,7 @@ fn a_request_must_have_a_filter_and_say_whether_it_only_counts() {
 }
 
 #[test]
-fn only_administrators_and_the_operator_revoke_matching_keys_of_their_tenant() {
+fn only_an_administrator_or_the_operator_can_revoke_the_matching_keys_of_a_tenant() {
     run(async {
         let (tenant, other) = (Tenant::fresh(), Tenant::fresh());
         tenant.user("editor", "editor").await;
@@ -193,7 +193,7 @@ async fn copy(tenant: &Tenant<'_>, key_id: &str, copies: usize) {
 }
 
 #[test]
-fn a_call_examines_at_most_a_thousand_keys_and_the_next_one_continues() {
+fn a_call_examines_at_most_a_thousand_keys_and_the_next_call_continues() {
     run(async {
         let tenant = Tenant::fresh();
         let (id, _) = tenant.key("admin", "viewer").await;
@@ -221,7 +221,7 @@ fn a_call_examines_at_most_a_thousand_keys_and_the_next_one_continues() {
             let revoked = if dry_run { 0 } else { 1100 };
             assert_eq!(sum, [1100, revoked, 1100]);
             assert!(calls >= 2 && skipped >= 1);
-            // A cursor is valid only with the same `dry_run`.
+            // A cursor is valid only with the same value of `dry_run`.
             body["dry_run"] = json!(!dry_run);
             revoke(&tenant, body).await.expect_fields(&["cursor"]);
         }

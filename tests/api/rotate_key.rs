@@ -26,7 +26,8 @@ async fn self_rotate(tenant: &Tenant<'_>, key: &str, body: Value) -> Answer {
     send(tenant.self_rotation(key, &body)).await
 }
 
-/// When a superseded secret stops working, according to a check. Asserts that the response to an onboarding agrees.
+/// Returns the time at which a superseded secret stops working, as `/v1/access-keys/check` states it. Asserts that an
+/// onboarding response is consistent with it.
 async fn told_by_the_others(tenant: &Tenant<'_>, key: &str) -> Option<String> {
     let check = tenant.call("GET", "/v1/access-keys/check").bearer_auth(key);
     let check = send(check).await.expect(204);
@@ -100,7 +101,7 @@ fn a_rotated_key_keeps_its_identity_and_gets_a_new_secret() {
 }
 
 #[test]
-fn a_secret_ends_with_its_overlap_and_older_ones_are_unknown() {
+fn a_secret_stops_working_after_its_overlap_and_older_secrets_are_invalid() {
     run(async {
         let tenant = Tenant::fresh();
         let (id, first) = tenant.limited_key("cluster_onboarding", 1).await;
@@ -185,7 +186,7 @@ fn a_revocation_ends_both_secrets() {
 }
 
 #[test]
-fn the_owner_an_administrator_and_the_operator_may_rotate() {
+fn a_key_may_be_rotated_by_its_owner_or_an_administrator_or_the_operator() {
     run(async {
         let tenant = Tenant::fresh();
         tenant.user("editor", "editor").await;
@@ -213,7 +214,7 @@ fn the_owner_an_administrator_and_the_operator_may_rotate() {
 }
 
 #[test]
-fn a_rotation_lowers_a_key_but_never_raises_it() {
+fn a_rotation_can_lower_the_role_and_the_limit_of_a_key_but_not_raise_them() {
     run(async {
         let tenant = Tenant::fresh();
         let (id, _) = tenant.limited_key("editor", 3).await;
@@ -242,7 +243,7 @@ fn a_rotation_lowers_a_key_but_never_raises_it() {
 }
 
 #[test]
-fn a_request_states_what_the_key_may_do() {
+fn a_rotation_must_state_the_role_and_the_cluster_limit() {
     run(async {
         let tenant = Tenant::fresh();
         let (id, _) = tenant.key("admin", "viewer").await;
@@ -269,7 +270,7 @@ fn a_request_states_what_the_key_may_do() {
 }
 
 #[test]
-fn a_lost_answer_is_repeated_until_the_new_secret_is_used() {
+fn a_rotation_can_be_retried_until_the_new_secret_is_used() {
     run(async {
         let tenant = Tenant::fresh();
         let (id, old) = tenant.key("admin", "viewer").await;
@@ -300,7 +301,7 @@ fn a_lost_answer_is_repeated_until_the_new_secret_is_used() {
 }
 
 #[test]
-fn a_key_can_rotate_itself_only_if_it_was_issued_for_that() {
+fn a_key_can_rotate_itself_only_if_it_was_issued_with_that_permission() {
     run(async {
         let tenant = Tenant::fresh();
         let (_, fixed) = tenant.key("admin", "viewer").await;
@@ -325,7 +326,7 @@ fn a_key_can_rotate_itself_only_if_it_was_issued_for_that() {
             |claims: &Value| claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap();
         assert_eq!(lifetime(&before), lifetime(&after));
         assert_eq!(rotated["id"], json!(id));
-        // Sends the key in the body first and then sends no body at all.
+        // Sends the key first in the body, and then in the header without a body.
         let in_body = json!({ "access_key": second, "overlap_seconds": 60 });
         let request = tenant.call("POST", "/v1/access-keys/rotate").json(&in_body);
         let third = send(request).await.expect(200);
@@ -351,7 +352,7 @@ fn a_key_can_rotate_itself_only_if_it_was_issued_for_that() {
 }
 
 #[test]
-fn a_previous_secret_cannot_rotate_except_to_repeat_a_lost_answer() {
+fn a_superseded_secret_can_only_retry_the_rotation_that_superseded_it() {
     run(async {
         let tenant = Tenant::fresh();
         for overlap in [0, 60] {
@@ -412,7 +413,7 @@ fn a_key_that_rotates_itself_is_limited_by_its_owner_and_its_record() {
 }
 
 #[test]
-fn a_join_token_survives_the_rotation_of_its_key_and_dies_with_its_revocation() {
+fn a_join_token_survives_the_rotation_of_its_key_but_not_the_revocation() {
     run(async {
         let tenant = Tenant::fresh();
         let (id, key) = tenant.onboarding_key(2).await;
@@ -475,7 +476,7 @@ fn a_rotation_is_entered_in_the_audit_trail() {
 }
 
 #[test]
-fn the_uses_of_both_secrets_are_recorded_apart() {
+fn uses_of_the_two_secrets_are_recorded_separately() {
     run(async {
         let tenant = Tenant::fresh();
         let (id, old) = tenant.key("admin", "viewer").await;
@@ -511,7 +512,7 @@ fn the_uses_of_both_secrets_are_recorded_apart() {
 }
 
 #[test]
-fn a_repeat_does_not_shorten_the_lifetime_that_the_next_rotation_repeats() {
+fn retrying_a_rotation_does_not_shorten_the_lifetime_of_the_next_secret() {
     run(async {
         let tenant = Tenant::fresh();
         let (id, _) = self_rotating(&tenant, "viewer").await;

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 /// The beginning of every key.
 const BEGINNING: &str = "eyJ0eXAiOiJhY2Nlc3Mta2V5K2p3dCIsImFsZyI6I";
 
-/// The responses to calls that return the key's record, and to calls that contain the key, in some cases in the wrong
-/// place.
+/// Returns the responses to calls that return the key's record, and to calls that contain the key, some of them in the
+/// wrong place.
 async fn responses(tenant: &Tenant<'_>, id: &str, key: &str) -> Vec<String> {
     let validate = |body: Value| send(tenant.call("POST", VALIDATE).json(&body));
     let with_cursor = format!("{KEYS}?cursor={key}");
@@ -34,7 +34,7 @@ async fn responses(tenant: &Tenant<'_>, id: &str, key: &str) -> Vec<String> {
     answers.map(|answer| answer.text).into()
 }
 
-/// All items of the table as JSON, one string per page.
+/// Returns all items of the table as JSON, one string per page.
 async fn table(tenant: &Tenant<'_>) -> Vec<String> {
     let (mut pages, mut scan) = (Vec::new(), json!({ "ConsistentRead": true }));
     loop {
@@ -65,8 +65,8 @@ fn only_the_response_to_a_creation_contains_the_secret() {
         for text in lines.iter().chain(&responses).chain(&table) {
             assert!(!text.contains(BEGINNING), "{text}");
             for secret in &secrets {
-                // The part of the secret to look for: the end of a key's payload, which contains the random bytes, or a
-                // whole join token.
+                // For a key, looks for the end of the payload, which contains the random bytes. For a join token, looks
+                // for the whole token.
                 let part = secret.split('.').nth(1).unwrap_or(secret);
                 assert!(!text.contains(&part[part.len().saturating_sub(40)..]));
             }

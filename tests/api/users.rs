@@ -67,7 +67,7 @@ fn a_full_last_page_has_no_cursor() {
 }
 
 #[test]
-fn the_first_sign_in_creates_a_viewer() {
+fn the_first_sign_in_creates_a_user_with_the_role_viewer() {
     run(async {
         let tenant = Tenant::fresh();
         let user = tenant.get("newcomer", "/v1/users/me").await.expect(200);
@@ -83,7 +83,7 @@ fn the_first_sign_in_creates_a_viewer() {
 }
 
 #[test]
-fn a_user_id_may_have_any_printable_ascii_characters() {
+fn a_user_id_may_contain_any_printable_ascii_characters() {
     run(async {
         let tenant = Tenant::fresh();
         for (sub, segment) in [
@@ -145,7 +145,7 @@ fn a_user_id_may_have_any_printable_ascii_characters() {
 }
 
 #[test]
-fn a_name_and_a_verified_address_follow_the_identity_provider() {
+fn the_name_and_a_verified_email_address_come_from_the_identity_provider() {
     run(async {
         let tenant = Tenant::fresh();
         let body = json!({ "role": "viewer", "email": "ann@corp.example" });
@@ -313,7 +313,7 @@ fn users_are_found_by_the_beginning_of_any_word() {
         ] {
             assert_eq!(found(query).await, expected, "{query}");
         }
-        // The search index follows every change.
+        // The search index reflects every change.
         let change = async |change: Value| {
             let changed = tenant.send("admin", "PUT", "/v1/users/2", change).await;
             changed.expect(200);

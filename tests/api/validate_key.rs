@@ -18,7 +18,7 @@ fn a_key_may_be_sent_in_json_in_a_form_or_as_a_bearer_token() {
         ] {
             assert_eq!(send(request).await.expect(200)["active"], true);
         }
-        // Files and terminals can add such white space.
+        // A key that is copied from a file or a terminal can have such white space around it.
         let copied = format!(" {key}\r\n");
         for request in [
             call().json(&json!({ "access_key": copied })),
@@ -51,7 +51,7 @@ fn the_response_has_the_members_of_rfc_7662() {
 }
 
 #[test]
-fn a_permission_that_the_key_lacks_is_forbidden() {
+fn requiring_a_permission_that_the_key_lacks_returns_forbidden() {
     run(async {
         let tenant = Tenant::fresh();
         let (_, key) = tenant.key("admin", "cluster_onboarding").await;
@@ -73,7 +73,8 @@ fn a_permission_that_the_key_lacks_is_forbidden() {
     });
 }
 
-/// All the ways to send a key with requirements. Each requirement is the name and the value of a parameter.
+/// Returns one request for each way to send a key with requirements. Each requirement is the name and the value of a
+/// parameter.
 fn with_requirements(
     tenant: &Tenant<'_>,
     key: &str,
@@ -104,7 +105,7 @@ fn with_requirements(
 }
 
 #[test]
-fn requirements_mean_the_same_wherever_they_are_sent() {
+fn requirements_have_the_same_effect_in_every_part_of_a_request() {
     run(async {
         let tenant = Tenant::fresh();
         let (_, key) = tenant.key("admin", "viewer").await;
@@ -153,7 +154,7 @@ fn requirements_mean_the_same_wherever_they_are_sent() {
 }
 
 #[test]
-fn requirements_in_several_places_all_count() {
+fn permissions_required_in_several_parts_of_a_request_all_count() {
     run(async {
         let tenant = Tenant::fresh();
         let (_, key) = tenant.key("admin", "viewer").await;
