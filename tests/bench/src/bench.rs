@@ -39,9 +39,9 @@ impl Bench {
         Self::start_with(latency, false).await
     }
 
-    /// Starts an environment in which all calls are alike: DynamoDB responds to a repeated request as it did the first
-    /// time, and the functions do not trust the system's certificate authorities, whose number differs between
-    /// machines.
+    /// Starts an environment in which all calls of one kind are alike: DynamoDB responds to a repeated request as it
+    /// did the first time, and the functions do not trust the system's certificate authorities, whose number differs
+    /// between machines.
     pub async fn recorded() -> Result<Self> {
         Self::start_with(Duration::ZERO, true).await
     }
@@ -89,13 +89,13 @@ impl Bench {
         Tenant::acme(&self.stack)
     }
 
-    /// Creates a key for the administrator, with all permissions. Returns the key's id and the key.
+    /// Creates a key with all permissions for the administrator. Returns the key's id and the key.
     pub async fn key(&self, name: &str) -> (String, String) {
         let body = json!({ "name": name, "role": "admin", "max_clusters": 100 });
         self.tenant().key_of(ADMIN, body).await
     }
 
-    /// The environment variables for a process of `function`, with the endpoints behind TLS.
+    /// Returns the environment variables for a process of `function`, with the TLS endpoints of DynamoDB and KMS.
     pub fn environment(&self, function: &str) -> Vec<(String, String)> {
         let mut environment = self.stack.environment(function);
         environment.retain(|(name, _)| !name.starts_with("AWS_ENDPOINT_URL"));
@@ -117,12 +117,12 @@ impl Bench {
         Ok(function)
     }
 
-    /// The number of connections that functions have opened to DynamoDB and KMS.
+    /// Returns the number of connections that functions have opened to DynamoDB and KMS.
     pub fn connections(&self) -> usize {
         self.front.connections()
     }
 
-    /// The number of requests that a function has sent to DynamoDB and to KMS.
+    /// Returns the number of requests that a function has sent to DynamoDB, and the number that it has sent to KMS.
     pub fn requests(&self, function: &str) -> (u32, u32) {
         let of = |service| {
             let of_both = |m: &&Meter| m.function == function && m.service == service;

@@ -35,7 +35,7 @@ pub fn build_in(
     Ok(())
 }
 
-/// The root of the workspace.
+/// Returns the root folder of the workspace.
 pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }

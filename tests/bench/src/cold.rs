@@ -80,7 +80,7 @@ struct Runs {
 /// A function, its event, and the expected status.
 type Invocation = (&'static str, Bytes, u16);
 
-/// Starts the builds A to D in turn, `rounds` times.
+/// Starts the builds A to D in turn, `rounds` times each.
 pub async fn run(rounds: usize, latency: Duration, machine: &Before, folder: &Path) -> Result<()> {
     let mut directories = Vec::new();
     for build in &BUILDS {
@@ -187,7 +187,8 @@ impl Report {
             size(binary.len()),
             size(zip),
         ]);
-        // The CPU time of the handler, divided by its share of a CPU, plus the time that the handler spends waiting.
+        // Estimates the latency as the handler's CPU time divided by the function's share of a CPU, plus the time that
+        // the handler spends waiting.
         let waits = (first_wall.median() - first.median()).max(0.0);
         let at = |memory: f64| first.median() * (MEGABYTES_PER_CPU / memory).max(1.0) + waits;
         let mut row = vec![function.to_owned(), build.name.to_owned()];
@@ -289,7 +290,7 @@ fn copy_checkout(root: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The size of a Lambda deployment package, without the few hundred bytes of the zip file's directory.
+/// Returns the size of a Lambda deployment package, not counting the few hundred bytes of the zip file's directory.
 fn deflated(binary: &[u8]) -> Result<usize> {
     let mut encoder = DeflateEncoder::new(Vec::new(), Compression::best());
     encoder.write_all(binary)?;
@@ -301,7 +302,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_patches_of_the_builds_apply() {
+    fn the_patches_of_all_builds_apply_to_the_current_sources() {
         for patch in BUILDS.iter().filter_map(|build| build.patch) {
             let patch = format!("tests/bench/builds/{patch}.patch");
             let mut git = Command::new("git");

@@ -13,7 +13,7 @@ use crate::{
 const CREATE: &str = "POST /v1/users/{user_id}/access-keys";
 const LIST: &str = "GET /v1/users/{user_id}/access-keys";
 
-/// The function's event from `tests/events`, with the given route, path and body, and with typical headers.
+/// Returns the function's event from `tests/events`, with the given route, path and body, and with typical headers.
 pub fn event(function: &str, route: &str, path: &str, body: &Value) -> Result<Value> {
     let file = root().join("tests/events").join(format!("{function}.json"));
     let mut event: Value = serde_json::from_str(&std::fs::read_to_string(file)?)?;
@@ -46,7 +46,7 @@ pub fn event(function: &str, route: &str, path: &str, body: &Value) -> Result<Va
     Ok(event)
 }
 
-/// A call to `validate` with this key.
+/// Returns the event for a call to `validate` with this key.
 pub fn validation(key: &str, max_staleness: Option<u32>) -> Result<Bytes> {
     let mut body = json!({ "access_key": key });
     if let Some(seconds) = max_staleness {
@@ -56,7 +56,7 @@ pub fn validation(key: &str, max_staleness: Option<u32>) -> Result<Bytes> {
     Ok(event.to_string().into())
 }
 
-/// A call to `create` in which the administrator creates a key with the role `viewer`.
+/// Returns the event for a call to `create` in which the administrator creates a key with the role `viewer`.
 pub fn creation() -> Result<Bytes> {
     let path = format!("/v1/users/{ADMIN}/access-keys");
     let body = json!({ "name": "n", "role": "viewer" });
@@ -64,14 +64,14 @@ pub fn creation() -> Result<Bytes> {
     Ok(event.to_string().into())
 }
 
-/// A call to `list` for the keys of the administrator.
+/// Returns the event for a call to `list` that lists the administrator's keys.
 pub fn list() -> Result<Bytes> {
     let path = format!("/v1/users/{ADMIN}/access-keys");
     let event = event("list", LIST, &path, &Value::Null)?;
     Ok(event.to_string().into())
 }
 
-/// A call to the authorizer with this key.
+/// Returns the event for a call to the authorizer with this key.
 pub fn authorization(key: &str) -> Result<Bytes> {
     let mut event = event("authorize", "GET /protected", "/protected", &Value::Null)?;
     event["headers"]["authorization"] = format!("Bearer {key}").into();

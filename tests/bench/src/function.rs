@@ -43,7 +43,7 @@ pub struct Answer {
     pub wall: Duration,
 }
 
-/// The time that a process took to request its first invocation.
+/// The CPU time and the elapsed time that a process took to request its first invocation.
 pub struct Init {
     pub cpu: Duration,
     pub wall: Duration,
@@ -55,7 +55,7 @@ impl Function {
         Self::run(Command::new(binary), environment).await
     }
 
-    /// Like [`Self::start`], with a command that runs the binary.
+    /// Like [`Self::start`], but takes a command that runs the binary.
     pub async fn run(
         mut command: Command,
         environment: &[(String, String)],
@@ -100,8 +100,8 @@ impl Function {
         Ok(Answer { body, wall })
     }
 
-    /// The user and system CPU time of the process since it started. The value comes from the CPU-time clock of the
-    /// process, which counts the same time as `getrusage`, but with the resolution of the scheduler.
+    /// Returns the user and system CPU time of the process since it started. The value comes from the CPU-time clock of
+    /// the process, which counts the same time as `getrusage`, but with the resolution of the scheduler.
     pub fn cpu(&self) -> Result<Duration> {
         Ok(clock_getcpuclockid(self.pid)?.now()?.into())
     }
@@ -112,7 +112,7 @@ impl Function {
         self.cpu()
     }
 
-    /// Resident memory, in bytes.
+    /// Returns the resident memory, in bytes.
     pub fn resident(&self) -> Result<u64> {
         resident(self.pid)
     }
@@ -140,7 +140,7 @@ impl Function {
     }
 }
 
-/// Resident memory of a process, in bytes.
+/// Returns the resident memory of a process, in bytes.
 pub fn resident(pid: Pid) -> Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status

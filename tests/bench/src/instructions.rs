@@ -1,13 +1,14 @@
 //! Runs `validate` under callgrind to count the instructions of whole calls, and measures its memory. Unlike times, the
 //! counts hardly depend on other load on the machine.
 //!
-//! The process is the release binary. It reads its events from the Runtime API and calls DynamoDB over TLS. DynamoDB's
-//! responses are recorded and replayed, so all calls are alike. To count a kind of call, two processes are compared,
-//! one of which makes [`CALLS`] more calls than the other. Under high load, a timeout may expire and make a process
-//! open an extra connection. The count is then repeated with a new process.
+//! The process runs the release binary. It reads its events from the Runtime API and calls DynamoDB over TLS.
+//! DynamoDB's responses are recorded and replayed, so all calls of one kind are alike. To count the instructions of a
+//! kind of call, two processes are compared, one of which handles [`CALLS`] more calls of this kind than the other.
+//! Under high load, a timeout may expire and make a process open an extra connection. The count is then repeated with a
+//! new process.
 //!
-//! Valgrind supports neither ADX nor the SHA extensions, so a signature check takes more instructions here than on a
-//! server.
+//! Valgrind supports neither ADX nor the SHA extensions, so a signature check takes more instructions under Valgrind
+//! than on a server.
 
 use std::path::{Path, PathBuf};
 
@@ -25,8 +26,8 @@ use crate::{
     warm::{active, invalid},
 };
 
-/// The expected instructions from the start of a process to its first response, without the system's certificate
-/// authorities.
+/// The expected number of instructions from the start of a process to its first response, if the process does not load
+/// the system's certificate authorities.
 const EXPECTED_START: u64 = 9_250_000;
 /// The kinds of calls, and the expected number of instructions per call.
 const EXPECTED: [(&str, u64); 5] = [
@@ -36,9 +37,9 @@ const EXPECTED: [(&str, u64); 5] = [
     ("garbage", 156_600),
     ("oversize", 1_168_000),
 ];
-/// How far a count may exceed the expected one, in percent. Counts differ by less than one percent between runs.
+/// The percentage by which a count may exceed the expected count. Counts differ by less than one percent between runs.
 const TOLERANCE: u64 = 5;
-/// The number of calls that are counted.
+/// The number of calls of each kind whose instructions are counted.
 const CALLS: usize = 40;
 /// The number of warm-up calls of each kind. They trigger all one-time initialisation and are not counted.
 const WARM_UP: usize = 3;
@@ -70,7 +71,7 @@ pub async fn run(options: &Options) -> Result<()> {
     };
     let bench = Bench::recorded().await?;
     let (_, key) = bench.key("counted").await;
-    // The first use of a key in an hour writes to the table. Only the calls after it are alike.
+    // The first use of a key in an hour writes to the table. Only later calls are alike.
     let valid = bench.tenant().validate(&key).await;
     ensure!(valid["active"] == true, "{valid}");
     let calls: [Call; 5] = [
@@ -144,7 +145,8 @@ struct Counter<'a> {
 }
 
 impl Counter<'_> {
-    /// The number of instructions of a process that makes these calls over one connection to each service.
+    /// Returns the number of instructions that a process needs to handle these calls over one connection to each
+    /// service.
     async fn count(&self, name: &str, calls: &[Call]) -> Result<u64> {
         for _ in 0..ATTEMPTS {
             let before = self.bench.connections();
@@ -181,8 +183,8 @@ impl Counter<'_> {
         Ok(digits.parse()?)
     }
 
-    /// The resident memory, in bytes, of a process that has made [`CALLS_BEFORE_MEMORY`] calls, cycling through
-    /// `calls`.
+    /// Returns the resident memory, in bytes, of a process that has handled [`CALLS_BEFORE_MEMORY`] calls, cycling
+    /// through `calls`.
     async fn memory(&self, calls: &[Call]) -> Result<u64> {
         let environment = self.bench.environment("validate");
         let (mut function, _) = Function::start(&self.binary, &environment).await?;

@@ -18,14 +18,15 @@ use crate::{binaries::root, report::Sample};
 
 /// The limit on the load average of the last minute.
 const LOAD_LIMIT: f64 = 0.3;
-/// The limits on the shares of the machine's CPU time that the host took and that other processes used.
+/// The limit on the share of the machine's CPU time that the host took.
 const STEAL_LIMIT: f64 = 0.01;
+/// The limit on the share of the machine's CPU time that other processes used.
 const OTHERS_LIMIT: f64 = 0.05;
 /// The limit on the difference between the CPU times of the rounds, as a share of the median.
 const SPREAD_LIMIT: f64 = 0.15;
 const POLL: Duration = Duration::from_secs(5);
 
-/// The machine before anything is built. A build would raise the load average.
+/// The state of the machine before anything is built, because a build would raise the load average.
 pub struct Before {
     about: Value,
     load: f64,
@@ -128,7 +129,7 @@ impl Machine {
         }
     }
 
-    /// A warning for each value that exceeds its limit, with both values.
+    /// Returns a warning for each value that exceeds its limit. The warning states both the value and the limit.
     fn warnings(&self) -> Vec<String> {
         let percent = |share: f64| format!("{:.1} %", share * 100.0);
         let mut warnings = Vec::new();
@@ -207,7 +208,7 @@ async fn wait_until_quiet(limit: Duration) -> Result<f64> {
     }
 }
 
-/// The machine, the time and the commit.
+/// Describes the machine, the time and the commit.
 fn about() -> Result<Value> {
     let cpu = fs::read_to_string("/proc/cpuinfo")?;
     let (commit, changes) = (
@@ -221,7 +222,7 @@ fn about() -> Result<Value> {
     }))
 }
 
-/// The output of a git command, or `None` if the command fails, as it does outside a clone.
+/// Returns the output of a git command, or `None` if the command fails, as it does outside a clone.
 fn git(arguments: &[&str]) -> Option<String> {
     let output = Command::new("git")
         .current_dir(root())
@@ -244,7 +245,7 @@ fn own() -> Result<u64> {
     parse_own(&fs::read_to_string("/proc/self/stat")?)
 }
 
-/// The name of the processor in `/proc/cpuinfo`. On some architectures, the file does not contain it.
+/// Returns the name of the processor from `/proc/cpuinfo`. On some architectures, the file does not contain a name.
 fn model(cpuinfo: &str) -> Option<&str> {
     let line = cpuinfo
         .lines()
@@ -252,7 +253,7 @@ fn model(cpuinfo: &str) -> Option<&str> {
     Some(line.split_once(':')?.1.trim())
 }
 
-/// The load average of the last minute, from `/proc/loadavg`.
+/// Returns the load average of the last minute from the content of `/proc/loadavg`.
 fn parse_load(text: &str) -> Result<f64> {
     let load = text.split_whitespace().next().context("no load average")?;
     Ok(load.parse()?)
@@ -275,8 +276,8 @@ fn parse_ticks(text: &str) -> Result<Ticks> {
     })
 }
 
-/// The user and system time of a process and of those of its children that have ended, from `/proc/<pid>/stat`. The
-/// second field is the name of the process, which may contain spaces and parentheses.
+/// Returns the user and system time of a process and of those of its children that have ended. `text` is the content of
+/// `/proc/<pid>/stat`. The second field is the name of the process, which may contain spaces and parentheses.
 fn parse_own(text: &str) -> Result<u64> {
     let (_, fields) = text.rsplit_once(')').context("no name of the process")?;
     let times: Vec<u64> = fields
@@ -289,7 +290,8 @@ fn parse_own(text: &str) -> Result<u64> {
     Ok(times.iter().sum())
 }
 
-/// The busy time of other processes. The two values come from clocks that differ slightly, so `own` may exceed `busy`.
+/// Returns the busy time of other processes. `busy` and `own` come from clocks that differ slightly, so `own` may
+/// exceed `busy`.
 fn others(busy: u64, own: u64) -> u64 {
     busy.saturating_sub(own)
 }
@@ -314,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn the_load_average_is_that_of_the_last_minute() {
+    fn the_load_average_of_the_last_minute_is_read() {
         assert_eq!(parse_load("0.72 1.51 3.36 2/84 32726\n").unwrap(), 0.72);
         assert!(parse_load("").is_err());
     }
@@ -333,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn the_difference_of_ticks_is_taken_for_each_kind() {
+    fn ticks_are_subtracted_separately_for_each_kind() {
         let [before, after] =
             [(1, 2, 3), (11, 22, 33)].map(|(busy, idle, steal)| Ticks { busy, idle, steal });
         let since = Ticks {
@@ -345,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn children_that_have_ended_count_as_the_process_itself() {
+    fn the_time_of_children_that_have_ended_counts_as_time_of_the_process() {
         let text = "3760 (a) R b) R 3756 3756 32117 0 -1 4194304 101 0 0 0 1 20 300 4000 20 0 1 0 5751675\n";
         assert_eq!(parse_own(text).unwrap(), 4321);
         assert!(parse_own("3760 (a) R 3756").is_err());
@@ -359,13 +361,13 @@ mod tests {
     }
 
     #[test]
-    fn a_quiet_machine_gives_no_warning() {
+    fn a_quiet_machine_causes_no_warning() {
         let limits = machine(LOAD_LIMIT, STEAL_LIMIT, OTHERS_LIMIT, SPREAD_LIMIT);
         assert_eq!(limits.warnings(), Vec::<String>::new());
     }
 
     #[test]
-    fn each_warning_has_the_value_and_the_limit() {
+    fn each_warning_states_the_value_and_the_limit() {
         let cases = [
             (
                 machine(0.31, 0.0, 0.0, 0.0),
@@ -391,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn time_of_the_process_itself_is_not_time_of_others() {
+    fn the_time_of_the_process_itself_does_not_count_as_time_of_others() {
         assert_eq!(share(others(1000, 600), 2000), 0.2);
         assert_eq!(share(others(600, 1000), 2000), 0.0);
         assert_eq!(share(0, 0), 0.0);

@@ -29,7 +29,7 @@ struct Arguments {
     /// Folder for the JSON files and the plots.
     #[arg(long, default_value = "target/bench", global = true)]
     out: PathBuf,
-    /// After building, wait up to this many minutes until the load average is low enough.
+    /// After building, wait up to this many minutes for the load average to become low enough.
     #[arg(long, value_name = "MINUTES", global = true)]
     wait_until_quiet: Option<u64>,
     #[command(subcommand)]
@@ -51,7 +51,7 @@ enum Benchmark {
     Growth,
     /// Counts the instructions of calls to `validate`.
     Instructions(instructions::Options),
-    /// Installs other key libraries, and compares `validate` and `create` with them.
+    /// Installs other key libraries and compares `validate` and `create` with them.
     Peers(peers::Options),
     /// Measures warm calls of each function.
     Warm(warm::Options),

@@ -1,4 +1,4 @@
-//! Compares our `validate` and `create` with other key libraries (the peers). One run measures all of them in turn.
+//! Compares our `validate` and `create` with other key libraries (the peers). Each run measures all of them in turn.
 //!
 //! A Lambda process handles one call at a time. A peer is measured with one connection, and again with several, so that
 //! its event loop can handle several calls per wake-up. The better of a peer's two figures counts.
@@ -48,7 +48,7 @@ const MOST_CREATIONS: usize = 799;
 const KEYS: &str = "10000";
 const WARM_UP: Duration = Duration::from_secs(1);
 
-/// The figures of one system in one mix.
+/// The figures of one system for one mix.
 #[derive(Clone, Default)]
 struct Figures {
     /// CPU-milliseconds per call, one value per round.
@@ -77,7 +77,7 @@ struct System {
 /// The events of a mix, and the check for the responses.
 type Mix = (Vec<Bytes>, fn(&Value) -> bool);
 
-/// Our functions and the mixes.
+/// Our functions and the mixes of calls to them.
 struct Ours {
     validate: Function,
     create: Function,
@@ -185,7 +185,7 @@ async fn one_run(
     Ok(systems)
 }
 
-/// Every combination of a peer and a number of connections.
+/// Returns every combination of a peer and a number of connections.
 fn pairs<'a>(peers: &'a [Peer], connections: &[usize]) -> impl Iterator<Item = (&'a Peer, usize)> {
     peers
         .iter()

@@ -32,7 +32,7 @@ struct Recorder {
     recorded: Mutex<HashMap<Bytes, Response>>,
 }
 
-/// Starts such a service in front of `upstream` (`http://host:port`). Returns its URL.
+/// Starts a recording service in front of `upstream` (`http://host:port`). Returns its URL.
 pub async fn serve(upstream: String) -> Result<String> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("http://{}", listener.local_addr()?);

@@ -27,7 +27,7 @@ impl Sample {
         self.quantile(1.0)
     }
 
-    /// The quantile by the nearest-rank method, or NaN if there are no values.
+    /// Returns the quantile `q` by the nearest-rank method, or NaN if there are no values.
     pub fn quantile(&self, q: f64) -> f64 {
         let last = self.0.len().saturating_sub(1);
         #[allow(
@@ -39,7 +39,7 @@ impl Sample {
         self.0.get(rank).copied().unwrap_or(f64::NAN)
     }
 
-    /// The difference between the largest and the smallest value, as a share of the median.
+    /// Returns the difference between the largest and the smallest value, as a share of the median.
     pub fn spread(&self) -> f64 {
         (self.max() - self.min()) / self.median()
     }

@@ -100,7 +100,7 @@ impl Mix {
     }
 }
 
-/// The body in a function's response to the gateway.
+/// Returns the body in a function's response to the gateway.
 fn body(answer: &Value) -> Value {
     serde_json::from_str(answer["body"].as_str().unwrap_or_default()).unwrap_or_default()
 }
@@ -154,7 +154,7 @@ pub struct Options {
     binaries: Option<PathBuf>,
 }
 
-/// The mixes of `validate` and of the authorizer. Waits until one of the keys has expired.
+/// Returns the mixes for `validate` and for the authorizer. Waits until one of the keys has expired.
 async fn validations(bench: &Bench, valid: &[String]) -> Result<Vec<Mix>> {
     type Expected = fn(&Value) -> bool;
     let (_, expiring, end) = bench.tenant().short_lived("viewer", 2).await;
@@ -198,7 +198,7 @@ async fn validations(bench: &Bench, valid: &[String]) -> Result<Vec<Mix>> {
     Ok(validate)
 }
 
-/// A call that creates a key.
+/// Returns the mix of calls that create a key.
 pub fn creations() -> Result<Mix> {
     Ok(Mix {
         name: "a key",
@@ -208,7 +208,7 @@ pub fn creations() -> Result<Mix> {
     })
 }
 
-/// A call that lists the administrator's keys.
+/// Returns the mix of calls that list the administrator's keys.
 pub fn lists() -> Result<Mix> {
     Ok(Mix {
         name: "50 keys",
@@ -218,7 +218,7 @@ pub fn lists() -> Result<Mix> {
     })
 }
 
-/// The mixes of the other functions.
+/// Returns the mixes for the other functions.
 fn other_calls(key: &str) -> Result<[Mix; 3]> {
     let node = json!({ "cluster_name": "a", "node_name": "n", "type": "K8s" });
     let mut process = event("onboard", &format!("POST {PROCESS}"), PROCESS, &node)?;

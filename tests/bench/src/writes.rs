@@ -1,5 +1,5 @@
-//! Computes the write units that are needed if every key is used and every cluster calls once an hour. The computation
-//! is based on the requests that functions send to DynamoDB.
+//! Computes the write units that are needed if every key is used once an hour and every cluster calls once an hour. The
+//! computation is based on the requests that functions send to DynamoDB.
 //!
 //! Writing an item of up to 1 KB costs one unit, or two units in a transaction. In a transaction, a condition check
 //! costs as much as a write. An index costs units only if a write changes its key attributes.
@@ -32,7 +32,7 @@ const HEADINGS: [&str; 6] = [
     "a revocation writes it",
 ];
 
-/// The units that one call writes, by the prefix of the partition key.
+/// The write units that one call consumes, by the prefix of the partition key.
 type Units = BTreeMap<String, f64>;
 
 /// Prints the write units per second that each kind of partition consumes if one tenant has 10 million keys, each used
@@ -99,8 +99,8 @@ pub async fn run(folder: &Path) -> Result<()> {
     write(folder, "writes", &Value::from(figures))
 }
 
-/// The write units of one use of a key, of one call of a cluster, and of revocations. Every use is one that must be
-/// recorded.
+/// Returns the write units of one use of a key, of one call of a cluster, and of revocations. Each use that is counted
+/// is one that the table must record.
 async fn requests(bench: &Bench) -> Result<(Units, Units, Units)> {
     let tenant = &bench.tenant();
     let (id, key) = bench.key("writes").await;
@@ -136,7 +136,7 @@ async fn requests(bench: &Bench) -> Result<(Units, Units, Units)> {
     Ok((use_of_key, call_of_cluster, writes.units(tenant).await?))
 }
 
-/// The writes that functions request after this value was created.
+/// The writes that functions have requested since this value was created.
 struct Writes<'a> {
     bench: &'a Bench,
     before: usize,
@@ -204,7 +204,7 @@ impl<'a> Writes<'a> {
     }
 }
 
-/// The key attributes of the indexes.
+/// Returns the names of the key attributes of the indexes.
 async fn indexed(tenant: &Tenant<'_>) -> Result<Vec<String>> {
     let description = tenant.dynamodb("DescribeTable", json!({})).await;
     let attributes = description["Table"]["AttributeDefinitions"].as_array();
@@ -214,7 +214,7 @@ async fn indexed(tenant: &Tenant<'_>) -> Result<Vec<String>> {
     Ok(names.map(str::to_owned).collect())
 }
 
-/// The size of an item in bytes, as DynamoDB defines it.
+/// Returns the size of an item in bytes, as DynamoDB defines it.
 fn size(item: &Value) -> u32 {
     let attributes = item.as_object().into_iter().flatten();
     attributes

@@ -36,7 +36,7 @@ const HEADINGS: [&str; 11] = [
     "resident MB",
 ];
 
-/// The columns of the table of the worst runs.
+/// The headings of the table that shows the worst run for each call.
 const WORST_HEADINGS: [&str; 5] = [
     "call",
     "access-keys, CPU-ms",
@@ -45,7 +45,7 @@ const WORST_HEADINGS: [&str; 5] = [
     "ratio",
 ];
 
-/// The columns of the table of library calls, under the names that the peers report.
+/// The columns of the table of library calls, named as in the output of the libraries.
 const LIBRARY_FIGURES: [&str; 12] = [
     "name",
     "create_per_s",
@@ -69,7 +69,7 @@ struct Comparison {
     runs: Vec<Ratio>,
 }
 
-/// Prints and writes the figures. Fails if a ratio of the worst run is below its goal.
+/// Prints and writes the figures. Fails if the worst ratio for a call is below its goal.
 pub fn report(
     options: &Options,
     watch: Watch<'_>,
@@ -116,7 +116,7 @@ pub fn report(
     Ok(())
 }
 
-/// The systems, each with the figures of all runs.
+/// Returns the systems, each with the figures of all runs.
 fn pooled(runs: &[Vec<System>]) -> Vec<System> {
     let mut pooled = runs[0].clone();
     for run in &runs[1..] {
@@ -130,7 +130,7 @@ fn pooled(runs: &[Vec<System>]) -> Vec<System> {
     pooled
 }
 
-/// The measured rows and their CPU times.
+/// Returns the measured rows and their CPU times.
 fn rows_of_cpu(systems: &[System]) -> Vec<(String, Sample)> {
     let mut rows = Vec::new();
     for system in systems {
@@ -144,14 +144,14 @@ fn rows_of_cpu(systems: &[System]) -> Vec<(String, Sample)> {
     rows
 }
 
-/// The peers of a run, each listed once.
+/// Returns the peers of a run, each only once.
 fn peers(run: &[System]) -> impl Iterator<Item = &System> {
     let peers = run.iter().skip(1);
     let first = peers.clone().next().map(|peer| peer.connections);
     peers.filter(move |peer| Some(peer.connections) == first)
 }
 
-/// The ratios of all runs. The first system of a run is ours.
+/// Returns the ratios of all runs. The first system of each run is ours.
 fn compare(runs: &[Vec<System>], connections: Option<usize>) -> Vec<Comparison> {
     let of_run = |goal: &Goal, run: &Vec<System>| {
         let ours = run[0].median(goal.ours)?.cpu;
@@ -168,7 +168,7 @@ fn compare(runs: &[Vec<System>], connections: Option<usize>) -> Vec<Comparison> 
 }
 
 impl System {
-    /// The median of a mix, if it was measured.
+    /// Returns the median CPU time for a mix, if the mix was measured.
     fn median(&self, mix: &str) -> Option<Median> {
         let mix = MIXES.iter().position(|name| *name == mix)?;
         let cpu = &self.mixes[mix].cpu;
@@ -363,7 +363,7 @@ fn print_libraries(libraries: &[Value]) {
     table(&LIBRARY_FIGURES, &Vec::from_iter(libraries.iter().map(row)));
 }
 
-/// The number of SQL statements per call, as counted by a library.
+/// Returns the number of SQL statements per call, as counted by a library.
 fn statements(libraries: &[Value], system: &str, field: &str) -> String {
     let library = libraries.iter().find(|library| library["name"] == system);
     let count = library.and_then(|library| library[field].as_f64());
@@ -374,7 +374,7 @@ fn statements(libraries: &[Value], system: &str, field: &str) -> String {
 mod tests {
     use super::*;
 
-    /// A system with these CPU times in the mixes `valid` and `remembered`.
+    /// Returns a system with these CPU times for the mixes `valid` and `remembered`.
     fn system(name: &str, connections: usize, valid: &[f64], remembered: &[f64]) -> System {
         let mut system = System::new(name, connections, Value::Null);
         system.mixes[0].cpu = valid.to_vec();
@@ -382,7 +382,7 @@ mod tests {
         system
     }
 
-    /// Two runs, each with our functions and one peer, which is measured with one and with eight connections.
+    /// Returns two runs, each with our functions and one peer, which is measured with one and with eight connections.
     fn runs() -> [Vec<System>; 2] {
         [
             vec![
@@ -405,7 +405,7 @@ mod tests {
     }
 
     #[test]
-    fn each_run_is_compared_with_the_better_number_of_connections() {
+    fn in_each_run_the_better_number_of_connections_to_a_peer_counts() {
         let runs = runs();
         let cpu = |connections| peer_cpu(&compare(&runs, connections)[0]);
         assert_eq!(cpu(None), [(8, 0.5), (1, 0.3)]);
@@ -431,7 +431,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rows_have_the_rounds_of_all_runs() {
+    fn each_row_covers_the_rounds_of_all_runs() {
         let rows = rows_of_cpu(&pooled(&runs()));
         let rows = rows
             .iter()

@@ -16,7 +16,7 @@ pub const GOALS: [Goal; 4] = [
     Goal::new("garbage", "garbage", "garbage", 4.0),
 ];
 
-/// The median of a system's CPU time in one run.
+/// The median CPU time per call that one system needs for one mix in one run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Median {
     pub system: String,
@@ -24,7 +24,7 @@ pub struct Median {
     pub cpu: f64,
 }
 
-/// Our CPU time and that of the fastest peer, in one run.
+/// Our median CPU time per call and that of the fastest peer, in one run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ratio {
     pub ours: f64,
@@ -48,7 +48,8 @@ impl Goal {
 }
 
 impl Ratio {
-    /// Compares our CPU time with the lowest of any peer at any number of connections. `None` if no peer was measured.
+    /// Compares our CPU time with the lowest CPU time of any peer with any number of connections. Returns `None` if no
+    /// peer was measured.
     pub fn to_the_fastest(ours: f64, peers: impl IntoIterator<Item = Median>) -> Option<Self> {
         let peer = peers.into_iter().min_by(|a, b| a.cpu.total_cmp(&b.cpu))?;
         Some(Self { ours, peer })
@@ -59,7 +60,7 @@ impl Ratio {
     }
 }
 
-/// The run with the lowest ratio.
+/// Returns the run with the lowest ratio.
 pub fn worst(runs: &[Ratio]) -> Option<&Ratio> {
     runs.iter().min_by(|a, b| a.times().total_cmp(&b.times()))
 }

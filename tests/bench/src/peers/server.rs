@@ -33,7 +33,7 @@ pub struct Peer {
     child: Child,
     address: String,
     pids: Vec<Pid>,
-    /// How to check a key, as the server describes it.
+    /// The server's description of a request that checks a key.
     described: Value,
     keys: Value,
 }
@@ -69,7 +69,7 @@ impl Peer {
         })
     }
 
-    /// A request to `path`, with a header or a body if the peer needs them.
+    /// Builds a request to `path`, with the header and the body that the peer needs, if any.
     fn request(&self, path: &str, header: Option<(&str, String)>, body: String) -> Result<Request> {
         let mut request = hyper::Request::post(path).header("host", &self.address);
         if let Some((name, value)) = header {
@@ -94,7 +94,7 @@ impl Peer {
         }
     }
 
-    /// The requests of a mix.
+    /// Returns the requests of a mix.
     fn requests(&self, mix: &str) -> Result<Vec<Request>> {
         if mix == "create" {
             return Ok(vec![self.request("/keys", None, String::new())?]);
@@ -134,7 +134,7 @@ impl Peer {
         self.pids.iter().map(cpu).sum()
     }
 
-    /// The resident memory of the server's processes, in bytes.
+    /// Returns the resident memory of the server's processes, in bytes.
     pub fn resident(&self) -> Result<u64> {
         self.pids.iter().map(|pid| resident(*pid)).sum()
     }
@@ -224,7 +224,8 @@ mod tests {
 
     use super::*;
 
-    /// Accepts any key on any connection. Returns the number of connections once none has been opened for `limit`.
+    /// Accepts any key on any connection. Returns the number of connections once no new connection has been opened for
+    /// `limit`.
     async fn serve(listener: TcpListener, limit: Duration) -> usize {
         const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 14\r\n\r\n{\"valid\":true}";
         let mut connections = 0;
