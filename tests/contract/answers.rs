@@ -49,7 +49,7 @@ async fn every_response_is_documented_and_every_documented_response_occurs() {
     stack.stop().await;
 }
 
-/// Whether a documented response is one that this test does not cause.
+/// Whether a documented response is excluded because this test does not cause it.
 fn is_untested((operation, status, label): &(String, String, String)) -> bool {
     matches!(
         (operation.as_str(), status.as_str(), label.as_str()),
@@ -61,7 +61,8 @@ fn is_untested((operation, status, label): &(String, String, String)) -> bool {
             | (_, _, "idempotency_in_progress")
             // tests/stack/quotas.rs covers these responses.
             | (_, _, "key_quota_reached" | "node_quota_reached")
-            // No test causes these responses. They need a race, 400 keys of one cluster, or more than 5 MB of clusters.
+            // No test causes these responses. They require a race, a cluster with 400 keys, or more than 5 MB of
+            // clusters.
             | (_, _, "changed_meanwhile" | "cluster_key_limit_reached" | "too_many_clusters")
             // Only a KMS failure causes these responses, and the function calls KMS only when it starts.
             | ("publicKeys" | "accuknoxPublicKeys" | "accuknoxPublicKeysSlash", "500" | "503", _)
@@ -442,7 +443,7 @@ async fn bad_calls(contract: &Contract<'_>) {
     }
 }
 
-/// A valid key, followed by keys that are restricted or invalid, each for a different reason.
+/// Returns a valid key, followed by keys that are restricted or invalid, each for a different reason.
 async fn keys_good_and_bad(contract: &Contract<'_>) -> Vec<String> {
     let tenant = &contract.tenant;
     let (_, good) = tenant.key("admin", "editor").await;

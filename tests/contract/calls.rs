@@ -40,13 +40,13 @@ impl<'a> Contract<'a> {
         }
     }
 
-    /// A token for a user of the tenant acme. The token may also be used to redeem join tokens.
+    /// Returns a token for a user of the tenant acme. The token can also be used to redeem join tokens.
     pub fn token(&self, user: &str) -> String {
         let claims = json!({ "sub": user, "tenant_id": "acme", "scope": "join-tokens:redeem" });
         self.stack.token(claims)
     }
 
-    /// A call to an operation, with the documented examples of its path parameters and body.
+    /// Returns a call to an operation, with the documented examples of its path parameters and body.
     pub fn call(&self, operation: &str) -> Call {
         let mut operations = self.operations.iter();
         let found = operations.find(|found| found.id == operation);
@@ -73,7 +73,7 @@ impl<'a> Contract<'a> {
         }
     }
 
-    /// A call by the administrator.
+    /// Returns a call by the administrator.
     pub fn admin(&self, operation: &str) -> Call {
         self.call(operation).bearer(&self.token("admin"))
     }
@@ -110,7 +110,7 @@ impl<'a> Contract<'a> {
         answer
     }
 
-    /// The documented responses that no call has received.
+    /// Returns the documented responses that no call has received.
     pub fn unseen(&self) -> Vec<(String, String, String)> {
         let seen = self.seen.borrow();
         let mut unseen = Vec::new();
@@ -142,7 +142,7 @@ impl Call {
         self
     }
 
-    /// Replaces the example of a path parameter.
+    /// Replaces the example of a path parameter with `value`.
     pub fn with(mut self, parameter: &str, value: &str) -> Self {
         let name = format!("{{{parameter}}}");
         let mut template = self.operation.path.split('/');

@@ -11,13 +11,13 @@ use jsonschema::Validator;
 use saphyr::{LoadableYamlNode, Scalar, Yaml};
 use serde_json::{Map, Value, json};
 
-/// The content of a file, by its path from the root of the repository.
+/// Returns the content of the file at `path`, which is relative to the root of the repository.
 pub fn file(path: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path);
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// A YAML file as JSON, without tags such as those of CloudFormation's functions.
+/// Returns a YAML file as JSON, without tags such as those for CloudFormation functions.
 pub fn yaml(path: &str) -> Value {
     to_json(&Yaml::load_from_str(&file(path)).unwrap()[0])
 }
@@ -114,8 +114,8 @@ impl Document {
         validator.unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// The status and label of every documented response of an operation. A label is an error code, [`GATEWAY`], or
-    /// empty.
+    /// Returns the status and label of every documented response of an operation. A label is an error code,
+    /// [`GATEWAY`], or empty.
     pub fn outcomes(&self, operation: &Operation) -> BTreeSet<(String, String)> {
         let mut outcomes = BTreeSet::new();
         for (status, response) in operation.definition["responses"].as_object().unwrap() {
@@ -129,7 +129,7 @@ impl Document {
         outcomes
     }
 
-    /// The labels of a media type. An error schema allows any code, so the codes of each response come from its
+    /// Returns the labels of a media type. An error schema allows any code, so the codes of each response come from its
     /// examples.
     fn labels(&self, media: &Value) -> BTreeSet<String> {
         let schema = self.resolve(&media["schema"]);
@@ -186,14 +186,14 @@ impl Document {
     }
 }
 
-/// The codes that a schema lists.
+/// Returns the codes that a schema lists.
 fn codes(schema: &Value) -> impl Iterator<Item = String> {
     let codes = schema["properties"]["code"]["enum"].as_array();
     let codes = codes.into_iter().flatten();
     codes.map(|code| code.as_str().unwrap().to_owned())
 }
 
-/// The label of a body.
+/// Returns the label of a body.
 fn label(body: &Value) -> String {
     let codes = [&body["code"], &body["error_code"]];
     match codes.iter().find_map(|code| code.as_str()) {
@@ -207,14 +207,15 @@ fn is_gateway_message(body: &Map<String, Value>) -> bool {
     body.len() == 1 && body.contains_key("message")
 }
 
-/// The examples of a parameter, header or media type.
+/// Returns the examples of a parameter, header or media type.
 pub fn examples(holder: &Value) -> impl Iterator<Item = &Value> {
     let named = holder["examples"].as_object().into_iter();
     let named = named.flat_map(|named| named.values().map(|example| &example["value"]));
     holder.get("example").into_iter().chain(named)
 }
 
-/// Adds to `found` every object with a schema (a parameter, header or media type) and its place in the document.
+/// Adds every object that has a schema (a parameter, header or media type) to `found`, together with its place in the
+/// document.
 pub fn described<'a>(value: &'a Value, at: &str, found: &mut Vec<(String, &'a Value)>) {
     match value {
         Value::Object(map) => {

@@ -1,5 +1,6 @@
-//! Rules that `infra/openapi.yaml` must follow so that client generators read all of it. Generators drop what they do
-//! not understand, such as a schema that contradicts another one under `allOf`. `tests/clients` runs two of them.
+//! Rules that `infra/openapi.yaml` must follow so that client generators understand all of it. Generators drop what
+//! they do not understand, such as a schema that contradicts another one under `allOf`. `tests/clients` runs two
+//! generators.
 
 use serde_json::Value;
 
@@ -8,7 +9,7 @@ use crate::{
     source,
 };
 
-/// Each documented response: its operation, its status and its definition.
+/// Returns the operation, the status and the definition of each documented response.
 fn responses(document: &Document) -> Vec<(String, String, Value)> {
     let mut found = Vec::new();
     for operation in document.operations() {
@@ -25,12 +26,12 @@ fn is_composed(schema: &Value) -> bool {
     keywords.iter().any(|name| schema.get(name).is_some())
 }
 
-/// Whether a schema is an object with properties of its own, and nothing else.
+/// Whether a schema describes an object with properties of its own and is not composed of other schemas.
 fn is_plain_object(schema: &Value) -> bool {
     schema["type"] == "object" && schema["properties"].is_object() && !is_composed(schema)
 }
 
-/// Whether the keyword is in the schema or in a schema that it refers to.
+/// Whether `keyword` occurs in `schema` or in a schema that `schema` refers to.
 fn has_keyword(document: &Document, schema: &Value, keyword: &str) -> bool {
     match document.resolve(schema) {
         Value::Object(map) => {
@@ -43,7 +44,7 @@ fn has_keyword(document: &Document, schema: &Value, keyword: &str) -> bool {
     }
 }
 
-/// All objects in a part of the document, at any depth.
+/// Returns all objects in a part of the document, at any depth.
 fn objects(value: &Value) -> Vec<&Value> {
     let children: Vec<&Value> = match value {
         Value::Object(map) => map.values().collect(),
@@ -100,7 +101,7 @@ fn no_schema_with_properties_is_also_composed_of_others() {
 }
 
 #[test]
-fn no_schema_under_an_all_of_has_a_const() {
+fn no_schema_under_the_keyword_all_of_contains_a_const() {
     let document = Document::read();
     let composed = objects(&document.whole).into_iter();
     for schemas in composed.filter_map(|schema| schema.get("allOf")) {
@@ -109,7 +110,7 @@ fn no_schema_under_an_all_of_has_a_const() {
 }
 
 #[test]
-fn no_request_body_has_a_default() {
+fn no_request_body_schema_contains_a_default_value() {
     let document = Document::read();
     for operation in document.operations() {
         let body = &operation.definition["requestBody"];
@@ -119,7 +120,7 @@ fn no_request_body_has_a_default() {
 }
 
 #[test]
-fn all_public_keys_have_one_schema() {
+fn all_public_keys_share_one_schema() {
     let document = Document::read();
     let keys = &document.whole["components"]["schemas"]["PublicKeys"]["properties"]["keys"];
     assert!(is_plain_object(document.resolve(&keys["items"])));

@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use crate::document::{Document, described, examples, file, yaml};
 
 #[test]
-fn the_documented_operations_are_the_routes_of_the_template() {
+fn the_documented_operations_match_the_routes_of_the_template() {
     let template = yaml("infra/template.yaml");
     let resources = template["Resources"].as_object().unwrap().values();
     let routes = resources.filter(|resource| resource["Type"] == "AWS::ApiGatewayV2::Route");
@@ -40,7 +40,7 @@ fn the_documented_operations_are_the_routes_of_the_template() {
 }
 
 #[test]
-fn every_anonymous_or_revoking_route_has_limits_of_its_own() {
+fn anonymous_routes_and_revoking_routes_have_rate_limits_of_their_own() {
     let template = yaml("infra/template.yaml");
     let resources = template["Resources"].as_object().unwrap();
     let stage = &resources["Stage"];
@@ -65,7 +65,7 @@ fn every_anonymous_or_revoking_route_has_limits_of_its_own() {
 }
 
 #[test]
-fn pages_of_allowed_origins_can_send_and_read_what_the_document_names() {
+fn pages_of_allowed_origins_can_use_the_documented_methods_and_headers() {
     let template = yaml("infra/template.yaml");
     let allowed = &template["Resources"]["Api"]["Properties"]["CorsConfiguration"][1];
     let list = |name: &str| -> BTreeSet<String> {
@@ -109,7 +109,7 @@ fn pages_of_allowed_origins_can_send_and_read_what_the_document_names() {
 }
 
 #[test]
-fn every_parameter_header_and_body_has_valid_examples() {
+fn all_parameters_and_headers_and_bodies_have_valid_examples() {
     let document = Document::read();
     let mut holders = Vec::new();
     described(&document.whole, "", &mut holders);
@@ -124,13 +124,13 @@ fn every_parameter_header_and_body_has_valid_examples() {
 }
 
 #[test]
-fn the_document_has_the_version_of_the_packages() {
+fn the_document_and_the_packages_have_the_same_version() {
     let version = &Document::read().whole["info"]["version"];
     assert_eq!(version, env!("CARGO_PKG_VERSION"));
 }
 
 #[test]
-fn the_documented_error_codes_are_those_of_the_source() {
+fn the_documented_error_codes_match_the_source() {
     let document = Document::read();
     let mut documented = BTreeSet::new();
     for operation in document.operations() {
@@ -163,14 +163,14 @@ fn the_documented_error_codes_are_those_of_the_source() {
     assert!(unknown.is_empty(), "not in the source: {unknown:?}");
 }
 
-/// The code at the start of `text`, if `text` starts with a string literal that looks like a code.
+/// Returns the code at the start of `text`, if `text` starts with a string literal that looks like a code.
 fn literal(text: &str) -> Option<String> {
     let (code, _) = text.trim_start().strip_prefix('"')?.split_once('"')?;
     let is_code = code.chars().all(|c| c.is_ascii_lowercase() || c == '_');
     is_code.then(|| code.to_owned())
 }
 
-/// The source of the shared crate and of the functions, as one string.
+/// Returns the source of the shared crate and of the functions, as one string.
 fn source() -> String {
     let mut text = String::new();
     let mut directories = vec!["shared/src".to_owned(), "functions".to_owned()];

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{document::file, source};
 
-/// All event names: each constant and its value.
+/// Returns every constant that contains an event name, with its value.
 fn event_names() -> BTreeMap<String, String> {
     let list = file("shared/src/process/events.rs");
     let constants = list
@@ -19,7 +19,8 @@ fn event_names() -> BTreeMap<String, String> {
         .collect()
 }
 
-/// The queries in a document. A query is code in backticks, or a block of lines that start with a command or a pipe.
+/// Returns the queries in a document. A query is code in backticks, or a block of lines that start with a command or a
+/// pipe.
 fn queries(text: &str) -> Vec<String> {
     let is_command = |code: &str| code.starts_with("filter ") || code.starts_with("fields ");
     let inline = text.split('`').filter(|code| is_command(code));
@@ -34,7 +35,8 @@ fn queries(text: &str) -> Vec<String> {
     queries
 }
 
-/// The fields that a query names (dotted names and `level`), and the values that the query compares with each field.
+/// Returns the fields that a query names (dotted names and `level`), each with the values that the query compares it
+/// with.
 fn conditions(query: &str) -> Vec<(String, Vec<String>)> {
     let parts: Vec<&str> = query.split('"').collect();
     let mut conditions: Vec<(String, Vec<String>)> = Vec::new();

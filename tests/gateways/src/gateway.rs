@@ -1,4 +1,4 @@
-//! Runs a gateway with its configuration in `infra/integrate`.
+//! Runs a gateway with its configuration from `infra/integrate`.
 
 use std::{
     fs,
@@ -83,7 +83,7 @@ impl Gateway {
     }
 }
 
-/// The configuration from `infra/integrate`, with its example names replaced.
+/// Returns the configuration from `infra/integrate`, with the example values replaced.
 fn configuration(file: &str, port: u16, places: &Places<'_>) -> Result<String> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../infra/integrate");
     let file: PathBuf = folder.join(file);

@@ -1,5 +1,5 @@
-//! Runs nginx and Caddy with the configurations in `infra/integrate` and tries to get past them to a service. A request
-//! that should be refused must not reach the service, even if the API fails.
+//! Runs nginx and Caddy with the configurations in `infra/integrate` and tries to get requests past them to a service.
+//! A request that should be refused must not reach the service, even if the API fails.
 
 #![allow(
     clippy::expect_used,
