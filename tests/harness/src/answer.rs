@@ -6,14 +6,15 @@ use reqwest::{RequestBuilder, header::HeaderMap};
 use serde_json::Value;
 use tokio::task::JoinSet;
 
-/// All access keys and join tokens that responses have contained. A test searches the logs and the table for them.
+/// All access keys and join tokens that responses have contained. Tests search the logs and the table for these
+/// secrets.
 static SECRETS: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 pub fn secrets() -> Vec<String> {
     SECRETS.lock().unwrap().clone()
 }
 
-/// What [`Answer::code`] returns for a response from API Gateway itself, because such a response contains no code.
+/// [`Answer::code`] returns this value for an error from API Gateway itself, because such an error contains no code.
 pub const GATEWAY: &str = "message";
 
 #[derive(Debug, Clone)]
@@ -47,22 +48,22 @@ pub async fn all_at_once(requests: impl IntoIterator<Item = RequestBuilder>) -> 
 }
 
 impl Answer {
-    /// The code in problem JSON, a validation result or an AccuKnox error. [`GATEWAY`] if the gateway itself returned
-    /// the error.
+    /// Returns the code from problem JSON, a validation result or an AccuKnox error. Returns [`GATEWAY`] if the gateway
+    /// itself returned the error.
     pub fn code(&self) -> &str {
         let code = self["code"].as_str().or(self["error_code"].as_str());
         let is_gateway = self.status >= 400 && !self["message"].is_null();
         code.unwrap_or(if is_gateway { GATEWAY } else { "" })
     }
 
-    /// The string in this field of the body.
+    /// Returns the string in the field `name` of the body.
     #[track_caller]
     pub fn string(&self, name: &str) -> &str {
         let string = self[name].as_str();
         string.unwrap_or_else(|| panic!("no {name}: {}", self.text))
     }
 
-    /// The array in this field of the body.
+    /// Returns the array in the field `name` of the body.
     #[track_caller]
     pub fn array(&self, name: &str) -> &[Value] {
         let array = self[name].as_array();
@@ -121,14 +122,14 @@ impl Answer {
     }
 }
 
-/// The string in this field of each item.
+/// Returns the string in the field `name` of each item.
 #[track_caller]
 pub fn strings<'a>(items: &'a [Value], name: &str) -> Vec<&'a str> {
     let string = |item: &'a Value| item[name].as_str().unwrap();
     items.iter().map(string).collect()
 }
 
-/// A field of the body, or null if the field is missing.
+/// Returns a field of the body, or null if the field is missing.
 impl Index<&str> for Answer {
     type Output = Value;
 
@@ -137,7 +138,7 @@ impl Index<&str> for Answer {
     }
 }
 
-/// An element of the body, or null if the element is missing.
+/// Returns an element of the body, or null if the element is missing.
 impl Index<usize> for Answer {
     type Output = Value;
 

@@ -5,19 +5,20 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-/// The sample event for a function, if `tests/events` contains one.
+/// Returns the sample event for a function, if `tests/events` contains one.
 pub fn find(function: &str) -> Option<Value> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../events/{function}.json"));
     let event = std::fs::read(path).ok()?;
     Some(serde_json::from_slice(&event).unwrap())
 }
 
-/// The sample event for a function that has one.
+/// Returns the sample event for a function that has one.
 pub fn sample(function: &str) -> Value {
     find(function).unwrap()
 }
 
-/// Copies of `event`, each with a different value replaced. In the first copy, the whole event is replaced.
+/// Returns copies of `event`. In each copy, `replacement` replaces a different value. In the first copy, it replaces
+/// the whole event.
 pub fn replaced(event: &Value, replacement: &Value) -> Vec<Value> {
     let mut changed = vec![replacement.clone()];
     let children: Vec<String> = match event {
@@ -36,7 +37,7 @@ pub fn replaced(event: &Value, replacement: &Value) -> Vec<Value> {
     changed
 }
 
-/// The results of [`replaced`] with a number, an array, an object and null.
+/// Returns the results of [`replaced`] with each of four replacements: a number, an array, an object and null.
 pub fn distorted(event: &Value) -> impl Iterator<Item = Value> {
     let replacements = [json!(7), json!(["x"]), json!({ "x": "y" }), json!(null)];
     replacements
@@ -44,7 +45,7 @@ pub fn distorted(event: &Value) -> impl Iterator<Item = Value> {
         .flat_map(|replacement| replaced(event, &replacement))
 }
 
-/// Events from other services and in other payload formats, with a secret wherever a client could put one.
+/// Returns events from other services and in other payload formats, with a secret wherever a client could put one.
 pub fn foreign(secret: &str) -> Vec<Value> {
     let headers = json!({ "authorization": secret, "host": secret, "x-tenant-id": secret });
     let body = json!({ "access_key": secret }).to_string();
@@ -96,9 +97,9 @@ pub fn with_secret(mut event: Value, secret: &str) -> Value {
     event
 }
 
-/// Copies of a request, each with one unusual value, paired with the JSON pointer to that value. A client can send
-/// these values, or a proxy in front of the API can add them. None of them changes the status of the response.
-/// `rawPath` is decoded, as in HTTP APIs.
+/// Returns copies of a request, each with one unusual value. Each copy is paired with the JSON pointer to that value. A
+/// client can send these values, or a proxy in front of the API can add them. None of them changes the status of the
+/// response. `rawPath` is decoded, as in HTTP APIs.
 pub fn unusual(event: &Value) -> Vec<(&'static str, Value)> {
     let changes = [
         ("/headers/x-forwarded-proto", json!("ftp://[")),
@@ -127,8 +128,8 @@ pub fn unusual(event: &Value) -> Vec<(&'static str, Value)> {
     changed(event, changes)
 }
 
-/// Copies of a request, each with a malformed body or query, paired with the JSON pointer to it. Every copy must be
-/// refused.
+/// Returns copies of a request, each with a malformed body or query. Each copy is paired with the JSON pointer to the
+/// malformed part. Every copy must be refused.
 pub fn damaged(event: &Value) -> Vec<(&'static str, Value)> {
     let changes = [
         ("/body", json!("not base64!")),

@@ -1,8 +1,8 @@
 //! Code that the test suites and the benchmark share.
 //!
 //! A [`Target`] is a running deployment: the local stack, or the template deployed to an AWS emulator. A [`Tenant`]
-//! sends requests to a target and reads its table. An [`Answer`] is a response. A [`Rule`] injects faults into the
-//! local stack.
+//! sends requests to a target and reads the target's table. An [`Answer`] is a response. A [`Rule`] injects faults into
+//! the local stack.
 
 #![allow(
     clippy::expect_used,

@@ -38,7 +38,7 @@ impl ProtectedApi {
         }
     }
 
-    /// A request to the service, without a key.
+    /// Returns a request to the service, without a key.
     pub fn request(&self) -> RequestBuilder {
         self.client.get(format!("{}/orders/1", self.api.url()))
     }

@@ -14,8 +14,8 @@ use tokio::{
     task::{AbortHandle, JoinSet},
 };
 
-/// Forwards requests with an `X-Amz-Target` header to one service and all others to another. Dropping this value stops
-/// the relay.
+/// Forwards requests with an `X-Amz-Target` header to one service and all other requests to another service. Dropping
+/// this value stops the relay.
 pub struct Relay {
     pub url: String,
     shared: Arc<Shared>,
@@ -65,8 +65,9 @@ impl Relay {
         }
     }
 
-    /// Applies a fault to every later occurrence of a call: [`Fault::DropBefore`], [`Fault::DropAfter`],
-    /// [`Fault::InternalError`], or [`Fault::Hold`], which never responds. `None` removes the fault.
+    /// Applies a fault to all later occurrences of a call. The fault can be [`Fault::DropBefore`],
+    /// [`Fault::DropAfter`], [`Fault::InternalError`], or [`Fault::Hold`], with which a call never receives a response.
+    /// `None` removes the fault.
     pub fn set_fault(&self, fault: Option<(&str, Fault)>) {
         let fault = fault.map(|(call, fault)| (call.to_owned(), fault));
         *self.shared.fault.lock().unwrap() = fault;
@@ -79,8 +80,8 @@ impl Relay {
         *self.shared.interruption.lock().unwrap() = interruption;
     }
 
-    /// The calls since this method was last used. Each call is given as its path or, if it goes to AWS, as its action
-    /// and staging label.
+    /// Returns the calls that the relay has received since this method was last used. Each call is given as its path
+    /// or, if it goes to AWS, as its action and staging label.
     pub fn take_calls(&self) -> Vec<String> {
         std::mem::take(&mut *self.shared.calls.lock().unwrap())
     }
@@ -145,7 +146,7 @@ impl Request {
 }
 
 impl Shared {
-    /// Answers one request, or closes the connection without a response.
+    /// Responds to one request, or closes the connection without a response.
     async fn converse(&self, stream: TcpStream) -> Option<()> {
         let mut stream = BufReader::new(stream);
         let request = Request::read(&mut stream).await?;

@@ -31,8 +31,8 @@ pub struct SecretsManager {
 #[derive(Default)]
 pub struct Secret {
     pub is_rotation_enabled: bool,
-    /// The value that another run of `createSecret` stores in the pending version just before the next run stores its
-    /// own.
+    /// A value that another run of `createSecret` stores in the pending version, just before the next run tries to
+    /// store its own value.
     pub overtaken_by: Option<String>,
     versions: BTreeMap<String, Version>,
     next: u32,
@@ -71,7 +71,7 @@ impl SecretsManager {
         self.secret.lock().unwrap()
     }
 
-    /// The event for a step of a rotation.
+    /// Returns the event for a step of a rotation.
     pub fn event(&self, step: &str, token: &str) -> Value {
         json!({ "Step": step, "SecretId": ID, "ClientRequestToken": token })
     }
@@ -96,9 +96,9 @@ impl Secret {
         format!("{:08}-0000-4000-8000-000000000000", self.next)
     }
 
-    /// Begins a rotation as `RotateSecret` does, and returns its token. While `AWSPENDING` and `AWSCURRENT` are on
-    /// different versions, an earlier rotation is unfinished. Secrets Manager then returns an error, and later repeats
-    /// the earlier rotation with that rotation's own token.
+    /// Begins a rotation as `RotateSecret` does, and returns the rotation's token. While `AWSPENDING` and `AWSCURRENT`
+    /// are on different versions, an earlier rotation is unfinished. Secrets Manager then returns an error, and later
+    /// repeats the earlier rotation with that rotation's own token.
     pub fn rotate(&mut self) -> Result<String, Refusal> {
         let pending = self.with_stage(PENDING);
         if pending.is_some_and(|token| !self.versions[&token].stages.contains(CURRENT)) {
@@ -117,7 +117,7 @@ impl Secret {
         }
     }
 
-    /// The value of the version that has this label.
+    /// Returns the value of the version that has the label `stage`.
     pub fn value(&self, stage: &str) -> Option<String> {
         self.versions[&self.with_stage(stage)?].value.clone()
     }

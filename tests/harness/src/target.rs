@@ -14,18 +14,18 @@ pub(crate) const TENANTS: usize = 300;
 
 /// A running deployment.
 pub trait Target: Send + Sync {
-    /// The base URL of the API.
+    /// Returns the base URL of the API.
     fn url(&self) -> &str;
 
     fn table(&self) -> &str;
 
-    /// The URL of DynamoDB. Requests to it bypass the functions and their permissions.
+    /// Returns the URL of DynamoDB. Requests to this URL bypass the functions and their permissions.
     fn dynamodb_endpoint(&self) -> &str;
 
-    /// A token with these claims, from the identity provider.
+    /// Returns a token from the identity provider with these claims.
     fn token(&self, claims: Value) -> String;
 
-    /// The local stack, for a test that needs its requests, logs, faults or stream.
+    /// Returns the local stack, for a test that needs its requests, logs, faults or stream.
     fn local(&self) -> &Stack {
         panic!("this test runs only on the local stack")
     }
@@ -63,13 +63,13 @@ static SHARED: LazyLock<Box<dyn Target>> = LazyLock::new(|| match env::var("EMUL
     }
 });
 
-/// The target that all tests of a binary share: the deployment in the emulator at `EMULATOR_URL` if that variable is
-/// set, and otherwise the local stack.
+/// Returns the target that all tests of a binary share: the deployment in the emulator at `EMULATOR_URL` if that
+/// variable is set, and otherwise the local stack.
 pub(crate) fn shared() -> &'static dyn Target {
     &**SHARED
 }
 
-/// The local stack that all tests of a binary share.
+/// Returns the local stack that all tests of a binary share.
 pub fn stack() -> &'static Stack {
     shared().local()
 }
@@ -85,7 +85,7 @@ pub fn block_on<T>(future: impl Future<Output = T>) -> T {
     RUNTIME.block_on(future)
 }
 
-/// The template parameters for the tests, followed by additional ones.
+/// Returns the template parameters that tests use, followed by the additional parameters in `more`.
 pub(crate) fn parameters(more: &[(&str, &str)]) -> Vec<(String, String)> {
     let tenants = (0..TENANTS).map(|n| format!("t{n}x/admin"));
     let admins: Vec<_> = tenants.chain(["acme/admin".into()]).collect();
@@ -103,7 +103,7 @@ pub(crate) fn parameters(more: &[(&str, &str)]) -> Vec<(String, String)> {
     parameters
 }
 
-/// The options of a local stack for a test, with these additional template parameters.
+/// Returns the options for a test's local stack, with the additional template parameters in `more`.
 pub fn options(more: &[(&str, &str)]) -> Options {
     Options {
         parameters: parameters(more),

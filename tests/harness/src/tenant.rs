@@ -18,9 +18,9 @@ use crate::{
 /// The path of the caller's own keys.
 pub const KEYS: &str = "/v1/users/me/access-keys";
 pub const VALIDATE: &str = "/v1/access-keys/validate";
-/// The path where AccuKnox clients onboard clusters and nodes.
+/// The path that AccuKnox clients call to onboard clusters and nodes.
 pub const PROCESS: &str = "/access-token/api/v1/process";
-/// The path where AccuKnox clients list clusters.
+/// The path that AccuKnox clients call to list clusters.
 pub const ACCUKNOX_CLUSTERS: &str = "/cluster-onboarding/api/v1/get-onboarded-clusters";
 /// The id of a key that does not exist.
 pub const UNKNOWN_KEY: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
@@ -34,7 +34,7 @@ pub struct Tenant<'a> {
 }
 
 impl Tenant<'static> {
-    /// A tenant on the shared target. No other test uses this tenant.
+    /// Returns a tenant on the shared target. No other test uses this tenant.
     pub fn fresh() -> Self {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         static CLIENT: LazyLock<reqwest::Client> = LazyLock::new(client);
@@ -49,7 +49,7 @@ impl Tenant<'static> {
 }
 
 impl<'a> Tenant<'a> {
-    /// A tenant on a target. `client` sends the tenant's requests.
+    /// Returns a tenant on a target. `client` sends the tenant's requests.
     pub fn of(target: &'a dyn Target, id: &str, client: &reqwest::Client) -> Self {
         Self {
             id: id.to_owned(),
@@ -58,7 +58,7 @@ impl<'a> Tenant<'a> {
         }
     }
 
-    /// The tenant `acme`, on a target that only one test uses.
+    /// Returns the tenant `acme`, on a target that only one test uses.
     pub fn acme(target: &'a dyn Target) -> Self {
         Self {
             id: "acme".into(),
@@ -75,14 +75,14 @@ pub(crate) fn client() -> reqwest::Client {
 
 /// Requests.
 impl Tenant<'_> {
-    /// A request without a token.
+    /// Returns a request without a token.
     pub fn call(&self, method: &str, path: &str) -> RequestBuilder {
         let method = Method::from_bytes(method.as_bytes()).unwrap();
         let url = format!("{}{path}", self.target.url());
         self.client.request(method, url)
     }
 
-    /// A request by a user of this tenant.
+    /// Returns a request by a user of this tenant.
     pub fn request(&self, user: &str, method: &str, path: &str) -> RequestBuilder {
         self.call(method, path).bearer_auth(self.token(user))
     }
@@ -93,12 +93,12 @@ impl Tenant<'_> {
         self.target.token(claims)
     }
 
-    /// A token with these claims. `iss`, `aud`, `iat` and `exp` are added if they are absent.
+    /// Returns a token with these claims. `iss`, `aud`, `iat` and `exp` are added if they are absent.
     pub fn token_of(&self, claims: Value) -> String {
         self.target.token(claims)
     }
 
-    /// A request by the operator, with these additional claims in the token.
+    /// Returns a request by the operator. The token contains these additional claims.
     pub fn operation(&self, method: &str, path: &str, claims: Value) -> RequestBuilder {
         let mut token = json!({ "client_id": "backend", "scope": "tenants:manage" });
         let token_claims = token.as_object_mut().unwrap();
@@ -119,7 +119,7 @@ impl Tenant<'_> {
         send(self.request(user, method, path).json(&body)).await
     }
 
-    /// The items on all pages of a list.
+    /// Returns the items on all pages of a list.
     pub async fn all(&self, user: &str, path: &str) -> Vec<Value> {
         let separator = if path.contains('?') { '&' } else { '?' };
         let (mut items, mut cursor) = (Vec::new(), String::new());
@@ -150,7 +150,7 @@ impl Tenant<'_> {
         changed.await.expect(200);
     }
 
-    /// A request by a user to create a key of their own.
+    /// Returns a request in which `user` creates a key of their own.
     pub fn creation(&self, user: &str, body: &Value) -> RequestBuilder {
         self.request(user, "POST", KEYS).json(body)
     }
@@ -161,7 +161,7 @@ impl Tenant<'_> {
         self.key_of(owner, body).await
     }
 
-    /// Like [`Self::key`], but with a custom request body.
+    /// Like [`Self::key`], but takes a custom request body.
     pub async fn key_of(&self, owner: &str, body: Value) -> (String, String) {
         let path = format!("/v1/users/{owner}/access-keys");
         let created = self.send("admin", "POST", &path, body).await.expect(201);
@@ -169,14 +169,15 @@ impl Tenant<'_> {
         (string("id"), string("access_key"))
     }
 
-    /// Creates a key with this cluster limit, owned by the administrator. Returns its id and the access key.
+    /// Creates a key that the administrator owns, with the cluster limit `max_clusters`. Returns its id and the access
+    /// key.
     pub async fn limited_key(&self, role: &str, max_clusters: u64) -> (String, String) {
         let body = json!({ "name": "k", "role": role, "max_clusters": max_clusters });
         self.key_of("admin", body).await
     }
 
-    /// Creates a key that expires after `seconds`, owned by the administrator. Returns its id, the access key, and its
-    /// expiry in seconds since the epoch.
+    /// Creates a key that the administrator owns and that expires in `seconds` seconds. Returns its id, the access key,
+    /// and its expiry in seconds since the epoch.
     pub async fn short_lived(&self, role: &str, seconds: i64) -> (String, String, i64) {
         let end = now() + seconds;
         let body = json!({ "name": "short", "role": role, "expires_at": rfc3339(end) });
@@ -184,19 +185,19 @@ impl Tenant<'_> {
         (id, key, end)
     }
 
-    /// The record of one of the administrator's keys.
+    /// Returns the record of one of the administrator's keys.
     pub async fn record(&self, key_id: &str) -> Value {
         let path = format!("{KEYS}/{key_id}");
         self.get("admin", &path).await.expect(200).body
     }
 
-    /// A request for the record of `key`, authenticated with that key.
+    /// Returns a request for the record of `key`, authenticated with that key.
     pub fn own_record(&self, key: &str) -> RequestBuilder {
         let request = self.call("GET", "/v1/access-keys/self");
         request.bearer_auth(key)
     }
 
-    /// A validation request that accepts data up to `seconds` old.
+    /// Returns a validation request that accepts data up to `seconds` seconds old.
     pub fn cached_validation(&self, key: &str, seconds: i64) -> RequestBuilder {
         let body = json!({ "access_key": key, "max_staleness": seconds });
         self.call("POST", VALIDATE).json(&body)
@@ -211,7 +212,7 @@ impl Tenant<'_> {
         send(self.validation(key)).await.expect(200).body
     }
 
-    /// A request by a user to rotate one of the administrator's keys.
+    /// Returns a request by `user` to rotate one of the administrator's keys.
     pub fn rotation(&self, user: &str, key_id: &str, body: &Value) -> RequestBuilder {
         let path = format!("/v1/users/admin/access-keys/{key_id}/rotate");
         self.request(user, "POST", &path).json(body)
@@ -225,13 +226,13 @@ impl Tenant<'_> {
         rotated.string("access_key").to_owned()
     }
 
-    /// A request that rotates the key that it presents.
+    /// Returns a request that rotates the key that it presents.
     pub fn self_rotation(&self, key: &str, body: &Value) -> RequestBuilder {
         let request = self.call("POST", "/v1/access-keys/rotate");
         request.bearer_auth(key).json(body)
     }
 
-    /// A request that revokes the key that it presents.
+    /// Returns a request that revokes the key that it presents.
     pub fn revocation(&self, key: &str) -> RequestBuilder {
         let request = self.call("POST", "/v1/access-keys/revoke");
         request.bearer_auth(key)
@@ -256,20 +257,20 @@ impl Tenant<'_> {
 
 /// Clusters and join tokens.
 impl Tenant<'_> {
-    /// Creates an onboarding key for up to `max_clusters` clusters, owned by the administrator. Returns its id and the
-    /// access key.
+    /// Creates an onboarding key that the administrator owns. It can onboard up to `max_clusters` clusters. Returns its
+    /// id and the access key.
     pub async fn onboarding_key(&self, max_clusters: u64) -> (String, String) {
         self.limited_key("cluster_onboarding", max_clusters).await
     }
 
-    /// The record of a cluster.
+    /// Returns the record of a cluster.
     pub async fn cluster(&self, name: &str) -> Value {
         let path = format!("/v1/clusters/{name}");
         self.get("admin", &path).await.expect(200).body
     }
 
-    /// The request that an AccuKnox agent sends: without a Content-Type, and with the key in both the header and the
-    /// body.
+    /// Returns a request as an AccuKnox agent sends it: without a Content-Type, and with the key in both the header and
+    /// the body.
     pub fn process(&self, key: &str, mut body: Value) -> RequestBuilder {
         body["token"] = json!(key);
         self.call("POST", PROCESS)
@@ -292,7 +293,7 @@ impl Tenant<'_> {
         joined.string("join_token").to_owned()
     }
 
-    /// A token for the service that redeems join tokens, with these additional claims.
+    /// Returns a token for the service that redeems join tokens. The token contains these additional claims.
     pub fn platform_token(&self, claims: Value) -> String {
         let mut token = json!({ "sub": "spire-server", "scope": "join-tokens:redeem other" });
         let token_claims = token.as_object_mut().unwrap();
@@ -331,7 +332,7 @@ impl Tenant<'_> {
         send(request).await.expect(200).body
     }
 
-    /// The items of a partition.
+    /// Returns the items of a partition.
     pub async fn partition(&self, pk: &str) -> Vec<Value> {
         let body = json!({
             "KeyConditionExpression": "pk = :pk",
@@ -342,42 +343,42 @@ impl Tenant<'_> {
         found["Items"].as_array().unwrap().clone()
     }
 
-    /// The partition key of a user and their keys.
+    /// Returns the partition key of a user and their keys.
     pub fn pk(&self, user: &str) -> String {
         format!("U#{}#{user}", self.id)
     }
 
-    /// The items in a user's partition.
+    /// Returns the items in a user's partition.
     pub async fn items(&self, user: &str) -> Vec<Value> {
         self.partition(&self.pk(user)).await
     }
 
-    /// The partition key of the tenant's clusters.
+    /// Returns the partition key of the tenant's clusters.
     pub fn clusters_pk(&self) -> String {
         format!("C#{}", self.id)
     }
 
-    /// The items of a cluster's nodes.
+    /// Returns the items of a cluster's nodes.
     pub async fn nodes(&self, cluster: &str) -> Vec<Value> {
         let id = &self.cluster(cluster).await["id"];
         self.partition(&format!("N#{}#{id}", self.id)).await
     }
 
-    /// The item of one of the administrator's keys.
+    /// Returns the item of one of the administrator's keys.
     pub async fn key_item(&self, key_id: &str) -> Option<Value> {
         let items = self.items("admin").await.into_iter();
         let sk = format!("KEY#{key_id}");
         items.into_iter().find(|item| item["sk"]["S"] == sk)
     }
 
-    /// The clusters for which a key holds slots.
+    /// Returns the names of the clusters for which a key holds slots.
     pub async fn slots(&self, key_id: &str) -> Vec<String> {
         let items = self.partition(&format!("K#{}#{key_id}", self.id)).await;
         let name = |item: &Value| item["sk"]["S"].as_str().unwrap()["SLOT#".len()..].to_owned();
         items.iter().map(name).collect()
     }
 
-    /// The number of slots that an unexpired key holds. Asserts that the key's counter has the same value.
+    /// Returns the number of slots that an unexpired key holds. Asserts that the key's counter has the same value.
     pub async fn used(&self, key_id: &str) -> u64 {
         let (record, slots) = (self.record(key_id).await, self.slots(key_id).await);
         assert_eq!(record["clusters_used"], slots.len(), "{slots:?}");
@@ -390,8 +391,8 @@ impl Tenant<'_> {
         self.edit_item(&self.pk(owner), &sk, update, values).await;
     }
 
-    /// Edits a user's new key as if it had been created at `created` with the expiry `end`, both in seconds since the
-    /// epoch.
+    /// Edits a user's new key as if it had been created at `created` with the expiry `end`. Both times are in seconds
+    /// since the epoch.
     pub async fn backdate(&self, owner: &str, key_id: &str, created: i64, end: i64) {
         let sk = format!("KEY#{key_id}");
         let items = self.items(owner).await;
@@ -436,13 +437,13 @@ impl Tenant<'_> {
 
 /// Methods that work only on the local stack.
 impl Tenant<'_> {
-    /// A rule that injects a fault into this tenant's requests to DynamoDB.
+    /// Returns a rule that injects a fault into this tenant's requests to DynamoDB.
     pub fn rule(&self, action: &str, fault: Fault) -> Rule {
         let rule = Rule::new(fault).service(Service::DynamoDb).action(action);
         rule.containing(&format!("#{}", self.id))
     }
 
-    /// The DynamoDB actions that functions have requested for this tenant so far.
+    /// Returns the DynamoDB actions that functions have requested for this tenant so far.
     pub fn store_actions(&self) -> Vec<String> {
         let marker = format!("#{}", self.id);
         let mut requests = self.target.local().requests();
@@ -450,7 +451,7 @@ impl Tenant<'_> {
         requests.into_iter().map(|request| request.action).collect()
     }
 
-    /// The number of requests that functions have sent to DynamoDB for this tenant so far.
+    /// Returns the number of requests that functions have sent to DynamoDB for this tenant so far.
     pub fn store_requests(&self) -> usize {
         self.store_actions().len()
     }
@@ -498,7 +499,7 @@ pub fn expect_checked_since(second: i64, answer: &Value) {
     assert!((second..=now()).contains(&checked_at), "{second}: {answer}");
 }
 
-/// The key with one character of its signature changed.
+/// Returns the key with one character of its signature changed.
 pub fn forged(key: &str) -> String {
     let middle = (key.len() + key.rfind('.').unwrap()) / 2;
     let other = if &key[middle..=middle] == "A" {

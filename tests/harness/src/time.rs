@@ -12,7 +12,7 @@ pub fn now() -> i64 {
     now.unwrap().as_secs() as i64
 }
 
-/// Waits until this time, in seconds since the epoch.
+/// Waits until the time `second`, in seconds since the epoch.
 pub async fn until(second: i64) {
     while now() < second {
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -23,7 +23,8 @@ pub fn rfc3339(seconds: i64) -> String {
     jiff::Timestamp::from_second(seconds).unwrap().to_string()
 }
 
-/// Calls `poll` until it returns a value, because the stack collects logs and processes its stream in the background.
+/// Calls `poll` again and again until it returns a value. This is necessary because the stack collects logs and
+/// processes its stream in the background.
 pub async fn eventually<T, F>(what: &str, mut poll: impl FnMut() -> F) -> T
 where
     F: Future<Output = Option<T>>,

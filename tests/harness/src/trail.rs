@@ -1,4 +1,4 @@
-//! Compares the audit trail of a tenant with its table.
+//! Compares a tenant's audit trail with the tenant's items in the table.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,12 +15,12 @@ struct Trail {
     entries: BTreeSet<Entry>,
     /// The number of entries for each action and target.
     counts: BTreeMap<(String, String), usize>,
-    /// How many times all keys of a user were revoked, keyed by the user's partition.
+    /// For the partition of each user, the number of times that all keys of the user were revoked.
     epochs: BTreeMap<String, usize>,
 }
 
-/// Returns what contradicts the audit trail: each key, user, revocation, slot or deletion with a missing entry or with
-/// too many entries.
+/// Returns the contradictions between the items and the audit trail: each key, user, revocation, slot or deletion for
+/// which an entry is missing or for which there are too many entries.
 pub async fn contradictions(tenant: &Tenant<'_>) -> Vec<String> {
     let trail = Trail::read(tenant).await;
     let mut found = Vec::new();
@@ -122,7 +122,7 @@ impl Trail {
         self.counts.get(&key).copied().unwrap_or_default()
     }
 
-    /// Keys and users that do not exist although an entry records their creation.
+    /// Returns the keys and users that do not exist although an entry records their creation.
     fn without_item(&self) -> Vec<String> {
         let mut existing = BTreeSet::new();
         for item in &self.items {
@@ -143,8 +143,8 @@ impl Trail {
             .collect()
     }
 
-    /// Clusters that are gone although no entry records their deletion, and clusters that exist although no entry
-    /// records their onboarding.
+    /// Returns the clusters that are gone although no entry records their deletion, and the clusters that exist
+    /// although no entry records their onboarding.
     fn clusters(&self) -> Vec<String> {
         let onboarded = self
             .entries

@@ -44,7 +44,7 @@ impl Upstream {
         }
     }
 
-    /// The number of requests that the service has received.
+    /// Returns the number of requests that the service has received.
     pub fn received(&self) -> usize {
         self.received.load(Ordering::SeqCst)
     }
