@@ -33,7 +33,7 @@ fn policy_imports_only_model_and_token() {
 }
 
 #[test]
-fn nothing_below_http_names_lambda_http_or_untyped_json() {
+fn no_layer_below_http_uses_lambda_http_or_untyped_json() {
     check(rules::http);
 }
 
@@ -43,12 +43,12 @@ fn only_store_contains_table_keys() {
 }
 
 #[test]
-fn only_store_token_and_bus_use_the_clients_that_process_builds() {
+fn only_the_layers_store_token_and_bus_use_the_clients_that_the_layer_process_builds() {
     check(rules::clients);
 }
 
 #[test]
-fn functions_do_not_import_policy_store_or_token_and_only_two_import_accuknox() {
+fn functions_import_neither_policy_nor_store_nor_token_and_only_two_import_accuknox() {
     check(rules::functions);
 }
 
@@ -63,7 +63,7 @@ fn policy_is_synchronous() {
 }
 
 #[test]
-fn each_rule_reports_broken_sources_and_accepts_good_ones() {
+fn each_rule_reports_sources_that_break_it_and_accepts_sources_that_follow_it() {
     let rules: [(&str, Rule); 8] = [
         ("clients", rules::clients),
         ("cycles", rules::cycles),
@@ -93,7 +93,8 @@ fn each_rule_reports_broken_sources_and_accepts_good_ones() {
     }
 }
 
-/// The rows of one section of `cases.txt`: a file, its source and the expected report.
+/// Returns the rows of one section of `cases.txt`. A row consists of the name of a file, its source and the expected
+/// report.
 fn cases(section: &str) -> Vec<[String; 3]> {
     let text = include_str!("cases.txt");
     let (_, rows) = text.split_once(&format!("\n{section}:\n")).unwrap();

@@ -9,7 +9,8 @@ const LAYERS: &[&str] = &[
     "accuknox", "http", "service", "policy", "store", "token", "bus", "process", "model",
 ];
 const BELOW_HTTP: &[&str] = LAYERS.split_at(2).1;
-/// This function may run in an account without access-keys. From the shared crate, it uses only `process`.
+/// This function may run in an AWS account in which access-keys is not deployed. From the shared crate, it uses only
+/// `process`.
 const ROTATE_SECRET: &str = "functions/rotate-secret";
 
 pub fn layers(files: &[File]) -> Vec<String> {
@@ -142,7 +143,7 @@ pub fn cycles(files: &[File]) -> Vec<String> {
     found
 }
 
-/// Maps each file to the files that it imports, each with the line of the first import.
+/// Maps each file to the files that it imports, and each of these to the line of its first import.
 type Imports<'a> = BTreeMap<&'a str, BTreeMap<&'a str, usize>>;
 
 fn imports<'a>(files: &'a [File], package: &str) -> Imports<'a> {
@@ -177,7 +178,8 @@ fn shortest_way<'a>(imports: &Imports<'a>, from: &'a str, to: &str) -> Option<Ve
     None
 }
 
-/// Starts the cycle at the file whose name sorts first, so that the same cycle always has the same form.
+/// Renders a cycle. Starts at the file whose name sorts first, so that the same cycle is always rendered in the same
+/// way.
 fn render(mut cycle: Vec<&str>, imports: &Imports) -> String {
     let first = cycle.iter().min().copied();
     while cycle.first().copied() != first {
@@ -188,7 +190,7 @@ fn render(mut cycle: Vec<&str>, imports: &Imports) -> String {
     cycle.windows(2).map(step).collect::<String>() + cycle[0]
 }
 
-/// The layer of a file, or an empty string for a file outside the shared crate.
+/// Returns the layer of a file, or an empty string for a file outside the shared crate.
 fn layer(file: &File) -> &str {
     let mut steps = file.module.split("::").filter(|_| file.package == "shared");
     steps.nth(1).unwrap_or_default()
@@ -211,7 +213,7 @@ fn breaches<'a>(
     for file in files {
         let mut imports = BTreeSet::new();
         for mention in file.mentions.iter().filter(|m| breaks(file, m)) {
-            // Does not report code that uses an import that was already reported.
+            // After an import has been reported, the code that uses it is not reported.
             if !parent(&mention.text).is_some_and(|path| imports.contains(path)) {
                 let Mention { line, text, .. } = mention;
                 found.push(format!("{}:{line}: {text}: {rule}", file.name));
@@ -230,7 +232,7 @@ fn without_code(files: &[File], layers: &[&str]) -> Vec<String> {
     empty.map(message).collect()
 }
 
-/// Reports a layer, or `functions`, if none of its files names the crate that the rule is about.
+/// Reports a layer, or `functions`, if none of its files mentions the crate that the rule is about.
 fn unnamed(files: &[File], place: &str, name: &str) -> Option<String> {
     let here = |file: &&File| layer(file) == place || file.package.starts_with(place);
     let mut mentions = files.iter().filter(here).flat_map(|file| &file.mentions);

@@ -1,5 +1,5 @@
-//! Extracts from Rust files the paths and string literals that the rules check. Works on tokens, in which a path looks
-//! the same in a `use`, in an expression and in the arguments of a macro.
+//! Extracts from Rust files the paths and string literals that the rules check. Works on tokens, because a path
+//! consists of the same tokens in a `use`, in an expression and in the arguments of a macro.
 
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 use std::{
@@ -21,7 +21,7 @@ pub struct File {
     /// For example, `crate::store::keys`.
     pub module: String,
     pub mentions: Vec<Mention>,
-    /// Resolves names that a `use` brings into a module: maps the module and the name to the path that the name stands
+    /// The names that each `use` brings into a module. Maps the module and the name to the path that the name stands
     /// for.
     aliases: BTreeMap<(String, String), String>,
     /// Modules that have their own file and are compiled only for tests.
@@ -38,15 +38,15 @@ pub struct Mention {
 
 #[derive(Clone, Default)]
 pub struct Scope {
-    /// The module that contains the code, including inline modules. Each pair of braces around the code is also a part
-    /// of the path, as `{<position>`, because a `use` applies only within its braces.
+    /// The module that contains the code, including inline modules. For each pair of braces around the code, the path
+    /// also contains a step `{<position>`, because a `use` applies only within its braces.
     module: String,
     /// Whether the code is compiled only for tests.
     pub test: bool,
 }
 
 impl Mention {
-    /// The first step below a crate, such as `store` in `crate::store::Store`.
+    /// Returns the first step of the path below the crate `name`, such as `store` in `crate::store::Store`.
     pub fn below(&self, name: &str) -> Option<&str> {
         let below = self.text.strip_prefix(name)?.strip_prefix("::")?;
         Some(first_step(below))
@@ -125,7 +125,7 @@ impl File {
         }
     }
 
-    /// An id for a module, unique across all crates.
+    /// Returns an id for a module. The id is unique across all crates.
     fn id(&self, module: &str) -> String {
         format!("{} {module}::", self.package)
     }
@@ -322,7 +322,7 @@ impl Reader {
         self.file.mentions.push(Mention { line, text, scope });
     }
 
-    /// The next token, or an empty string at the end.
+    /// Returns the next token, or an empty string at the end.
     fn next(&self) -> &str {
         self.tokens.get(self.at).map_or("", |(text, _)| text)
     }

@@ -1,7 +1,8 @@
 //! Sends the hostile events from the harness to a release binary of `validate`. Release and test binaries are compiled
 //! with different options, so a panic may end the process of one but not of the other.
 //!
-//! Usage: `release <binary>`. The binary must be built for arm64. On other machines, it runs in `qemu-user`.
+//! Usage: `release <binary>`. The binary must be built for arm64. On machines with another architecture, it runs in
+//! `qemu-user`.
 
 #![allow(
     clippy::expect_used,
@@ -31,11 +32,11 @@ enum Expected {
     Valid,
     /// The request is refused with a status from 400 to 499.
     Refused,
-    /// Any response that is not a server error, or the error that the event is not a request.
+    /// Either any response that is not a server error, or the error that reports that the event is not a request.
     Any,
 }
 
-/// A request whose key is valid.
+/// Returns a validation request whose key is valid.
 fn validation(key: &str) -> Value {
     let mut event = events::sample(FUNCTION);
     event["headers"]["content-type"] = json!("application/json");
@@ -114,7 +115,7 @@ async fn run(stack: &Stack, binary: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Whether a log line reports an error. A line that is not JSON also counts, because it comes from a panic.
+/// Whether a log line reports an error. A line that is not JSON also counts as an error, because it comes from a panic.
 fn is_error(line: &str) -> bool {
     serde_json::from_str::<Value>(line).map_or(true, |line| line["level"] == "ERROR")
 }

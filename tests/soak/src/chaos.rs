@@ -10,7 +10,7 @@ use crate::{Arguments, RACES, Race, Random, Sequence, generator};
 
 /// The number of requests from the start of one fault to the start of the next.
 const FAULT_EVERY: u64 = 20;
-/// The longest time that a kill waits for the function to send a request to DynamoDB or KMS.
+/// The longest time to wait, before a kill, until the function sends a request to DynamoDB or KMS.
 pub const PATIENCE: Duration = Duration::from_millis(300);
 
 pub enum Chaos {
@@ -24,14 +24,14 @@ pub enum Chaos {
     Restart,
 }
 
-/// Plans what interferes with a race.
+/// Plans the faults, kills and restarts that interfere with a race.
 pub struct Plan {
     seed: u64,
     race: usize,
     kill_every: Option<u64>,
     restart_every: Option<u64>,
     operations: u64,
-    /// Kills that found no function handling a request.
+    /// Kills that were postponed because no function was handling a request.
     postponed: Vec<Chaos>,
 }
 
@@ -50,7 +50,7 @@ impl Plan {
         }
     }
 
-    /// Returns what interferes with the race before its next request.
+    /// Returns the faults, kills and restarts that are due before the race's next request.
     pub fn next(&mut self) -> Vec<Chaos> {
         self.operations += 1;
         let number = self.operations;
@@ -76,8 +76,8 @@ impl Plan {
     }
 }
 
-/// A fault in the next one to five requests from one of the race's functions. The SDK hides up to two failures from the
-/// function by retrying.
+/// Returns a rule that injects a fault into the next one to five requests from one of the race's functions. The SDK
+/// hides up to two failures from the function by retrying.
 fn fault(race: &Race, random: &mut Random) -> Rule {
     let faults = [
         Fault::TransactionConflict,
@@ -103,7 +103,7 @@ fn fault(race: &Race, random: &mut Random) -> Rule {
     }
 }
 
-/// Delays the next requests from a function, so that a kill can interrupt them.
+/// Returns a rule that delays the next requests from a function, so that a kill can interrupt them.
 pub fn pause(function: &str) -> Rule {
     let rule = Rule::new(Fault::Latency(Duration::from_millis(40)));
     rule.function(function).times(4)

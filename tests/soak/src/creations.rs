@@ -1,4 +1,4 @@
-//! An administrator and the owner create keys while one of them is demoted, deactivated or deleted.
+//! An administrator and a user create keys for that user while one of the two is demoted, deactivated or deleted.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -120,7 +120,7 @@ struct StoredKey {
     epoch: String,
 }
 
-/// The epoch and the keys of a user.
+/// Reads the epoch and the keys of a user from the table.
 async fn stored(round: &Round, user: &str) -> (String, BTreeSet<StoredKey>) {
     let items = round.with(async |tenant| tenant.items(user).await).await;
     let kind = |prefix| {
@@ -137,13 +137,13 @@ async fn stored(round: &Round, user: &str) -> (String, BTreeSet<StoredKey>) {
     (epoch, keys.collect())
 }
 
-/// The text of a string or a number.
+/// Returns the text of a string attribute or a number attribute.
 fn text(attribute: &Value) -> String {
     let text = attribute["S"].as_str().or(attribute["N"].as_str());
     text.unwrap_or_default().to_owned()
 }
 
-/// Whether the table must not contain a key that was written after a loss was acknowledged.
+/// Returns true if the table must not contain this key, given that it was written after the loss was acknowledged.
 fn is_forbidden(loss: Loss, key: &StoredKey, boss: &str, epoch: &str) -> bool {
     match loss.change {
         _ if !loss.is_owner => key.created_by == boss,

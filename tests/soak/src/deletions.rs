@@ -1,4 +1,4 @@
-//! Thirty keys join a cluster while it is being deleted.
+//! Thirty keys onboard the same cluster while it is being deleted.
 
 use std::sync::Arc;
 
@@ -20,9 +20,9 @@ pub const RACE: Race = Race {
 };
 
 const KEYS: usize = 30;
-/// The number of clusters that a round joins and deletes, one after the other.
+/// The number of clusters that a round onboards and deletes, one after the other.
 const CLUSTERS: usize = 3;
-/// How many times `empty` tries to delete a cluster. A request whose response was lost may still join the cluster
+/// How many times `empty` tries to delete a cluster. A request whose response was lost may still onboard the cluster
 /// after a deletion.
 const DELETIONS: usize = 5;
 
@@ -80,7 +80,7 @@ async fn delete(round: &Round, cluster: &str) -> Result<()> {
     round.settle(delete, &DELETED).await.map(drop)
 }
 
-/// Deletes the cluster after all calls that join it have ended, and checks that nothing of it remains.
+/// Deletes the cluster after all calls that onboard it have ended, and checks that nothing remains of the cluster.
 async fn empty(round: &Round, watched: &Watched, cluster: &str) -> Result<()> {
     let is_empty = |snapshot: &Snapshot| {
         let slots = snapshot.counters.iter().sum::<u64>() + snapshot.slots.len() as u64;

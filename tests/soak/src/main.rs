@@ -37,7 +37,7 @@ use crate::{
     world::World,
 };
 
-/// The generator of a seeded sequence.
+/// A seeded random number generator.
 pub type Random = Xoshiro256PlusPlus;
 
 /// A race and the functions that it calls.
@@ -69,10 +69,10 @@ pub struct Arguments {
     /// Requests per race.
     #[arg(long, default_value_t = 100_000)]
     operations: u64,
-    /// Functions to kill, in all races together.
+    /// Number of times that functions are killed, over all races.
     #[arg(long, default_value_t = 1000)]
     kills: u64,
-    /// Restarts of the stack, in all races together.
+    /// Number of times that the stack is restarted, over all races.
     #[arg(long, default_value_t = 100)]
     restarts: u64,
     /// Run only this race.
@@ -113,13 +113,13 @@ async fn main() -> Result<ExitCode> {
     Ok(ExitCode::from(u8::from(report.violations() > 0)))
 }
 
-/// The tenant of a race.
+/// Returns the id of a race's tenant.
 fn tenant(position: usize) -> String {
     format!("t{position}x")
 }
 
-/// Runs rounds of a race until enough requests were sent, `time` has passed, or the product or the test turns out to be
-/// broken.
+/// Runs rounds of a race until enough requests have been sent, `time` has passed, or the product or the test turns out
+/// to be broken.
 async fn run(
     world: &Arc<World>,
     position: usize,
@@ -152,7 +152,8 @@ async fn run(
     }
 }
 
-/// The generator for one of the random sequences of a race. The seed determines all of these sequences.
+/// Returns the random number generator for one of a race's random sequences. The seed determines all of these
+/// sequences.
 pub fn generator(seed: u64, sequence: Sequence, race: usize, number: u64) -> Random {
     let parts = [seed, sequence as u64, race as u64, number];
     let mix = |mixed: u64, part| Random::seed_from_u64(mixed ^ part).next_u64();

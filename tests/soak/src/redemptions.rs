@@ -29,7 +29,7 @@ const REDEEMED: [Expected; 3] = [
     (409, "join_token_redeemed"),
 ];
 
-/// The possible refusals of a key that may no longer onboard.
+/// The possible refusals if the key may no longer onboard clusters.
 const REFUSED: [Expected; 2] = [(401, "key_revoked"), (403, "forbidden")];
 
 /// What invalidates the join tokens.

@@ -1,4 +1,4 @@
-//! Counts the responses in each race, collects violations, and prints both.
+//! Counts the responses in each race, collects violations, and prints the counts and the violations.
 
 use std::{
     collections::BTreeMap,

@@ -70,7 +70,8 @@ async fn create(round: &Round, owner: &str, name: &str) -> Answer {
     round.call(post, &CREATED).await
 }
 
-/// Validates a key. Returns true if this use of the key was recorded. After that, no retry may replace the key.
+/// Validates a key. Returns true if this use of the key was recorded. Once a use is recorded, no retry may replace the
+/// key.
 async fn use_key(round: &Round, owner: &str, key: &str) -> Result<bool> {
     let is_active = round.validate(key).await?["active"] == true;
     let hash = json!(STANDARD.encode(Sha256::digest(key)));
@@ -80,7 +81,7 @@ async fn use_key(round: &Round, owner: &str, key: &str) -> Result<bool> {
     Ok(is_active && items.iter().any(is_recorded))
 }
 
-/// The items of the owner's keys.
+/// Returns the items of the owner's keys.
 async fn keys_of(round: &Round, owner: &str) -> Vec<Value> {
     let mut items = round.with(async |tenant| tenant.items(owner).await).await;
     items.retain(|item| {

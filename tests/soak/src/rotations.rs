@@ -125,7 +125,8 @@ fn revocation(tenant: &Tenant<'_>, key: &Key, all_keys: bool) -> RequestBuilder 
     }
 }
 
-/// The number of secrets that are accepted as the current one, and the number that are accepted as the previous one.
+/// Returns the number of secrets that are accepted as the current one, and the number of secrets that are accepted as
+/// the previous one.
 async fn accepted(round: &Round, secrets: &BTreeSet<String>) -> Result<(usize, usize)> {
     let (mut current, mut previous) = (0, 0);
     for secret in secrets {
@@ -140,7 +141,7 @@ async fn accepted(round: &Round, secrets: &BTreeSet<String>) -> Result<(usize, u
     Ok((current, previous))
 }
 
-/// The item of the key.
+/// Returns the item of the key.
 async fn record(round: &Round, key: &Key) -> Value {
     let items = round
         .with(async |tenant| tenant.items(&key.owner).await)

@@ -1,4 +1,4 @@
-//! A round: a short race among users, keys and clusters that no other round uses.
+//! A round: a short part of a race, with users, keys and clusters that no other round uses.
 
 use std::{
     future::Future,
@@ -34,8 +34,8 @@ pub struct Round {
     tally: Arc<Tally>,
 }
 
-/// Whether the client cannot tell if the request took effect, because the response was lost or told the client to try
-/// again.
+/// Returns true if the client cannot tell whether the request took effect, because the response was lost or told the
+/// client to try again.
 pub fn is_unknown(answer: &Answer) -> bool {
     let is_transient = matches!(answer.status, 0 | 503) || answer.code() == "changed_meanwhile";
     is_transient || is_crash(answer)
@@ -69,7 +69,7 @@ impl Round {
         }
     }
 
-    /// A name that no other round uses.
+    /// Returns a name that no other round uses.
     pub fn name(&self, of: &str) -> String {
         format!("{}-{}-{of}", self.race.name, self.number)
     }
@@ -150,7 +150,7 @@ impl Round {
         self.key_of(owner, body).await
     }
 
-    /// Like [`Self::key`], but with a custom request body.
+    /// Like [`Self::key`], but takes a custom request body.
     pub async fn key_of(&self, owner: &str, body: Value) -> Result<(String, String)> {
         let path = format!("/v1/users/{owner}/access-keys");
         let post = |tenant: &Tenant<'_>| tenant.request("admin", "POST", &path).json(&body);
@@ -159,7 +159,7 @@ impl Round {
         Ok((string("id"), string("access_key")))
     }
 
-    /// Validates a key, and repeats the request until the validation is answered.
+    /// Validates a key. Repeats the request until it returns a validation result.
     pub async fn validate(&self, key: &str) -> Result<Answer> {
         let validation = |tenant: &Tenant<'_>| tenant.validation(key);
         self.settle(validation, &VALIDATED).await
@@ -175,7 +175,7 @@ pub const VALIDATED: [Expected; 5] = [
     (200, "forbidden"),
 ];
 
-/// Whether a change has been sent or acknowledged.
+/// The stage of a change: not sent, sent or acknowledged.
 #[derive(Debug, Default)]
 pub struct Stage(AtomicU8);
 
@@ -193,7 +193,7 @@ impl Stage {
     }
 }
 
-/// The stage that a change had reached when a request was sent, and the stage when the request was answered.
+/// The stages that a change had reached when a request was sent and when the request was answered.
 #[derive(Debug, Clone, Copy)]
 pub struct During {
     pub sent: u8,

@@ -1,4 +1,4 @@
-//! Two keys onboard three clusters while an administrator deletes them.
+//! Two keys onboard three clusters while an administrator deletes these clusters.
 
 use std::sync::Arc;
 
@@ -93,7 +93,7 @@ async fn send(round: &Round, watched: &Watched, key: &str, call: Call) -> Answer
     }
     let onboard = |tenant: &Tenant<'_>| tenant.onboarding(key, name);
     let answer = round.call(onboard, &JOINED).await;
-    // Taking a snapshot also checks what must hold at every moment.
+    // Taking a snapshot also checks the conditions that must hold at every moment.
     watched.snapshot(round).await;
     answer
 }

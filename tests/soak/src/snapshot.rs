@@ -63,7 +63,8 @@ impl Watched {
         }
     }
 
-    /// The items of the keys, of all possible slots, and of the clusters. If an item does not exist, its value is null.
+    /// Reads the items of the keys, of all possible slots, and of the clusters. If an item does not exist, its value is
+    /// null.
     async fn read(&self, round: &Round) -> Vec<Value> {
         let (table, id) = round
             .with(async |tenant| (tenant.table().to_owned(), tenant.id.clone()))

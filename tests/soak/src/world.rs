@@ -147,7 +147,8 @@ impl World {
         }
     }
 
-    /// Kills a process of a function while the function is handling requests. Returns false if it is not handling any.
+    /// Kills a process of a function while the function is handling requests. Returns false if the function is not
+    /// handling any.
     async fn kill(&self, function: &str, which: usize) -> bool {
         let stack = self.stack.read().await;
         let stack = stack.as_ref().expect("the stack runs");
@@ -173,7 +174,8 @@ impl World {
         if let Some(stack) = stack.take() {
             stack.stop().await;
         }
-        // Deletes the stream's records. No race depends on them, because the clean-up processes only expired keys.
+        // Deletes the stream's records. No race depends on these records, because the clean-up processes only expired
+        // keys.
         let database = Connection::open(database_in(&self.data))?;
         database.execute("DELETE FROM _stream_records", ())?;
         *stack = Some(Stack::start(self.options.clone()).await?);
@@ -205,8 +207,8 @@ fn database_in(data: &TempDir) -> PathBuf {
     data.path().join("dynamodb.sqlite")
 }
 
-/// Adds an index to the records of the table's stream. Without this index, dynoxide reads all records for each write,
-/// to find the latest sequence number.
+/// Adds an index to the records of the table's stream. Without this index, dynoxide reads all records on each write to
+/// find the latest sequence number.
 fn index_stream(data: &TempDir) -> Result<()> {
     let index =
         "CREATE INDEX latest ON _stream_records (table_name, CAST(sequence_number AS INTEGER))";
