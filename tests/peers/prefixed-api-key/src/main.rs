@@ -12,11 +12,12 @@ fn cpu() -> Duration {
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).expect("below a second"))
 }
 
-/// Calls `one(0)`, `one(1)` and so on for about `seconds`. Returns the calls per second and the CPU-ms per call.
+/// Calls `one(0)`, `one(1)` and so on for about `seconds` seconds. Returns the calls per second and the CPU-ms per
+/// call.
 fn measure(seconds: f64, mut one: impl FnMut(usize)) -> (f64, f64) {
     let (start, before, mut calls) = (Instant::now(), cpu(), 0);
     while start.elapsed().as_secs_f64() < seconds {
-        // Reads the clock only once in 256 calls, because one call takes less than a microsecond.
+        // Reads the clock only once every 256 calls, because one call takes less than a microsecond.
         for _ in 0..256 {
             one(calls);
             calls += 1;
@@ -26,7 +27,7 @@ fn measure(seconds: f64, mut one: impl FnMut(usize)) -> (f64, f64) {
     (count / start.elapsed().as_secs_f64(), (cpu() - before).as_secs_f64() * 1000.0 / count)
 }
 
-/// The peak resident memory, in MiB.
+/// Returns the peak resident memory, in MiB.
 fn peak() -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("VmHWM");
