@@ -24,7 +24,7 @@ async fn actions(tenant: &Tenant<'_>, target: &str) -> Vec<Value> {
 }
 
 #[test]
-fn a_revocation_does_not_wait_for_its_entry() {
+fn a_revocation_does_not_wait_for_its_entry_in_the_audit_trail() {
     run(async {
         for fault in [
             Fault::DropBefore,
@@ -74,7 +74,7 @@ fn a_revocation_does_not_wait_for_its_entry() {
 }
 
 #[test]
-fn a_change_that_gives_something_fails_if_its_entry_cannot_be_written() {
+fn a_change_that_grants_something_fails_if_its_audit_entry_cannot_be_written() {
     run(async {
         let tenant = Tenant::fresh();
         tenant.user("ann", "viewer").await;
@@ -97,7 +97,7 @@ fn a_change_that_gives_something_fails_if_its_entry_cannot_be_written() {
 }
 
 #[test]
-fn a_lost_response_leaves_one_entry() {
+fn a_change_writes_one_audit_entry_even_if_the_response_from_dynamodb_is_lost() {
     run(async {
         let tenant = Tenant::fresh();
         let lost = || {
@@ -127,7 +127,7 @@ fn a_lost_response_leaves_one_entry() {
 }
 
 #[test]
-fn an_entry_has_the_request_id_of_the_response() {
+fn an_audit_entry_contains_the_request_id_of_the_response() {
     run(async {
         let tenant = Tenant::fresh();
         let provision = tenant.request("admin", "PUT", "/v1/users/ann");
@@ -138,7 +138,7 @@ fn an_entry_has_the_request_id_of_the_response() {
     });
 }
 
-/// Copies an entry to the time that is `days` days ago. Returns that time.
+/// Copies an entry and sets the time of the copy to `days` days ago. Returns that time.
 pub async fn copy(tenant: &Tenant<'_>, entry: &Value, days: i64) -> String {
     let mut item = entry.clone();
     let time = age(&mut item, days * 86_400);
@@ -146,7 +146,7 @@ pub async fn copy(tenant: &Tenant<'_>, entry: &Value, days: i64) -> String {
     time
 }
 
-/// Moves an entry to the time that is `seconds` seconds ago. Returns that time.
+/// Changes the time of an entry to `seconds` seconds ago. Returns that time.
 pub fn age(entry: &mut Value, seconds: i64) -> String {
     let time = rfc3339(now() - seconds).replace('Z', ".000Z");
     let text = |name: &str| entry[name]["S"].as_str().unwrap();
@@ -165,7 +165,7 @@ pub fn age(entry: &mut Value, seconds: i64) -> String {
 }
 
 #[test]
-fn the_trail_continues_in_earlier_months_until_entries_are_too_old() {
+fn the_audit_trail_lists_the_entries_of_all_months_in_the_last_400_days() {
     run(async {
         let tenant = Tenant::fresh();
         tenant.user("ann", "viewer").await;
@@ -205,7 +205,7 @@ fn the_trail_continues_in_earlier_months_until_entries_are_too_old() {
 }
 
 #[test]
-fn a_time_in_the_far_future_costs_no_more_than_today() {
+fn a_list_that_starts_in_the_far_future_sends_no_more_requests_than_one_that_starts_today() {
     run(async {
         let tenant = Tenant::fresh();
         tenant.user("ann", "viewer").await;

@@ -17,7 +17,7 @@ async fn change(tenant: &Tenant<'_>, key_id: &str, change: Value) -> Answer {
     tenant.send("admin", "PATCH", &path, change).await
 }
 
-/// The changes to a key that the audit trail records.
+/// Returns the changes to a key that the audit trail records.
 async fn changes(tenant: &Tenant<'_>, key_id: &str) -> Vec<Value> {
     changes_by(tenant, key_id, "access-key.changed").await
 }
@@ -76,7 +76,7 @@ fn a_change_neither_delays_nor_undoes_a_revocation() {
 }
 
 #[test]
-fn an_earlier_expiry_also_ends_a_secret_that_was_issued_at_the_same_time() {
+fn an_earlier_expiry_also_applies_to_the_secret_of_a_concurrent_rotation() {
     run(async {
         let tenant = Tenant::fresh();
         let (id, _) = tenant.key("admin", "viewer").await;
@@ -115,7 +115,7 @@ fn a_change_does_not_extend_an_expiry_that_a_rotation_has_shortened() {
 }
 
 #[test]
-fn a_rotation_is_decided_again_if_the_expiry_becomes_earlier_meanwhile() {
+fn a_rotation_is_evaluated_again_if_the_expiry_is_moved_earlier_meanwhile() {
     run(async {
         let tenant = Tenant::fresh();
         let (id, old) = tenant.key("admin", "viewer").await;
@@ -141,7 +141,7 @@ fn a_rotation_is_decided_again_if_the_expiry_becomes_earlier_meanwhile() {
 }
 
 #[test]
-fn a_change_whose_answer_was_lost_is_written_once() {
+fn a_change_is_written_once_even_if_the_response_from_dynamodb_is_lost() {
     run(async {
         let stack = own_stack(&[]).await;
         let tenant = Tenant::acme(&stack);
@@ -192,7 +192,7 @@ fn concurrent_changes_form_a_chain_in_the_audit_trail() {
 }
 
 #[test]
-fn notices_follow_an_earlier_expiry() {
+fn notices_follow_the_expiry_when_it_is_moved_earlier() {
     run(async {
         let stack = own_stack(&[]).await;
         let tenant = Tenant::acme(&stack);
@@ -207,7 +207,7 @@ fn notices_follow_an_earlier_expiry() {
         tenant
             .backdate("admin", &id, created, now() + 10 * DAY)
             .await;
-        // After this run, `notify` would not look at the key again for days.
+        // After this run, `notify` would not check the key again for days.
         run_at(now()).await;
         let end = now() + DAY - 3600;
         let earlier = json!({ "expires_at": rfc3339(end) });

@@ -46,7 +46,7 @@ fn an_expired_key_stays_in_the_history_without_its_hash() {
     });
 }
 
-/// The stream record of the deletion of a key by this principal.
+/// Returns the stream record for a key that `principal` has deleted.
 fn removal(tenant: &Tenant, id: &str, sequence: &str, principal: &str) -> Value {
     let key = json!({ "pk": { "S": tenant.pk("admin") }, "sk": { "S": format!("KEY#{id}") } });
     let mut image = json!({
@@ -85,7 +85,7 @@ async fn clean_up(records: &[&Value], failed: &[&str]) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn only_the_expiry_of_a_key_invokes_the_function() {
+async fn only_the_expiry_of_a_key_invokes_the_cleanup() {
     let stack = own_stack(&[]).await;
     let tenant = Tenant::acme(&stack);
     let (id, key) = tenant.onboarding_key(1).await;
@@ -193,7 +193,7 @@ fn the_log_contains_no_part_of_an_unreadable_stream_record() {
 }
 
 #[test]
-fn a_record_read_by_get_records_is_archived_like_an_event() {
+fn a_stream_record_in_the_format_of_get_records_is_processed_like_one_from_an_event() {
     run(async {
         let tenant = Tenant::fresh();
         let mut record = removal(&tenant, IDS[0], "1", TTL);
@@ -204,7 +204,7 @@ fn a_record_read_by_get_records_is_archived_like_an_event() {
 }
 
 #[test]
-fn a_record_that_is_replayed_while_its_key_lives_frees_no_slot() {
+fn a_replayed_record_of_a_live_key_frees_no_slot() {
     run(async {
         let tenant = Tenant::fresh();
         let (id, key) = tenant.onboarding_key(1).await;
@@ -221,7 +221,7 @@ fn a_record_that_is_replayed_while_its_key_lives_frees_no_slot() {
 }
 
 #[test]
-fn a_record_with_an_extreme_time_does_not_end_the_batch() {
+fn a_record_with_an_extreme_time_does_not_stop_the_rest_of_the_batch() {
     run(async {
         let tenant = Tenant::fresh();
         let mut extreme = removal(&tenant, IDS[0], "1", TTL);

@@ -85,7 +85,7 @@ async fn race(tenant: &Tenant<'static>, id: &str, key: &str, meanwhile: Meanwhil
     statuses
 }
 
-/// Runs a race, and checks the clean-up after the key has expired. Returns the statuses of the race.
+/// Runs a race, and checks the clean-up after the key has expired. Returns the statuses of the responses.
 async fn round(meanwhile: Meanwhile) -> Vec<u16> {
     let tenant = Tenant::fresh();
     let (id, key) = tenant.limited_key("editor", LIMIT).await;
@@ -132,7 +132,7 @@ fn the_counter_is_exact_in_a_hundred_races_of_onboarding_deletion_revocation_and
 }
 
 #[test]
-fn clusters_stay_active_after_their_key_expires_is_revoked_or_reaches_its_limit() {
+fn clusters_stay_active_after_their_key_expires_or_is_revoked_or_reaches_its_limit() {
     run(async {
         let tenant = Tenant::fresh();
         let (expired_id, expired, end) = tenant.short_lived("cluster_onboarding", 5).await;

@@ -15,7 +15,7 @@ use crate::crashes::{is_alive, signal};
 fn children_of(parent: u32) -> Vec<u32> {
     let processes = std::fs::read_dir("/proc").unwrap().filter_map(|entry| {
         let pid: u32 = entry.ok()?.file_name().to_str()?.parse().ok()?;
-        // The format is `pid (name) state parent ...`.
+        // The format of the file is `pid (name) state parent ...`.
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         let fields = stat.rsplit_once(')')?.1;
         let found: u32 = fields.split_whitespace().nth(1)?.parse().ok()?;

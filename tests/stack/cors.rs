@@ -15,7 +15,7 @@ async fn preflight(tenant: &Tenant<'_>, path: &str, origin: &str) -> Answer {
     send(request.header("access-control-request-headers", names)).await
 }
 
-/// The CORS headers of a response, without their prefix.
+/// Returns the CORS headers of a response, without their prefix.
 fn cors(answer: &Answer) -> Vec<(&str, &str)> {
     let mut headers: Vec<_> = answer
         .headers
@@ -101,7 +101,7 @@ fn only_pages_of_the_listed_origins_can_use_the_api() {
 }
 
 #[test]
-fn without_listed_origins_the_gateway_adds_no_header_and_answers_no_preflight() {
+fn without_listed_origins_the_gateway_adds_no_cors_header_and_answers_no_preflight_request() {
     run(async {
         let tenant = Tenant::fresh();
         let answer = preflight(&tenant, KEYS, APP).await;

@@ -19,7 +19,7 @@ pub fn is_alive(pid: u32) -> bool {
     Path::new(&format!("/proc/{pid}")).exists()
 }
 
-/// The id of a function's only process.
+/// Returns the process id of a function that has only one process.
 pub fn process_of(stack: &Stack, function: &str) -> u32 {
     let [pid] = stack.process_ids(function)[..] else {
         panic!("{function} does not have exactly one process")
@@ -61,7 +61,7 @@ async fn a_killed_or_hanging_function_returns_500_and_is_restarted() {
     stack.stop().await;
 }
 
-/// A key's counter and the number of its slots.
+/// Returns a key's counter and the number of its slots.
 async fn counter_and_slots(tenant: &Tenant<'_>, key_id: &str) -> (u64, u64) {
     let item = tenant.key_item(key_id).await.unwrap();
     let counter = item["clusters_used"]["N"].as_str().unwrap();
@@ -70,7 +70,7 @@ async fn counter_and_slots(tenant: &Tenant<'_>, key_id: &str) -> (u64, u64) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_can_be_repeated_after_a_kill_during_onboarding_and_takes_one_slot() {
+async fn an_onboarding_can_be_repeated_after_a_kill_and_takes_one_slot() {
     const ROUNDS: u64 = 50;
     let stack = own_stack(&[]).await;
     let tenant = Tenant::acme(&stack);

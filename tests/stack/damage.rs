@@ -1,6 +1,6 @@
-//! A damaged item harms only itself. For each attribute of each kind of item, the test removes the attribute, changes
-//! its value, or replaces the value with one of another type. It also removes whole items. Calls that do not need the
-//! item must succeed, and no key may permit more than its claims.
+//! A damaged item affects only the calls that need it. For each attribute of each kind of item, the test removes the
+//! attribute, changes its value, or replaces the value with one of another type. It also removes whole items. Calls
+//! that do not need the item must succeed, and no key may permit more than its claims.
 //!
 //! All cases together take minutes, so only every tenth case runs by default. `DAMAGE_STEP=1` runs all cases.
 
@@ -16,12 +16,12 @@ use serde_json::{Value, json};
 /// Without a value, the attribute is removed.
 pub type Damage = Option<(String, Option<Value>)>;
 
-/// The distance from one case that runs to the next.
+/// Returns the step from one case that runs to the next. With a step of 10, every tenth case runs.
 pub fn step() -> usize {
     env::var("DAMAGE_STEP").map_or(10, |step| step.parse().unwrap())
 }
 
-/// The values that replace an attribute's value.
+/// Returns the values with which the test replaces the value of an attribute.
 fn values() -> [Value; 6] {
     [
         json!({ "BOOL": true }),
@@ -56,7 +56,7 @@ pub fn location(item: &Value) -> String {
     format!("{pk} {sk}")
 }
 
-/// All items in the table.
+/// Returns all items in the table.
 pub async fn scan(tenant: &Tenant<'_>) -> Vec<Value> {
     let scanned = tenant.dynamodb("Scan", json!({})).await;
     assert!(scanned.get("LastEvaluatedKey").is_none());
@@ -115,8 +115,8 @@ pub struct World<'a> {
     api: ProtectedApi,
 }
 
-/// A request and the items that it needs. Each string in `needs` is a part of the locations of such items. If one of
-/// these items is damaged, the request may fail.
+/// A request and the items that it needs. An item is needed if its location contains one of the strings in `needs`. If
+/// a needed item is damaged, the request may fail.
 struct Probe {
     request: RequestBuilder,
     needs: Vec<String>,
@@ -155,7 +155,7 @@ impl<'a> World<'a> {
         world
     }
 
-    /// A request by the administrator to create a key. Each time, the request has the same `Idempotency-Key`.
+    /// Returns a request by the administrator to create a key. The request always has the same `Idempotency-Key`.
     fn repeated(&self) -> RequestBuilder {
         let body = json!({ "name": "once", "role": "viewer" });
         let request = self.tenant.creation("admin", &body);
@@ -279,7 +279,7 @@ impl<'a> World<'a> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_damaged_item_harms_only_itself() {
+async fn a_damaged_item_affects_only_the_calls_that_need_it() {
     let stack = Stack::start(options(&[])).await;
     let stack = stack.expect("the local stack starts");
     let world = World::new(&stack).await;

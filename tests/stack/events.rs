@@ -4,14 +4,14 @@
 use harness::{Tenant, events, run, stack};
 use serde_json::Value;
 
-/// Every function, with its sample event if there is one.
+/// Returns every function, with its sample event if there is one.
 fn functions() -> Vec<(String, Option<Value>)> {
     let with_event = |name: &str| (name.to_owned(), events::find(name));
     stack().function_names().map(with_event).collect()
 }
 
 #[test]
-fn no_error_repeats_a_part_of_an_event() {
+fn no_response_or_log_line_contains_a_secret_from_an_event() {
     run(async {
         let tenant = Tenant::fresh();
         let (_, key) = tenant.key("admin", "viewer").await;
@@ -39,7 +39,7 @@ fn no_error_repeats_a_part_of_an_event() {
 }
 
 #[test]
-fn an_unusual_request_is_answered_like_any_other() {
+fn an_unusual_request_returns_the_same_status_as_a_usual_one() {
     run(async {
         let status = async |function: &str, event: Value| {
             let answer = stack().invoke(function, event).await.unwrap();
@@ -57,7 +57,7 @@ fn an_unusual_request_is_answered_like_any_other() {
 }
 
 #[test]
-fn a_damaged_body_or_query_is_a_client_error() {
+fn a_malformed_body_or_query_returns_a_client_error() {
     run(async {
         let processes = stack().process_ids("validate");
         for (place, event) in events::damaged(&events::sample("validate")) {

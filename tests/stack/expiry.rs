@@ -53,7 +53,7 @@ fn a_key_expires_exactly_on_time_while_its_record_still_exists() {
 }
 
 #[test]
-fn an_expired_key_stays_expired_whatever_is_revoked_later() {
+fn an_expired_key_stays_expired_after_a_later_revocation() {
     run(async {
         let tenant = Tenant::fresh();
         let (id, _, end) = tenant.short_lived("viewer", 2).await;
@@ -95,7 +95,7 @@ fn a_cached_key_expires_exactly_on_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_limit_below_a_day_holds_for_both_forms_of_the_expiry() {
+async fn a_maximum_lifetime_below_a_day_applies_to_both_expiry_fields() {
     let hour = [
         ("MinExpirySeconds", "600"),
         ("MaxExpirySeconds", "3600"),

@@ -15,7 +15,7 @@ fn a_request_without_a_token_returns_a_bearer_challenge() {
 }
 
 #[test]
-fn anonymous_requests_do_not_use_up_the_limits_of_revocations() {
+fn anonymous_requests_do_not_use_up_the_rate_limit_of_revocations() {
     const KEY_SET: &str = "/.well-known/jwks.json";
     run(async {
         let stack = start(Options {
@@ -33,7 +33,7 @@ fn anonymous_requests_do_not_use_up_the_limits_of_revocations() {
             .collect();
         assert!(refused.len() >= 5, "{}", refused.len());
         assert_eq!(refused[0]["message"], "Too Many Requests");
-        // Each route has a limit of its own.
+        // Each route has a rate limit of its own.
         assert_eq!(tenant.verdict(&key).await, "active");
         for _ in 0..5 {
             tenant.revoke_by_id(&id).await;
@@ -44,7 +44,7 @@ fn anonymous_requests_do_not_use_up_the_limits_of_revocations() {
 }
 
 #[test]
-fn a_flood_of_revocations_does_not_use_up_other_limits() {
+fn a_flood_of_revocations_does_not_use_up_other_rate_limits() {
     run(async {
         let stack = start(Options {
             throttling: true,
@@ -62,7 +62,7 @@ fn a_flood_of_revocations_does_not_use_up_other_limits() {
 }
 
 #[test]
-fn the_gateway_refuses_paths_that_an_http_api_refuses() {
+fn the_local_gateway_refuses_the_same_paths_as_an_http_api() {
     run(async {
         let tenant = Tenant::fresh();
         for (path, status) in [
@@ -89,7 +89,7 @@ fn a_path_parameter_is_decoded_twice() {
 }
 
 #[test]
-fn a_body_arrives_whatever_its_type() {
+fn a_body_reaches_the_function_whatever_its_content_type() {
     run(async {
         let tenant = Tenant::fresh();
         let (_, key) = tenant.key("admin", "viewer").await;

@@ -16,7 +16,7 @@ fn create(tenant: &Tenant, idempotency_key: &str, body: &Value) -> RequestBuilde
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_retry_is_not_refused_because_time_has_passed() {
+async fn a_retry_succeeds_even_after_its_expiry_has_become_too_soon_for_a_new_key() {
     let stack = own_stack(&[("MinExpirySeconds", "3")]).await;
     let tenant = Tenant::acme(&stack);
     let end = now() + 6;
@@ -43,7 +43,7 @@ async fn a_retry_is_not_refused_because_time_has_passed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_concurrent_requests_one_succeeds_and_its_secret_stays_valid() {
+async fn one_of_several_concurrent_requests_succeeds_and_its_secret_stays_valid() {
     let options = Options {
         processes_per_function: 5,
         ..options(&[])
@@ -76,7 +76,7 @@ async fn of_concurrent_requests_one_succeeds_and_its_secret_stays_valid() {
 }
 
 #[test]
-fn a_retry_signs_what_the_request_says_whatever_the_table_says() {
+fn a_retry_signs_the_values_from_the_request_even_if_the_record_was_edited() {
     run(async {
         let tenant = Tenant::fresh();
         let body = json!({ "name": "ci", "role": "viewer", "max_clusters": 2 });

@@ -1,5 +1,5 @@
 //! Tokens from the identity provider. The gateway and `/v1/clusters` accept the same tokens. Keys that the provider has
-//! withdrawn, or that are outdated, are used only for a limited time.
+//! withdrawn, or that could not be refreshed, are used only for a limited time.
 //!
 //! The tests of the provider's keys run the verifier in the test process, because they set the verifier's clock.
 
@@ -22,7 +22,8 @@ use serde_json::{Value, json};
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// A token with valid claims, except for those that `changes` replaces. The value `"absent"` removes a claim.
+/// Returns a token with valid claims, except for the claims that `changes` replaces. The value `"absent"` removes a
+/// claim.
 fn token(issuer: &str, subject: (&str, &str), header: &Value, changes: &Value) -> String {
     let (tenant, user) = subject;
     let mut claims = json!({
@@ -42,7 +43,7 @@ fn token(issuer: &str, subject: (&str, &str), header: &Value, changes: &Value) -
 }
 
 #[test]
-fn the_gateway_and_clusters_accept_the_same_tokens() {
+fn the_gateway_and_the_function_clusters_accept_the_same_tokens() {
     let none = Value::Null;
     let issuer = stack().issuer();
     let accepted = [
@@ -133,7 +134,7 @@ fn the_gateway_and_clusters_accept_the_same_tokens() {
     });
 }
 
-/// The header, the payload and the signature of a token.
+/// Returns the header, the payload and the signature of a token.
 fn parts(token: &str) -> [&str; 3] {
     token.split('.').collect::<Vec<_>>().try_into().unwrap()
 }
@@ -182,7 +183,7 @@ impl Provider {
         self.state.lock().unwrap().0 = None;
     }
 
-    /// The number of requests for the provider's configuration.
+    /// Returns the number of requests for the provider's configuration.
     fn requests(&self) -> usize {
         self.state.lock().unwrap().1
     }
@@ -194,7 +195,7 @@ impl Provider {
         config::read_from(&lookup, IdentityProvider::read).unwrap()
     }
 
-    /// A token that stays valid while a test moves the clock.
+    /// Returns a token that stays valid when a test moves the clock.
     fn token(&self, changes: Value) -> String {
         let mut claims = json!({ "exp": now() + 86_400 });
         let changes = changes.as_object().unwrap().clone();
@@ -217,7 +218,7 @@ async fn keys(State(provider): State<Provider>) -> Result<String, StatusCode> {
     Ok(keys.to_string())
 }
 
-/// The status that a call with this token would return.
+/// Returns the status that a call with this token would have.
 async fn status(verifier: &IdentityProvider, token: &str, now: Timestamp) -> u16 {
     match verifier.verify(token, now).await {
         Ok(_) => 200,
@@ -227,14 +228,14 @@ async fn status(verifier: &IdentityProvider, token: &str, now: Timestamp) -> u16
     }
 }
 
-/// The same token, but with the id of a key that does not exist.
+/// Returns a copy of the token with the id of a key that does not exist.
 fn with_invented_key(token: &str) -> String {
     let (_, rest) = token.split_once('.').unwrap();
     let header = json!({ "alg": "RS256", "kid": "invented" }).to_string();
     format!("{}.{rest}", BASE64URL.encode(header))
 }
 
-/// A provider that publishes its keys, a verifier, and a token that the provider signed.
+/// Returns a provider that publishes its keys, a verifier, and a token that the provider signed.
 async fn with_keys() -> (Provider, IdentityProvider, String) {
     let provider = Provider::start().await;
     provider.publish().await;
@@ -244,7 +245,7 @@ async fn with_keys() -> (Provider, IdentityProvider, String) {
 }
 
 #[test]
-fn a_token_for_any_of_the_audiences_is_accepted() {
+fn a_token_for_any_configured_audience_is_accepted() {
     run(async {
         let provider = Provider::start().await;
         provider.publish().await;
@@ -258,7 +259,7 @@ fn a_token_for_any_of_the_audiences_is_accepted() {
 }
 
 #[test]
-fn a_modulus_may_begin_with_a_zero_octet() {
+fn the_modulus_of_a_key_may_begin_with_a_zero_octet() {
     run(async {
         let (provider, verifier, token) = with_keys().await;
         let with_zero = |keys: &mut Value| {
@@ -354,7 +355,7 @@ fn keys_stay_usable_for_two_hours_if_the_provider_is_down() {
 }
 
 #[test]
-fn tokens_with_invented_keys_cause_few_requests_to_the_provider() {
+fn tokens_with_invented_key_ids_cause_few_requests_to_the_provider() {
     run(async {
         let provider = Provider::start().await;
         let verifier = provider.verifier("access-keys-api");

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::BUDGET;
 
-/// A stack in which a function can still respond while one of its processes is held.
+/// Starts a stack in which a function can still respond while one of its processes is held.
 async fn two_processes() -> Stack {
     let stack = Stack::start(options(&[])).await;
     stack.expect("the local stack starts")
@@ -65,7 +65,7 @@ async fn lose(tenant: &Tenant<'_>, user: &str, loss: Loss) {
 const LOSSES: [Loss; 3] = [Loss::Deactivated, Loss::Demoted, Loss::Deleted];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_creation_ends_without_a_key_if_the_caller_loses_the_right_meanwhile() {
+async fn no_key_is_created_if_the_caller_loses_the_right_meanwhile() {
     let stack = two_processes().await;
     let tenant = Tenant::acme(&stack);
     tenant.user("editor", "editor").await;
@@ -86,7 +86,7 @@ async fn a_creation_ends_without_a_key_if_the_caller_loses_the_right_meanwhile()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_promotion_ends_without_effect_if_the_caller_loses_the_right_meanwhile() {
+async fn a_promotion_has_no_effect_if_the_caller_loses_the_right_meanwhile() {
     let stack = two_processes().await;
     let tenant = Tenant::acme(&stack);
     tenant.user("accomplice", "viewer").await;
@@ -144,7 +144,7 @@ async fn a_redemption_is_refused_if_the_key_is_revoked_meanwhile() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_limit_is_not_raised_if_it_was_lowered_and_the_caller_demoted_meanwhile() {
+async fn a_limit_is_not_raised_if_it_was_lowered_and_the_caller_was_demoted_meanwhile() {
     let stack = two_processes().await;
     let tenant = Tenant::acme(&stack);
     tenant.user("boss", "admin").await;

@@ -33,7 +33,7 @@ fn a_join_token_is_stored_as_a_hash_and_expires_after_ten_minutes() {
 }
 
 #[test]
-fn a_join_token_is_invalid_after_its_cluster_is_deleted_its_key_revoked_or_its_owner_demoted() {
+fn a_join_token_is_invalid_once_its_cluster_is_deleted_or_its_key_revoked_or_the_owner_demoted() {
     run(async {
         let tenant = Tenant::fresh();
         let (id, key) = tenant.onboarding_key(2).await;
@@ -58,7 +58,7 @@ fn a_join_token_is_invalid_after_its_cluster_is_deleted_its_key_revoked_or_its_o
 }
 
 #[test]
-fn a_redemption_succeeds_once_when_the_response_from_dynamodb_is_lost() {
+fn a_redemption_succeeds_exactly_once_even_if_the_response_from_dynamodb_is_lost() {
     run(async {
         let tenant = Tenant::fresh();
         let (_, key) = tenant.onboarding_key(1).await;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::own_stack;
 
-/// The sum of each metric, keyed by function, name and dimensions.
+/// Returns the sum of each metric, keyed by function, name and dimensions.
 fn counts(stack: &Stack) -> BTreeMap<String, u64> {
     let mut counts = BTreeMap::new();
     for line in stack.logs() {

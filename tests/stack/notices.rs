@@ -25,7 +25,7 @@ async fn notify(stack: &Stack, second: i64) -> Result<Value, InvokeError> {
     outcome
 }
 
-/// The notices in the audit trail: their actions, keys and times.
+/// Returns the action, the key and the time of each notice in the audit trail.
 async fn notices(tenant: &Tenant<'_>) -> Vec<(String, String, String)> {
     let mut entries = tenant
         .all("admin", "/v1/audit?actor=system:access-keys")
@@ -46,7 +46,8 @@ async fn notices(tenant: &Tenant<'_>) -> Vec<(String, String, String)> {
     notices
 }
 
-/// A key of the administrator that was created at the second `created` and is valid for `days` days.
+/// Creates a key for the administrator. Edits the key as if it had been created at the second `created` with a lifetime
+/// of `days` days.
 async fn key(tenant: &Tenant<'_>, created: i64, days: i64) -> (String, String) {
     let (id, key) = tenant
         .key_of(
@@ -60,7 +61,7 @@ async fn key(tenant: &Tenant<'_>, created: i64, days: i64) -> (String, String) {
     (id, key)
 }
 
-/// Edits a key as if it had been revoked at this second.
+/// Edits a key as if it had been revoked at the second `second`.
 async fn revoke(tenant: &Tenant<'_>, id: &str, second: i64) {
     let values = json!({
         ":at": { "N": second.to_string() },
@@ -70,7 +71,7 @@ async fn revoke(tenant: &Tenant<'_>, id: &str, second: i64) {
     tenant.edit_key("admin", id, update, values).await;
 }
 
-/// The notices about the expiry of a key, as the documentation states them, and when they become due.
+/// Returns the documented notices about the expiry of a key, and the time at which each becomes due.
 fn documented(created: i64, days: i64) -> Vec<(&'static str, i64)> {
     let marks = [5, 3, 1].into_iter().filter(|mark| 2 * mark <= days);
     let expiring = marks.map(|mark| ("access-key.expiring", created + (days - mark) * DAY));
@@ -88,7 +89,7 @@ struct Expected<'a> {
 }
 
 impl Expected<'_> {
-    /// Adds the notices about a key that is revoked at the second `until`.
+    /// Adds the notices that runs must write about a key that is revoked at the second `until`.
     fn add(&mut self, id: &str, (created, days): (i64, i64), until: i64) {
         for (action, at) in documented(created, days) {
             let is_in_time = |run: &i64| (at..=at + DAY).contains(run) && *run < until;
@@ -103,7 +104,7 @@ impl Expected<'_> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn for_thirty_days_there_are_exactly_the_documented_notices() {
+async fn exactly_the_documented_notices_are_written_over_thirty_days() {
     let stack = concurrent_stack(&[]).await;
     let tenant = Tenant::acme(&stack);
     let start = now() - 31 * DAY;
@@ -118,7 +119,7 @@ async fn for_thirty_days_there_are_exactly_the_documented_notices() {
     let (revoked_after_expiry, _) = key(&tenant, start, 7).await;
     keys.insert(revoked_after_expiry.clone(), (start, 7));
 
-    // No runs take place for 23 hours, and later for 40 hours. Every other run happens twice, concurrently.
+    // No runs take place for 23 hours, and later for 40 hours. Each run consists of two concurrent invocations.
     let hours = (0..=30 * 24 + 1).step_by(5);
     let hours = hours.filter(|hour| !(60..83).contains(hour) && !(150..190).contains(hour));
     let runs: Vec<i64> = hours.map(|hour| start + hour * HOUR).collect();
@@ -291,7 +292,7 @@ async fn an_unused_key_of_an_inactive_owner_is_not_revoked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_that_is_used_during_its_revocation_for_disuse_stays_valid() {
+async fn a_key_that_is_used_while_it_is_being_revoked_as_unused_stays_valid() {
     let stack = own_stack(&[("UnusedAfterDays", "10"), ("RevokeUnusedAfterDays", "5")]).await;
     let tenant = Tenant::acme(&stack);
     let start = now() - 20 * DAY;
@@ -320,7 +321,7 @@ async fn a_key_that_is_used_during_its_revocation_for_disuse_stays_valid() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_run_that_fails_or_is_killed_is_completed_by_the_next_one() {
+async fn the_next_run_completes_a_run_that_failed_or_was_killed() {
     let stack = own_stack(&[]).await;
     let tenant = Tenant::acme(&stack);
     let start = now() - 10 * DAY;
@@ -360,7 +361,7 @@ async fn a_run_that_fails_or_is_killed_is_completed_by_the_next_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn damaged_keys_do_not_stop_the_others_of_their_partition() {
+async fn damaged_keys_do_not_prevent_notices_about_other_keys_in_their_partition() {
     const KEYS: u64 = 60;
     let stack = own_stack(&[]).await;
     let tenant = Tenant::acme(&stack);
@@ -387,7 +388,7 @@ async fn damaged_keys_do_not_stop_the_others_of_their_partition() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_time_in_the_future_counts_as_now() {
+async fn a_scheduled_time_in_the_future_counts_as_now() {
     let stack = own_stack(&[("UnusedAfterDays", "1")]).await;
     let tenant = Tenant::acme(&stack);
     let (id, key) = tenant.key("admin", "viewer").await;

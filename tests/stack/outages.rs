@@ -1,4 +1,4 @@
-//! Faults of DynamoDB and KMS. A function still responds within its timeout, with either the correct response or 503.
+//! Faults in DynamoDB and KMS. A function still responds within its timeout, with either the correct response or 503.
 //! If AWS refuses a request, the function returns 500.
 
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use crate::{
     own_stack,
 };
 
-/// A delay that is longer than any function waits.
+/// A delay that is longer than any function waits for a response.
 pub const SLOW: Fault = Fault::Latency(Duration::from_secs(20));
 const OUTAGES: [Fault; 4] = [
     Fault::DropBefore,
@@ -47,7 +47,7 @@ async fn expect_internal(stack: &Stack, answer: Answer, cause: &str) {
     expect_logged(stack, answer.string("request_id"), cause).await;
 }
 
-/// Waits for the log line of a request that failed for this cause.
+/// Waits until the failure of a request is logged with this cause.
 async fn expect_logged(stack: &Stack, request_id: &str, cause: &str) {
     let expected = [request_id, cause, "\"level\":\"ERROR\""];
     eventually("the failure is logged", || async {
@@ -80,7 +80,7 @@ fn create_returns_503_in_time_and_writes_nothing_when_the_table_is_unavailable()
 }
 
 #[test]
-fn create_creates_one_key_when_a_request_to_dynamodb_fails_once() {
+fn create_issues_exactly_one_key_when_a_request_to_dynamodb_fails_once() {
     run(async {
         let tenant = Tenant::fresh();
         tenant.get("admin", "/v1/users/me").await.expect(200);
@@ -121,7 +121,7 @@ fn validate_and_the_authorizer_accept_no_key_when_the_table_is_unavailable() {
 }
 
 #[test]
-fn a_request_that_dynamodb_refuses_returns_500_without_retry_after() {
+fn a_call_returns_500_without_retry_after_if_dynamodb_refuses_its_request() {
     const CAUSE: &str = "AccessDeniedException";
     run(async {
         let tenant = Tenant::fresh();
@@ -239,7 +239,7 @@ async fn create_returns_503_in_time_and_writes_no_key_when_kms_is_unavailable() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_that_kms_refuses_returns_500_without_retry_after() {
+async fn a_call_returns_500_without_retry_after_if_kms_refuses_its_request() {
     let stack = own_stack(&[]).await;
     let tenant = Tenant::acme(&stack);
     let refuse = Rule::new(Fault::Refuse).service(Service::Kms);
@@ -253,7 +253,7 @@ async fn a_request_that_kms_refuses_returns_500_without_retry_after() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn validate_returns_503_without_public_keys_and_recovers_when_kms_does() {
+async fn validate_returns_503_while_it_has_no_public_keys_and_recovers_when_kms_does() {
     let stack = own_stack(&[]).await;
     let tenant = Tenant::acme(&stack);
     let (_, key) = tenant.key("admin", "viewer").await;

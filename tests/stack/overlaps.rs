@@ -49,7 +49,7 @@ fn a_deactivated_user_is_forbidden_to_list_their_keys_even_if_the_keys_cannot_be
 }
 
 #[test]
-fn a_refused_list_of_another_users_keys_does_not_read_them() {
+fn a_refused_list_of_another_users_keys_does_not_read_the_keys() {
     run(async {
         let tenant = Tenant::fresh();
         tenant.user("viewer", "viewer").await;

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::own_stack;
 
-/// A call by a person whose token has these claims and the tenant claim.
+/// Sends a call by a person whose token contains these claims and the tenant claim.
 async fn call(tenant: &Tenant<'_>, mut claims: Value, method: &str, path: &str) -> Answer {
     claims["tenant_id"] = tenant.id.clone().into();
     let request = tenant.call(method, path);
@@ -13,7 +13,7 @@ async fn call(tenant: &Tenant<'_>, mut claims: Value, method: &str, path: &str) 
 }
 
 #[test]
-fn a_person_named_by_a_verified_address_becomes_an_administrator_once() {
+fn a_person_with_a_listed_and_verified_email_address_becomes_an_administrator_once() {
     run(async {
         let admins = "acme/sub:admin, acme/email:Ann@Example.com";
         let stack = own_stack(&[("BootstrapAdmins", admins)]).await;
@@ -28,7 +28,7 @@ fn a_person_named_by_a_verified_address_becomes_an_administrator_once() {
         }
         assert_eq!(role("ann@example.org", json!(true)).await, "viewer");
         assert_eq!(role("ANN@example.COM", json!(true)).await, "admin");
-        // From now on, the user directory determines the role, not `BootstrapAdmins`.
+        // From here on, the user directory determines the role, not `BootstrapAdmins`.
         let verified = json!(true);
         tenant.change_user("1", json!({ "role": "viewer" })).await;
         assert_eq!(role("ann@example.com", verified.clone()).await, "viewer");
@@ -47,7 +47,7 @@ fn every_administrator_can_be_deactivated() {
         let tenant = Tenant::acme(&stack);
         tenant.user("viewer", "viewer").await;
         for boss in ["new", "viewer"] {
-            // These calls do not sign the caller in.
+            // These calls do not count as a sign-in.
             for (method, path) in [("DELETE", KEYS), ("GET", KEYS), ("GET", "/v1/clusters")] {
                 let answer = send(tenant.request(boss, method, path)).await;
                 assert!(answer.status < 300, "{}", answer.text);

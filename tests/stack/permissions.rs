@@ -34,7 +34,7 @@ async fn age(tenant: &Tenant<'_>, user: &str, attribute: &str) {
 
 /// Creates, reads and changes keys and users.
 async fn use_keys_and_users(stack: &Stack, tenant: &Tenant<'_>) {
-    // create: the first sign-in, a key, and a retry.
+    // Uses `create`: the first sign-in, a key, and a retry.
     for _ in 0..2 {
         let create = tenant.creation("admin", &json!({ "name": "k", "role": "viewer" }));
         success(create.header("idempotency-key", "once")).await;
@@ -42,15 +42,15 @@ async fn use_keys_and_users(stack: &Stack, tenant: &Tenant<'_>) {
     }
     let newcomer = tenant.creation("stranger", &json!({ "name": "k", "role": "viewer" }));
     success(newcomer).await;
-    // create: the quota is full, but all keys that it lists have ended.
+    // Uses `create` again: the quota is full, but all keys that it lists have ended.
     let ids: Vec<String> = (0..1000).map(unknown_key).collect();
     let live = json!({ ":ids": { "SS": ids } });
     let (pk, update) = (tenant.pk("admin"), "SET live = :ids");
     tenant.edit_item(&pk, "QUOTA", update, live).await;
     tenant.key("admin", "viewer").await;
 
-    // users: a promotion by `BootstrapAdmins`, the caller's own record, first sign-ins, and another user's record,
-    // which is created, changed, left unchanged, deleted and created again.
+    // Uses `users`: a promotion by `BootstrapAdmins`, the caller's own record, first sign-ins, and another user's
+    // record, which is created, changed, left unchanged, deleted and created again.
     let (pk, viewer) = (tenant.pk("admin"), json!({ ":role": { "S": "viewer" } }));
     let before = "SET #role = :role REMOVE bootstrapped, last_sign_in_at";
     tenant.edit_item(&pk, "USER", before, viewer).await;
@@ -84,7 +84,7 @@ async fn use_keys_and_users(stack: &Stack, tenant: &Tenant<'_>) {
     admin_sends(tenant, "PUT", editor, profile).await;
     admin(tenant, "DELETE", editor).await;
 
-    // list and revoke: the caller's own keys, and another user's.
+    // Uses `list` and `revoke`: the caller's own keys, and the keys of another user.
     tenant.user("viewer", "viewer").await;
     let others = "/v1/users/viewer/access-keys";
     admin(tenant, "GET", others).await;
@@ -104,7 +104,7 @@ async fn use_keys_and_users(stack: &Stack, tenant: &Tenant<'_>) {
         admin(tenant, "GET", path).await;
     }
 
-    // validate, authorize, jwks.
+    // Uses `validate`, `authorize` and `jwks`.
     success(tenant.call("POST", VALIDATE).bearer_auth(&key)).await;
     let (_, unused) = tenant.key("admin", "viewer").await;
     let api = ProtectedApi::start(stack).await;
@@ -146,7 +146,7 @@ async fn use_clusters(tenant: &Tenant<'_>) {
         );
         admin_sends(tenant, "PATCH", &path, limit).await;
     }
-    // Makes the key due on another day, so that the call also writes `due_pk`.
+    // Moves the key's next check to another day, so that the call also writes `due_pk`.
     tenant
         .backdate("limited", &id, now() - 3 * DAY, now() + 3 * DAY)
         .await;
@@ -200,7 +200,7 @@ async fn use_rotated_keys(stack: &Stack, tenant: &Tenant<'_>) {
             tenant.archived(&id).await;
             continue;
         }
-        // Makes the key due on another day, so that the call also writes `due_pk`.
+        // Moves the key's next check to another day, so that the call also writes `due_pk`.
         tenant
             .backdate("admin", &id, now() - 86_400, now() + 86_400)
             .await;
@@ -216,7 +216,7 @@ async fn use_rotated_keys(stack: &Stack, tenant: &Tenant<'_>) {
     admin_sends(tenant, "POST", &path, same).await;
 }
 
-/// The id of a key that does not exist.
+/// Returns the id of a key that does not exist.
 fn unknown_key(n: u32) -> String {
     format!("01900000-0000-7000-8000-{n:012}")
 }
@@ -362,7 +362,7 @@ async fn expect_denied(function: &str, action: &str, body: Value) {
     assert!(is_denied, "{function} {action} {body}: {}", answer.text);
 }
 
-/// A request for one item, with the parameters in `more`.
+/// Returns the body of a request about one item, with the additional parameters in `more`.
 fn on_item(pk: &str, sk: &str, more: Value) -> Value {
     let mut body = json!({
         "TableName": stack().table(),
@@ -374,7 +374,7 @@ fn on_item(pk: &str, sk: &str, more: Value) -> Value {
     body
 }
 
-/// The parameters of an `UpdateItem` that sets one attribute.
+/// Returns the parameters of an `UpdateItem` request that sets one attribute.
 fn setting(attribute: &str) -> Value {
     json!({
         "UpdateExpression": "SET #a = :v",
@@ -383,7 +383,7 @@ fn setting(attribute: &str) -> Value {
     })
 }
 
-/// A `PutItem` of an item with the given attributes.
+/// Returns the body of a `PutItem` request for an item with these attributes.
 fn putting(pk: &str, sk: &str, attributes: &[&str]) -> Value {
     let mut item = json!({ "pk": { "S": pk }, "sk": { "S": sk } });
     for attribute in attributes {
@@ -392,7 +392,7 @@ fn putting(pk: &str, sk: &str, attributes: &[&str]) -> Value {
     json!({ "TableName": stack().table(), "Item": item })
 }
 
-/// A partition of each kind.
+/// Returns the key of one partition of each kind.
 fn partitions(tenant: &Tenant<'_>) -> [String; 6] {
     let user = tenant.pk("admin");
     let id = user.split('#').nth(1).unwrap();
@@ -409,7 +409,7 @@ fn partitions(tenant: &Tenant<'_>) -> [String; 6] {
 }
 
 #[test]
-fn a_compromised_validation_can_write_only_when_a_key_was_last_used() {
+fn a_compromised_validation_function_can_write_only_the_time_of_the_last_use() {
     run(async {
         let tenant = Tenant::fresh();
         let (id, _) = tenant.key("admin", "viewer").await;
@@ -490,7 +490,7 @@ fn a_compromised_validation_can_write_only_when_a_key_was_last_used() {
 }
 
 #[test]
-fn a_compromised_function_cannot_write_the_attributes_of_other_functions() {
+fn a_compromised_function_cannot_write_attributes_that_its_role_does_not_allow() {
     run(async {
         let tenant = Tenant::fresh();
         let (id, _) = tenant.key("admin", "viewer").await;

@@ -32,7 +32,7 @@ use crate::{
 const FIVE_MINUTES: Duration = Duration::from_secs(300);
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A process with two KMS keys of its own, and one access key signed by each of the two.
+/// A process with two KMS keys of its own, and two access keys, one signed by each KMS key.
 struct Process {
     /// The function name that the stack sees in the requests of the process.
     name: &'static str,
@@ -67,17 +67,17 @@ impl Process {
         format!("{},{}", self.first, self.second)
     }
 
-    /// A service that verifies access keys with the KMS keys of these names.
+    /// Returns a service that verifies access keys with the KMS keys in `names`.
     fn verifier(&self, names: &str) -> KeyService {
         self.read(names, KeyService::read)
     }
 
-    /// A service that publishes both public keys.
+    /// Returns a service that publishes both public keys.
     fn publisher(&self) -> PublishedKeys {
         self.read(&self.both(), PublishedKeys::read)
     }
 
-    /// How many times the process has requested a public key.
+    /// Returns how many times the process has requested a public key.
     fn asked(&self) -> usize {
         stack().count(|r| r.function == self.name && r.action == "GetPublicKey")
     }
@@ -106,7 +106,7 @@ async fn kms_key() -> String {
     stack().create_key("ECC_NIST_P256").await.unwrap()
 }
 
-/// The published key ids, and whether the set is complete. `None` if the keys are unavailable.
+/// Returns the published key ids, and whether the key set is complete. Returns `None` if the keys are unavailable.
 async fn published(keys: &PublishedKeys, now: Timestamp) -> Option<(Vec<String>, bool)> {
     let (keys, is_complete) = keys.public_keys(now).await.ok()?;
     let set = serde_json::to_value(keys.jwks()).unwrap();
@@ -115,7 +115,7 @@ async fn published(keys: &PublishedKeys, now: Timestamp) -> Option<(Vec<String>,
     Some((ids.map(str::to_owned).collect(), is_complete))
 }
 
-/// An access key with the claims of `key`, signed by a KMS key.
+/// Returns an access key with the claims of `key`, signed by a KMS key.
 async fn signed_by(arn: &str, key: &str) -> AccessKey {
     let id = key_id(arn).await;
     let header = format!(r#"{{"typ":"access-key+jwt","alg":"ES256","kid":"{id}"}}"#);
@@ -126,7 +126,7 @@ async fn signed_by(arn: &str, key: &str) -> AccessKey {
     AccessKey::new(format!("{signed}.{signature}"))
 }
 
-/// The published key id of a KMS key.
+/// Returns the id under which a KMS key is published.
 async fn key_id(arn: &str) -> String {
     let variables = BTreeMap::from_iter(stack().environment("jwks"));
     let lookup = |name: &str| match name {
@@ -138,7 +138,7 @@ async fn key_id(arn: &str) -> String {
     published(&keys, clock::now()).await.unwrap().0.remove(0)
 }
 
-/// Why the key is refused, or `None` if it is accepted.
+/// Returns why the key is refused, or `None` if it is accepted.
 async fn refusal(service: &KeyService, key: &AccessKey, now: Timestamp) -> Option<RefusalCode> {
     let verified = service.verify(key, now).await;
     verified.expect("the service is available").err()
@@ -147,7 +147,7 @@ async fn refusal(service: &KeyService, key: &AccessKey, now: Timestamp) -> Optio
 const INVALID: Option<RefusalCode> = Some(RefusalCode::Invalid);
 
 #[test]
-fn a_key_of_a_new_signing_key_works_as_soon_as_a_refresh_is_due() {
+fn an_access_key_from_a_new_signing_key_works_as_soon_as_a_refresh_is_due() {
     run(async {
         let process = Process::new("new signing key").await;
         let Process { first, second, .. } = &process;
@@ -183,7 +183,7 @@ fn a_key_of_a_new_signing_key_works_as_soon_as_a_refresh_is_due() {
 }
 
 #[test]
-fn a_process_asks_about_the_other_signing_keys_when_a_key_that_one_of_them_signed_arrives() {
+fn an_access_key_from_another_signing_key_causes_a_process_to_request_the_other_public_keys() {
     run(async {
         let process = Process::new("other signing keys").await;
         let service = process.verifier(&process.both());
@@ -208,7 +208,7 @@ fn a_process_asks_about_the_other_signing_keys_when_a_key_that_one_of_them_signe
 }
 
 #[test]
-fn a_request_without_a_new_key_starts_a_refresh_and_does_not_wait_for_it() {
+fn a_request_that_needs_no_new_public_key_starts_a_refresh_but_does_not_wait_for_it() {
     run(async {
         let process = Process::new("no waiting").await;
         let nonsense = AccessKey::new("nonsense".into());
@@ -226,7 +226,7 @@ fn a_request_without_a_new_key_starts_a_refresh_and_does_not_wait_for_it() {
 }
 
 #[test]
-fn an_outage_costs_one_round_of_requests_a_second_and_makes_no_genuine_key_invalid() {
+fn an_outage_causes_one_round_of_requests_per_second_and_makes_no_genuine_key_invalid() {
     run(async {
         let process = Process::new("outage").await;
         stack().set_alias("alias/outage", &process.first).unwrap();
@@ -313,7 +313,7 @@ fn an_idle_process_publishes_a_new_signing_key_in_its_first_response() {
 }
 
 #[test]
-fn the_published_set_waits_for_kms_for_at_most_a_second() {
+fn publishing_the_key_set_waits_for_kms_for_at_most_a_second() {
     run(async {
         let process = Process::new("slow set").await;
         let keys = process.publisher();
@@ -327,7 +327,7 @@ fn the_published_set_waits_for_kms_for_at_most_a_second() {
 }
 
 #[test]
-fn a_published_key_stays_published_until_kms_says_that_it_is_disabled() {
+fn a_published_key_stays_published_until_kms_reports_that_it_is_disabled() {
     run(async {
         let process = Process::new("published").await;
         let ids = [key_id(&process.first).await, key_id(&process.second).await];
@@ -363,7 +363,7 @@ fn a_published_key_stays_published_until_kms_says_that_it_is_disabled() {
 }
 
 #[test]
-fn a_process_publishes_the_keys_that_it_can_read_and_says_whether_the_set_is_complete() {
+fn a_process_publishes_the_keys_that_it_can_read_and_reports_whether_the_set_is_complete() {
     run(async {
         let process = Process::new("incomplete").await;
         let keys = process.publisher();
@@ -389,7 +389,7 @@ fn a_process_publishes_the_keys_that_it_can_read_and_says_whether_the_set_is_com
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_response_with_an_incomplete_key_set_forbids_caching() {
+async fn a_response_with_an_incomplete_key_set_forbids_caching() {
     let stack = own_stack(&[]).await;
     let tenant = Tenant::acme(&stack);
     let next = stack.create_key("ECC_NIST_P256").await.unwrap();
@@ -423,7 +423,7 @@ async fn the_response_with_an_incomplete_key_set_forbids_caching() {
     stack.stop().await;
 }
 
-/// The administrator of a tenant, as the functions would read that user from a token.
+/// Returns the administrator of a tenant, as the functions would read this user from a token.
 fn admin_of(tenant: &Tenant<'_>) -> Actor {
     let person = Person {
         user_id: "admin".parse().unwrap(),
@@ -440,7 +440,7 @@ fn admin_of(tenant: &Tenant<'_>) -> Actor {
 }
 
 #[test]
-fn a_call_that_signs_asks_for_the_public_keys_while_it_reads_the_table() {
+fn a_call_that_signs_fetches_the_public_keys_while_it_reads_the_table() {
     run(async {
         let tenant = Tenant::fresh();
         let (id, _) = tenant.key("admin", "viewer").await;

@@ -82,14 +82,14 @@ pub fn events_of(tenant: &Tenant<'_>, stack: &Stack) -> Vec<Value> {
     events
 }
 
-/// The entries of the tenant's audit trail, keyed by their ids.
+/// Returns the entries of the tenant's audit trail, keyed by their ids.
 pub async fn trail(tenant: &Tenant<'_>) -> BTreeMap<String, Value> {
     let entries = tenant.all("admin", "/v1/audit").await.into_iter();
     let id = |entry: &Value| entry["id"].as_str().unwrap().to_owned();
     entries.map(|entry| (id(&entry), entry)).collect()
 }
 
-/// Waits until each entry of the trail has an event. Returns all events.
+/// Waits until each entry of the audit trail has been published as an event. Returns all events.
 pub async fn published(tenant: &Tenant<'_>, stack: &Stack) -> Vec<Value> {
     let entries = trail(tenant).await;
     eventually("each entry is published", || async {
@@ -103,7 +103,7 @@ pub async fn published(tenant: &Tenant<'_>, stack: &Stack) -> Vec<Value> {
     .await
 }
 
-/// The entries in the events, as seen by a consumer that ignores repeated ids.
+/// Returns the entries in the events, as seen by a consumer that ignores repeated ids.
 pub fn by_id(events: &[Value]) -> BTreeMap<String, Value> {
     let details = events.iter().map(|event| event["detail"].clone());
     details
@@ -163,7 +163,7 @@ async fn each_entry_becomes_an_event_that_matches_the_schema_and_contains_no_sec
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_first_use_of_a_replaced_secret_becomes_one_event_for_each_generation() {
+async fn the_first_use_of_each_replaced_secret_becomes_one_event() {
     let stack = own_stack(&[]).await;
     let tenant = Tenant::acme(&stack);
     let (id, mut old) = tenant.key("admin", "viewer").await;
@@ -227,7 +227,7 @@ fn the_schema_refuses_what_is_not_an_event() {
     }
 }
 
-/// The stream record of an entry in the tenant's audit trail. The table does not contain this entry.
+/// Returns the stream record of an entry in the tenant's audit trail. The table does not contain this entry.
 fn record(tenant: &Tenant<'_>, number: usize) -> Value {
     let mut record = events::sample("publish")["Records"][0].take();
     let text = record.to_string().replace("fixtures", &tenant.id);
@@ -252,7 +252,7 @@ fn sent(tenant: &Tenant<'_>) -> usize {
 }
 
 #[test]
-fn exactly_the_records_whose_events_were_not_accepted_are_reported() {
+fn exactly_the_records_whose_events_were_not_accepted_are_reported_as_failed() {
     run(async {
         let tenant = Tenant::fresh();
         let records: Vec<Value> = (1..=25).map(|n| record(&tenant, n)).collect();
@@ -402,7 +402,7 @@ async fn a_waiting_entry_is_added_once_although_the_function_fails_between_its_w
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_record_of_an_entry_that_was_already_added_changes_nothing() {
+async fn a_stream_record_of_an_entry_that_was_already_added_changes_nothing() {
     let stack = own_stack(&[]).await;
     let tenant = Tenant::acme(&stack);
     let key = revoke_without_entry(&stack, &tenant).await;

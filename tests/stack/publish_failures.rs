@@ -34,7 +34,8 @@ enum Failure {
     Stream,
 }
 
-/// With each of these failures, a record is delivered fewer than six times. After six deliveries, it would be lost.
+/// Returns failures during which a record is delivered fewer than six times. After six deliveries, the record would be
+/// lost.
 fn failures() -> Vec<Failure> {
     let slow = Fault::Latency(Duration::from_millis(1100));
     vec![
@@ -83,8 +84,8 @@ impl Consumer {
     }
 }
 
-/// Creates a user, who gains and loses roles and keys. Returns the number of changes. The entries about losses cannot
-/// be written with their changes: always if `waits` is true, and otherwise at random.
+/// Creates a user, who gains and loses roles and keys. Returns the number of changes. If `waits` is true, no entry
+/// about a loss can be written together with its change. Otherwise, these writes fail at random.
 async fn live(stack: &Stack, tenant: &Tenant<'_>, user: &str, seed: u64, waits: bool) -> usize {
     let mut random = Xoshiro256PlusPlus::seed_from_u64(seed);
     let mut without_entry = || {

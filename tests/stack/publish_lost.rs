@@ -21,7 +21,7 @@ fn lose(stack: &Stack, action: &str) -> RuleGuard {
     stack.inject(rule.action(action))
 }
 
-/// Makes the waiting entries two hours older.
+/// Makes the waiting entries two hours old.
 async fn age(tenant: &Tenant<'_>) {
     for mut item in scan(tenant).await {
         if let Some(entry) = item.get_mut(PENDING) {
@@ -31,8 +31,8 @@ async fn age(tenant: &Tenant<'_>) {
     }
 }
 
-/// Leaves three entries waiting that are two hours old: one in a key, and two in items of their own. Of those two, one
-/// is about a deleted user, and the other lists changes. The stream records of all three are lost.
+/// Leaves three waiting entries, each two hours old: one in the item of a key, and two in items of their own. Of those
+/// two, one is about a deleted user, and the other lists changes. The stream records of all three are lost.
 pub async fn strand(stack: &Stack, tenant: &Tenant<'_>) {
     tenant.user("ann", "viewer").await;
     let (id, _) = tenant.key("ann", "viewer").await;
@@ -58,7 +58,7 @@ async fn repair(stack: &Stack, apply: bool) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_repair_enters_entries_that_have_waited_for_more_than_an_hour() {
+async fn a_repair_adds_entries_that_have_waited_for_more_than_an_hour_to_the_audit_trail() {
     let stack = own_stack(&[]).await;
     let tenant = Tenant::acme(&stack);
     strand(&stack, &tenant).await;
@@ -96,7 +96,7 @@ async fn a_repair_enters_entries_that_have_waited_for_more_than_an_hour() {
 
 const KEYS_OF_ADMIN: &str = "/v1/users/admin/access-keys";
 
-/// The records that a dead letter names, as `GetRecords` returns them.
+/// Returns the records that a dead letter names, as `GetRecords` returns them.
 fn records(stack: &Stack, letter: &Value) -> Value {
     let text = |name: &str| {
         letter["DDBStreamBatchInfo"][name]
@@ -121,7 +121,7 @@ fn records(stack: &Stack, letter: &Value) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dead_letter_leads_to_the_lost_event() {
+async fn a_lost_event_can_be_sent_again_from_its_dead_letter() {
     let stack = own_stack(&[]).await;
     let tenant = Tenant::acme(&stack);
     tenant.user("before", "viewer").await;
@@ -150,7 +150,7 @@ async fn a_dead_letter_leads_to_the_lost_event() {
     stack.stop().await;
 }
 
-/// The payload in the runbook.
+/// Returns the payload from the runbook.
 fn documented() -> Value {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../infra/README.md");
     let runbook = std::fs::read_to_string(path).unwrap();
@@ -159,7 +159,7 @@ fn documented() -> Value {
     serde_json::from_str(payloads.next().unwrap()).unwrap()
 }
 
-/// The runbook's payload for a period.
+/// Returns the payload from the runbook, with this period.
 fn period(from: &str, to: &str) -> Value {
     let mut payload = documented();
     payload["republish"]["from"] = json!(from);
@@ -190,7 +190,7 @@ async fn lose_events(stack: &Stack, tenant: &Tenant<'_>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_events_of_a_period_are_sent_again() {
+async fn the_events_of_a_period_can_be_sent_again() {
     let stack = own_stack(&[]).await;
     let tenant = Tenant::acme(&stack);
     let mut other = tenant.clone();
@@ -249,7 +249,7 @@ async fn the_events_of_a_period_are_sent_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_failure_says_where_to_continue_sending_again() {
+async fn the_report_of_a_failure_states_where_to_continue() {
     let stack = own_stack(&[]).await;
     let tenant = Tenant::acme(&stack);
     tenant.get("admin", "/v1/users/me").await.expect(200);

@@ -56,7 +56,7 @@ fn only_live_keys_count_against_the_quota_of_their_owner() {
 }
 
 #[test]
-fn an_expired_key_does_not_count() {
+fn an_expired_key_does_not_count_against_the_quota() {
     run(async {
         let stack = with_quota("1").await;
         let tenant = Tenant::acme(&stack);
@@ -86,7 +86,7 @@ fn concurrent_requests_do_not_exceed_the_quota() {
 }
 
 #[test]
-fn concurrent_requests_do_not_exceed_a_quota_whose_keys_have_all_ended() {
+fn concurrent_requests_do_not_exceed_the_quota_after_all_its_keys_have_ended() {
     run(async {
         let stack = concurrent_stack(&[("MaxKeysPerUser", "2")]).await;
         let tenant = Tenant::acme(&stack);
@@ -120,7 +120,7 @@ fn a_retry_does_not_count_against_the_quota() {
 }
 
 #[test]
-fn a_damaged_quota_is_replaced() {
+fn a_damaged_quota_item_is_replaced() {
     run(async {
         let stack = with_quota("2").await;
         let tenant = Tenant::acme(&stack);
@@ -148,14 +148,14 @@ fn a_damaged_quota_is_replaced() {
     });
 }
 
-/// A stack whose clusters may have `quota` active nodes, and a key that nodes use to join `prod`.
+/// Starts a stack whose clusters may have `quota` active nodes, and creates a key that nodes use to join `prod`.
 async fn with_nodes(quota: &str) -> (Stack, String) {
     let stack = own_stack(&[("MaxNodesPerCluster", quota)]).await;
     let (_, key) = Tenant::acme(&stack).onboarding_key(2).await;
     (stack, key)
 }
 
-/// A call by a node of a cluster.
+/// Returns a call by a node of a cluster.
 fn call(tenant: &Tenant<'_>, key: &str, cluster: &str, node: &str) -> RequestBuilder {
     let body = json!({ "cluster_name": cluster, "node_name": node, "type": "K8s" });
     tenant.process(key, body)
@@ -180,7 +180,7 @@ fn a_cluster_has_no_more_active_nodes_than_its_quota() {
             refused.expect_accuknox(409, "node_quota_reached");
         }
         assert_eq!(node_names(&tenant).await, ["a", "b"]);
-        // The quota does not refuse a known node, a call without a node, or a node of another cluster.
+        // The quota does not apply to a known node, a call without a node, or a node of another cluster.
         send(call(&tenant, &key, "prod", "b")).await.expect(200);
         tenant.onboard(&key, "prod").await.expect(200);
         send(call(&tenant, &key, "other", "c")).await.expect(200);
@@ -204,7 +204,7 @@ fn concurrent_nodes_do_not_exceed_the_quota() {
 }
 
 #[test]
-fn inactive_nodes_do_not_count_and_a_damaged_count_is_replaced() {
+fn inactive_nodes_do_not_count_against_the_quota_and_a_damaged_count_is_replaced() {
     run(async {
         let (stack, key) = with_nodes("2").await;
         let tenant = Tenant::acme(&stack);
@@ -264,7 +264,7 @@ fn inactive_nodes_do_not_count_and_a_damaged_count_is_replaced() {
 }
 
 #[test]
-fn the_list_of_nodes_is_limited_whether_or_not_they_are_active() {
+fn the_number_of_listed_nodes_is_limited_whether_or_not_they_are_active() {
     run(async {
         let (stack, key) = with_nodes("5").await;
         let tenant = Tenant::acme(&stack);
@@ -283,7 +283,7 @@ fn the_list_of_nodes_is_limited_whether_or_not_they_are_active() {
 }
 
 #[test]
-fn parallel_calls_of_one_person_count_as_one_first_sign_in() {
+fn concurrent_calls_by_one_person_count_as_one_first_sign_in() {
     const ME: &str = "/v1/users/me";
     run(async {
         let stack = concurrent_stack(&[("MaxFirstSignInsPerHour", "30")]).await;
@@ -310,12 +310,12 @@ fn parallel_calls_of_one_person_count_as_one_first_sign_in() {
 }
 
 #[test]
-fn first_sign_ins_are_limited_for_each_tenant_and_hour() {
+fn first_sign_ins_are_limited_per_tenant_and_hour() {
     const ME: &str = "/v1/users/me";
     run(async {
         let stack = own_stack(&[("MaxFirstSignInsPerHour", "2")]).await;
         let tenant = Tenant::acme(&stack);
-        // Waits if the hour is about to end.
+        // Waits for the next hour if the current hour is about to end.
         until((now() + 20) / 3600 * 3600).await;
         let key = json!({ "name": "k", "role": "viewer" });
         tenant.get("one", ME).await.expect(200);

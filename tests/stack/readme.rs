@@ -8,7 +8,7 @@ use tokio::process::Command;
 
 use crate::own_stack;
 
-/// The commands in a section of README.md.
+/// Returns the commands in a section of README.md.
 fn commands(heading: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
     let text = fs::read_to_string(path).unwrap();

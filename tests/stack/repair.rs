@@ -20,7 +20,7 @@ async fn repair(stack: &Stack, apply: bool) -> Value {
     json!(report)
 }
 
-/// The contradictions between slots, counters and holders.
+/// Returns the contradictions between slots, counters and holders.
 fn contradictions(items: &[Value]) -> Vec<String> {
     let kind = |prefix: &'static str| {
         let items = items.iter();
@@ -51,7 +51,7 @@ fn contradictions(items: &[Value]) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_repair_reports_and_then_mends_each_contradiction() {
+async fn a_repair_reports_and_then_corrects_each_contradiction() {
     let stack = own_stack(&[]).await;
     let world = World::new(&stack).await;
     let (tenant, key) = (&world.tenant, format!("KEY#{}", world.key.0));

@@ -28,7 +28,7 @@ async fn revoke(tenant: &Tenant<'_>) -> Answer {
     tenant.send("admin", "POST", PATH, body).await
 }
 
-/// Repeats the revocation until no key is left. Returns how many keys it has revoked.
+/// Repeats the revocation until no matching key is left. Returns how many keys were revoked.
 async fn finish(tenant: &Tenant<'_>) -> u64 {
     let mut revoked = 0;
     loop {
@@ -77,7 +77,7 @@ async fn a_revocation_that_is_killed_halfway_can_be_resumed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn keys_whose_entries_cannot_be_written_are_revoked_nevertheless() {
+async fn keys_whose_audit_entries_cannot_be_written_are_revoked_nevertheless() {
     let stack = own_stack(&[]).await;
     let tenant = Tenant::acme(&stack);
     let keys = keys(&tenant).await;
@@ -92,7 +92,7 @@ async fn keys_whose_entries_cannot_be_written_are_revoked_nevertheless() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_failure_for_one_key_does_not_stop_the_others_and_the_repetition_revokes_it() {
+async fn a_failure_for_one_key_does_not_affect_the_others_and_a_second_run_revokes_that_key() {
     let stack = own_stack(&[]).await;
     let tenant = Tenant::acme(&stack);
     let keys = keys(&tenant).await;

@@ -135,7 +135,7 @@ fn the_script_rotates_the_key_in_a_file() {
 }
 
 #[test]
-fn the_script_repeats_a_lost_request_or_answer() {
+fn the_script_can_be_run_again_after_a_request_or_its_response_is_lost() {
     run(async {
         let tenant = Tenant::fresh();
         for call in [
@@ -160,8 +160,8 @@ fn the_script_repeats_a_lost_request_or_answer() {
     });
 }
 
-/// Wraps programs that the script runs, so that `action` happens in run number `number`. All wrapped programs share one
-/// count.
+/// Wraps programs that the script runs. In run number `number`, `action` happens before the program itself. All wrapped
+/// programs share one count of runs.
 fn faulty_programs(folder: &Path, programs: &[&str], number: usize, action: &str) {
     for program in programs {
         let real = std::env::var("PATH").unwrap();
@@ -181,7 +181,7 @@ fn faulty_programs(folder: &Path, programs: &[&str], number: usize, action: &str
 }
 
 #[test]
-fn the_script_can_be_killed_before_each_program_that_it_runs() {
+fn the_script_can_be_run_again_after_a_kill_before_any_program_that_it_runs() {
     run(async {
         let tenant = Tenant::fresh();
         let mut killed = 0;
@@ -237,7 +237,7 @@ fn the_script_keeps_the_new_key_if_a_program_fails() {
 }
 
 #[test]
-fn the_script_checks_its_programs_before_it_sends_anything() {
+fn the_script_checks_that_its_programs_work_before_it_sends_a_request() {
     run(async {
         let tenant = Tenant::fresh();
         let agent = Agent::new(&tenant).await;
@@ -288,7 +288,7 @@ fn the_script_checks_the_overlap_before_it_saves_a_request() {
 }
 
 #[test]
-fn the_script_forgets_a_request_that_is_not_valid() {
+fn the_script_discards_a_saved_request_that_is_not_valid() {
     run(async {
         let tenant = Tenant::fresh();
         for overlap in ["700000", "010"] {
@@ -304,7 +304,7 @@ fn the_script_forgets_a_request_that_is_not_valid() {
 }
 
 #[test]
-fn the_script_refuses_what_it_must_not_rotate() {
+fn the_script_refuses_an_exposed_file_and_anything_but_a_key_with_self_rotate() {
     run(async {
         let tenant = Tenant::fresh();
         let agent = Agent::new(&tenant).await;
@@ -396,7 +396,7 @@ fn the_script_fails_if_the_file_contains_a_replaced_secret() {
 }
 
 #[test]
-fn the_script_forgets_a_request_that_another_rotation_has_overtaken() {
+fn the_script_discards_a_saved_request_that_another_rotation_has_overtaken() {
     run(async {
         let tenant = Tenant::fresh();
         let agent = Agent::new(&tenant).await;
@@ -412,7 +412,7 @@ fn the_script_forgets_a_request_that_another_rotation_has_overtaken() {
 }
 
 #[test]
-fn the_script_fails_after_somebody_else_has_received_its_new_key() {
+fn the_script_fails_if_another_program_has_received_its_new_key() {
     run(async {
         let tenant = Tenant::fresh();
         let agent = Agent::new(&tenant).await;

@@ -1,4 +1,4 @@
-//! Rotations that race with everything that can happen at the same time, rotations with lost responses or kills, and
+//! Rotations that race with uses, revocations and the expiry of the key, rotations with lost responses or kills, and
 //! rotations of edited records.
 
 use std::{
@@ -59,8 +59,8 @@ impl<'a> Observer<'a> {
         }
     }
 
-    /// Validates each known secret once. Returns how many were accepted as the current one and how many as the previous
-    /// one.
+    /// Validates each known secret once. Returns how many were accepted as the current secret, and how many as the
+    /// previous secret.
     async fn look(&mut self) -> (usize, usize) {
         let (mut current, mut previous) = (0, 0);
         let secrets = self.secrets.lock().unwrap().clone();
@@ -98,7 +98,8 @@ enum End {
     None,
 }
 
-/// The requests of one round: several rotations of both kinds, and calls that use or revoke the key.
+/// Returns the requests of one round: several rotations, by a user and by the holder of the key, and calls that use or
+/// revoke the key.
 fn requests(
     tenant: &Tenant<'_>,
     (id, key): (&str, &str),
@@ -151,7 +152,7 @@ async fn observed(observer: &mut Observer<'_>, requests: Vec<RequestBuilder>) ->
 }
 
 /// Races the requests of one round against each other on a new key. Returns the observer of the key. If the round lets
-/// the key expire, also returns the second in which the key expires unless a user has rotated it.
+/// the key expire, also returns the second at which the key expires if no user rotates it.
 async fn race<'a>(tenant: &'a Tenant<'a>, round: usize) -> (Observer<'a>, Option<i64>) {
     let end = [
         End::Revocation,
@@ -235,7 +236,7 @@ async fn a_hundred_races_never_leave_more_than_one_current_and_one_previous_secr
 }
 
 #[test]
-fn an_acknowledged_revocation_ends_a_rotation_that_has_already_read_the_key() {
+fn an_acknowledged_revocation_prevents_a_rotation_that_has_already_read_the_key() {
     run(async {
         let tenant = Tenant::fresh();
         for end in ["key", "all"] {
@@ -265,7 +266,7 @@ fn an_acknowledged_revocation_ends_a_rotation_that_has_already_read_the_key() {
 }
 
 #[test]
-fn a_late_onboarding_does_not_hide_the_use_of_a_newer_secret() {
+fn a_delayed_onboarding_does_not_hide_the_use_of_a_newer_secret() {
     run(async {
         let tenant = Tenant::fresh();
         let (id, first) = new_key(&tenant).await;
@@ -298,7 +299,7 @@ fn a_late_onboarding_does_not_hide_the_use_of_a_newer_secret() {
 }
 
 #[test]
-fn a_late_change_of_the_limit_does_not_exceed_what_a_rotation_has_signed() {
+fn a_delayed_change_does_not_raise_the_limit_above_what_a_rotation_has_signed() {
     run(async {
         let tenant = Tenant::fresh();
         let (id, _) = tenant.limited_key("editor", 10).await;
@@ -351,8 +352,8 @@ fn a_key_can_no_longer_be_rotated_shortly_before_it_expires() {
     });
 }
 
-/// Edits of every attribute of a key, with the values that would grant the most. Attributes that belong together are
-/// edited together, because a record with only some of them cannot be read.
+/// Returns edits of every attribute of a key, with the values that would grant the most. Attributes that belong
+/// together are edited together, because a record with only some of them cannot be read.
 fn edits() -> Vec<Value> {
     let number = |n: u64| json!({ "N": n.to_string() });
     let far = || number(4_000_000_000);
@@ -401,7 +402,7 @@ async fn edit(tenant: &Tenant<'_>, id: &str, attributes: &Value) {
         .await;
 }
 
-/// What a rotation signs, and what the key then permits.
+/// Returns what a rotation signs, and what the key then permits.
 async fn outcome(tenant: &Tenant<'_>, answer: Answer) -> Option<Value> {
     if answer.status != 200 {
         assert!(answer.status < 500, "{}", answer.text);
@@ -445,7 +446,7 @@ async fn rotated_after(tenant: &Tenant<'_>, kind: &str, edited: Option<&Value>) 
 }
 
 #[test]
-fn an_edit_of_any_attribute_before_a_rotation_gains_nothing() {
+fn editing_any_attribute_before_a_rotation_grants_nothing_more() {
     run(async {
         let tenant = Tenant::fresh();
         for kind in ["user", "holder", "fixed"] {
@@ -463,7 +464,7 @@ fn an_edit_of_any_attribute_before_a_rotation_gains_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lost_answer_can_be_repeated_wherever_it_was_lost() {
+async fn a_rotation_can_be_repeated_wherever_its_response_was_lost() {
     let stack = own_stack(&[]).await;
     let tenant = Tenant::acme(&stack);
     for fault in ["before", "after", "kill"] {

@@ -147,7 +147,7 @@ async fn backdate_rotation(tenant: &Tenant<'_>, id: &str, age: i64) -> i64 {
     at
 }
 
-/// The calls of each step, in a rotation that succeeds.
+/// Performs a rotation that succeeds, and returns the calls of each step.
 async fn calls(rotator: &Rotator, tenant: &Tenant<'_>) -> Vec<(&'static str, String)> {
     let (id, old) = new_secret(rotator, tenant).await;
     let token = rotator.rotate();
@@ -162,13 +162,13 @@ async fn calls(rotator: &Rotator, tenant: &Tenant<'_>) -> Vec<(&'static str, Str
     calls
 }
 
-/// The Secrets Manager actions among these calls.
+/// Returns the Secrets Manager actions among these calls.
 fn actions<'a>(calls: &BTreeSet<&'a str>) -> BTreeSet<&'a str> {
     let of_aws = calls.iter().filter(|call| !call.starts_with('/'));
     of_aws.filter_map(|call| call.split(' ').next()).collect()
 }
 
-/// The Secrets Manager actions that the template allows.
+/// Returns the Secrets Manager actions that the template allows.
 fn allowed_actions() -> BTreeSet<&'static str> {
     let lines = TEMPLATE.lines().map(str::trim);
     lines
@@ -177,7 +177,7 @@ fn allowed_actions() -> BTreeSet<&'static str> {
 }
 
 #[test]
-fn a_rotation_survives_the_failure_of_each_call_before_and_after_its_effect() {
+fn a_rotation_survives_the_failure_of_any_call_before_or_after_it_takes_effect() {
     run(async {
         let (tenant, rotator) = (Tenant::fresh(), Rotator::start(60).await);
         let calls = calls(&rotator, &tenant).await;
@@ -215,7 +215,7 @@ fn a_rotation_survives_the_failure_of_each_call_before_and_after_its_effect() {
 }
 
 #[test]
-fn a_call_without_an_answer_ends_before_lambda_ends_the_function() {
+fn a_call_without_a_response_times_out_before_the_function_does() {
     run(async {
         let (tenant, rotator) = (Tenant::fresh(), Rotator::start(60).await);
         new_secret(&rotator, &tenant).await;
@@ -235,7 +235,7 @@ fn a_call_without_an_answer_ends_before_lambda_ends_the_function() {
 }
 
 #[test]
-fn a_finished_rotation_can_be_repeated_and_another_one_follows() {
+fn a_finished_rotation_can_be_repeated_and_the_next_one_succeeds() {
     run(async {
         let (tenant, rotator) = (Tenant::fresh(), Rotator::start(60).await);
         let (id, old) = new_secret(&rotator, &tenant).await;
@@ -257,7 +257,7 @@ fn a_finished_rotation_can_be_repeated_and_another_one_follows() {
 }
 
 #[test]
-fn a_rotation_waits_until_the_overlap_of_the_last_one_has_ended() {
+fn a_rotation_fails_until_the_overlap_of_the_previous_one_has_ended() {
     run(async {
         let (tenant, rotator) = (Tenant::fresh(), Rotator::start(60).await);
         let (id, old) = new_secret(&rotator, &tenant).await;
@@ -284,7 +284,7 @@ fn a_rotation_waits_until_the_overlap_of_the_last_one_has_ended() {
 }
 
 #[test]
-fn a_rotation_finishes_even_after_the_overlap() {
+fn a_rotation_can_be_finished_even_after_the_overlap_has_ended() {
     run(async {
         let (tenant, rotator) = (Tenant::fresh(), Rotator::start(0).await);
         let (_, old) = new_secret(&rotator, &tenant).await;
@@ -300,7 +300,7 @@ fn a_rotation_finishes_even_after_the_overlap() {
 }
 
 #[test]
-fn a_rotation_takes_the_secret_of_a_cancelled_one_even_after_the_overlap() {
+fn a_rotation_adopts_the_secret_of_a_cancelled_one_even_after_the_overlap_has_ended() {
     run(async {
         for overlap in [60, 0] {
             let (tenant, rotator) = (Tenant::fresh(), Rotator::start(overlap).await);
@@ -324,7 +324,7 @@ fn a_rotation_takes_the_secret_of_a_cancelled_one_even_after_the_overlap() {
 }
 
 #[test]
-fn another_rotation_begins_only_after_the_unfinished_one_was_finished_or_cancelled() {
+fn a_new_rotation_begins_only_after_the_unfinished_one_is_finished_or_cancelled() {
     run(async {
         let (tenant, rotator) = (Tenant::fresh(), Rotator::start(60).await);
         let (id, old) = new_secret(&rotator, &tenant).await;
@@ -346,7 +346,7 @@ fn another_rotation_begins_only_after_the_unfinished_one_was_finished_or_cancell
 }
 
 #[test]
-fn a_rotation_does_not_take_a_secret_that_is_no_longer_the_newest() {
+fn a_rotation_does_not_adopt_a_secret_that_is_no_longer_the_newest() {
     run(async {
         let (tenant, rotator) = (Tenant::fresh(), Rotator::start(60).await);
         let (id, _) = new_secret(&rotator, &tenant).await;
@@ -361,7 +361,7 @@ fn a_rotation_does_not_take_a_secret_that_is_no_longer_the_newest() {
     });
 }
 
-/// Rotates the key as another run of `createSecret` does. Returns the new secret.
+/// Rotates the key as another run of `createSecret` would. Returns the new secret.
 async fn rotate_in_another_run(tenant: &Tenant<'_>, old: &str, token: &str) -> String {
     let request = tenant.self_rotation(old, &json!({ "overlap_seconds": 60 }));
     let rotated = send(request.header("idempotency-key", token)).await;
@@ -407,7 +407,7 @@ fn a_secret_that_overlapping_runs_have_replaced_does_not_become_current() {
 }
 
 #[test]
-fn the_end_of_overlapping_runs_survives_an_interruption_before_and_after_each_call() {
+fn overlapping_runs_end_correctly_despite_an_interruption_before_or_after_any_call() {
     run(async {
         let (tenant, rotator) = (Tenant::fresh(), Rotator::start(60).await);
         let (_, _, token) = overlapping_runs(&rotator, &tenant).await;
@@ -466,7 +466,7 @@ fn a_run_that_another_one_has_overtaken_keeps_the_stored_secret_if_it_is_valid()
 }
 
 #[test]
-fn a_test_without_a_rotation_validates_the_current_secret() {
+fn the_test_step_without_a_rotation_validates_the_current_secret() {
     run(async {
         let (tenant, rotator) = (Tenant::fresh(), Rotator::start(60).await);
         let (id, old) = new_secret(&rotator, &tenant).await;

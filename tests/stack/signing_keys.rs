@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::{crashes::is_alive, own_stack, start};
 
-/// The algorithms of the published keys.
+/// Returns the algorithms of the published keys.
 async fn published(tenant: &Tenant<'_>) -> Vec<String> {
     let keys = send(tenant.call("GET", "/.well-known/jwks.json")).await;
     let algorithms = strings(keys.array("keys"), "alg").into_iter();
@@ -75,7 +75,7 @@ async fn an_rsa_signing_key_signs_with_rs256() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_disabled_first_key_stops_create_only_until_it_is_enabled_again() {
+async fn create_fails_only_while_the_first_signing_key_is_disabled() {
     let directory = tempfile::tempdir().unwrap();
     let kept = |parameters: &[(&str, &str)]| Options {
         data: Some(directory.path().to_owned()),
@@ -108,7 +108,7 @@ async fn a_disabled_first_key_stops_create_only_until_it_is_enabled_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn create_signs_with_the_arn_of_the_key_that_an_alias_stands_for() {
+async fn create_resolves_an_alias_and_signs_with_the_arn_of_its_key() {
     let stack = own_stack(&[]).await;
     let tenant = Tenant::acme(&stack);
     let (_, key) = tenant.key("admin", "viewer").await;

@@ -11,7 +11,7 @@ fn sorted(mut actions: Vec<String>) -> Vec<String> {
     actions
 }
 
-/// The DynamoDB actions that functions have requested for this tenant, except the first `before`.
+/// Returns the DynamoDB actions that functions have requested for this tenant, without the first `before` actions.
 fn actions(tenant: &Tenant<'_>, before: usize) -> Vec<String> {
     tenant.store_actions().split_off(before)
 }
@@ -122,7 +122,7 @@ fn a_repeated_onboarding_sends_one_read_and_one_transaction() {
 }
 
 #[test]
-fn revoking_all_keys_of_a_user_is_one_write_for_any_number_of_keys() {
+fn revoking_all_keys_of_a_user_takes_one_write_however_many_keys_there_are() {
     run(async {
         let tenant = Tenant::fresh();
         tenant.user("editor", "editor").await;
@@ -140,7 +140,7 @@ fn revoking_all_keys_of_a_user_is_one_write_for_any_number_of_keys() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_validation_sends_one_read_and_a_list_two_and_neither_calls_kms() {
+async fn a_validation_sends_one_read_and_a_list_sends_two_and_neither_calls_kms() {
     let stack = own_stack(&[]).await;
     let tenant = Tenant::acme(&stack);
     let (_, key) = tenant.key("admin", "viewer").await;

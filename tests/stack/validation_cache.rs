@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::{outages::SLOW, own_stack};
 
-/// A key whose `last_used_at` is already written, so that a validation only reads the table.
+/// Returns a key whose `last_used_at` has already been written, so that a validation only reads the table.
 async fn used_key(tenant: &Tenant<'_>, role: &str) -> String {
     let (id, key) = tenant.key("admin", role).await;
     while tenant.record(&id).await["last_used_at"].is_null() {
@@ -17,7 +17,7 @@ async fn used_key(tenant: &Tenant<'_>, role: &str) -> String {
     key
 }
 
-/// A key from [`used_key`] that a process has cached.
+/// Returns a key from [`used_key`] that a process has cached.
 async fn cached_key(tenant: &Tenant<'_>) -> String {
     let key = used_key(tenant, "viewer").await;
     tenant.cached(|| tenant.cached_validation(&key, 60)).await;
@@ -154,7 +154,7 @@ async fn cached_data_is_never_older_than_the_bound_even_if_its_read_was_slow() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_read_for_one_caller_updates_the_cache_for_all() {
+async fn a_read_for_one_caller_updates_the_cache_for_all_callers() {
     let stack = own_stack(&[]).await;
     let tenant = Tenant::acme(&stack);
     let (_, key) = tenant.key("admin", "viewer").await;
