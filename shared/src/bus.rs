@@ -1,4 +1,4 @@
-//! The event bus of Amazon EventBridge. Only this module sends events.
+//! The Amazon EventBridge event bus. Only this module sends events.
 
 use std::sync::Arc;
 

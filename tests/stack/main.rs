@@ -1,4 +1,5 @@
-//! Tests that need the local stack: its requests, logs, faults, stream and processes.
+//! Tests that need features of the local stack: recorded requests, logs, injected faults, the stream of the table, and
+//! control of the processes.
 
 #![allow(
     clippy::expect_used,

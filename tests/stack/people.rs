@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::own_stack;
 
-/// Sends a call by a person whose token contains these claims and the tenant claim.
+/// Makes a call as a person whose token contains these claims and the tenant claim.
 async fn call(tenant: &Tenant<'_>, mut claims: Value, method: &str, path: &str) -> Answer {
     claims["tenant_id"] = tenant.id.clone().into();
     let request = tenant.call(method, path);

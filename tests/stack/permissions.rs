@@ -42,15 +42,15 @@ async fn use_keys_and_users(stack: &Stack, tenant: &Tenant<'_>) {
     }
     let newcomer = tenant.creation("stranger", &json!({ "name": "k", "role": "viewer" }));
     success(newcomer).await;
-    // Uses `create` again: the quota is full, but all keys that it lists have ended.
+    // Calls `create` again. The quota is full, but no key that counts towards the quota is still live.
     let ids: Vec<String> = (0..1000).map(unknown_key).collect();
     let live = json!({ ":ids": { "SS": ids } });
     let (pk, update) = (tenant.pk("admin"), "SET live = :ids");
     tenant.edit_item(&pk, "QUOTA", update, live).await;
     tenant.key("admin", "viewer").await;
 
-    // Uses `users`: a promotion by `BootstrapAdmins`, the caller's own record, first sign-ins, and another user's
-    // record, which is created, changed, left unchanged, deleted and created again.
+    // Calls `users`: promotes a user through `BootstrapAdmins`, reads the caller's own record, signs users in for the
+    // first time, and creates, changes, deletes and re-creates another user. One of the changes changes nothing.
     let (pk, viewer) = (tenant.pk("admin"), json!({ ":role": { "S": "viewer" } }));
     let before = "SET #role = :role REMOVE bootstrapped, last_sign_in_at";
     tenant.edit_item(&pk, "USER", before, viewer).await;

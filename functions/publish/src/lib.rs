@@ -1,7 +1,7 @@
 //! Publishes the audit trail, and the first use of each replaced secret, on EventBridge. Lambda invokes this function
-//! with the stream records of new entries, of keys whose replaced secret was used, and of items with an entry that
-//! could not be written with its change. If stream records were lost, an operator invokes the function to send the
-//! events of a period again: see "Send events again" in infra/README.md.
+//! with the stream records of new entries, of keys whose replaced secret was used, and of items that contain a waiting
+//! entry (one that could not be written together with its change). If stream records were lost, an operator invokes the
+//! function to send the events of a period again: see "Send events again" in infra/README.md.
 
 use std::time::{Duration, Instant};
 

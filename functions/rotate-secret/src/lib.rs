@@ -2,8 +2,8 @@
 //! function has no other credential for access-keys.
 //!
 //! Secrets Manager invokes the function for each step of a rotation, always with the same `ClientRequestToken`. If a
-//! step fails, Secrets Manager starts again with the first step, so every step can be repeated. These are the steps:
-//! 1. `createSecret` rotates the key in `AWSCURRENT` and stores the new secret in the version whose id is
+//! step fails, Secrets Manager starts again with the first step, so every step must be safe to repeat. These are the
+//! steps: 1. `createSecret` rotates the key in `AWSCURRENT` and stores the new secret in the version whose id is
 //!    `ClientRequestToken`, with the label `AWSPENDING`. The token is also the `Idempotency-Key` of the request. If the
 //!    new secret is lost before it is stored, nobody has used it, so repeating the request makes the service replace
 //!    it.
@@ -212,7 +212,7 @@ impl App {
         }
     }
 
-    /// Returns the secret with which an earlier run replaced the current one, if that secret is still the newest.
+    /// Returns the secret that an earlier run rotated to, if that secret is still the newest.
     async fn newest(&self, secret: Secret<'_>, current: &Key) -> Result<Option<Stored>, Error> {
         let newest = secret.find(NEWEST, None).await?;
         let Some(newest) = newest.filter(|newest| newest.key.replaces(current)) else {

@@ -353,7 +353,8 @@ impl TryFrom<String> for Action {
 pub struct Target {
     pub kind: TargetKind,
     pub id: String,
-    /// The owner, if the target is an access key. The kind and the id identify the target without the owner.
+    /// The owner, if the target is an access key. The kind and the id are enough to identify the target. The owner is
+    /// not needed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_id: Option<UserId>,
 }

@@ -91,7 +91,7 @@ pub struct Node {
 #[derive(Debug, Clone, Copy)]
 pub struct NodeQuota {
     pub nodes: u32,
-    /// How long after its last call a node counts as active.
+    /// For how long after its last call a node is considered active.
     pub inactive_after: Duration,
     /// How long after its last call a node stays listed.
     pub history: Duration,

@@ -5,7 +5,7 @@ use unicode_properties::UnicodeEmoji;
 
 /// Whether a text is free of control characters, line separators, invisible characters, and characters that set the
 /// direction of text. Invisible characters are allowed only where they are needed: in emoji sequences (UTS #51), and as
-/// joiners between letters of the scripts from Arabic to Sinhala.
+/// joiners between letters of the scripts in U+0600 to U+0DFF (Arabic to Sinhala).
 pub fn is_plain(text: &str) -> bool {
     let without_flags = FLAGS
         .iter()

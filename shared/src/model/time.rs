@@ -40,7 +40,7 @@ impl Timestamp {
         self.0.div_euclid(1000)
     }
 
-    /// Returns the beginning of this second. Use this for times that are stored, signed, or compared with a signed
+    /// Rounds this time down to a whole second. Use this for times that are stored, signed, or compared with a signed
     /// time.
     #[must_use]
     pub const fn to_second(self) -> Self {

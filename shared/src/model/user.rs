@@ -45,7 +45,8 @@ pub struct User {
     pub bootstrapped: bool,
     /// A key is valid only in the epoch in which it was created, so a single write revokes all of a user's keys.
     pub epoch: Epoch,
-    /// The most recent revocations that each ended all the user's keys, oldest first.
+    /// The most recent revocations of all the user's keys, oldest first. Each of them revoked every key that the user
+    /// had at that time.
     pub revocations: Vec<EpochEnd>,
 }
 
@@ -69,7 +70,7 @@ impl Epoch {
         Self(u64::try_from(now.as_millis()).unwrap_or_default())
     }
 
-    /// Returns the epoch that follows this one if this one ends at `now`.
+    /// Returns the next epoch, given that this one ends at `now`.
     #[must_use]
     pub fn next(self, now: Timestamp) -> Self {
         Self(self.0 + 1).max(Self::first(now))
@@ -119,7 +120,7 @@ pub struct EpochEnd {
 #[serde(rename_all = "snake_case")]
 pub enum UserStatus {
     Active,
-    /// Calls and keys are refused until the user is reactivated.
+    /// The user's calls and keys are refused until the user is reactivated.
     Inactive,
     /// All keys are revoked permanently. The record is kept so that the keys stay revoked.
     Deleted,
@@ -211,7 +212,7 @@ impl User {
         }
     }
 
-    /// Returns the words in the name and the e-mail address, by which the user can be found.
+    /// Returns the words by which the user can be found: those in the name and in the e-mail address.
     #[must_use]
     pub fn words(&self) -> BTreeSet<String> {
         let texts = [&self.name, &self.email].map(|text| text.as_deref().unwrap_or_default());
@@ -255,7 +256,7 @@ impl User {
         ))
     }
 
-    /// Whether the epoch has not ended, or the revocation that ended it is among `revocations`.
+    /// Whether the epoch is still current or `revocations` contains the revocation that ended it.
     #[must_use]
     pub fn knows_end_of(&self, epoch: Epoch) -> bool {
         let end = self.revocations.iter().find(|end| end.began > epoch);

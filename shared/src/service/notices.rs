@@ -1,5 +1,5 @@
-//! Notices that a key expires soon, has expired or is no longer used. Each notice is an entry of the audit trail and
-//! becomes an event. Keys that stay unused can be revoked.
+//! Writes notices about keys that will expire soon, have expired or are no longer used. Each notice is an entry of the
+//! audit trail and becomes an event. Keys that stay unused can be revoked.
 //!
 //! Each key has a time at which this module checks it next (`due_at`). A new key is due immediately. Each check writes
 //! the notices that are due and the time of the next check in one transaction, so that two runs never write the same

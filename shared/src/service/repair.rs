@@ -28,8 +28,8 @@ const PAGE: i32 = 25;
 const ENTRY_PATIENCE: Duration = Duration::from_secs(60 * 60);
 const NEXT_RULE: &str = "must be the unchanged next of the previous report";
 
-/// The findings of a repair. If `apply` was set, everything that the repair found has been repaired, except where
-/// another call changed the same items in the meantime.
+/// The findings of a repair. If `apply` was set, everything that the repair found has been repaired, except damaged
+/// items (see `unreadable`) and items that another call changed in the meantime.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 pub struct RepairReport {
     pub keys_checked: usize,
@@ -74,7 +74,7 @@ pub struct RepairRequest {
     pub apply: bool,
     /// Where to begin: at [`RepairStep::Users`], or at the `next` of the previous report.
     pub step: RepairStep,
-    /// When the call stops and reports where the next call continues.
+    /// The time at which the call stops. It then reports where the next call continues.
     pub deadline: Instant,
 }
 

@@ -139,7 +139,8 @@ impl Store {
     }
 
     /// Changes a user and adds the entry about the change. If the entry cannot be written, it waits in an item of its
-    /// own, because a user can change several times before the first of these entries is added to the audit trail.
+    /// own rather than in the user's item, because the user can change several times before the first waiting entry is
+    /// added to the audit trail.
     pub(super) async fn change_and_enter(
         &self,
         mut writes: Vec<Write>,
@@ -182,8 +183,8 @@ impl Store {
         now - self.audit_retention
     }
 
-    /// Returns a page of a tenant's entries that are older than `after` but not older than `from`, newest first. Skips
-    /// months without entries.
+    /// Returns a page of a tenant's entries, newest first. The page begins after the entry `after` and contains no
+    /// entry from before `from`. Skips months without entries.
     pub(crate) async fn audit_trail(
         &self,
         tenant: &TenantId,

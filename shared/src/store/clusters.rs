@@ -1,4 +1,4 @@
-//! Clusters, their nodes, and the slots that keys hold for them.
+//! Clusters, their nodes, and the slots that clusters occupy in keys.
 
 use serde_dynamo::string_set::StringSet;
 

@@ -22,8 +22,8 @@
 //! time at which `notify` must next check them.
 //!
 //! Reads are strict: a damaged attribute or a missing required attribute is an error and is never replaced by a
-//! default. The indexes contain only key attributes (`KEYS_ONLY`), so that recording the use of an access key never
-//! writes to an index.
+//! default. The only exception is damaged labels, which are dropped. The indexes contain only key attributes
+//! (`KEYS_ONLY`), so that recording the use of an access key never writes to an index.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},

@@ -128,7 +128,7 @@ pub(super) enum Outcome {
 }
 
 impl Outcome {
-    /// Returns the refusal of a request that writes one item.
+    /// Returns the outcome of a request that writes one item and is refused.
     fn refused(item: Option<Item>) -> Self {
         Self::Refused(Refusals(vec![Some(item)]))
     }

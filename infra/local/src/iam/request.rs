@@ -236,7 +236,7 @@ fn leading_keys(body: &Value, partition: &str) -> Option<BTreeSet<String>> {
     keys(body).map(|key| scalar(&key[partition])).collect()
 }
 
-/// Returns the primary keys and the whole items in a request.
+/// Returns the primary key or the full item of each entry in a request.
 fn keys(body: &Value) -> impl Iterator<Item = &Value> {
     let many = body["Keys"].as_array().into_iter().flatten();
     let one = [&body["Key"], &body["Item"]];

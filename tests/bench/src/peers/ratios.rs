@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn the_better_figure_of_the_fastest_peer_counts() {
+    fn the_ratio_uses_the_lowest_cpu_time_of_any_peer() {
         let peers = [
             median("a", 1, 0.6),
             median("a", 8, 0.5),
