@@ -57,8 +57,8 @@ impl App {
     }
 }
 
-/// Returns a policy that allows only our own files, images in `data:` URLs, and connections to the API and to the
-/// identity provider.
+/// Returns a Content-Security-Policy that allows only our own files, images in `data:` URLs, and connections to the API
+/// and to the identity provider.
 fn content_security_policy(identity_provider: &[&str]) -> String {
     let origins: String = identity_provider
         .iter()
@@ -190,7 +190,7 @@ mod tests {
         }
     }
 
-    /// Sends a request with these headers for the file or, if `file` is `None`, for the page, and returns the response.
+    /// Requests `file`, or the page if `file` is `None`, with these headers, and returns the response.
     async fn get(file: Option<&str>, headers: &[(&str, &str)]) -> Result<Response<Body>, Error> {
         let mut event: Value = serde_json::from_str(EVENT).unwrap();
         if let Some(file) = file {

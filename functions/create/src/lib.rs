@@ -1,5 +1,5 @@
-//! `POST /v1/users/{user_id}/access-keys`: creates a key. Of all IAM roles, only those of this function and of `rotate`
-//! may call `kms:Sign`.
+//! `POST /v1/users/{user_id}/access-keys`: creates a key. The only IAM roles that may call `kms:Sign` are those of this
+//! function and of `rotate`.
 
 use access_keys::{
     http::{self, Error, path, query, requests, views::CreatedKeyView},

@@ -1,4 +1,4 @@
-//! `/.well-known/jwks.json` and `/api/v1/jwks`: the public keys, with which others can verify signatures too.
+//! `/.well-known/jwks.json` and `/api/v1/jwks`: the public keys with which anyone can verify signatures.
 
 use access_keys::{
     http::{self, Error},

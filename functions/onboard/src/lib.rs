@@ -1,5 +1,5 @@
 //! `POST /access-token/api/v1/process`: onboards a cluster or a node with an access key, in AccuKnox's protocol.
-//! `POST /v1/join-tokens/redeem`: redeems a join token, for the service that admits agents.
+//! `POST /v1/join-tokens/redeem`: redeems a join token. The service that admits agents makes this call.
 
 use access_keys::{
     accuknox::process::{Process, ProcessAnswer},

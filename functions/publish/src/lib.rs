@@ -1,7 +1,7 @@
 //! Publishes the audit trail, and the first use of each replaced secret, on EventBridge. Lambda invokes this function
 //! with the stream records of new entries, of keys whose replaced secret was used, and of items that contain a waiting
-//! entry (one that could not be written together with its change). If stream records were lost, an operator invokes the
-//! function to send the events of a period again: see "Send events again" in infra/README.md.
+//! entry (one that could not be written together with its change). If stream records were lost, an operator can invoke
+//! the function to send the events of a given period again: see "Send events again" in infra/README.md.
 
 use std::time::{Duration, Instant};
 
@@ -47,7 +47,7 @@ pub enum Answer {
     Report(RepublishReport),
 }
 
-/// Handles the stream records of a batch, or sends the events of a period again.
+/// Handles the stream records of a batch, or sends the events of a given period again.
 ///
 /// # Errors
 /// When the event is neither a batch of stream records nor a request with a valid period.
@@ -86,7 +86,8 @@ struct Period {
     to: String,
     /// The value of `next` in the previous report.
     next: Option<String>,
-    /// The number of seconds after which to stop and report where the next call continues.
+    /// The number of seconds after which the call stops and returns a report. `next` in that report shows where to
+    /// continue.
     #[serde(default = "most_seconds")]
     seconds: u64,
 }
@@ -128,7 +129,7 @@ fn invalid() -> Diagnostic {
     }
 }
 
-/// Returns the JSON of an entry, in the format of `GET /v1/audit`, or the JSON of the use of a replaced secret.
+/// Returns the JSON that describes an entry (in the format of `GET /v1/audit`) or the use of a replaced secret.
 fn rendered(happening: Happening) -> String {
     // Serializing cannot fail, because a view consists of strings and numbers. If it did fail, EventBridge would refuse
     // the empty detail.

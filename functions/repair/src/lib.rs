@@ -35,12 +35,13 @@ struct Event {
     apply: bool,
     /// The value of `next` in the previous report.
     next: Option<RepairStep>,
-    /// The number of seconds after which to stop and report where the next call continues.
+    /// The number of seconds after which the call stops and returns a report. `next` in that report shows where to
+    /// continue.
     #[serde(default = "default_seconds")]
     seconds: u64,
 }
 
-/// The default of `seconds`: half of the 60 s for which the AWS CLI waits for a response by default.
+/// The default value of `seconds`: half of the AWS CLI's default read timeout of 60 s.
 const fn default_seconds() -> u64 {
     30
 }
