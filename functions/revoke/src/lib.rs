@@ -31,11 +31,11 @@ impl App {
     }
 }
 
-/// The revocation reason if a `revoke-matching` request gives none.
+/// The revocation reason for `revoke-matching` requests that do not specify one.
 const MATCHING: &str = "revoke_matching";
 
-/// Returns 204 once the key or keys are revoked, or 200 if the key was sent as form data (RFC 7009). `revoke-matching`
-/// returns 200 with a report.
+/// Returns 204 after a revocation, or 200 if the key was sent as form data (RFC 7009). `revoke-matching` returns 200
+/// with a report.
 pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error> {
     let (service, now) = (&app.service, clock::now());
     let reason = query::reason(&request)?;

@@ -36,7 +36,7 @@ impl Key {
         Some(claims["jti"].as_str()?.to_owned())
     }
 
-    /// Whether this and `other` are different secrets of the same key.
+    /// Whether `self` and `other` are different secrets of the same key.
     pub(crate) fn replaces(&self, other: &Self) -> bool {
         self.id() == other.id() && *self.0 != *other.0
     }

@@ -3,10 +3,12 @@
 //!
 //! Secrets Manager invokes the function for each step of a rotation, always with the same `ClientRequestToken`. If a
 //! step fails, Secrets Manager starts again with the first step, so every step must be safe to repeat. These are the
-//! steps: 1. `createSecret` rotates the key in `AWSCURRENT` and stores the new secret in the version whose id is
+//! steps:
+//!
+//! 1. `createSecret` rotates the key in `AWSCURRENT` and stores the new secret in the version whose id is
 //!    `ClientRequestToken`, with the label `AWSPENDING`. The token is also the `Idempotency-Key` of the request. If the
-//!    new secret is lost before it is stored, nobody has used it, so repeating the request makes the service replace
-//!    it.
+//!    new secret is lost before it is stored, nobody has used it, so the service replaces it when the request is
+//!    repeated.
 //! 2. `setSecret` does nothing, because the service itself created the new secret and already accepts it.
 //! 3. `testSecret` validates the pending secret. If overlapping runs of `createSecret` have stored a secret that the
 //!    service has since replaced, this step makes the newest secret `AWSCURRENT` and ends the rotation.
@@ -47,7 +49,7 @@ impl App {
     }
 }
 
-/// The code with which the service refuses a secret that it does not recognize.
+/// The refusal code for a secret that the service does not recognize.
 const INVALID: &str = "invalid";
 
 const RUNBOOK: &str = "see \"Keys in Secrets Manager\" in the runbook";
@@ -203,7 +205,7 @@ impl App {
     }
 
     /// Saves this run's secret if an overlapping run has already stored a different secret and the service has since
-    /// replaced that secret. `testSecret` then finds this run's secret by its label.
+    /// replaced that secret. `testSecret` then finds this run's secret by the label [`NEWEST`].
     async fn save_beside(&self, secret: Secret<'_>, version: &str, new: &Key) -> Result<(), Error> {
         let stored = secret.key(PENDING, Some(version)).await?;
         match self.api.validate(&stored).await? {
@@ -239,8 +241,8 @@ impl App {
 
     /// Ends a rotation whose pending secret the service does not recognize. This happens if two runs of `createSecret`
     /// overlap and the first run stores its secret after the second run has made the service replace it. The value of a
-    /// version never changes, so a different version, which contains the newest secret, becomes current instead of the
-    /// pending one.
+    /// version never changes, so a version that contains the newest secret becomes current instead of the pending
+    /// version.
     async fn replace(&self, secret: Secret<'_>, version: &str) -> Result<(), Error> {
         let current = secret.find(CURRENT, None).await?;
         let current = current.ok_or(Error::NoValue(CURRENT))?;
@@ -257,8 +259,8 @@ impl App {
         Err(Error::Overlapped)
     }
 
-    /// Repeats the rotation, stores the new secret in a new version, and returns that version. The secret is stored
-    /// before it is validated, because the service does not replace a secret that has been used.
+    /// Repeats the rotation, stores the new secret in a new version, and returns the id of that version. The secret is
+    /// stored before it is validated, because the service does not replace a secret that has been used.
     async fn reissue(
         &self,
         secret: Secret<'_>,
