@@ -113,8 +113,8 @@ impl EventBridge {
 }
 
 impl Entry {
-    /// Returns the size that counts towards EventBridge's limit. See "Calculating PutEvents event entry size" in the
-    /// EventBridge user guide.
+    /// Returns the size of the entry, as EventBridge calculates it for its size limit. See "Calculating PutEvents event
+    /// entry size" in the EventBridge user guide.
     fn size(&self) -> usize {
         let time = if self.time.is_some() { 14 } else { 0 };
         let resources: usize = self.resources.iter().map(String::len).sum();

@@ -99,7 +99,7 @@ struct AuthorizeRequest {
     code_challenge: Option<String>,
     state: String,
     nonce: Option<String>,
-    /// The values of the parameter, separated by spaces (OpenID Connect Core 1.0, section 3.1.2.1).
+    /// The values of the `prompt` parameter, separated by spaces (OpenID Connect Core 1.0, section 3.1.2.1).
     prompt: String,
     /// The user chosen on the sign-in page. Absent until a user is chosen.
     user: Option<String>,
@@ -241,7 +241,7 @@ impl Signer {
         jsonwebtoken::encode(&header, claims, &self.key).unwrap_or_default()
     }
 
-    /// Whether this issuer issued the token for this audience. The token may have expired.
+    /// Whether this issuer issued the token for this audience, even if the token has expired.
     fn has_issued(&self, token: &str, audience: &str) -> bool {
         let mut validation = Validation::new(Algorithm::RS256);
         validation.validate_exp = false;
@@ -366,7 +366,7 @@ impl SignIn {
         person.ok_or_else(|| (StatusCode::NOT_FOUND, "There is no such user.".to_owned()))
     }
 
-    /// Returns the user whose session the browser's cookie names, if that user still exists.
+    /// Returns the user named in the session cookie, if that user still exists.
     fn session(&self, headers: &HeaderMap) -> Option<&Value> {
         let name = format!("{}=", self.cookie);
         let mut cookies = headers

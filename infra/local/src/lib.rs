@@ -1,5 +1,5 @@
-//! The whole AWS deployment on one machine, as `infra/template.yaml` describes it: gateway, functions, table, keys,
-//! events.
+//! The whole AWS deployment on one machine, as `infra/template.yaml` describes it: the gateway, functions, table, keys
+//! and events.
 //!
 //! Every function is a separate OS process that uses the Lambda Runtime API. No function is called in-process.
 
@@ -100,7 +100,7 @@ impl Default for Options {
     }
 }
 
-/// A running stack. Dropping a stack stops it. [`Stack::stop`] also waits until it has stopped.
+/// A running stack. Dropping a stack stops it. [`Stack::stop`] also waits until the stack has stopped.
 pub struct Stack {
     // Fields are dropped in the order of their declaration, so the gateway stops first.
     gateway: Server,
@@ -443,7 +443,8 @@ fn parse_template(path: &Path, parameters: &[(String, String)]) -> Result<Templa
     Template::parse(&yaml, parameters)
 }
 
-/// Returns the console as a client of the issuer. `people` are the users who may sign in to it.
+/// Returns the registration of the console as a client of the issuer. `people` are the users who may sign in to the
+/// console.
 fn console_client(template: &Template, origin: String, people: &[Value]) -> issuer::Client {
     let parameter = |name: &str| template.parameter(name).unwrap_or_default().to_owned();
     issuer::Client {
@@ -507,7 +508,7 @@ fn functions(
     Ok(functions)
 }
 
-/// Returns the ARN by which a function is invoked, with its alias if the template declares one.
+/// Returns the ARN for invoking a function, including the alias if the template declares one.
 fn arn(template: &Template, id: &str) -> String {
     let attribute = |name| template.attribute(id, name);
     let arn = attribute("Alias").or_else(|| attribute("Arn"));
@@ -530,8 +531,8 @@ fn check_logs(name: &str, function: &template::Function, permissions: &Permissio
     Ok(())
 }
 
-/// Finds a function by its ARN. If the template declares an alias, the ARN must include it, because any other call
-/// would run code or settings whose deployment is not finished yet.
+/// Finds a function by its ARN. If the template declares an alias, the ARN must include it, because a call without the
+/// alias would run code or settings whose deployment is not finished yet.
 fn find_function(
     functions: &BTreeMap<String, Arc<Function>>,
     reference: &str,

@@ -30,7 +30,7 @@ use crate::{
 
 /// How many of the latest requests are remembered.
 const REMEMBERED: usize = 20_000;
-/// DynamoDB's error message for a write that a transaction on the same item blocks.
+/// DynamoDB's error message for a write that is blocked by a transaction on the same item.
 const TRANSACTION_CONFLICT: &str = "Transaction is ongoing for the item";
 
 /// A response, or a closed connection.
@@ -168,7 +168,8 @@ struct ActiveRule {
 #[derive(Default)]
 struct Effects {
     delay: Duration,
-    /// One receiver for each rule that holds the request. A receiver is closed when its rule ends.
+    /// One receiver for each [`Fault::Hold`] rule that applies to the request. A receiver is closed when the rule's
+    /// guard is dropped.
     held_until: Vec<watch::Receiver<()>>,
     fault: Option<Fault>,
 }
@@ -229,7 +230,7 @@ impl Faults {
         requests.push_back(request);
     }
 
-    /// Determines the effects on a request, and counts a hit for each rule that applies.
+    /// Determines the effects of the rules on a request and counts a hit for each rule that applies.
     fn meet(&self, request: &Request, body: &str) -> Effects {
         let mut effects = Effects::default();
         for ActiveRule { rule, hits, end } in lock(&self.0.rules).iter() {
@@ -388,7 +389,7 @@ fn caller(headers: &HeaderMap) -> &str {
         .unwrap_or_default()
 }
 
-/// Returns the response to a function whose role does not allow its request.
+/// Returns the response to a request that the function's role does not allow.
 fn denied(request: &Request, missing: &Access) -> Response {
     let Access {
         action, resource, ..
@@ -408,7 +409,7 @@ fn dynamodb_error(status: StatusCode, code: &str, message: &str) -> Response {
     (status, Json(json!({ "__type": code, "message": message }))).into_response()
 }
 
-/// Returns the response of KMS or EventBridge to a request that a fault affects.
+/// Returns the response of KMS or EventBridge to a request affected by a fault.
 fn json_1_1_refusal(fault: &Fault) -> Answer {
     let (status, code, message) = match fault {
         Fault::Throttle => (
@@ -438,7 +439,7 @@ fn json_1_1_refusal(fault: &Fault) -> Answer {
     Ok(kms::error(status, code, message))
 }
 
-/// Returns the response of DynamoDB to a request that a fault affects.
+/// Returns the response of DynamoDB to a request affected by a fault.
 fn dynamodb_refusal(fault: &Fault, request: &Request) -> Answer {
     let (status, code, message) = match fault {
         Fault::Throttle => (

@@ -121,7 +121,7 @@ impl RuntimeApi {
     ///
     /// # Errors
     ///
-    /// Returns the error with which the process failed to start.
+    /// Returns the error that the process reported when it failed to start.
     pub async fn next_requested(&self) -> Result<(), InvokeError> {
         let mut process = self.shared.process.subscribe();
         let asked = process.wait_for(|p| matches!(p, Process::Waiting | Process::Failed(_)));
@@ -132,8 +132,7 @@ impl RuntimeApi {
         }
     }
 
-    /// Sends an event to the process and waits for its response. The function's deadline is when the time limit
-    /// expires.
+    /// Sends an event to the process and waits for its response. The function's deadline is the end of the time limit.
     ///
     /// This method does not detect that the process has ended, so the caller must also wait for the end of the process.
     ///

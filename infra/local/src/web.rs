@@ -23,7 +23,8 @@ use tokio::{
 };
 use tower::ServiceExt;
 
-/// The largest body that reaches a handler. API Gateway accepts 10 MB; the limits of DynamoDB and KMS are lower.
+/// The maximum size, in bytes, of a body that reaches a handler. API Gateway accepts 10 MB; the limits of DynamoDB and
+/// KMS are lower.
 const LARGEST_BODY: usize = 20 << 20;
 /// How much of a larger body is read before the request is refused. The body must be read, because a client that is
 /// still sending does not see the refusal.
@@ -43,12 +44,12 @@ impl IntoResponse for Closed {
 /// How long a client may take to send a request. After that, the server closes the connection.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct TimeLimits {
-    /// The time from the beginning of the connection to the end of the first headers.
+    /// The maximum time from the beginning of the connection to the end of the first headers.
     pub headers: Duration,
-    /// The time from a response to the end of the next headers. This limit is longer than the time for which clients
-    /// keep idle connections, because a request that is sent while the server closes the connection is lost.
+    /// The maximum time from a response to the end of the next headers. This limit is longer than the time for which
+    /// clients keep idle connections, because a request that is sent while the server closes the connection is lost.
     pub next_headers: Duration,
-    /// The time from the headers to the end of the body.
+    /// The maximum time from the headers to the end of the body.
     pub body: Duration,
 }
 
@@ -113,7 +114,8 @@ async fn accept(listener: TcpListener, router: Router, limits: Option<TimeLimits
     loop {
         tokio::select! {
             accepted = listener.accept() => {
-                // A failed accept (the client left, or no file descriptor is free) affects only that connection.
+                // If a connection cannot be accepted (the client left, or no file descriptor is free), only that
+                // connection is affected.
                 let Ok((stream, _)) = accepted else { continue };
                 let _ = stream.set_nodelay(true);
                 connections.spawn(converse(stream, router.clone(), limits));

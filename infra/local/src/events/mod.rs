@@ -1,5 +1,5 @@
-//! Event source mappings. Each mapping filters and batches the records of the table's stream, and invokes a function
-//! with them. Failed batches are retried as in Lambda.
+//! Event source mappings. Each mapping filters and batches the records of the table's stream and invokes a function
+//! with each batch. Failed batches are retried as in Lambda.
 
 mod pattern;
 
@@ -51,7 +51,7 @@ pub(crate) struct Mapping {
     dead_letters: Option<DeadLetters>,
     /// Counts the requests to process the stream.
     requested: watch::Sender<u64>,
-    /// The value of `requested` up to which all requests have been fulfilled.
+    /// All requests up to this value of `requested` have been fulfilled.
     fulfilled: watch::Sender<u64>,
 }
 
@@ -146,7 +146,7 @@ impl Mapping {
         self.filters.is_empty() || filters.any(|filter| filter.matches(Some(record)))
     }
 
-    /// Delivers a batch in order. A part of the batch that fails on every attempt becomes a dead letter.
+    /// Delivers a batch in order. If a part of the batch fails on every attempt, that part becomes a dead letter.
     async fn process(&self, batch: Vec<Value>) {
         let mut work = VecDeque::from([(batch, 0)]);
         while let Some((mut batch, retried)) = work.pop_front() {

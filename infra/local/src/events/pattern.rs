@@ -1,4 +1,5 @@
-//! The filter patterns of event source mappings. Supports only the EventBridge rules that this project uses.
+//! The filter patterns of event source mappings. Supports only those of EventBridge's matching rules that this project
+//! uses.
 
 use std::collections::BTreeMap;
 
@@ -24,7 +25,7 @@ pub(super) enum Choice {
 impl Pattern {
     /// # Errors
     ///
-    /// Fails if the text is not a JSON object, or contains rules that [`Pattern::matches`] does not implement.
+    /// Fails if the text is not a JSON object, or contains matching rules that [`Pattern::matches`] does not implement.
     pub(super) fn parse(text: &str) -> Result<Self> {
         let json: Value = serde_json::from_str(text).context("a filter pattern is not JSON")?;
         Some(&json)

@@ -1,5 +1,5 @@
-//! API Gateway's authorizers: JWT authorizers, whose tokens the gateway itself verifies, and REQUEST authorizers, which
-//! are functions.
+//! API Gateway's authorizers. For a JWT authorizer, the gateway itself verifies the token. A REQUEST authorizer is a
+//! function.
 
 use std::{
     collections::HashMap,
@@ -254,8 +254,8 @@ impl Jwt {
     }
 }
 
-/// Whether the claim `scope` (or `scp`, its older name) contains one of the wanted scopes. Also true if no scopes are
-/// wanted.
+/// Whether the claim `scope` (or `scp`, its older name) contains at least one of the `wanted` scopes. Also true if
+/// `wanted` is empty.
 fn has_scope(claims: &Map<String, Value>, wanted: &[String]) -> bool {
     let granted = claims
         .get("scope")

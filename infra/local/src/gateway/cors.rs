@@ -97,7 +97,7 @@ impl Cors {
         allowed.any(|allowed| origin == allowed).then_some(origin)
     }
 
-    /// Whether the method and every header that a preflight requests are allowed.
+    /// Whether the method and all headers named in a preflight request are allowed.
     fn allows_preflight(&self, request: &HeaderMap) -> bool {
         let Some(method) = request.get(header::ACCESS_CONTROL_REQUEST_METHOD) else {
             return false;
@@ -117,7 +117,7 @@ impl Cors {
     }
 }
 
-/// Sets a header to the comma-separated `items`, unless there are none.
+/// Sets a header to `items`, separated by commas. Does nothing if there are no items.
 fn set_list(headers: &mut HeaderMap, name: HeaderName, items: &[String]) {
     if let Ok(list) = HeaderValue::try_from(items.join(","))
         && !list.is_empty()
@@ -138,8 +138,8 @@ mod tests {
     const APP: (&str, &str) = ("origin", "https://app.example");
     const POST: (&str, &str) = ("access-control-request-method", "POST");
 
-    /// Returns the CORS headers of the response to a request. The integration itself sets headers that allow every
-    /// origin and credentials.
+    /// Returns the CORS headers of the response to a request. The integration's own response allows every origin and
+    /// allows credentials.
     fn answer(method: &str, request: &[(&str, &str)]) -> BTreeMap<String, String> {
         let cors = Cors::new(
             serde_json::from_value(json!({

@@ -208,7 +208,7 @@ fn authorizers(
     Ok(authorizers)
 }
 
-/// Returns the template's integrations, keyed by the target that routes name.
+/// Returns the template's integrations, keyed by the `Target` of the routes that use them.
 fn integrations(
     template: &Template,
     function: impl Fn(&str) -> Result<Arc<Function>>,

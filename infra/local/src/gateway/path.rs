@@ -5,7 +5,7 @@ use percent_encoding::percent_decode_str;
 /// HTTP APIs decode a path twice. Between the two passes, they cut off the path at the first `?` and then match it
 /// against the routes: `/{name}/x` does not match `/a%2Fb/x`, but matches `/a%252Fb/x`. In either pass, a `%` that does
 /// not start an escape makes the path invalid. AWS does not document this behaviour. The file
-/// `vokerhttp/testdata/ingress-paths.json` of hotsock/voker on GitHub contains paths that were captured from an HTTP
+/// `vokerhttp/testdata/ingress-paths.json` in hotsock/voker on GitHub contains paths that were captured from an HTTP
 /// API.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct RequestPath {

@@ -153,8 +153,8 @@ fn append(map: &mut Map<String, Value>, name: &str, value: &str) {
     map.insert(name.to_owned(), joined.into());
 }
 
-/// Returns the body, and whether it is encoded in base64. The body stays text if its media type is a text type and its
-/// bytes are UTF-8.
+/// Returns the body, and whether it is encoded in base64. The body is passed on as text if its media type is a text
+/// type and its bytes are valid UTF-8.
 fn encode(headers: &HeaderMap, body: &[u8]) -> (String, bool) {
     let content_type = headers
         .get(header::CONTENT_TYPE)

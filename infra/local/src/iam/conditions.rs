@@ -51,7 +51,7 @@ impl Condition {
         }
     }
 
-    /// Whether the accepted values are a list of attributes, leading keys or aliases.
+    /// Whether the condition lists the attributes, leading keys or aliases that it accepts.
     pub fn is_list(&self) -> bool {
         self.is_for_all() || matches!(self.operator, Operator::AnyEqual | Operator::AnyLike)
     }
@@ -60,7 +60,7 @@ impl Condition {
         matches!(self.operator, Operator::AllEqual | Operator::AllLike)
     }
 
-    /// Whether the accepted value `value` matches `found`, which is a value of the access.
+    /// Whether `found`, a value in the access, matches `value`, an accepted value.
     pub fn accepts(&self, value: &str, found: &str) -> bool {
         match self.operator {
             Operator::AllLike | Operator::AnyLike => is_like(value, found),

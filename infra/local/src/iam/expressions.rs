@@ -1,4 +1,4 @@
-//! Finds the attributes that DynamoDB expressions name. If an expression cannot be parsed, there is no result, and the
+//! Finds the attributes named in DynamoDB expressions. If an expression cannot be parsed, there is no result, and the
 //! request is therefore denied.
 
 use std::collections::BTreeSet;

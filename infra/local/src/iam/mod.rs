@@ -36,11 +36,12 @@ pub enum Service {
 /// conditions accept.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Permission {
-    /// The logical id of the function or policy, and the `Sid` of the statement or, if it has none, its position.
+    /// The logical id of the function or policy, followed by the statement's `Sid` or, if there is no `Sid`, the
+    /// statement's position.
     pub statement: String,
     pub action: String,
     pub resource: String,
-    /// A condition key and one of its accepted values. `None` stands for the action itself.
+    /// A condition key and one of its accepted values. `None` if the permission is for the action itself.
     pub accepted: Option<(String, String)>,
 }
 
@@ -58,7 +59,7 @@ impl fmt::Debug for Permission {
     }
 }
 
-/// One action that a statement allows on one resource, under conditions.
+/// One action that a statement allows on one resource, and the conditions of the statement.
 struct Grant {
     statement: String,
     action: String,
@@ -270,8 +271,8 @@ fn grants(id: &str, policy: &PolicyDocument) -> Result<Vec<Grant>> {
     Ok(grants)
 }
 
-/// Whether a key's policy allows the access, either to the role itself or to the account, which delegates the decision
-/// to IAM. A policy that cannot be evaluated allows nothing.
+/// Whether a key's policy allows the access, either to the role itself or to the whole account. If the account is
+/// allowed, IAM makes the decision. A policy that cannot be evaluated allows nothing.
 fn key_allows(policy: &Value, access: &Access, role_arn: &str) -> bool {
     let Ok(policy) = serde_json::from_value::<PolicyDocument>(policy.clone()) else {
         return false;

@@ -1,8 +1,8 @@
 //! The accesses that a request consists of, with the values of their condition keys.
 //!
-//! For DynamoDB, the condition keys have the names and meanings that "Using IAM policy conditions for fine-grained
-//! access control" in the DynamoDB developer guide defines. If the value of a key cannot be determined, the key is left
-//! out, so that a `Null` condition denies the request.
+//! For DynamoDB, the condition keys have the names and meanings defined in "Using IAM policy conditions for
+//! fine-grained access control" in the DynamoDB developer guide. If the value of a key cannot be determined, the key is
+//! left out, so that a `Null` condition denies the request.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -141,8 +141,8 @@ impl Tables {
         Ok(Self(tables))
     }
 
-    /// Returns the accesses that an operation needs. A transaction needs one for each item, and a batch needs one for
-    /// each table.
+    /// Returns the accesses that an operation needs. A transaction needs one access for each item, and a batch needs
+    /// one access for each table.
     pub fn accesses(&self, operation: &str, body: &Value) -> Vec<Access> {
         match operation {
             "TransactWriteItems" | "TransactGetItems" => {

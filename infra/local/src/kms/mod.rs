@@ -1,4 +1,4 @@
-//! KMS: asymmetric signing keys, with one method for each operation that this project uses.
+//! KMS, limited to asymmetric signing keys. There is one method for each operation that this project uses.
 
 mod private_key;
 mod protocol;
@@ -83,7 +83,7 @@ impl Kms {
         web::serve(web::bind(0).await?, router)
     }
 
-    /// Runs an operation by name. The request and the response are JSON.
+    /// Runs the operation with this name. The request and the response are JSON.
     fn run(&self, operation: &str, body: &[u8]) -> Result<Value, Failure> {
         match operation {
             "CreateKey" => call(body, |request| self.create_key(request)),
@@ -364,7 +364,7 @@ impl Kms {
         }
     }
 
-    /// Changes the state and writes it to the file before a caller can learn of the change.
+    /// Changes the state. The new state is written to the file before any caller can see it.
     fn change(&self, change: impl FnOnce(&mut State)) -> Result<Empty, Failure> {
         let mut state = self.lock();
         change(&mut state);

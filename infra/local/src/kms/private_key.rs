@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 
 use super::protocol::{Failure, fail, internal};
 
-/// The maximum size, in bytes, of a message that KMS hashes itself.
+/// The maximum size, in bytes, of a message that KMS itself hashes.
 const LARGEST_RAW_MESSAGE: usize = 4096;
 
 #[derive(Clone)]

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::{ACCOUNT, REGION, STACK, Template, scalar::text, yaml::intrinsic};
 
 impl Template {
-    /// Resolves `value`. `None` stands for `AWS::NoValue`. `at` is the logical id that error messages name.
+    /// Resolves `value`. `None` stands for `AWS::NoValue`. `at` is the logical id to name in error messages.
     pub(super) fn resolve(&self, value: &Value, at: &str) -> Result<Option<Value>> {
         match value {
             Value::Array(items) => {

@@ -239,8 +239,8 @@ fn typed<T: DeserializeOwned>(value: Value) -> Result<T> {
     Ok(serde_path_to_error::deserialize(value)?)
 }
 
-/// Merges a function's own properties into SAM's `Globals`. Maps are merged key by key, lists are appended, and other
-/// values are replaced.
+/// Merges a function's own properties into SAM's `Globals`. Maps are merged key by key, lists are concatenated, and
+/// other values are replaced.
 fn merge(base: &mut Value, own: Value) {
     match (base, own) {
         (Value::Object(base), Value::Object(own))
@@ -468,7 +468,7 @@ Resources:
         let allowed = statements.flat_map(|statement| one_or_many(&statement["Action"]));
         let allowed: BTreeSet<_> = allowed
             .map(|action| action.as_str().unwrap().to_owned())
-            // In the roles, the actions of X-Ray and CodeDeploy come from AWS managed policies.
+            // The roles get their X-Ray and CodeDeploy actions from AWS managed policies.
             .filter(|action| {
                 let mut managed = ["xray:", "lambda:", "cloudwatch:"].iter();
                 action == "lambda:InvokeFunction" || !managed.any(|it| action.starts_with(it))
@@ -553,7 +553,7 @@ Resources:
     /// Whether the template of the deployment accepts these values.
     fn accepts(values: &[(&str, &str)]) -> bool {
         let yaml = include_str!("../../../template.yaml");
-        // If a parameter has several values, the last one counts.
+        // If a parameter has several values, the last one applies.
         let values = SWITCHES_OFF.iter().chain(values);
         let values: Vec<_> = values
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
