@@ -24,7 +24,7 @@ fn ended_by(user: &User, epoch: Epoch) -> Option<String> {
 }
 
 #[test]
-fn epochs_grow_even_if_the_clock_is_set_back() {
+fn epoch_numbers_increase_even_if_the_clock_is_set_back() {
     let first = Epoch::first(NOW);
     let second = first.next(at(-100));
     assert!(first < second && second < second.next(at(-200)));
@@ -52,7 +52,7 @@ fn each_key_is_ended_by_the_first_revocation_after_its_creation() {
 }
 
 #[test]
-fn a_user_detects_that_its_item_no_longer_contains_a_revocation() {
+fn a_revocation_that_is_no_longer_in_the_users_item_is_detected_as_missing() {
     let mut user = fixtures::user("editor", Role::Editor);
     let first = user.epoch;
     let mut epochs = vec![first];
@@ -65,7 +65,7 @@ fn a_user_detects_that_its_item_no_longer_contains_a_revocation() {
 }
 
 #[test]
-fn creating_a_user_again_ends_the_keys_of_the_earlier_user() {
+fn creating_a_user_again_revokes_the_keys_of_the_earlier_user() {
     let before = fixtures::user("editor", Role::Editor);
     let user = User::new(&before.tenant_id, &before.user_id, Role::Editor, NOW);
     assert!(!user.knows_end_of(before.epoch));
@@ -74,7 +74,7 @@ fn creating_a_user_again_ends_the_keys_of_the_earlier_user() {
 }
 
 #[test]
-fn the_status_of_a_key_shows_what_ended_the_key_first() {
+fn a_key_is_shown_as_expired_or_revoked_whichever_happened_first() {
     let owner = fixtures::user("editor", Role::Editor);
     let key = fixtures::key(&owner, KeyHash::from([7; 32]));
     let end = key.expires_at;
