@@ -128,7 +128,7 @@ pub fn may_rotate_as_holder(key: &VerifiedKey, record: &KeyRecord) -> Result<(),
 }
 
 /// Returns the role and the cluster limits of a rotated key: the requested ones, reduced where they exceed those in the
-/// record. Nothing in the record can raise them.
+/// record. No value in the record can raise them above the requested ones.
 ///
 /// # Errors
 /// [`Denied::Forbidden`] if the requested role has no permission in common with the role in the record.
@@ -155,7 +155,7 @@ pub struct RotatedLimits {
     pub signed_max_clusters: u32,
 }
 
-/// Allows a user who has `live` live keys to have another one.
+/// Allows a user to have another key. `live` is the number of live keys that the user already has.
 ///
 /// # Errors
 /// [`Denied::Conflict`] if the quota is reached.
@@ -243,7 +243,8 @@ fn require(scope: Permissions, permission: Permission, detail: &'static str) -> 
     }
 }
 
-/// Returns the caller or, if the caller has `permission`, the other user. A deleted user counts as missing.
+/// If `other_id` is the caller's own id, returns the caller's user. Otherwise, returns the other user, provided that
+/// the caller has `permission`. A deleted user counts as missing.
 fn me_or_managed(
     me: &Caller,
     other_id: &UserId,
@@ -332,8 +333,8 @@ pub fn evaluate(
     let secret = record.secret(key.hash(), claims.generation);
     let superseded_until = secret.ok_or(RefusalCode::Invalid)?.superseded_until();
     // From here on, the caller is known to hold the genuine key, so the other codes reveal nothing to strangers. Expiry
-    // and supersession are checked first, so that the code for a key that has ended does not depend on what happens to
-    // the key later.
+    // and supersession are checked first, so that the code for an expired key or a superseded secret does not depend on
+    // what happens to the key later.
     let expires_at = claims.expires_at.min(record.expires_at);
     if now >= expires_at {
         return Err(RefusalCode::Expired);
@@ -422,8 +423,8 @@ pub fn may_join(
         .ok_or(JoinRefusal::Invalid)
 }
 
-/// Whether a change creates a user, or gives a user access or another permission. Such a change requires the caller to
-/// still have the right to make it at the moment of the write; other changes do not.
+/// Whether a change creates a user, or gives a user access or another permission. When such a change is written, the
+/// caller must still have the right to make it. Other changes do not require this.
 #[must_use]
 pub fn gives(old: Option<&User>, new: &User) -> bool {
     old.is_none_or(|old| !new.role.is_within(old.role) || new.is_active() && !old.is_active())

@@ -37,7 +37,7 @@ impl<T: FromStr> FromStr for Given<T> {
     }
 }
 
-/// An onboarding request without its key. The key is verified before the other fields are checked.
+/// An onboarding request, apart from its key. The key is verified before the other fields are checked.
 pub struct Process {
     body: ProcessBody,
     errors: Errors,
@@ -108,7 +108,7 @@ impl Process {
     }
 }
 
-/// AccuKnox's clients ignore the fields about the access key.
+/// AccuKnox's clients ignore the fields that describe the access key.
 #[derive(Serialize)]
 pub struct ProcessAnswer<'a> {
     join_token: &'a str,

@@ -70,7 +70,7 @@ fn parse(body: &[u8]) -> Result<Members, Error> {
     })
 }
 
-/// The members of a JSON object. If a name is repeated, the last value counts, as in most parsers.
+/// The members of a JSON object. If a name is repeated, the last value is used, as in most parsers.
 #[derive(Default)]
 struct Members {
     fields: Map<String, Value>,

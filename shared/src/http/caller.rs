@@ -55,8 +55,8 @@ fn actor_of(
     })
 }
 
-/// Returns the client of an operator's token; `None` for any other token. An operator's token has the scope
-/// `OperatorScope`, and its client is one of `OperatorClients`.
+/// Returns the client of an operator's token; `None` for any other token. An operator's token has the scope that the
+/// parameter `OperatorScope` names, and its client is listed in `OperatorClients`.
 fn operator<'claims>(
     claims: &'claims HashMap<String, String>,
     settings: &CallerSettings,
@@ -281,7 +281,7 @@ pub fn require_tenant(headers: &HeaderMap, tenant: &TenantId) -> Result<(), Erro
     }
 }
 
-/// Refuses a valid key of `tenant` as [`RefusalCode::Forbidden`] if `X-Tenant-Id` names another tenant.
+/// Refuses a valid key of `tenant` with [`RefusalCode::Forbidden`] if `X-Tenant-Id` names another tenant.
 pub fn within_named_tenant(headers: &HeaderMap, tenant: &TenantId) -> Result<(), RefusalCode> {
     require_tenant(headers, tenant).map_err(|_| RefusalCode::Forbidden)
 }

@@ -1,8 +1,8 @@
-//! Reads events from API Gateway's HTTP APIs (payload format 2.0), whatever clients put into their requests.
+//! Reads events from API Gateway's HTTP APIs (payload format 2.0), regardless of what clients put into their requests.
 //!
 //! `lambda_http` cannot read an event with a header that is not ASCII, and panics if the host, the path and the query
-//! do not form a URI, or if the body is not base64. No function needs the URI, so this module removes the parts of the
-//! URI from the event.
+//! do not form a URI, or if the body is not base64. No function needs the URI, so this module drops the host, the path
+//! and the raw query string.
 //!
 //! Events contain secrets, so no code in this module quotes an event.
 
@@ -118,8 +118,8 @@ impl<'de> Deserialize<'de> for AuthorizerEvent {
     }
 }
 
-/// The headers of an event in payload format 2.0. A value with control characters is escaped, so that a header that
-/// restricts a request never counts as absent.
+/// The headers of an event in payload format 2.0. A value with control characters is escaped, not dropped, because a
+/// header that restricts a request must never count as absent.
 #[derive(Default)]
 struct Headers(HeaderMap);
 

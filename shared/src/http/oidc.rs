@@ -174,7 +174,7 @@ impl IdentityProvider {
 
 impl Keys {
     fn is_due(&self, id: &str, now: Timestamp) -> bool {
-        // A time in the future counts as old, because the clock was set back.
+        // A time in the future counts as old, because it means that the clock was set back.
         let is_old = |at: Option<Timestamp>, wait| {
             at.is_none_or(|at| now.since(at).is_none_or(|age| age >= wait))
         };

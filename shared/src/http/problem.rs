@@ -130,8 +130,8 @@ fn of_service(error: &ServiceError) -> Row<'static> {
     }
 }
 
-/// Returns the problem to report when the caller's access key is refused. Unlike a response of `validate`, its message
-/// addresses the holder of the key.
+/// Returns the problem to report when the caller's access key is refused. The message addresses the holder of the key,
+/// unlike the messages of `validate`.
 fn of_refusal(code: RefusalCode) -> Row<'static> {
     match code {
         RefusalCode::Invalid => (

@@ -58,8 +58,8 @@ fn known(route: &str) -> Option<&'static [&'static str]> {
     path.starts_with("/v1/").then_some(known)
 }
 
-/// Refuses query parameters that the route does not accept. Otherwise, a misspelt parameter, and the requirement that
-/// it states, would be ignored.
+/// Refuses query parameters that the route does not accept. Otherwise, a misspelt parameter would be ignored, and so
+/// would the requirement that it states.
 pub(super) fn refuse_unknown(request: &Request, route: &str) -> Result<(), Error> {
     let Some(known) = known(route) else {
         return Ok(());

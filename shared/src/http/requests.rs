@@ -80,8 +80,8 @@ pub fn create_key(
     })
 }
 
-/// Checks whether the expiry is too early. Returns the error if the service must decide whether it counts; otherwise,
-/// adds the error to `errors`.
+/// Checks whether the expiry is too early. Returns the error if the service must decide whether to refuse the request;
+/// otherwise, adds the error to `errors`.
 fn too_early(
     request: &Request,
     expiry: Expiry,
@@ -371,8 +371,8 @@ struct RedeemBody {
     tenant_id: Text<TenantId>,
 }
 
-/// Reads a request to redeem a join token. A caller that belongs to a tenant can redeem only for that tenant. Any other
-/// caller must name the tenant.
+/// Reads a request to redeem a join token. A caller that belongs to a tenant can redeem tokens only for that tenant.
+/// Any other caller must name the tenant.
 ///
 /// # Errors
 /// When the request names a tenant other than the caller's, the request names two different tenants, or a field is
@@ -533,7 +533,7 @@ impl Requirements {
         }
     }
 
-    /// Reads a parameter of a query or a form if it states a requirement. Ignores all other parameters.
+    /// Reads a query or form parameter that states a requirement. Ignores all other parameters.
     fn read(&mut self, name: &str, value: &str, errors: &mut Errors) {
         match name {
             "permission" => match value.parse() {

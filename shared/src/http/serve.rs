@@ -17,10 +17,10 @@ use crate::process::clock;
 
 /// Time reserved for writing the response.
 const RESERVE: Duration = Duration::from_millis(400);
-/// The assumed time until the deadline if the deadline is unknown.
+/// The time that is assumed to be left if the deadline is unknown.
 const FALLBACK: Duration = Duration::from_secs(4);
 
-/// Renders an error for a route and a request id.
+/// Renders an error, given the route and the id of the request.
 pub type Renderer = fn(&str, &str, &Problem) -> Response<Body>;
 
 /// Serves requests with `handle` until Lambda ends the process.

@@ -99,7 +99,7 @@ pub struct KeyView {
     /// Present only in responses to the holder of a previous secret.
     #[serde(skip_serializing_if = "Option::is_none")]
     superseded: Option<bool>,
-    /// When the previous secret ends.
+    /// The time until which the previous secret is valid.
     #[serde(skip_serializing_if = "Option::is_none")]
     superseded_until: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -107,8 +107,8 @@ pub struct KeyView {
 }
 
 impl KeyView {
-    /// Renders the record for the holder of the key. `superseded_until` is the time at which the presented secret ends;
-    /// `None` if no rotation has replaced that secret.
+    /// Renders the record for the holder of the key. `superseded_until` is the time until which the presented secret is
+    /// valid; `None` if no rotation has replaced that secret.
     #[must_use]
     pub fn for_holder(key: KeySnapshot, superseded_until: Option<Timestamp>) -> Self {
         Self {

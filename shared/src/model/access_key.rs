@@ -53,7 +53,7 @@ impl fmt::Debug for KeyHash {
     }
 }
 
-/// Serializes as bytes, the form that table items use. Nothing else that is serialized contains a hash.
+/// Serializes as bytes, the form that table items use. Hashes are serialized only into table items.
 impl Serialize for KeyHash {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_bytes(&self.0)
@@ -99,7 +99,7 @@ pub struct KeyRecord {
     pub name: String,
     pub labels: Labels,
     pub role: Role,
-    /// The current limit on the clusters that the key may onboard.
+    /// The current limit on how many clusters the key may onboard.
     pub max_clusters: u32,
     /// The limit that was signed into the key. `max_clusters` cannot be raised above this limit.
     pub signed_max_clusters: u32,
@@ -112,7 +112,7 @@ pub struct KeyRecord {
     pub epoch: Epoch,
     /// The revocation of this key alone. [`Self::ended_by`] also considers revocations of all the owner's keys.
     pub revocation: Option<Revocation>,
-    /// The last recorded use. Another use less than an hour after a recorded one is not always recorded.
+    /// The last recorded use. A use less than an hour after a recorded use is not always recorded.
     pub last_used_at: Option<Timestamp>,
     /// When the function `notify` must next check the key. Absent once there is nothing left to report about the key.
     pub due_at: Option<Timestamp>,
@@ -124,7 +124,7 @@ pub struct KeyRecord {
     pub generation: u32,
     /// When the key was last rotated.
     pub rotated_at: Option<Timestamp>,
-    /// Whether the key may rotate itself. The claims signed into the key must also allow that.
+    /// Whether the key may rotate itself. The claims signed into the key must also allow self-rotation.
     pub self_rotate: bool,
     /// The highest generation whose secret was recorded as used while that secret was current. Generation 0 is never
     /// recorded here.
@@ -133,8 +133,8 @@ pub struct KeyRecord {
     pub previous: Option<PreviousSecret>,
 }
 
-/// The secret that a rotation replaced. The record keeps it until the next rotation or until the key expires, so that a
-/// holder of this secret learns that it was superseded.
+/// The secret that a rotation replaced. The record keeps this secret until the next rotation or until the key expires,
+/// so that its holder learns that it was superseded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PreviousSecret {
     /// Absent in the history of an expired key.
@@ -156,7 +156,7 @@ pub enum Secret {
     Previous(Timestamp),
 }
 
-/// Converts the time at which a previous secret ends; `None` stands for the current secret.
+/// Converts the time until which a previous secret is valid; `None` stands for the current secret.
 impl From<Option<Timestamp>> for Secret {
     fn from(superseded_until: Option<Timestamp>) -> Self {
         superseded_until.map_or(Self::Current, Self::Previous)
@@ -164,7 +164,7 @@ impl From<Option<Timestamp>> for Secret {
 }
 
 impl Secret {
-    /// Returns when a previous secret ends; `None` for the current secret.
+    /// Returns the time until which a previous secret is valid; `None` for the current secret.
     #[must_use]
     pub const fn superseded_until(self) -> Option<Timestamp> {
         match self {
@@ -205,9 +205,9 @@ pub struct KeySnapshot {
     pub revocation: Option<Revocation>,
     /// `None` if the owner does not exist.
     pub owner_status: Option<UserStatus>,
-    /// `None` if the owner does not exist or has no name, and after [`Self::for_holder`].
+    /// `None` if the owner does not exist or has no name, or if [`Self::for_holder`] removed it.
     pub owner_name: Option<String>,
-    /// `None` if the owner does not exist or has no e-mail address, and after [`Self::for_holder`].
+    /// `None` if the owner does not exist or has no e-mail address, or if [`Self::for_holder`] removed it.
     pub owner_email: Option<String>,
     /// The role of the key, limited by the current role of the owner. `None` if these two roles have no permission in
     /// common, or if the owner does not exist.

@@ -40,7 +40,7 @@ pub struct AuditEntry {
 }
 
 impl AuditEntry {
-    /// Creates an entry without changes.
+    /// Creates an entry whose list of changed fields is empty.
     #[must_use]
     pub fn new(
         tenant_id: &TenantId,
@@ -124,16 +124,15 @@ impl AuditEntry {
 /// trail, because nobody has changed anything.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SupersededUse {
-    /// Derived from the key, the generation and the time at which the generation ends, so that every copy of the event
-    /// has the same id. The time is included because, after the table is restored, the same generation can be replaced
-    /// again.
+    /// Derived from the key, the generation and `superseded_until`, so that every copy of the event has the same id.
+    /// The time is included because, after the table is restored, the same generation can be replaced again.
     pub id: EntryId,
     pub at: Timestamp,
     pub tenant_id: TenantId,
     pub target: Target,
     /// The generation of the secret that was used.
     pub generation: u32,
-    /// When the secret ends.
+    /// The time until which the secret is valid.
     pub superseded_until: Timestamp,
 }
 

@@ -67,8 +67,8 @@ pub struct Cluster {
     pub created_at: Timestamp,
     /// The last recorded call from the cluster or any of its nodes. Calls in the hour after that call are not recorded.
     pub last_seen_at: Timestamp,
-    /// When the cluster's unfinished deletion began, if there is one. No key can join the cluster until that deletion
-    /// ends.
+    /// When the deletion of the cluster began, if it is not yet finished. No key can join the cluster until the
+    /// deletion is finished.
     pub deleting: Option<Timestamp>,
     /// Who began the deletion.
     pub deleting_by: Option<Principal>,
@@ -86,8 +86,7 @@ pub struct Node {
     pub forgotten_at: Timestamp,
 }
 
-/// How many active nodes a cluster may have. The quota can refuse only nodes that are not yet listed or are no longer
-/// listed.
+/// How many active nodes a cluster may have. The quota never refuses a node that is currently listed.
 #[derive(Debug, Clone, Copy)]
 pub struct NodeQuota {
     pub nodes: u32,
@@ -98,7 +97,7 @@ pub struct NodeQuota {
 }
 
 impl NodeQuota {
-    /// The maximum number of nodes of a cluster that are listed, whether or not they are active.
+    /// The maximum number of listed nodes in a cluster, whether or not these nodes are active.
     pub const LISTED: u32 = 10_000;
 
     #[must_use]

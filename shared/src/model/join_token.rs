@@ -65,7 +65,7 @@ pub struct JoinTokenRecord {
     /// Deleting the cluster invalidates the token, even if a new cluster gets the same name, because each new cluster
     /// gets a new number.
     pub cluster_number: ClusterNumber,
-    /// The node that joins, if any.
+    /// The node that joins with this token, if any.
     pub node: Option<NodeName>,
     /// The first second in which the token is no longer valid.
     pub expires_at: Timestamp,

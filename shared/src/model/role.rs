@@ -223,8 +223,8 @@ impl Role {
         self.permissions().is_within(other.permissions())
     }
 
-    /// Returns the lesser of this role and `owner`; `None` if these two roles share no permission, as with a Cluster
-    /// Onboarding key owned by a Viewer.
+    /// Returns whichever of this role and `owner` has fewer permissions; `None` if these two roles share no permission,
+    /// as with a Cluster Onboarding key owned by a Viewer.
     #[must_use]
     pub const fn limited_to(self, owner: Self) -> Option<Self> {
         if self.is_within(owner) {

@@ -41,9 +41,9 @@ pub struct User {
     /// Recorded at most once an hour.
     pub last_sign_in_at: Option<Timestamp>,
     /// Whether the user was made an administrator because `BootstrapAdmins` names them. This happens only once per
-    /// user, so that another administrator can take the role away.
+    /// user, so that a user does not regain the role after another administrator has taken it away.
     pub bootstrapped: bool,
-    /// A key is valid only in the epoch in which it was created, so a single write revokes all of a user's keys.
+    /// A key is valid only in the epoch in which it was created, so a single write can revoke all of a user's keys.
     pub epoch: Epoch,
     /// The most recent revocations of all the user's keys, oldest first. Each of them revoked every key that the user
     /// had at that time.
@@ -152,7 +152,7 @@ impl FromStr for UserStatus {
 }
 
 impl User {
-    /// The maximum number of `revocations` in a user's item. Older revocations are only in items of their own.
+    /// The maximum number of `revocations` in a user's item. Older revocations are stored only in items of their own.
     const REVOCATIONS_KEPT: usize = 16;
 
     /// The minimum time between two recorded sign-ins of a user.

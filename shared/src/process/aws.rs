@@ -110,8 +110,8 @@ impl AwsSettings {
     }
 }
 
-/// Builds no connector until the first request. Otherwise, the SDK would build an additional connector for each client,
-/// with all certificate authorities, and then drop it.
+/// Returns a client that builds no connector until the first request. Otherwise, the SDK would build an additional
+/// connector for each client, with all certificate authorities, and then drop it.
 fn connecting_on_demand(http: SharedHttpClient) -> SharedHttpClient {
     http_client_fn(move |settings, components| http.http_connector(settings, components))
 }
@@ -287,7 +287,7 @@ mod tests {
         assert!(!is_permanent(&timeout));
     }
 
-    /// An HTTP client that records whether building an SDK client has used it.
+    /// An HTTP client that records whether it was used while an SDK client was being built.
     #[derive(Debug)]
     struct Unused(&'static AtomicBool);
 

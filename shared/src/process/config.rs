@@ -295,8 +295,7 @@ pub struct NoticeSettings {
     pub before_expiry: BTreeSet<Duration>,
     /// How long a key must be unused before it is reported as unused. `None` means never.
     pub unused_after: Option<Duration>,
-    /// The time from the report that a key is unused until the key is revoked, if it is still unused. `None` means
-    /// never.
+    /// A key is revoked this long after it was reported as unused, if it is still unused. `None` means never.
     pub revoke_unused_after: Option<Duration>,
 }
 
