@@ -1,4 +1,5 @@
-//! The values of the log field `event.name`. Each value names a kind of entity and what happened to it.
+//! The values of the log field `event.name`. Each value consists of a kind of entity and what happened to such an
+//! entity.
 //!
 //! Log queries filter by these names rather than by log messages, which may change. `tests/contract` checks that the
 //! queries in `infra` use only names from this list, and that each name is logged somewhere.
@@ -23,12 +24,12 @@ pub const ACCESS_KEY_ARCHIVED: &str = "access-key.archived";
 pub const USER_KEYS_REVOKED: &str = "user.keys-revoked";
 /// A user was provisioned, changed or deleted.
 pub const USER_CHANGED: &str = "user.changed";
-/// A key onboarded a cluster or a node, possibly not for the first time.
+/// A key onboarded a cluster or a node, for the first time or again.
 pub const CLUSTER_ONBOARDED: &str = "cluster.onboarded";
 pub const CLUSTER_DELETED: &str = "cluster.deleted";
 /// A join token that had already been redeemed was presented again.
 pub const JOIN_TOKEN_REPLAYED: &str = "join-token.replayed";
-/// An audit entry that could not be written together with the change that it records is waiting in another item.
+/// An audit entry is waiting in another item, because it could not be written together with the change that it records.
 pub const AUDIT_ENTRY_PENDING: &str = "audit-entry.pending";
 /// A list left out an item that cannot be read.
 pub const ITEM_UNREADABLE: &str = "item.unreadable";

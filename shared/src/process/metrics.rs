@@ -1,8 +1,8 @@
 //! Writes metrics as log lines in CloudWatch's embedded metric format. CloudWatch Logs extracts the metrics from these
 //! lines.
 //!
-//! Apart from the namespace, all names of metrics and dimensions, and all dimension values, are constants. A tenant,
-//! user or key can therefore never become a dimension.
+//! Only the namespace is configurable. The names of the metrics, and the names and values of their dimensions, are
+//! constants. A tenant, user or key can therefore never become a dimension.
 
 use std::{
     fmt::Write as _,
@@ -139,7 +139,7 @@ mod tests {
         assert_eq!(written(Metric::KeyCreated), without);
     }
 
-    /// The specification requires the line to contain each member that its metadata names.
+    /// The specification of the format requires a line to contain every member that the metadata in the line names.
     #[test]
     fn every_metric_line_contains_the_members_that_its_metadata_lists() {
         for metric in [

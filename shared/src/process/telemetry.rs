@@ -22,7 +22,7 @@ pub fn init() {
     let filter = Targets::new()
         .with_default(LevelFilter::WARN)
         .with_targets(ours)
-        // This target would log a handler's error or panic a second time.
+        // Otherwise, this target would log a handler's errors and panics a second time.
         .with_target("lambda_runtime::layers::panic", LevelFilter::OFF);
     let lines = fmt::layer()
         .json()

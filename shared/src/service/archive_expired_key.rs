@@ -17,8 +17,8 @@ use crate::{
     store::Archived,
 };
 
-/// Handles one record of the table's stream. Records can be handled repeatedly and in any order, because the history is
-/// written only if the table has no item for the key and the history period has not ended.
+/// Handles one record of the table's stream. Records can safely be handled more than once and in any order, because the
+/// history is written only if the table has no item for the key and the history period has not ended.
 pub async fn archive_expired_key(
     store: &Store,
     record: StreamRecord,

@@ -39,9 +39,9 @@ impl AuditFilter {
     }
 }
 
-/// Returns a page of the tenant's audit trail. The trail is complete up to a minute ago, apart from entries that are
-/// added later because they could not be written together with the change that they record. If the filter selects a
-/// target, the entries come from an index, which may lag slightly behind the table.
+/// Returns a page of the tenant's audit trail. Entries from the last minute may still be missing. So may older entries
+/// that could not be written together with the change that they record, because these are added later. If the filter
+/// selects a target, the entries come from an index, which may lag slightly behind the table.
 pub async fn list_audit_trail(
     actor: &Actor,
     store: &Store,
@@ -52,10 +52,11 @@ pub async fn list_audit_trail(
     let me = users::resolve(actor, store, now).await?;
     policy::may_read_audit_trail(&me)?;
     let tenant = me.tenant_id();
-    // Entries whose retention has ended are left out, because TTL may not have removed them yet.
+    // Leaves out entries whose retention has ended but that TTL has not removed yet.
     let kept = store.oldest_entry(now);
     let from = filter.from.map_or(kept, |from| from.max(kept));
-    // Without this limit, a time or a forged cursor in the far future would make the call query every month until then.
+    // Without this limit, a `to` or a forged cursor in the far future would make the call query every month up to that
+    // time.
     let latest = now + CLOCK_SKEW;
     let newest = Position::before(filter.to.map_or(latest, |to| to.min(latest)));
     let mut gather = Gather::new(page);

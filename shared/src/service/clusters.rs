@@ -17,7 +17,7 @@ use crate::{
     store::{Attempts, Deletion, Position, Store},
 };
 
-/// A deletion that takes longer than this counts as interrupted, and the next call finishes it.
+/// A deletion that takes longer than this is considered interrupted, and the next call finishes it.
 pub(super) const DELETION_PATIENCE: Duration = Duration::from_secs(30);
 
 /// The maximum number of nodes to read and count for one response.
@@ -35,7 +35,7 @@ pub struct Viewer {
 }
 
 impl Viewer {
-    /// Creates the viewer for a key with its current permissions.
+    /// Creates the viewer for a key. The viewer has the key's current permissions.
     #[must_use]
     pub fn key(grant: Grant, origin: Origin) -> Self {
         Self {
@@ -46,7 +46,7 @@ impl Viewer {
         }
     }
 
-    /// Creates the viewer for a person with the permissions of their role, or for an operator.
+    /// Creates the viewer for an operator or a person. A person has the permissions of their role.
     pub async fn signed_in(actor: &Actor, store: &Store, now: Timestamp) -> Result<Self, Error> {
         let me = users::resolve(actor, store, now).await?;
         Ok(Self {
@@ -191,8 +191,8 @@ async fn nodes_of(
     Ok(nodes)
 }
 
-/// Deletes a cluster and frees the slot of each key that holds it. If the call stops halfway, the cluster is still
-/// listed with its remaining holders, and repeating the call continues the deletion.
+/// Deletes a cluster and frees each slot that a key holds for the cluster. If the call stops halfway, the cluster is
+/// still listed with its remaining holders, and repeating the call continues the deletion.
 pub async fn delete_cluster(
     viewer: &Viewer,
     store: &Store,
@@ -218,8 +218,8 @@ pub(super) async fn delete(
     let mut found = Some(cluster.clone());
     let mut attempts = Attempts::new();
     while attempts.next().await {
-        // If someone else has already deleted the cluster, a new cluster may have the same name. It must not be
-        // deleted.
+        // If someone else has already deleted the cluster, there may be a new cluster of the same name, which must not
+        // be deleted.
         let Some(cluster) = found.filter(|found| found.number == number) else {
             return Ok(());
         };

@@ -37,8 +37,8 @@ pub struct KeyRequest {
     pub quota: usize,
     /// The maximum number of first sign-ins per hour in the tenant.
     pub first_sign_ins: u32,
-    /// The error to return if the expiry is too early for a new key. A repeated request does not return it, because the
-    /// expiry was valid when the request was first sent.
+    /// The error to return if the expiry is too early for a new key. Ignored if this request repeats an earlier one,
+    /// because the expiry was valid when the request was first sent.
     pub too_early: Option<FieldError>,
 }
 
@@ -273,7 +273,7 @@ pub(super) const REUSED: Error = Error::Conflict(
     "this Idempotency-Key was used for a different request: use a new one",
 );
 
-/// Returns how much earlier than `expires_at` the `limit` is, or zero if it is not earlier.
+/// Returns by how much `limit` is earlier than `expires_at`, or zero if it is not earlier.
 pub(super) fn shortened(expires_at: Timestamp, limit: Timestamp) -> Duration {
     expires_at.since(limit).unwrap_or_default()
 }
@@ -296,7 +296,7 @@ pub(super) async fn sign(
 
 impl KeyRequest {
     fn record(&self, me: &Caller, owner: &User, now: Timestamp) -> Result<KeyRecord, Error> {
-        // Times are whole seconds. Ids contain the millisecond so that they sort more precisely.
+        // Times are whole seconds. Ids contain a time in milliseconds, so that they sort more precisely.
         let created_at = now.to_second();
         Ok(KeyRecord {
             tenant_id: owner.tenant_id.clone(),
@@ -341,7 +341,7 @@ impl KeyRequest {
     }
 }
 
-/// Identifies an `Idempotency-Key` together with the person or operator who sent it.
+/// Returns an id for an `Idempotency-Key` and the person or operator who sent it.
 pub(super) fn idempotency_id(actor: &Actor, idempotency_key: &str) -> String {
     match &actor.identity {
         Identity::Person(person) => hash(&[person.user_id.as_str(), idempotency_key]),

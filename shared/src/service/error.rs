@@ -63,7 +63,7 @@ impl Error {
         "other requests are changing the same resource: try again",
     );
 
-    /// Returns the causes in one line, for the log only.
+    /// Returns the causes as one line, for use in the log only.
     #[must_use]
     pub fn causes(&self) -> String {
         match self {

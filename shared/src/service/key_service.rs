@@ -43,8 +43,8 @@ impl KeyService {
         tokio::join!(self.kms.warm_up(), self.store.warm_up());
     }
 
-    /// Starts a refresh of the public keys if one is due. Meant for requests that verify no signature or that need KMS
-    /// only later.
+    /// Starts a refresh of the public keys if one is due. Meant for requests that do not verify a signature or that
+    /// need KMS only later.
     pub(crate) fn refresh_if_due(&self, now: Timestamp) {
         self.kms.refresh_if_due(now);
     }

@@ -1,5 +1,5 @@
 //! Writes notices about keys that will expire soon, have expired or are no longer used. Each notice is an entry of the
-//! audit trail and becomes an event. Keys that stay unused can be revoked.
+//! audit trail and becomes an event. This module can also revoke keys that stay unused.
 //!
 //! Each key has a time at which this module checks it next (`due_at`). A new key is due immediately. Each check writes
 //! the notices that are due and the time of the next check in one transaction, so that two runs never write the same
@@ -26,10 +26,11 @@ use crate::{
 
 /// How late a notice may be: the maximum time between the moment when the notice becomes due and the scheduled time of
 /// the run that writes it. Notices that would be later than this are left out. The documentation of `GET /v1/audit`
-/// says that the audit trail is complete after 25 hours. The template therefore ensures that a run ends within an hour
-/// of its scheduled time.
+/// promises that an entry is written at most 25 hours late. The template therefore ensures that a run ends within an
+/// hour of its scheduled time.
 const PATIENCE: Duration = Duration::from_secs(86_400);
-/// The maximum time between two checks of a key. Changed settings therefore apply to every key within this time.
+/// The maximum time between two checks of a key. A change to the settings can therefore take this long to take effect
+/// for a key.
 const LONGEST_WAIT: Duration = Duration::from_secs(7 * 86_400);
 /// How many days a run looks back for keys that earlier runs have missed.
 const DAYS: u32 = 8;
@@ -68,7 +69,8 @@ impl NoticeReport {
 }
 
 /// Checks all keys that are due at `now`, the scheduled time of the run. A failure affects only one key or one part of
-/// the index, and the run continues with the others. Runs may repeat or overlap, and may be missed for up to a day.
+/// the index, and the run continues with the others. It is safe to repeat runs, to let them overlap, or to miss them
+/// for up to a day.
 pub async fn write_notices(
     store: &Store,
     settings: &NoticeSettings,
@@ -245,7 +247,7 @@ fn notice(key: &KeyRecord, action: Action, at: Timestamp) -> AuditEntry {
 struct Plan {
     /// The notices that are due, and when each of them became due.
     notices: Vec<(Action, Timestamp)>,
-    /// When the key was reported as unused. Absent if there is no report, or if it no longer applies.
+    /// When the key was reported as unused. Absent if there is no such report or the report no longer applies.
     reported_at: Option<Timestamp>,
     /// Whether to revoke the key. If true, `notices` is empty.
     revoke: bool,
@@ -262,8 +264,8 @@ fn plan(key: &KeyRecord, owner: Option<&User>, settings: &NoticeSettings, now: T
     let mut times = expiry_notices(key, settings);
     // The previous check handled everything before `due_at`, which is the time that it set for this check.
     times.retain(|(_, at)| key.due_at.is_none_or(|due| *at >= due));
-    // The keys of an inactive owner cannot be used, so they do not count as unused. After the owner is reactivated, a
-    // key is reported again before it is revoked.
+    // The keys of an inactive owner cannot be used, so they are not treated as unused. After the owner is reactivated,
+    // a key is reported again before it is revoked.
     let is_usable = owner.is_some_and(User::is_active);
     let unused_after = settings.unused_after.filter(|_| is_usable);
     let unused_at = unused_after.map(|after| key.idle_since() + after);

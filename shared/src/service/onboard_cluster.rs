@@ -1,4 +1,5 @@
-//! Onboarding: a key registers a cluster or a node within its limit and gets a join token that works only once.
+//! Onboarding: within its cluster limit, a key registers a cluster or a node and gets a join token that works only
+//! once.
 //!
 //! 1. Read an [`OnboardingState`]: the key, its owner, the cluster, and whether the key holds a slot for the cluster.
 //! 2. Call [`decide`], which does no I/O.
@@ -221,7 +222,7 @@ async fn only_cluster(
 struct Request<'a> {
     key: &'a VerifiedKey,
     cluster: ClusterName,
-    /// Absent for a node, which can only join a cluster that is already onboarded.
+    /// Absent for a node, because a node can join only a cluster that is already onboarded.
     kind: Option<ClusterType>,
     node: Option<NodeName>,
     node_quota: &'a NodeQuota,
@@ -489,7 +490,7 @@ mod tests {
     }
 
     impl Case {
-        /// Makes the cluster exist, with these keys as its holders.
+        /// Adds the cluster to the case, with these keys as its holders.
         fn held_by(mut self, holders: impl IntoIterator<Item = KeyId>) -> Self {
             self.cluster = Some(Cluster {
                 tenant_id: self.owner.tenant_id.clone(),
@@ -506,7 +507,7 @@ mod tests {
             self
         }
 
-        /// Makes the cluster exist, with a slot that the key holds.
+        /// Adds the cluster to the case, together with a slot that the key holds for it.
         fn onboarded(self) -> Self {
             let key = self.key.key_id;
             Self {
@@ -649,7 +650,7 @@ mod tests {
         case().held_by(keys(MOST_HOLDERS - 1)).onboarding();
     }
 
-    /// Returns inconsistent states, none of which a call leaves behind. If such a state lasts, `Ok` contains the slot
+    /// Returns inconsistent states. No call leaves such a state behind. If such a state lasts, `Ok` contains the slot
     /// that resolves it, and `Err` contains the number to which the counter must first be corrected.
     fn inconsistencies() -> [(Case, Result<Slot, u32>); 5] {
         let unknown_holder = Slot::Held {

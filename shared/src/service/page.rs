@@ -17,7 +17,7 @@ pub struct Listing<T> {
     pub examined: usize,
     /// How many items were left out because they cannot be read.
     pub skipped: usize,
-    /// The position at which the list continues; `None` at its end.
+    /// The position at which the list continues; `None` at the end of the list.
     pub next: Option<Position>,
 }
 

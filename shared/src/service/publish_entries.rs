@@ -1,7 +1,7 @@
-//! Publishes the audit trail: each entry that is added to the table becomes an event. An entry that could not be
-//! written together with the change that it records waits in another item. When this module adds it to the audit trail,
-//! it becomes an event like any other. The first use of a replaced secret also becomes an event, although the audit
-//! trail has no entry for it.
+//! Publishes the audit trail: each entry that is added to the table becomes an event. If an entry could not be written
+//! together with the change that it records, it waits in another item until this module adds it to the audit trail. The
+//! entry then becomes an event like any other. The first use of a replaced secret also becomes an event, although the
+//! audit trail has no entry for it.
 
 use crate::{
     bus::{Bus, BusError, Event},
@@ -19,7 +19,7 @@ pub enum PublishError {
     Bus(#[from] BusError),
 }
 
-/// Converts a happening to an event. `render` returns the JSON of the event's detail.
+/// Converts a `Happening` to an `Event`. `render` returns the JSON of the event's detail.
 pub(super) fn event(happening: Happening, render: impl Fn(Happening) -> String) -> Event {
     Event {
         detail_type: happening.name(),
@@ -29,7 +29,7 @@ pub(super) fn event(happening: Happening, render: impl Fn(Happening) -> String) 
 }
 
 /// Handles records of the table's stream, each of which is paired with a tag. `render` returns the JSON of an event's
-/// detail. Returns the tags of the records that failed, which must be delivered again. Events are sent at least once. A
+/// detail. Returns the tags of the records that failed and must be delivered again. Events are sent at least once. A
 /// waiting entry is added to the audit trail only once.
 pub async fn publish_entries<T>(
     (store, bus): (&Store, &Bus),

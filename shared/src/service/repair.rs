@@ -194,7 +194,8 @@ impl Repair<'_> {
         Ok(())
     }
 
-    /// Returns the cutoff for adding waiting entries to the audit trail. `publish` may still be processing newer ones.
+    /// Returns the cutoff for adding waiting entries to the audit trail. `publish` may still be processing newer
+    /// entries.
     fn enter_before(&self) -> Timestamp {
         self.now - ENTRY_PATIENCE
     }

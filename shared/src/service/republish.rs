@@ -30,7 +30,7 @@ pub struct Republication {
     pub to: Timestamp,
     /// The `next` of the previous report.
     pub after: Option<String>,
-    /// When the call stops and reports where the next call continues.
+    /// The time at which the call stops. It then reports where the next call continues.
     pub deadline: Instant,
 }
 

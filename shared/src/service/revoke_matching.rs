@@ -123,8 +123,8 @@ pub async fn revoke_matching_keys(
     Ok(report)
 }
 
-/// Revokes keys concurrently, each as if it were the only one. Returns how many keys it revoked and how many
-/// revocations failed. A failure is logged and does not stop the other revocations.
+/// Revokes keys concurrently and independently of each other. Returns how many keys it revoked and how many revocations
+/// failed. A failure is logged and does not stop the other revocations.
 async fn revoke_all(
     store: &Store,
     keys: &[&KeyRecord],

@@ -175,7 +175,7 @@ fn remembered(
     Ok(earlier)
 }
 
-/// Checks that the holder of a key may rotate it. With `may_repeat`, a previous secret is accepted even after its
+/// Checks that the holder of a key may rotate it. If `may_repeat` is true, a previous secret is accepted even after its
 /// overlap.
 fn allowed(
     key: &VerifiedKey,
@@ -204,8 +204,8 @@ fn allowed(
     Ok((record, owner))
 }
 
-/// Returns what the holder of a key gets: the signed claims of the presented key, as far as the record and the owner
-/// allow them.
+/// Returns what a key permits after its holder has rotated it: the signed claims of the presented key, as far as the
+/// record and the owner allow them.
 fn wanted_by_holder(
     key: &VerifiedKey,
     record: &KeyRecord,

@@ -54,8 +54,9 @@ async fn read_both(
     })
 }
 
-/// A person who is not in the directory is a viewer: only a recorded sign-in turns a person into an administrator.
-/// Every administrator is therefore in the directory, where others can deactivate them.
+/// Turns an actor into a caller, provided that the actor may make calls. `user` is the actor's user as read from the
+/// table. A person who is not in the directory is a viewer, because only a recorded sign-in turns a person into an
+/// administrator. Every administrator is therefore in the directory, where others can deactivate them.
 pub(super) fn known(actor: &Actor, user: Option<User>, now: Timestamp) -> Result<Caller, Error> {
     let person = match &actor.identity {
         Identity::Person(person) => person,
@@ -80,7 +81,7 @@ fn operator(actor: &Actor, client: &str) -> Caller {
 ///
 /// # Errors
 /// [`Error::TooManyFirstSignIns`] if the tenant has already had `first_sign_ins` first sign-ins this hour. People named
-/// in `BootstrapAdmins` do not count.
+/// in `BootstrapAdmins` do not count towards this limit.
 pub(super) async fn sign_in(
     actor: &Actor,
     store: &Store,
@@ -303,7 +304,7 @@ impl UserChange {
     }
 }
 
-/// Provisions a user, before or after the first sign-in. Also returns whether the user is new or had been deleted.
+/// Provisions a user, before or after the first sign-in. Also returns true if the user is new or had been deleted.
 pub async fn provision_user(
     actor: &Actor,
     store: &Store,
@@ -371,7 +372,7 @@ fn existing(user: Option<&User>) -> Result<User, Error> {
 }
 
 /// Applies `change` to a user and returns the user before and after the change. If another request changes the user in
-/// the meantime, reads the user and decides again.
+/// the meantime, reads the user again and repeats the decision.
 async fn write_user(
     actor: &Actor,
     store: &Store,
