@@ -21,8 +21,8 @@ use crate::{
 
 /// The attribute for an entry that could not be written together with the change that it records.
 pub(super) const PENDING: &str = "pending_audit";
-/// The time limit for writing a change together with its entry, for changes that grant nothing. The change itself must
-/// be made before the request's deadline, even if its entry must wait.
+/// For changes that grant nothing: the time limit for writing the change together with its entry. The change itself
+/// must be made before the request's deadline, even if its entry must wait.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// An entry that waits in an item, and the primary key of that item.
@@ -53,8 +53,8 @@ impl PendingEntry {
 
 impl Store {
     /// Adds a waiting entry to the audit trail, unless the entry is already there. Afterwards, deletes the item in
-    /// which the entry waited. If that item is an access key, only removes the entry from it, provided that no other
-    /// entry has taken the entry's place.
+    /// which the entry waited. If that item is an access key, removes only the entry, provided that no other entry has
+    /// taken its place.
     pub(crate) async fn enter_pending(
         &self,
         pending: PendingEntry,
@@ -76,8 +76,7 @@ impl Store {
         Ok(())
     }
 
-    /// Returns the entries that wait in items of their own and are older than `before`, and the number of damaged
-    /// items.
+    /// Returns the entries older than `before` that wait in items of their own, and the number of damaged items.
     pub(crate) async fn waiting(
         &self,
         tenant: &TenantId,
@@ -102,7 +101,7 @@ impl Store {
         Ok(older_than(before, found))
     }
 
-    /// Returns the entries that wait in the items of keys and are older than `before`, and the number of damaged items.
+    /// Returns the entries older than `before` that wait in the items of keys, and the number of damaged items.
     pub(crate) async fn waiting_in(
         &self,
         keys: &[KeyRecord],
@@ -120,8 +119,8 @@ impl Store {
         Write::put(&AuditItem::new(entry, self.audit_retention))
     }
 
-    /// Revokes a key and adds the entry about the revocation. If the entry cannot be written, it waits in the key's
-    /// item.
+    /// Revokes a key and adds the entry about the revocation. If the two cannot be written together, the entry waits in
+    /// the key's item.
     pub(super) async fn revoke_and_enter(
         &self,
         revocation: Write,
@@ -138,9 +137,9 @@ impl Store {
         }
     }
 
-    /// Changes a user and adds the entry about the change. If the entry cannot be written, it waits in an item of its
-    /// own rather than in the user's item, because the user can change several times before the first waiting entry is
-    /// added to the audit trail.
+    /// Changes a user and adds the entry about the change. If the two cannot be written together, the entry waits in an
+    /// item of its own rather than in the user's item, because the user can change several times before the first
+    /// waiting entry is added to the audit trail.
     pub(super) async fn change_and_enter(
         &self,
         mut writes: Vec<Write>,
@@ -183,8 +182,8 @@ impl Store {
         now - self.audit_retention
     }
 
-    /// Returns a page of a tenant's entries, newest first. The page begins after the entry `after` and contains no
-    /// entry from before `from`. Skips months without entries.
+    /// Returns a page of a tenant's entries, newest first. The page begins after the position `after` and contains no
+    /// entry older than `from`. Skips months without entries.
     pub(crate) async fn audit_trail(
         &self,
         tenant: &TenantId,
@@ -283,7 +282,7 @@ impl Store {
     }
 }
 
-/// Returns the entries that wait in `items` and are older than `before`, and the number of damaged items.
+/// Returns the entries older than `before` that wait in `items`, and the number of damaged items.
 fn older_than(before: Timestamp, items: Vec<Item>) -> (Vec<PendingEntry>, usize) {
     let read = items.len();
     let entries = items.into_iter().map(|mut item| {

@@ -1,4 +1,4 @@
-//! Clusters, their nodes, and the slots that clusters occupy in keys.
+//! Clusters, their nodes, and the slots that keys hold for clusters.
 
 use serde_dynamo::string_set::StringSet;
 

@@ -1,5 +1,5 @@
 //! The handle to the table. A Lambda function holds the handle and passes it to services, but cannot use it to read or
-//! write, because all its methods except [`Store::warm_up`] are private to this crate.
+//! write, because all methods of the handle except [`Store::warm_up`] are private to this crate.
 
 use std::time::Duration;
 

@@ -90,7 +90,8 @@ pub enum Archived {
     Before,
 }
 
-/// Makes a transaction fail unless `caller` may still issue a key for `owner` and the key will be valid.
+/// Returns condition checks that make a transaction fail unless `caller` may still issue a key for `owner` and the key
+/// will be valid.
 fn still_valid(caller: &Caller, owner: &User) -> Vec<Write> {
     let is_another = |user: &&User| user.user_id != owner.user_id;
     let another = caller.user().filter(is_another);
@@ -99,8 +100,8 @@ fn still_valid(caller: &Caller, owner: &User) -> Vec<Write> {
     checks
 }
 
-/// Makes a write of a key fail if anything in the key on which a rotation depends has changed since the key was read. A
-/// key that was revoked together with all other keys of its owner is not written either, because the transaction also
+/// Makes a write of a key fail if any of the attributes on which a rotation depends has changed since the key was read.
+/// A key that was revoked together with all other keys of its owner is not written either, because the transaction also
 /// checks the owner's epoch.
 fn as_read(write: Write, read: &KeyRecord) -> Write {
     let write = write
@@ -127,8 +128,8 @@ fn as_read(write: Write, read: &KeyRecord) -> Write {
     }
 }
 
-/// Returns the write that remembers the request that created or rotated a key. The write fails if another request with
-/// the same `Idempotency-Key` created or rotated a key within the last 24 hours.
+/// Returns the write that records which request created or rotated a key. The write fails if another request with the
+/// same `Idempotency-Key` created or rotated a key within the last 24 hours.
 fn remember(
     key: &KeyRecord,
     idempotency: &Idempotency,
@@ -250,7 +251,7 @@ impl Store {
         keys.push(PrimaryKey::quota(tenant, owner));
         keys.extend(idempotency.map(|i| PrimaryKey::idempotency(tenant, owner, &i.id)));
         let mut batch = self.table.batch_get(keys).await?;
-        // A list can be read like a set, but nothing can be added to it.
+        // If the attribute is a list instead of a set, it can still be read, but no key can be added to it.
         let is_list = |item: &Item| item.get("live").is_some_and(|live| !live.is_ss());
         let mut quotas = batch.0.iter().filter(|item| is_kind(item, QuotaItem::SK));
         let is_damaged = quotas.any(is_list);

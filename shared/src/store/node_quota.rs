@@ -13,7 +13,7 @@ use super::{
 };
 use crate::model::{ClusterNumber, Node, NodeQuota, TenantId, Timestamp};
 
-/// Longer than any call can take. The nodes of a full cluster are counted at most once per interval.
+/// The minimum time between two counts of the nodes of a full cluster. It is longer than any call can take.
 const COUNT_INTERVAL: Duration = Duration::from_secs(30);
 
 /// How many nodes a cluster has.

@@ -46,7 +46,7 @@ impl Store {
         Ok(keys)
     }
 
-    /// Reads the given keys and their owners. Leaves out those that cannot be read.
+    /// Reads the given keys and their owners. Leaves out keys and owners that cannot be read.
     pub(crate) async fn keys_and_owners(
         &self,
         keys: &[DueKey],

@@ -39,8 +39,8 @@ pub enum List {
 pub struct Position(pub(crate) String);
 
 impl Position {
-    /// Parses a position that a client sent. Returns `None` if no item of the list could be at this position, because
-    /// DynamoDB rejects a start key that the query could never return. The item itself need not exist.
+    /// Parses a position that a client sent. Returns `None` if no item of the list could be at this position: DynamoDB
+    /// would reject a start key that the query could never return. The item itself need not exist.
     pub(crate) fn parse(text: &str, list: List) -> Option<Self> {
         let is_valid = match list {
             List::UserKeys => text.parse::<KeySk>().is_ok(),

@@ -17,8 +17,8 @@ pub struct StreamRecord {
     dynamodb: Change,
 }
 
-/// Lambda's events have member names in lower camel case. The API operation `GetRecords`, with which operators replay
-/// records, returns member names in upper camel case.
+/// Lambda's events have member names in lower camel case. Operators replay records with the API operation `GetRecords`,
+/// which returns member names in upper camel case.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct UserIdentity {

@@ -73,7 +73,7 @@ impl Attempts {
         Self { made: 0, deadline }
     }
 
-    /// Whether so many attempts have been made that a remaining inconsistency must be damage rather than a
+    /// Whether so many attempts have been made that a remaining inconsistency must be due to damage rather than to a
     /// concurrent change.
     pub fn are_many(&self) -> bool {
         self.made > 3
@@ -155,7 +155,7 @@ impl Refusals {
         refused.map(|(refused, _)| refused).eq([position])
     }
 
-    /// Removes and returns the existing item for which the condition of the write at this position failed.
+    /// Removes and returns the existing item on which the condition of the write at this position failed.
     pub fn take_item(&mut self, position: usize) -> Option<Item> {
         self.0.get_mut(position)?.take()?
     }
@@ -464,7 +464,7 @@ impl Table {
         Ok((answer.items.unwrap_or_default(), answer.last_evaluated_key))
     }
 
-    /// Puts one item. Retries while a transaction holds the item, because the SDK does not retry then.
+    /// Puts one item. Retries while a transaction holds the item. The SDK does not retry in this case.
     pub async fn put(&self, write: &Write) -> Result<Outcome, StoreError> {
         retry_on_conflict(|| self.try_put(write)).await
     }
@@ -491,7 +491,7 @@ impl Table {
         }
     }
 
-    /// Updates one item. Retries while a transaction holds the item, because the SDK does not retry then.
+    /// Updates one item. Retries while a transaction holds the item. The SDK does not retry in this case.
     pub async fn update(&self, write: &Write) -> Result<Outcome, StoreError> {
         retry_on_conflict(|| self.try_update(write)).await
     }
