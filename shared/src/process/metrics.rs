@@ -44,7 +44,7 @@ pub enum Metric {
     UnreadableItem,
 }
 
-/// The namespace of the metrics. `METRICS_NAMESPACE` separates the metrics of several stacks in one account.
+/// The namespace of the metrics. Setting `METRICS_NAMESPACE` keeps the metrics of several stacks in one account apart.
 static NAMESPACE: LazyLock<String> =
     LazyLock::new(|| std::env::var("METRICS_NAMESPACE").unwrap_or_else(|_| "access-keys".into()));
 

@@ -237,7 +237,7 @@ async fn reissue(
         name: found.name.clone(),
         labels: found.labels.clone(),
         expires_at: wanted.expires_at.min(found.expires_at),
-        // This time is moved back so that the signed lifetime equals the requested one, because a rotation by the
+        // This time is moved earlier, so that the signed lifetime equals the requested one, because a rotation by the
         // holder reuses the signed lifetime.
         created_at: wanted.created_at - shortened(wanted.expires_at, found.expires_at),
         ..wanted

@@ -40,8 +40,8 @@ pub(super) fn is_lost(key: &KeyRecord, now: Timestamp) -> bool {
     key.due_at.is_none_or(|at| at + LONGEST_WAIT < now)
 }
 
-/// Returns the `due_at` of a key whose notices must be planned again. It lies 24 hours in the past, so that the next
-/// run also writes the notices of the last 24 hours.
+/// Returns the `due_at` of a key whose notices must be planned again. This time is 24 hours in the past, so that the
+/// next run also writes the notices of the last 24 hours.
 pub(super) fn due_again(now: Timestamp) -> Timestamp {
     now - PATIENCE
 }

@@ -33,7 +33,7 @@ use crate::{
     token::VerifiedKey,
 };
 
-/// A query limit above the maximum number of slots that a key can hold.
+/// The limit of a query for a key's slots. It is higher than the number of slots that a key can hold.
 const MOST_SLOTS: i32 = 200;
 /// The maximum number of keys that can hold a slot for the same cluster. This bounds the size of the cluster's item.
 const MOST_HOLDERS: usize = 400;

@@ -20,7 +20,7 @@ use crate::{
     store::{FalseHolders, List, PendingEntry, Position, Store, StoreError},
 };
 
-/// A query limit above the maximum number of slots that a key can hold.
+/// The limit of a query for a key's slots. It is higher than the number of slots that a key can hold.
 const MOST_SLOTS: i32 = 200;
 /// The number of clusters or keys to check between two reads of the clock.
 const PAGE: i32 = 25;

@@ -37,7 +37,7 @@ pub async fn revoke_key(
     }
 }
 
-/// Revokes every key that a user has now, with one write. Keys that are created later are not affected.
+/// Revokes every key that a user currently has, with one write. Keys that are created later are not affected.
 pub async fn revoke_all_keys(
     actor: &Actor,
     store: &Store,

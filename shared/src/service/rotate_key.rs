@@ -288,7 +288,7 @@ impl Wanted {
         match step {
             Step::Repeat => KeyRecord {
                 expires_at: self.expires_at.min(key.expires_at),
-                // This time is moved back so that the signed lifetime equals the requested one, because the next
+                // This time is moved earlier, so that the signed lifetime equals the requested one, because the next
                 // rotation by the holder reuses the signed lifetime.
                 rotated_at: Some(issued_at - shortened(self.expires_at, key.expires_at)),
                 ..signed
