@@ -56,7 +56,7 @@ fn as_read(write: Write, user: &User) -> Write {
 
 /// Returns a condition check that makes the transaction fail unless the caller still has the role and status on which
 /// the policy based its decision. Writes that grant something need this check. Writes that take something away must not
-/// include it, because a write to the caller's item could then delay them.
+/// include it, because concurrent writes to the caller's item could otherwise delay them.
 pub(super) fn may_still(caller: &User) -> Write {
     let check = Write::check(PrimaryKey::user(&caller.tenant_id, &caller.user_id));
     with_rights(check, caller)
@@ -105,8 +105,8 @@ fn change_admins(old: Option<&User>, new: &User) -> Option<Write> {
     }
 }
 
-/// Returns the writes to the user's search items, if any search word changes. In that case, all current words are
-/// written, because a concurrent change may have removed some.
+/// Returns the writes to the user's search items, if any search word changes. In that case, all words of `new` are
+/// written, because a concurrent change may have removed some of them.
 fn change_words(old: Option<&User>, new: &User) -> Vec<Write> {
     let (before, after) = (old.map(User::words).unwrap_or_default(), new.words());
     if before == after {
@@ -225,7 +225,7 @@ impl Store {
         })
     }
 
-    /// Returns a page of the tenant's users who have a word that begins with `prefix`, each with the matching word. A
+    /// Returns a page of the tenant's users with a search word that begins with `prefix`, each paired with that word. A
     /// user with several matching words appears once per word. A search item may be wrong, so the caller must check the
     /// word against the user.
     pub(crate) async fn users_with_word(
@@ -263,7 +263,7 @@ impl Store {
         })
     }
 
-    /// Adds active administrators to the set of administrators. They may be missing because the set was damaged.
+    /// Adds active administrators to the set of administrators. They may be missing from the set if it was damaged.
     /// Returns false if one of `admins` is no longer an active administrator.
     pub(crate) async fn restore_admins(
         &self,
@@ -325,7 +325,8 @@ impl Store {
         Ok(matches!(outcome, Outcome::Done))
     }
 
-    /// Adds to `user` the revocations that ended the given epochs, if the user's item no longer contains them.
+    /// Returns `user` with the revocations that ended the given epochs, including those that the user's item no longer
+    /// contains.
     pub(crate) async fn with_ends_of(
         &self,
         mut user: User,
@@ -335,7 +336,7 @@ impl Store {
         let pk = user_pk(&user.tenant_id, &user.user_id);
         let mut ends = Vec::new();
         for epoch in unknown {
-            // The first item after an epoch records the end of that epoch.
+            // The end of an epoch is recorded in the first epoch item that sorts after it.
             let query = Query {
                 partition: pk.to_string(),
                 prefix: Some(format!("{}#", EpochSk::PREFIX)),

@@ -51,7 +51,7 @@ impl AccessKey {
     /// cannot choose its algorithm, key or type.
     ///
     /// # Errors
-    /// [`Refusal`] has one variant for each reason. Clients see [`Refusal::Expired`] as `expired` and every other
+    /// Returns a [`Refusal`] that states the reason. Clients see [`Refusal::Expired`] as `expired` and every other
     /// reason as `invalid`.
     pub fn verify(
         &self,

@@ -78,8 +78,8 @@ impl KeyRing {
         self.needs_all
     }
 
-    /// Records that the keys behind all names are needed from now on. A refresh that is already running then asks about
-    /// all names. Otherwise, a refresh becomes due.
+    /// Records that the keys behind all names are needed from now on. If a refresh is already running, it then asks
+    /// about all names. Otherwise, a refresh becomes due.
     pub(super) const fn need_all(&mut self) {
         if !self.needs_all {
             self.needs_all = true;
@@ -92,7 +92,7 @@ impl KeyRing {
         self.failure = None;
     }
 
-    /// Returns the names that a refresh must still ask KMS about if it has asked about the first `asked` names. If none
+    /// Returns the names that remain for a refresh that has already asked KMS about the first `asked` names. If none
     /// remain, ends the refresh. If KMS has then answered about every needed name, also drops the keys that no name
     /// refers to any more.
     pub(super) fn next_names(&mut self, asked: usize, now: Timestamp) -> Range<usize> {
@@ -103,7 +103,7 @@ impl KeyRing {
         asked..needed
     }
 
-    /// Returns the number of names, counted from the first, that KMS is asked about.
+    /// Returns the number of names that a refresh asks KMS about: all of them, or only the first.
     fn needed(&self) -> usize {
         if self.needs_all {
             self.answers.len()
@@ -180,7 +180,7 @@ impl KeyRing {
         !self.answers.iter().take(self.needed()).any(is_missing)
     }
 
-    /// Whether, for every name, KMS has answered or a key was read earlier.
+    /// Whether every name has an answer from KMS or a key that was read earlier.
     fn is_complete(&self) -> bool {
         let is_known = |name| self.keys.iter().any(|(n, _)| *n == name);
         let mut answers = self.answers.iter().enumerate();

@@ -65,8 +65,8 @@ impl KmsError {
         self.is_permanent() && !self.is_gone()
     }
 
-    /// Whether the same request would fail again, in which case the caller should not repeat it. If keys are missing,
-    /// the result depends on why a key could not be read.
+    /// Whether the same request would fail again, in which case the caller should not repeat it. For [`Self::NoKey`]
+    /// and [`Self::Incomplete`], the result depends on the latest reason why a key could not be read.
     #[must_use]
     pub fn is_permanent(&self) -> bool {
         match self {

@@ -21,16 +21,16 @@ use crate::{
     },
 };
 
-/// How long a request for the key set waits for a refresh to end.
+/// The longest time that a request for the key set waits for a refresh to end.
 const LONGEST_REFRESH: Duration = Duration::from_secs(1);
 
 /// The KMS keys of the deployment.
 ///
-/// Five minutes after a refresh of the public keys, the next request starts another one, whatever the request contains.
-/// The rate of requests to KMS therefore depends on the clock and not on callers. The refresh runs in a task of its
-/// own, and requests meanwhile use the keys that the process already has. A request waits only if it needs a key that
-/// the process does not have. Until the first such request, the process asks KMS only about the first name, and
-/// afterwards about all names.
+/// Once the latest refresh of the public keys is five minutes old, the next request starts another one, whatever that
+/// request contains. The rate of requests to KMS therefore depends on the clock and not on callers. The refresh runs in
+/// a task of its own, and requests meanwhile use the keys that the process already has. A request waits only if it
+/// needs a key that the process does not have. Until the first such request, the process asks KMS only about the first
+/// name, and afterwards about all names.
 pub struct KmsKeys(Arc<Shared>);
 
 struct Shared {
@@ -67,7 +67,7 @@ impl KmsKeys {
         self.start_if_due(now, |ring| ring.public_keys().is_some());
     }
 
-    /// Returns the public keys. Waits only while the process has none.
+    /// Returns the public keys. Waits only if the process does not have any yet.
     ///
     /// # Errors
     /// Fails if no key can be read. The failure is remembered for a second, during which KMS is not asked again.
@@ -103,8 +103,8 @@ impl KmsKeys {
     /// it is disabled or deleted, or that its alias refers to another key. The set is incomplete if KMS gave no usable
     /// answer about a key that this process has never read.
     ///
-    /// Because callers cache the set, a refresh that is due must end before the set is returned. If KMS does not
-    /// respond within a second, the earlier set is published.
+    /// Because callers cache the set, waits up to a second for a refresh that is due. If KMS has not responded by then,
+    /// the earlier set is published.
     ///
     /// # Errors
     /// Fails if no key can be read.
@@ -113,7 +113,7 @@ impl KmsKeys {
         self.get(now, KeyRing::published).await
     }
 
-    /// Signs `claims` with the first KMS key. The other keys are not needed and never sign in its place.
+    /// Signs `claims` with the first KMS key. Signing does not need the other keys and never falls back to them.
     pub async fn sign(&self, claims: Claims, issuer: &TokenIssuer) -> Result<AccessKey, KmsError> {
         let key = self.get(clock::now(), KeyRing::signing).await;
         let key = key.inspect_err(|_| metrics::count(Metric::KmsFailed))?;
