@@ -25,7 +25,7 @@ async fn trail(tenant: &Tenant<'_>, query: &str) -> Vec<Value> {
     tenant.all("admin", &format!("/v1/audit{query}")).await
 }
 
-/// Sends a request twice. The second time, it must not change anything. Returns the first response.
+/// Sends a request twice and returns the first response. The repetition must not change anything.
 async fn twice(tenant: &Tenant<'_>, method: &str, path: &str, body: Value) -> Answer {
     let first = tenant.send("admin", method, path, body.clone()).await;
     tenant.send("admin", method, path, body).await;
@@ -129,7 +129,7 @@ fn every_change_leaves_one_entry_and_a_repetition_leaves_none() {
 }
 
 #[test]
-fn an_entry_says_what_changed_and_where_the_request_came_from() {
+fn an_entry_states_what_changed_and_where_the_request_came_from() {
     run(async {
         let tenant = Tenant::fresh();
         tenant.user("ann", "viewer").await;

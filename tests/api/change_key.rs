@@ -26,7 +26,7 @@ fn signed(key: &str) -> [i64; 2] {
 }
 
 #[test]
-fn a_change_of_name_and_labels_and_expiry_by_the_owner_has_one_audit_entry() {
+fn a_change_of_several_fields_by_the_owner_has_one_audit_entry() {
     run(async {
         let tenant = Tenant::fresh();
         tenant.user("editor", "editor").await;
@@ -105,7 +105,7 @@ fn only_an_administrator_or_the_operator_can_change_the_cluster_limit() {
 }
 
 #[test]
-fn the_refusal_of_a_change_names_each_wrong_field_and_nothing_changes() {
+fn a_refused_change_names_every_wrong_field_and_changes_nothing() {
     run(async {
         let tenant = Tenant::fresh();
         let (id, _) = tenant.limited_key("viewer", 3).await;
@@ -216,7 +216,7 @@ fn setting_an_earlier_expiry_ends_both_secrets_although_their_signed_expiry_is_l
 }
 
 #[test]
-fn a_secret_that_is_superseded_after_an_earlier_expiry_was_set_ends_at_that_expiry() {
+fn a_secret_superseded_after_an_earlier_expiry_was_set_stops_working_at_that_expiry() {
     run(async {
         let tenant = Tenant::fresh();
         let (id, _) = tenant.key("admin", "viewer").await;
@@ -235,7 +235,7 @@ fn a_secret_that_is_superseded_after_an_earlier_expiry_was_set_ends_at_that_expi
 }
 
 #[test]
-fn a_rotation_follows_its_usual_rules_after_an_earlier_expiry_was_set() {
+fn a_rotation_after_an_earlier_expiry_was_set_follows_the_usual_rules() {
     run(async {
         let tenant = Tenant::fresh();
         let body = json!({ "name": "k", "role": "viewer", "self_rotate": true });
@@ -263,7 +263,7 @@ fn a_rotation_follows_its_usual_rules_after_an_earlier_expiry_was_set() {
             &rotated["self_rotate"],
         );
         assert_eq!(shown, (&json!("renamed"), &json!(["ci"]), &json!(true)));
-        // A repeated creation keeps the name, the labels and the earlier expiry.
+        // Repeating the creation keeps the changes to the name, the labels and the expiry.
         let create = || {
             send(
                 tenant

@@ -16,7 +16,7 @@ fn challenge(answer: &Answer) -> &str {
 }
 
 #[test]
-fn a_valid_key_returns_204_with_headers_for_the_service() {
+fn checking_a_valid_key_returns_204_with_headers_for_the_service() {
     run(async {
         let tenant = Tenant::fresh();
         let (id, key) = tenant.key("admin", "viewer").await;
@@ -47,7 +47,7 @@ fn a_valid_key_returns_204_with_headers_for_the_service() {
 }
 
 #[test]
-fn an_invalid_key_returns_401_and_a_key_without_the_permission_returns_403() {
+fn an_invalid_key_is_refused_with_401_and_a_key_without_the_permission_with_403() {
     const INVALID: &str = "Bearer error=\"invalid_token\"";
     const INSUFFICIENT: &str = "Bearer error=\"insufficient_scope\"";
     run(async {
@@ -106,7 +106,7 @@ fn the_query_of_the_protected_request_does_not_influence_the_check() {
         ] {
             send(at(query)).await.expect(204);
         }
-        // If this parameter had an effect, the second of these calls would accept the revoked key from the cache.
+        // If this parameter had an effect, the second check would find the revoked key in the cache and accept it.
         send(at("max_staleness=60")).await.expect(204);
         tenant.revoke(&key).await;
         send(at("max_staleness=60")).await.expect(401);

@@ -1,4 +1,5 @@
-//! Creating a key with an `Idempotency-Key`: a retry never creates a second key and never replaces a key that was used.
+//! Creating a key with an `Idempotency-Key`: a retry never creates a second key and never replaces a key that has been
+//! used.
 
 use harness::{KEYS, Tenant, all_at_once, now, run, send};
 use serde_json::{Value, json};

@@ -3,12 +3,13 @@
 use harness::{KEYS, Tenant, run, send};
 use serde_json::{Value, json};
 
-/// Returns the name and the e-mail address of the owner in a record.
+/// Returns the owner's name and e-mail address from a record.
 fn owner(record: &Value) -> [Value; 2] {
     ["owner_name", "owner_email"].map(|field| record[field].clone())
 }
 
-/// Returns the owner from every response that shows the record of ann's only key to the administrator.
+/// Makes every call that returns the record of ann's only key, as the administrator. Returns the owner in each
+/// response.
 async fn owners(tenant: &Tenant<'_>, id: &str) -> Vec<[Value; 2]> {
     let keys = "/v1/users/ann/access-keys";
     let key = format!("{keys}/{id}");

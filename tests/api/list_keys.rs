@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 #[test]
-fn each_of_a_thousand_keys_is_listed_once_with_any_page_size() {
+fn each_of_a_thousand_keys_is_listed_exactly_once_whatever_the_page_size() {
     run(async {
         let tenant = Tenant::fresh();
         tenant.get("admin", "/v1/users/me").await.expect(200);
@@ -279,7 +279,7 @@ fn a_search_finds_keys_by_the_words_of_their_names() {
             found(&tenant, "/v1/access-keys", "test").await,
             [other, test]
         );
-        // Renaming a key changes the words that find it.
+        // Renaming a key changes the words by which it is found.
         let path = format!("/v1/users/ann/access-keys/{product}");
         let renamed = tenant.send("ann", "PATCH", &path, json!({ "name": "Zoë" }));
         renamed.await.expect(200);
@@ -288,7 +288,7 @@ fn a_search_finds_keys_by_the_words_of_their_names() {
 }
 
 #[test]
-fn a_search_finds_keys_by_the_beginning_and_the_end_of_their_ids() {
+fn a_search_finds_keys_by_the_beginning_or_the_end_of_their_ids() {
     run(async {
         let (tenant, other) = (Tenant::fresh(), Tenant::fresh());
         tenant.user("ann", "editor").await;
@@ -314,7 +314,7 @@ fn a_search_finds_keys_by_the_beginning_and_the_end_of_their_ids() {
             (own, &first[28..], &[&first]),
             (all, &first[1..35], &[]),
             (all, &first[..4], &[&second, &first]),
-            // This query is too short for an id, but the name of the first key has a word that begins with it.
+            // This query is too short to match an id, but the name of the first key has a word that begins with it.
             (all, &first[..3], &[&first]),
             // A search for a complete id ignores names.
             (all, &second, &[&second]),

@@ -1,4 +1,4 @@
-//! The operator: the back end of the SaaS, which acts in every tenant.
+//! The operator: the back end of the SaaS, which may act in any tenant.
 
 use harness::{KEYS, Tenant, contradictions, run, send};
 use serde_json::{Value, json};
@@ -90,7 +90,7 @@ fn an_operator_can_manage_a_tenant_that_has_no_users_yet() {
 }
 
 #[test]
-fn an_operator_must_name_exactly_one_tenant_and_must_not_use_me_as_a_user_id() {
+fn an_operator_must_name_exactly_one_tenant_and_cannot_use_the_user_id_me() {
     run(async {
         let tenant = Tenant::fresh();
         let token = json!({ "client_id": "backend", "scope": "tenants:manage" });
@@ -111,7 +111,7 @@ fn an_operator_must_name_exactly_one_tenant_and_must_not_use_me_as_a_user_id() {
 }
 
 #[test]
-fn only_a_configured_client_with_the_scope_is_an_operator() {
+fn only_a_configured_client_with_the_operator_scope_is_an_operator() {
     run(async {
         let tenant = Tenant::fresh();
         for claims in [

@@ -27,7 +27,7 @@ async fn self_rotate(tenant: &Tenant<'_>, key: &str, body: Value) -> Answer {
 }
 
 /// Returns the time at which a superseded secret stops working, as `/v1/access-keys/check` states it. Asserts that an
-/// onboarding response is consistent with it.
+/// onboarding response is consistent with that time.
 async fn told_by_the_others(tenant: &Tenant<'_>, key: &str) -> Option<String> {
     let check = tenant.call("GET", "/v1/access-keys/check").bearer_auth(key);
     let check = send(check).await.expect(204);
@@ -352,7 +352,7 @@ fn a_key_can_rotate_itself_only_if_it_was_issued_with_that_permission() {
 }
 
 #[test]
-fn a_superseded_secret_can_only_retry_the_rotation_that_superseded_it() {
+fn a_superseded_secret_can_retry_only_the_rotation_that_superseded_it() {
     run(async {
         let tenant = Tenant::fresh();
         for overlap in [0, 60] {

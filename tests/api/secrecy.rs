@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 /// The beginning of every key.
 const BEGINNING: &str = "eyJ0eXAiOiJhY2Nlc3Mta2V5K2p3dCIsImFsZyI6I";
 
-/// Returns the responses to calls that return the key's record, and to calls that contain the key, some of them in the
-/// wrong place.
+/// Makes calls that return the key's record, and calls that send the key itself, in some cases in the wrong place.
+/// Returns the responses.
 async fn responses(tenant: &Tenant<'_>, id: &str, key: &str) -> Vec<String> {
     let validate = |body: Value| send(tenant.call("POST", VALIDATE).json(&body));
     let with_cursor = format!("{KEYS}?cursor={key}");

@@ -18,7 +18,7 @@ fn a_key_may_be_sent_in_json_in_a_form_or_as_a_bearer_token() {
         ] {
             assert_eq!(send(request).await.expect(200)["active"], true);
         }
-        // A key that is copied from a file or a terminal can have such white space around it.
+        // A key that was copied from a file or a terminal can be surrounded by white space like this.
         let copied = format!(" {key}\r\n");
         for request in [
             call().json(&json!({ "access_key": copied })),
@@ -32,7 +32,7 @@ fn a_key_may_be_sent_in_json_in_a_form_or_as_a_bearer_token() {
 }
 
 #[test]
-fn the_response_has_the_members_of_rfc_7662() {
+fn the_response_has_the_members_that_rfc_7662_defines() {
     run(async {
         let tenant = Tenant::fresh();
         let (id, key) = tenant.key("admin", "viewer").await;
@@ -154,7 +154,7 @@ fn requirements_have_the_same_effect_in_every_part_of_a_request() {
 }
 
 #[test]
-fn permissions_required_in_several_parts_of_a_request_all_count() {
+fn permissions_required_in_several_parts_of_a_request_are_combined() {
     run(async {
         let tenant = Tenant::fresh();
         let (_, key) = tenant.key("admin", "viewer").await;
