@@ -26,7 +26,7 @@ pub struct Bench {
     _directory: TempDir,
 }
 
-/// Delays and counts the requests of a function to a service.
+/// Delays and counts a function's requests to a service.
 struct Meter {
     function: String,
     service: Service,
@@ -89,7 +89,7 @@ impl Bench {
         Tenant::acme(&self.stack)
     }
 
-    /// Creates a key with all permissions for the administrator. Returns the key's id and the key.
+    /// Creates a key for the administrator, with all permissions. Returns the id of the key and the key itself.
     pub async fn key(&self, name: &str) -> (String, String) {
         let body = json!({ "name": name, "role": "admin", "max_clusters": 100 });
         self.tenant().key_of(ADMIN, body).await

@@ -15,7 +15,7 @@ pub fn build(functions: &[&str]) -> Result<PathBuf> {
     Ok(target.join("release"))
 }
 
-/// Builds release binaries of the workspace in `root` into `target`.
+/// Builds release binaries of the workspace at `root`, with `target` as the target directory.
 pub fn build_in(
     root: &Path,
     target: &Path,

@@ -274,7 +274,7 @@ fn prepare(build: &Build) -> Result<PathBuf> {
     Ok(binaries)
 }
 
-/// Copies the files of a checkout, except the ignored ones.
+/// Copies the files of a checkout, except those that Git ignores.
 fn copy_checkout(root: &Path, to: &Path) -> Result<()> {
     let _ = fs::remove_dir_all(to);
     let mut list = Command::new("git");

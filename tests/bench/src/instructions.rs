@@ -2,8 +2,8 @@
 //! counts hardly depend on other load on the machine.
 //!
 //! The process runs the release binary. It reads its events from the Runtime API and calls DynamoDB over TLS.
-//! DynamoDB's responses are recorded and replayed, so all calls of one kind are alike. To count the instructions of a
-//! kind of call, two processes are compared, one of which handles [`CALLS`] more calls of this kind than the other.
+//! DynamoDB's responses are recorded and replayed, so all calls of one kind are alike. The instructions of a kind of
+//! call are counted by comparing two processes, one of which handles [`CALLS`] more calls of this kind than the other.
 //! Under high load, a timeout may expire and make a process open an extra connection. The count is then repeated with a
 //! new process.
 //!
@@ -37,7 +37,8 @@ const EXPECTED: [(&str, u64); 5] = [
     ("garbage", 156_600),
     ("oversize", 1_168_000),
 ];
-/// The percentage by which a count may exceed the expected count. Counts differ by less than one percent between runs.
+/// The percentage by which a count may exceed the expected count. The counts differ by less than one percent between
+/// runs.
 const TOLERANCE: u64 = 5;
 /// The number of calls of each kind whose instructions are counted.
 const CALLS: usize = 40;
@@ -71,7 +72,8 @@ pub async fn run(options: &Options) -> Result<()> {
     };
     let bench = Bench::recorded().await?;
     let (_, key) = bench.key("counted").await;
-    // The first use of a key in an hour writes to the table. Only later calls are alike.
+    // Uses the key once before counting, because the first use of a key in an hour also writes to the table. The later
+    // calls are alike.
     let valid = bench.tenant().validate(&key).await;
     ensure!(valid["active"] == true, "{valid}");
     let calls: [Call; 5] = [

@@ -26,7 +26,7 @@ const OTHERS_LIMIT: f64 = 0.05;
 const SPREAD_LIMIT: f64 = 0.15;
 const POLL: Duration = Duration::from_secs(5);
 
-/// The state of the machine before anything is built, because a build would raise the load average.
+/// The state of the machine, read before anything is built, because a build would raise the load average.
 pub struct Before {
     about: Value,
     load: f64,
@@ -191,7 +191,8 @@ impl Ticks {
     }
 }
 
-/// Waits until the load average is at most [`LOAD_LIMIT`]. Returns the load average, or fails after `limit`.
+/// Waits until the load average is at most [`LOAD_LIMIT`]. Returns the load average. Fails if it is still higher after
+/// `limit`.
 async fn wait_until_quiet(limit: Duration) -> Result<f64> {
     let started = Instant::now();
     loop {
@@ -335,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn ticks_are_subtracted_separately_for_each_kind() {
+    fn each_kind_of_tick_is_subtracted_separately() {
         let [before, after] =
             [(1, 2, 3), (11, 22, 33)].map(|(busy, idle, steal)| Ticks { busy, idle, steal });
         let since = Ticks {
@@ -347,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn the_time_of_children_that_have_ended_counts_as_time_of_the_process() {
+    fn the_time_of_a_process_includes_the_time_of_children_that_have_ended() {
         let text = "3760 (a) R b) R 3756 3756 32117 0 -1 4194304 101 0 0 0 1 20 300 4000 20 0 1 0 5751675\n";
         assert_eq!(parse_own(text).unwrap(), 4321);
         assert!(parse_own("3760 (a) R 3756").is_err());
@@ -393,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn the_time_of_the_process_itself_does_not_count_as_time_of_others() {
+    fn the_time_of_other_processes_excludes_the_time_of_the_process_itself() {
         assert_eq!(share(others(1000, 600), 2000), 0.2);
         assert_eq!(share(others(600, 1000), 2000), 0.0);
         assert_eq!(share(0, 0), 0.0);

@@ -1,7 +1,7 @@
 //! Compares our `validate` and `create` with other key libraries (the peers). Each run measures all of them in turn.
 //!
 //! A Lambda process handles one call at a time. A peer is measured with one connection, and again with several, so that
-//! its event loop can handle several calls per wake-up. The better of a peer's two figures counts.
+//! its event loop can handle several calls per wake-up. The better of the two figures is used.
 
 mod comparison;
 mod ratios;
@@ -74,7 +74,7 @@ struct System {
     mixes: [Figures; 6],
 }
 
-/// The events of a mix, and the check for the responses.
+/// The events of a mix, and the check that each response must pass.
 type Mix = (Vec<Bytes>, fn(&Value) -> bool);
 
 /// Our functions and the mixes of calls to them.
@@ -106,7 +106,7 @@ pub struct Options {
     directory: Option<PathBuf>,
 }
 
-/// Installs the peers and measures them and our functions.
+/// Installs the peers, and then measures both them and our functions.
 pub async fn run(options: &Options, machine: &Before, folder: &Path) -> Result<()> {
     let default = root().join("target/peers");
     let directory = options.directory.as_ref().unwrap_or(&default);

@@ -16,7 +16,7 @@ const LEFT: f64 = 230.0;
 const WIDTH: f64 = 420.0;
 const ROW: f64 = 22.0;
 
-/// Draws the bars group by group, each with the sum of its parts. `legend` names the parts.
+/// Draws the bars group by group and labels each bar with the sum of its parts. `legend` names the parts.
 pub fn bars(file: &Path, title: &str, legend: &[&str], bars: &[Bar]) -> Result<()> {
     let total = |bar: &Bar| bar.parts.iter().sum::<f64>();
     let largest = bars.iter().map(total).fold(f64::MIN_POSITIVE, f64::max);

@@ -17,7 +17,7 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-/// The files of trusted certificate authorities on Debian and on Amazon Linux 2023.
+/// The files that contain the trusted certificate authorities on Debian and on Amazon Linux 2023.
 const BUNDLES: [&str; 2] = [
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",

@@ -99,8 +99,8 @@ pub async fn run(folder: &Path) -> Result<()> {
     write(folder, "writes", &Value::from(figures))
 }
 
-/// Returns the write units of one use of a key, of one call of a cluster, and of revocations. Each use that is counted
-/// is one that the table must record.
+/// Returns the write units of one use of a key, of one call of a cluster, and of revocations. Each measured use is one
+/// that must be recorded in the table.
 async fn requests(bench: &Bench) -> Result<(Units, Units, Units)> {
     let tenant = &bench.tenant();
     let (id, key) = bench.key("writes").await;

@@ -15,7 +15,7 @@ use crate::{
     report::{Sample, megabytes, table, write},
 };
 
-/// The groups of bars in the plot: each mix, with the heading of its group.
+/// The mixes in the plot, each with the heading of its group of bars.
 const GROUPS: [(&str, &str); 3] = [
     ("valid", "valid key"),
     ("unknown", "forged key"),
@@ -64,7 +64,7 @@ const LIBRARY_FIGURES: [&str; 12] = [
 /// The ratios of one kind of call, one per run.
 struct Comparison {
     goal: &'static Goal,
-    /// The number of connections to a peer, or `None` if the better number counts for each peer.
+    /// The number of connections to a peer, or `None` to use the better number for each peer.
     connections: Option<usize>,
     runs: Vec<Ratio>,
 }
@@ -300,7 +300,7 @@ fn print_systems(run: &[System]) {
     table(&["peer", "versions", "settings"], &rows);
 }
 
-/// Prints the worst run of each call.
+/// Prints the worst run for each call.
 fn print_worst(comparisons: &[Comparison]) -> Result<()> {
     let mut rows = Vec::new();
     for comparison in comparisons {
@@ -405,7 +405,7 @@ mod tests {
     }
 
     #[test]
-    fn in_each_run_the_better_number_of_connections_to_a_peer_counts() {
+    fn in_each_run_the_better_number_of_connections_to_a_peer_is_used() {
         let runs = runs();
         let cpu = |connections| peer_cpu(&compare(&runs, connections)[0]);
         assert_eq!(cpu(None), [(8, 0.5), (1, 0.3)]);

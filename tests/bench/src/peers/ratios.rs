@@ -1,4 +1,4 @@
-//! Ratios of our throughput per CPU-second to that of the fastest peer, and their goals.
+//! The ratios of our throughput per CPU-second to that of the fastest peer, and the goals for these ratios.
 
 /// A ratio to measure.
 pub struct Goal {
