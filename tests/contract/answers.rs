@@ -391,7 +391,7 @@ async fn expire_last_join_token(contract: &Contract<'_>) {
     tenant.edit_item(pk.unwrap(), "JOIN", update, past).await;
 }
 
-/// Changes that can make a call fail, other than wrong credentials. The first one leaves the call unchanged.
+/// Changes to a call, other than to its credentials, that can make it fail. The first one leaves the call unchanged.
 const DISTURBANCES: [fn(Call) -> Call; 13] = [
     |call| call,
     |call| call.in_no_route(),

@@ -14,7 +14,7 @@ pub struct Contract<'a> {
     pub tenant: Tenant<'a>,
     pub operations: Vec<Operation>,
     document: Document,
-    /// Operation, status and label of every response.
+    /// The operation, status and label of every response so far.
     seen: RefCell<BTreeSet<(String, String, String)>>,
 }
 
@@ -73,7 +73,7 @@ impl<'a> Contract<'a> {
         }
     }
 
-    /// Returns a call by the administrator.
+    /// Returns a call with the administrator's token.
     pub fn admin(&self, operation: &str) -> Call {
         self.call(operation).bearer(&self.token("admin"))
     }

@@ -101,7 +101,7 @@ fn no_schema_with_properties_is_also_composed_of_others() {
 }
 
 #[test]
-fn no_schema_under_the_keyword_all_of_contains_a_const() {
+fn no_const_occurs_in_a_schema_under_all_of() {
     let document = Document::read();
     let composed = objects(&document.whole).into_iter();
     for schemas in composed.filter_map(|schema| schema.get("allOf")) {
