@@ -213,7 +213,7 @@ fn breaches<'a>(
     for file in files {
         let mut imports = BTreeSet::new();
         for mention in file.mentions.iter().filter(|m| breaks(file, m)) {
-            // After an import has been reported, the code that uses it is not reported.
+            // If an import has been reported, the code that uses this import is not reported as well.
             if !parent(&mention.text).is_some_and(|path| imports.contains(path)) {
                 let Mention { line, text, .. } = mention;
                 found.push(format!("{}:{line}: {text}: {rule}", file.name));
@@ -232,7 +232,7 @@ fn without_code(files: &[File], layers: &[&str]) -> Vec<String> {
     empty.map(message).collect()
 }
 
-/// Reports a layer, or `functions`, if none of its files mentions the crate that the rule is about.
+/// Reports `place` (a layer or `functions`) if none of its files mentions `name`, the crate that the rule is about.
 fn unnamed(files: &[File], place: &str, name: &str) -> Option<String> {
     let here = |file: &&File| layer(file) == place || file.package.starts_with(place);
     let mut mentions = files.iter().filter(here).flat_map(|file| &file.mentions);

@@ -21,8 +21,8 @@ pub struct File {
     /// For example, `crate::store::keys`.
     pub module: String,
     pub mentions: Vec<Mention>,
-    /// The names that each `use` brings into a module. Maps the module and the name to the path that the name stands
-    /// for.
+    /// The names that each `use` brings into a module. Maps each pair of a module and a name to the path that the name
+    /// stands for.
     aliases: BTreeMap<(String, String), String>,
     /// Modules that have their own file and are compiled only for tests.
     test_modules: Vec<String>,
@@ -38,8 +38,8 @@ pub struct Mention {
 
 #[derive(Clone, Default)]
 pub struct Scope {
-    /// The module that contains the code, including inline modules. For each pair of braces around the code, the path
-    /// also contains a step `{<position>`, because a `use` applies only within its braces.
+    /// The path of the module that contains the code, including inline modules. For each pair of braces around the
+    /// code, this path also contains a step `{<position>`, because a `use` applies only within its braces.
     module: String,
     /// Whether the code is compiled only for tests.
     pub test: bool,
@@ -52,7 +52,7 @@ impl Mention {
         Some(first_step(below))
     }
 
-    /// Whether the mention names a crate, alone or at the start of a path.
+    /// Whether the mention is the crate `name` itself or a path that starts with this crate.
     pub fn names(&self, name: &str) -> bool {
         first_step(&self.text) == name
     }

@@ -66,8 +66,8 @@ impl Relay {
     }
 
     /// Applies a fault to all later occurrences of a call. The fault can be [`Fault::DropBefore`],
-    /// [`Fault::DropAfter`], [`Fault::InternalError`], or [`Fault::Hold`], with which a call never receives a response.
-    /// `None` removes the fault.
+    /// [`Fault::DropAfter`], [`Fault::InternalError`] or [`Fault::Hold`]. A held call never receives a response. `None`
+    /// removes the fault.
     pub fn set_fault(&self, fault: Option<(&str, Fault)>) {
         let fault = fault.map(|(call, fault)| (call.to_owned(), fault));
         *self.shared.fault.lock().unwrap() = fault;
@@ -80,14 +80,14 @@ impl Relay {
         *self.shared.interruption.lock().unwrap() = interruption;
     }
 
-    /// Returns the calls that the relay has received since this method was last used. Each call is given as its path
-    /// or, if it goes to AWS, as its action and staging label.
+    /// Returns the calls that the relay has received since this method was last used. Each is represented by its path
+    /// or, for a call to AWS, by its action and staging label.
     pub fn take_calls(&self) -> Vec<String> {
         std::mem::take(&mut *self.shared.calls.lock().unwrap())
     }
 }
 
-/// The response of a gateway whose service fails.
+/// The response that a gateway returns if the service behind it fails.
 const FAILURE: &[u8] =
     b"HTTP/1.1 500 x\r\nconnection: close\r\ncontent-length: 15\r\n\r\n<html>no</html>";
 

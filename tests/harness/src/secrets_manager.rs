@@ -31,8 +31,8 @@ pub struct SecretsManager {
 #[derive(Default)]
 pub struct Secret {
     pub is_rotation_enabled: bool,
-    /// A value that another run of `createSecret` stores in the pending version, just before the next run tries to
-    /// store its own value.
+    /// If set, another run of `createSecret` stores this value in the pending version, just before the current run
+    /// tries to store its own value.
     pub overtaken_by: Option<String>,
     versions: BTreeMap<String, Version>,
     next: u32,

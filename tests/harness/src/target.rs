@@ -25,7 +25,7 @@ pub trait Target: Send + Sync {
     /// Returns a token from the identity provider with these claims.
     fn token(&self, claims: Value) -> String;
 
-    /// Returns the local stack, for a test that needs its requests, logs, faults or stream.
+    /// Returns the local stack, for tests that need its recorded requests, logs, injected faults or table stream.
     fn local(&self) -> &Stack {
         panic!("this test runs only on the local stack")
     }

@@ -378,7 +378,7 @@ impl Tenant<'_> {
         items.iter().map(name).collect()
     }
 
-    /// Returns the number of slots that an unexpired key holds. Asserts that the key's counter has the same value.
+    /// Returns the number of slots that an unexpired key holds. Asserts that the key's counter equals this number.
     pub async fn used(&self, key_id: &str) -> u64 {
         let (record, slots) = (self.record(key_id).await, self.slots(key_id).await);
         assert_eq!(record["clusters_used"], slots.len(), "{slots:?}");
@@ -391,8 +391,8 @@ impl Tenant<'_> {
         self.edit_item(&self.pk(owner), &sk, update, values).await;
     }
 
-    /// Edits a user's new key as if it had been created at `created` with the expiry `end`. Both times are in seconds
-    /// since the epoch.
+    /// Edits the item of a user's new key so that the key appears to have been created at `created` with the expiry
+    /// `end`. Both times are in seconds since the epoch.
     pub async fn backdate(&self, owner: &str, key_id: &str, created: i64, end: i64) {
         let sk = format!("KEY#{key_id}");
         let items = self.items(owner).await;
@@ -480,7 +480,7 @@ impl Tenant<'_> {
             item.get("hash").is_none().then_some(item)
         });
         let item = item.await;
-        // Another test may have let TTL delete the key, so its slots may still be held.
+        // Another test may have let TTL delete the key, in which case its slots may not have been released yet.
         stack.drain_events().await;
         item
     }

@@ -19,8 +19,8 @@ struct Trail {
     epochs: BTreeMap<String, usize>,
 }
 
-/// Returns the contradictions between the items and the audit trail: each key, user, revocation, slot or deletion for
-/// which an entry is missing or for which there are too many entries.
+/// Returns the contradictions between the items and the audit trail: each key, user, revocation, slot or deletion that
+/// has too few or too many entries.
 pub async fn contradictions(tenant: &Tenant<'_>) -> Vec<String> {
     let trail = Trail::read(tenant).await;
     let mut found = Vec::new();

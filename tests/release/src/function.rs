@@ -19,9 +19,9 @@ use tokio::{
 };
 
 const ARN: &str = "arn:aws:lambda:us-east-1:000000000000:function:release";
-/// The time limit of the function, which is longer than in Lambda because emulation is slow.
+/// The time limit of the function. It is longer than in Lambda, because emulation is slow.
 const TIME_LIMIT: Duration = Duration::from_secs(60);
-/// The emulator and the folder of the arm64 C library, under the names that Debian uses.
+/// The command that starts the emulator with the folder of the arm64 C library. The names are those that Debian uses.
 const EMULATOR: [&str; 3] = ["qemu-aarch64-static", "-L", "/usr/aarch64-linux-gnu"];
 
 type Lines = Arc<Mutex<Vec<String>>>;

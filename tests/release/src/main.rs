@@ -32,7 +32,7 @@ enum Expected {
     Valid,
     /// The request is refused with a status from 400 to 499.
     Refused,
-    /// Either any response that is not a server error, or the error that reports that the event is not a request.
+    /// The response is not a server error, or the function fails because the event is not a request.
     Any,
 }
 

@@ -10,7 +10,7 @@ use crate::{Arguments, RACES, Race, Random, Sequence, generator};
 
 /// The number of requests from the start of one fault to the start of the next.
 const FAULT_EVERY: u64 = 20;
-/// The longest time to wait, before a kill, until the function sends a request to DynamoDB or KMS.
+/// The longest time that a kill waits for the function to send a request to DynamoDB or KMS.
 pub const PATIENCE: Duration = Duration::from_millis(300);
 
 pub enum Chaos {

@@ -143,7 +143,7 @@ fn text(attribute: &Value) -> String {
     text.unwrap_or_default().to_owned()
 }
 
-/// Returns true if the table must not contain this key, given that it was written after the loss was acknowledged.
+/// Returns true if this key must not have been written after the loss was acknowledged.
 fn is_forbidden(loss: Loss, key: &StoredKey, boss: &str, epoch: &str) -> bool {
     match loss.change {
         _ if !loss.is_owner => key.created_by == boss,
@@ -209,7 +209,7 @@ fn judge(round: &Round, loss: Loss, creation: Creation, answer: &Answer, when: D
     });
 }
 
-/// Checks that each created key is listed and is valid if and only if it should be.
+/// Checks that each created key is listed, and that it is valid if and only if it should be.
 async fn check_keys(
     round: &Arc<Round>,
     loss: Loss,

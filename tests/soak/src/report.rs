@@ -78,7 +78,7 @@ impl Tally {
         }
     }
 
-    /// Counts the requests that rules have affected and removes the rules.
+    /// Counts the requests that these rules affected, and then removes the rules.
     pub fn faulted(&self, rules: impl IntoIterator<Item = RuleGuard>) {
         let hits = rules.into_iter().map(|rule| u64::from(rule.hits())).sum();
         self.faults.fetch_add(hits, Ordering::SeqCst);

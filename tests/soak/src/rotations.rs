@@ -43,7 +43,7 @@ const REVOKED: [Expected; 4] = [
     (404, "not_found"),
 ];
 
-/// A rotation request: whether the holder sends it, its number, and the overlap that it requests.
+/// Describes a rotation request: whether the holder sends it, the number of the request, and the requested overlap.
 type Rotation = (bool, u64, u64);
 
 struct Key {

@@ -62,7 +62,7 @@ impl Round {
         self.tally.violation(self.number, what.to_string());
     }
 
-    /// Reports a violation unless `holds`.
+    /// Reports a violation unless `holds` is true.
     pub fn check(&self, holds: bool, what: impl FnOnce() -> String) {
         if !holds {
             self.violation(what());

@@ -148,7 +148,7 @@ impl World {
     }
 
     /// Kills a process of a function while the function is handling requests. Returns false if the function is not
-    /// handling any.
+    /// handling a request.
     async fn kill(&self, function: &str, which: usize) -> bool {
         let stack = self.stack.read().await;
         let stack = stack.as_ref().expect("the stack runs");

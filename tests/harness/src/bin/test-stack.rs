@@ -1,5 +1,4 @@
-//! Runs the local stack for tests in other languages, as `cargo run -- --json --port 0` does. It can also inject
-//! faults.
+//! Runs the local stack like `cargo run -- --json --port 0`, for tests in other languages. It can also inject faults.
 //!
 //! The first line of output is the JSON that `cargo run` prints. After that, each line of input names a function. All
 //! further requests from that function to DynamoDB fail. An empty line of input ends all faults. The program
