@@ -1,4 +1,4 @@
-//! Changes to a key that coincide with revocations, rotations, other changes, lost responses and notices.
+//! Changes to a key: concurrent revocations, rotations and other changes, lost responses, and notices.
 
 use std::collections::BTreeSet;
 
@@ -17,7 +17,7 @@ async fn change(tenant: &Tenant<'_>, key_id: &str, change: Value) -> Answer {
     tenant.send("admin", "PATCH", &path, change).await
 }
 
-/// Returns the changes to a key that the audit trail records.
+/// Returns the changes to a key, as recorded in the audit trail.
 async fn changes(tenant: &Tenant<'_>, key_id: &str) -> Vec<Value> {
     changes_by(tenant, key_id, "access-key.changed").await
 }
@@ -115,7 +115,7 @@ fn a_change_does_not_extend_an_expiry_that_a_rotation_has_shortened() {
 }
 
 #[test]
-fn a_rotation_is_evaluated_again_if_the_expiry_is_moved_earlier_meanwhile() {
+fn a_rotation_is_evaluated_again_if_an_earlier_expiry_is_set_meanwhile() {
     run(async {
         let tenant = Tenant::fresh();
         let (id, old) = tenant.key("admin", "viewer").await;

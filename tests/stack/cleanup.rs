@@ -1,4 +1,4 @@
-//! The clean-up after TTL deletes a key: the history, redelivered batches, and records that cannot be processed.
+//! The clean-up after TTL has deleted a key: the history, redelivered batches, and records that cannot be processed.
 
 use harness::{KEYS, Tenant, eventually, now, run, send, stack, until};
 use serde_json::{Value, json};

@@ -9,7 +9,7 @@ use crate::outages::SLOW;
 const CLUSTERS: [&str; 4] = ["a", "b", "c", "d"];
 const LIMIT: u64 = 2;
 
-/// Reads the counter of a key (`None` if the key is not live) and the number of its slots in one transaction.
+/// In one transaction, reads the counter of a key (`None` if the key is not live) and the number of its slots.
 async fn snapshot(tenant: &Tenant<'_>, id: &str) -> (Option<u64>, u64) {
     let get = |pk: String, sk: String| {
         let key = json!({ "pk": { "S": pk }, "sk": { "S": sk } });
@@ -119,7 +119,8 @@ fn the_counter_is_exact_in_a_hundred_races_of_onboarding_deletion_revocation_and
             let meanwhile = |n: usize| [Nothing, Revoke, Expire][(batch * 10 + n) % 3];
             let mut rounds: JoinSet<_> = (0..10).map(|n| round(meanwhile(n))).collect();
             while let Some(round) = rounds.join_next().await {
-                // Repeats the panic's message, because the output of another thread is not captured.
+                // Repeats the message of a panic in another thread, because the output of other threads is not
+                // captured.
                 let message =
                     |error: tokio::task::JoinError| error.into_panic().downcast::<String>();
                 statuses.extend(round.map_err(message).unwrap());

@@ -1,6 +1,6 @@
 //! A damaged item affects only the calls that need it. For each attribute of each kind of item, the test removes the
 //! attribute, changes its value, or replaces the value with one of another type. It also removes whole items. Calls
-//! that do not need the item must succeed, and no key may permit more than its claims.
+//! that do not need the item must succeed, and no key may grant more than its claims.
 //!
 //! All cases together take minutes, so only every tenth case runs by default. `DAMAGE_STEP=1` runs all cases.
 
@@ -16,12 +16,12 @@ use serde_json::{Value, json};
 /// Without a value, the attribute is removed.
 pub type Damage = Option<(String, Option<Value>)>;
 
-/// Returns the step from one case that runs to the next. With a step of 10, every tenth case runs.
+/// Returns the interval at which cases run. With an interval of 10, every tenth case runs.
 pub fn step() -> usize {
     env::var("DAMAGE_STEP").map_or(10, |step| step.parse().unwrap())
 }
 
-/// Returns the values with which the test replaces the value of an attribute.
+/// Returns the replacement values for an attribute.
 fn values() -> [Value; 6] {
     [
         json!({ "BOOL": true }),
@@ -106,7 +106,7 @@ pub struct World<'a> {
     /// A key of `editor` that has onboarded the cluster `a`. Its claims are in `claims`.
     pub key: (String, String),
     claims: Value,
-    /// A key of `editor` that was revoked when this user revoked all of their keys.
+    /// A key of `editor`, who revoked it by revoking all of their keys.
     revoked: String,
     /// A key of `viewer`.
     other: String,

@@ -16,7 +16,7 @@ fn create(tenant: &Tenant, idempotency_key: &str, body: &Value) -> RequestBuilde
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_retry_succeeds_even_after_its_expiry_has_become_too_soon_for_a_new_key() {
+async fn a_retry_succeeds_even_if_it_is_too_late_to_create_a_new_key_with_its_expiry() {
     let stack = own_stack(&[("MinExpirySeconds", "3")]).await;
     let tenant = Tenant::acme(&stack);
     let end = now() + 6;
@@ -32,7 +32,7 @@ async fn a_retry_succeeds_even_after_its_expiry_has_become_too_soon_for_a_new_ke
     }
     let second = send(create(&tenant, "one", &body)).await.expect(201);
     assert_eq!(first["id"], second["id"]);
-    // The other fields of a request are checked together with the expiry.
+    // If another field is invalid, the response reports that field and the expiry.
     let wrong = json!({ "name": "", "role": "viewer", "expires_at": rfc3339(end) });
     let refused = send(create(&tenant, "one", &wrong)).await;
     refused.expect_fields(&["name", "expires_at"]);

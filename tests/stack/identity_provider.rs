@@ -218,7 +218,7 @@ async fn keys(State(provider): State<Provider>) -> Result<String, StatusCode> {
     Ok(keys.to_string())
 }
 
-/// Returns the status that a call with this token would have.
+/// Returns the status that a call with this token would receive.
 async fn status(verifier: &IdentityProvider, token: &str, now: Timestamp) -> u16 {
     match verifier.verify(token, now).await {
         Ok(_) => 200,
@@ -228,7 +228,7 @@ async fn status(verifier: &IdentityProvider, token: &str, now: Timestamp) -> u16
     }
 }
 
-/// Returns a copy of the token with the id of a key that does not exist.
+/// Returns a copy of the token whose header names a key that does not exist.
 fn with_invented_key(token: &str) -> String {
     let (_, rest) = token.split_once('.').unwrap();
     let header = json!({ "alg": "RS256", "kid": "invented" }).to_string();

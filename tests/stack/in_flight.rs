@@ -169,8 +169,8 @@ async fn a_limit_is_not_raised_if_it_was_lowered_and_the_caller_was_demoted_mean
 fn users_who_keep_revoking_their_own_keys_cannot_delay_the_loss_of_their_rights() {
     run(async {
         let tenant = Tenant::fresh();
-        // Slows down the writes, so that the user revokes all keys again between each read of the user and the write
-        // that follows.
+        // Slows down the writes, so that the user revokes all keys again after each read of the user and before the
+        // write that follows.
         let slow = tenant.rule(
             "TransactWriteItems",
             Fault::Latency(Duration::from_millis(300)),
@@ -206,7 +206,7 @@ fn users_who_keep_revoking_their_own_keys_cannot_delay_the_loss_of_their_rights(
 }
 
 #[test]
-fn a_revocation_succeeds_although_its_writes_conflict_for_two_seconds() {
+fn a_revocation_succeeds_even_if_its_writes_conflict_for_two_seconds() {
     run(async {
         let tenant = Tenant::fresh();
         tenant.user("editor", "editor").await;

@@ -46,8 +46,8 @@ async fn notices(tenant: &Tenant<'_>) -> Vec<(String, String, String)> {
     notices
 }
 
-/// Creates a key for the administrator. Edits the key as if it had been created at the second `created` with a lifetime
-/// of `days` days.
+/// Creates a key for the administrator. Edits the key so that it appears to have been created at `created` (in seconds
+/// since the epoch) with a lifetime of `days` days.
 async fn key(tenant: &Tenant<'_>, created: i64, days: i64) -> (String, String) {
     let (id, key) = tenant
         .key_of(
@@ -61,7 +61,7 @@ async fn key(tenant: &Tenant<'_>, created: i64, days: i64) -> (String, String) {
     (id, key)
 }
 
-/// Edits a key as if it had been revoked at the second `second`.
+/// Edits a key so that it appears to have been revoked at `second`, in seconds since the epoch.
 async fn revoke(tenant: &Tenant<'_>, id: &str, second: i64) {
     let values = json!({
         ":at": { "N": second.to_string() },
@@ -89,7 +89,8 @@ struct Expected<'a> {
 }
 
 impl Expected<'_> {
-    /// Adds the notices that runs must write about a key that is revoked at the second `until`.
+    /// Adds the notices that the runs must write about a key before it is revoked at `until`, in seconds since the
+    /// epoch.
     fn add(&mut self, id: &str, (created, days): (i64, i64), until: i64) {
         for (action, at) in documented(created, days) {
             let is_in_time = |run: &i64| (at..=at + DAY).contains(run) && *run < until;
@@ -197,7 +198,7 @@ async fn a_notice_names_the_key_and_survives_the_archiving_of_the_key() {
     assert_eq!(notice["details"], details);
     let target = json!({ "kind": "access_key", "id": id, "user_id": "admin" });
     assert_eq!(notice["target"], target);
-    // `recorded_at` is the real time of the write, because exports rely on that.
+    // `recorded_at` must be the real time of the write, because exports rely on it.
     assert!(notice["recorded_at"].as_str().unwrap() >= &*rfc3339(run_at));
     assert!(notice["request_id"].is_null());
     assert_eq!(entries[1]["details"], json!({}));
@@ -342,7 +343,7 @@ async fn the_next_run_completes_a_run_that_failed_or_was_killed() {
         assert!(rule.hits() > 0);
     }
     for _ in 0..3 {
-        // Starts a new process, because the previous round killed the last one.
+        // Starts a new process, because the previous round killed the old one.
         notify(&stack, start - DAY).await.unwrap();
         // The proxy drops a delayed request once its sender is gone.
         let held = Fault::Latency(Duration::from_secs(30));
@@ -388,7 +389,7 @@ async fn damaged_keys_do_not_prevent_notices_about_other_keys_in_their_partition
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_scheduled_time_in_the_future_counts_as_now() {
+async fn a_scheduled_time_in_the_future_is_treated_as_now() {
     let stack = own_stack(&[("UnusedAfterDays", "1")]).await;
     let tenant = Tenant::acme(&stack);
     let (id, key) = tenant.key("admin", "viewer").await;

@@ -1,4 +1,4 @@
-//! Requests that a call sends to DynamoDB at the same time, and the response if the policy refuses the call.
+//! Calls whose requests to DynamoDB overlap, and the responses to calls that the policy refuses.
 
 use harness::{Answer, Fault, KEYS, RuleGuard, Tenant, eventually, run, send, stack};
 use reqwest::RequestBuilder;

@@ -47,7 +47,7 @@ fn every_administrator_can_be_deactivated() {
         let tenant = Tenant::acme(&stack);
         tenant.user("viewer", "viewer").await;
         for boss in ["new", "viewer"] {
-            // These calls do not count as a sign-in.
+            // These calls do not count as sign-ins.
             for (method, path) in [("DELETE", KEYS), ("GET", KEYS), ("GET", "/v1/clusters")] {
                 let answer = send(tenant.request(boss, method, path)).await;
                 assert!(answer.status < 300, "{}", answer.text);

@@ -34,7 +34,7 @@ async fn age(tenant: &Tenant<'_>, user: &str, attribute: &str) {
 
 /// Creates, reads and changes keys and users.
 async fn use_keys_and_users(stack: &Stack, tenant: &Tenant<'_>) {
-    // Uses `create`: the first sign-in, a key, and a retry.
+    // Calls `create`: creates a key, retries the creation, and signs a user in for the first time.
     for _ in 0..2 {
         let create = tenant.creation("admin", &json!({ "name": "k", "role": "viewer" }));
         success(create.header("idempotency-key", "once")).await;
@@ -50,7 +50,7 @@ async fn use_keys_and_users(stack: &Stack, tenant: &Tenant<'_>) {
     tenant.key("admin", "viewer").await;
 
     // Calls `users`: promotes a user through `BootstrapAdmins`, reads the caller's own record, signs users in for the
-    // first time, and creates, changes, deletes and re-creates another user. One of the changes changes nothing.
+    // first time, and creates, changes, deletes and re-creates another user. One of the changes has no effect.
     let (pk, viewer) = (tenant.pk("admin"), json!({ ":role": { "S": "viewer" } }));
     let before = "SET #role = :role REMOVE bootstrapped, last_sign_in_at";
     tenant.edit_item(&pk, "USER", before, viewer).await;
@@ -84,7 +84,7 @@ async fn use_keys_and_users(stack: &Stack, tenant: &Tenant<'_>) {
     admin_sends(tenant, "PUT", editor, profile).await;
     admin(tenant, "DELETE", editor).await;
 
-    // Uses `list` and `revoke`: the caller's own keys, and the keys of another user.
+    // Calls `list` and `revoke`, for the caller's own keys and for the keys of another user.
     tenant.user("viewer", "viewer").await;
     let others = "/v1/users/viewer/access-keys";
     admin(tenant, "GET", others).await;
@@ -104,7 +104,7 @@ async fn use_keys_and_users(stack: &Stack, tenant: &Tenant<'_>) {
         admin(tenant, "GET", path).await;
     }
 
-    // Uses `validate`, `authorize` and `jwks`.
+    // Calls `validate`, `authorize` and `jwks`.
     success(tenant.call("POST", VALIDATE).bearer_auth(&key)).await;
     let (_, unused) = tenant.key("admin", "viewer").await;
     let api = ProtectedApi::start(stack).await;
@@ -146,7 +146,7 @@ async fn use_clusters(tenant: &Tenant<'_>) {
         );
         admin_sends(tenant, "PATCH", &path, limit).await;
     }
-    // Moves the key's next check to another day, so that the call also writes `due_pk`.
+    // Moves the key's next check to another day, so that the next call also writes `due_pk`.
     tenant
         .backdate("limited", &id, now() - 3 * DAY, now() + 3 * DAY)
         .await;
@@ -158,7 +158,7 @@ async fn use_clusters(tenant: &Tenant<'_>) {
     let change = json!({ "name": "n", "labels": ["ci"], "expires_at": end });
     let path = format!("/v1/users/limited/access-keys/{id}");
     admin_sends(tenant, "PATCH", &path, change).await;
-    // A step of a deletion frees the slots of at most 40 holders, so this deletion takes two steps.
+    // Each step of a deletion frees the slots of at most 40 holders, so this deletion takes two steps.
     hold(tenant, "a", 41).await;
     admin(tenant, "DELETE", "/v1/clusters/a").await;
 
@@ -174,8 +174,8 @@ async fn use_clusters(tenant: &Tenant<'_>) {
     admin(tenant, "DELETE", "/v1/clusters/a").await;
 }
 
-/// Rotates one key for each function that records uses, and uses both secrets of the key with that function. Archives
-/// one of the keys.
+/// For each function that records the use of a key, rotates a key and presents both of its secrets to that function.
+/// Archives one of the keys.
 async fn use_rotated_keys(stack: &Stack, tenant: &Tenant<'_>) {
     let api = ProtectedApi::start(stack).await;
     for function in ["validate", "authorize", "clusters", "onboard"] {
@@ -200,7 +200,7 @@ async fn use_rotated_keys(stack: &Stack, tenant: &Tenant<'_>) {
             tenant.archived(&id).await;
             continue;
         }
-        // Moves the key's next check to another day, so that the call also writes `due_pk`.
+        // Moves the key's next check to another day, so that the next call also writes `due_pk`.
         tenant
             .backdate("admin", &id, now() - 86_400, now() + 86_400)
             .await;
@@ -392,7 +392,7 @@ fn putting(pk: &str, sk: &str, attributes: &[&str]) -> Value {
     json!({ "TableName": stack().table(), "Item": item })
 }
 
-/// Returns the key of one partition of each kind.
+/// Returns one partition key of each kind.
 fn partitions(tenant: &Tenant<'_>) -> [String; 6] {
     let user = tenant.pk("admin");
     let id = user.split('#').nth(1).unwrap();

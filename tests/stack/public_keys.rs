@@ -32,7 +32,7 @@ use crate::{
 const FIVE_MINUTES: Duration = Duration::from_secs(300);
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A process with two KMS keys of its own, and two access keys, one signed by each KMS key.
+/// A process with two KMS keys of its own and with two access keys, each signed by one of the KMS keys.
 struct Process {
     /// The function name that the stack sees in the requests of the process.
     name: &'static str,
@@ -138,7 +138,7 @@ async fn key_id(arn: &str) -> String {
     published(&keys, clock::now()).await.unwrap().0.remove(0)
 }
 
-/// Returns why the key is refused, or `None` if it is accepted.
+/// Returns the code of the refusal, or `None` if the key is accepted.
 async fn refusal(service: &KeyService, key: &AccessKey, now: Timestamp) -> Option<RefusalCode> {
     let verified = service.verify(key, now).await;
     verified.expect("the service is available").err()
@@ -342,7 +342,7 @@ fn a_published_key_stays_published_until_kms_reports_that_it_is_disabled() {
         };
         for fault in [Fault::DropBefore, Fault::Refuse] {
             let failing = process.fail(&process.second, fault);
-            // One refresh sends at most three requests for a key. A fourth request shows that a refresh has ended.
+            // One refresh sends at most three requests for a key, so a fourth request shows that a refresh has ended.
             eventually("a refresh has failed", || {
                 let (set, both, failing) = (next(), &both, &failing);
                 async move {
@@ -423,7 +423,7 @@ async fn a_response_with_an_incomplete_key_set_forbids_caching() {
     stack.stop().await;
 }
 
-/// Returns the administrator of a tenant, as the functions would read this user from a token.
+/// Returns the administrator of a tenant as the actor that the functions would read from a token.
 fn admin_of(tenant: &Tenant<'_>) -> Actor {
     let person = Person {
         user_id: "admin".parse().unwrap(),

@@ -1,5 +1,5 @@
 //! The audit trail as events. Each entry is published at least once, whatever fails, and an entry that could not be
-//! written with its change is added to the audit trail later.
+//! written together with the change that it records is added to the audit trail later.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -227,7 +227,7 @@ fn the_schema_refuses_what_is_not_an_event() {
     }
 }
 
-/// Returns the stream record of an entry in the tenant's audit trail. The table does not contain this entry.
+/// Returns the stream record of an audit entry of the tenant. The table does not contain this entry.
 fn record(tenant: &Tenant<'_>, number: usize) -> Value {
     let mut record = events::sample("publish")["Records"][0].take();
     let text = record.to_string().replace("fixtures", &tenant.id);
@@ -373,7 +373,7 @@ fn a_waiting_entry_is_added_to_the_audit_trail_and_published() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_waiting_entry_is_added_once_although_the_function_fails_between_its_writes() {
+async fn a_waiting_entry_is_added_once_even_if_the_function_fails_between_its_writes() {
     let stack = own_stack(&[]).await;
     let tenant = Tenant::acme(&stack);
     for (action, fault) in [
@@ -426,7 +426,7 @@ async fn a_stream_record_of_an_entry_that_was_already_added_changes_nothing() {
         assert_eq!(entries.len(), 1);
         if first.is_empty() {
             first = entries;
-            // `recorded_at` is in whole seconds, so a second write would be visible only in a later second.
+            // `recorded_at` is in whole seconds. Waits until another write would change it.
             tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
         } else {
             assert_eq!(entries, first, "the entry was replaced");

@@ -28,14 +28,14 @@ enum Failure {
     Bus(Fault, u32),
     /// The table fails for this many of the function's requests.
     Table(&'static str, Fault, u32),
-    /// The function is killed after it has sent a part of a batch.
+    /// The function is killed after it has sent part of a batch.
     Kill,
     /// The reader of the stream stops in the middle of a batch and continues from its last position.
     Stream,
 }
 
-/// Returns failures during which a record is delivered fewer than six times. After six deliveries, the record would be
-/// lost.
+/// Returns failures that end before a record has been delivered six times. After six failed deliveries, the record
+/// would be lost.
 fn failures() -> Vec<Failure> {
     let slow = Fault::Latency(Duration::from_millis(1100));
     vec![
@@ -57,7 +57,7 @@ fn failures() -> Vec<Failure> {
     ]
 }
 
-/// A consumer that ignores ids that it has already seen.
+/// A consumer that ignores events whose ids it has already seen.
 #[derive(Default)]
 struct Consumer {
     seen: BTreeMap<String, Value>,

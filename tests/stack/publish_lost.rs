@@ -58,7 +58,7 @@ async fn repair(stack: &Stack, apply: bool) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_repair_adds_entries_that_have_waited_for_more_than_an_hour_to_the_audit_trail() {
+async fn a_repair_writes_the_entries_that_have_waited_for_more_than_an_hour() {
     let stack = own_stack(&[]).await;
     let tenant = Tenant::acme(&stack);
     strand(&stack, &tenant).await;
@@ -288,7 +288,7 @@ async fn the_report_of_a_failure_states_where_to_continue() {
         let new = events_of(&tenant, &stack).split_off(before);
         assert_eq!(by_id(&new), entries);
     }
-    // The period has ended, and sending its first page fails.
+    // Waits until the period has ended. Sending its first page then fails.
     let over = now() + 1;
     until(over + 1).await;
     let mut payload = period(&start, &rfc3339(over));

@@ -43,7 +43,7 @@ fn only_live_keys_count_against_the_quota_of_their_owner() {
             let answer = tenant.send(caller, "POST", path, body).await;
             assert_eq!(answer.status, status, "{caller} {path}: {}", answer.text);
         }
-        // Each way to end a key makes room for another one.
+        // Each kind of revocation makes room for another key.
         tenant.revoke_by_id(&last).await;
         assert!(create(&tenant, "admin").await.is_some());
         assert_eq!(create(&tenant, "admin").await, None);
@@ -86,7 +86,7 @@ fn concurrent_requests_do_not_exceed_the_quota() {
 }
 
 #[test]
-fn concurrent_requests_do_not_exceed_the_quota_after_all_its_keys_have_ended() {
+fn concurrent_requests_do_not_exceed_the_quota_when_none_of_its_keys_is_live() {
     run(async {
         let stack = concurrent_stack(&[("MaxKeysPerUser", "2")]).await;
         let tenant = Tenant::acme(&stack);
@@ -327,8 +327,8 @@ fn first_sign_ins_are_limited_per_tenant_and_hour() {
             assert_eq!(refused.header("retry-after"), Some("3600"));
             refused.expect_problem(429, "too_many_first_sign_ins");
         }
-        // The limit does not apply to people who are already known, who were added, or whom `BootstrapAdmins` names. It
-        // does not affect other tenants.
+        // The limit does not apply to people who are already known, who were added, or whom `BootstrapAdmins` names.
+        // Reaching the limit does not affect other tenants.
         tenant.get("admin", ME).await.expect(200);
         tenant.get("one", ME).await.expect(200);
         tenant.user("three", "viewer").await;

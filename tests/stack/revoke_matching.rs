@@ -1,4 +1,4 @@
-//! Revocations of matching keys that fail halfway and are resumed.
+//! Revocations of matching keys: runs that fail halfway, and runs that resume them.
 
 use std::time::Duration;
 
@@ -58,7 +58,7 @@ async fn a_revocation_that_is_killed_halfway_can_be_resumed() {
         let count = json!({ "role": "viewer", "dry_run": true });
         let counted = tenant.send("admin", "POST", PATH, count).await.expect(200);
         assert!(counted["matched"].as_u64().unwrap() > 0);
-        // Of the 20 keys that are revoked concurrently with this one, some are revoked before the kill.
+        // Of the 20 keys that are revoked concurrently with this key, some are revoked before the kill.
         let (id, _) = &keys[KEYS - 10 - 20 * round];
         let fault = match round {
             0 => Fault::DropAfter,

@@ -160,8 +160,8 @@ fn the_script_can_be_run_again_after_a_request_or_its_response_is_lost() {
     });
 }
 
-/// Wraps programs that the script runs. In run number `number`, `action` happens before the program itself. All wrapped
-/// programs share one count of runs.
+/// Wraps programs that the script runs. The runs of all wrapped programs are counted together. In run number `number`,
+/// the wrapper performs `action` before it starts the program.
 fn faulty_programs(folder: &Path, programs: &[&str], number: usize, action: &str) {
     for program in programs {
         let real = std::env::var("PATH").unwrap();
@@ -181,7 +181,7 @@ fn faulty_programs(folder: &Path, programs: &[&str], number: usize, action: &str
 }
 
 #[test]
-fn the_script_can_be_run_again_after_a_kill_before_any_program_that_it_runs() {
+fn the_script_can_be_run_again_after_it_is_killed_at_any_step() {
     run(async {
         let tenant = Tenant::fresh();
         let mut killed = 0;

@@ -1,5 +1,4 @@
-//! Rotations that race with uses, revocations and the expiry of the key, rotations with lost responses or kills, and
-//! rotations of edited records.
+//! Rotations: races with uses, revocations and the expiry of the key, lost responses, kills, and edited records.
 
 use std::{
     pin::pin,
@@ -42,7 +41,7 @@ fn generation(key: &str) -> u64 {
 /// Validates the known secrets of one key, one after the other, and checks that the results are consistent.
 struct Observer<'a> {
     tenant: &'a Tenant<'a>,
-    /// All secrets that a response has contained.
+    /// All secrets that responses have contained.
     secrets: Arc<Mutex<Vec<String>>>,
     /// The highest generation that was accepted as the current one.
     newest: u64,
@@ -87,7 +86,7 @@ impl<'a> Observer<'a> {
     }
 }
 
-/// What ends the key during a round.
+/// What prevents further rotations of the key during a round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
     Revocation,
@@ -151,8 +150,9 @@ async fn observed(observer: &mut Observer<'_>, requests: Vec<RequestBuilder>) ->
     answers.into_iter().map(|(_, answer)| answer).collect()
 }
 
-/// Races the requests of one round against each other on a new key. Returns the observer of the key. If the round lets
-/// the key expire, also returns the second at which the key expires if no user rotates it.
+/// Races the requests of one round against each other on a new key. Returns the observer of the key. For a round with
+/// [`End::Expiry`], also returns the time, in seconds since the epoch, at which the key expires unless a user rotates
+/// it.
 async fn race<'a>(tenant: &'a Tenant<'a>, round: usize) -> (Observer<'a>, Option<i64>) {
     let end = [
         End::Revocation,
@@ -189,7 +189,7 @@ async fn race<'a>(tenant: &'a Tenant<'a>, round: usize) -> (Observer<'a>, Option
         late.expect_problem(409, "key_revoked");
     } else {
         assert!(current <= 1 && previous <= 1, "{round} {end:?}");
-        // If no known secret is the current one, a rotation that returned 503 has issued a newer one.
+        // If no known secret is the current one, a rotation that returned 503 has issued a newer secret.
         assert!(current == 1 || !failed.is_empty(), "{round} {end:?}");
     }
     let record = tenant.record(&id).await;

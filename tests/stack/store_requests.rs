@@ -11,7 +11,7 @@ fn sorted(mut actions: Vec<String>) -> Vec<String> {
     actions
 }
 
-/// Returns the DynamoDB actions that functions have requested for this tenant, without the first `before` actions.
+/// Returns the DynamoDB actions that functions have requested for this tenant, skipping the first `before` actions.
 fn actions(tenant: &Tenant<'_>, before: usize) -> Vec<String> {
     tenant.store_actions().split_off(before)
 }

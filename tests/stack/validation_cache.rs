@@ -17,7 +17,7 @@ async fn used_key(tenant: &Tenant<'_>, role: &str) -> String {
     key
 }
 
-/// Returns a key from [`used_key`] that a process has cached.
+/// Like [`used_key`], but the key has also been cached by a process.
 async fn cached_key(tenant: &Tenant<'_>) -> String {
     let key = used_key(tenant, "viewer").await;
     tenant.cached(|| tenant.cached_validation(&key, 60)).await;
