@@ -34,7 +34,7 @@ fn expires_at(second: i64) -> Value {
 }
 
 #[test]
-fn a_key_expires_exactly_on_time_while_its_record_still_exists() {
+fn a_key_expires_exactly_on_time_even_if_its_record_still_exists() {
     run(async {
         let tenant = Tenant::fresh();
         let (id, key, end) = tenant.short_lived("viewer", 4).await;

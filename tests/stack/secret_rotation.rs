@@ -382,7 +382,7 @@ async fn overlapping_runs(rotator: &Rotator, tenant: &Tenant<'_>) -> (String, St
 }
 
 #[test]
-fn a_secret_that_overlapping_runs_have_replaced_does_not_become_current() {
+fn a_secret_replaced_by_overlapping_runs_does_not_become_current() {
     run(async {
         let (tenant, rotator) = (Tenant::fresh(), Rotator::start(60).await);
         let (id, old, token) = overlapping_runs(&rotator, &tenant).await;

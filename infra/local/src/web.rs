@@ -46,8 +46,9 @@ impl IntoResponse for Closed {
 pub(crate) struct TimeLimits {
     /// The maximum time from the beginning of the connection to the end of the first headers.
     pub headers: Duration,
-    /// The maximum time from a response to the end of the next headers. This limit is longer than the time for which
-    /// clients keep idle connections, because a request that is sent while the server closes the connection is lost.
+    /// The maximum time from a response to the end of the next request's headers. This limit is longer than the time
+    /// for which clients keep idle connections, because a request that is sent while the server closes the connection
+    /// is lost.
     pub next_headers: Duration,
     /// The maximum time from the headers to the end of the body.
     pub body: Duration,

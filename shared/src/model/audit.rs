@@ -404,8 +404,8 @@ impl Target {
         Self { kind, id, user_id }
     }
 
-    /// Returns the shard for this target's entries. The shard is derived from a hash of the target, so that the entries
-    /// of a busy target do not slow down those of all other targets.
+    /// Returns the shard for this target's entries. The shard is derived from a hash of the target, so that a busy
+    /// target slows down only the targets in its own shard.
     #[must_use]
     pub fn shard(&self) -> u8 {
         let hash = digest::digest(&digest::SHA256, self.to_string().as_bytes());

@@ -223,8 +223,8 @@ impl Role {
         self.permissions().is_within(other.permissions())
     }
 
-    /// Returns whichever of this role and `owner` has fewer permissions; `None` if these two roles share no permission,
-    /// as with a Cluster Onboarding key owned by a Viewer.
+    /// Returns whichever of this role and `owner` has fewer permissions; `None` if neither has all the permissions of
+    /// the other, as with a Cluster Onboarding key owned by a Viewer.
     #[must_use]
     pub const fn limited_to(self, owner: Self) -> Option<Self> {
         if self.is_within(owner) {

@@ -465,7 +465,7 @@ mod tests {
             ..key.clone()
         };
         assert_eq!(plan(&rotated, 12).next, Some(at(18 * DAY)));
-        // The setting is new, or there was no run for a long time.
+        // A late report: the setting is new, or the function has not run for a long time.
         assert_eq!(days(&plan(&key, 40)), unused(40));
     }
 

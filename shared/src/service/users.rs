@@ -40,8 +40,8 @@ pub(super) async fn resolve_both(
     Ok((known(actor, user, now)?, other))
 }
 
-/// Reads the actor's user and the user that the call is about, both in one request to the table. For an operator, reads
-/// only the latter.
+/// Reads the user records of the actor and of the user that the call is about, both in one request to the table. For an
+/// operator, reads only the latter.
 async fn read_both(
     actor: &Actor,
     store: &Store,
@@ -54,9 +54,9 @@ async fn read_both(
     })
 }
 
-/// Turns an actor into a caller, provided that the actor may make calls. `user` is the actor's user as read from the
-/// table. A person who is not in the directory is a viewer, because only a recorded sign-in turns a person into an
-/// administrator. Every administrator is therefore in the directory, where others can deactivate them.
+/// Turns an actor into a caller, provided that the actor may make calls. `user` is the actor's user record, as read
+/// from the table. A person who is not in the directory is a viewer, because only a recorded sign-in turns a person
+/// into an administrator. Every administrator is therefore in the directory, where others can deactivate them.
 pub(super) fn known(actor: &Actor, user: Option<User>, now: Timestamp) -> Result<Caller, Error> {
     let person = match &actor.identity {
         Identity::Person(person) => person,
@@ -75,8 +75,8 @@ fn operator(actor: &Actor, client: &str) -> Caller {
     }
 }
 
-/// Records the time at which an actor signs in. `user` is the actor's user as read from the table. The first sign-in
-/// creates the user. Returns `None` if a concurrent request has created the user, who must then be read again.
+/// Records the time at which an actor signs in. `user` is the actor's user record, as read from the table. The first
+/// sign-in creates the user. Returns `None` if a concurrent request has created the user, who must then be read again.
 /// Operators do not sign in.
 ///
 /// # Errors

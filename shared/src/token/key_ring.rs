@@ -112,8 +112,8 @@ impl KeyRing {
         }
     }
 
-    /// Records KMS's answer about a name. If this leaves the first name without a key or gives it a new one, the keys
-    /// of the other names are needed too.
+    /// Records KMS's answer about a name. If this leaves the first name without a key or gives any name a new one, the
+    /// keys of all names are needed.
     pub(super) fn record(&mut self, name: usize, answer: Result<KmsKey, KmsError>) {
         let answer = match answer {
             Ok(key) => {
@@ -192,8 +192,8 @@ impl KeyRing {
         (!self.keys.is_empty()).then(|| Arc::clone(&self.public_keys))
     }
 
-    /// Returns the public keys to publish, and whether they are complete. Returns `None` while a running refresh can
-    /// still complete them.
+    /// Returns the public keys to publish, and whether they are complete. Returns `None` if there are no keys, or while
+    /// a running refresh can still complete them.
     pub(super) fn published(&self) -> Option<(Arc<PublicKeys>, bool)> {
         let is_complete = self.is_complete();
         let keys = self.public_keys()?;
