@@ -46,7 +46,7 @@ impl Api {
 
     /// Returns the overlap of the last rotation if that overlap has not ended and `key` is the newest secret. During
     /// this overlap, another rotation would immediately invalidate the secret that the last rotation replaced. Returns
-    /// `None` if the service refuses the key, because the caller then tries to rotate the key and gets the reason.
+    /// `None` if the service refuses the key. The caller then tries to rotate the key, which returns the reason.
     pub(crate) async fn overlap(&self, key: &Key) -> Result<Option<Overlap>, Error> {
         let request = Request::get(format!("{}/v1/access-keys/self", self.url))
             .header(header::AUTHORIZATION, format!("Bearer {}", key.reveal()));

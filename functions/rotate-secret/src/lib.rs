@@ -260,7 +260,8 @@ impl App {
     }
 
     /// Repeats the rotation, stores the new secret in a new version, and returns the id of that version. The secret is
-    /// stored before it is validated, because the service does not replace a secret that has been used.
+    /// stored before it is validated, because validating it counts as a use, and the service does not replace a secret
+    /// that has been used.
     async fn reissue(
         &self,
         secret: Secret<'_>,

@@ -1,5 +1,5 @@
 //! `/v1/users`: the tenant's user directory. A person's first sign-in creates a user with the role Viewer. A person
-//! named in `BootstrapAdmins` becomes an Admin on their first call to `/v1/users`.
+//! named in `BootstrapAdmins` becomes an Admin when they first call this function.
 
 use access_keys::{
     http::{
