@@ -26,8 +26,8 @@ use tower::ServiceExt;
 /// The maximum size, in bytes, of a body that reaches a handler. API Gateway accepts 10 MB; the limits of DynamoDB and
 /// KMS are lower.
 const LARGEST_BODY: usize = 20 << 20;
-/// How much of a larger body is read before the request is refused. The body must be read, because a client that is
-/// still sending does not see the refusal.
+/// How much of a body that exceeds [`LARGEST_BODY`] is read before the request is refused. The body must be read,
+/// because a client that is still sending does not see the refusal.
 const DRAINED: usize = 64 << 20;
 
 /// A handler returns this error to close the connection without a response.

@@ -1,4 +1,4 @@
-//! The filter patterns of event source mappings. Supports only those of EventBridge's matching rules that this project
+//! The filter patterns of event source mappings. Supports only the matching rules of EventBridge that this project
 //! uses.
 
 use std::collections::BTreeMap;

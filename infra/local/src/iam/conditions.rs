@@ -13,7 +13,7 @@ use super::request::{
 pub(super) struct Condition {
     operator: Operator,
     pub key: String,
-    /// The accepted values, which are patterns for [`Operator::AllLike`] and [`Operator::AnyLike`].
+    /// The accepted values. With [`Operator::AllLike`] and [`Operator::AnyLike`], they are patterns.
     pub values: Vec<String>,
 }
 

@@ -271,8 +271,8 @@ fn grants(id: &str, policy: &PolicyDocument) -> Result<Vec<Grant>> {
     Ok(grants)
 }
 
-/// Whether a key's policy allows the access, either to the role itself or to the whole account. If the account is
-/// allowed, IAM makes the decision. A policy that cannot be evaluated allows nothing.
+/// Whether a key's policy allows the access, either to the role itself or to the whole account. If the policy allows
+/// the account, the role's IAM policies make the decision. A policy that cannot be evaluated allows nothing.
 fn key_allows(policy: &Value, access: &Access, role_arn: &str) -> bool {
     let Ok(policy) = serde_json::from_value::<PolicyDocument>(policy.clone()) else {
         return false;

@@ -190,7 +190,7 @@ fn arguments<const COUNT: usize>(argument: &Value) -> Option<&[Value; COUNT]> {
     argument.as_array()?.as_slice().try_into().ok()
 }
 
-/// Returns the argument of `Fn::GetAtt` as `Resource.Attribute`, even if the template contains `[Resource, Attribute]`.
+/// Returns the argument of `Fn::GetAtt` as `Resource.Attribute`, even if it is written as `[Resource, Attribute]`.
 fn attribute_path(argument: &Value) -> Option<String> {
     match argument {
         Value::String(path) => Some(path.clone()),

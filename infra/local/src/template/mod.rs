@@ -478,7 +478,7 @@ Resources:
     }
 
     /// An export of the audit trail begins 25 hours before the end of the previous one. `notify` writes notices that
-    /// became due up to 24 hours before the scheduled time of a run, so one hour is left for the run.
+    /// became due up to 24 hours before the scheduled time of a run, so the run has one hour to write them.
     #[test]
     fn a_run_of_the_schedule_ends_within_an_hour() {
         let template = yaml::parse(include_str!("../../../template.yaml")).unwrap();
