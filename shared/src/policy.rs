@@ -90,9 +90,9 @@ pub fn may_create_key(me: &Caller, owner: &User, role: Role) -> Result<(), Denie
     }
 }
 
-/// A request that begins before a key expires may still write afterwards. An allowed rotation must finish before the
-/// key expires, because nobody revokes an expired key. This margin before the expiry is longer than any request can
-/// take.
+/// How long before its expiry a key can no longer be rotated: longer than any request can take. A request that begins
+/// before a key expires may still write afterwards, but a rotation must finish before the key expires, because nobody
+/// revokes an expired key.
 const LAST_MOMENTS: Duration = Duration::from_secs(10);
 
 /// Allows a live key to be rotated. `owner` must be active.
@@ -211,8 +211,8 @@ pub fn may_see_user(me: &Caller, user_id: &UserId, user: Option<User>) -> Result
 /// Allows administrators to provision, change and delete users.
 ///
 /// # Errors
-/// If the caller is not an administrator: [`Denied::Forbidden`] for the caller's own user, and [`Denied::NotFound`] for
-/// any other user.
+/// If the caller is not an administrator: [`Denied::Forbidden`] if `user_id` is the caller, and [`Denied::NotFound`]
+/// for any other user.
 pub fn may_change_user(me: &Caller, user_id: &UserId) -> Result<(), Denied> {
     if me.has(Permission::UsersManage) {
         Ok(())
@@ -243,7 +243,7 @@ fn require(scope: Permissions, permission: Permission, detail: &'static str) -> 
     }
 }
 
-/// If `other_id` is the caller's own id, returns the caller's user. Otherwise, returns the other user, provided that
+/// If `other_id` is the caller's own id, returns the caller's user record. Otherwise, returns `other`, provided that
 /// the caller has `permission`. A deleted user counts as missing.
 fn me_or_managed(
     me: &Caller,
@@ -290,8 +290,8 @@ impl RefusalCode {
     }
 }
 
-/// The permissions of a valid key at the time of the request. If there is a matching JWT claim (RFC 7519) or
-/// introspection member (RFC 7662), the JSON member has the same name.
+/// The permissions of a valid key at the time of the request. Each JSON member is named after the matching JWT claim
+/// (RFC 7519) or introspection member (RFC 7662), if there is one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Grant {
     #[serde(rename = "tenant-id")]
@@ -423,8 +423,8 @@ pub fn may_join(
         .ok_or(JoinRefusal::Invalid)
 }
 
-/// Whether a change creates a user, or gives a user access or another permission. When such a change is written, the
-/// caller must still have the right to make it. Other changes do not require this.
+/// Whether a change creates a user, or gives a user access or an additional permission. When such a change is written,
+/// the caller must still have the right to make it. Other changes do not require this.
 #[must_use]
 pub fn gives(old: Option<&User>, new: &User) -> bool {
     old.is_none_or(|old| !new.role.is_within(old.role) || new.is_active() && !old.is_active())

@@ -266,7 +266,7 @@ pub async fn key_or_person(
 }
 
 /// Refuses a request whose `X-Tenant-Id` names a tenant other than `tenant`. The gateway joins the values of a repeated
-/// header with commas, which no tenant id contains.
+/// header with commas. No tenant id contains a comma, so the values can be told apart.
 pub fn require_tenant(headers: &HeaderMap, tenant: &TenantId) -> Result<(), Error> {
     let named = headers.get_all(TENANT).iter();
     let mut named = named.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));

@@ -123,7 +123,7 @@ mod tests {
         for segment in invalid {
             assert_eq!(parse_user(segment), None, "{segment}");
         }
-        // These are not the preferred forms, but they are unambiguous.
+        // Also accepted: segments that the service never generates, but that are unambiguous.
         let same = ["~YXV0aDB8MQ", "auth0|1"].map(parse_user);
         assert_eq!(same[0], same[1]);
         assert!(parse_user("oauth2|siwe|eip155%3A5").is_some());

@@ -232,7 +232,8 @@ pub fn key_list(
     };
     let name = format!("{name}?{filter:?}");
     let query = ListQuery::read(request, list, name)?;
-    // A list of only one key has no second page, and DynamoDB rejects a start key outside the range of a query.
+    // A list of only one key has no second page, so no cursor is valid for it. DynamoDB would reject the cursor's
+    // position, because that is outside the range of the query.
     if filter.key_id().is_some() && query.page.after.is_some() {
         return Err(Error::field("cursor", CURSOR));
     }

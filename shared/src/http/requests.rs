@@ -41,9 +41,9 @@ struct CreateKeyBody {
     self_rotate: Flag,
 }
 
-/// Reads a request to create a key. A request with an `Idempotency-Key` may repeat an earlier request whose expiry was
-/// valid when that request was sent. If the only error of such a request is that its expiry is too early, the service
-/// therefore decides whether to refuse the request.
+/// Reads a request to create a key. A request with an `Idempotency-Key` may repeat an earlier request, and its expiry
+/// may have been valid when the earlier request was sent. If the only error of such a request is that its expiry is too
+/// early, the service therefore decides whether to refuse the request.
 pub fn create_key(
     request: &Request,
     limits: &KeyLimits,

@@ -134,13 +134,13 @@ pub struct KeyRecord {
 }
 
 /// The secret that a rotation replaced. The record keeps this secret until the next rotation or until the key expires,
-/// so that its holder learns that it was superseded.
+/// so that the holder of the secret learns that it was superseded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PreviousSecret {
     /// Absent in the history of an expired key.
     pub hash: Option<KeyHash>,
-    /// The generation of the secret. Validations are permitted to write this field, so use it only to record uses of
-    /// the secret.
+    /// The generation of the secret. The functions that validate keys are permitted to write this field, so rely on
+    /// it only for recording uses of the secret.
     pub generation: u32,
     /// The first second in which the secret is no longer valid.
     pub ends_at: Timestamp,

@@ -20,7 +20,7 @@ pub struct Actor {
 #[derive(Debug, Clone)]
 pub enum Identity {
     Person(Person),
-    /// The back end of the SaaS, identified by the id of its client. An operator may act in any tenant.
+    /// The back end of the SaaS, identified by the id of its OAuth client. An operator may act in any tenant.
     Operator(String),
 }
 

@@ -352,8 +352,7 @@ impl TryFrom<String> for Action {
 pub struct Target {
     pub kind: TargetKind,
     pub id: String,
-    /// The owner, if the target is an access key. The kind and the id are enough to identify the target. The owner is
-    /// not needed.
+    /// The owner, if the target is an access key. The kind and the id identify the target even without the owner.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_id: Option<UserId>,
 }
@@ -438,7 +437,7 @@ impl FromStr for Target {
     }
 }
 
-/// The value of a field before a change, and its value after the change. Either value is absent if the field had none
+/// The value of a field before a change, and its value after the change. A value is absent if the field had no value
 /// at that time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {

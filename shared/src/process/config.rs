@@ -183,7 +183,7 @@ pub struct CallerSettings {
     pub email_claim: String,
     pub name_claim: String,
     pub bootstrap_admins: Vec<BootstrapAdmin>,
-    /// The clients of the identity provider that may act in every tenant.
+    /// The identity provider's clients that may act in every tenant.
     pub operator_clients: Vec<String>,
     /// The scope that an operator's token must have.
     pub operator_scope: String,
@@ -208,7 +208,8 @@ impl BootstrapAdmin {
     pub fn is(&self, user: &UserId, verified_email: Option<&str>) -> bool {
         match &self.person {
             Person::User(named) => named == user,
-            // Case is ignored only for ASCII letters, because some other letters become ASCII letters in lower case.
+            // Case is ignored only for ASCII letters, because converting to lower case turns some other letters into
+            // ASCII letters.
             Person::Email(named) => {
                 verified_email.is_some_and(|email| email.eq_ignore_ascii_case(named))
             }
@@ -266,7 +267,7 @@ impl CallerSettings {
     }
 }
 
-/// Reads `PLATFORM_CLIENTS`: the clients of the identity provider that may act for all tenants.
+/// Reads `PLATFORM_CLIENTS`: the identity provider's clients that may act for all tenants.
 pub fn platform_clients(environment: &mut Environment<'_>) -> Vec<String> {
     clients(environment, "PLATFORM_CLIENTS")
 }
@@ -290,8 +291,8 @@ pub fn audit_retention(environment: &mut Environment<'_>) -> Duration {
 /// When to create notices about keys, and when to revoke unused keys.
 #[derive(Debug, Clone)]
 pub struct NoticeSettings {
-    /// How long before its expiry a key gets a notice. Periods longer than half of a key's lifetime are skipped for
-    /// that key.
+    /// How long before its expiry a key gets a notice. A period that is longer than half of a key's lifetime is
+    /// ignored for that key.
     pub before_expiry: BTreeSet<Duration>,
     /// How long a key must be unused before it is reported as unused. `None` means never.
     pub unused_after: Option<Duration>,
@@ -361,7 +362,8 @@ pub fn node_quota(environment: &mut Environment<'_>) -> NodeQuota {
     }
 }
 
-/// Reads `MAX_STALENESS_SECONDS`: the maximum age of the data that `validate` may use, whatever a request allows.
+/// Reads `MAX_STALENESS_SECONDS`: the maximum age of the data that `validate` may use, even if a request allows
+/// older data.
 pub fn max_staleness(environment: &mut Environment<'_>) -> Duration {
     let rule = "a whole number of seconds, 0 to 300";
     let seconds = environment.parsed("MAX_STALENESS_SECONDS", rule, |seconds: &u64| {
