@@ -190,7 +190,7 @@ impl Store {
         let slots = readable::<SlotItem, SlotItem>(slots);
         let counted = slots.map(|slot| PrimaryKey::key(tenant, &slot.user_id, slot.pk.key));
         let Batch(keys) = self.table.batch_get(counted.collect()).await?;
-        // The number of clusters in the history of an expired key does not change.
+        // In the history of an expired key, `clusters_used` does not change.
         let counting = |key: &KeyRecord| key.hash.is_some() && key.clusters_used > 0;
         let keys = readable::<KeyItem, KeyRecord>(keys).filter(counting);
         writes.extend(keys.map(|key| {

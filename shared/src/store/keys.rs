@@ -101,8 +101,8 @@ fn still_valid(caller: &Caller, owner: &User) -> Vec<Write> {
 }
 
 /// Makes a write of a key fail if any of the attributes on which a rotation depends has changed since the key was read.
-/// A key that was revoked together with all other keys of its owner is not written either, because the transaction also
-/// checks the owner's epoch.
+/// The transaction also checks the owner's epoch, so it fails too if all keys of the owner have been revoked since
+/// then.
 fn as_read(write: Write, read: &KeyRecord) -> Write {
     let write = write
         .when(

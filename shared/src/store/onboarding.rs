@@ -67,7 +67,7 @@ pub enum Slot {
     Held {
         /// Whether to record the use of the key. [`Self::Take`] always records it.
         record_use: bool,
-        /// Whether the cluster already lists the key as a holder, as it should.
+        /// Whether the cluster already lists the key as a holder. It should, because the key holds a slot.
         is_holder: bool,
     },
 }

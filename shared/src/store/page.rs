@@ -91,7 +91,8 @@ impl Position {
         PrimaryKey::new(pk, &self.0).0
     }
 
-    /// Returns the key after which a query of the tenant's keys continues, or `None` for a position in another list.
+    /// Returns the key after which a query of the tenant's access keys continues, or `None` for a position in another
+    /// list.
     pub(super) fn in_tenant_keys(&self, tenant: &TenantId) -> Option<Item> {
         let (user, key) = parse_tenant_key(&self.0)?;
         let partition = IndexedKeysPk {

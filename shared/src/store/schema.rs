@@ -1031,7 +1031,7 @@ pub(super) struct NodeQuotaItem {
     pub active: Option<u32>,
     pub listed: Option<u32>,
     pub changed_at: Timestamp,
-    /// The new node whose call is counting the nodes.
+    /// Set while a call counts the nodes: the new node that made the call.
     pub counting: Option<NodeNumber>,
 }
 

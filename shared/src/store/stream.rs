@@ -103,8 +103,8 @@ impl StreamRecord {
     }
 }
 
-/// Whether a change records the first use of a superseded secret. A rotation removes the time of the previous secret's
-/// last use, so the next use that is recorded is the first one.
+/// Whether a change records the first use of a superseded secret. A rotation removes `previous_used_at`, and the first
+/// use of the superseded secret adds it.
 fn is_first_superseded_use(old: Option<&Item>, new: &Item) -> bool {
     let is_recorded = |item: &Item| item.contains_key("previous_used_at");
     is_kind(new, KeySk::PREFIX) && is_recorded(new) && old.is_some_and(|old| !is_recorded(old))

@@ -155,7 +155,8 @@ impl Refusals {
         refused.map(|(refused, _)| refused).eq([position])
     }
 
-    /// Removes and returns the existing item on which the condition of the write at this position failed.
+    /// Returns the existing item on which the condition of the write at this position failed, and removes it from the
+    /// refusals.
     pub fn take_item(&mut self, position: usize) -> Option<Item> {
         self.0.get_mut(position)?.take()?
     }
