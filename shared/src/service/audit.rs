@@ -39,9 +39,10 @@ impl AuditFilter {
     }
 }
 
-/// Returns a page of the tenant's audit trail. Entries from the last minute may still be missing. So may older entries
-/// that could not be written together with the change that they record, because these are added later. If the filter
-/// selects a target, the entries come from an index, which may lag slightly behind the table.
+/// Returns a page of the tenant's audit trail. Entries from the last minute may still be missing. Older entries may
+/// also be missing if they could not be written together with the change that they record, because such entries are
+/// added later. If the filter selects a target, the entries come from an index, which may lag slightly behind the
+/// table.
 pub async fn list_audit_trail(
     actor: &Actor,
     store: &Store,

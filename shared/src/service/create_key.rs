@@ -237,8 +237,8 @@ async fn reissue(
         name: found.name.clone(),
         labels: found.labels.clone(),
         expires_at: wanted.expires_at.min(found.expires_at),
-        // This time is moved earlier, so that the signed lifetime equals the requested one, because a rotation by the
-        // holder reuses the signed lifetime.
+        // A rotation by the holder reuses the signed lifetime. This time is therefore moved earlier, so that the signed
+        // lifetime equals the requested one.
         created_at: wanted.created_at - shortened(wanted.expires_at, found.expires_at),
         ..wanted
     };

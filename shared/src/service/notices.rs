@@ -52,7 +52,7 @@ pub struct NoticeReport {
     pub keys_checked: usize,
     pub notices: usize,
     pub revoked: usize,
-    /// Damaged keys, and due keys that no longer exist.
+    /// Keys that the index lists as due, but that are damaged or no longer exist.
     pub unreadable: usize,
     /// Keys and parts of the index that are left for the next run, because a request to the table failed.
     pub failed: usize,

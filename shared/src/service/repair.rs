@@ -79,8 +79,8 @@ pub struct RepairRequest {
 }
 
 /// Checks a tenant and, if `apply` is set, repairs it. Each call completes at least one step, even after the deadline.
-/// A step covers one of the following: all users and the entries that wait in items of their own, up to 25 clusters, or
-/// up to 25 keys.
+/// A step covers up to 25 clusters, up to 25 keys, or all users together with the entries that wait in items of their
+/// own.
 ///
 /// # Errors
 /// When `step` contains a position that no report can have contained, or when a request to the table fails. Everything

@@ -263,7 +263,7 @@ fn decide(
     }
 }
 
-/// What a rotated key permits. None of the values come from the table, which can only lower them.
+/// What a rotated key permits. The table never supplies these values and can only lower them.
 #[derive(Debug, Clone, Copy)]
 struct Wanted {
     limits: RotatedLimits,
@@ -288,8 +288,8 @@ impl Wanted {
         match step {
             Step::Repeat => KeyRecord {
                 expires_at: self.expires_at.min(key.expires_at),
-                // This time is moved earlier, so that the signed lifetime equals the requested one, because the next
-                // rotation by the holder reuses the signed lifetime.
+                // The next rotation by the holder reuses the signed lifetime. This time is therefore moved earlier, so
+                // that the signed lifetime equals the requested one.
                 rotated_at: Some(issued_at - shortened(self.expires_at, key.expires_at)),
                 ..signed
             },

@@ -141,7 +141,7 @@ impl KeyChange {
                 key.due_at
             },
             expires_at,
-            // Otherwise, the holder could extend the key again.
+            // Otherwise, the holder could extend the key again by rotating it.
             self_rotate: key.self_rotate && !is_earlier,
             ..key.clone()
         }

@@ -40,8 +40,8 @@ pub(super) async fn resolve_both(
     Ok((known(actor, user, now)?, other))
 }
 
-/// Reads the user records of the actor and of the user that the call is about, both in one request to the table. For an
-/// operator, reads only the latter.
+/// Reads the user records of the actor and of the user that the call is about, both in one request to the table. If the
+/// actor is an operator, reads only the record of `other`.
 async fn read_both(
     actor: &Actor,
     store: &Store,
@@ -304,7 +304,8 @@ impl UserChange {
     }
 }
 
-/// Provisions a user, before or after the first sign-in. Also returns true if the user is new or had been deleted.
+/// Provisions a user, before or after the first sign-in. Returns the user, and whether the user is new or had been
+/// deleted.
 pub async fn provision_user(
     actor: &Actor,
     store: &Store,
