@@ -216,7 +216,7 @@ fn setting_an_earlier_expiry_ends_both_secrets_although_their_signed_expiry_is_l
 }
 
 #[test]
-fn a_secret_superseded_after_an_earlier_expiry_was_set_stops_working_at_that_expiry() {
+fn after_an_earlier_expiry_was_set_a_newly_superseded_secret_stops_working_at_that_expiry() {
     run(async {
         let tenant = Tenant::fresh();
         let (id, _) = tenant.key("admin", "viewer").await;
@@ -235,7 +235,7 @@ fn a_secret_superseded_after_an_earlier_expiry_was_set_stops_working_at_that_exp
 }
 
 #[test]
-fn a_rotation_after_an_earlier_expiry_was_set_follows_the_usual_rules() {
+fn after_an_earlier_expiry_was_set_a_rotation_follows_the_usual_rules() {
     run(async {
         let tenant = Tenant::fresh();
         let body = json!({ "name": "k", "role": "viewer", "self_rotate": true });

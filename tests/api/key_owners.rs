@@ -8,7 +8,7 @@ fn owner(record: &Value) -> [Value; 2] {
     ["owner_name", "owner_email"].map(|field| record[field].clone())
 }
 
-/// Makes every call that returns the record of ann's only key, as the administrator. Returns the owner in each
+/// As the administrator, makes every call that returns the record of ann's only key. Returns the owner from each
 /// response.
 async fn owners(tenant: &Tenant<'_>, id: &str) -> Vec<[Value; 2]> {
     let keys = "/v1/users/ann/access-keys";

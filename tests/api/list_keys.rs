@@ -395,7 +395,7 @@ fn a_search_query_has_a_maximum_length_and_a_cursor_continues_only_its_own_searc
     });
 }
 
-/// Splits an id into words, sorted as in the service.
+/// Returns the words of an id, sorted as the service sorts them.
 fn words(id: &str) -> BTreeSet<&str> {
     id.split('-').collect()
 }

@@ -254,7 +254,7 @@ fn fifty_concurrent_nodes_of_one_new_cluster_take_one_slot() {
 }
 
 #[test]
-fn the_cluster_limit_can_be_changed_up_to_the_signed_limit() {
+fn the_cluster_limit_can_be_changed_but_not_beyond_the_signed_limit() {
     run(async {
         let tenant = Tenant::fresh();
         tenant.user("editor", "editor").await;
