@@ -49,7 +49,7 @@ async fn every_response_is_documented_and_every_documented_response_occurs() {
     stack.stop().await;
 }
 
-/// Whether a documented response is excluded because this test does not cause it.
+/// Whether a documented response is one that this test does not cause.
 fn is_untested((operation, status, label): &(String, String, String)) -> bool {
     matches!(
         (operation.as_str(), status.as_str(), label.as_str()),
@@ -391,7 +391,7 @@ async fn expire_last_join_token(contract: &Contract<'_>) {
     tenant.edit_item(pk.unwrap(), "JOIN", update, past).await;
 }
 
-/// Changes to a call, other than to its credentials, that can make it fail. The first one leaves the call unchanged.
+/// Changes that can make a call fail, other than changes to its credentials. The first entry changes nothing.
 const DISTURBANCES: [fn(Call) -> Call; 13] = [
     |call| call,
     |call| call.in_no_route(),

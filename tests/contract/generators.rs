@@ -101,7 +101,7 @@ fn no_schema_with_properties_is_also_composed_of_others() {
 }
 
 #[test]
-fn no_const_occurs_in_a_schema_under_all_of() {
+fn no_schema_listed_in_an_allof_contains_a_const() {
     let document = Document::read();
     let composed = objects(&document.whole).into_iter();
     for schemas in composed.filter_map(|schema| schema.get("allOf")) {

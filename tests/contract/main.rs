@@ -86,7 +86,7 @@ fn pages_of_allowed_origins_can_use_the_documented_methods_and_headers() {
         .iter()
         .map(|name| name.trim_matches('"').to_lowercase())
         .collect();
-    // OpenAPI does not list credentials and content types as parameters. Scripts may send If-None-Match to revalidate
+    // OpenAPI does not list credentials or content types as parameters. Scripts may send If-None-Match to revalidate
     // the public keys.
     sent.extend(["authorization", "content-type", "if-none-match"].map(str::to_owned));
     assert_eq!(list("AllowHeaders"), sent);

@@ -69,8 +69,8 @@ impl Trial<'_> {
 
 async fn good_keys(trial: &Trial<'_>, tenant: &Tenant<'_>, id: &str, key: &str) {
     let request = trial.get(key);
-    // The client sends all of these headers. Only `x-auth-anything`, which the gateway does not set, may reach the
-    // service.
+    // The client forges all of these headers. Only the forged `x-auth-anything`, which the gateway does not set, may
+    // reach the service.
     let request = [
         "x-auth-role",
         "X-Auth-Tenant",

@@ -45,7 +45,7 @@ const WORST_HEADINGS: [&str; 5] = [
     "ratio",
 ];
 
-/// The columns of the table of library calls, named as in the output of the libraries.
+/// The columns of the table of library calls, named as in the output of the libraries' benchmarks.
 const LIBRARY_FIGURES: [&str; 12] = [
     "name",
     "create_per_s",
@@ -363,7 +363,7 @@ fn print_libraries(libraries: &[Value]) {
     table(&LIBRARY_FIGURES, &Vec::from_iter(libraries.iter().map(row)));
 }
 
-/// Returns the number of SQL statements per call, as counted by a library.
+/// Returns the number of SQL statements per call that the benchmark of a library counted.
 fn statements(libraries: &[Value], system: &str, field: &str) -> String {
     let library = libraries.iter().find(|library| library["name"] == system);
     let count = library.and_then(|library| library[field].as_f64());
