@@ -38,8 +38,8 @@ pub struct Mention {
 
 #[derive(Clone, Default)]
 pub struct Scope {
-    /// The path of the module that contains the code, including inline modules. For each pair of braces around the
-    /// code, this path also contains a step `{<position>`, because a `use` applies only within its braces.
+    /// The path of the module that contains the code, including inline modules. Each pair of braces around the code
+    /// adds a step `{<position>` to this path, because a `use` applies only within its braces.
     module: String,
     /// Whether the code is compiled only for tests.
     pub test: bool,

@@ -77,7 +77,7 @@ async fn no_key_is_created_if_the_caller_loses_the_right_meanwhile() {
         let request = tenant.request(&boss, "POST", keys).json(&body);
         let rule = hold(&stack, Service::Kms, "create", "Sign");
         let answer = meanwhile(rule, request, lose(&tenant, &boss, loss)).await;
-        // An administrator who was demoted no longer sees the owner.
+        // A demoted administrator may not see the owner, so the response is 404.
         let status = if let Loss::Demoted = loss { 404 } else { 403 };
         assert_eq!(answer.status, status, "{loss:?}: {}", answer.text);
     }
@@ -169,8 +169,8 @@ async fn a_limit_is_not_raised_if_it_was_lowered_and_the_caller_was_demoted_mean
 fn users_who_keep_revoking_their_own_keys_cannot_delay_the_loss_of_their_rights() {
     run(async {
         let tenant = Tenant::fresh();
-        // Slows down the writes, so that the user revokes all keys again after each read of the user and before the
-        // write that follows.
+        // Slows down the writes of `users`. Between the function's read of a user and the write that follows, that user
+        // therefore revokes all keys again.
         let slow = tenant.rule(
             "TransactWriteItems",
             Fault::Latency(Duration::from_millis(300)),

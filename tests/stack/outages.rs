@@ -73,7 +73,7 @@ fn create_returns_503_in_time_and_writes_nothing_when_the_table_is_unavailable()
             expect_unavailable(timed(create(&tenant)).await);
             assert!(rule.hits() > 0);
         }
-        // The proxy forwards the slow request to the table only after this check.
+        // After the delay `SLOW`, the proxy would forward the request to the table only after this check.
         assert_eq!(tenant.items("admin").await, before);
         create(&tenant).send().await.unwrap();
     });

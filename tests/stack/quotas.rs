@@ -86,7 +86,7 @@ fn concurrent_requests_do_not_exceed_the_quota() {
 }
 
 #[test]
-fn concurrent_requests_do_not_exceed_the_quota_when_none_of_its_keys_is_live() {
+fn concurrent_requests_do_not_exceed_the_quota_after_all_counted_keys_are_revoked() {
     run(async {
         let stack = concurrent_stack(&[("MaxKeysPerUser", "2")]).await;
         let tenant = Tenant::acme(&stack);
@@ -235,7 +235,7 @@ fn inactive_nodes_do_not_count_against_the_quota_and_a_damaged_count_is_replaced
         refused.expect_accuknox(409, "node_quota_reached");
         make_count_due().await;
         send(call(&tenant, &key, "prod", "c")).await.expect(200);
-        // An inactive node is still known and therefore not refused, so now three nodes are active.
+        // The inactive node `a` is still known and therefore not refused. Three nodes are active now.
         send(call(&tenant, &key, "prod", "a")).await.expect(200);
         for (attribute, value) in [
             ("active", json!({ "S": "x" })),

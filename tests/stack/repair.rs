@@ -221,7 +221,7 @@ async fn a_damaged_table_is_free_of_contradictions_after_a_repair() {
         let context = format!("{} {damage:?}", location(item));
         assert_eq!(again, json!({}), "{context}");
         let mut after = scan(&world.tenant).await;
-        // A repair does not change a damaged item.
+        // Skips the damaged item, because a repair does not change it.
         let is_loss = damage.is_none();
         after.retain(|other| is_loss || location(other) != location(item));
         let found = contradictions(&after);

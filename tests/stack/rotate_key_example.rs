@@ -447,7 +447,7 @@ fn the_script_fails_if_the_clock_is_behind_the_last_rotation() {
 }
 
 #[test]
-fn the_script_keeps_the_old_key_if_the_new_one_is_not_the_newest() {
+fn the_script_keeps_the_old_key_if_the_new_one_is_no_longer_the_newest() {
     run(async {
         let tenant = Tenant::fresh();
         let agent = Agent::new(&tenant).await;

@@ -433,7 +433,7 @@ fn overlapping_runs_end_correctly_despite_an_interruption_before_or_after_any_ca
 }
 
 #[test]
-fn a_run_that_another_one_has_overtaken_saves_the_only_valid_secret() {
+fn an_overtaken_run_stores_its_own_secret_if_the_stored_one_is_invalid() {
     run(async {
         let (tenant, rotator) = (Tenant::fresh(), Rotator::start(60).await);
         let (id, old) = new_secret(&rotator, &tenant).await;
@@ -452,7 +452,7 @@ fn a_run_that_another_one_has_overtaken_saves_the_only_valid_secret() {
 }
 
 #[test]
-fn a_run_that_another_one_has_overtaken_keeps_the_stored_secret_if_it_is_valid() {
+fn an_overtaken_run_keeps_the_stored_secret_if_it_is_valid() {
     run(async {
         let (tenant, rotator) = (Tenant::fresh(), Rotator::start(60).await);
         new_secret(&rotator, &tenant).await;
@@ -542,7 +542,7 @@ fn a_key_that_cannot_rotate_itself_stays_current() {
 }
 
 #[test]
-fn a_secret_that_a_user_has_stored_is_rotated_next() {
+fn the_next_rotation_replaces_a_secret_that_a_user_has_stored() {
     run(async {
         let (tenant, rotator) = (Tenant::fresh(), Rotator::start(60).await);
         let (id, _) = new_secret(&rotator, &tenant).await;

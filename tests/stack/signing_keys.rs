@@ -36,7 +36,8 @@ async fn keys_stay_active_after_a_restart_and_a_rotation_of_the_signing_key() {
     stack.stop().await;
     assert!(processes.into_iter().all(|pid| !is_alive(pid)));
 
-    // The new key is published before it is used to sign. Each restart simulates a deployment, which moves no alias.
+    // The new key is published before it is used to sign. Each restart simulates a deployment, which does not move
+    // aliases.
     let stack = start(kept(&[])).await;
     stack.set_alias("alias/local/next", &ed25519_key).unwrap();
     stack.stop().await;
@@ -75,7 +76,7 @@ async fn an_rsa_signing_key_signs_with_rs256() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn create_fails_only_while_the_first_signing_key_is_disabled() {
+async fn create_fails_while_the_first_signing_key_is_disabled_and_then_recovers() {
     let directory = tempfile::tempdir().unwrap();
     let kept = |parameters: &[(&str, &str)]| Options {
         data: Some(directory.path().to_owned()),

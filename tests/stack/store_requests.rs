@@ -106,7 +106,7 @@ fn a_repeated_onboarding_sends_one_read_and_one_transaction() {
         tenant.onboard(&key, "warm").await.expect(200);
         let node = json!({ "cluster_name": "a", "node_name": "n", "type": "K8s" });
         for expected in [
-            // An onboarding that takes a new slot also counts the slots.
+            // The first onboarding takes a new slot and therefore also counts the slots.
             &["BatchGetItem", "Query", "TransactWriteItems"][..],
             &["BatchGetItem", "TransactWriteItems"],
         ] {

@@ -1,5 +1,5 @@
 //! The validation cache, which callers opt in to with `max_staleness`. A cached validation sends no request to the
-//! table and returns the same result as a read.
+//! table and returns the same result as a validation that reads it.
 
 use std::time::{Duration, Instant};
 
@@ -117,7 +117,7 @@ fn reads(stack: &Stack) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn cached_data_is_never_older_than_the_bound_even_if_its_read_was_slow() {
+async fn cached_data_is_never_older_than_the_bound_even_after_a_slow_read() {
     const BOUND: Duration = Duration::from_secs(4);
     // The timeout of one attempt to read the table.
     const ATTEMPT: Duration = Duration::from_secs(1);

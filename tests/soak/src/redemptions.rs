@@ -111,8 +111,8 @@ struct Redemption {
     when: During,
 }
 
-/// Makes these redemption attempts, one after the other. Each attempt names a token by its position and is either for
-/// that token's cluster or for another one.
+/// Makes these redemption attempts, one after the other. Each attempt consists of the position of a token and whether
+/// to redeem it for its own cluster or for another one.
 async fn redeemer(
     round: Arc<Round>,
     stage: Arc<Stage>,

@@ -175,7 +175,7 @@ impl World {
             stack.stop().await;
         }
         // Deletes the stream's records. No race depends on these records, because the clean-up processes only expired
-        // keys.
+        // keys, and no key expires during a race.
         let database = Connection::open(database_in(&self.data))?;
         database.execute("DELETE FROM _stream_records", ())?;
         *stack = Some(Stack::start(self.options.clone()).await?);
