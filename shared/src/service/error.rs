@@ -45,7 +45,7 @@ pub enum Error {
     NotFound,
     /// The request conflicts with the current state. Contains a stable code and a message that says what to do.
     Conflict(&'static str, &'static str),
-    /// The key that was created with this `Idempotency-Key` cannot be issued again.
+    /// The key that was created or rotated with this `Idempotency-Key` cannot be issued again.
     IdempotencyKeyCompleted(KeyId),
     /// The tenant has reached its limit of first sign-ins for this hour.
     TooManyFirstSignIns,
