@@ -105,7 +105,7 @@ fn with_requirements(
 }
 
 #[test]
-fn requirements_have_the_same_effect_in_every_part_of_a_request() {
+fn requirements_have_the_same_effect_whichever_part_of_a_request_contains_them() {
     run(async {
         let tenant = Tenant::fresh();
         let (_, key) = tenant.key("admin", "viewer").await;

@@ -122,7 +122,7 @@ async fn a_failure_for_one_key_does_not_affect_the_others_and_a_second_run_revok
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_slow_revocation_stops_early_and_continues_with_the_cursor() {
+async fn a_slow_revocation_stops_early_and_the_next_call_continues_from_its_cursor() {
     let stack = own_stack(&[]).await;
     let tenant = Tenant::acme(&stack);
     let keys = keys(&tenant).await;

@@ -270,7 +270,7 @@ fn the_script_keeps_a_new_key_that_it_cannot_validate_yet() {
 }
 
 #[test]
-fn the_script_checks_the_overlap_before_it_saves_a_request() {
+fn the_script_checks_the_overlap_before_it_stores_a_request() {
     run(async {
         let tenant = Tenant::fresh();
         let agent = Agent::new(&tenant).await;

@@ -6,7 +6,7 @@
 
 /// A key was created.
 pub const ACCESS_KEY_CREATED: &str = "access-key.created";
-/// A request with the same `Idempotency-Key` as an earlier one replaced the key's unused secret.
+/// The unused secret of a key was replaced, because a request was repeated with the same `Idempotency-Key`.
 pub const ACCESS_KEY_REISSUED: &str = "access-key.reissued";
 /// A key was rotated by a user or by its holder.
 pub const ACCESS_KEY_ROTATED: &str = "access-key.rotated";

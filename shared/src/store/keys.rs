@@ -280,8 +280,8 @@ impl Store {
         Ok(state)
     }
 
-    /// Removes keys that are no longer live from a user's quota. Keys that were added since the quota was read stay in
-    /// it. Returns how many of the keys in `quota` are live.
+    /// Removes keys that are no longer live from a user's quota. It does not remove keys that were added after the
+    /// quota was read. Returns how many of the keys in `quota` are live.
     pub(crate) async fn recount_quota(
         &self,
         owner: &User,

@@ -40,8 +40,8 @@ struct Change {
 #[derive(Default)]
 pub(crate) struct Outgoing {
     pub event: Option<Happening>,
-    /// An audit entry that waits in another item because it could not be written together with the change that it
-    /// records.
+    /// An audit entry that is stored in another item until it is added to the audit trail, because it could not be
+    /// written to the trail together with the change that it records.
     pub pending: Option<PendingEntry>,
 }
 
