@@ -15,8 +15,8 @@ fn main() -> Result<()> {
     println!("cargo::rerun-if-changed=dist");
     println!("cargo::rerun-if-changed=../../infra/openapi.yaml");
     // This script reads cargo's environment variables when it runs. If it used `env!`, the compiled script would
-    // contain the path of the checkout in which it was compiled, even after the target directory was copied to another
-    // checkout.
+    // contain the path of the checkout in which it was compiled, and would still read from there after the target
+    // directory was copied to another checkout.
     let directory = |variable| {
         let path = env::var_os(variable).ok_or(Error::other("run this with cargo"));
         path.map(PathBuf::from)

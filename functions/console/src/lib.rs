@@ -117,8 +117,8 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error
 
 impl File {
     fn answer(&self, request: &HeaderMap) -> Result<Response<Body>, lambda_http::http::Error> {
-        // The entity tag is weak, because the compressed response is a different sequence of bytes (RFC 9110, section
-        // 8.8.1).
+        // The entity tag is weak, because the plain and the compressed response have the same tag, but consist of
+        // different bytes (RFC 9110, section 8.8.1).
         let etag = format!("W/\"{}\"", self.hash);
         let (content_type, has_hashed_name) = match self.name.rsplit('.').next() {
             Some("js") => ("text/javascript; charset=utf-8", true),

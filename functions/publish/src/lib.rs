@@ -1,7 +1,8 @@
 //! Publishes the audit trail, and the first use of each replaced secret, on EventBridge. Lambda invokes this function
-//! with the stream records of new entries, of keys whose replaced secret was used, and of items that contain a waiting
-//! entry (one that could not be written together with its change). If stream records were lost, an operator can invoke
-//! the function to send the events of a given period again: see "Send events again" in infra/README.md.
+//! with the stream records of three kinds of items: new audit entries, keys whose replaced secret was used, and items
+//! that contain a waiting entry (an audit entry that could not be written together with the change that it describes).
+//! If stream records were lost, an operator can invoke the function to send the events of a given period again: see
+//! "Send events again" in infra/README.md.
 
 use std::time::{Duration, Instant};
 
