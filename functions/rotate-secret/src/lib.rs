@@ -224,8 +224,8 @@ impl App {
         Ok(validated.is_ok().then_some(newest))
     }
 
-    /// Validates the pending secret or, if there is none, the current secret. When a schedule is changed without an
-    /// immediate rotation, Secrets Manager runs only this step, with a version that may have no value.
+    /// Validates the pending secret or, if there is none, the current secret. When the rotation schedule is changed
+    /// without an immediate rotation, Secrets Manager runs only this step, with a version that may have no value.
     async fn test(&self, secret: Secret<'_>, version: &str) -> Result<(), Error> {
         let Some(pending) = secret.find(PENDING, Some(version)).await? else {
             let current = secret.key(CURRENT, None).await?;
@@ -240,9 +240,9 @@ impl App {
     }
 
     /// Ends a rotation whose pending secret the service does not recognize. This happens if two runs of `createSecret`
-    /// overlap and the first run stores its secret after the second run has made the service replace it. The value of a
-    /// version never changes, so a version that contains the newest secret becomes current instead of the pending
-    /// version.
+    /// overlap, and the first run stores its secret only after the second run has made the service replace that secret.
+    /// The value of a version never changes, so the pending version cannot receive the newest secret. Instead, another
+    /// version, which contains the newest secret, becomes current.
     async fn replace(&self, secret: Secret<'_>, version: &str) -> Result<(), Error> {
         let current = secret.find(CURRENT, None).await?;
         let current = current.ok_or(Error::NoValue(CURRENT))?;
