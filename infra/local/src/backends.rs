@@ -78,7 +78,7 @@ async fn start_table(template: &mut Template, data: Option<&Path>) -> Result<Dyn
     Ok(dynamo)
 }
 
-/// Creates those of the template's KMS keys that do not exist yet. Returns the ARN of the first key.
+/// Creates any of the template's KMS keys that do not exist yet. Returns the ARN of the first key.
 async fn create_keys(template: &mut Template, kms: &Arc<Kms>) -> Result<String> {
     let mut first = None;
     for Resource { id, properties, .. } in template.of_type::<KmsKey>()? {
@@ -103,8 +103,8 @@ async fn create_keys(template: &mut Template, kms: &Arc<Kms>) -> Result<String> 
     first.context("the template has no KMS key")
 }
 
-/// Creates those of the template's aliases that do not exist yet. Like CloudFormation, leaves an alias alone if
-/// somebody has moved it to another key.
+/// Creates any of the template's aliases that do not exist yet. Like CloudFormation, leaves an alias alone if somebody
+/// has moved it to another key.
 fn create_aliases(template: &Template, kms: &Kms) -> Result<()> {
     for Resource { properties, .. } in template.of_type::<Alias>()? {
         let Alias {

@@ -21,7 +21,7 @@ const OF_PACKAGE: [&str; 5] = [
 /// Builds the workspace's binaries with the same Cargo profile as the running program. Returns the binaries' directory.
 ///
 /// Builds the whole workspace, because the selected packages determine which features of the dependencies are enabled.
-/// Building only the functions would therefore rebuild the dependencies.
+/// Building only the functions would enable other features and therefore rebuild the dependencies.
 pub(crate) async fn build() -> Result<PathBuf> {
     let program = env::current_exe().context("cannot find the path of this program")?;
     let directory = program.parent().unwrap_or(Path::new("/"));
