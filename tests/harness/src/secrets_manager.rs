@@ -38,7 +38,8 @@ pub struct Secret {
     next: u32,
 }
 
-/// A version of the secret. It has no value until the first step of its rotation stores one.
+/// A version of the secret. A version that [`Secret::rotate`] creates has no value until the first step of the rotation
+/// stores one.
 #[derive(Default)]
 struct Version {
     value: Option<String>,

@@ -343,7 +343,7 @@ impl Tenant<'_> {
         found["Items"].as_array().unwrap().clone()
     }
 
-    /// Returns the partition key of a user and their keys.
+    /// Returns the partition key of the item of a user and of the items of that user's keys.
     pub fn pk(&self, user: &str) -> String {
         format!("U#{}#{user}", self.id)
     }
@@ -469,8 +469,8 @@ impl Tenant<'_> {
         panic!("every process has read the table, but none uses its cache");
     }
 
-    /// Lets TTL delete one of the administrator's keys and waits until the clean-up has archived the key and released its
-    /// slots. Returns the archived item.
+    /// Lets TTL delete one of the administrator's keys and waits until the clean-up has archived the key and released
+    /// its slots. Returns the archived item.
     pub async fn archived(&self, key_id: &str) -> Value {
         let stack = self.target.local();
         let item = eventually("the key is archived", || async {
@@ -486,7 +486,8 @@ impl Tenant<'_> {
     }
 }
 
-/// Reads `active` or the code of the refusal from the body of a validation response.
+/// Returns `active` if the body of a validation response says that the key is active, and otherwise the code of the
+/// refusal.
 pub fn code(answer: &Value) -> &str {
     if answer["active"] == true {
         "active"

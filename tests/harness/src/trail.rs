@@ -15,7 +15,7 @@ struct Trail {
     entries: BTreeSet<Entry>,
     /// The number of entries for each action and target.
     counts: BTreeMap<(String, String), usize>,
-    /// For the partition of each user, the number of times that all keys of the user were revoked.
+    /// Maps the partition key of each user to the number of times that all keys of that user were revoked.
     epochs: BTreeMap<String, usize>,
 }
 
