@@ -46,7 +46,7 @@ pub struct Scope {
 }
 
 impl Mention {
-    /// Returns the first step of the path below the crate `name`, such as `store` in `crate::store::Store`.
+    /// Returns the step that follows the crate `name` in the path, such as `store` in `crate::store::Store`.
     pub fn below(&self, name: &str) -> Option<&str> {
         let below = self.text.strip_prefix(name)?.strip_prefix("::")?;
         Some(first_step(below))

@@ -22,7 +22,7 @@ pub const RACE: Race = Race {
 const VALIDATORS: usize = 4;
 const VALIDATIONS: usize = 8;
 
-/// How the first key is revoked. A revocation that affects the owner also invalidates the second key.
+/// How the first key is revoked. `AllKeys`, `Deactivation` and `Deletion` also invalidate the second key.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Revocation {
     ById,

@@ -23,7 +23,7 @@ use crate::{
 /// A status and a code that a request may return. `""` stands for no code.
 pub type Expected = (u16, &'static str);
 
-/// How many times a client sends a request before it gives up, if it never learns whether the request took effect.
+/// How many times a client sends a request before it gives up on learning whether the request took effect.
 const ATTEMPTS: usize = 30;
 
 pub struct Round {

@@ -112,7 +112,7 @@ fn seen(calls: &[Call], answers: &[Answer]) -> Vec<Seen> {
     seen
 }
 
-/// Compares what a phase changed in a cluster with what was acknowledged.
+/// Compares how a cluster changed during a phase with what was acknowledged.
 fn compare(round: &Round, cluster: usize, before: &Snapshot, seen: &Seen, after: &Snapshot) {
     let holders = |snapshot: &Snapshot| -> Vec<usize> {
         let holders = snapshot.holders.iter().filter(|pair| pair.1 == cluster);
