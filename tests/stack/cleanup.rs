@@ -193,7 +193,7 @@ fn the_log_contains_no_part_of_an_unreadable_stream_record() {
 }
 
 #[test]
-fn a_stream_record_in_the_format_of_get_records_is_processed_like_one_from_an_event() {
+fn a_stream_record_in_the_get_records_format_is_processed_like_one_from_an_event() {
     run(async {
         let tenant = Tenant::fresh();
         let mut record = removal(&tenant, IDS[0], "1", TTL);

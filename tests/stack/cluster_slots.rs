@@ -119,8 +119,8 @@ fn the_counter_is_exact_in_a_hundred_races_of_onboarding_deletion_revocation_and
             let meanwhile = |n: usize| [Nothing, Revoke, Expire][(batch * 10 + n) % 3];
             let mut rounds: JoinSet<_> = (0..10).map(|n| round(meanwhile(n))).collect();
             while let Some(round) = rounds.join_next().await {
-                // If a round panics in another thread, panics here with the same message, because the output of other
-                // threads is not captured.
+                // If a round panics in another thread, the test's thread panics with the same message, because the
+                // output of other threads is not captured.
                 let message =
                     |error: tokio::task::JoinError| error.into_panic().downcast::<String>();
                 statuses.extend(round.map_err(message).unwrap());

@@ -92,8 +92,8 @@ fn only_pages_of_the_listed_origins_can_use_the_api() {
         a_listed_origin_may_call_the_api(&tenant).await;
         another_origin_may_not(&tenant).await;
         public_documents_are_readable_by_listed_origins_only(&tenant).await;
-        // A gateway may call `check` with the method of the client's request. A preflight request must therefore fail
-        // here. Otherwise, such a gateway would conclude that the key is valid.
+        // A gateway may call `check` with the method of the client's request. If a preflight request succeeded here,
+        // such a gateway would conclude that the key is valid.
         for path in ["/v1/access-keys/check", "/v1/access-keys/check/any"] {
             preflight(&tenant, path, APP).await.expect(401);
         }

@@ -12,8 +12,8 @@ use harness::{
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 
-/// The damage to an item: the affected attribute and its new value. Without an attribute, the whole item is removed.
-/// Without a value, the attribute is removed.
+/// The damage to an item: the affected attribute and its new value. `None` instead of both removes the whole item.
+/// `None` instead of the value removes the attribute.
 pub type Damage = Option<(String, Option<Value>)>;
 
 /// Returns the interval at which cases run. With an interval of 10, every tenth case runs.

@@ -16,7 +16,7 @@ fn create(tenant: &Tenant, idempotency_key: &str, body: &Value) -> RequestBuilde
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_retry_succeeds_even_if_it_is_too_late_to_create_a_new_key_with_its_expiry() {
+async fn a_retry_succeeds_even_if_its_expiry_is_too_soon_for_a_new_key() {
     let stack = own_stack(&[("MinExpirySeconds", "3")]).await;
     let tenant = Tenant::acme(&stack);
     let end = now() + 6;

@@ -43,7 +43,7 @@ fn token(issuer: &str, subject: (&str, &str), header: &Value, changes: &Value) -
 }
 
 #[test]
-fn the_gateway_and_the_function_clusters_accept_the_same_tokens() {
+fn the_gateway_and_the_clusters_function_accept_the_same_tokens() {
     let none = Value::Null;
     let issuer = stack().issuer();
     let accepted = [

@@ -169,8 +169,8 @@ async fn a_limit_is_not_raised_if_it_was_lowered_and_the_caller_was_demoted_mean
 fn users_who_keep_revoking_their_own_keys_cannot_delay_the_loss_of_their_rights() {
     run(async {
         let tenant = Tenant::fresh();
-        // Slows down the writes of `users`. Between the function's read of a user and the write that follows, that user
-        // therefore revokes all keys again.
+        // Slows down the writes of `users`, so that the user revokes all keys again after the function has read the
+        // user and before it writes.
         let slow = tenant.rule(
             "TransactWriteItems",
             Fault::Latency(Duration::from_millis(300)),

@@ -174,8 +174,8 @@ impl World {
         if let Some(stack) = stack.take() {
             stack.stop().await;
         }
-        // Deletes the stream's records. No race depends on these records, because the clean-up processes only expired
-        // keys, and no key expires during a race.
+        // Deletes the stream's records. No race depends on these records, because the function `cleanup` handles only
+        // expired keys, and no key expires during a race.
         let database = Connection::open(database_in(&self.data))?;
         database.execute("DELETE FROM _stream_records", ())?;
         *stack = Some(Stack::start(self.options.clone()).await?);
