@@ -73,7 +73,7 @@ fn create_returns_503_in_time_and_writes_nothing_when_the_table_is_unavailable()
             expect_unavailable(timed(create(&tenant)).await);
             assert!(rule.hits() > 0);
         }
-        // After the delay `SLOW`, the proxy would forward the request to the table only after this check.
+        // A request that is delayed by `SLOW` would reach the table only after this check.
         assert_eq!(tenant.items("admin").await, before);
         create(&tenant).send().await.unwrap();
     });
@@ -121,7 +121,7 @@ fn validate_and_the_authorizer_accept_no_key_when_the_table_is_unavailable() {
 }
 
 #[test]
-fn a_call_returns_500_without_retry_after_if_dynamodb_refuses_its_request() {
+fn a_call_returns_500_without_a_retry_after_header_if_dynamodb_refuses_its_request() {
     const CAUSE: &str = "AccessDeniedException";
     run(async {
         let tenant = Tenant::fresh();
@@ -239,7 +239,7 @@ async fn create_returns_503_in_time_and_writes_no_key_when_kms_is_unavailable() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_returns_500_without_retry_after_if_kms_refuses_its_request() {
+async fn a_call_returns_500_without_a_retry_after_header_if_kms_refuses_its_request() {
     let stack = own_stack(&[]).await;
     let tenant = Tenant::acme(&stack);
     let refuse = Rule::new(Fault::Refuse).service(Service::Kms);

@@ -440,7 +440,7 @@ fn admin_of(tenant: &Tenant<'_>) -> Actor {
 }
 
 #[test]
-fn a_call_that_signs_fetches_the_public_keys_while_it_reads_the_table() {
+fn a_call_that_signs_an_access_key_fetches_the_public_keys_while_it_reads_the_table() {
     run(async {
         let tenant = Tenant::fresh();
         let (id, _) = tenant.key("admin", "viewer").await;

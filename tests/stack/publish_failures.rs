@@ -84,8 +84,9 @@ impl Consumer {
     }
 }
 
-/// Creates a user, who gains and loses roles and keys. Returns the number of changes. If `waits` is true, no change
-/// that takes something from the user can be written together with its entry. Otherwise, such writes fail at random.
+/// Creates a user, who gains and loses roles and keys. Returns the number of changes. If `waits` is true, the changes
+/// that take something from the user cannot be written together with their entries. Otherwise, such writes fail at
+/// random.
 async fn live(stack: &Stack, tenant: &Tenant<'_>, user: &str, seed: u64, waits: bool) -> usize {
     let mut random = Xoshiro256PlusPlus::seed_from_u64(seed);
     let mut without_entry = || {

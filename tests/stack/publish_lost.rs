@@ -288,7 +288,7 @@ async fn the_report_of_a_failure_states_where_to_continue() {
         let new = events_of(&tenant, &stack).split_off(before);
         assert_eq!(by_id(&new), entries);
     }
-    // Waits until the period has ended. The first page of the period then cannot be sent.
+    // Waits until the period has ended, and then prevents the function from sending the first page of the period.
     let over = now() + 1;
     until(over + 1).await;
     let mut payload = period(&start, &rfc3339(over));
