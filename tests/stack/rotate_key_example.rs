@@ -344,7 +344,7 @@ fn the_script_starts_a_new_request_after_a_user_has_rotated_the_key() {
 }
 
 #[test]
-fn the_script_does_not_end_an_overlap_with_a_request_that_never_arrived() {
+fn the_script_does_not_end_an_overlap_by_repeating_a_request_that_never_arrived() {
     run(async {
         let tenant = Tenant::fresh();
         let agent = Agent::new(&tenant).await;
@@ -412,7 +412,7 @@ fn the_script_discards_a_saved_request_that_another_rotation_has_overtaken() {
 }
 
 #[test]
-fn the_script_fails_if_another_program_has_received_its_new_key() {
+fn the_script_fails_if_another_program_has_used_the_new_key() {
     run(async {
         let tenant = Tenant::fresh();
         let agent = Agent::new(&tenant).await;

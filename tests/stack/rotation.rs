@@ -299,7 +299,7 @@ fn a_delayed_onboarding_does_not_hide_the_use_of_a_newer_secret() {
 }
 
 #[test]
-fn a_delayed_change_does_not_raise_the_limit_above_what_a_rotation_has_signed() {
+fn a_delayed_change_does_not_raise_the_limit_above_the_one_signed_by_a_rotation() {
     run(async {
         let tenant = Tenant::fresh();
         let (id, _) = tenant.limited_key("editor", 10).await;
@@ -331,8 +331,8 @@ fn a_delayed_change_does_not_raise_the_limit_above_what_a_rotation_has_signed() 
 #[test]
 fn a_key_can_no_longer_be_rotated_shortly_before_it_expires() {
     run(async {
-        // A revocation after the expiry writes nothing. A rotation that is written even later could make the key valid
-        // again.
+        // A revocation after the expiry writes nothing. A rotation that is written after such a revocation could make
+        // the key valid again.
         let tenant = Tenant::fresh();
         let (id, key) = new_key(&tenant).await;
         for (seconds, is_allowed) in [(8, false), (25, true)] {

@@ -76,7 +76,7 @@ async fn an_rsa_signing_key_signs_with_rs256() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn create_fails_while_the_first_signing_key_is_disabled_and_then_recovers() {
+async fn create_fails_while_the_current_signing_key_is_disabled_and_then_recovers() {
     let directory = tempfile::tempdir().unwrap();
     let kept = |parameters: &[(&str, &str)]| Options {
         data: Some(directory.path().to_owned()),
