@@ -11,6 +11,7 @@
 mod answers;
 mod calls;
 mod document;
+mod examples;
 mod generators;
 mod runbook;
 

@@ -345,7 +345,7 @@ async fn the_next_run_completes_a_run_that_failed_or_was_killed() {
     for _ in 0..3 {
         // Starts a new process, because the previous round killed the old one.
         notify(&stack, start - DAY).await.unwrap();
-        // The proxy drops a delayed request once its sender is gone.
+        // The delay is longer than the rest of this test takes, so the transaction of the killed run has no effect.
         let held = Fault::Latency(Duration::from_secs(30));
         let held = stack.inject(tenant.rule("TransactWriteItems", held));
         let killed = kill_at(&held, process_of(&stack, "notify"));

@@ -42,8 +42,7 @@ const MIXES: [&str; 6] = [
     "garbage",
     "create",
 ];
-/// The largest number of calls to `create` in a run. A user may have 1,000 keys, of which 201 are used by the other
-/// calls.
+/// The largest number of calls to `create` in a run. A user may have 1,000 keys, and the other calls create 201.
 const MOST_CREATIONS: usize = 799;
 const KEYS: &str = "10000";
 const WARM_UP: Duration = Duration::from_secs(1);
