@@ -107,8 +107,8 @@ impl Function {
     }
 
     /// Invokes the function and waits for its response. If this future is dropped while the invocation waits for a free
-    /// process, the invocation is cancelled. Lambda would have refused the invocation, because no process was free. If
-    /// the future is dropped later, the invocation continues.
+    /// process, the invocation is cancelled: Lambda would have refused it, because no process was free. If the future
+    /// is dropped later, the invocation continues.
     pub(crate) async fn invoke(self: &Arc<Self>, event: Value) -> Outcome {
         let Ok(permit) = self.permits.clone().acquire_owned().await else {
             return Err(InvokeError::Crashed);

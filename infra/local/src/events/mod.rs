@@ -51,7 +51,7 @@ pub(crate) struct Mapping {
     dead_letters: Option<DeadLetters>,
     /// Counts the requests to process the stream.
     requested: watch::Sender<u64>,
-    /// All requests up to this value of `requested` have been fulfilled.
+    /// The value of `requested` up to which all requests have been fulfilled.
     fulfilled: watch::Sender<u64>,
 }
 

@@ -9,7 +9,7 @@ use serde_json::Value;
 /// A pattern for a value.
 #[derive(Debug)]
 pub(super) enum Pattern {
-    /// The value is an object, and each field named here matches its pattern.
+    /// Each field named here matches its pattern.
     Fields(BTreeMap<String, Pattern>),
     /// The value matches at least one of the choices.
     Choices(Vec<Choice>),

@@ -213,7 +213,7 @@ impl Jwt {
         if time("nbf")?.is_some_and(|start| now < start) {
             return Err("the token is not valid yet");
         }
-        // `iat` is in whole seconds, so an `iat` in the next second is still accepted.
+        // `iat` is in whole seconds. An `iat` at the start of the next second is still accepted.
         if time("iat")?.is_some_and(|issued| now.floor() + 1.0 < issued) {
             return Err("the token was issued in the future");
         }
@@ -285,8 +285,8 @@ fn authorizer_event(event: &Value, identity: &[&str]) -> Value {
     Value::Object(request)
 }
 
-/// Converts a claim to the string that API Gateway passes on. An array becomes `[a b]`, and an object becomes
-/// `map[a:1]`.
+/// Converts a claim to the string that API Gateway passes on. For example, the array `["a", "b"]` becomes `[a b]`, and
+/// the object `{"a": 1}` becomes `map[a:1]`.
 fn claim(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
