@@ -64,7 +64,7 @@ const KEY_ISSUER: &str = "https://access-keys.local";
 /// The options of [`Stack::start`].
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The directory for the table and the keys. `None` keeps them in memory.
+    /// The directory for the table, the KMS keys and the issuer's key. `None` keeps them in memory.
     pub data: Option<PathBuf>,
     /// The gateway's port. 0 selects a free one.
     pub port: u16,

@@ -31,7 +31,7 @@ enum Operator {
     Equals,
     /// `StringEqualsIfExists`, which is also true if the key is absent.
     EqualsIfExists,
-    /// `Null: false`, which is true if the key is present.
+    /// `Null` with the value `false`, a condition that is true if the key is present.
     Present,
 }
 

@@ -1,8 +1,8 @@
 //! The accesses that a request consists of, with the values of their condition keys.
 //!
 //! For DynamoDB, the condition keys have the names and meanings defined in "Using IAM policy conditions for
-//! fine-grained access control" in the DynamoDB developer guide. If the value of a key cannot be determined, the key is
-//! left out, so that a `Null` condition denies the request.
+//! fine-grained access control" in the DynamoDB developer guide. If the value of a condition key cannot be determined,
+//! that condition key is left out, so that a `Null` condition denies the request.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -195,9 +195,9 @@ impl Tables {
         );
         access.set(ATTRIBUTES, attributes(body));
         access.set(SELECT, select.map(|select| [select.to_owned()].into()));
-        // The guide does not state whether `dynamodb:ReturnValues` also covers `ReturnValuesOnConditionCheckFailure`. A
-        // request that is allowed here must be allowed on AWS in either case, so the policy must accept the values of
-        // both parameters.
+        // The DynamoDB developer guide does not state whether `dynamodb:ReturnValues` also covers
+        // `ReturnValuesOnConditionCheckFailure`. A request that is allowed here must be allowed on AWS in either case,
+        // so the policy must accept the values of both parameters.
         let on_failure = body["ReturnValuesOnConditionCheckFailure"].as_str();
         let on_failure = on_failure.map(|values| [values.to_owned()].into());
         access.set(RETURN_VALUES, on_failure);
