@@ -644,7 +644,8 @@ mod tests {
 
     const TEMPLATE: &str = include_str!("../../template.yaml");
 
-    /// Reads a template as far as possible without starting processes. If the template is refused, returns the reason.
+    /// Reads and checks a template as far as that is possible without starting processes. If the template is refused,
+    /// returns the reason.
     fn refusal(yaml: &str) -> Option<String> {
         let read = || -> Result<()> {
             let parameters = [

@@ -132,7 +132,8 @@ impl RuntimeApi {
         }
     }
 
-    /// Sends an event to the process and waits for its response. The function's deadline is the end of the time limit.
+    /// Sends an event to the process and waits for its response. The deadline that the process receives is the time at
+    /// which `time_limit` expires.
     ///
     /// This method does not detect that the process has ended, so the caller must also wait for the end of the process.
     ///

@@ -23,8 +23,8 @@ use tokio::{
 };
 use tower::ServiceExt;
 
-/// The maximum size, in bytes, of a body that reaches a handler. API Gateway accepts 10 MB; the limits of DynamoDB and
-/// KMS are lower.
+/// The maximum size, in bytes, of a body that reaches a handler. The limits of API Gateway (10 MB), DynamoDB and KMS
+/// are lower.
 const LARGEST_BODY: usize = 20 << 20;
 /// How much of a body that exceeds [`LARGEST_BODY`] is read before the request is refused. The body must be read,
 /// because a client that is still sending does not see the refusal.
@@ -47,8 +47,8 @@ pub(crate) struct TimeLimits {
     /// The maximum time from the beginning of the connection to the end of the first headers.
     pub headers: Duration,
     /// The maximum time from a response to the end of the next request's headers. This limit is longer than the time
-    /// for which clients keep idle connections, because a request that is sent while the server closes the connection
-    /// is lost.
+    /// for which clients keep idle connections, so that clients close them first: a request that is sent while the
+    /// server closes the connection is lost.
     pub next_headers: Duration,
     /// The maximum time from the headers to the end of the body.
     pub body: Duration,

@@ -477,8 +477,9 @@ Resources:
         assert_eq!(allowed, actions);
     }
 
-    /// An export of the audit trail begins 25 hours before the end of the previous one. `notify` writes notices that
-    /// became due up to 24 hours before the scheduled time of a run, so the run has one hour to write them.
+    /// The period that an export of the audit trail covers begins 25 hours before the end of the previous period.
+    /// `notify` writes notices that became due up to 24 hours before the scheduled time of a run, so the run has one
+    /// hour, counted from its scheduled time, to write them.
     #[test]
     fn a_run_of_the_schedule_ends_within_an_hour() {
         let template = yaml::parse(include_str!("../../../template.yaml")).unwrap();
