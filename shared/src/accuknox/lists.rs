@@ -195,7 +195,7 @@ impl FromJson for NodeFilter {
 }
 
 /// A request for the nodes at positions `page_previous` up to, but not including, `page_next`. The response contains at
-/// most 1,000 of the first 10,000 nodes.
+/// most 1,000 nodes, all of which are among the first 10,000.
 struct NodesRequest {
     clusters: Option<BTreeSet<ClusterNumber>>,
     liveness: Option<Liveness>,
