@@ -281,7 +281,7 @@ pub fn require_tenant(headers: &HeaderMap, tenant: &TenantId) -> Result<(), Erro
     }
 }
 
-/// Refuses a valid key of `tenant` with [`RefusalCode::Forbidden`] if `X-Tenant-Id` names another tenant.
+/// Refuses a valid key of `tenant` if `X-Tenant-Id` names another tenant. The refusal is [`RefusalCode::Forbidden`].
 pub fn within_named_tenant(headers: &HeaderMap, tenant: &TenantId) -> Result<(), RefusalCode> {
     require_tenant(headers, tenant).map_err(|_| RefusalCode::Forbidden)
 }

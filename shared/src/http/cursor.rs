@@ -9,7 +9,7 @@ const SUM: usize = 16;
 
 /// Returns a checksum that detects cursors of another list, or of the same list with other filters. The checksum is not
 /// a security measure: anyone can compute it. No security measure is needed: [`Position::parse`] checks every position,
-/// and no matter where reading starts, the list contains only items that the caller may see.
+/// and the list contains only items that the caller may see, no matter where reading starts.
 fn sum(name: &str, position: &str) -> [u8; SUM] {
     let mut context = digest::Context::new(&digest::SHA256);
     context.update(name.as_bytes());

@@ -27,14 +27,14 @@ use crate::{
 /// The age at which the provider's keys are fetched again. After that fetch, keys that the provider has withdrawn are
 /// no longer accepted.
 const REFRESH_AFTER: Duration = Duration::from_secs(300);
-/// The age at which keys are no longer used, even if they cannot be fetched again. API Gateway also caches keys for
-/// this long.
+/// The age at which keys are no longer used, even if they cannot be fetched again. API Gateway caches keys for the
+/// same time.
 const LONGEST_USE: Duration = Duration::from_secs(2 * 60 * 60);
 /// The minimum time between a successful fetch and a fetch for an unknown key id. This pause limits the number of
 /// requests that tokens with invented key ids can cause.
 const REFETCH_AFTER: Duration = Duration::from_secs(60);
-/// How long to wait after a failed fetch before fetching again. During an outage, a process therefore waits for the
-/// provider at most once per interval.
+/// The minimum time between a failed fetch and the next fetch. During an outage, a process therefore waits for the
+/// provider at most once in this time.
 const RETRY_AFTER: Duration = Duration::from_secs(10);
 const PATIENCE: Duration = Duration::from_secs(2);
 const LONGEST_DOCUMENT: usize = 1 << 20;
