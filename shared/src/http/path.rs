@@ -19,7 +19,8 @@ const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
 /// Returns the user in the path. The segment `me` stands for the person who makes the request.
 ///
 /// # Errors
-/// If an operator sends `me`, the error names the field, unlike the error for any other invalid path parameter.
+/// If an operator sends `me`, the error names the field `user_id`, unlike the error for any other invalid path
+/// parameter.
 pub fn user(request: &Request, actor: &Actor) -> Result<UserId, Error> {
     if is_me(request) {
         let rule = "must not be me, because an operator is not a person";
@@ -79,7 +80,7 @@ fn parse_user(segment: &str) -> Option<UserId> {
             let id = String::from_utf8(BASE64URL.decode(encoded).ok()?);
             id.ok()?.parse().ok()
         }
-        // Clients resolve `.` and `..` in paths, so a user with such an id could not be reached at that path.
+        // Clients resolve `.` and `..` in paths, so these segments cannot name users.
         None if [".", ".."].contains(&segment) => None,
         None => segment.parse().ok(),
     }

@@ -42,8 +42,8 @@ struct CreateKeyBody {
 }
 
 /// Reads a request to create a key. A request with an `Idempotency-Key` may repeat an earlier request, and its expiry
-/// may have been valid when the earlier request was sent. If the only error of such a request is that its expiry is too
-/// early, the service therefore decides whether to refuse the request.
+/// may have been valid when the earlier request was sent. The service therefore decides whether to refuse such a
+/// request if its only error is that its expiry is too early.
 pub fn create_key(
     request: &Request,
     limits: &KeyLimits,
@@ -80,8 +80,8 @@ pub fn create_key(
     })
 }
 
-/// Checks whether the expiry is too early. Returns the error if the service must decide whether to refuse the request;
-/// otherwise, adds the error to `errors`.
+/// Checks whether the expiry is too early. If it is, either returns the error (if the service must decide whether to
+/// refuse the request) or adds it to `errors`.
 fn too_early(
     request: &Request,
     expiry: Expiry,
@@ -375,8 +375,7 @@ struct RedeemBody {
 /// Any other caller must name the tenant.
 ///
 /// # Errors
-/// When the request names a tenant other than the caller's, the request names two different tenants, or a field is
-/// invalid.
+/// When the request names a tenant other than the caller's or two different tenants, or when a field is invalid.
 pub fn redeem_join_token(
     request: &Request,
     callers_tenant: Option<TenantId>,
@@ -479,7 +478,7 @@ pub fn validate_key(request: &Request) -> Result<ValidateRequest, Error> {
 /// Reads the key that a gateway received as a bearer token, and the requirements in the query. Ignores the body.
 ///
 /// # Errors
-/// When there is no bearer token, a value is invalid, or `any_of` or `max_staleness` is given twice.
+/// When there is no bearer token, when a value is invalid, or when `any_of` or `max_staleness` is given twice.
 pub fn check_key(request: &Request) -> Result<ValidateRequest, Error> {
     let key = required_bearer_key(request.headers())?;
     let mut errors = Errors::default();

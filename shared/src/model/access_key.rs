@@ -139,8 +139,8 @@ pub struct KeyRecord {
 pub struct PreviousSecret {
     /// Absent in the history of an expired key.
     pub hash: Option<KeyHash>,
-    /// The generation of the secret. The functions that validate keys are permitted to write this field, so rely on
-    /// it only for recording uses of the secret.
+    /// The generation of the secret. The functions that validate keys are permitted to write this field, so do not
+    /// rely on it for anything except recording uses of the secret.
     pub generation: u32,
     /// The first second in which the secret is no longer valid.
     pub ends_at: Timestamp,
@@ -156,7 +156,7 @@ pub enum Secret {
     Previous(Timestamp),
 }
 
-/// Converts the time until which a previous secret is valid; `None` stands for the current secret.
+/// A time stands for the previous secret that is valid until then; `None` stands for the current secret.
 impl From<Option<Timestamp>> for Secret {
     fn from(superseded_until: Option<Timestamp>) -> Self {
         superseded_until.map_or(Self::Current, Self::Previous)
