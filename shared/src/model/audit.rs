@@ -125,7 +125,7 @@ impl AuditEntry {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SupersededUse {
     /// Derived from the key, the generation and `superseded_until`, so that every copy of the event has the same id.
-    /// The time is included because, after the table is restored, the same generation can be replaced again.
+    /// `superseded_until` is included because, after the table is restored, the same generation can be replaced again.
     pub id: EntryId,
     pub at: Timestamp,
     pub tenant_id: TenantId,
@@ -191,8 +191,8 @@ impl Happening {
     }
 }
 
-/// The id of an entry: a UUIDv8 (RFC 9562) that is derived from the request. If a response from DynamoDB is lost and
-/// the entry is written again, the second write therefore replaces the entry instead of adding another one.
+/// The id of an entry: a UUIDv8 (RFC 9562) that is derived from the request. Therefore, if a response from DynamoDB is
+/// lost and the entry is written again, the second write replaces the entry instead of adding another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct EntryId(Uuid);

@@ -92,7 +92,7 @@ pub struct NodeQuota {
     pub nodes: u32,
     /// For how long after its last call a node is considered active.
     pub inactive_after: Duration,
-    /// How long after its last call a node stays listed.
+    /// For how long after its last call a node stays listed.
     pub history: Duration,
 }
 

@@ -12,7 +12,7 @@ use super::{
 /// A time for tests, which is deliberately not a whole second.
 pub(crate) const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_700);
 
-/// Returns the time `seconds` after the beginning of the second that contains [`NOW`].
+/// Rounds [`NOW`] down to a whole second and adds `seconds`.
 pub(crate) fn at(seconds: i64) -> Timestamp {
     Timestamp::from_seconds(NOW.as_seconds() + seconds)
 }

@@ -69,7 +69,7 @@ impl FromStr for UserId {
 pub struct KeyId(Uuid);
 
 impl KeyId {
-    /// Generates an id from the millisecond of `now` and 74 random bits from the operating system.
+    /// Generates an id from `now`, to the millisecond, and 74 random bits from the operating system.
     pub fn generate(now: Timestamp) -> Result<Self, rand::rngs::SysError> {
         let mut random = [0; 10];
         SysRng.try_fill_bytes(&mut random)?;

@@ -74,7 +74,7 @@ impl From<KeyId> for Principal {
 }
 
 impl Principal {
-    /// Returns the principal for an identity provider's client that acts for the SaaS.
+    /// Returns the principal for an OAuth client that acts for the SaaS.
     #[must_use]
     pub fn operator(client: &str) -> Self {
         let (kind, id) = (PrincipalKind::Operator, client.to_owned());
