@@ -90,9 +90,9 @@ pub fn may_create_key(me: &Caller, owner: &User, role: Role) -> Result<(), Denie
     }
 }
 
-/// How long before its expiry a key can no longer be rotated: longer than any request can take. A request that begins
-/// before a key expires may still write afterwards, but a rotation must finish before the key expires, because nobody
-/// revokes an expired key.
+/// The period before a key's expiry in which the key can no longer be rotated. It is longer than any request can take.
+/// A request that begins before a key expires may still write afterwards, but a rotation must finish before the key
+/// expires, because nobody revokes an expired key.
 const LAST_MOMENTS: Duration = Duration::from_secs(10);
 
 /// Allows a live key to be rotated. `owner` must be active.
@@ -105,7 +105,7 @@ pub fn may_be_rotated(key: &KeyRecord, owner: &User, now: Timestamp) -> Result<(
             "key_revoked",
             "a revoked key cannot be rotated: create a new one",
         )),
-        // Only a damaged record has a generation that cannot be increased.
+        // Only a corrupt record has a generation that cannot be increased.
         KeyStatus::Active if key.hash.is_some() && key.generation < u32::MAX => Ok(()),
         KeyStatus::Active | KeyStatus::Expired => Err(Denied::Conflict(
             "key_expired",
@@ -399,9 +399,9 @@ pub fn may_redeem(
     }
 }
 
-/// Allows a join token to be redeemed while its key may still onboard and its cluster still exists. Otherwise, refuses
-/// the token with [`JoinRefusal::Invalid`]. Returns the key and its owner. A join token has no signature, so this
-/// decision relies on the table alone.
+/// Allows a join token to be redeemed while its key may still onboard clusters and its cluster still exists. Otherwise,
+/// refuses the token with [`JoinRefusal::Invalid`]. Returns the key and its owner. A join token has no signature, so
+/// this decision relies on the table alone.
 pub fn may_join(
     token: &JoinTokenRecord,
     key: Option<KeyRecord>,

@@ -168,7 +168,7 @@ impl User {
         }
     }
 
-    /// Returns the user as updated when the person signs in. The name and, if it is verified, the e-mail address come
+    /// Returns the user as updated by a sign-in of the person. The name and, if it is verified, the e-mail address come
     /// from the identity provider.
     #[must_use]
     pub fn signed_in(mut self, person: &Person, now: Timestamp) -> Self {
@@ -263,7 +263,7 @@ impl User {
         epoch >= self.epoch || end.is_some_and(|end| end.ended <= epoch)
     }
 
-    /// Returns the user as updated when all keys are revoked.
+    /// Returns the user as updated by a revocation of all keys.
     #[must_use]
     pub fn in_next_epoch(mut self, revocation: Revocation, now: Timestamp) -> Self {
         let (ended, began) = (self.epoch, self.epoch.next(now));

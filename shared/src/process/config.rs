@@ -291,7 +291,7 @@ pub fn audit_retention(environment: &mut Environment<'_>) -> Duration {
 /// When to create notices about keys, and when to revoke unused keys.
 #[derive(Debug, Clone)]
 pub struct NoticeSettings {
-    /// How long before its expiry a key gets a notice. A period that is longer than half of a key's lifetime is
+    /// When a key gets notices, as periods before its expiry. A period that is longer than half of a key's lifetime is
     /// ignored for that key.
     pub before_expiry: BTreeSet<Duration>,
     /// How long a key must be unused before it is reported as unused. `None` means never.
