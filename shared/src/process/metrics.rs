@@ -139,7 +139,7 @@ mod tests {
         assert_eq!(written(Metric::KeyCreated), without);
     }
 
-    /// The specification of the format requires a line to contain every member that the metadata in the line names.
+    /// The specification of the format requires a line to contain every member that is named in the line's metadata.
     #[test]
     fn every_metric_line_contains_the_members_that_its_metadata_lists() {
         for metric in [

@@ -55,7 +55,7 @@ pub struct KeyFilter {
     pub label: Option<Name>,
     pub expires_before: Option<Timestamp>,
     /// How long the key must have been unused. If it has not been used since it was created or last rotated, the period
-    /// starts then.
+    /// is counted from that time.
     pub unused_for: Option<Duration>,
 }
 
