@@ -51,7 +51,7 @@ pub struct RepairReport {
     pub deletions: usize,
     /// Audit entries that had been waiting in other items for more than an hour.
     pub entries: usize,
-    /// Damaged items. The log names them. The set of administrators is the only damaged item that a repair changes.
+    /// Damaged items. The log names them. A repair changes none of them except the set of administrators.
     pub unreadable: usize,
     /// Where the next call continues; absent once everything is checked.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -79,8 +79,8 @@ pub struct RepairRequest {
 }
 
 /// Checks a tenant and, if `apply` is set, repairs it. Each call completes at least one step, even after the deadline.
-/// A step covers up to 25 clusters, up to 25 keys, or all users together with the entries that wait in items of their
-/// own.
+/// A step covers up to 25 clusters, up to 25 keys, or all users. The step for the users also covers the waiting entries
+/// that are stored in items of their own.
 ///
 /// # Errors
 /// When `step` contains a position that no report can have contained, or when a request to the table fails. Everything
