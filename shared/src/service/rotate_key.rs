@@ -40,8 +40,9 @@ pub struct RotateRequest {
     pub too_early: Option<FieldError>,
 }
 
-/// Rotates a key on behalf of a user. Repeating a request with the same `Idempotency-Key` within 24 hours replaces the
-/// unused secret with another one. The key keeps its generation and its previous secret.
+/// Rotates a key on behalf of a user. If the new secret is still unused, repeating the request with the same
+/// `Idempotency-Key` within 24 hours replaces it with another one. The key then keeps its generation and its previous
+/// secret.
 ///
 /// # Errors
 /// When the key is revoked or has expired, when the owner is deactivated, when the expiry is too early, or when the
@@ -168,7 +169,8 @@ fn remembered(
 ) -> Result<Option<EarlierRequest>, Error> {
     let earlier = earlier.filter(|earlier| earlier.created_at > now - IDEMPOTENCY_LIFETIME);
     if *was_absent && earlier.is_some() {
-        // The other request began after this one, so its secret must not be replaced.
+        // A concurrent request has just used the same `Idempotency-Key`, and the secret that it issued must not be
+        // replaced.
         return Err(IN_PROGRESS);
     }
     *was_absent = earlier.is_none();

@@ -304,7 +304,7 @@ impl UserChange {
     }
 }
 
-/// Provisions a user, before or after the first sign-in. Returns the user, and whether the user is new or had been
+/// Provisions a user, before or after the first sign-in. Returns the user, and true if the user is new or had been
 /// deleted.
 pub async fn provision_user(
     actor: &Actor,
@@ -373,7 +373,7 @@ fn existing(user: Option<&User>) -> Result<User, Error> {
 }
 
 /// Applies `change` to a user and returns the user before and after the change. If another request changes the user in
-/// the meantime, reads the user again and repeats the decision.
+/// the meantime, reads the user again and starts over.
 async fn write_user(
     actor: &Actor,
     store: &Store,
@@ -448,8 +448,8 @@ async fn deactivate(
     Ok(())
 }
 
-/// Adds up to ten active administrators other than `user` to the set of administrators, from which they may be missing
-/// because the set was damaged. Returns false if one of them has changed in the meantime.
+/// Adds up to ten active administrators other than `user` to the set of administrators, in case they are missing from
+/// it because it was damaged. Returns false if one of them has changed in the meantime.
 async fn complete_admins(store: &Store, tenant: &TenantId, user: &UserId) -> Result<bool, Error> {
     let (mut found, mut after) = (Vec::new(), None);
     loop {

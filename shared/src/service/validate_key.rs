@@ -20,7 +20,7 @@ use crate::{
     token::{AccessKey, VerifiedKey},
 };
 
-/// The minimum time between two writes of `last_used_at`.
+/// How old the last recorded use of a secret must be before a validation records another use.
 const USE_PRECISION: Duration = Duration::from_secs(3600);
 /// How long a validation waits for the write of `last_used_at`.
 const USE_PATIENCE: Duration = Duration::from_millis(300);
@@ -87,7 +87,7 @@ pub async fn validate_key(
 }
 
 /// Validates a key and, if it is valid, returns its record. If a rotation has replaced the presented secret, also
-/// returns when that secret ends.
+/// returns the time at which that secret ends.
 ///
 /// # Errors
 /// As for [`validate_key`].

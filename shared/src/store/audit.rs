@@ -21,8 +21,8 @@ use crate::{
 
 /// The attribute for an entry that could not be written together with the change that it records.
 pub(super) const PENDING: &str = "pending_audit";
-/// For changes that grant nothing: the time limit for writing the change together with its entry. The change itself
-/// must be made before the request's deadline, even if its entry must wait.
+/// The time limit for writing a change that grants nothing together with its entry. The limit is short, because the
+/// change itself must be made before the request's deadline, even if its entry has to wait.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// An entry that waits in an item, and the primary key of that item.
