@@ -233,8 +233,8 @@ impl Store {
         while let Some(finished) = queries.join_next().await {
             // An error means that a dependency panicked.
             let (found, last) = finished.map_err(|_| StoreError::Busy)??;
-            // This shard may contain older entries, so the result is complete only as far back as the last entry that
-            // was read from it.
+            // This shard may contain entries older than those that were read from it, so the result is complete only as
+            // far back as the last of these.
             let last = last.map(|last| sort_key(&last).to_owned());
             complete_to = complete_to.max(last);
             items.extend(found);
@@ -325,7 +325,7 @@ impl Position {
         Self(time.to_millis_text())
     }
 
-    /// Whether this position in the audit trail has an earlier time than another one.
+    /// Whether this position in the audit trail is earlier than another one.
     pub(crate) fn is_before(&self, other: &Self) -> bool {
         self.0 < other.0
     }

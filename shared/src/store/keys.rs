@@ -90,8 +90,8 @@ pub enum Archived {
     Before,
 }
 
-/// Returns condition checks that make a transaction fail unless `caller` may still issue a key for `owner` and the key
-/// will be valid.
+/// Returns condition checks that make a transaction fail if `caller` may no longer issue a key for `owner`, or if the
+/// issued key would not be valid.
 fn still_valid(caller: &Caller, owner: &User) -> Vec<Write> {
     let is_another = |user: &&User| user.user_id != owner.user_id;
     let another = caller.user().filter(is_another);
@@ -373,7 +373,7 @@ impl Store {
         })
     }
 
-    /// Reads everything that a rotation depends on. `actor` is `None` if the key's holder rotates it.
+    /// Reads everything that a rotation depends on. `actor` is `None` if the holder of the key rotates it.
     pub(crate) async fn rotation_state(
         &self,
         (tenant, owner, key): (&TenantId, &UserId, KeyId),
@@ -416,7 +416,7 @@ impl Store {
     ) -> Result<Issued, StoreError> {
         let (old, new) = (read_key.expires_at, key.expires_at);
         // When a key is read, its expiry caps the end of its previous secret. The item itself can contain a later end,
-        // which would take effect again if the expiry became later. The end is therefore always written.
+        // which would take effect again if the expiry were extended. The end is therefore always written.
         let mut read_item = read_key.clone();
         if let Some(previous) = &mut read_item.previous {
             previous.ends_at = Timestamp::from_seconds(0);
@@ -593,9 +593,9 @@ impl Store {
     }
 
     /// Changes the name, labels, expiry and cluster limit of a key from those of `read_key` to those of `key`. Changes
-    /// nothing and returns false in any of these cases: the expiry or one of the values to change is no longer the one
-    /// that was read, the new limit exceeds the one that was last signed, or the `giver`, who raises the limit, no
-    /// longer has the role and status that were read.
+    /// nothing and returns false if the expiry or one of the values to change is no longer the one that was read, if
+    /// the new limit exceeds the one that was last signed, or if the caller who raises the limit (`giver`) no longer
+    /// has the role and status that were read.
     ///
     /// The condition does not name `revoked_at`, because an IAM policy that allows the condition to read this attribute
     /// would also allow the function to write it.

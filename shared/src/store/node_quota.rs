@@ -125,11 +125,11 @@ fn as_found(write: Write, item: &Item, name: &str) -> Write {
 
 /// Why a node could not be added to the count.
 enum State {
-    /// The cluster is full, and its item changed less than [`COUNT_INTERVAL`] ago, so its nodes are not counted again.
+    /// The cluster is full, and `QUOTA` changed less than [`COUNT_INTERVAL`] ago, so the nodes are not counted again.
     Counted,
     /// The nodes have no count yet, and another call is counting them.
     BeingCounted,
-    /// The item is missing or damaged, or its last change is at least [`COUNT_INTERVAL`] ago.
+    /// `QUOTA` is missing or damaged, or last changed at least [`COUNT_INTERVAL`] ago.
     Due,
 }
 
@@ -138,7 +138,7 @@ fn state(item: &Item, now: Timestamp) -> State {
     let Ok(item) = item else {
         return State::Due;
     };
-    // The call that wrote the item may have begun after this one, so `changed_at` can be later than `now`.
+    // The call that wrote `QUOTA` may have begun after this one, so `changed_at` can be later than `now`.
     let is_recent =
         now < item.changed_at + COUNT_INTERVAL && item.changed_at < now + COUNT_INTERVAL;
     match (is_recent, item.active.zip(item.listed), item.counting) {

@@ -71,8 +71,8 @@ impl Store {
         Ok((keys, readable::<UserItem, _>(users).collect()))
     }
 
-    /// Writes notices about a key and the time of its next check. Returns false if another run has done so since the
-    /// key was read.
+    /// Writes notices about a key, and sets the time of its next check. Returns false if another run has done so since
+    /// the key was read.
     pub(crate) async fn write_notices(
         &self,
         old: &KeyRecord,
