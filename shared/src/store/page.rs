@@ -198,8 +198,8 @@ mod tests {
         ];
         for (position, list) in positions.iter().zip(LISTS) {
             for other in LISTS {
-                // A user can have any id, and a word can be KEY or CLUSTER. In these cases, only the checksum tells the
-                // lists apart.
+                // A user can have any id, and a word can be KEY or CLUSTER. In these cases, only the checksum of the
+                // cursor tells the lists apart.
                 let is_ambiguous = match other {
                     List::Users => true,
                     List::FoundUsers => [List::UserKeys, List::Clusters].contains(&list),

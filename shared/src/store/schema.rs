@@ -1031,7 +1031,7 @@ pub(super) struct NodeQuotaItem {
     pub active: Option<u32>,
     pub listed: Option<u32>,
     pub changed_at: Timestamp,
-    /// Set while a call counts the nodes: the new node that made the call.
+    /// Set while a call counts the nodes, to the number of the new node that made the call.
     pub counting: Option<NodeNumber>,
 }
 
@@ -1103,7 +1103,7 @@ impl From<JoinTokenItem> for JoinTokenRecord {
 }
 
 /// An entry of the audit trail. The index `target` lists the entries of each target. An entry can be part of another
-/// item, so attributes without a value must not be written.
+/// item, so serde must leave out attributes that have no value: [`to_item`] does so only at the top level.
 #[derive(Serialize, Deserialize)]
 pub(super) struct AuditItem {
     pk: AuditPk,

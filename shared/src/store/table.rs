@@ -114,8 +114,8 @@ where
 
 /// Converts a value to an attribute value.
 fn to_value(value: impl Serialize) -> AttributeValue {
-    // Serialization cannot fail, because the values are strings, numbers, bytes, lists and sets. A NULL would be
-    // harmless, because reads reject it.
+    // Serialization cannot fail, because the values are strings, numbers, bytes, lists and sets. Even if it did fail,
+    // the NULL would be harmless, because reads reject it.
     serde_dynamo::to_attribute_value(value).unwrap_or(AttributeValue::Null(true))
 }
 
@@ -155,8 +155,7 @@ impl Refusals {
         refused.map(|(refused, _)| refused).eq([position])
     }
 
-    /// Returns the existing item on which the condition of the write at this position failed, and removes it from the
-    /// refusals.
+    /// Removes the refusal of the write at this position, and returns the existing item that the refusal holds.
     pub fn take_item(&mut self, position: usize) -> Option<Item> {
         self.0.get_mut(position)?.take()?
     }
