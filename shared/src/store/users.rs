@@ -225,9 +225,9 @@ impl Store {
         })
     }
 
-    /// Returns a page of the tenant's users with a search word that begins with `prefix`, each paired with that word. A
-    /// user with several matching words appears once per word. A search item may be wrong, so the caller must check the
-    /// word against the user.
+    /// Returns a page of the tenant's users who have a search word that begins with `prefix`, each paired with that
+    /// word. A user with several matching words appears once per word. A search item may be wrong, so the caller must
+    /// check the word against the user.
     pub(crate) async fn users_with_word(
         &self,
         tenant: &TenantId,
@@ -336,7 +336,8 @@ impl Store {
         let pk = user_pk(&user.tenant_id, &user.user_id);
         let mut ends = Vec::new();
         for epoch in unknown {
-            // The end of an epoch is recorded in the first epoch item that sorts after it.
+            // The end of an epoch is recorded in the item of the epoch that began then, which is the first epoch item
+            // that sorts after `epoch`.
             let query = Query {
                 partition: pk.to_string(),
                 prefix: Some(format!("{}#", EpochSk::PREFIX)),

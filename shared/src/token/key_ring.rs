@@ -93,8 +93,8 @@ impl KeyRing {
     }
 
     /// Returns the names that remain for a refresh that has already asked KMS about the first `asked` names. If none
-    /// remain, ends the refresh. If KMS has then answered about every needed name, also drops the keys that no name
-    /// refers to any more.
+    /// remain, ends the refresh and, if KMS has answered about every needed name, drops the keys that no name refers to
+    /// any more.
     pub(super) fn next_names(&mut self, asked: usize, now: Timestamp) -> Range<usize> {
         let needed = self.needed();
         if asked >= needed {
@@ -112,8 +112,8 @@ impl KeyRing {
         }
     }
 
-    /// Records KMS's answer about a name. If this leaves the first name without a key or gives any name a new one, the
-    /// keys of all names are needed.
+    /// Records KMS's answer about a name. If the first name then has no key, or if the recorded name now refers to a
+    /// different key than before, the keys of all names are needed.
     pub(super) fn record(&mut self, name: usize, answer: Result<KmsKey, KmsError>) {
         let answer = match answer {
             Ok(key) => {
@@ -370,8 +370,7 @@ mod tests {
         }
         refresh(&mut ring, 302, vec![found(2), found(1)]);
         assert_eq!(arns(&ring), ["2", "1"]);
-        // A refusal counts as an answer, so the keys that no name refers to are dropped. Such keys may be disabled by
-        // now.
+        // A refusal counts as an answer, so the keys that no name refers to, which may be disabled by now, are dropped.
         refresh(&mut ring, 602, vec![found(3), refused()]);
         assert_eq!(arns(&ring), ["3", "1"]);
     }
