@@ -10,7 +10,7 @@ fn a_key_can_read_its_own_record() {
         let (id, key) = tenant.key("admin", "cluster_onboarding").await;
         let mut own = send(tenant.own_record(&key)).await.expect(200).body;
         let mut record = tenant.record(&id).await;
-        // The call that returned `own` was the first use of the key, so only `record` shows a use.
+        // The call that returned `own` was the first use of the key. `own` does not show this use, but `record` does.
         assert!(own["last_used_at"].is_null() && record["last_used_at"].is_string());
         own["last_used_at"] = record["last_used_at"].clone();
         // If the key itself makes the call, the response omits the name and the e-mail address of the owner.

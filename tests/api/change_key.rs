@@ -216,7 +216,7 @@ fn setting_an_earlier_expiry_ends_both_secrets_although_their_signed_expiry_is_l
 }
 
 #[test]
-fn after_an_earlier_expiry_was_set_a_newly_superseded_secret_stops_working_at_that_expiry() {
+fn setting_an_earlier_expiry_also_ends_the_secret_that_a_later_rotation_supersedes() {
     run(async {
         let tenant = Tenant::fresh();
         let (id, _) = tenant.key("admin", "viewer").await;

@@ -100,7 +100,7 @@ fn only_the_roles_admin_and_editor_may_delete_a_cluster() {
 }
 
 #[test]
-fn tenants_do_not_see_each_others_clusters() {
+fn tenants_do_not_see_the_clusters_of_other_tenants() {
     run(async {
         let (tenant, other) = (Tenant::fresh(), Tenant::fresh());
         let (id, key) = tenant.key("admin", "editor").await;
@@ -219,7 +219,7 @@ fn deleting_a_cluster_frees_its_slot_in_every_key() {
 }
 
 #[test]
-fn a_silent_cluster_is_inactive_until_one_of_its_nodes_calls() {
+fn a_silent_cluster_is_inactive_until_one_of_its_nodes_makes_a_call() {
     const MONTH: i64 = 2_592_000;
     const NODE_TTL: i64 = 90 * 86_400;
     run(async {

@@ -55,7 +55,7 @@ fn keys_created_in_the_same_second_are_listed_newest_first() {
     });
 }
 
-/// Forges a cursor for the list with the name `list`, as anyone could.
+/// Forges a cursor for the list that is named `list`. Anyone could do so, because it takes no secret.
 fn forged_cursor(list: &str, position: &str) -> String {
     let sum = Sha256::digest(format!("{list}\0{position}"));
     BASE64URL.encode([&sum[..16], position.as_bytes()].concat())
@@ -395,7 +395,7 @@ fn a_search_query_has_a_maximum_length_and_a_cursor_continues_only_its_own_searc
     });
 }
 
-/// Returns the words of an id, sorted as the service sorts them.
+/// Splits an id into words at its hyphens, and sorts the words as the service does.
 fn words(id: &str) -> BTreeSet<&str> {
     id.split('-').collect()
 }

@@ -90,7 +90,7 @@ fn an_operator_can_manage_a_tenant_that_has_no_users_yet() {
 }
 
 #[test]
-fn an_operator_must_name_exactly_one_tenant_and_cannot_use_the_user_id_me() {
+fn an_operator_must_name_exactly_one_tenant_and_cannot_use_me_as_a_user_id() {
     run(async {
         let tenant = Tenant::fresh();
         let token = json!({ "client_id": "backend", "scope": "tenants:manage" });
