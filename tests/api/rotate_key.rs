@@ -27,7 +27,7 @@ async fn self_rotate(tenant: &Tenant<'_>, key: &str, body: Value) -> Answer {
 }
 
 /// Returns the time at which a superseded secret stops working, as `/v1/access-keys/check` states it. Asserts that an
-/// onboarding response is consistent with that time.
+/// onboarding agrees on whether the secret is superseded, and returns the same expiry as a validation.
 async fn told_by_the_others(tenant: &Tenant<'_>, key: &str) -> Option<String> {
     let check = tenant.call("GET", "/v1/access-keys/check").bearer_auth(key);
     let check = send(check).await.expect(204);
@@ -120,7 +120,7 @@ fn a_secret_stops_working_after_its_overlap_and_older_secrets_are_invalid() {
             .call("GET", "/v1/access-keys/check")
             .bearer_auth(&first);
         send(check).await.expect_problem(401, "key_superseded");
-        // A superseded secret cannot revoke the key either.
+        // After the overlap, the superseded secret cannot revoke the key either.
         send(tenant.revocation(&first))
             .await
             .expect_problem(401, "unauthenticated");
@@ -342,7 +342,7 @@ fn a_key_can_rotate_itself_only_if_it_was_issued_with_that_permission() {
             .await
             .expect_problem(415, "unsupported_media_type");
 
-        // A rotation by a user takes away the permission to self-rotate.
+        // A rotation by a user without `self_rotate` takes away the permission to self-rotate.
         let fixed = tenant.rotate(&id, body()).await;
         for key in [&fixed, fourth.string("access_key")] {
             let refused = self_rotate(&tenant, key, json!({})).await;
@@ -386,7 +386,7 @@ fn a_superseded_secret_can_retry_only_the_rotation_that_superseded_it() {
 }
 
 #[test]
-fn a_key_that_rotates_itself_is_limited_by_its_owner_and_its_record() {
+fn a_self_rotation_respects_the_role_and_status_of_the_owner_and_the_limit_in_the_record() {
     run(async {
         let tenant = Tenant::fresh();
         tenant.user("owner", "editor").await;

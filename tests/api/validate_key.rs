@@ -6,7 +6,7 @@ use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 
 #[test]
-fn a_key_may_be_sent_in_json_in_a_form_or_as_a_bearer_token() {
+fn a_key_may_be_sent_in_json_or_in_a_form_or_as_a_bearer_token() {
     run(async {
         let tenant = Tenant::fresh();
         let (_, key) = tenant.key("admin", "viewer").await;
