@@ -47,7 +47,7 @@ pub struct Machine {
     load: f64,
     steal: f64,
     others: f64,
-    /// The rows of the run, and the spread of each row.
+    /// The name of each row of the run, and the spread of its CPU times.
     spreads: Vec<(String, f64)>,
 }
 
@@ -86,7 +86,8 @@ impl Before {
 
 impl Watch<'_> {
     /// Ends the watch. Call this after the measured processes have ended, because only then does the kernel add the CPU
-    /// time of a process to that of its parent. `rows` contains the CPU times of each row of the run, one per round.
+    /// time of a process to that of its parent. For each row of the run, `rows` contains its name and its CPU times,
+    /// one CPU time per round.
     pub fn end(self, rows: Vec<(String, Sample)>) -> Result<Machine> {
         let Ticks { busy, idle, steal } = whole()?.since(&self.whole);
         let own = own()?.saturating_sub(self.own);
@@ -277,8 +278,9 @@ fn parse_ticks(text: &str) -> Result<Ticks> {
     })
 }
 
-/// Returns the user and system time of a process and of those of its children that have ended. `text` is the content of
-/// `/proc/<pid>/stat`. The second field is the name of the process, which may contain spaces and parentheses.
+/// Returns the user and system time of a process, including the time of its children that have ended. `text` is the
+/// content of `/proc/<pid>/stat`. The second field is the name of the process, which may contain spaces and
+/// parentheses.
 fn parse_own(text: &str) -> Result<u64> {
     let (_, fields) = text.rsplit_once(')').context("no name of the process")?;
     let times: Vec<u64> = fields
