@@ -64,8 +64,8 @@ fn is_untested((operation, status, label): &(String, String, String)) -> bool {
             // No test causes these responses. They require a race, a cluster with 400 keys, or more than 5 MB of
             // clusters.
             | (_, _, "changed_meanwhile" | "cluster_key_limit_reached" | "too_many_clusters")
-            // Only a KMS failure causes these responses, and the function calls KMS when it starts, and then not again
-            // for five minutes.
+            // Only a KMS failure causes these responses. The function calls KMS when it starts, and then does not call
+            // it again for five minutes.
             | ("publicKeys" | "accuknoxPublicKeys" | "accuknoxPublicKeysSlash", "500" | "503", _)
             // Only a damaged join token in the table causes this response.
             | ("redeemJoinToken", "500", "internal")

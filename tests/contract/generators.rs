@@ -65,7 +65,7 @@ fn every_response_has_a_concrete_status() {
 }
 
 #[test]
-fn every_error_response_has_one_schema_which_is_a_plain_object() {
+fn every_error_response_has_only_one_schema_and_it_is_a_plain_object() {
     let document = Document::read();
     for (operation, status, response) in responses(&document) {
         if status.as_str() < "400" {

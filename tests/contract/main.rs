@@ -31,7 +31,7 @@ fn the_documented_operations_match_the_routes_of_the_template() {
     // The console and the OpenAPI document are not part of the API.
     let others = [" /console", " /openapi.yaml"];
     let routes = routes.filter(|route| !others.iter().any(|other| route.contains(other)));
-    // The greedy route serves only this path.
+    // The route `/api/v1/{proxy+}` serves only `/api/v1/jwks/`.
     let routes = routes.map(|route| route.replace("/api/v1/{proxy+}", "/api/v1/jwks/"));
     // OpenAPI can express neither `ANY` routes nor greedy parameters.
     let routes = routes.map(|route| route.replace("ANY ", "GET ").replace("+}", "}"));
@@ -66,7 +66,7 @@ fn anonymous_routes_and_revoking_routes_have_rate_limits_of_their_own() {
 }
 
 #[test]
-fn pages_of_allowed_origins_can_use_the_documented_methods_and_headers() {
+fn pages_from_allowed_origins_can_use_the_documented_methods_and_headers() {
     let template = yaml("infra/template.yaml");
     let allowed = &template["Resources"]["Api"]["Properties"]["CorsConfiguration"][1];
     let list = |name: &str| -> BTreeSet<String> {
