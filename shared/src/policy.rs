@@ -1,8 +1,8 @@
 //! Authorization: what users and keys may do.
 //!
 //! All functions are pure: a service loads the data, calls a function in this module, and then acts on the result.
-//! Anything that is not explicitly allowed is denied, with [`Denied::Forbidden`] unless an `# Errors` section says
-//! otherwise.
+//! Anything that is not explicitly allowed is denied, with [`Denied::Forbidden`] unless the type or the documentation
+//! of the function says otherwise.
 
 use std::{ops::Not, time::Duration};
 

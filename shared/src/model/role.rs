@@ -171,7 +171,7 @@ impl From<Permission> for Required {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
-    /// Everything that an Editor may do, plus managing keys and users.
+    /// Everything that an Editor may do, plus managing keys and users and reading the audit trail.
     Admin,
     /// Everything that a Viewer may do, plus onboarding and deleting clusters, running workflows and managing bundles.
     Editor,

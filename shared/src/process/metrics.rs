@@ -153,6 +153,8 @@ mod tests {
             Metric::JoinToken("replayed"),
             Metric::KmsFailed,
             Metric::EventFailed,
+            Metric::Notice("access-key.expired"),
+            Metric::UnreadableItem,
         ] {
             let line = written(metric);
             let directive = &line["_aws"]["CloudWatchMetrics"][0];

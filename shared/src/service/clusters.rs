@@ -17,7 +17,8 @@ use crate::{
     store::{Attempts, Deletion, Position, Store},
 };
 
-/// A deletion that takes longer than this is considered interrupted, and the next call finishes it.
+/// A deletion that takes longer than this is considered interrupted. The next onboarding of the cluster or the next
+/// repair then finishes it.
 pub(super) const DELETION_PATIENCE: Duration = Duration::from_secs(30);
 
 /// The maximum number of nodes to read and count for one response.
@@ -25,7 +26,7 @@ const NODES_READ: usize = NodeQuota::LISTED as usize;
 /// The maximum number of clusters whose nodes are read for one response. Each of these clusters costs a request.
 pub const MOST_CLUSTERS_READ: usize = 100;
 
-/// The caller of a use case for clusters: a key or a person.
+/// The caller of a use case for clusters: a key, a person or an operator.
 #[derive(Debug, Clone)]
 pub struct Viewer {
     pub tenant_id: TenantId,

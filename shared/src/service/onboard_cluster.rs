@@ -78,8 +78,8 @@ pub enum Joining {
 
 /// Onboards a cluster or a node. Onboarding the same cluster again succeeds without taking another slot.
 ///
-/// Costs one read and one transaction. Refusals, conflicts, new nodes of an existing cluster, and nodes that do not
-/// name their cluster may cost more.
+/// Costs one read and one transaction, and for a new slot, a second read. Refusals, conflicts, new nodes of an existing
+/// cluster, and nodes that do not name their cluster may cost more.
 ///
 /// # Errors
 /// When the key is refused or has no free slot, when the cluster has too many keys or nodes, or when the cluster of a

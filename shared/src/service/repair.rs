@@ -40,10 +40,10 @@ pub struct RepairReport {
     pub epochs: usize,
     /// Live keys whose counter differed from the number of their slots.
     pub counters: usize,
-    /// Slots whose cluster did not exist, or whose key was not live.
+    /// Slots whose cluster did not exist, and slots of keys that were not live unless the key was listed as a holder.
     pub slots: usize,
-    /// Keys that were listed as holders of a cluster but held no slot for it, and keys that held a slot for a cluster
-    /// but were not listed as its holders.
+    /// Keys that were listed as holders of a cluster but held no slot for it or were not live, and keys that held a
+    /// slot for a cluster but were not listed as its holders.
     pub holders: usize,
     /// Live keys that `notify` would never have checked again.
     pub notices: usize,

@@ -52,7 +52,7 @@ impl Store {
     }
 
     /// Deletes the slot that a key holds for a cluster and removes the key from the cluster's holders, provided that
-    /// the key is not live. Returns false if the key is live.
+    /// the key has expired. Returns false if it has not.
     pub(crate) async fn release_slot(
         &self,
         tenant: &TenantId,
@@ -143,8 +143,8 @@ impl Store {
     }
 
     /// Takes one step in the deletion of a cluster: it frees the slots of some of its holders or, in the last step,
-    /// deletes the cluster together with the remaining slots. Decrements the counter of each live key whose slot is
-    /// freed. The last step also writes `entry`.
+    /// deletes the cluster together with the remaining slots. Decrements the counter of each unexpired key whose slot
+    /// is freed. The last step also writes `entry`.
     pub(crate) async fn delete_cluster_step(
         &self,
         cluster: &Cluster,

@@ -1,5 +1,5 @@
 //! Events to invoke functions with: the samples in `tests/events`, events that API Gateway would never send, and events
-//! with content that only a hostile client would send.
+//! with content that is unusual or hostile.
 
 use std::path::Path;
 

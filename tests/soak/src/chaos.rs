@@ -1,5 +1,5 @@
-//! Decides which faults, kills and restarts happen, and when. These decisions depend only on the seed, the race and the
-//! number of the request.
+//! Decides which faults, kills and restarts happen, and when. These decisions depend only on the arguments, the race
+//! and the number of the request.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! An administrator and a user create keys for that user while one of the two is demoted, deactivated or deleted.
+//! An administrator and a user create keys for that user while one of the two is demoted, deactivated or deleted, or
+//! while all keys of one of the two are revoked.
 
 use std::{collections::BTreeSet, sync::Arc};
 

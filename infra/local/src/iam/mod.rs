@@ -32,12 +32,12 @@ pub enum Service {
     Kms,
 }
 
-/// A permission that a statement grants: an action on a resource, or an attribute or leading key that the statement's
-/// conditions accept.
+/// A permission that a statement grants: an action on a resource, or an attribute, leading key or alias that the
+/// statement's conditions accept.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Permission {
-    /// The logical id of the function or policy, followed by the statement's `Sid` or, if there is no `Sid`, the
-    /// statement's position.
+    /// The logical id of the role, followed by the statement's `Sid` or, if there is no `Sid`, the statement's
+    /// position.
     pub statement: String,
     pub action: String,
     pub resource: String,
