@@ -368,8 +368,9 @@ async fn rotate_in_another_run(tenant: &Tenant<'_>, old: &str, token: &str) -> S
     rotated.expect(200).string("access_key").to_owned()
 }
 
-/// Begins a rotation whose pending secret has already been replaced: two runs have rotated the key, and the first run
-/// stored its secret after the second run had rotated the key. Returns the id, the old secret and the token.
+/// Begins a rotation in which two runs overlap: the first run rotates the key, the second run rotates it again, and
+/// only then does the first run store its secret, which is already out of date. Returns the id, the old secret and the
+/// token.
 async fn overlapping_runs(rotator: &Rotator, tenant: &Tenant<'_>) -> (String, String, String) {
     let (id, old) = new_secret(rotator, tenant).await;
     let token = rotator.rotate();

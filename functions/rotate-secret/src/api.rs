@@ -46,7 +46,8 @@ impl Api {
 
     /// Returns the overlap of the last rotation if that overlap has not ended and `key` is the newest secret. During
     /// this overlap, another rotation would immediately invalidate the secret that the last rotation replaced. Returns
-    /// `None` if the service refuses the key. The caller then tries to rotate the key, which returns the reason.
+    /// `None` if the service refuses the key. The caller then tries to rotate the key, and the response to that attempt
+    /// contains the reason for the refusal.
     pub(crate) async fn overlap(&self, key: &Key) -> Result<Option<Overlap>, Error> {
         let request = Request::get(format!("{}/v1/access-keys/self", self.url))
             .header(header::AUTHORIZATION, format!("Bearer {}", key.reveal()));

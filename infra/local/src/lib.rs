@@ -532,7 +532,7 @@ fn check_logs(name: &str, function: &template::Function, permissions: &Permissio
 }
 
 /// Finds a function by its ARN. If the template declares an alias, the ARN must include it, because a call without the
-/// alias would run code or settings whose deployment is not finished yet.
+/// alias would use code or settings whose deployment is not finished yet.
 fn find_function(
     functions: &BTreeMap<String, Arc<Function>>,
     reference: &str,

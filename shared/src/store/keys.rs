@@ -69,8 +69,8 @@ pub enum Issued {
     Done,
     /// Something on which the write depends, such as the caller or the owner, has changed since it was read.
     Changed,
-    /// For a new key or a rotation: another request with the same `Idempotency-Key` was written first. For a key to be
-    /// reissued: the key has expired, or has been used, reissued or revoked since it was read.
+    /// For a new key or a rotation: another request with the same `Idempotency-Key` was written first. For a repeated
+    /// creation: the key has expired, or has been used, reissued or revoked since it was read.
     Taken,
 }
 

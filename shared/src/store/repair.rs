@@ -153,8 +153,8 @@ impl Store {
         Ok(FalseHolders { without_slot, dead })
     }
 
-    /// Removes a key from the holders of a cluster for which the key has no slot. Returns false if the key or the
-    /// cluster has changed since it was read.
+    /// Removes a key from a cluster's holders, provided that the key has no slot for the cluster. Returns false if the
+    /// key or the cluster has changed since it was read.
     pub(crate) async fn forget_holder(
         &self,
         cluster: &Cluster,

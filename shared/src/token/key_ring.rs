@@ -180,7 +180,7 @@ impl KeyRing {
         !self.answers.iter().take(self.needed()).any(is_missing)
     }
 
-    /// Whether every name has an answer from KMS or a key that was read earlier.
+    /// Whether, for every name, KMS has answered or a key was read earlier.
     fn is_complete(&self) -> bool {
         let is_known = |name| self.keys.iter().any(|(n, _)| *n == name);
         let mut answers = self.answers.iter().enumerate();
@@ -300,7 +300,7 @@ mod tests {
         assert!(!ring.is_due(at(299), true));
     }
 
-    /// Returns the number of names that the next refresh asks about if `first` is KMS's answer about the first name.
+    /// Returns the number of names that the next refresh asks KMS about when KMS answers `first` for the first name.
     fn names(ring: &mut KeyRing, now: Timestamp, first: Result<KmsKey, KmsError>) -> usize {
         ring.start();
         assert_eq!(ring.next_names(0, now).start, 0);

@@ -45,8 +45,8 @@ impl Access {
         }
     }
 
-    /// Formats the values of the condition keys for an error message. Leading keys are shortened to their prefixes,
-    /// because the rest can be a hash.
+    /// Formats the values of the condition keys for an error message. The values of `dynamodb:LeadingKeys` are
+    /// shortened to their prefixes, because the rest can be a hash.
     pub(crate) fn details(&self) -> String {
         let mut details = String::new();
         for (key, values) in &self.context {
