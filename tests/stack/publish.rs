@@ -89,7 +89,7 @@ pub async fn trail(tenant: &Tenant<'_>) -> BTreeMap<String, Value> {
     entries.map(|entry| (id(&entry), entry)).collect()
 }
 
-/// Waits until each entry of the audit trail has been published as an event. Returns all events.
+/// Waits until each entry in the audit trail has been published as an event. Returns all events.
 pub async fn published(tenant: &Tenant<'_>, stack: &Stack) -> Vec<Value> {
     let entries = trail(tenant).await;
     eventually("each entry is published", || async {

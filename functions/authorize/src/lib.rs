@@ -14,7 +14,7 @@ use lambda_runtime::{Diagnostic, LambdaEvent};
 /// Authorizes a request by its access key.
 ///
 /// # Errors
-/// When the event does not have payload format version 2.0, or when the validity of the key cannot be determined. API
+/// Fails if the event does not have payload format version 2.0, or if the validity of the key cannot be determined. API
 /// Gateway then returns 500, so the authorizer fails closed.
 pub async fn handle(
     service: &KeyService,

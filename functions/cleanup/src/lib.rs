@@ -1,4 +1,5 @@
-//! Archives expired keys. Lambda invokes this function with records of the table's stream after TTL has removed items.
+//! Archives expired keys. Lambda invokes this function with records from the table's stream after TTL has removed
+//! items.
 
 use std::time::Duration;
 
@@ -30,7 +31,7 @@ impl App {
 /// Handles each stream record of a batch independently of the others.
 ///
 /// # Errors
-/// When the event is not a batch of stream records.
+/// Fails if the event is not a batch of stream records.
 pub async fn handle(app: &App, event: LambdaEvent<Value>) -> Result<BatchResponse, Diagnostic> {
     let mut response = BatchResponse::default();
     let now = clock::now();

@@ -37,7 +37,7 @@ struct Event {
 /// Returns a report of what the run did.
 ///
 /// # Errors
-/// When the event has no time, or when a request to the table fails. Lambda then invokes the function again, and that
+/// Fails if the event has no time, or if a request to the table fails. Lambda then invokes the function again, and that
 /// run does the remaining work.
 pub async fn handle(app: &App, event: LambdaEvent<Value>) -> Result<NoticeReport, Diagnostic> {
     // The error from serde is dropped, because its message would quote the event.

@@ -51,7 +51,7 @@ pub enum Answer {
 /// Handles the stream records of a batch, or sends the events of a given period again.
 ///
 /// # Errors
-/// When the event is neither a batch of stream records nor a request with a valid period.
+/// Fails if the event is neither a batch of stream records nor a request with a valid period.
 pub async fn handle(app: &App, event: LambdaEvent<Value>) -> Result<Answer, Diagnostic> {
     match event.payload.get("republish") {
         Some(request) => send_again(app, request).await.map(Answer::Report),

@@ -49,7 +49,7 @@ const fn default_seconds() -> u64 {
 /// Returns the inconsistencies that were found and, with `apply`, repaired.
 ///
 /// # Errors
-/// When the event is not a request for a repair, or when a request to the table fails.
+/// Fails if the event is not a request for a repair, or if a request to the table fails.
 pub async fn handle(app: &App, event: LambdaEvent<Value>) -> Result<RepairReport, Diagnostic> {
     let started = Instant::now();
     // The error from serde is dropped, because its message would quote the event.

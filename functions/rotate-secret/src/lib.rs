@@ -115,7 +115,7 @@ struct Event {
 /// Runs one step of a rotation.
 ///
 /// # Errors
-/// When the step fails. Secrets Manager then starts again with `createSecret`.
+/// Fails if the step fails. Secrets Manager then starts again with `createSecret`.
 pub async fn handle(app: &App, event: LambdaEvent<Value>) -> Result<(), Diagnostic> {
     // The error from serde is dropped, because its message would quote the event.
     let Ok(event) = Event::deserialize(&event.payload) else {

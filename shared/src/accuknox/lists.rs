@@ -95,7 +95,7 @@ fn status(last_seen_at: Timestamp, inactive_after: Duration, now: Timestamp) -> 
 /// Lists all clusters of the tenant.
 ///
 /// # Errors
-/// When the request names the workspace of another tenant, or the clusters do not fit in one response.
+/// Fails if the request names the workspace of another tenant, or the clusters do not fit in one response.
 pub async fn onboarded_clusters(
     request: &Request,
     viewer: &Viewer,
@@ -230,7 +230,7 @@ impl NodesRequest {
 /// Lists the nodes of the requested clusters.
 ///
 /// # Errors
-/// When the request names the workspace of another tenant, or a field is invalid.
+/// Fails if the request names the workspace of another tenant, or a field is invalid.
 pub async fn nodes_in_cluster(
     request: &Request,
     viewer: &Viewer,

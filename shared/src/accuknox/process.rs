@@ -47,7 +47,7 @@ impl Process {
     /// Reads the body and the key.
     ///
     /// # Errors
-    /// When the body is not a JSON object, the key is missing, or the header and the body contain different keys.
+    /// Fails if the body is not a JSON object, the key is missing, or the header and the body contain different keys.
     pub fn read(request: &Request) -> Result<(AccessKey, Self), Error> {
         let (mut body, mut errors) = body::read_leniently::<ProcessBody>(request)?;
         let in_body = errors.text("token", std::mem::take(&mut body.token));
@@ -73,7 +73,7 @@ impl Process {
     /// Returns the cluster or node to onboard.
     ///
     /// # Errors
-    /// When a field is invalid. The error lists every such field.
+    /// Fails if a field is invalid. The error lists every such field.
     pub fn joining(self) -> Result<Joining, Error> {
         let Self { body, mut errors } = self;
         let cluster = errors.text("cluster_name", body.cluster_name);

@@ -10,7 +10,7 @@ use crate::service::StreamRecord;
 /// record.
 ///
 /// # Errors
-/// When the event is not a batch of stream records.
+/// Fails if the event is not a batch of stream records.
 pub fn stream_records(event: &Value) -> Result<Vec<(Value, Option<StreamRecord>)>, Diagnostic> {
     let records = event["Records"].as_array().ok_or_else(not_a_batch)?;
     let read = |record: &Value| {

@@ -23,7 +23,7 @@ pub const LONGEST: usize = 64 * 1024;
 /// Reads a JSON object. Unknown and repeated fields are errors.
 ///
 /// # Errors
-/// When the body is not a JSON object, or its media type is not JSON.
+/// Fails if the body is not a JSON object, or its media type is not JSON.
 pub fn read<T: DeserializeOwned>(request: &Request) -> Result<(T, Errors), Error> {
     if media_type(request).is_some_and(|media_type| !is_json(&media_type)) {
         return Err(Error::UnsupportedMediaType(

@@ -26,8 +26,8 @@ const TENANT: &str = "x-tenant-id";
 /// verified.
 ///
 /// # Errors
-/// When a required claim is missing or invalid, a person's request names another tenant, or an operator's request names
-/// no tenant.
+/// Fails if a required claim is missing or invalid, a person's request names another tenant, or an operator's request
+/// names no tenant.
 pub fn actor(request: &Request, settings: &CallerSettings) -> Result<Actor, Error> {
     actor_of(request, jwt_claims(request)?, settings)
 }
@@ -143,8 +143,8 @@ pub fn origin(request: &Request) -> Origin {
 /// of `platform_clients`. Such a service belongs to no tenant and acts for all tenants.
 ///
 /// # Errors
-/// When there are no verified claims, the tenant claim is not a valid tenant id, or the tenant claim is absent and the
-/// client is not one of `platform_clients`.
+/// Fails if there are no verified claims, the tenant claim is not a valid tenant id, or the tenant claim is absent and
+/// the client is not one of `platform_clients`.
 pub fn tenant(
     request: &Request,
     tenant_claim: &str,
@@ -176,7 +176,7 @@ fn client_of(claims: &HashMap<String, String>) -> Option<&str> {
 /// Returns the back end that makes the request, and where the request came from.
 ///
 /// # Errors
-/// When there are no verified claims.
+/// Fails if there are no verified claims.
 pub fn back_end(request: &Request) -> Result<(Principal, Origin), Error> {
     let client = client_of(jwt_claims(request)?).unwrap_or("unknown");
     Ok((Principal::operator(client), origin(request)))
@@ -212,7 +212,7 @@ pub fn bearer_key(headers: &HeaderMap) -> Option<AccessKey> {
 /// Returns the bearer token as an access key.
 ///
 /// # Errors
-/// When there is no bearer token.
+/// Fails if there is no bearer token.
 pub fn required_bearer_key(headers: &HeaderMap) -> Result<AccessKey, Error> {
     bearer_key(headers).ok_or(Error::MissingKey(
         "an access key is required: send it as Authorization: Bearer",
@@ -222,7 +222,7 @@ pub fn required_bearer_key(headers: &HeaderMap) -> Result<AccessKey, Error> {
 /// Validates the caller's access key.
 ///
 /// # Errors
-/// When there is no key, the key is refused, or the request names another tenant.
+/// Fails if there is no key, the key is refused, or the request names another tenant.
 pub async fn calling_key(
     request: &Request,
     service: &KeyService,
@@ -242,7 +242,7 @@ pub async fn calling_key(
 /// function verifies the credentials (shared/decisions/0016).
 ///
 /// # Errors
-/// When the request has no credentials, the credentials are refused, or the request names another tenant.
+/// Fails if the request has no credentials, the credentials are refused, or the request names another tenant.
 pub async fn key_or_person(
     request: &Request,
     service: &KeyService,

@@ -74,7 +74,7 @@ impl IdentityProvider {
     /// null, lists or objects are left out.
     ///
     /// # Errors
-    /// When the token is not valid, or the identity provider's keys are not available.
+    /// Fails if the token is not valid, or the identity provider's keys are not available.
     pub async fn verify(
         &self,
         token: &str,

@@ -112,8 +112,8 @@ fn parsed<T: FromStr<Err: ToString>>(
 /// mark. Quotation marks around the value, as in a structured header (RFC 9651), are not part of it.
 ///
 /// # Errors
-/// When the value breaks this rule. API Gateway joins repeated headers with commas, so a repeated header also breaks
-/// the rule.
+/// Fails if the value breaks this rule. API Gateway joins repeated headers with commas, so a repeated header also
+/// breaks the rule.
 pub fn idempotency_key(request: &Request) -> Result<Option<&str>, Error> {
     let mut values = request.headers().get_all("idempotency-key").iter();
     let (value, None) = (values.next(), values.next()) else {

@@ -375,7 +375,7 @@ struct RedeemBody {
 /// Any other caller must name the tenant.
 ///
 /// # Errors
-/// When the request names a tenant other than the caller's or two different tenants, or when a field is invalid.
+/// Fails if the request names a tenant other than the caller's or two different tenants, or if a field is invalid.
 pub fn redeem_join_token(
     request: &Request,
     callers_tenant: Option<TenantId>,
@@ -443,7 +443,7 @@ struct ValidateBody {
 /// [`presented_key`]. Requirements can be in the body, in the query, or in both.
 ///
 /// # Errors
-/// When a value is invalid, or `any_of` or `max_staleness` is given twice.
+/// Fails if a value is invalid, or `any_of` or `max_staleness` is given twice.
 pub fn validate_key(request: &Request) -> Result<ValidateRequest, Error> {
     let mut errors = Errors::default();
     let mut wanted = Requirements::of_query(request, &mut errors);
@@ -478,7 +478,7 @@ pub fn validate_key(request: &Request) -> Result<ValidateRequest, Error> {
 /// Reads the key that a gateway received as a bearer token, and the requirements in the query. Ignores the body.
 ///
 /// # Errors
-/// When there is no bearer token, when a value is invalid, or when `any_of` or `max_staleness` is given twice.
+/// Fails if there is no bearer token, if a value is invalid, or if `any_of` or `max_staleness` is given twice.
 pub fn check_key(request: &Request) -> Result<ValidateRequest, Error> {
     let key = required_bearer_key(request.headers())?;
     let mut errors = Errors::default();

@@ -26,7 +26,7 @@ pub type Renderer = fn(&str, &str, &Problem) -> Response<Body>;
 /// Serves requests with `handle` until Lambda ends the process.
 ///
 /// # Errors
-/// When the Runtime API cannot be reached.
+/// Fails if the Runtime API cannot be reached.
 pub async fn serve<F, A>(handle: F, render: Renderer) -> Result<(), lambda_http::Error>
 where
     F: Fn(Request) -> A + Send + Sync,

@@ -179,7 +179,7 @@ impl<'a> CreatedKeyView<'a> {
     }
 }
 
-/// An entry of the audit trail. Its time includes milliseconds, because entries are sorted by time to the millisecond.
+/// An entry in the audit trail. Its time includes milliseconds, because entries are sorted by time to the millisecond.
 #[derive(Serialize)]
 pub struct AuditEntryView {
     id: EntryId,

@@ -1,4 +1,4 @@
-//! Entries of the audit trail: who changed what, when, and from where.
+//! Entries in the audit trail: who changed what, when, and from where.
 
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
@@ -17,7 +17,7 @@ use super::{
     user::UserStatus,
 };
 
-/// An entry of the audit trail. An entry is written in the same transaction as the change that it records, and contains
+/// An entry in the audit trail. An entry is written in the same transaction as the change that it records, and contains
 /// no secret and no hash.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuditEntry {

@@ -184,7 +184,7 @@ impl User {
         self.seen(now)
     }
 
-    /// Returns the user as updated by a sign-in that changes only `last_sign_in_at`.
+    /// Updates only `last_sign_in_at`, and returns the user.
     #[must_use]
     pub fn seen(mut self, now: Timestamp) -> Self {
         let is_recorded = |at| at > now - Self::SIGN_IN_PRECISION;

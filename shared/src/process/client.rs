@@ -15,7 +15,7 @@ use http_body_util::{BodyExt, Limited};
 /// Sends a request over a new connection. Sets no time limit.
 ///
 /// # Errors
-/// When the service sends no response, or a body longer than `longest` bytes.
+/// Fails if the service sends no response, or a body longer than `longest` bytes.
 pub async fn send(
     request: http::Request<Bytes>,
     longest: usize,

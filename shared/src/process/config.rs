@@ -283,7 +283,7 @@ pub fn audiences(environment: &mut Environment<'_>) -> Vec<String> {
     list(&audiences).map(str::to_owned).collect()
 }
 
-/// Reads `AUDIT_RETENTION_DAYS`: how long an entry of the audit trail is kept.
+/// Reads `AUDIT_RETENTION_DAYS`: how long an entry in the audit trail is kept.
 pub fn audit_retention(environment: &mut Environment<'_>) -> Duration {
     days(environment, "AUDIT_RETENTION_DAYS")
 }

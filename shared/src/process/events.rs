@@ -33,7 +33,7 @@ pub const JOIN_TOKEN_REPLAYED: &str = "join-token.replayed";
 pub const AUDIT_ENTRY_PENDING: &str = "audit-entry.pending";
 /// A list left out an item that cannot be read.
 pub const ITEM_UNREADABLE: &str = "item.unreadable";
-/// Events of a tenant were sent again.
+/// A tenant's events of a given period were sent again.
 pub const EVENTS_REPUBLISHED: &str = "events.republished";
 /// A repair checked a tenant's items.
 pub const TENANT_REPAIRED: &str = "tenant.repaired";

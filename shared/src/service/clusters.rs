@@ -137,7 +137,7 @@ pub async fn get_cluster(
 /// tenant.
 ///
 /// # Errors
-/// When the nodes of all clusters are requested and the tenant has more than [`MOST_CLUSTERS_READ`] clusters.
+/// Fails if the nodes of all clusters are requested and the tenant has more than [`MOST_CLUSTERS_READ`] clusters.
 pub async fn list_nodes(
     viewer: &Viewer,
     store: &Store,

@@ -72,12 +72,12 @@ impl Expiry {
 /// invalid. A key that has been used is never reissued, because its secret must have been delivered.
 ///
 /// The signed claims come from the request and never from the table, which can only make the expiry earlier. Therefore,
-/// no write to the table can extend the claims that a repeated request signs.
+/// no write to the table can make a repeated request sign a key with more rights.
 ///
 /// # Errors
-/// When the expiry is too early, the owner is deactivated, or the `Idempotency-Key` cannot be used for this request. If
-/// KMS or the table fails, either no key was created, or repeating the request with the same `Idempotency-Key` finds
-/// the key.
+/// Fails if the expiry is too early, the owner is deactivated, or the `Idempotency-Key` cannot be used for this
+/// request. If KMS or the table fails, either no key was created, or repeating the request with the same
+/// `Idempotency-Key` finds the key.
 pub async fn create_key(
     actor: &Actor,
     service: &KeyService,

@@ -42,7 +42,7 @@ impl From<JoinRefusal> for Error {
 /// while its key is still allowed to onboard.
 ///
 /// # Errors
-/// When the token is not valid. Callers cannot tell unknown tokens from those of other tenants or clusters.
+/// Fails if the token is not valid. Callers cannot tell unknown tokens from those of other tenants or clusters.
 pub async fn redeem_join_token(
     store: &Store,
     request: &RedeemRequest,

@@ -54,7 +54,7 @@ impl KeyService {
     /// until the process has queried KMS for all keys and any running refresh has ended.
     ///
     /// # Errors
-    /// When no public key is available, or when no known public key belongs to the access key and KMS could not be
+    /// Fails if no public key is available, or if no known public key belongs to the access key and KMS could not be
     /// queried for all keys.
     pub async fn verify(
         &self,
@@ -99,7 +99,7 @@ impl PublishedKeys {
     /// them unavailable.
     ///
     /// # Errors
-    /// When no key can be read.
+    /// Fails if no key can be read.
     pub async fn public_keys(&self, now: Timestamp) -> Result<(Arc<PublicKeys>, bool), Error> {
         Ok(self.0.published(now).await?)
     }

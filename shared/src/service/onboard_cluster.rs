@@ -82,7 +82,7 @@ pub enum Joining {
 /// cluster, and nodes that do not name their cluster may cost more.
 ///
 /// # Errors
-/// When the key is refused or has no free slot, when the cluster has too many keys or nodes, or when the cluster of a
+/// Fails if the key is refused or has no free slot, if the cluster has too many keys or nodes, or if the cluster of a
 /// node is unknown. If the table fails, either nothing was written, or repeating the call finds what was written.
 pub async fn onboard_cluster(
     service: &KeyService,

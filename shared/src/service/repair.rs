@@ -83,8 +83,8 @@ pub struct RepairRequest {
 /// that are stored in items of their own.
 ///
 /// # Errors
-/// When `step` contains a position that no report can have contained, or when a request to the table fails. Everything
-/// that was repaired before the failure stays repaired, and repeating the call continues the repair.
+/// Fails if `step` contains a position that no report can have contained, or if a request to the table fails.
+/// Everything that was repaired before the failure stays repaired, and repeating the call continues the repair.
 pub async fn repair_tenant(
     store: &Store,
     request: &RepairRequest,
@@ -194,8 +194,8 @@ impl Repair<'_> {
         Ok(())
     }
 
-    /// Returns the cutoff for adding waiting entries to the audit trail. `publish` may still be processing newer
-    /// entries.
+    /// Returns a time. The repair adds only waiting entries that are older than this time to the audit trail. `publish`
+    /// may still be processing newer entries.
     fn enter_before(&self) -> Timestamp {
         self.now - ENTRY_PATIENCE
     }

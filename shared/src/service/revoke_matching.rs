@@ -74,8 +74,8 @@ pub struct RevokeMatchingReport {
 /// while the call runs. The index that lists the keys may lag slightly behind the table.
 ///
 /// # Errors
-/// When the keys cannot be read. Keys that were revoked before the failure stay revoked, and repeating the call revokes
-/// the others.
+/// Fails if the keys cannot be read. Keys that were revoked before the failure stay revoked, and repeating the call
+/// revokes the others.
 pub async fn revoke_matching_keys(
     actor: &Actor,
     store: &Store,

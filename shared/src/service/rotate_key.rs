@@ -1,8 +1,9 @@
 //! Rotates a key: the key keeps its id, its slots and its history, and gets a new secret, generation and expiry. The
 //! replaced secret stays valid until the overlap ends.
 //!
-//! The claims come from the user's request or from the signed claims of the presented key, and never from the table,
-//! whose record can only lower them. The generation is the one exception: it counts rotations and grants nothing.
+//! The claims come from the user's request or from the signed claims of the presented key, and never from the table.
+//! The key's record can only reduce what they permit. The generation is the one exception: it counts rotations and
+//! grants nothing.
 
 use std::time::Duration;
 
@@ -45,7 +46,7 @@ pub struct RotateRequest {
 /// secret.
 ///
 /// # Errors
-/// When the key is revoked or has expired, when the owner is deactivated, when the expiry is too early, or when the
+/// Fails if the key is revoked or has expired, if the owner is deactivated, if the expiry is too early, or if the
 /// `Idempotency-Key` cannot be used for this request.
 pub async fn rotate_key(
     actor: &Actor,
@@ -111,7 +112,7 @@ pub async fn rotate_key(
 /// `Idempotency-Key` and while the new secret is unused. This works even after the overlap, which may have been zero.
 ///
 /// # Errors
-/// When the key is refused or may not rotate itself, or when the `Idempotency-Key` cannot be used for this request.
+/// Fails if the key is refused or may not rotate itself, or if the `Idempotency-Key` cannot be used for this request.
 pub async fn rotate_presented_key(
     service: &KeyService,
     key: &AccessKey,

@@ -32,8 +32,8 @@ pub struct KeyChange {
 /// Repeating a request changes nothing. If the key is revoked at the same time, it stays revoked.
 ///
 /// # Errors
-/// When the limit is higher than the signed one, when the expiry is later than the current one or is not in the future,
-/// or when the key is no longer live.
+/// Fails if the limit is higher than the signed one, if the expiry is later than the current one or is not in the
+/// future, or if the key is no longer live.
 pub async fn change_key(
     actor: &Actor,
     store: &Store,

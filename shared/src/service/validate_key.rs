@@ -58,7 +58,7 @@ pub struct Validation {
 /// updates it. The cache holds data, not results: expiry, permission and owner are evaluated on each call.
 ///
 /// # Errors
-/// When the public keys or the table are needed but not available. A refused key is a result, not an error.
+/// Fails if the public keys or the table are needed but not available. A refused key is a result, not an error.
 pub async fn validate_key(
     service: &KeyService,
     cache: Option<&ValidationCache>,

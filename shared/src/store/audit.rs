@@ -35,7 +35,7 @@ pub(crate) struct PendingEntry {
 
 impl PendingEntry {
     /// # Errors
-    /// When the attribute does not contain a complete entry.
+    /// Fails if the attribute does not contain a complete entry.
     pub(super) fn read(key: &Item, attribute: AttributeValue) -> Result<Self, BadItem> {
         let (pk, sk) = (partition_key(key), sort_key(key));
         let not_a_map = |_| BadItem::new(pk, sk, format_args!("{PENDING} is not a map"));
@@ -330,7 +330,7 @@ impl Position {
         self.0 < other.0
     }
 
-    /// Returns the position after an entry of the audit trail.
+    /// Returns the position after an entry in the audit trail.
     pub(crate) fn after_entry(entry: &AuditEntry) -> Self {
         let (at, id) = (entry.at, entry.id);
         Self(AuditSk { at, id }.to_string())

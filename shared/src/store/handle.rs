@@ -13,7 +13,7 @@ use crate::process::{
 #[derive(Debug, Clone)]
 pub struct Store {
     pub(super) table: Table,
-    /// How long an entry of the audit trail stays in the table.
+    /// How long an entry in the audit trail stays in the table.
     pub(super) audit_retention: Duration,
 }
 

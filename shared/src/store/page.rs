@@ -30,7 +30,7 @@ pub enum List {
     /// The users that a search finds.
     FoundUsers,
     Clusters,
-    /// The entries of the audit trail, either of all targets or of a single one.
+    /// The entries in the audit trail, either of all targets or of a single one.
     AuditTrail,
 }
 

@@ -111,7 +111,7 @@ impl Store {
         Ok(matches!(outcome, Outcome::Done))
     }
 
-    /// Adds a key to the holders of a cluster for which the key holds a slot. Returns false if the cluster has changed
+    /// Adds a key that holds a slot for a cluster to the cluster's holders. Returns false if the cluster has changed
     /// since it was read.
     pub(crate) async fn add_holder(
         &self,

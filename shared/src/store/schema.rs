@@ -15,10 +15,10 @@
 //! | `N#<tenant>#<cluster number>` | `NODE#<name>` | [`NodeItem`]: a node |
 //! | `N#<tenant>#<cluster number>` | `QUOTA` | [`NodeQuotaItem`]: the nodes that count against the cluster's quota |
 //! | `J#<sha256>` | `JOIN` | [`JoinTokenItem`]: a join token |
-//! | `A#<tenant>#<month>#<shard>` | `<time>#<id>` | [`AuditItem`]: an entry of the audit trail |
+//! | `A#<tenant>#<month>#<shard>` | `<time>#<id>` | [`AuditItem`]: an entry in the audit trail |
 //! | `P#<tenant>#<shard>` | `<time>#<id>` | [`PendingItem`]: an entry that is not in the audit trail yet |
 //!
-//! The index `target` lists the entries of the audit trail by key, user or cluster. The index `due` lists keys by the
+//! The index `target` lists the entries in the audit trail by key, user or cluster. The index `due` lists keys by the
 //! time at which `notify` must next check them.
 //!
 //! Reads are strict: a damaged attribute or a missing required attribute is an error and is never replaced by a
@@ -437,7 +437,7 @@ pub(super) fn to_item(entity: &impl Serialize) -> Item {
 /// Reads an item of the kind `I` as a record.
 ///
 /// # Errors
-/// When an attribute is damaged or a required one is missing.
+/// Fails if an attribute is damaged or a required one is missing.
 pub(super) fn read<I, R>(item: Item) -> Result<R, BadItem>
 where
     I: DeserializeOwned,
@@ -1102,7 +1102,7 @@ impl From<JoinTokenItem> for JoinTokenRecord {
     }
 }
 
-/// An entry of the audit trail. The index `target` lists the entries of each target. An entry can be part of another
+/// An entry in the audit trail. The index `target` lists the entries of each target. An entry can be part of another
 /// item, so serde must leave out attributes that have no value: [`to_item`] does so only at the top level.
 #[derive(Serialize, Deserialize)]
 pub(super) struct AuditItem {

@@ -79,7 +79,7 @@ impl StreamRecord {
     /// Returns the expired key that TTL has removed, or `None` if the record describes any other change.
     ///
     /// # Errors
-    /// When the record does not contain the complete key.
+    /// Fails if the record does not contain the complete key.
     pub(crate) fn into_expired_key(self) -> Result<Option<KeyRecord>, StoreError> {
         let by_ttl = self.event_name == "REMOVE"
             && self.user_identity.is_some_and(|identity| {

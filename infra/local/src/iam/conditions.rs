@@ -60,7 +60,7 @@ impl Condition {
         matches!(self.operator, Operator::AllEqual | Operator::AllLike)
     }
 
-    /// Whether `found`, a value in the access, matches `value`, an accepted value.
+    /// Whether `found`, a value that the access contains, matches `value`, a value that the condition accepts.
     pub fn accepts(&self, value: &str, found: &str) -> bool {
         match self.operator {
             Operator::AllLike | Operator::AnyLike => is_like(value, found),

@@ -26,8 +26,8 @@ pub(super) const RETURN_VALUES: &str = "dynamodb:ReturnValues";
 pub(super) const SELECT: &str = "dynamodb:Select";
 pub(super) const SIGNING_ALGORITHM: &str = "kms:SigningAlgorithm";
 
-/// An action on a resource, with the values of its condition keys. A request is allowed only if a policy allows each of
-/// its accesses.
+/// An action on a resource, with the values of its condition keys. A request is allowed only if each of its accesses is
+/// allowed.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Access {
     pub action: String,
