@@ -143,7 +143,7 @@ pub fn cycles(files: &[File]) -> Vec<String> {
     found
 }
 
-/// Maps each file to the files that it imports, and each of these to the line of its first import.
+/// For each file, maps the files that it imports to the line on which it first imports them.
 type Imports<'a> = BTreeMap<&'a str, BTreeMap<&'a str, usize>>;
 
 fn imports<'a>(files: &'a [File], package: &str) -> Imports<'a> {

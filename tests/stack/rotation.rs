@@ -353,8 +353,9 @@ fn a_key_can_no_longer_be_rotated_shortly_before_it_expires() {
     });
 }
 
-/// Returns edits of every attribute of a key, with the values that would grant the most. Attributes that belong
-/// together are edited together, because a record with only some of them cannot be read.
+/// Returns edits that together cover every attribute of a key. Each edit sets the values that would give the key the
+/// most rights. Attributes that belong together are edited together, because a record with only some of them cannot be
+/// read.
 fn edits() -> Vec<Value> {
     let number = |n: u64| json!({ "N": n.to_string() });
     let far = || number(4_000_000_000);

@@ -44,8 +44,8 @@ pub async fn handle(app: &App, request: Request) -> Result<Response<Body>, Error
     Ok(response)
 }
 
-/// Whether the request is for the key set. The route with `{proxy+}` also matches other paths, but exists only for
-/// `/api/v1/jwks/`. A gateway may remove the trailing slash of this path.
+/// Whether the request is for the key set. The route with `{proxy+}` is there only for `/api/v1/jwks/`, but it also
+/// matches other paths. A gateway may remove the trailing slash of this path.
 fn is_key_set(request: &Request) -> bool {
     let parameters = request.path_parameters_ref();
     let rest = parameters.and_then(|parameters| parameters.first("proxy"));

@@ -82,9 +82,8 @@ pub struct RepairRequest {
 /// A step covers up to 25 clusters, up to 25 keys, or all users. The step for the users also covers the waiting entries
 /// that are stored in items of their own.
 ///
-/// # Errors
-/// Fails if `step` contains a position that no report can have contained, or if a request to the table fails.
-/// Everything that was repaired before the failure stays repaired, and repeating the call continues the repair.
+/// # Errors Fails if `step` contains a position that cannot have come from a report, or if a request to the table
+/// fails. Everything that was repaired before the failure stays repaired, and repeating the call continues the repair.
 pub async fn repair_tenant(
     store: &Store,
     request: &RepairRequest,

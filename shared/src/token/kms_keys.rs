@@ -30,7 +30,7 @@ const LONGEST_REFRESH: Duration = Duration::from_secs(1);
 /// request contains. The rate of requests to KMS therefore depends on the clock and not on callers. The refresh runs in
 /// a task of its own, and requests meanwhile use the keys that the process already has. A request waits only if it
 /// needs a key that the process does not have. Until the first such request, the process asks KMS only about the first
-/// name, and afterwards about all names.
+/// name in `SIGNING_KEYS`, and afterwards about all names.
 pub struct KmsKeys(Arc<Shared>);
 
 struct Shared {

@@ -144,7 +144,7 @@ fn text(attribute: &Value) -> String {
     text.unwrap_or_default().to_owned()
 }
 
-/// Returns true if no request may write a key like this one once the loss has been acknowledged.
+/// Whether `key` must not be written any more once the change in `loss` has been acknowledged.
 fn is_forbidden(loss: Loss, key: &StoredKey, boss: &str, epoch: &str) -> bool {
     match loss.change {
         _ if !loss.is_owner => key.created_by == boss,

@@ -2,8 +2,9 @@
 
 use percent_encoding::percent_decode_str;
 
-/// HTTP APIs decode a path twice. Between the two passes, they cut off the path at the first `?` and then match it
-/// against the routes: `/{name}/x` does not match `/a%2Fb/x`, but matches `/a%252Fb/x`. In either pass, a `%` that does
+/// HTTP APIs decode a path twice. Between the two passes, they cut off the path at the first `?` (an escaped one) and
+/// then match it against the routes. Routes therefore see a path that was decoded once: `/a%2Fb/x` has become `/a/b/x`
+/// and does not match `/{name}/x`, but `/a%252Fb/x` has become `/a%2Fb/x` and matches. In either pass, a `%` that does
 /// not start an escape makes the path invalid. AWS does not document this behaviour. The file
 /// `vokerhttp/testdata/ingress-paths.json` in hotsock/voker on GitHub contains paths that were captured from an HTTP
 /// API.
