@@ -112,6 +112,8 @@ fn an_operator_must_name_exactly_one_tenant_and_cannot_use_me_as_a_user_id() {
 
 #[test]
 fn only_a_configured_client_with_the_operator_scope_is_an_operator() {
+    // The gateway verifies the token for the first path, and the function `clusters` for the second.
+    const PATHS: [&str; 2] = ["/v1/users", "/v1/clusters"];
     run(async {
         let tenant = Tenant::fresh();
         for claims in [
@@ -121,24 +123,30 @@ fn only_a_configured_client_with_the_operator_scope_is_an_operator() {
             json!({ "scope": "" }),
             json!({ "scope": "tenants:manage2" }),
         ] {
-            let request = tenant.operation("GET", "/v1/users", claims.clone());
-            let refused = send(request).await;
-            assert_eq!(refused.status, 401, "{claims}: {}", refused.text);
+            for path in PATHS {
+                let request = tenant.operation("GET", path, claims.clone());
+                let refused = send(request).await;
+                assert_eq!(refused.status, 401, "{path} {claims}: {}", refused.text);
+            }
         }
         for claims in [
             json!({ "client_id": null, "azp": "backend" }),
             json!({ "scope": "openid tenants:manage" }),
             json!({ "scope": null, "scp": ["openid", "tenants:manage"] }),
         ] {
-            let request = tenant.operation("GET", "/v1/users", claims.clone());
-            let accepted = send(request).await;
-            assert_eq!(accepted.status, 200, "{claims}: {}", accepted.text);
+            for path in PATHS {
+                let request = tenant.operation("GET", path, claims.clone());
+                let accepted = send(request).await;
+                assert_eq!(accepted.status, 200, "{path} {claims}: {}", accepted.text);
+            }
         }
         // A person's token never makes its holder an operator, even if the request names another tenant.
         let other = Tenant::fresh();
         let claims = json!({ "client_id": "frontend", "sub": "admin", "tenant_id": other.id });
-        let request = tenant.operation("GET", "/v1/users", claims);
-        send(request).await.expect_problem(403, "tenant_mismatch");
+        for path in PATHS {
+            let request = tenant.operation("GET", path, claims.clone());
+            send(request).await.expect_problem(403, "tenant_mismatch");
+        }
     });
 }
 

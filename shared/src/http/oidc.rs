@@ -70,8 +70,8 @@ impl IdentityProvider {
         }
     }
 
-    /// Verifies a token and returns its claims. All values are strings, as in events from API Gateway. Claims that are
-    /// null, lists or objects are left out.
+    /// Verifies a token and returns its claims. All values are strings, as in events from API Gateway, which renders a
+    /// list as `[a b]`. Leaves out nulls, objects, and lists of anything but strings.
     ///
     /// # Errors
     /// Fails if the token is not valid, or the identity provider's keys are not available.
@@ -93,7 +93,11 @@ impl IdentityProvider {
         let text = |value| match value {
             Value::String(text) => Some(text),
             Value::Bool(_) | Value::Number(_) => Some(value.to_string()),
-            Value::Null | Value::Array(_) | Value::Object(_) => None,
+            Value::Array(items) => {
+                let texts: Option<Vec<_>> = items.iter().map(Value::as_str).collect();
+                Some(format!("[{}]", texts?.join(" ")))
+            }
+            Value::Null | Value::Object(_) => None,
         };
         let claims = claims.into_iter();
         Ok(claims
@@ -197,12 +201,14 @@ fn public_key(key: &Jwk) -> Option<PublicKey> {
     let AlgorithmParameters::RSA(parameters) = &key.algorithm else {
         return None;
     };
-    let mut n = BASE64URL.decode(&parameters.n).ok()?;
-    // Some providers put a zero octet before the modulus (RFC 7518, section 6.3.1.1), but ring refuses such a modulus.
-    if n.first() == Some(&0) {
-        n.remove(0);
-    }
-    let e = BASE64URL.decode(&parameters.e).ok()?;
+    // Some providers put zero octets before the numbers (RFC 7518, section 6.3.1.1), which ring refuses.
+    let number = |text| {
+        let octets = BASE64URL.decode(text).ok()?;
+        let zeros = octets.iter().take_while(|octet| **octet == 0).count();
+        Some(octets[zeros..].to_vec())
+    };
+    let n = number(&parameters.n)?;
+    let e = number(&parameters.e)?;
     Some(RsaPublicKeyComponents { n, e })
 }
 
