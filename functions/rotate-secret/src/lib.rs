@@ -240,9 +240,9 @@ impl App {
     }
 
     /// Ends a rotation whose pending secret the service does not recognize. This happens if two runs of `createSecret`
-    /// overlap, and the first run stores its secret only after the second run has made the service replace that secret.
-    /// The value of a version never changes, so the pending version cannot receive the newest secret. Instead, another
-    /// version, which contains the newest secret, becomes current.
+    /// overlap: the second run makes the service replace the first run's secret, and only then does the first run store
+    /// that secret. The value of a version never changes, so the pending version cannot receive the newest secret.
+    /// Instead, another version, which contains the newest secret, becomes current.
     async fn replace(&self, secret: Secret<'_>, version: &str) -> Result<(), Error> {
         let current = secret.find(CURRENT, None).await?;
         let current = current.ok_or(Error::NoValue(CURRENT))?;

@@ -132,7 +132,8 @@ impl Secret<'_> {
     }
 
     /// Stores a key in the given version, or in a new version if `version` is `None`, and returns the version's id.
-    /// Returns `None` if the version already has a different value, because the value of a version never changes.
+    /// The value of a version never changes. If the version already has a different value, stores nothing and returns
+    /// `None`.
     pub(crate) async fn put(
         self,
         version: Option<&str>,
