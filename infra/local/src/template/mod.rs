@@ -477,9 +477,9 @@ Resources:
         assert_eq!(allowed, actions);
     }
 
-    /// The period that an export of the audit trail covers begins 25 hours before the end of the previous period.
-    /// `notify` writes notices that became due up to 24 hours before the scheduled time of a run, so the run has one
-    /// hour, counted from its scheduled time, to write them.
+    /// The period that an export of the audit trail covers begins 25 hours before the end of the previous period, so a
+    /// notice must be written within 25 hours after it became due. It can already be 24 hours late at the scheduled
+    /// time of the run that writes it. The run must therefore end within an hour after its scheduled time.
     #[test]
     fn a_run_of_the_schedule_ends_within_an_hour() {
         let template = yaml::parse(include_str!("../../../template.yaml")).unwrap();
