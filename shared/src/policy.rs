@@ -91,8 +91,8 @@ pub fn may_create_key(me: &Caller, owner: &User, role: Role) -> Result<(), Denie
 }
 
 /// The period before a key's expiry in which the key can no longer be rotated. It is longer than any request can take.
-/// A request that begins before a key expires may still write afterwards, but a rotation must finish before the key
-/// expires, because nobody revokes an expired key.
+/// A request that begins before a key expires may still write afterwards. If a rotation did so, a key that somebody had
+/// tried to revoke after its expiry could become valid again, because revoking an expired key changes nothing.
 const LAST_MOMENTS: Duration = Duration::from_secs(10);
 
 /// Allows a live key to be rotated. `owner` must be active.

@@ -1,5 +1,5 @@
-//! JSON request bodies: serde structs of [`Field`]s. A field with an invalid value contains the rule that the value
-//! breaks, so that one response can list every error.
+//! JSON request bodies: serde structs of [`Field`]s. If a value is invalid, its [`Field`] contains the broken rule
+//! instead of the value, so that one response can list every error.
 
 use std::{fmt, ops::RangeInclusive, str::FromStr};
 

@@ -42,8 +42,8 @@ struct CreateKeyBody {
 }
 
 /// Reads a request to create a key. A request with an `Idempotency-Key` may repeat an earlier request, and its expiry
-/// may have been valid when the earlier request was sent. The service therefore decides whether to refuse such a
-/// request if its only error is that its expiry is too early.
+/// may have been valid when the earlier request was sent. If the only error in such a request is that its expiry is too
+/// early, the service therefore decides whether to refuse the request.
 pub fn create_key(
     request: &Request,
     limits: &KeyLimits,
@@ -80,8 +80,8 @@ pub fn create_key(
     })
 }
 
-/// Checks whether the expiry is too early. If it is, either returns the error (if the service must decide whether to
-/// refuse the request) or adds it to `errors`.
+/// Checks whether the expiry is too early. If so, returns the error if the service must decide whether to refuse the
+/// request, and otherwise adds the error to `errors`.
 fn too_early(
     request: &Request,
     expiry: Expiry,
@@ -375,7 +375,7 @@ struct RedeemBody {
 /// Any other caller must name the tenant.
 ///
 /// # Errors
-/// Fails if the request names a tenant other than the caller's or two different tenants, or if a field is invalid.
+/// Fails if the request names two different tenants, or a tenant other than the caller's, or if a field is invalid.
 pub fn redeem_join_token(
     request: &Request,
     callers_tenant: Option<TenantId>,

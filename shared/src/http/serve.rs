@@ -45,7 +45,7 @@ where
             Ok::<_, Diagnostic>(answer)
         }
     });
-    // Unlike `lambda_runtime::run`, does not add a span to each call, because no log line would show it.
+    // Unlike `lambda_runtime::run`, this adds no span to a call, because no log line would show the span.
     Runtime::new(events).run().await
 }
 
