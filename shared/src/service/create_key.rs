@@ -237,8 +237,8 @@ async fn reissue(
         name: found.name.clone(),
         labels: found.labels.clone(),
         expires_at: wanted.expires_at.min(found.expires_at),
-        // A rotation by the holder reuses the signed lifetime. If the expiry above is earlier than requested, this time
-        // is therefore moved earlier by the same amount, so that the signed lifetime equals the requested one.
+        // A rotation by the holder reuses the signed lifetime, which must therefore equal the requested one. If the
+        // expiry above is earlier than requested, the creation time is moved back by the same amount.
         created_at: wanted.created_at - shortened(wanted.expires_at, found.expires_at),
         ..wanted
     };

@@ -40,7 +40,7 @@ pub struct RepairReport {
     pub epochs: usize,
     /// Live keys whose counter differed from the number of their slots.
     pub counters: usize,
-    /// Slots whose cluster did not exist, and slots of keys that were not live unless the key was listed as a holder.
+    /// Slots whose cluster did not exist, and slots of keys that were neither live nor listed as a holder.
     pub slots: usize,
     /// Keys that were listed as holders of a cluster but held no slot for it or were not live, and keys that held a
     /// slot for a cluster but were not listed as its holders.
@@ -82,8 +82,9 @@ pub struct RepairRequest {
 /// A step covers up to 25 clusters, up to 25 keys, or all users. The step for the users also covers the waiting entries
 /// that are stored in items of their own.
 ///
-/// # Errors Fails if `step` contains a position that cannot have come from a report, or if a request to the table
-/// fails. Everything that was repaired before the failure stays repaired, and repeating the call continues the repair.
+/// # Errors
+/// Fails if `step` contains a position that cannot have come from a report, or if a request to the table fails.
+/// Everything that was repaired before the failure stays repaired, and repeating the call continues the repair.
 pub async fn repair_tenant(
     store: &Store,
     request: &RepairRequest,

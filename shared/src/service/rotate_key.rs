@@ -108,8 +108,9 @@ pub async fn rotate_key(
 /// the lifetime of the presented one, as far as the record and the owner still allow them. Its lifetime is at most
 /// `longest`.
 ///
-/// The holder of a previous secret can only repeat the request that replaced that secret, with the same
-/// `Idempotency-Key` and while the new secret is unused. This works even after the overlap, which may have been zero.
+/// If the presented secret is a previous one, its holder can only repeat the request that replaced it, with the same
+/// `Idempotency-Key`, and only while the new secret is unused. This works even after the overlap, which may have been
+/// zero.
 ///
 /// # Errors
 /// Fails if the key is refused or may not rotate itself, or if the `Idempotency-Key` cannot be used for this request.

@@ -21,8 +21,8 @@ use crate::{
 
 /// The attribute for an entry that could not be written together with the change that it records.
 pub(super) const PENDING: &str = "pending_audit";
-/// The time limit for writing a change that grants nothing together with its entry. The limit is short, because the
-/// change itself must be made before the request's deadline, even if its entry has to wait.
+/// The time limit for writing a change together with its entry, if the change grants nothing. The limit is short,
+/// because the change itself must be made before the request's deadline, even if its entry has to wait.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// An entry that waits in an item, and the primary key of that item.
@@ -233,8 +233,8 @@ impl Store {
         while let Some(finished) = queries.join_next().await {
             // An error means that a dependency panicked.
             let (found, last) = finished.map_err(|_| StoreError::Busy)??;
-            // This shard may contain entries older than those that were read from it, so the result is complete only as
-            // far back as the last of these.
+            // If the query stopped at a `last` entry, this shard may contain older entries, so the result is complete
+            // only as far back as `last`.
             let last = last.map(|last| sort_key(&last).to_owned());
             complete_to = complete_to.max(last);
             items.extend(found);

@@ -46,7 +46,8 @@ pub(crate) struct Outgoing {
 }
 
 impl StreamRecord {
-    /// # Errors When the record contains an incomplete entry or a damaged key.
+    /// # Errors
+    /// When the record contains an incomplete entry or a damaged key.
     pub(crate) fn into_outgoing(self) -> Result<Outgoing, StoreError> {
         let keys = Item::from(self.dynamodb.keys);
         let image = self.dynamodb.new_image.map(Item::from);
