@@ -50,7 +50,8 @@ fn an_unmodified_accuknox_client_can_onboard_a_cluster() {
             assert_eq!(uuid_form, (36, 4, "4"));
         }
         assert_eq!(tenant.used(&id).await, 3);
-        // A client may omit the tenant header, and may send the key only in the header or only in the body.
+        // A client may omit the tenant header, and may send the key in the `Authorization` header or in the body
+        // instead of in both.
         let machines = json!({ "cluster_name": "machines", "type": "vm" });
         let only_header = tenant.call("POST", PROCESS).bearer_auth(&key);
         let only_header = only_header.body(machines.to_string());

@@ -336,8 +336,8 @@ impl Store {
         let pk = user_pk(&user.tenant_id, &user.user_id);
         let mut ends = Vec::new();
         for epoch in unknown {
-            // The end of an epoch is recorded in the item of the epoch that began then, which is the first epoch item
-            // that sorts after `epoch`.
+            // The end of an epoch is recorded in the item of the next epoch, which is the first epoch item that sorts
+            // after `epoch`.
             let query = Query {
                 partition: pk.to_string(),
                 prefix: Some(format!("{}#", EpochSk::PREFIX)),

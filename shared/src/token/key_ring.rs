@@ -112,8 +112,8 @@ impl KeyRing {
         }
     }
 
-    /// Records KMS's answer about a name. If the first name then has no key, or if the recorded name now refers to a
-    /// different key than before, the keys of all names are needed.
+    /// Records KMS's answer about a name. Afterwards, the keys of all names are needed if the first name has no key, or
+    /// if the recorded name refers to a different key than before.
     pub(super) fn record(&mut self, name: usize, answer: Result<KmsKey, KmsError>) {
         let answer = match answer {
             Ok(key) => {

@@ -29,8 +29,8 @@ const LONGEST_REFRESH: Duration = Duration::from_secs(1);
 /// Once the latest refresh of the public keys is five minutes old, the next request starts another one, whatever that
 /// request contains. The rate of requests to KMS therefore depends on the clock and not on callers. The refresh runs in
 /// a task of its own, and requests meanwhile use the keys that the process already has. A request waits only if it
-/// needs a key that the process does not have. Until the first such request, the process asks KMS only about the first
-/// name in `SIGNING_KEYS`, and afterwards about all names.
+/// needs a key that the process does not have. Until the process needs the keys of the other names, it asks KMS only
+/// about the first name in `SIGNING_KEYS`, and afterwards about all names.
 pub struct KmsKeys(Arc<Shared>);
 
 struct Shared {

@@ -1,5 +1,5 @@
-//! Runs `validate` under callgrind to count the instructions of whole calls, and measures its memory. Unlike times, the
-//! counts hardly depend on other load on the machine.
+//! Runs `validate` under callgrind to count the instructions of whole calls, and measures its memory. Unlike measured
+//! times, the counts hardly depend on other load on the machine.
 //!
 //! The process runs the release binary. It reads its events from the Runtime API and calls DynamoDB over TLS.
 //! DynamoDB's responses are recorded and replayed, so all calls of one kind are alike. The instructions of a kind of
