@@ -143,7 +143,7 @@ pub fn cycles(files: &[File]) -> Vec<String> {
     found
 }
 
-/// For each file, maps the files that it imports to the line on which it first imports them.
+/// For each file, maps each file that it imports to the line of the first import.
 type Imports<'a> = BTreeMap<&'a str, BTreeMap<&'a str, usize>>;
 
 fn imports<'a>(files: &'a [File], package: &str) -> Imports<'a> {

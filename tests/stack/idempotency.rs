@@ -32,7 +32,7 @@ async fn a_retry_succeeds_even_if_its_expiry_is_too_soon_for_a_new_key() {
     }
     let second = send(create(&tenant, "one", &body)).await.expect(201);
     assert_eq!(first["id"], second["id"]);
-    // If another field is invalid, the response reports not only that field but also the expiry.
+    // If another field is invalid too, the response reports both that field and the expiry.
     let wrong = json!({ "name": "", "role": "viewer", "expires_at": rfc3339(end) });
     let refused = send(create(&tenant, "one", &wrong)).await;
     refused.expect_fields(&["name", "expires_at"]);

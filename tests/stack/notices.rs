@@ -293,7 +293,7 @@ async fn an_unused_key_of_an_inactive_owner_is_not_revoked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_that_is_used_while_it_is_being_revoked_as_unused_stays_valid() {
+async fn a_key_stays_valid_if_it_is_used_while_it_is_being_revoked_as_unused() {
     let stack = own_stack(&[("UnusedAfterDays", "10"), ("RevokeUnusedAfterDays", "5")]).await;
     let tenant = Tenant::acme(&stack);
     let start = now() - 20 * DAY;

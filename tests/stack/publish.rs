@@ -426,7 +426,8 @@ async fn a_stream_record_of_an_entry_that_was_already_added_changes_nothing() {
         assert_eq!(entries.len(), 1);
         if first.is_empty() {
             first = entries;
-            // `recorded_at` is in whole seconds. Waits for more than a second, so that a second write would change it.
+            // `recorded_at` is in whole seconds. Waits for more than one second, so that another write would change
+            // `recorded_at`.
             tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
         } else {
             assert_eq!(entries, first, "the entry was replaced");

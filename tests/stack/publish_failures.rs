@@ -177,7 +177,8 @@ impl Suite {
         assert_ne!(process_of(stack, "publish"), pid);
     }
 
-    /// Restarts the stack. The mapping that reads the stream then forgets the batch that it was delivering.
+    /// Restarts the stack. The mapping that reads the stream then continues from its last saved position, so it
+    /// delivers the unfinished batch again.
     async fn restart(&mut self, stack: Stack, events: &mut Receiver<Value>, round: usize) -> Stack {
         let rest = self.send_in_part(&stack, round).await;
         reached(&rest).await;
