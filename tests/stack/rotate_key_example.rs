@@ -304,13 +304,20 @@ fn the_script_discards_a_saved_request_that_is_not_valid() {
 }
 
 #[test]
-fn the_script_refuses_an_exposed_file_and_anything_but_a_key_with_self_rotate() {
+fn the_script_refuses_an_exposed_file_or_folder_and_anything_but_a_key_with_self_rotate() {
     run(async {
         let tenant = Tenant::fresh();
         let agent = Agent::new(&tenant).await;
         let file = agent.folder.path().join("key");
         fs::set_permissions(&file, Permissions::from_mode(0o640)).unwrap();
         agent.fails("chmod 600").await;
+        let folder = agent.folder.path();
+        for mode in [0o720, 0o702, 0o1777] {
+            agent.write(&agent.key());
+            fs::set_permissions(folder, Permissions::from_mode(mode)).unwrap();
+            agent.fails("chmod go-w").await;
+        }
+        fs::set_permissions(folder, Permissions::from_mode(0o755)).unwrap();
         agent.write("hunter2");
         agent.fails("does not contain an access key").await;
         let (_, key) = tenant.key("admin", "viewer").await;
