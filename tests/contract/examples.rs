@@ -8,7 +8,8 @@ fn values<'a>(text: &'a str, name: &str) -> Vec<&'a str> {
     lines.filter_map(|line| line.strip_prefix(name)).collect()
 }
 
-/// CloudFormation may change every role that matches `role/<StackName>-*`, and `*` in an ARN also matches slashes.
+/// CloudFormation may change every role whose ARN matches `role/<StackName>-*`. Because `*` also matches slashes, the
+/// first folder in the path of the deployment roles must not contain a hyphen.
 #[test]
 fn cloudformation_cannot_change_the_deployment_roles_of_any_stack() {
     let template = file("infra/examples/deploy-role.yaml");

@@ -1,4 +1,5 @@
-//! Changes to a key: concurrent revocations, rotations and other changes, lost responses, and notices.
+//! Changes to a key: changes that coincide with revocations, rotations or each other, changes whose response is lost,
+//! and the effect of changes on notices.
 
 use std::collections::BTreeSet;
 

@@ -238,7 +238,7 @@ async fn notify(stack: &Stack, second: i64) {
     }
 }
 
-/// Revokes keys, and lets the clean-up archive a key that has a slot.
+/// Revokes keys, and waits until the clean-up has archived an expired key that held a slot.
 async fn end_keys(stack: &Stack, tenant: &Tenant<'_>) {
     let (id, _) = tenant.key("admin", "viewer").await;
     let (_, leaked) = tenant.key("admin", "viewer").await;

@@ -132,8 +132,8 @@ fn invalid() -> Diagnostic {
 
 /// Returns the JSON that describes an entry (in the format of `GET /v1/audit`) or the use of a replaced secret.
 fn rendered(happening: Happening) -> String {
-    // Serializing cannot fail, because a view consists of strings and numbers. If it did fail, EventBridge would refuse
-    // the empty detail.
+    // Serializing cannot fail, because a view consists of strings and numbers. If it did fail, the result would be an
+    // empty text, which EventBridge would refuse as the detail of an event.
     match happening {
         Happening::Entry(entry) => serde_json::to_string(&AuditEntryView::from(entry)),
         Happening::SupersededUse(used) => serde_json::to_string(&SupersededUseView::from(used)),

@@ -250,7 +250,7 @@ impl From<EntryId> for String {
 #[serde(try_from = "String", into = "&'static str")]
 pub enum Action {
     AccessKeyCreated,
-    /// A request that repeated an `Idempotency-Key` replaced the unused secret.
+    /// The unused secret of a key was replaced, because a request was repeated with the same `Idempotency-Key`.
     AccessKeyReissued,
     /// The key got a new secret, generation and expiry.
     AccessKeyRotated,

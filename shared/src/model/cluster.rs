@@ -90,9 +90,9 @@ pub struct Node {
 #[derive(Debug, Clone, Copy)]
 pub struct NodeQuota {
     pub nodes: u32,
-    /// For how long after its last call a node is considered active.
+    /// How long a node is considered active after its last call.
     pub inactive_after: Duration,
-    /// For how long after its last call a node stays listed.
+    /// How long a node stays listed after its last call.
     pub history: Duration,
 }
 

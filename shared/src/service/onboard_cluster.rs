@@ -650,8 +650,9 @@ mod tests {
         case().held_by(keys(MOST_HOLDERS - 1)).onboarding();
     }
 
-    /// Returns inconsistent states that no call leaves behind, and how each is resolved if it lasts. `Ok` means that
-    /// the key onboards with this slot. `Err` means that the counter must first be corrected to this number.
+    /// Returns inconsistent states that no completed call can have caused, each with the way in which it is resolved if
+    /// it lasts. `Ok` means that the key onboards with this slot. `Err` means that the counter must first be corrected
+    /// to this number.
     fn inconsistencies() -> [(Case, Result<Slot, u32>); 5] {
         let unknown_holder = Slot::Held {
             record_use: true,

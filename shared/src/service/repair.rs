@@ -40,7 +40,7 @@ pub struct RepairReport {
     pub epochs: usize,
     /// Live keys whose counter differed from the number of their slots.
     pub counters: usize,
-    /// Slots whose cluster did not exist, and slots of keys that were neither live nor listed as a holder.
+    /// Slots whose cluster did not exist, and slots whose key was neither live nor listed as a holder of the cluster.
     pub slots: usize,
     /// Keys that were listed as holders of a cluster but held no slot for it or were not live, and keys that held a
     /// slot for a cluster but were not listed as its holders.

@@ -416,7 +416,8 @@ impl Store {
     ) -> Result<Issued, StoreError> {
         let (old, new) = (read_key.expires_at, key.expires_at);
         // When a key is read, its expiry caps the end of its previous secret. The item itself can contain a later end,
-        // which would take effect again if the expiry were extended. The end is therefore always written.
+        // which would take effect again if the expiry were extended. The update therefore always writes the end, even
+        // if it appears unchanged.
         let mut read_item = read_key.clone();
         if let Some(previous) = &mut read_item.previous {
             previous.ends_at = Timestamp::from_seconds(0);

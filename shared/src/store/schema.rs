@@ -5,7 +5,7 @@
 //! | `U#<tenant>#<user>` | `USER` | [`UserItem`]: a user |
 //! | `U#<tenant>#<user>` | `EPOCH#<n>` | [`EpochItem`]: the start of epoch n, which revoked all earlier keys |
 //! | `U#<tenant>#<user>` | `KEY#<key id>` | [`KeyItem`]: a key or, once it has expired, its history without hashes |
-//! | `U#<tenant>#<user>` | `IDEM#<sha256>` | [`IdempotencyItem`]: the key that an `Idempotency-Key` created or rotated |
+//! | `U#<tenant>#<user>` | `IDEM#<sha256>` | [`IdempotencyItem`]: the key that a request created or rotated |
 //! | `U#<tenant>#<user>` | `QUOTA` | [`QuotaItem`]: the keys that count against the user's quota |
 //! | `T#<tenant>` | `ADMINS` | [`AdminsItem`]: the active administrators |
 //! | `T#<tenant>` | `SIGNINS#<hour>` | [`PrimaryKey::sign_ins`]: the number of first sign-ins in the hour |
@@ -897,7 +897,7 @@ impl TryFrom<KeyItem> for KeyRecord {
     }
 }
 
-/// The key that a request with an `Idempotency-Key` created or rotated.
+/// The key that was created or rotated by a request that had an `Idempotency-Key`.
 #[derive(Serialize, Deserialize)]
 pub(super) struct IdempotencyItem {
     pub pk: UserPk,

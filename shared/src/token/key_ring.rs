@@ -323,7 +323,7 @@ mod tests {
 
     #[test]
     fn a_new_or_missing_signing_key_makes_the_other_keys_needed() {
-        // If the first key was read earlier, a later failure to read it does not make the other keys necessary.
+        // Once the first key has been read, a failure to read it again does not make the other keys needed.
         for (second, expected) in [(found(2), 5), (unreachable(), 1), (refused(), 1)] {
             let mut ring = KeyRing::new(5);
             assert_eq!(names(&mut ring, at(0), found(1)), 1);
