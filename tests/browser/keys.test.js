@@ -64,8 +64,11 @@ test("filters and the search are in the URL and survive a reload", async (t) => 
   await page.getByLabel("Role").selectOption("Any");
   await page.getByLabel("Expires within").selectOption("7 days");
   await only("Café pipeline");
+  const release = await hold(page, "**/v1/access-keys?*");
   await page.getByLabel("Expires within").selectOption("Any");
   await page.getByLabel("Label", { exact: true }).fill("team-a");
+  release();
+  await keyRow(page, "agents of prod").waitFor();
   await page.keyboard.press("Enter");
   await only("Nightly scan");
   await button(page, "Clear filters").click();

@@ -48,10 +48,18 @@ export function Choice({ name, label, options, query, also }: ChoiceProps) {
   );
 }
 
+/** A field that filters when the user confirms the text. Until then, changes of the list do not remove the text. */
 export function TextFilter({ name, label, query }: FilterProps) {
+  const value = query.get(name) ?? "";
+  const [text, setText] = useState(value);
+  useEffect(() => setText(value), [value]);
+  const confirm = () => {
+    setText(text.trim());
+    changeQuery({ [name]: text.trim() });
+  };
   return (
     <Field label={label}>
-      {(props) => <input {...props} value={query.get(name) ?? ""} autocomplete="off" onChange={(e) => changeQuery({ [name]: e.currentTarget.value.trim() })} />}
+      {(props) => <input {...props} value={text} autocomplete="off" onInput={(e) => setText(e.currentTarget.value)} onChange={confirm} />}
     </Field>
   );
 }
